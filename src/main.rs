@@ -1,0 +1,2 @@
+//! The `pollbal` program.
+fn main() {}
