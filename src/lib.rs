@@ -1,1 +1,3 @@
 //! pollbal.
+
+pub mod model;

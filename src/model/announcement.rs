@@ -1,0 +1,179 @@
+//! What a node says of itself: the body of its `GET /pool` answer.
+
+use std::fmt;
+
+use super::names::{PoolName, PoolNameError, Version, VersionError};
+
+/// A node's parsed reply: `pool [ status [ version ] ]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The pool that the node belongs to.
+    pub pool: PoolName,
+    /// Whether it wants requests.
+    pub status: Status,
+    /// What it serves, where it says so.
+    pub version: Option<Version>,
+}
+
+/// Whether a node wants requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `serving` or `ok`, and what stands for no word at all.
+    Serving,
+    /// `leaving`, `exiting` or `quitting`.
+    Leaving,
+}
+
+/// Why a body is no announcement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnnouncementError {
+    /// It is not UTF-8 text.
+    NotText,
+    /// It has more than one line.
+    ManyLines,
+    /// It has more than three words.
+    ManyWords,
+    /// The first word is no pool name.
+    Pool(PoolNameError),
+    /// The second word is no status.
+    Status,
+    /// The third word is no version.
+    Version(VersionError),
+}
+
+impl Announcement {
+    /// Reads the body of an answer; `None` when it is empty or blank: the node serves nothing.
+    pub fn parse(body: &[u8]) -> Result<Option<Self>, AnnouncementError> {
+        let text = std::str::from_utf8(body).map_err(|_| AnnouncementError::NotText)?;
+        let text = text.trim_matches(blank_or_newline);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.contains(['\n', '\r']) {
+            return Err(AnnouncementError::ManyLines);
+        }
+        let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
+        let pool = words.next().unwrap_or_default();
+        let announcement = Self {
+            pool: pool.parse().map_err(AnnouncementError::Pool)?,
+            status: words.next().map_or(Ok(Status::Serving), Status::parse)?,
+            version: words
+                .next()
+                .map(str::parse)
+                .transpose()
+                .map_err(AnnouncementError::Version)?,
+        };
+        match words.next() {
+            None => Ok(Some(announcement)),
+            Some(_) => Err(AnnouncementError::ManyWords),
+        }
+    }
+}
+
+fn blank_or_newline(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n')
+}
+
+impl Status {
+    fn parse(word: &str) -> Result<Self, AnnouncementError> {
+        match word {
+            "serving" | "ok" => Ok(Self::Serving),
+            "leaving" | "exiting" | "quitting" => Ok(Self::Leaving),
+            _ => Err(AnnouncementError::Status),
+        }
+    }
+}
+
+impl fmt::Display for AnnouncementError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText => f.write_str("it is not text"),
+            Self::ManyLines => f.write_str("it has more than one line"),
+            Self::ManyWords => f.write_str("it has more than three words"),
+            Self::Pool(error) => error.fmt(f),
+            Self::Status => {
+                f.write_str("the second word is not one of serving, ok, leaving, exiting, quitting")
+            }
+            Self::Version(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AnnouncementError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(body: &str) -> Result<Option<Announcement>, AnnouncementError> {
+        Announcement::parse(body.as_bytes())
+    }
+
+    fn announcement(pool: &str, status: Status, version: Option<&str>) -> Announcement {
+        Announcement {
+            pool: pool.parse().unwrap(),
+            status,
+            version: version.map(|version| version.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn one_two_and_three_words_are_understood() {
+        let serving = |version| Ok(Some(announcement("api", Status::Serving, version)));
+        assert_eq!(parse("api"), serving(None));
+        assert_eq!(parse("api ok\n"), serving(None));
+        assert_eq!(parse("  api \t serving  v23 \r\n"), serving(Some("v23")));
+    }
+
+    #[test]
+    fn each_word_for_leaving_means_leaving() {
+        for word in ["leaving", "exiting", "quitting"] {
+            let expected = announcement("api", Status::Leaving, None);
+            assert_eq!(parse(&format!("api {word}")), Ok(Some(expected)));
+        }
+    }
+
+    #[test]
+    fn an_empty_or_blank_body_serves_nothing() {
+        for body in ["", " ", "\r\n", "\n\n \t\n"] {
+            assert_eq!(parse(body), Ok(None), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_line_of_known_words_is_refused() {
+        assert_eq!(parse("api\r\nSHUTDOWN"), Err(AnnouncementError::ManyLines));
+        assert_eq!(parse("api gone"), Err(AnnouncementError::Status));
+        assert_eq!(parse("api Serving"), Err(AnnouncementError::Status));
+        assert_eq!(parse("api ok v1 x"), Err(AnnouncementError::ManyWords));
+        assert_eq!(
+            Announcement::parse(b"\xff\xfe"),
+            Err(AnnouncementError::NotText)
+        );
+        assert!(matches!(
+            parse("../../etc/x"),
+            Err(AnnouncementError::Pool(_))
+        ));
+        assert!(matches!(
+            parse("api ok ../x"),
+            Err(AnnouncementError::Version(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Announcement::parse(&body);
+        }
+
+        #[test]
+        fn what_is_understood_holds_only_harmless_characters(body in "[ -~\\r\\n]{0,40}") {
+            if let Ok(Some(announcement)) = parse(&body) {
+                let version = announcement.version.map(|v| v.to_string()).unwrap_or_default();
+                let all = format!("{}{version}", announcement.pool);
+                prop_assert!(all.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b)));
+            }
+        }
+    }
+}

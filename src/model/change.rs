@@ -1,0 +1,85 @@
+//! What a decision changed, as the log tells it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::names::{PoolName, Version};
+use super::node::Node;
+use super::observation::Failure;
+use super::rules::Refusal;
+
+/// Why a node is in no pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// It said that it leaves.
+    Leaving,
+    /// It serves nothing.
+    Idle,
+    /// It did not answer properly, or not often enough since.
+    Failed(Failure),
+    /// It announced a pool that it may not join.
+    Refused(Refusal),
+}
+
+/// Where a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The pool.
+    pub pool: PoolName,
+    /// The version at which it serves there.
+    pub version: Option<Version>,
+}
+
+/// Something that an observation or a reload changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A node became a member.
+    Joined(Arc<Node>, Place),
+    /// A member moved from one pool or version to another.
+    Moved(Arc<Node>, Place, Place),
+    /// A member is out of its pool.
+    Left(Arc<Node>, Place, Out),
+    /// A node is in no pool and was never heard before, or is so for another reason than before.
+    StaysOut(Arc<Node>, Out),
+    /// A member is gone from the services file.
+    Removed(Arc<Node>, Place),
+    /// Failures would take the pool below this `min_members`: the members that it last had stay.
+    Held(PoolName, usize),
+    /// No failed member is held in the pool any more.
+    Released(PoolName),
+}
+
+impl Out {
+    /// Whether `other` is the same trouble, for a log that speaks only of changes.
+    #[must_use]
+    pub fn same_kind(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Failed(a), Self::Failed(b)) => a.same_kind(b),
+            // A node that invents names must not get a log line for each.
+            (Self::Refused(a), Self::Refused(b)) => {
+                std::mem::discriminant(a) == std::mem::discriminant(b)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leaving => f.write_str("leaving"),
+            Self::Idle => f.write_str("idle: it answered with an empty body"),
+            Self::Failed(failure) => write!(f, "failed: {failure}"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.version {
+            Some(version) => write!(f, "{} at {version}", self.pool),
+            None => self.pool.fmt(f),
+        }
+    }
+}

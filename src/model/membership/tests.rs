@@ -1,0 +1,426 @@
+//! What `Membership` decides: by example, and against a simple reference model.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::rules::PoolRules;
+use super::*;
+
+/// A membership with a clock that ticks a second at each observation.
+struct Bench {
+    membership: Membership,
+    now: Instant,
+}
+
+fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
+    Rules {
+        undeclared: PoolRules {
+            rise,
+            fall,
+            min_members,
+            nodes: None,
+        },
+        declared: BTreeMap::new(),
+        accept_undeclared: true,
+        max_undeclared: 3,
+    }
+}
+
+fn addr(number: u8) -> NodeAddr {
+    format!("10.0.0.{number}:80").parse().unwrap()
+}
+
+fn nodes(numbers: impl IntoIterator<Item = u8>) -> Vec<Node> {
+    let node = |number| Node {
+        addr: addr(number),
+        name: format!("n{number}"),
+    };
+    numbers.into_iter().map(node).collect()
+}
+
+fn says(body: &str) -> Observation {
+    match Announcement::parse(body.as_bytes()).unwrap() {
+        Some(announcement) => Observation::Announced(announcement),
+        None => Observation::Nothing,
+    }
+}
+
+fn fails() -> Observation {
+    Observation::Failed(Failure::Timeout)
+}
+
+impl Bench {
+    fn new(rules: Rules, count: u8) -> Self {
+        let mut membership = Membership::new(rules);
+        assert!(membership.set_nodes(nodes(1..=count)).is_empty());
+        Self {
+            membership,
+            now: Instant::now(),
+        }
+    }
+
+    /// A bench whose nodes are all members of `api`.
+    fn serving(rules: Rules, count: u8) -> Self {
+        let mut bench = Self::new(rules, count);
+        for number in 1..=count {
+            bench.see(number, says("api"));
+        }
+        bench
+    }
+
+    fn see(&mut self, number: u8, observation: Observation) -> Vec<Change> {
+        self.now += Duration::from_secs(1);
+        self.membership.observe(addr(number), observation, self.now)
+    }
+
+    /// The last bytes of the addresses of a pool's members.
+    fn members(&mut self, pool: &str) -> Vec<u8> {
+        self.membership.changed = true;
+        let pools = self
+            .membership
+            .take_changed()
+            .expect("the first round is done");
+        let members = pools
+            .pools
+            .get(pool)
+            .map(|pool| pool.members.clone())
+            .unwrap_or_default();
+        members
+            .iter()
+            .map(|member| member.node.addr.ip().octets()[3])
+            .collect()
+    }
+}
+
+#[test]
+fn nothing_is_wanted_before_every_node_has_answered_or_failed_once() {
+    let mut bench = Bench::new(rules(1, 1, 0), 3);
+    bench.see(1, says("api"));
+    bench.see(2, fails());
+    bench.see(1, says("api"));
+    assert_eq!(bench.membership.take_changed(), None);
+    bench.see(3, says(""));
+    assert!(bench.membership.take_changed().is_some());
+    assert_eq!(bench.members("api"), [1]);
+}
+
+#[test]
+fn without_a_single_node_nothing_is_ever_wanted() {
+    let mut membership = Membership::new(rules(1, 1, 0));
+    membership.set_nodes(Vec::new());
+    assert_eq!(membership.take_changed(), None);
+}
+
+#[test]
+fn a_steady_state_wants_nothing_new() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    assert!(bench.membership.take_changed().is_some());
+    assert!(bench.see(1, says("api")).is_empty());
+    assert_eq!(bench.membership.take_changed(), None);
+}
+
+#[test]
+fn members_stand_in_the_order_of_the_services_file() {
+    let mut bench = Bench::new(rules(1, 1, 0), 3);
+    for number in [3, 1, 2] {
+        bench.see(number, says("api"));
+    }
+    assert_eq!(bench.members("api"), [1, 2, 3]);
+    bench.membership.set_nodes(nodes([2, 3, 1]));
+    assert_eq!(bench.members("api"), [2, 3, 1]);
+}
+
+#[test]
+fn nodes_in_no_pool_are_disabled() {
+    let mut bench = Bench::new(rules(1, 1, 0), 4);
+    bench.see(1, says("api"));
+    bench.see(2, says("api leaving"));
+    bench.see(3, says(""));
+    bench.see(4, fails());
+    let pools = bench.membership.take_changed().unwrap();
+    let disabled: Vec<_> = pools
+        .disabled
+        .iter()
+        .map(|node| node.name.as_str())
+        .collect();
+    assert_eq!(disabled, ["n2", "n3", "n4"]);
+}
+
+#[test]
+fn a_node_moves_between_pools_and_versions_in_one_step() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 1);
+    let moved = bench.see(1, says("api ok v2"));
+    assert!(matches!(&moved[..], [Change::Moved(_, _, to)] if to.to_string() == "api at v2"));
+    bench.see(1, says("web"));
+    assert_eq!(bench.members("api"), []);
+    assert_eq!(bench.members("web"), [1]);
+}
+
+#[test]
+fn fall_failures_in_a_row_put_a_member_out_and_rise_answers_let_it_in() {
+    let mut bench = Bench::serving(rules(2, 3, 0), 1);
+    bench.see(1, fails());
+    bench.see(1, fails());
+    bench.see(1, says("api"));
+    bench.see(1, fails());
+    bench.see(1, fails());
+    assert_eq!(bench.members("api"), [1], "never three in a row");
+    assert!(matches!(
+        &bench.see(1, fails())[..],
+        [Change::Left(_, _, Out::Failed(_))]
+    ));
+    bench.see(1, says("api"));
+    bench.see(1, fails());
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [], "never two in a row");
+    assert!(matches!(
+        &bench.see(1, says("api"))[..],
+        [Change::Joined(..)]
+    ));
+}
+
+#[test]
+fn leaving_and_an_empty_reply_count_at_once_whatever_fall_and_min_members_say() {
+    let mut bench = Bench::serving(rules(1, 9, 2), 2);
+    bench.see(1, says("api leaving"));
+    bench.see(2, says(""));
+    assert_eq!(bench.members("api"), []);
+}
+
+#[test]
+fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
+    let mut bench = Bench::serving(rules(1, 1, 2), 4);
+    assert!(matches!(&bench.see(1, fails())[..], [Change::Left(..)]));
+    assert!(matches!(&bench.see(2, fails())[..], [Change::Left(..)]));
+    assert!(matches!(&bench.see(3, fails())[..], [Change::Held(_, 2)]));
+    assert!(bench.see(4, fails()).is_empty());
+    assert!(bench.see(3, fails()).is_empty());
+    assert_eq!(bench.members("api"), [3, 4]);
+    // One that answers again frees the one that has failed for longer.
+    assert!(matches!(
+        &bench.see(1, says("api"))[..],
+        [Change::Joined(..), Change::Left(..)]
+    ));
+    assert_eq!(bench.members("api"), [1, 4]);
+    assert!(matches!(
+        &bench.see(4, says("api"))[..],
+        [Change::Released(_)]
+    ));
+    assert_eq!(bench.members("api"), [1, 4]);
+}
+
+#[test]
+fn a_held_member_that_says_leaving_goes() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 1);
+    bench.see(1, fails());
+    assert_eq!(bench.members("api"), [1]);
+    let changes = bench.see(1, says("api leaving"));
+    assert!(matches!(
+        &changes[..],
+        [Change::Left(_, _, Out::Leaving), Change::Released(_)]
+    ));
+    assert_eq!(bench.members("api"), []);
+}
+
+#[test]
+fn a_reason_is_told_when_it_changes_and_not_at_each_poll() {
+    let mut bench = Bench::new(rules(1, 1, 0), 1);
+    assert_eq!(bench.see(1, fails()).len(), 1);
+    assert_eq!(bench.see(1, fails()).len(), 0);
+    assert_eq!(
+        bench
+            .see(1, Observation::Failed(Failure::Status(500)))
+            .len(),
+        1
+    );
+    assert_eq!(bench.see(1, says("")).len(), 1);
+    assert_eq!(bench.see(1, says("")).len(), 0);
+}
+
+#[test]
+fn a_node_that_invents_pool_names_fills_nothing_and_floods_nothing() {
+    let mut bench = Bench::new(rules(1, 1, 0), 2);
+    bench.see(2, says("api"));
+    let changes: Vec<_> = (0..50)
+        .flat_map(|n| bench.see(1, says(&format!("evil{n}"))))
+        .collect();
+    let pools = bench.membership.take_changed().unwrap();
+    assert_eq!(pools.pools.len(), 3, "max_undeclared_pools");
+    assert!(matches!(
+        changes.last(),
+        Some(Change::Left(_, _, Out::Refused(Refusal::TooMany(_))))
+    ));
+    assert_eq!(changes.len(), 3, "joined, moved, refused; then silence");
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [1, 2], "pools that are known go on");
+}
+
+#[test]
+fn only_listed_nodes_may_join_a_pool_with_a_list_and_undeclared_pools_can_be_refused() {
+    let mut rules = rules(1, 1, 0);
+    let listed = PoolRules {
+        nodes: Some(vec!["10.0.0.2/31".parse().unwrap()]),
+        ..rules.undeclared.clone()
+    };
+    rules.declared.insert("api".parse().unwrap(), listed);
+    rules.accept_undeclared = false;
+    let mut bench = Bench::new(rules, 3);
+    assert!(matches!(
+        &bench.see(1, says("api"))[..],
+        [Change::StaysOut(_, Out::Refused(Refusal::NotListed(_)))]
+    ));
+    bench.see(2, says("api"));
+    assert!(matches!(
+        &bench.see(3, says("web"))[..],
+        [Change::StaysOut(_, Out::Refused(Refusal::Undeclared(_)))]
+    ));
+    assert_eq!(bench.members("api"), [2]);
+    bench.see(2, says("web"));
+    assert_eq!(
+        bench.members("api"),
+        [],
+        "it says itself that it is no member any more"
+    );
+}
+
+#[test]
+fn a_node_gone_from_the_services_file_leaves_when_the_new_ones_are_heard() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    assert!(bench.membership.set_nodes(nodes([2, 3])).is_empty());
+    assert_eq!(bench.members("api"), [2, 1], "node 3 is not heard yet");
+    let changes = bench.see(3, says("api"));
+    assert!(matches!(
+        &changes[..],
+        [Change::Joined(..), Change::Removed(..)]
+    ));
+    assert_eq!(bench.members("api"), [2, 3]);
+    assert!(matches!(
+        &bench.membership.set_nodes(nodes([3]))[..],
+        [Change::Removed(..)]
+    ));
+    assert_eq!(bench.members("api"), [3]);
+    assert!(
+        bench.see(2, says("api")).is_empty(),
+        "a late answer of a node that is gone"
+    );
+    assert_eq!(bench.members("api"), [3]);
+}
+
+#[test]
+fn an_earlier_runs_members_stay_until_they_are_heard() {
+    let mut bench = Bench::new(rules(1, 2, 0), 3);
+    let place = Place {
+        pool: "api".parse().unwrap(),
+        version: None,
+    };
+    let members = [1, 2].map(|number| (addr(number), place.clone()));
+    bench.membership.inherit(&place.pool, members);
+    assert!(bench.see(1, says("api")).is_empty(), "nothing changed");
+    bench.see(2, fails());
+    bench.see(3, fails());
+    assert_eq!(bench.members("api"), [1, 2], "one failure of two");
+    bench.see(2, fails());
+    assert_eq!(bench.members("api"), [1]);
+}
+
+#[test]
+fn an_earlier_runs_pool_without_a_node_is_owned_and_empty() {
+    let mut bench = Bench::new(rules(1, 1, 0), 1);
+    bench.membership.inherit(&"old".parse().unwrap(), []);
+    bench.see(1, says("api"));
+    let pools = bench.membership.take_changed().unwrap();
+    assert!(pools.pools["old"].announced && pools.pools["old"].members.is_empty());
+}
+
+/// The same rules, said as simply as possible: lists and full scans, for one undeclared pool set.
+struct Reference {
+    rise: u32,
+    fall: u32,
+    min_members: usize,
+    /// By node: where it is, since which step it would be out, failures and answers in a row.
+    nodes: Vec<(Option<String>, Option<usize>, u32, u32, bool)>,
+}
+
+impl Reference {
+    fn see(&mut self, step: usize, node: usize, observation: &Observation) {
+        let (place, failing, failures, answers, failed) = &mut self.nodes[node];
+        match observation {
+            Observation::Failed(_) => {
+                (*failures, *answers) = (*failures + 1, 0);
+                if place.is_some() && *failures >= self.fall {
+                    failing.get_or_insert(step);
+                }
+                *failed = place.is_none();
+            }
+            Observation::Announced(said) if said.status == Status::Serving => {
+                (*failures, *answers) = (0, *answers + 1);
+                if !*failed || *answers >= self.rise {
+                    (*place, *failing, *failed) = (Some(said.pool.to_string()), None, false);
+                }
+            }
+            _ => self.nodes[node] = (None, None, 0, 0, false),
+        }
+        while let Some(surplus) = self.surplus() {
+            self.nodes[surplus].0 = None;
+            self.nodes[surplus].1 = None;
+            self.nodes[surplus].4 = true;
+        }
+    }
+
+    /// The longest failing node of a pool that can do without it.
+    fn surplus(&self) -> Option<usize> {
+        let count =
+            |pool: &Option<String>| self.nodes.iter().filter(|node| node.0 == *pool).count();
+        let failing = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.1.is_some());
+        let surplus = failing.filter(|(_, node)| count(&node.0) > self.min_members);
+        surplus
+            .min_by_key(|(_, node)| node.1)
+            .map(|(index, _)| index)
+    }
+
+    fn members(&self, pool: &str) -> Vec<u8> {
+        (1u8..)
+            .zip(&self.nodes)
+            .filter(|(_, node)| node.0.as_deref() == Some(pool))
+            .map(|(n, _)| n)
+            .collect()
+    }
+}
+
+fn observation() -> impl Strategy<Value = Observation> {
+    prop_oneof![
+        4 => Just(fails()),
+        1 => Just(says("")),
+        1 => Just(says("api leaving")),
+        4 => Just(says("api")),
+        1 => Just(says("api ok v2")),
+        2 => Just(says("web")),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn membership_agrees_with_the_reference(
+        (rise, fall, min_members) in (1..4u32, 1..4u32, 0..4usize),
+        polls in proptest::collection::vec((0..5usize, observation()), 1..120),
+    ) {
+        let mut bench = Bench::new(rules(rise, fall, min_members), 5);
+        let mut reference = Reference { rise, fall, min_members, nodes: vec![(None, None, 0, 0, false); 5] };
+        let opening = (0..5).map(|node| (node, says("web")));
+        for (step, (node, observation)) in opening.chain(polls).enumerate() {
+            reference.see(step, node, &observation);
+            bench.see(u8::try_from(node).unwrap() + 1, observation);
+            if bench.membership.first_round_done() {
+                for pool in ["api", "web"] {
+                    prop_assert_eq!(bench.members(pool), reference.members(pool));
+                }
+            }
+        }
+    }
+}

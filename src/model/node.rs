@@ -1,0 +1,173 @@
+//! A node: an address of the services file, with its name.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::str::FromStr;
+
+/// The `ip:port` at which a node is polled and serves. IPv4, since Perlbal takes no other.
+///
+/// Its text form is canonical, so it can be written into a pool file or a command as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeAddr {
+    ip: Ipv4Addr,
+    port: u16,
+}
+
+/// Why a text is no [`NodeAddr`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddrError {
+    /// The part before the port is no IPv4 address.
+    Ip,
+    /// The port is no number from 1 to 65535.
+    Port,
+}
+
+impl fmt::Display for AddrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ip => "not an IPv4 address such as 10.0.0.1",
+            Self::Port => "not a port from 1 to 65535",
+        })
+    }
+}
+
+impl std::error::Error for AddrError {}
+
+impl NodeAddr {
+    /// Reads the two halves of an address.
+    pub fn parse(ip: &str, port: &str) -> Result<Self, AddrError> {
+        let ip = ip.parse().map_err(|_| AddrError::Ip)?;
+        // u16's own parser takes "+80", which no reader of a pool file does.
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        match port.parse() {
+            Ok(port) if digits && port > 0 => Ok(Self { ip, port }),
+            _ => Err(AddrError::Port),
+        }
+    }
+
+    /// The IP address.
+    #[must_use]
+    pub fn ip(self) -> Ipv4Addr {
+        self.ip
+    }
+
+    /// The TCP port, never 0.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for NodeAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddrV4::new(self.ip, self.port).fmt(f)
+    }
+}
+
+impl FromStr for NodeAddr {
+    type Err = AddrError;
+
+    fn from_str(text: &str) -> Result<Self, AddrError> {
+        let (ip, port) = text.split_once(':').ok_or(AddrError::Port)?;
+        Self::parse(ip, port)
+    }
+}
+
+/// A node of the services file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where it is polled, and what stands in pools.
+    pub addr: NodeAddr,
+    /// What people call it, printable; its address where the file gives no name.
+    pub name: String,
+}
+
+/// A block of addresses, `10.0.0.0/8`, or a single one, `10.0.0.1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddrBlock {
+    network: u32,
+    mask: u32,
+}
+
+impl AddrBlock {
+    /// Whether `ip` lies in the block.
+    #[must_use]
+    pub fn contains(self, ip: Ipv4Addr) -> bool {
+        u32::from(ip) & self.mask == self.network
+    }
+}
+
+/// A text is neither an IPv4 address nor a CIDR block whose host bits are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockError;
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an IPv4 address (10.0.0.1) or block (10.0.0.0/8) without host bits")
+    }
+}
+
+impl std::error::Error for BlockError {}
+
+impl FromStr for AddrBlock {
+    type Err = BlockError;
+
+    fn from_str(text: &str) -> Result<Self, BlockError> {
+        let (ip, bits) = text.split_once('/').unwrap_or((text, "32"));
+        let network = u32::from(ip.parse::<Ipv4Addr>().map_err(|_| BlockError)?);
+        let bits: u32 = bits.parse().map_err(|_| BlockError)?;
+        if bits > 32 {
+            return Err(BlockError);
+        }
+        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+        if network & !mask == 0 {
+            Ok(Self { network, mask })
+        } else {
+            Err(BlockError)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_and_printed_in_one_form() {
+        let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
+        assert_eq!(addr.to_string(), "10.0.0.1:80");
+        assert_eq!("10.0.0.1:080".parse::<NodeAddr>(), Ok(addr));
+    }
+
+    #[test]
+    fn what_perlbal_would_take_blindly_is_refused() {
+        for text in [
+            "999.1.1.1:80",
+            "10.0.0.1:99999",
+            "10.0.0.1:0",
+            "10.0.0.1:+80",
+            "10.0.0.1",
+        ] {
+            assert!(text.parse::<NodeAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_block_holds_its_own_addresses_and_no_others() {
+        let block: AddrBlock = "10.1.0.0/16".parse().unwrap();
+        assert!(block.contains("10.1.255.3".parse().unwrap()));
+        assert!(!block.contains("10.2.0.1".parse().unwrap()));
+        let single: AddrBlock = "10.1.2.3".parse().unwrap();
+        assert!(single.contains("10.1.2.3".parse().unwrap()));
+        assert!(!single.contains("10.1.2.4".parse().unwrap()));
+        let all: AddrBlock = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_block_with_host_bits_is_taken_for_a_typo() {
+        for text in ["10.1.2.3/16", "10.0.0.0/33", "10.0.0/8", "example"] {
+            assert_eq!(text.parse::<AddrBlock>(), Err(BlockError), "{text}");
+        }
+    }
+}

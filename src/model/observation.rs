@@ -1,0 +1,99 @@
+//! What one poll of one node gave.
+
+use std::fmt;
+
+use super::announcement::{Announcement, AnnouncementError};
+
+/// What one poll gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// The node said which pool it belongs to.
+    Announced(Announcement),
+    /// The node answered with an empty body: it serves nothing.
+    Nothing,
+    /// The node did not answer properly.
+    Failed(Failure),
+}
+
+/// How a node failed to answer properly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection came about; the system's reason.
+    Connect(String),
+    /// The whole answer was not there in time (`service_timeout`).
+    Timeout,
+    /// The answer's status was not 200.
+    Status(u16),
+    /// The connection broke before the answer was whole; the reason.
+    Broken(String),
+    /// The body is longer than this many bytes.
+    TooLong(usize),
+    /// The body is no announcement; its harmless beginning.
+    NotUnderstood(AnnouncementError, String),
+}
+
+impl Failure {
+    /// Whether `other` is the same kind of failure, for a log that speaks only of changes:
+    /// a body that differs at each poll is still the same trouble.
+    #[must_use]
+    pub fn same_kind(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NotUnderstood(a, _), Self::NotUnderstood(b, _)) => a == b,
+            (Self::Broken(_), Self::Broken(_)) => true,
+            _ => self == other,
+        }
+    }
+
+    /// A body that is no announcement, kept short and free of control characters for the log.
+    #[must_use]
+    pub fn not_understood(error: AnnouncementError, body: &[u8]) -> Self {
+        const SHOWN_CHARS: usize = 40;
+        let text = String::from_utf8_lossy(body);
+        let mut shown: String = text
+            .chars()
+            .take(SHOWN_CHARS)
+            .flat_map(char::escape_debug)
+            .collect();
+        if text.chars().nth(SHOWN_CHARS).is_some() {
+            shown.push('…');
+        }
+        Self::NotUnderstood(error, shown)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(reason) => write!(f, "failed to connect: {reason}"),
+            Self::Timeout => f.write_str("no whole answer within service_timeout"),
+            Self::Status(code) => write!(f, "answered status {code} instead of 200"),
+            Self::Broken(reason) => write!(f, "the answer broke off: {reason}"),
+            Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes"),
+            Self::NotUnderstood(error, shown) => {
+                write!(f, "answered \"{shown}\", which is not understood: {error}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_body_reaches_the_log_short_and_escaped() {
+        let body = format!("\x1b[2J{}", "x".repeat(10_000));
+        let failure = Failure::not_understood(AnnouncementError::ManyWords, body.as_bytes());
+        let text = failure.to_string();
+        assert!(text.chars().all(|c| !c.is_control()), "{text}");
+        assert!(text.len() < 200, "{text}");
+    }
+
+    #[test]
+    fn a_body_that_changes_at_each_poll_is_one_kind_of_failure() {
+        let at =
+            |body: &str| Failure::not_understood(AnnouncementError::ManyLines, body.as_bytes());
+        assert!(at("12:00:01\nx").same_kind(&at("12:00:02\nx")));
+        assert!(!Failure::Status(500).same_kind(&Failure::Status(404)));
+    }
+}

@@ -1,0 +1,202 @@
+//! The services file: the list of nodes, a line each.
+//!
+//! `ip port` or `ip:port` (so that a pool file can be read too), then an optional name, with or
+//! without `#`. Blank lines and lines that begin with `#` are skipped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::node::{AddrError, Node, NodeAddr};
+
+/// One line that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineError {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// The line as it stands, made printable.
+    pub text: String,
+    /// What is wrong with it.
+    pub kind: LineErrorKind,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineErrorKind {
+    /// It has neither the form `ip port` nor `ip:port`.
+    Form,
+    /// Its address or port is none.
+    Address(AddrError),
+    /// Its address stands in an earlier line already, of this number.
+    Duplicate(usize),
+}
+
+/// Reads a services file; all its errors at once when there are any.
+pub fn parse(text: &str) -> Result<Vec<Node>, Vec<LineError>> {
+    let mut nodes = Vec::new();
+    let mut errors = Vec::new();
+    let mut seen = BTreeMap::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let parsed = parse_line(text).and_then(|node| match node {
+            Some(node) => match seen.insert(node.addr, line) {
+                Some(earlier) => Err(LineErrorKind::Duplicate(earlier)),
+                None => Ok(Some(node)),
+            },
+            None => Ok(None),
+        });
+        match parsed {
+            Ok(node) => nodes.extend(node),
+            Err(kind) => errors.push(LineError {
+                line,
+                text: printable(text),
+                kind,
+            }),
+        }
+    }
+    if errors.is_empty() {
+        Ok(nodes)
+    } else {
+        Err(errors)
+    }
+}
+
+fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
+    let text = text.trim();
+    if text.is_empty() || text.starts_with('#') {
+        return Ok(None);
+    }
+    let (ip, rest) = split_at_first(text, |c| c == ':' || c.is_whitespace());
+    let rest = match rest.strip_prefix(':') {
+        Some(port_on) => port_on,
+        None => rest.trim_start(),
+    };
+    let (port, name) = split_at_first(rest, |c| c == '#' || c.is_whitespace());
+    if port.is_empty() {
+        return Err(LineErrorKind::Form);
+    }
+    let addr = NodeAddr::parse(ip, port).map_err(LineErrorKind::Address)?;
+    let name = name.trim_start().trim_start_matches('#').trim();
+    let name = if name.is_empty() {
+        addr.to_string()
+    } else {
+        printable(name)
+    };
+    Ok(Some(Node { addr, name }))
+}
+
+fn split_at_first(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(stop).unwrap_or(text.len()))
+}
+
+/// Makes the text safe for a log line and for the comment of a pool file.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, text, kind } = self;
+        write!(f, "line {line}: {kind}: \"{text}\"")
+    }
+}
+
+impl fmt::Display for LineErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form => f.write_str("expected \"ip port # name\" or \"ip:port # name\""),
+            Self::Address(error @ AddrError::Ip) => {
+                write!(f, "{error}, expected \"ip port # name\" (IPv4 only)")
+            }
+            Self::Address(error) => write!(f, "{error}, expected \"ip port # name\""),
+            Self::Duplicate(earlier) => {
+                write!(
+                    f,
+                    "expected each address once, but line {earlier} has it too"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for LineError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn nodes(text: &str) -> Vec<(String, String)> {
+        let nodes = parse(text).unwrap();
+        nodes
+            .into_iter()
+            .map(|node| (node.addr.to_string(), node.name))
+            .collect()
+    }
+
+    fn pair(addr: &str, name: &str) -> (String, String) {
+        (addr.to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn each_form_of_a_line_is_read() {
+        let text = "# comment\n\n10.0.0.1 80 # api-node-1\n10.0.0.2:8080 # two words\n\
+                    10.0.0.3\t81 bare-name\n  10.0.0.4:80#tight\r\n10.0.0.5 80\n10.0.0.6 80 #\n";
+        let expected = [
+            pair("10.0.0.1:80", "api-node-1"),
+            pair("10.0.0.2:8080", "two words"),
+            pair("10.0.0.3:81", "bare-name"),
+            pair("10.0.0.4:80", "tight"),
+            pair("10.0.0.5:80", "10.0.0.5:80"),
+            pair("10.0.0.6:80", "10.0.0.6:80"),
+        ];
+        assert_eq!(nodes(text), expected);
+    }
+
+    #[test]
+    fn all_errors_of_a_file_are_told_at_once_with_their_lines() {
+        let text =
+            "10.0.0.1 80\nexample.org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1 80\n";
+        let errors = parse(text).unwrap_err();
+        let told: Vec<_> = errors
+            .iter()
+            .map(|error| (error.line, error.kind.clone()))
+            .collect();
+        let expected = [
+            (2, LineErrorKind::Address(AddrError::Ip)),
+            (3, LineErrorKind::Form),
+            (4, LineErrorKind::Address(AddrError::Port)),
+            (5, LineErrorKind::Duplicate(1)),
+            (6, LineErrorKind::Address(AddrError::Ip)),
+        ];
+        assert_eq!(told, expected);
+        assert!(errors[1].to_string().contains("line 3"), "{}", errors[1]);
+        assert!(
+            errors[1].to_string().contains("\"10.0.0.2\""),
+            "{}",
+            errors[1]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}|[0-9.: #\\n\\r\\t]{0,200}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn a_list_of_nodes_written_as_services_is_read_back(
+            nodes in proptest::collection::btree_map((any::<u32>(), 1..=u16::MAX), "[a-z]([a-z -]{0,8}[a-z])?", 0..20)
+        ) {
+            use std::fmt::Write;
+            let mut text = String::new();
+            let mut expected = Vec::new();
+            for ((ip, port), name) in nodes {
+                let ip = std::net::Ipv4Addr::from(ip);
+                writeln!(text, "{ip} {port} # {name}").unwrap();
+                expected.push(pair(&format!("{ip}:{port}"), &name));
+            }
+            prop_assert_eq!(super::tests::nodes(&text), expected);
+        }
+    }
+}
