@@ -1,3 +1,4 @@
 //! pollbal.
 
+pub mod config;
 pub mod model;

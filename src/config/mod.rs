@@ -1,0 +1,354 @@
+//! The configuration: JSON in, a [`Config`] that is valid throughout out.
+
+mod pools;
+mod section;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::model::names::{PerlbalName, PoolName};
+use crate::model::node::Node;
+use crate::model::rules::Rules;
+use crate::model::services::{self, LineError};
+pub use section::KeyError;
+use section::{Errors, Section, expectation};
+
+/// Everything that the configuration file says, with the defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where pool files are written.
+    pub pool_directory: PathBuf,
+    /// The list of nodes.
+    pub services_file: PathBuf,
+    /// How nodes are polled.
+    pub poll: PollSettings,
+    /// Who may be in which pool, and how quickly.
+    pub rules: Rules,
+    /// The Perlbals to drive.
+    pub perlbals: Vec<PerlbalSettings>,
+    /// `perlbal_pool`: names in Perlbal that differ from the announced ones.
+    pub perlbal_names: BTreeMap<PoolName, PerlbalName>,
+    /// How addresses are written into pool files.
+    pub pool_file_format: PoolFileFormat,
+    /// How long an undeclared pool's emptied file stays.
+    pub empty_pool_grace: Duration,
+    /// External commands.
+    pub hooks: HookSettings,
+}
+
+/// How nodes are polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PollSettings {
+    /// Between two polls of one node.
+    pub interval: Duration,
+    /// For the whole answer: connect, headers, body.
+    pub timeout: Duration,
+    /// What is asked for; begins with `/`.
+    pub path: String,
+}
+
+/// One Perlbal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerlbalSettings {
+    /// Its management socket, `host:port`.
+    pub address: String,
+    /// Whether a pool that is missing there is created.
+    pub create_pools: bool,
+    /// How often all is read and compared although nothing changed.
+    pub resync_interval: Duration,
+    /// The longest silence within an exchange.
+    pub timeout: Duration,
+}
+
+/// How an address is written into a pool file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolFileFormat {
+    /// As Perlbal reads it rightly: `ip port` for port 80, else `ip:port`.
+    Perlbal,
+    /// Always `ip port`, for readers other than Perlbal.
+    Services,
+}
+
+/// External commands. An empty command is off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookSettings {
+    /// Before anything.
+    pub pre_init: Vec<String>,
+    /// When the first files are written and the first sync with each Perlbal is done or failed.
+    pub post_init: Vec<String>,
+    /// At the end.
+    pub pre_quit: Vec<String>,
+    /// When a file is about to be written.
+    pub file_update: Vec<String>,
+    /// When a file is about to be deleted.
+    pub file_remove: Vec<String>,
+    /// After it a hook is ended, with its process group.
+    pub timeout: Duration,
+}
+
+/// Why there is no configuration, or no list of nodes.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file could not be read.
+    #[error("failed to read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    /// The configuration is no JSON.
+    #[error("failed to understand {} as JSON", .0.display())]
+    Json(PathBuf, #[source] serde_json::Error),
+    /// The configuration's keys are wrong; all that are.
+    #[error("{}", Listed(.0, .1))]
+    Keys(PathBuf, Vec<KeyError>),
+    /// Lines of the services file are wrong; all that are.
+    #[error("{}", Listed(.0, .1))]
+    Services(PathBuf, Vec<LineError>),
+}
+
+/// Several errors of one file: a line each, each with the file.
+struct Listed<'a, E>(&'a Path, &'a [E]);
+
+impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.1.iter().enumerate() {
+            let newline = if index > 0 { "\n" } else { "" };
+            write!(f, "{newline}{}: {error}", self.0.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let value = serde_json::from_str(&text)
+            .map_err(|source| ConfigError::Json(path.to_owned(), source))?;
+        Self::from_value(&value).map_err(|errors| ConfigError::Keys(path.to_owned(), errors))
+    }
+
+    /// Understands a JSON value; all its errors when there are any.
+    pub fn from_value(value: &Value) -> Result<Self, Vec<KeyError>> {
+        let errors = Errors::default();
+        let Some(map) = value.as_object() else {
+            let problem = expectation("an object, `{ … }`", value);
+            return Err(vec![KeyError {
+                key: "the whole file".to_owned(),
+                problem,
+            }]);
+        };
+        let config = read_config(&Section::new(String::new(), map, &errors), &errors);
+        let errors = errors.into_inner();
+        if errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// What is allowed but probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for perlbal in self
+            .perlbals
+            .iter()
+            .filter(|perlbal| !is_loopback(&perlbal.address))
+        {
+            warnings.push(format!(
+                "perlbal {}: the management socket asks for no password; it should listen on \
+                 loopback only",
+                perlbal.address
+            ));
+        }
+        if self.poll.timeout > self.poll.interval {
+            warnings.push(
+                "service_timeout is above poll_interval: a node that hangs is polled less often"
+                    .to_owned(),
+            );
+        }
+        if self.pool_file_format == PoolFileFormat::Services && !self.perlbals.is_empty() {
+            warnings.push(
+                "pool_file_format is \"services\": Perlbal would read these files wrongly for \
+                 every port but 80; do not name them as a nodefile"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+/// Reads a services file.
+pub fn load_services(path: &Path) -> Result<Vec<Node>, ConfigError> {
+    services::parse(&read(path)?).map_err(|errors| ConfigError::Services(path.to_owned(), errors))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read(path.to_owned(), source))
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.starts_with("127.")
+        || address.starts_with("localhost:")
+        || address.starts_with("[::1]:")
+}
+
+fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
+    const SECOND: Duration = Duration::from_secs(1);
+    let (rules, perlbal_names) = pools::read_rules(section, errors);
+    let path = |key, default: &str| {
+        PathBuf::from(
+            section
+                .string(key, "a path")
+                .unwrap_or_else(|| default.to_owned()),
+        )
+    };
+    let config = Config {
+        pool_directory: path("pool_directory", "/run/pool"),
+        services_file: path("services_file", "/etc/pollbal.services"),
+        poll: PollSettings {
+            interval: section.time("poll_interval", SECOND, Duration::from_millis(10)),
+            timeout: section.time("service_timeout", SECOND / 2, Duration::from_millis(1)),
+            path: read_poll_path(section),
+        },
+        rules,
+        perlbals: read_perlbals(section, errors),
+        perlbal_names,
+        pool_file_format: read_format(section),
+        empty_pool_grace: section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO),
+        hooks: HookSettings {
+            pre_init: read_command(section, "pre_init_hook"),
+            post_init: read_command(section, "post_init_hook"),
+            pre_quit: read_command(section, "pre_quit_hook"),
+            file_update: read_command(section, "file_update_hook"),
+            file_remove: read_command(section, "file_remove_hook"),
+            timeout: section.time("hook_timeout", 30 * SECOND, Duration::from_millis(1)),
+        },
+    };
+    section.finish();
+    config
+}
+
+fn read_poll_path(section: &Section<'_>) -> String {
+    let usable = |text: &str| {
+        text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+    };
+    let read = |value: &Value| {
+        value
+            .as_str()
+            .filter(|text| usable(text))
+            .map(str::to_owned)
+    };
+    let expected = "a path that begins with `/`, without blanks, such as \"/pool\"";
+    section
+        .read("poll_path", expected, read)
+        .unwrap_or_else(|| "/pool".to_owned())
+}
+
+fn read_format(section: &Section<'_>) -> PoolFileFormat {
+    let read = |value: &Value| match value.as_str() {
+        Some("perlbal") => Some(PoolFileFormat::Perlbal),
+        Some("services") => Some(PoolFileFormat::Services),
+        _ => None,
+    };
+    let expected = "\"perlbal\" or \"services\"";
+    section
+        .read("pool_file_format", expected, read)
+        .unwrap_or(PoolFileFormat::Perlbal)
+}
+
+fn read_command(section: &Section<'_>, key: &'static str) -> Vec<String> {
+    let read = |value: &Value| {
+        let words: Option<Vec<String>> = value
+            .as_array()?
+            .iter()
+            .map(|word| word.as_str().map(str::to_owned))
+            .collect();
+        words.filter(|words| words.first().is_none_or(|program| !program.is_empty()))
+    };
+    let expected = "a command and its arguments as an array of texts, such as \
+                    [\"/usr/local/bin/hook\", \"--flag\"]; [] is off";
+    section.read(key, expected, read).unwrap_or_default()
+}
+
+fn read_perlbals(section: &Section<'_>, errors: &Errors) -> Vec<PerlbalSettings> {
+    let values = match section.get("perlbal") {
+        None | Some(Value::Null) => return Vec::new(),
+        Some(Value::Array(values)) => values.iter().collect(),
+        Some(value) => vec![value],
+    };
+    let mut perlbals: Vec<PerlbalSettings> = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
+        let Some(perlbal) = read_perlbal(section, index, value, errors) else {
+            continue;
+        };
+        if perlbals
+            .iter()
+            .any(|earlier| earlier.address == perlbal.address)
+        {
+            section.error("perlbal", format!("{} is listed twice", perlbal.address));
+        }
+        perlbals.push(perlbal);
+    }
+    perlbals
+}
+
+fn read_perlbal(
+    section: &Section<'_>,
+    index: usize,
+    value: &Value,
+    errors: &Errors,
+) -> Option<PerlbalSettings> {
+    const EXPECTED: &str = "a management address such as \"127.0.0.1:16000\"";
+    let address = |value: &Value| {
+        value
+            .as_str()
+            .filter(|text| is_host_port(text))
+            .map(str::to_owned)
+    };
+    let mut perlbal = PerlbalSettings {
+        address: String::new(),
+        create_pools: true,
+        resync_interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(2),
+    };
+    let key = format!("perlbal[{index}]");
+    let Some(map) = value.as_object() else {
+        perlbal.address = address(value).or_else(|| {
+            let expected = format!("{EXPECTED}, or an object with `address`");
+            section.error(&key, expectation(&expected, value));
+            None
+        })?;
+        return Some(perlbal);
+    };
+    let object = Section::new(format!("{key}."), map, errors);
+    let found = object.read("address", EXPECTED, address);
+    if map.get("address").is_none() {
+        object.error("address", format!("missing; write {EXPECTED}"));
+    }
+    perlbal.create_pools = object.boolean("create_pools", perlbal.create_pools);
+    perlbal.resync_interval = object.time(
+        "resync_interval",
+        perlbal.resync_interval,
+        Duration::from_millis(100),
+    );
+    perlbal.timeout = object.time("timeout", perlbal.timeout, Duration::from_millis(10));
+    object.finish();
+    perlbal.address = found?;
+    Some(perlbal)
+}
+
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let word = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    !host.is_empty() && host.chars().all(word) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests;

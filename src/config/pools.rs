@@ -1,0 +1,115 @@
+//! The keys that decide membership: `rise`, `fall`, `pools` and their limits.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::section::{Errors, Section, expectation, is_comment};
+use crate::model::names::{PerlbalName, PoolName};
+use crate::model::node::AddrBlock;
+use crate::model::rules::{PoolRules, Rules};
+
+/// Enough for any taste; beyond, a typo is more likely.
+const MAX_IN_A_ROW: u32 = 1_000;
+
+type Names = BTreeMap<PoolName, PerlbalName>;
+
+pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Names) {
+    let undeclared = PoolRules {
+        rise: section.integer("rise", 1, 1..=MAX_IN_A_ROW),
+        fall: section.integer("fall", 1, 1..=MAX_IN_A_ROW),
+        min_members: 0,
+        nodes: None,
+    };
+    let mut declared = BTreeMap::new();
+    let mut names = Names::new();
+    let pools = section.read("pools", "an object with a key per pool", Value::as_object);
+    for (key, value) in pools
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| !is_comment(key))
+    {
+        let path = format!("pools.{key}");
+        let pool: PoolName = match key.parse() {
+            Ok(pool) => pool,
+            Err(error) => {
+                section.error(&path, format!("{error}"));
+                continue;
+            }
+        };
+        let Some(map) = value.as_object() else {
+            section.error(
+                &path,
+                expectation(
+                    "an object, `{}` for a pool without settings of its own",
+                    value,
+                ),
+            );
+            continue;
+        };
+        let object = Section::new(format!("{path}."), map, errors);
+        if let Some(name) = read_name(&object) {
+            names.insert(pool.clone(), name);
+        }
+        declared.insert(pool, read_pool(&object, &undeclared));
+        object.finish();
+    }
+    report_shared_names(section, &declared, &names);
+    let rules = Rules {
+        undeclared,
+        declared,
+        accept_undeclared: section.boolean("accept_undeclared_pools", true),
+        max_undeclared: section.integer("max_undeclared_pools", 100, 0..=u32::MAX) as usize,
+    };
+    (rules, names)
+}
+
+fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
+    PoolRules {
+        rise: object.integer("rise", default.rise, 1..=MAX_IN_A_ROW),
+        fall: object.integer("fall", default.fall, 1..=MAX_IN_A_ROW),
+        min_members: object.integer("min_members", 0, 0..=u32::MAX) as usize,
+        nodes: read_blocks(object),
+    }
+}
+
+fn read_name(object: &Section<'_>) -> Option<PerlbalName> {
+    let expected = "a name of a-z 0-9 _ (Perlbal lower-cases names and takes no other)";
+    object.read("perlbal_pool", expected, |value| {
+        value.as_str()?.parse().ok()
+    })
+}
+
+fn read_blocks(object: &Section<'_>) -> Option<Vec<AddrBlock>> {
+    let expected = "an array of IPv4 addresses and CIDR blocks (without host bits), \
+                    such as [\"10.0.0.1\", \"10.1.0.0/16\"]";
+    let read = |value: &Value| -> Option<Vec<AddrBlock>> {
+        value
+            .as_array()?
+            .iter()
+            .map(|block| block.as_str()?.parse().ok())
+            .collect()
+    };
+    object.read("nodes", expected, read)
+}
+
+/// Two declared pools that would share one pool in Perlbal are told here, before they meet there.
+fn report_shared_names(
+    section: &Section<'_>,
+    declared: &BTreeMap<PoolName, PoolRules>,
+    names: &Names,
+) {
+    let mut taken: BTreeMap<PerlbalName, &PoolName> = BTreeMap::new();
+    for pool in declared.keys() {
+        let name = names
+            .get(pool)
+            .cloned()
+            .unwrap_or_else(|| PerlbalName::of_pool(pool));
+        if let Some(other) = taken.insert(name.clone(), pool) {
+            section.error(
+                &format!("pools.{pool}"),
+                format!("falls on the same name in Perlbal as pools.{other}, `{name}`; give one a `perlbal_pool`"),
+            );
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading one JSON object key by key, with an error for each key that is wrong.
+//!
+//! All errors of a file are collected, so that they can be mended in one go; a key with an error
+//! stands in for itself with its default until then.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// One thing that is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError {
+    /// The key's path, such as `pools.api.rise`.
+    pub key: String,
+    /// What is wrong, and what to write instead.
+    pub problem: String,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.problem)
+    }
+}
+
+/// Where the errors of all sections gather.
+pub(super) type Errors = RefCell<Vec<KeyError>>;
+
+/// One JSON object that is being read.
+pub(super) struct Section<'a> {
+    /// Empty for the whole file, else the path and a dot.
+    prefix: String,
+    map: &'a Map<String, Value>,
+    errors: &'a Errors,
+    /// The keys that were asked for, so those that are known.
+    known: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(prefix: String, map: &'a Map<String, Value>, errors: &'a Errors) -> Self {
+        Self {
+            prefix,
+            map,
+            errors,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The key's value, and word to `finish` that the key is known.
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a Value> {
+        self.known.borrow_mut().insert(key);
+        self.map.get(key)
+    }
+
+    pub(super) fn path(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub(super) fn error(&self, key: &str, problem: impl Into<String>) {
+        let error = KeyError {
+            key: self.path(key),
+            problem: problem.into(),
+        };
+        self.errors.borrow_mut().push(error);
+    }
+
+    /// The key's value as `read` understands it; `None` when it is missing or wrong.
+    pub(super) fn read<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        let result = read(value);
+        if result.is_none() {
+            self.error(key, expectation(expected, value));
+        }
+        result
+    }
+
+    pub(super) fn string(&self, key: &'static str, expected: &str) -> Option<String> {
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
+        self.read(key, expected, text)
+    }
+
+    pub(super) fn boolean(&self, key: &'static str, default: bool) -> bool {
+        self.read(key, "true or false", Value::as_bool)
+            .unwrap_or(default)
+    }
+
+    pub(super) fn integer(
+        &self,
+        key: &'static str,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> u32 {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let read = |value: &Value| {
+            let number = u32::try_from(value.as_u64()?).ok()?;
+            range.contains(&number).then_some(number)
+        };
+        self.read(key, &expected, read).unwrap_or(default)
+    }
+
+    /// A time, a number of milliseconds or a text such as `"1500ms"`, not below `min`.
+    pub(super) fn time(&self, key: &'static str, default: Duration, min: Duration) -> Duration {
+        let expected = format!(
+            "a time of {} or more: a number of milliseconds, or a text such as \"1500ms\" or \"2s\"",
+            humantime::format_duration(min)
+        );
+        let in_range = |time: &Duration| (min..=MAX_TIME).contains(time);
+        self.read(key, &expected, |value| time(value).filter(in_range))
+            .unwrap_or(default)
+    }
+
+    /// Ends the reading: each key that nobody asked for is an error, unless it is a comment.
+    pub(super) fn finish(&self) {
+        let known = self.known.borrow();
+        for key in self.map.keys().filter(|key| !is_comment(key)) {
+            if !known.contains(key.as_str()) {
+                self.error(key, unknown(key, known.iter().copied()));
+            }
+        }
+    }
+}
+
+/// Nothing here takes longer than a year; above, `Instant` arithmetic could overflow.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Keys that are there for people: `README…` and `_…`.
+pub(super) fn is_comment(key: &str) -> bool {
+    key.starts_with("README") || key.starts_with('_')
+}
+
+pub(super) fn expectation(expected: &str, found: &Value) -> String {
+    format!("expected {expected}, found {found}")
+}
+
+fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, key));
+    match nearest {
+        Some(nearest) => format!(
+            "unknown key; the nearest known one is `{nearest}` \
+             (for a comment, begin the key with `_` or `README`)"
+        ),
+        None => "unknown key".to_owned(),
+    }
+}
+
+fn time(value: &Value) -> Option<Duration> {
+    match value {
+        Value::Number(number) => number.as_u64().map(Duration::from_millis),
+        Value::String(text) => humantime::parse_duration(text).ok(),
+        _ => None,
+    }
+}

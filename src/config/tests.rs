@@ -1,0 +1,167 @@
+//! What the configuration takes, and what it says of the rest.
+
+use serde_json::json;
+
+use super::*;
+
+fn errors(value: &Value) -> Vec<String> {
+    Config::from_value(value)
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn an_empty_object_gives_the_documented_defaults() {
+    let config = Config::from_value(&json!({})).unwrap();
+    assert_eq!(config.pool_directory, Path::new("/run/pool"));
+    assert_eq!(config.services_file, Path::new("/etc/pollbal.services"));
+    assert_eq!(config.poll.interval, Duration::from_secs(1));
+    assert_eq!(config.poll.timeout, Duration::from_millis(500));
+    assert_eq!(config.poll.path, "/pool");
+    assert_eq!(
+        (config.rules.undeclared.rise, config.rules.undeclared.fall),
+        (1, 1)
+    );
+    assert_eq!(
+        (config.rules.accept_undeclared, config.rules.max_undeclared),
+        (true, 100)
+    );
+    assert!(config.perlbals.is_empty() && config.rules.declared.is_empty());
+    assert_eq!(config.pool_file_format, PoolFileFormat::Perlbal);
+    assert_eq!(config.empty_pool_grace, Duration::from_secs(60));
+    let hooks = HookSettings {
+        timeout: Duration::from_secs(30),
+        ..HookSettings::default()
+    };
+    assert_eq!(config.hooks, hooks);
+}
+
+#[test]
+fn a_perlbal_is_an_address_an_object_or_a_list_of_both() {
+    let one = Config::from_value(&json!({"perlbal": "127.0.0.1:16000"}))
+        .unwrap()
+        .perlbals;
+    assert_eq!(one[0].address, "127.0.0.1:16000");
+    assert!(one[0].create_pools);
+    assert_eq!(
+        (one[0].resync_interval, one[0].timeout),
+        (Duration::from_secs(30), Duration::from_secs(2))
+    );
+    let list = json!({"perlbal": ["localhost:1", {"address": "127.0.0.1:2", "create_pools": false, "timeout": "1s"}]});
+    let list = Config::from_value(&list).unwrap().perlbals;
+    assert_eq!(list[0].address, "localhost:1");
+    assert_eq!(
+        (list[1].create_pools, list[1].timeout),
+        (false, Duration::from_secs(1))
+    );
+}
+
+#[test]
+fn times_are_milliseconds_or_texts_with_a_unit() {
+    for (value, expected) in [
+        (json!(1500), 1500),
+        (json!("1500ms"), 1500),
+        (json!("2s"), 2000),
+    ] {
+        let config = Config::from_value(&json!({"poll_interval": value})).unwrap();
+        assert_eq!(config.poll.interval, Duration::from_millis(expected));
+    }
+    for value in [
+        json!("2"),
+        json!(-1),
+        json!(0),
+        json!("soon"),
+        json!(null),
+        json!(1.5),
+    ] {
+        let error = &errors(&json!({"poll_interval": value}))[0];
+        assert!(
+            error.starts_with("poll_interval: expected a time"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn comments_are_skipped_and_any_other_unknown_key_is_named_with_the_nearest_known_one() {
+    let config = json!({"README": "x", "_note": 1, "pools": {"README api": "", "api": {"_": 0}}});
+    assert!(Config::from_value(&config).is_ok());
+    let error = &errors(&json!({"pol_interval": 5}))[0];
+    assert!(
+        error.contains("pol_interval") && error.contains("`poll_interval`"),
+        "{error}"
+    );
+    let error = &errors(&json!({"pools": {"api": {"raise": 1}}}))[0];
+    assert!(
+        error.contains("pools.api.raise") && error.contains("`rise`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn all_errors_are_told_at_once_each_with_its_key() {
+    let told = errors(&json!({
+        "pool_directory": 1, "rise": 0, "perlbal": [{"create_pools": 1}, "nowhere"],
+        "pools": {"a.b": {}, "api": {"nodes": ["10.0.0.1/8"], "perlbal_pool": "API"}},
+        "file_update_hook": "touch x", "poll_path": "pool", "pool_file_format": "csv",
+    }));
+    for key in [
+        "pool_directory",
+        "rise",
+        "perlbal[0].create_pools",
+        "perlbal[0].address",
+        "perlbal[1]",
+        "pools.a.b",
+        "pools.api.nodes",
+        "pools.api.perlbal_pool",
+        "file_update_hook",
+        "poll_path",
+        "pool_file_format",
+    ] {
+        assert!(
+            told.iter()
+                .any(|error| error.starts_with(&format!("{key}: "))),
+            "{key} in {told:#?}"
+        );
+    }
+    assert_eq!(told.len(), 11, "{told:#?}");
+}
+
+#[test]
+fn a_pool_takes_the_general_rise_and_fall_unless_it_has_its_own() {
+    let config =
+        json!({"rise": 2, "fall": 3, "pools": {"api": {"fall": 5, "min_members": 1}, "web": {}}});
+    let rules = Config::from_value(&config).unwrap().rules;
+    let api = &rules.declared["api"];
+    assert_eq!((api.rise, api.fall, api.min_members), (2, 5, 1));
+    assert_eq!((rules.undeclared.rise, rules.undeclared.fall), (2, 3));
+}
+
+#[test]
+fn two_declared_pools_on_one_name_in_perlbal_are_an_error() {
+    let error = &errors(&json!({"pools": {"my-api": {}, "other": {"perlbal_pool": "my_api"}}}))[0];
+    assert!(
+        error.contains("my-api") && error.contains("pools.other"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_json_is_told_with_its_line() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{\n  \"rise\": 1,\n}").unwrap();
+    let error = Config::load(file.path()).unwrap_err();
+    let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+    assert!(
+        chain.contains("line 3") && chain.contains(&*file.path().to_string_lossy()),
+        "{chain}"
+    );
+}
+
+#[test]
+fn a_management_socket_that_is_not_on_loopback_is_warned_of() {
+    let config = Config::from_value(&json!({"perlbal": "192.0.2.1:16000"})).unwrap();
+    assert!(config.warnings()[0].contains("192.0.2.1:16000"));
+}
