@@ -1,4 +1,5 @@
 //! pollbal.
 
 pub mod config;
+pub mod drivers;
 pub mod model;

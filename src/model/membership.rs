@@ -13,13 +13,13 @@
 //!   announces what the rules do not allow → out: refused
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::announcement::{Announcement, Status};
 use super::change::{Change, Out, Place};
-use super::names::PoolName;
+use super::names::{PoolName, Version};
 use super::node::{Node, NodeAddr};
 use super::observation::{Failure, Observation};
 use super::pools::{Member, Pool, Pools};
@@ -68,6 +68,8 @@ enum State {
 /// What its nodes together make of a pool.
 #[derive(Debug, Default)]
 struct PoolState {
+    /// What [`Pool::versions`] tells.
+    versions: VecDeque<Version>,
     /// Members that are not held.
     serving: usize,
     /// Members that are held, the longest failing first.
@@ -194,8 +196,10 @@ impl Membership {
         for name in self.rules.declared.keys() {
             pools.entry(name.clone()).or_default().declared = true;
         }
-        for name in self.pools.keys() {
-            pools.entry(name.clone()).or_default().announced = true;
+        for (name, state) in &self.pools {
+            let pool = pools.entry(name.clone()).or_default();
+            pool.announced = true;
+            pool.versions = state.versions.iter().cloned().collect();
         }
         let mut disabled = Vec::new();
         let gone = self.nodes.values().filter(|node| node.gone);
@@ -303,7 +307,9 @@ impl Membership {
     /// Makes the node a member, which it is not. The caller settles the pool.
     fn enter(&mut self, addr: NodeAddr, place: Place) {
         if let Some(node) = self.nodes.get_mut(&addr) {
-            self.pools.entry(place.pool.clone()).or_default().serving += 1;
+            let pool = self.pools.entry(place.pool.clone()).or_default();
+            pool.serving += 1;
+            pool.remember(place.version.as_ref());
             node.state = State::Member {
                 place,
                 held_since: None,
@@ -415,6 +421,16 @@ impl Membership {
             .filter(|pool| !self.rules.declared.contains_key(*pool))
             .count();
         (undeclared >= self.rules.max_undeclared).then(|| Refusal::TooMany(pool.clone()))
+    }
+}
+
+impl PoolState {
+    fn remember(&mut self, version: Option<&Version>) {
+        let new = version.filter(|version| !self.versions.contains(version));
+        self.versions.extend(new.cloned());
+        if self.versions.len() > Pool::MAX_VERSIONS {
+            self.versions.pop_front();
+        }
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Pool {
     pub announced: bool,
     /// Its members, in the order of the services file.
     pub members: Vec<Member>,
+    /// The versions that its members announced, the last [`Pool::MAX_VERSIONS`] of them, whether
+    /// anyone serves them now or not: so that a driver knows which version pools are ours.
+    pub versions: Vec<Version>,
 }
 
 /// A node that is in a pool.
@@ -36,9 +39,12 @@ pub struct Member {
 }
 
 impl Pool {
+    /// So many versions of a pool are remembered; a node that invents versions fills no memory.
+    pub const MAX_VERSIONS: usize = 256;
+
     /// The version pools: the members at each version, in the order of the services file.
     #[must_use]
-    pub fn versions(&self) -> BTreeMap<&Version, Vec<&Member>> {
+    pub fn by_version(&self) -> BTreeMap<&Version, Vec<&Member>> {
         let mut versions: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for member in &self.members {
             if let Some(version) = &member.version {
@@ -46,5 +52,48 @@ impl Pool {
             }
         }
         versions
+    }
+}
+
+/// The name of a pool's file, or of a version pool's.
+#[must_use]
+pub fn file_name(pool: &PoolName, version: Option<&Version>) -> String {
+    match version {
+        Some(version) => format!("{pool}.{version}.pool"),
+        None => format!("{pool}.pool"),
+    }
+}
+
+/// The pool, and the version, whose file has this name; `None` when no pool's has.
+#[must_use]
+pub fn parse_file_name(name: &str) -> Option<(PoolName, Option<Version>)> {
+    let stem = name.strip_suffix(".pool")?;
+    // A pool name has no dot, so the first one begins the version.
+    match stem.split_once('.') {
+        Some((pool, version)) => Some((pool.parse().ok()?, Some(version.parse().ok()?))),
+        None => Some((stem.parse().ok()?, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_tells_its_pool_and_version() {
+        let (pool, version) = ("api".parse().unwrap(), "1.2.pool".parse().unwrap());
+        for version in [None, Some(version)] {
+            let name = file_name(&pool, version.as_ref());
+            assert_eq!(parse_file_name(&name), Some((pool.clone(), version)));
+        }
+        for other in [
+            "disabled_services",
+            ".pool",
+            "a b.pool",
+            "api..pool",
+            "api.pool.tmp",
+        ] {
+            assert_eq!(parse_file_name(other), None, "{other}");
+        }
     }
 }

@@ -309,6 +309,19 @@ fn a_node_gone_from_the_services_file_leaves_when_the_new_ones_are_heard() {
 }
 
 #[test]
+fn versions_are_remembered_when_nobody_serves_them_any_more_but_not_without_end() {
+    let mut bench = Bench::new(rules(1, 1, 0), 1);
+    for number in 0..=Pool::MAX_VERSIONS {
+        bench.see(1, says(&format!("api ok v{number}")));
+    }
+    let versions = bench.membership.take_changed().unwrap().pools["api"]
+        .versions
+        .clone();
+    assert_eq!(versions.len(), Pool::MAX_VERSIONS);
+    assert_eq!(versions[0].as_str(), "v1", "the oldest went");
+}
+
+#[test]
 fn an_earlier_runs_members_stay_until_they_are_heard() {
     let mut bench = Bench::new(rules(1, 2, 0), 3);
     let place = Place {

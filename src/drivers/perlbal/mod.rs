@@ -1,0 +1,5 @@
+//! The Perlbal manager.
+
+pub mod plan;
+pub mod wanted;
+pub mod wire;

@@ -1,0 +1,313 @@
+//! What to say to Perlbal, so that what is there becomes what is wanted. Pure.
+//!
+//! `plan(wanted, actual)` gives commands, [`Actual::apply`] says what they make of Perlbal; a
+//! property test holds the one against the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::wanted::{Missing, Wanted, WantedPool};
+use super::wire::{Command, Endpoint};
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+
+/// What a Perlbal looks like, as far as is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actual {
+    /// Its pools.
+    pub pools: BTreeMap<PerlbalName, ActualPool>,
+    /// Its services, each with its pool where it is a reverse proxy that has one.
+    pub services: BTreeMap<PerlbalName, Option<PerlbalName>>,
+}
+
+/// What a pool looks like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActualPool {
+    /// Its members.
+    pub members: BTreeSet<Endpoint>,
+    /// Its nodefile, when that is one of our pool files.
+    pub own_file: Option<OwnFile>,
+    /// No members (any more), but perhaps with connections that no seal has reached.
+    pub unsealed: BTreeSet<Endpoint>,
+}
+
+/// A nodefile that is one of our pool files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFile {
+    /// The pool file's name.
+    pub name: String,
+    /// Its path, as Perlbal has it.
+    pub path: String,
+}
+
+/// Commands that reach Perlbal in one piece: it runs them before it does anything else.
+pub type Group = Vec<Command>;
+
+/// What is to be said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The commands, in order.
+    pub groups: Vec<Group>,
+    /// What changes in each pool, for the log.
+    pub changes: BTreeMap<PerlbalName, PoolChange>,
+    /// What cannot be made right.
+    pub problems: BTreeSet<Problem>,
+}
+
+/// What changes in a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolChange {
+    /// Who comes in.
+    pub added: BTreeSet<NodeAddr>,
+    /// Who goes out.
+    pub removed: BTreeSet<Endpoint>,
+}
+
+/// What cannot be made right in a Perlbal, until someone changes something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// Several pools fall on one name.
+    Shared(PerlbalName, Vec<String>),
+    /// A service has the pool's name; the two share one namespace (Perlbal.pm, `MANAGE_create`).
+    TakenByService(PerlbalName),
+    /// The pool is missing and must not be made.
+    MissingPool(PerlbalName),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared(name, pools) => write!(
+                f,
+                "pools {} fall on one name in Perlbal, `{name}`, and none of them is touched there; \
+                 give one a `perlbal_pool`",
+                pools.join(" and ")
+            ),
+            Self::TakenByService(name) => write!(
+                f,
+                "pool `{name}` cannot be made in Perlbal, since a service has this name; \
+                 rename the service or give the pool a `perlbal_pool`"
+            ),
+            Self::MissingPool(name) => write!(
+                f,
+                "pool `{name}` is missing in Perlbal and create_pools is false; \
+                 say CREATE POOL {name} there, or set create_pools"
+            ),
+        }
+    }
+}
+
+/// The most bytes of a group. Perlbal reads 1,024 bytes at a time and runs all whole lines of a
+/// read before anything else (ClientManage.pm, `event_read`), so a group must fit into one read
+/// together with the reading commands that may be in front of it ([`READING_BYTES`]).
+pub const GROUP_BYTES: usize = 640;
+
+/// The most bytes of reading commands that may be unanswered at a time.
+pub const READING_BYTES: usize = 1_024 - GROUP_BYTES;
+
+/// From so many changes in one pool on, its nodefile is reloaded instead, if it is our own.
+///
+/// One `ADD` or `REMOVE` costs Perlbal time in proportion to the pool, one reload costs as much as
+/// some ten of them, at 100 members as at 1,000: both walk the whole pool.
+pub const RELOAD_CHANGES: usize = 16;
+
+/// What to say so that `actual` becomes `wanted`.
+#[must_use]
+pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
+    let mut plan = Plan::default();
+    let mut adds = Vec::new();
+    let mut removals = Vec::new();
+    for (name, shared) in &wanted.shared {
+        // Version pools share a name in silence where there is no such pool to keep right.
+        if actual.pools.contains_key(name) || shared.missing != Missing::Ignore {
+            plan.problems
+                .insert(Problem::Shared(name.clone(), shared.who.clone()));
+        }
+    }
+    for (name, pool) in &wanted.pools {
+        let there = actual.pools.get(name);
+        if there.is_none() {
+            match missing(name, pool, actual) {
+                Ok(true) => adds.push(Command::CreatePool(name.clone())),
+                Ok(false) => continue,
+                Err(problem) => {
+                    plan.problems.insert(problem);
+                    continue;
+                }
+            }
+        }
+        let nothing = ActualPool::default();
+        let there = there.unwrap_or(&nothing);
+        let change = PoolChange::between(pool, there);
+        let seals = seals(name, actual);
+        if let Some(reload) = reload(name, pool, there, &change) {
+            removals.extend(with_seals(&[reload], &seals));
+        } else {
+            adds.extend(
+                change
+                    .added
+                    .iter()
+                    .map(|addr| Command::Add(name.clone(), *addr)),
+            );
+            let gone = change
+                .removed
+                .iter()
+                .chain(&there.unsealed)
+                .filter(|gone| !pool.has(gone));
+            let removes: BTreeSet<_> = gone.cloned().collect();
+            let removes = removes
+                .into_iter()
+                .map(|gone| Command::Remove(name.clone(), gone));
+            removals.extend(with_seals(&removes.collect::<Vec<_>>(), &seals));
+        }
+        if !change.added.is_empty() || !change.removed.is_empty() {
+            plan.changes.insert(name.clone(), change);
+        }
+    }
+    // Who comes in comes before who goes out, so that no pool is empty in between.
+    plan.groups = chunks(adds, GROUP_BYTES);
+    plan.groups.extend(removals);
+    plan
+}
+
+/// Whether a missing pool is to be made.
+fn missing(name: &PerlbalName, pool: &WantedPool, actual: &Actual) -> Result<bool, Problem> {
+    match pool.missing {
+        Missing::Ignore => Ok(false),
+        // Perlbal cannot delete pools, so none is made before it has a member.
+        _ if pool.members.is_empty() => Ok(false),
+        _ if actual.services.contains_key(name) => Err(Problem::TakenByService(name.clone())),
+        Missing::Create => Ok(true),
+        Missing::Report => Err(Problem::MissingPool(name.clone())),
+    }
+}
+
+/// The commands that seal the pool: one for each reverse-proxy service that uses it.
+fn seals(pool: &PerlbalName, actual: &Actual) -> Vec<Command> {
+    let users = actual
+        .services
+        .iter()
+        .filter(|(_, used)| used.as_ref() == Some(pool));
+    users
+        .map(|(service, _)| Command::Seal {
+            service: service.clone(),
+            pool: pool.clone(),
+        })
+        .collect()
+}
+
+fn reload(
+    name: &PerlbalName,
+    pool: &WantedPool,
+    there: &ActualPool,
+    change: &PoolChange,
+) -> Option<Command> {
+    let file = there
+        .own_file
+        .as_ref()
+        .filter(|file| pool.file.as_ref() == Some(&file.name))?;
+    let big = change.added.len() + change.removed.len() >= RELOAD_CHANGES;
+    big.then(|| Command::Reload {
+        pool: name.clone(),
+        path: file.path.clone(),
+        members: pool.members.clone(),
+    })
+}
+
+/// Groups in which each of `removes` stands together with each of `seals`.
+fn with_seals(removes: &[Command], seals: &[Command]) -> Vec<Group> {
+    if removes.is_empty() {
+        return Vec::new();
+    }
+    let mut groups = Vec::new();
+    let mut seal_chunks = chunks(seals.to_vec(), GROUP_BYTES / 2);
+    if seal_chunks.is_empty() {
+        seal_chunks.push(Vec::new());
+    }
+    for seals in seal_chunks {
+        for mut group in chunks(removes.to_vec(), GROUP_BYTES - bytes(&seals)) {
+            group.extend(seals.iter().cloned());
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+/// Cuts commands into groups of at most `limit` bytes, or of one command.
+fn chunks(commands: Vec<Command>, limit: usize) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut room = 0;
+    for command in commands {
+        let length = command.line().len();
+        match groups.last_mut() {
+            Some(group) if length <= room => group.push(command),
+            _ => {
+                room = limit;
+                groups.push(vec![command]);
+            }
+        }
+        room = room.saturating_sub(length);
+    }
+    groups
+}
+
+/// How many bytes the commands' lines have together.
+#[must_use]
+pub fn bytes(commands: &[Command]) -> usize {
+    commands.iter().map(|command| command.line().len()).sum()
+}
+
+impl WantedPool {
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        matches!(endpoint, Endpoint::Node(addr) if self.members.contains(addr))
+    }
+}
+
+impl PoolChange {
+    fn between(wanted: &WantedPool, actual: &ActualPool) -> Self {
+        let there = |addr: &&NodeAddr| actual.members.contains(&Endpoint::Node(**addr));
+        Self {
+            added: wanted
+                .members
+                .iter()
+                .filter(|addr| !there(addr))
+                .copied()
+                .collect(),
+            removed: actual
+                .members
+                .iter()
+                .filter(|member| !wanted.has(member))
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+impl Actual {
+    /// Does to this picture what `command` does to Perlbal.
+    pub fn apply(&mut self, command: &Command) {
+        let Some(name) = command.changes() else {
+            return;
+        };
+        if let Command::CreatePool(_) = command {
+            self.pools.entry(name.clone()).or_default();
+        }
+        let Some(pool) = self.pools.get_mut(name) else {
+            return;
+        };
+        match command {
+            Command::Add(_, addr) => _ = pool.members.insert(Endpoint::Node(*addr)),
+            Command::Remove(_, endpoint) => {
+                pool.members.remove(endpoint);
+                pool.unsealed.remove(endpoint);
+            }
+            Command::Reload { members, .. } => {
+                pool.members = members.iter().copied().map(Endpoint::Node).collect();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,461 @@
+//! The management socket's language: commands to lines, lines to answers. Pure.
+//!
+//! What Perlbal 1.80 takes and prints: Perlbal.pm (`run_manage_command`, `MANAGE_*`),
+//! ClientManage.pm (`event_read`), Pool.pm (`dumpconfig`), Danga/Socket.pm (`as_string`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+
+/// What stands in a pool: a node, or what someone wrote there by hand. Perlbal takes more for an
+/// address than there is (`999.1.1.1:99999`), and what it took must be removable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// A valid address.
+    Node(NodeAddr),
+    /// Anything else, as Perlbal prints it.
+    Odd(String),
+}
+
+/// What can be said to Perlbal. Its [`Display`](fmt::Display) form is the line, without its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Start time and version.
+    Uptime,
+    /// All pools and services, in one answer.
+    DumpConfig,
+    /// How many connections are open to which address.
+    Backends,
+    /// A line per socket.
+    Socks,
+    /// Statistics of one address.
+    Nodes(NodeAddr),
+    /// The members of a pool.
+    ShowPool(PerlbalName),
+    /// Makes a pool, for ever.
+    CreatePool(PerlbalName),
+    /// Puts a member in.
+    Add(PerlbalName, NodeAddr),
+    /// Takes a member out.
+    Remove(PerlbalName, Endpoint),
+    /// Gives a service the pool that it has. This counts up its generation, so that the next use
+    /// of each idle connection asks whether its member is still in the pool (Service.pm,
+    /// `verify_generation`).
+    Seal {
+        /// The service.
+        service: PerlbalName,
+        /// Its pool.
+        pool: PerlbalName,
+    },
+    /// Makes Perlbal read the pool's nodefile at once.
+    Reload {
+        /// The pool.
+        pool: PerlbalName,
+        /// The path, as Perlbal has it already.
+        path: String,
+        /// What the file holds.
+        members: BTreeSet<NodeAddr>,
+    },
+}
+
+/// What Perlbal answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or printed: the lines, without their end mark.
+    Ok(Vec<String>),
+    /// Refused; what stands behind `ERROR:`.
+    Error(String),
+}
+
+/// How the end of an answer is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// `OK` alone.
+    Word,
+    /// Lines, then `.`.
+    Dotted,
+    /// Lines, then `OK`.
+    Config,
+}
+
+/// A line that does not fit the answer that is being read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotUnderstood {
+    /// The line, made printable.
+    pub line: String,
+}
+
+impl fmt::Display for NotUnderstood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the line \"{}\" is not understood", self.line)
+    }
+}
+
+impl std::error::Error for NotUnderstood {}
+
+impl NotUnderstood {
+    fn new(line: &str) -> Self {
+        Self {
+            line: line
+                .chars()
+                .take(200)
+                .flat_map(char::escape_debug)
+                .collect(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Reads an address as Perlbal prints it.
+    fn parse(text: &str) -> Result<Self, NotUnderstood> {
+        // Only Perlbal's own printing gets here, but what is printed is said again in `REMOVE`.
+        let sayable = |c: char| (c.is_ascii_graphic() || c == ' ') && !"#$=".contains(c);
+        if text.is_empty() || !text.chars().all(sayable) {
+            return Err(NotUnderstood::new(text));
+        }
+        match text.parse::<NodeAddr>() {
+            Ok(addr) if addr.to_string() == text => Ok(Self::Node(addr)),
+            _ => Ok(Self::Odd(text.to_owned())),
+        }
+    }
+}
+
+impl Command {
+    /// The line as it is sent. Perlbal closes the connection at a line that ends in `exit`; a
+    /// blank behind it, which it drops, prevents that (ClientManage.pm, `event_read`).
+    #[must_use]
+    pub fn line(&self) -> String {
+        let line = self.to_string();
+        let blank = if line.ends_with("exit") { " " } else { "" };
+        format!("{line}{blank}\n")
+    }
+
+    fn shape(&self) -> Shape {
+        match self {
+            Self::DumpConfig => Shape::Config,
+            Self::Uptime | Self::Backends | Self::Socks | Self::Nodes(_) | Self::ShowPool(_) => {
+                Shape::Dotted
+            }
+            _ => Shape::Word,
+        }
+    }
+
+    /// The pool that the command changes, if it changes one.
+    #[must_use]
+    pub fn changes(&self) -> Option<&PerlbalName> {
+        match self {
+            Self::CreatePool(pool)
+            | Self::Add(pool, _)
+            | Self::Remove(pool, _)
+            | Self::Reload { pool, .. } => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// Takes the next line of this command's answer, of which `lines` came before; gives the
+    /// answer when that was its last.
+    pub fn read(
+        &self,
+        line: &str,
+        lines: &mut Vec<String>,
+    ) -> Result<Option<Answer>, NotUnderstood> {
+        let shape = self.shape();
+        if let Some(error) = line.strip_prefix("ERROR:") {
+            // A line of an answer is never at the margin and an error at once: names and
+            // addresses hold no colon-and-blank, and configuration lines are indented.
+            lines.clear();
+            return Ok(Some(Answer::Error(error.trim().to_owned())));
+        }
+        let end = if shape == Shape::Dotted { "." } else { "OK" };
+        if line == end {
+            return Ok(Some(Answer::Ok(std::mem::take(lines))));
+        }
+        if shape == Shape::Word {
+            return Err(NotUnderstood::new(line));
+        }
+        lines.push(line.to_owned());
+        Ok(None)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(addr) => addr.fmt(f),
+            Self::Odd(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uptime => f.write_str("UPTIME"),
+            Self::DumpConfig => f.write_str("DUMPCONFIG"),
+            Self::Backends => f.write_str("BACKENDS"),
+            Self::Socks => f.write_str("SOCKS"),
+            Self::Nodes(addr) => write!(f, "NODES {addr}"),
+            Self::ShowPool(pool) => write!(f, "SHOW POOL {pool}"),
+            Self::CreatePool(pool) => write!(f, "CREATE POOL {pool}"),
+            Self::Add(pool, addr) => write!(f, "POOL {pool} ADD {addr}"),
+            Self::Remove(pool, endpoint) => write!(f, "POOL {pool} REMOVE {endpoint}"),
+            Self::Seal { service, pool } => write!(f, "SET {service} pool = {pool}"),
+            Self::Reload { pool, path, .. } => write!(f, "SET {pool} nodefile = {path}"),
+        }
+    }
+}
+
+/// What `DUMPCONFIG` tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump {
+    /// The pools.
+    pub pools: BTreeMap<PerlbalName, DumpedPool>,
+    /// The services, each with its pool where it is a reverse proxy that has one.
+    pub services: BTreeMap<PerlbalName, Option<PerlbalName>>,
+}
+
+/// A pool, as `DUMPCONFIG` tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DumpedPool {
+    /// Its nodefile; its members are then not told.
+    pub nodefile: Option<String>,
+    /// Its members, without a nodefile.
+    pub members: BTreeSet<Endpoint>,
+}
+
+impl Dump {
+    /// Reads the lines. What a plugin or a setting that we do not use prints is passed over.
+    pub fn parse(lines: &[String]) -> Result<Self, NotUnderstood> {
+        let mut dump = Self::default();
+        let mut current: Option<(bool, PerlbalName)> = None;
+        for line in lines {
+            let wrong = || NotUnderstood::new(line);
+            if let Some(name) = line.strip_prefix("CREATE POOL ") {
+                let name: PerlbalName = name.parse().map_err(|_| wrong())?;
+                dump.pools.insert(name.clone(), DumpedPool::default());
+                current = Some((true, name));
+            } else if let Some(name) = line.strip_prefix("CREATE SERVICE ") {
+                let name: PerlbalName = name.parse().map_err(|_| wrong())?;
+                dump.services.insert(name.clone(), None);
+                current = Some((false, name));
+            } else if let Some((is_pool, name)) = &current {
+                let setting = line.trim_start();
+                if *is_pool {
+                    dump.read_pool_setting(name, setting)?;
+                } else if let Some(pool) = setting.strip_prefix("SET pool = ") {
+                    // Printed for reverse proxies only: the setting has `check_role`.
+                    dump.services
+                        .insert(name.clone(), Some(pool.parse().map_err(|_| wrong())?));
+                }
+            }
+        }
+        Ok(dump)
+    }
+
+    fn read_pool_setting(
+        &mut self,
+        name: &PerlbalName,
+        setting: &str,
+    ) -> Result<(), NotUnderstood> {
+        let pool = self.pools.entry(name.clone()).or_default();
+        if let Some(path) = setting.strip_prefix("SET nodefile = ") {
+            pool.nodefile = Some(path.to_owned());
+        } else if let Some(rest) = setting.strip_prefix("POOL ADD ") {
+            let (_, endpoint) = rest
+                .split_once(' ')
+                .ok_or_else(|| NotUnderstood::new(rest))?;
+            pool.members.insert(Endpoint::parse(endpoint)?);
+        }
+        Ok(())
+    }
+}
+
+/// Reads `SHOW POOL x`: a member and its uses per line.
+pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, NotUnderstood> {
+    let member = |line: &String| match line.rsplit_once(' ') {
+        Some((endpoint, uses)) if uses.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Endpoint::parse(endpoint)
+        }
+        _ => Err(NotUnderstood::new(line)),
+    };
+    lines.iter().map(member).collect()
+}
+
+/// Reads `UPTIME`: the start time in seconds since 1970, and the version.
+pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), NotUnderstood> {
+    let value = |key: &str| {
+        lines
+            .iter()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+    };
+    let wrong = || NotUnderstood::new(&lines.join(" "));
+    let start = value("starttime")
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(wrong)?;
+    Ok((start, value("version").unwrap_or("unknown").to_owned()))
+}
+
+/// Reads `BACKENDS`: the addresses to which connections are open, busy or idle.
+#[must_use]
+pub fn parse_backends(lines: &[String]) -> BTreeSet<NodeAddr> {
+    let addr = |line: &String| line.split_once(' ')?.0.parse().ok();
+    lines.iter().filter_map(addr).collect()
+}
+
+/// Reads `SOCKS`: the addresses to which a connection is busy, so not `bored`.
+#[must_use]
+pub fn parse_busy(lines: &[String]) -> BTreeSet<NodeAddr> {
+    let busy = |line: &String| {
+        let (_, backend) = line.split_once("Perlbal::BackendHTTP")?;
+        let (_, rest) = backend.split_once(" to ")?;
+        let (addr, rest) = rest.split_once(": ")?;
+        let idle = rest.split("; ").any(|field| field == "bored");
+        if idle { None } else { addr.parse().ok() }
+    };
+    lines.iter().filter_map(busy).collect()
+}
+
+/// Reads `NODES ip:port`: how many requests the address has answered on kept connections.
+#[must_use]
+pub fn parse_requests(lines: &[String]) -> u64 {
+    let requests = |line: &String| line.split_once(" requests ")?.1.parse().ok();
+    lines.iter().find_map(requests).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn name(text: &str) -> PerlbalName {
+        text.parse().unwrap()
+    }
+
+    fn endpoint(text: &str) -> Endpoint {
+        Endpoint::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_line_that_ends_in_exit_gets_a_blank() {
+        assert_eq!(
+            Command::ShowPool(name("myexit")).line(),
+            "SHOW POOL myexit \n"
+        );
+        assert_eq!(Command::ShowPool(name("exits")).line(), "SHOW POOL exits\n");
+    }
+
+    #[test]
+    fn an_error_ends_an_answer_of_any_shape() {
+        for command in [
+            Command::Uptime,
+            Command::DumpConfig,
+            Command::CreatePool(name("x")),
+        ] {
+            let answer = command.read("ERROR: Pool 'x' not found", &mut Vec::new());
+            assert_eq!(
+                answer,
+                Ok(Some(Answer::Error("Pool 'x' not found".to_owned())))
+            );
+        }
+    }
+
+    #[test]
+    fn a_word_where_only_ok_is_due_is_not_understood() {
+        let command = Command::CreatePool(name("x"));
+        assert_eq!(
+            command.read("OK", &mut Vec::new()),
+            Ok(Some(Answer::Ok(Vec::new())))
+        );
+        assert!(command.read(".", &mut Vec::new()).is_err());
+        assert!(command.read("OKAY", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn dumpconfig_gives_pools_with_their_files_and_services_with_their_pools() {
+        // As Perlbal 1.80 printed it, shortened.
+        let dump = Dump::parse(&lines(
+            "CREATE POOL api\n  SET nodefile = /run/pool/api.pool\n\nCREATE POOL web\n  \
+             POOL ADD web 127.0.0.1:80\n  POOL ADD web 999.1.1.1:99999\n\n\
+             CREATE SERVICE balancer\n  SET role = reverse_proxy\n  SET listen = 127.0.0.1:1\n  \
+             SET pool = api\n  SET persist_backend = 1\nENABLE balancer\n\n\
+             CREATE SERVICE mgmt\n  SET role = management\n  SET listen = 127.0.0.1:2\nENABLE mgmt\n",
+        ))
+        .unwrap();
+        assert_eq!(
+            dump.pools[&name("api")].nodefile.as_deref(),
+            Some("/run/pool/api.pool")
+        );
+        let members = [endpoint("127.0.0.1:80"), endpoint("999.1.1.1:99999")];
+        assert_eq!(dump.pools[&name("web")].members, members.into());
+        assert!(matches!(endpoint("999.1.1.1:99999"), Endpoint::Odd(_)));
+        assert_eq!(dump.services[&name("balancer")], Some(name("api")));
+        assert_eq!(dump.services[&name("mgmt")], None);
+    }
+
+    #[test]
+    fn show_pool_gives_members_and_nothing_that_could_not_be_said_again() {
+        let members = parse_pool(&lines("127.0.0.1:80 12\n127.0.0.2:80 0")).unwrap();
+        assert_eq!(
+            members,
+            [endpoint("127.0.0.1:80"), endpoint("127.0.0.2:80")].into()
+        );
+        for odd in ["127.0.0.1:80 x", "garbage", "127.0.0.1:80#x 0", "$HOME 0"] {
+            assert!(parse_pool(&lines(odd)).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_bored_connection_is_idle_and_any_other_is_busy() {
+        let socks = lines(
+            "   fd    age\n    5     3s Perlbal::TCPListener(R): open\n    \
+             9     3s Perlbal::BackendHTTP(R): open to 127.0.1.1:8081: localport=52822; uses=40; bored; has_attention=yes\n   \
+             10     3s Perlbal::BackendHTTP(R): open to 127.0.1.2:8081: localport=52823; client=12; uses=4; wait_res; has_attention=yes",
+        );
+        assert_eq!(
+            parse_busy(&socks),
+            ["127.0.1.2:8081".parse().unwrap()].into()
+        );
+    }
+
+    #[test]
+    fn statistics_are_read() {
+        assert_eq!(
+            parse_uptime(&lines("starttime 17\nuptime 3\nversion 1.80")),
+            Ok((17, "1.80".to_owned()))
+        );
+        assert!(parse_uptime(&lines("uptime 3")).is_err());
+        assert_eq!(
+            parse_backends(&lines("127.0.0.1:80 3")),
+            ["127.0.0.1:80".parse().unwrap()].into()
+        );
+        assert_eq!(
+            parse_requests(&lines("127.0.0.1:80 connects 3\n127.0.0.1:80 requests 41")),
+            41
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_a_parser_panic(text in "(\\PC|\\n|OK|ERROR:|CREATE POOL |POOL ADD | to |: ){0,60}") {
+            let lines = lines(&text);
+            let _ = Dump::parse(&lines);
+            let _ = parse_pool(&lines);
+            let _ = parse_uptime(&lines);
+            let _ = (parse_backends(&lines), parse_busy(&lines), parse_requests(&lines));
+        }
+
+        #[test]
+        fn what_is_taken_for_an_endpoint_is_said_again_as_it_was(text in "\\PC{1,20}") {
+            if let Ok(endpoint) = Endpoint::parse(&text) {
+                prop_assert_eq!(endpoint.to_string(), text.clone());
+                prop_assert!(!text.contains(['\n', '\r', '#', '$']));
+            }
+        }
+    }
+}
