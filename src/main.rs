@@ -1,2 +1,89 @@
-//! The `pollbal` program.
-fn main() {}
+//! The `pollbal` program: parses its arguments, calls the library, chooses the exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use pollbal::cli::{Cli, Command};
+use pollbal::daemon::{DaemonError, Ended, Options, run};
+use pollbal::drivers::{Mode, print};
+use pollbal::{check, lifecycle, logging};
+use tokio::runtime;
+use tracing::error;
+
+/// The command line is wrong (sysexits.h, `EX_USAGE`).
+const USAGE: u8 = 64;
+/// The configuration is wrong (sysexits.h, `EX_CONFIG`).
+const CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // `--help` and `--version` come here too. Nothing can be done if nobody reads it.
+            _ = message.print();
+            return if message.use_stderr() {
+                USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Check => check(&cli),
+        Command::Run => daemon(cli),
+    }
+}
+
+fn check(cli: &Cli) -> ExitCode {
+    match check::check(&cli.flags.config) {
+        Ok(text) if print(&text).is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(errors) => {
+            eprintln!("{errors}");
+            CONFIG.into()
+        }
+    }
+}
+
+fn daemon(cli: Cli) -> ExitCode {
+    logging::start(cli.flags.level());
+    lifecycle::raise_open_files();
+    let mode = if cli.flags.dry_run {
+        Mode::DryRun
+    } else {
+        Mode::Live
+    };
+    let options = Options {
+        config: cli.flags.config,
+        mode,
+        once: cli.flags.once,
+    };
+    // Two threads: one for the nodes' answers, one for what follows from them.
+    let runtime = match runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("failed to start the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(run(options));
+    // A thread that hangs on a slow disk does not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match ended {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::OutOfSync) => ExitCode::FAILURE,
+        Err(error) => {
+            error!("{}", logging::chain(&error));
+            if matches!(error, DaemonError::Config(_)) {
+                CONFIG.into()
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

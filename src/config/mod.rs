@@ -123,31 +123,32 @@ impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
 }
 
 impl Config {
-    /// Reads the file at `path`.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    /// Reads the file at `path`. Keys that are wrong give an error beside a configuration that has
+    /// their defaults, of which only `services_file` is of use: to tell its errors too.
+    pub fn load(path: &Path) -> Result<(Self, Option<ConfigError>), ConfigError> {
         let text = read(path)?;
         let value = serde_json::from_str(&text)
             .map_err(|source| ConfigError::Json(path.to_owned(), source))?;
-        Self::from_value(&value).map_err(|errors| ConfigError::Keys(path.to_owned(), errors))
+        let (config, errors) = Self::from_value(&value);
+        let wrong = (!errors.is_empty()).then(|| ConfigError::Keys(path.to_owned(), errors));
+        Ok((config, wrong))
     }
 
-    /// Understands a JSON value; all its errors when there are any.
-    pub fn from_value(value: &Value) -> Result<Self, Vec<KeyError>> {
+    /// Understands a JSON value, and tells all its errors.
+    #[must_use]
+    pub fn from_value(value: &Value) -> (Self, Vec<KeyError>) {
         let errors = Errors::default();
-        let Some(map) = value.as_object() else {
+        let nothing = serde_json::Map::new();
+        let map = value.as_object().unwrap_or_else(|| {
             let problem = expectation("an object, `{ … }`", value);
-            return Err(vec![KeyError {
+            errors.borrow_mut().push(KeyError {
                 key: "the whole file".to_owned(),
                 problem,
-            }]);
-        };
+            });
+            &nothing
+        });
         let config = read_config(&Section::new(String::new(), map, &errors), &errors);
-        let errors = errors.into_inner();
-        if errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(errors)
-        }
+        (config, errors.into_inner())
     }
 
     /// What is allowed but probably not meant.

@@ -7,3 +7,49 @@
 
 pub mod perlbal;
 pub mod pool_files;
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use crate::model::pools::Pools;
+
+/// A snapshot on its way through the drivers.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts up with each snapshot.
+    pub serial: u64,
+    /// The wanted state.
+    pub pools: Arc<Pools>,
+    /// The pool files that are known to hold it, by name, if Perlbal reads their form rightly.
+    pub current_files: Arc<BTreeSet<String>>,
+}
+
+/// How far a driver has come, by a `watch` channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The serial of the last snapshot that was brought in force, or failed to be.
+    pub serial: u64,
+    /// Whether it is in force whole.
+    pub in_sync: bool,
+}
+
+/// Whether a driver changes the world or says what it would change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It changes the world.
+    Live,
+    /// It prints to standard output what it would do: commands as they are, the rest as comments.
+    DryRun,
+}
+
+/// Prints what a dry run would do, in one piece. Never an empty line: at the start of what Perlbal
+/// has read it would wedge the connection (ClientManage.pm, `event_read`).
+///
+/// # Errors
+/// Standard output is closed, as when the reader of a pipe is gone.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

@@ -180,6 +180,12 @@ impl Membership {
         changes
     }
 
+    /// How many nodes the services file names.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.order.len()
+    }
+
     /// Whether every node has answered or failed once since the start.
     #[must_use]
     pub fn first_round_done(&self) -> bool {

@@ -96,7 +96,7 @@ impl fmt::Display for NotUnderstood {
 impl std::error::Error for NotUnderstood {}
 
 impl NotUnderstood {
-    fn new(line: &str) -> Self {
+    pub(super) fn new(line: &str) -> Self {
         Self {
             line: line
                 .chars()
@@ -152,6 +152,12 @@ impl Command {
             | Self::Reload { pool, .. } => Some(pool),
             _ => None,
         }
+    }
+
+    /// Whether the command changes anything, a seal included.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.shape() == Shape::Word
     }
 
     /// Takes the next line of this command's answer, of which `lines` came before; gives the

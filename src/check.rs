@@ -1,0 +1,90 @@
+//! `pollbal check`: what the configuration and the services file mean, or every error.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use humantime::format_duration;
+
+use crate::config::Config;
+use crate::load::{LoadErrors, Loaded, load};
+
+/// What was understood, for people; or all errors.
+pub fn check(path: &Path) -> Result<String, LoadErrors> {
+    let Loaded { config, nodes, .. } = load(path)?;
+    let mut text = String::new();
+    _ = writeln!(text, "{}: in order", path.display());
+    _ = writeln!(
+        text,
+        "{}: {} nodes",
+        config.services_file.display(),
+        nodes.len()
+    );
+    for node in &nodes {
+        _ = writeln!(text, "  {} # {}", node.addr, node.name);
+    }
+    let poll = &config.poll;
+    _ = writeln!(
+        text,
+        "polls: GET {} every {}, given up after {}",
+        poll.path,
+        format_duration(poll.interval),
+        format_duration(poll.timeout)
+    );
+    _ = writeln!(text, "pool files: {}", config.pool_directory.display());
+    describe_pools(&mut text, &config);
+    for perlbal in &config.perlbals {
+        let create = if perlbal.create_pools {
+            "missing pools are made"
+        } else {
+            "missing pools are not made"
+        };
+        let every = format_duration(perlbal.resync_interval);
+        _ = writeln!(
+            text,
+            "perlbal {}: compared every {every}, {create}",
+            perlbal.address
+        );
+    }
+    if config.perlbals.is_empty() {
+        _ = writeln!(text, "perlbal: none, files only");
+    }
+    for warning in config.warnings() {
+        _ = writeln!(text, "warning: {warning}");
+    }
+    if nodes.is_empty() {
+        _ = writeln!(text, "warning: without a node nothing is done");
+    }
+    Ok(text)
+}
+
+fn describe_pools(text: &mut String, config: &Config) {
+    for (pool, rules) in &config.rules.declared {
+        let name = config
+            .perlbal_names
+            .get(pool)
+            .map(|name| format!(" (in Perlbal: {name})"));
+        let only = if rules.nodes.is_some() {
+            ", listed nodes only"
+        } else {
+            ""
+        };
+        _ = writeln!(
+            text,
+            "pool {pool}{}: rise {}, fall {}, at least {} members{only}",
+            name.unwrap_or_default(),
+            rules.rise,
+            rules.fall,
+            rules.min_members
+        );
+    }
+    if config.rules.accept_undeclared {
+        let rules = &config.rules.undeclared;
+        _ = writeln!(
+            text,
+            "other pools: rise {}, fall {}, {} of them at most",
+            rules.rise, rules.fall, config.rules.max_undeclared
+        );
+    } else {
+        _ = writeln!(text, "other pools: refused");
+    }
+}

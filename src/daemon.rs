@@ -1,0 +1,407 @@
+//! The daemon: starts the tasks, owns [`Membership`], publishes snapshots, reloads, stops.
+//!
+//! ```text
+//!   pollers ──(observations, mpsc)──► Daemon ──(snapshots, watch)──► pool files
+//!   services_watch ──(lists, mpsc)──►   ▲                               │ (snapshots with files, watch)
+//!   signals ────────────────────────────┘                               ▼
+//!                                                                    Perlbals
+//! ```
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::change_log;
+use crate::config::Config;
+use crate::drivers::perlbal::{Manager, Memory, wanted::Translation};
+use crate::drivers::pool_files::PoolFiles;
+use crate::drivers::pool_files::directory::{Directory, earlier_pools};
+use crate::drivers::{Mode, Progress, Snapshot};
+use crate::hooks::Hooks;
+use crate::lifecycle::Lifecycle;
+use crate::load::{LoadErrors, Loaded, load};
+use crate::model::change::Change;
+use crate::model::membership::Membership;
+use crate::model::node::Node;
+use crate::poller::{Observed, Pollers};
+use crate::services_watch::{self, Stamp};
+
+/// Observations that may wait for the daemon: some rounds of a small site, a moment of a big one.
+/// When it is full the pollers wait; nothing is lost.
+const OBSERVATIONS: usize = 4_096;
+
+/// So much of the five seconds that the end may take is for hooks.
+const HOOKS_AT_END: Duration = Duration::from_millis(3_500);
+
+/// And so much for everything else.
+const TASKS_AT_END: Duration = Duration::from_millis(500);
+
+/// How the daemon is to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Whether to change the world.
+    pub mode: Mode,
+    /// End after the first full round and its sync.
+    pub once: bool,
+}
+
+/// Why the daemon did not run.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The configuration or the services file is wrong.
+    #[error(transparent)]
+    Config(#[from] LoadErrors),
+    /// The system allows no signal handlers.
+    #[error("failed to listen for signals")]
+    Signals(#[source] io::Error),
+    /// The HTTP client cannot be made.
+    #[error("failed to make the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// How the daemon ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was asked to; with `--once`, in sync.
+    Well,
+    /// With `--once`: not all is in sync.
+    OutOfSync,
+}
+
+struct Daemon {
+    options: Options,
+    config: Config,
+    membership: Membership,
+    pollers: Pollers,
+    hooks: Hooks,
+    snapshots: watch::Sender<Option<Snapshot>>,
+    serial: u64,
+    drivers: Drivers,
+    lists: mpsc::Sender<Vec<Node>>,
+    watching: CancellationToken,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Given how the first sync went; taken when the first snapshot is published.
+    first_sync: Option<oneshot::Sender<bool>>,
+}
+
+/// The running drivers.
+struct Drivers {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    progress: Vec<watch::Receiver<Progress>>,
+}
+
+/// Reads configuration and services, and runs until a signal comes or, with `once`, until the
+/// first sync is done.
+pub async fn run(options: Options) -> Result<Ended, DaemonError> {
+    let loaded = load(&options.config)?;
+    loaded.warn();
+    let lifecycle = Lifecycle::listen().map_err(DaemonError::Signals)?;
+    let (hooks, runner) = Hooks::new(&loaded.config);
+    let (hooks_stop, live) = (CancellationToken::new(), options.mode == Mode::Live);
+    let hooks_ended = tokio::spawn(runner.run(hooks_stop.clone(), HOOKS_AT_END));
+    if live {
+        hooks.pre_init();
+    }
+    let ended = serve(options, loaded, hooks.clone(), &lifecycle).await;
+    if live {
+        hooks.pre_quit();
+    }
+    hooks_stop.cancel();
+    _ = hooks_ended.await;
+    ended
+}
+
+async fn serve(
+    options: Options,
+    Loaded {
+        config,
+        nodes,
+        stamp,
+    }: Loaded,
+    hooks: Hooks,
+    lifecycle: &Lifecycle,
+) -> Result<Ended, DaemonError> {
+    let tasks = TaskTracker::new();
+    let stop = lifecycle.stop.child_token();
+    let (observed, observations) = mpsc::channel(OBSERVATIONS);
+    // One list at a time; the watcher waits while the daemon takes it.
+    let (lists, new_lists) = mpsc::channel(1);
+    let (first_sync, first_synced) = oneshot::channel();
+    let pollers =
+        Pollers::new(observed, tasks.clone(), stop.clone()).map_err(DaemonError::Client)?;
+    let mut daemon = Daemon {
+        membership: Membership::new(config.rules.clone()),
+        pollers,
+        hooks,
+        snapshots: watch::Sender::new(None),
+        serial: 0,
+        drivers: Drivers::new(&stop),
+        lists,
+        watching: stop.child_token(),
+        tasks,
+        stop,
+        first_sync: Some(first_sync),
+        options,
+        config,
+    };
+    daemon.begin(nodes, stamp);
+    let ended = daemon
+        .live(observations, new_lists, first_synced, lifecycle)
+        .await;
+    daemon.stop.cancel();
+    daemon.stop_drivers().await;
+    daemon.tasks.close();
+    _ = timeout(TASKS_AT_END, daemon.tasks.wait()).await;
+    Ok(ended)
+}
+
+impl Daemon {
+    fn begin(&mut self, nodes: Vec<Node>, stamp: Stamp) {
+        info!(
+            "polling {} nodes every {}",
+            nodes.len(),
+            humantime::format_duration(self.config.poll.interval)
+        );
+        if nodes.is_empty() {
+            warn!(
+                "{} names no node: nothing is done until it does",
+                self.config.services_file.display()
+            );
+        }
+        self.set_nodes(nodes);
+        for (pool, members) in earlier_pools(&self.config.pool_directory) {
+            self.membership.inherit(&pool, members);
+        }
+        self.start_drivers();
+        self.watch_services(stamp);
+    }
+
+    async fn live(
+        &mut self,
+        mut observations: mpsc::Receiver<Observed>,
+        mut lists: mpsc::Receiver<Vec<Node>>,
+        mut first_synced: oneshot::Receiver<bool>,
+        lifecycle: &Lifecycle,
+    ) -> Ended {
+        let mut batch = Vec::new();
+        let mut synced = false;
+        loop {
+            tokio::select! {
+                () = lifecycle.stop.cancelled() => return Ended::Well,
+                () = lifecycle.reload.notified() => self.reload().await,
+                Some(nodes) = lists.recv() => {
+                    info!("the services file changed: {} nodes", nodes.len());
+                    self.set_nodes(nodes);
+                }
+                _ = observations.recv_many(&mut batch, OBSERVATIONS) => {
+                    let now = Instant::now().into_std();
+                    for (addr, observation) in batch.drain(..) {
+                        let changes = self.membership.observe(addr, observation, now);
+                        log(&changes);
+                    }
+                }
+                Ok(in_sync) = &mut first_synced, if !synced => {
+                    synced = true;
+                    if self.options.mode == Mode::Live {
+                        self.hooks.post_init();
+                    }
+                    if self.options.once {
+                        return if in_sync { Ended::Well } else { Ended::OutOfSync };
+                    }
+                }
+            }
+            self.publish();
+        }
+    }
+
+    fn set_nodes(&mut self, nodes: Vec<Node>) {
+        self.pollers.set(&nodes, &self.config.poll);
+        let changes = self.membership.set_nodes(nodes);
+        log(&changes);
+    }
+
+    /// Gives the drivers the wanted state, if it changed.
+    fn publish(&mut self) {
+        let Some(pools) = self.membership.take_changed() else {
+            return;
+        };
+        self.serial += 1;
+        let pools = Arc::new(pools);
+        if let Some(first_sync) = self.first_sync.take() {
+            let members = pools
+                .pools
+                .values()
+                .map(|pool| pool.members.len())
+                .sum::<usize>();
+            info!(
+                "first round done: {members} members in {} pools, {} nodes in none",
+                pools.pools.len(),
+                pools.disabled.len()
+            );
+            self.tasks.spawn(report_sync(
+                self.drivers.progress.clone(),
+                self.serial,
+                first_sync,
+            ));
+        }
+        let snapshot = Snapshot {
+            serial: self.serial,
+            pools,
+            current_files: Arc::default(),
+        };
+        self.snapshots.send_replace(Some(snapshot));
+    }
+
+    /// Reads everything anew; what is wrong is refused as a whole, and the old stays in force.
+    async fn reload(&mut self) {
+        let loaded = match load(&self.options.config) {
+            Ok(loaded) if loaded.nodes.is_empty() => {
+                let file = loaded.config.services_file.display();
+                return error!(
+                    "reload refused: {file} names no node; the old state stays in force"
+                );
+            }
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                return error!("reload refused: {errors}\nthe old state stays in force");
+            }
+        };
+        loaded.warn();
+        let Loaded {
+            config,
+            nodes,
+            stamp,
+        } = loaded;
+        let before = std::mem::replace(&mut self.config, config);
+        self.hooks.reload(&self.config);
+        let changes = self.membership.set_rules(self.config.rules.clone());
+        log(&changes);
+        self.set_nodes(nodes);
+        self.watch_services(stamp);
+        if driver_settings(&before) != driver_settings(&self.config) {
+            self.stop_drivers().await;
+            self.start_drivers();
+        }
+        info!("reloaded: {} nodes", self.membership.node_count());
+    }
+
+    /// Watches the services file of the present configuration, and no other any more.
+    fn watch_services(&mut self, stamp: Stamp) {
+        self.watching.cancel();
+        self.watching = self.stop.child_token();
+        let watching = self.watching.clone();
+        let path = self.config.services_file.clone();
+        let watch = services_watch::watch(path, stamp, self.lists.clone());
+        self.tasks
+            .spawn(async move { watching.run_until_cancelled(watch).await });
+    }
+
+    fn start_drivers(&mut self) {
+        let config = &self.config;
+        let (published, _) = watch::channel(None);
+        let mut drivers = Drivers::new(&self.stop);
+        for settings in &config.perlbals {
+            let manager = Manager {
+                settings: settings.clone(),
+                translation: Translation {
+                    names: config.perlbal_names.clone(),
+                    create_pools: settings.create_pools,
+                },
+                pool_directory: config.pool_directory.clone(),
+                snapshots: published.subscribe(),
+                progress: drivers.progress(),
+                stop: drivers.stop.clone(),
+                memory: Memory::default(),
+            };
+            drivers.tasks.spawn(manager.run(self.options.mode));
+        }
+        let pool_files = PoolFiles {
+            directory: Directory::new(config.pool_directory.clone()),
+            declared: config.rules.declared.keys().cloned().collect(),
+            format: config.pool_file_format,
+            grace: config.empty_pool_grace,
+            hooks: self.hooks.clone(),
+            snapshots: self.snapshots.subscribe(),
+            published,
+            progress: drivers.progress(),
+            stop: drivers.stop.clone(),
+        };
+        drivers.tasks.spawn(pool_files.run(self.options.mode));
+        self.drivers = drivers;
+    }
+
+    async fn stop_drivers(&mut self) {
+        self.drivers.stop.cancel();
+        self.drivers.tasks.close();
+        _ = timeout(TASKS_AT_END, self.drivers.tasks.wait()).await;
+    }
+}
+
+impl Drivers {
+    fn new(stop: &CancellationToken) -> Self {
+        Self {
+            stop: stop.child_token(),
+            tasks: TaskTracker::new(),
+            progress: Vec::new(),
+        }
+    }
+
+    /// The place where one more driver tells how far it has come.
+    fn progress(&mut self) -> watch::Sender<Progress> {
+        let (sender, receiver) = watch::channel(Progress::default());
+        self.progress.push(receiver);
+        sender
+    }
+}
+
+/// What, when it changes, makes the drivers start anew.
+fn driver_settings(config: &Config) -> impl PartialEq {
+    let Config {
+        pool_directory,
+        pool_file_format,
+        empty_pool_grace,
+        perlbals,
+        perlbal_names,
+        ..
+    } = config;
+    (
+        pool_directory,
+        pool_file_format,
+        empty_pool_grace,
+        perlbals,
+        perlbal_names,
+    )
+}
+
+/// Tells once whether all drivers have brought the snapshot in force.
+async fn report_sync(
+    progress: Vec<watch::Receiver<Progress>>,
+    serial: u64,
+    told: oneshot::Sender<bool>,
+) {
+    let mut in_sync = true;
+    for mut progress in progress {
+        let reached = progress
+            .wait_for(|progress| progress.serial >= serial)
+            .await;
+        in_sync &= reached.is_ok_and(|progress| progress.in_sync);
+    }
+    // The daemon is ending when nobody listens.
+    _ = told.send(in_sync);
+}
+
+fn log(changes: &[Change]) {
+    changes.iter().for_each(change_log::write);
+}

@@ -1,0 +1,67 @@
+//! `--dry-run`: says what the manager would say, to standard output instead of to Perlbal.
+//!
+//! Perlbal is read once; from then on each plan is made against what the printed commands would
+//! have made of it. Nodefiles are never reloaded, since the pool files are not written either.
+
+use tracing::error;
+
+use super::reading::Reading;
+use super::session::{Session, SessionError};
+use super::wire::{Answer, Command};
+use super::{Manager, plan};
+use crate::drivers::{Progress, print};
+
+impl Manager {
+    /// Prints until it is stopped, or until Perlbal cannot be read.
+    pub(super) async fn serve_dry(&mut self) -> Result<(), SessionError> {
+        let stop = self.stop.clone();
+        let Some(reading) = stop.run_until_cancelled(self.read_once()).await else {
+            return Ok(());
+        };
+        let mut told = reading?.fresh;
+        loop {
+            if let Some((serial, wanted)) = self.wanted() {
+                let plan = plan::plan(&wanted, &told);
+                let in_sync = plan.problems.is_empty();
+                self.report_problems(plan.problems);
+                let commands: Vec<_> = plan.groups.into_iter().flatten().collect();
+                if !commands.is_empty() {
+                    let lines = commands.iter().map(Command::line);
+                    let text = format!("# perlbal {}\n", self.settings.address);
+                    if let Err(error) = print(&(text + &lines.collect::<String>())) {
+                        error!("failed to print: {error}");
+                        stop.cancel();
+                        return Ok(());
+                    }
+                }
+                for command in &commands {
+                    told.apply(command);
+                }
+                self.progress.send_replace(Progress { serial, in_sync });
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                changed = self.snapshots.changed() => if changed.is_err() { return Ok(()) },
+            }
+        }
+    }
+
+    async fn read_once(&mut self) -> Result<Reading, SessionError> {
+        let mut session = Session::connect(&self.settings.address, self.settings.timeout).await?;
+        let (mut reading, commands) = Reading::whole(false);
+        session.ask(commands);
+        while !reading.is_done() {
+            session.flush().await?;
+            let (command, answer) = session.answer().await?;
+            let lines = match answer {
+                Answer::Ok(lines) => lines,
+                Answer::Error(error) => return Err(SessionError::refused(&command, error)),
+            };
+            let next = reading
+                .answer(&command, &lines, [].iter(), |path| self.own_file(path))
+                .map_err(|source| SessionError::not_understood(&command, source))?;
+            session.ask(next);
+        }
+        Ok(reading)
+    }
+}

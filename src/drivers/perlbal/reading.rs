@@ -1,0 +1,247 @@
+//! Reading what is there: answers, one by one, to a picture. Pure.
+//!
+//! Changes go on while a reading is under way. Answers come in the order of the commands, so an
+//! answer shows what was there before all changes that are unanswered at that moment; these are
+//! applied to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{Actual, ActualPool, OwnFile};
+use super::wire::{
+    Command, Dump, DumpedPool, NotUnderstood, parse_backends, parse_pool, parse_uptime,
+};
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+
+/// A reading under way.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Everything is read, not some pools only.
+    whole: bool,
+    /// How many answers are still to come.
+    due: usize,
+    /// What is known so far.
+    pub fresh: Actual,
+    /// The nodefiles of pools whose members are still to come.
+    own_files: BTreeMap<PerlbalName, OwnFile>,
+    /// When Perlbal started, in seconds since 1970, and its version.
+    pub start: Option<(u64, String)>,
+    /// The addresses to which it has connections.
+    pub backends: BTreeSet<NodeAddr>,
+}
+
+impl Reading {
+    /// Reads all pools and services; `first` on a connection, also what tells of the time before.
+    #[must_use]
+    pub fn whole(first: bool) -> (Self, Vec<Command>) {
+        let mut commands = vec![Command::DumpConfig];
+        if first {
+            commands = vec![Command::Uptime, Command::Backends, Command::DumpConfig];
+        }
+        (
+            Self {
+                whole: true,
+                due: commands.len(),
+                ..Self::default()
+            },
+            commands,
+        )
+    }
+
+    /// Reads the members of some pools; the rest is taken from `known`.
+    #[must_use]
+    pub fn of_pools(pools: BTreeSet<PerlbalName>, known: &Actual) -> (Self, Vec<Command>) {
+        let own_file =
+            |name: &PerlbalName| Some((name.clone(), known.pools.get(name)?.own_file.clone()?));
+        let own_files = pools.iter().filter_map(own_file).collect();
+        let commands: Vec<_> = pools.into_iter().map(Command::ShowPool).collect();
+        (
+            Self {
+                due: commands.len(),
+                own_files,
+                ..Self::default()
+            },
+            commands,
+        )
+    }
+
+    /// Whether everything was read, not some pools only.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Whether all answers are there.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.due == 0
+    }
+
+    /// Takes an answer. `later` are the changes that Perlbal runs after it; `own_file` tells
+    /// whether a nodefile is one of ours. Gives what is to be asked next.
+    pub fn answer<'a>(
+        &mut self,
+        command: &Command,
+        lines: &[String],
+        later: impl Iterator<Item = &'a Command>,
+        own_file: impl Fn(&str) -> Option<OwnFile>,
+    ) -> Result<Vec<Command>, NotUnderstood> {
+        self.due -= 1;
+        let mut next = Vec::new();
+        match command {
+            Command::Uptime => self.start = Some(parse_uptime(lines)?),
+            Command::Backends => self.backends = parse_backends(lines),
+            Command::DumpConfig => {
+                let dump = Dump::parse(lines)?;
+                self.fresh.services = dump.services;
+                for (name, pool) in dump.pools {
+                    next.extend(self.take_dumped(name, pool, &own_file));
+                }
+                later.for_each(|command| self.fresh.apply(command));
+            }
+            Command::ShowPool(name) => {
+                let own_file = self.own_files.remove(name);
+                let pool = ActualPool {
+                    members: parse_pool(lines)?,
+                    own_file,
+                    ..ActualPool::default()
+                };
+                self.fresh.pools.insert(name.clone(), pool);
+                let of_pool = later.filter(|command| command.changes() == Some(name));
+                of_pool.for_each(|command| self.fresh.apply(command));
+            }
+            _ => {}
+        }
+        self.due += next.len();
+        Ok(next)
+    }
+
+    fn take_dumped(
+        &mut self,
+        name: PerlbalName,
+        pool: DumpedPool,
+        own_file: &impl Fn(&str) -> Option<OwnFile>,
+    ) -> Option<Command> {
+        let Some(path) = pool.nodefile else {
+            let members = pool.members;
+            self.fresh.pools.insert(
+                name,
+                ActualPool {
+                    members,
+                    ..ActualPool::default()
+                },
+            );
+            return None;
+        };
+        if let Some(own) = own_file(&path) {
+            self.own_files.insert(name.clone(), own);
+        }
+        Some(Command::ShowPool(name))
+    }
+
+    /// Takes a change that is sent while the reading is under way.
+    pub fn sent(&mut self, command: &Command) {
+        self.fresh.apply(command);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Endpoint;
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn name(text: &str) -> PerlbalName {
+        text.parse().unwrap()
+    }
+
+    fn members(actual: &Actual, pool: &str) -> Vec<String> {
+        actual.pools[&name(pool)]
+            .members
+            .iter()
+            .map(Endpoint::to_string)
+            .collect()
+    }
+
+    const DUMP: &str = "CREATE POOL api\n  SET nodefile = /run/pool/api.pool\n\nCREATE POOL web\n  \
+                        POOL ADD web 10.0.0.9:80\n\nCREATE SERVICE balancer\n  SET pool = api\n";
+
+    fn own(path: &str) -> Option<OwnFile> {
+        let name = path.strip_prefix("/run/pool/")?.to_owned();
+        Some(OwnFile {
+            name,
+            path: path.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_whole_reading_asks_for_the_members_that_dumpconfig_does_not_tell() {
+        let (mut reading, commands) = Reading::whole(false);
+        assert_eq!(commands, [Command::DumpConfig]);
+        let next = reading
+            .answer(&commands[0], &lines(DUMP), [].iter(), own)
+            .unwrap();
+        assert_eq!(next, [Command::ShowPool(name("api"))]);
+        assert!(!reading.is_done());
+        reading
+            .answer(&next[0], &lines("10.0.0.1:80 4"), [].iter(), own)
+            .unwrap();
+        assert!(reading.is_done());
+        assert_eq!(members(&reading.fresh, "api"), ["10.0.0.1:80"]);
+        assert_eq!(members(&reading.fresh, "web"), ["10.0.0.9:80"]);
+        assert_eq!(
+            reading.fresh.pools[&name("api")].own_file,
+            own("/run/pool/api.pool")
+        );
+        assert_eq!(reading.fresh.services[&name("balancer")], Some(name("api")));
+    }
+
+    #[test]
+    fn changes_on_their_way_while_an_answer_comes_count_too() {
+        let (mut reading, _) = Reading::whole(false);
+        let add = Command::Add(name("web"), "10.0.0.1:80".parse().unwrap());
+        let remove = Command::Remove(name("api"), Endpoint::Node("10.0.0.2:80".parse().unwrap()));
+        let later = [add, remove];
+        let next = reading
+            .answer(&Command::DumpConfig, &lines(DUMP), later.iter(), own)
+            .unwrap();
+        reading
+            .answer(
+                &next[0],
+                &lines("10.0.0.1:80 4\n10.0.0.2:80 1"),
+                later.iter(),
+                own,
+            )
+            .unwrap();
+        assert_eq!(
+            members(&reading.fresh, "web"),
+            ["10.0.0.1:80", "10.0.0.9:80"]
+        );
+        assert_eq!(members(&reading.fresh, "api"), ["10.0.0.1:80"]);
+        // One more, between two answers.
+        reading.sent(&Command::Add(name("web"), "10.0.0.3:80".parse().unwrap()));
+        assert_eq!(members(&reading.fresh, "web").len(), 3);
+    }
+
+    #[test]
+    fn a_reading_of_some_pools_keeps_what_is_known_of_their_files() {
+        let file = own("/run/pool/api.pool");
+        let pool = ActualPool {
+            own_file: file.clone(),
+            ..ActualPool::default()
+        };
+        let known = Actual {
+            pools: [(name("api"), pool)].into(),
+            ..Actual::default()
+        };
+        let (mut reading, commands) = Reading::of_pools([name("api")].into(), &known);
+        reading
+            .answer(&commands[0], &lines("10.0.0.1:80 4"), [].iter(), own)
+            .unwrap();
+        assert!(reading.is_done() && !reading.is_whole());
+        assert_eq!(reading.fresh.pools[&name("api")].own_file, file);
+    }
+}

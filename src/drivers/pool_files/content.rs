@@ -1,0 +1,227 @@
+//! What pool files should hold, and what to do so that they do. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use crate::config::PoolFileFormat;
+use crate::model::node::Node;
+use crate::model::pools::{Pools, file_name};
+
+/// The name of the file that lists the nodes in no pool.
+pub const DISABLED_SERVICES: &str = "disabled_services";
+
+/// Contents of files, by name.
+pub type Files = BTreeMap<String, String>;
+
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActualFile {
+    /// What it holds.
+    pub content: String,
+    /// Since when it is known to be empty.
+    pub empty_since: Option<Instant>,
+}
+
+/// Something to do in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Give a file this content.
+    Write(String, String),
+    /// Delete a file, which is empty.
+    Remove(String),
+}
+
+/// The files that a snapshot wants.
+#[must_use]
+pub fn wanted(pools: &Pools, format: PoolFileFormat) -> Files {
+    let mut files = Files::new();
+    for (name, pool) in &pools.pools {
+        if pool.declared || !pool.members.is_empty() {
+            let members = pool.members.iter().map(|member| line(&member.node, format));
+            files.insert(file_name(name, None), members.collect());
+        }
+        for (version, members) in pool.by_version() {
+            let members = members.into_iter().map(|member| line(&member.node, format));
+            files.insert(file_name(name, Some(version)), members.collect());
+        }
+    }
+    let disabled = pools
+        .disabled
+        .iter()
+        .map(|node| line(node, PoolFileFormat::Services));
+    files.insert(DISABLED_SERVICES.to_owned(), disabled.collect());
+    files
+}
+
+/// `10.0.0.1 80 # name`. Perlbal takes what stands behind the address for a port only when it
+/// follows a colon, and else means port 80 (Pool.pm, `_parse_nodefile`).
+fn line(node: &Node, format: PoolFileFormat) -> String {
+    let Node { addr, name } = node;
+    if format == PoolFileFormat::Services || addr.port() == 80 {
+        format!("{} {} # {name}\n", addr.ip(), addr.port())
+    } else {
+        format!("{addr} # {name}\n")
+    }
+}
+
+/// What makes the directory hold what is wanted. A file that is not wanted is emptied at once, so
+/// that Perlbal sees its members go, and deleted when it has been empty for `grace`: from a file
+/// that is deleted Perlbal would keep them for ever.
+#[must_use]
+pub fn plan(
+    wanted: &Files,
+    actual: &BTreeMap<String, ActualFile>,
+    grace: Duration,
+    now: Instant,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (name, content) in wanted {
+        if actual.get(name).is_none_or(|file| file.content != *content) {
+            steps.push(Step::Write(name.clone(), content.clone()));
+        }
+    }
+    for (name, file) in actual
+        .iter()
+        .filter(|(name, _)| !wanted.contains_key(*name))
+    {
+        if !file.content.is_empty() {
+            steps.push(Step::Write(name.clone(), String::new()));
+        } else if file.empty_since.is_some_and(|since| now >= since + grace) {
+            steps.push(Step::Remove(name.clone()));
+        }
+    }
+    steps
+}
+
+/// When the next file will be due for deletion.
+#[must_use]
+pub fn next_removal(
+    wanted: &Files,
+    actual: &BTreeMap<String, ActualFile>,
+    grace: Duration,
+) -> Option<Instant> {
+    let unwanted = actual
+        .iter()
+        .filter(|(name, _)| !wanted.contains_key(*name));
+    unwanted
+        .filter_map(|(_, file)| Some(file.empty_since? + grace))
+        .min()
+}
+
+/// The difference of two contents for people: a `#` comment per line, added lines with `+`.
+#[must_use]
+pub fn describe(path: &str, before: &str, step: &Step) -> String {
+    let mut text = String::new();
+    let (verb, after) = match step {
+        Step::Write(_, content) if content.is_empty() => ("empty", ""),
+        Step::Write(_, content) => ("write", content.as_str()),
+        Step::Remove(_) => ("delete", ""),
+    };
+    _ = writeln!(text, "# {verb} {path}");
+    let missing_in = |other: &str, line: &&str| !other.lines().any(|there| there == *line);
+    for line in before.lines().filter(|line| missing_in(after, line)) {
+        _ = writeln!(text, "#   - {line}");
+    }
+    for line in after.lines().filter(|line| missing_in(before, line)) {
+        _ = writeln!(text, "#   + {line}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::pools::{Member, Pool};
+
+    const GRACE: Duration = Duration::from_secs(60);
+
+    fn node(addr: &str) -> Arc<Node> {
+        let addr = addr.parse().unwrap();
+        Arc::new(Node {
+            addr,
+            name: "n".to_owned(),
+        })
+    }
+
+    fn file(content: &str, empty_since: Option<Instant>) -> ActualFile {
+        ActualFile {
+            content: content.to_owned(),
+            empty_since,
+        }
+    }
+
+    #[test]
+    fn each_pool_each_version_and_the_rest_have_a_file() {
+        let member = |addr, version: Option<&str>| Member {
+            node: node(addr),
+            version: version.map(|version| version.parse().unwrap()),
+        };
+        let members = vec![
+            member("10.0.0.2:80", Some("v1")),
+            member("10.0.0.1:8080", None),
+        ];
+        let api = Pool {
+            members,
+            announced: true,
+            ..Pool::default()
+        };
+        let declared = Pool {
+            declared: true,
+            ..Pool::default()
+        };
+        let empty = Pool {
+            announced: true,
+            ..Pool::default()
+        };
+        let pools = [("api", api), ("web", declared), ("old", empty)];
+        let pools = pools
+            .into_iter()
+            .map(|(name, pool)| (name.parse().unwrap(), pool))
+            .collect();
+        let pools = Pools {
+            pools,
+            disabled: vec![node("10.0.0.3:81")],
+        };
+        let expected = [
+            ("api.pool", "10.0.0.2 80 # n\n10.0.0.1:8080 # n\n"),
+            ("api.v1.pool", "10.0.0.2 80 # n\n"),
+            ("disabled_services", "10.0.0.3 81 # n\n"),
+            ("web.pool", ""),
+        ];
+        let expected = expected.map(|(name, content)| (name.to_owned(), content.to_owned()));
+        assert_eq!(wanted(&pools, PoolFileFormat::Perlbal), expected.into());
+        let services = wanted(&pools, PoolFileFormat::Services);
+        assert_eq!(services["api.pool"], "10.0.0.2 80 # n\n10.0.0.1 8080 # n\n");
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_emptied_first_and_deleted_after_the_grace() {
+        let start = Instant::now();
+        let wanted = Files::from([("web.pool".to_owned(), "x\n".to_owned())]);
+        let mut actual: BTreeMap<_, _> = [
+            ("web.pool".to_owned(), file("x\n", None)),
+            ("old.pool".to_owned(), file("y\n", None)),
+        ]
+        .into();
+        let empty = Step::Write("old.pool".to_owned(), String::new());
+        assert_eq!(plan(&wanted, &actual, GRACE, start), [empty]);
+        actual.insert("old.pool".to_owned(), file("", Some(start)));
+        let just_before = start + GRACE.saturating_sub(Duration::from_millis(1));
+        assert_eq!(plan(&wanted, &actual, GRACE, just_before), []);
+        assert_eq!(next_removal(&wanted, &actual, GRACE), Some(start + GRACE));
+        assert_eq!(
+            plan(&wanted, &actual, GRACE, start + GRACE),
+            [Step::Remove("old.pool".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_description_is_made_of_comments_only() {
+        let step = Step::Write("api.pool".to_owned(), "a\nb\n".to_owned());
+        let text = describe("/run/pool/api.pool", "b\nc\n", &step);
+        assert_eq!(text, "# write /run/pool/api.pool\n#   - c\n#   + a\n");
+    }
+}

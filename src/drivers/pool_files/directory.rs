@@ -1,0 +1,411 @@
+//! The directory of pool files: reading it, and changing one file at a time.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+
+use super::content::{ActualFile, DISABLED_SERVICES};
+use crate::model::change::Place;
+use crate::model::names::PoolName;
+use crate::model::node::NodeAddr;
+use crate::model::pools::parse_file_name;
+use crate::model::services;
+
+/// Stands for what cannot be read; it is never wanted, so the file is written anew.
+const UNREADABLE: &str = "\0";
+
+const TEMPORARY_PREFIX: &str = ".pollbal-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Why the directory is not as wanted.
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    /// The directory could not be made, opened or listed.
+    #[error("failed to use the pool directory {}", .0.display())]
+    Directory(PathBuf, #[source] io::Error),
+    /// Another process writes there.
+    #[error("another pollbal writes the pool directory {}; stop it first", .0.display())]
+    Locked(PathBuf),
+    /// A file could not be written; the one before is whole.
+    #[error("failed to write {}", .0.display())]
+    Write(PathBuf, #[source] io::Error),
+    /// A file could not be deleted.
+    #[error("failed to delete {}", .0.display())]
+    Remove(PathBuf, #[source] io::Error),
+}
+
+/// The directory, and what is known of its files.
+pub struct Directory {
+    path: PathBuf,
+    /// Held while this lives, so that two pollbals do not write one directory.
+    lock: Option<File>,
+    files: BTreeMap<String, (Stamp, ActualFile)>,
+    /// The latest time of modification that a deleted file had.
+    newest_deleted: SystemTime,
+}
+
+/// What tells that a file was changed by someone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            seconds: metadata.mtime(),
+            nanoseconds: metadata.mtime_nsec(),
+        }
+    }
+}
+
+impl Directory {
+    /// Nothing is known of the directory yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            lock: None,
+            files: BTreeMap::new(),
+            newest_deleted: UNIX_EPOCH,
+        }
+    }
+
+    /// The path of a file in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the directory if missing, takes its lock and clears what a crash left behind.
+    pub fn open(&mut self) -> Result<(), DirectoryError> {
+        if self.lock.is_some() && self.path.is_dir() {
+            return Ok(());
+        }
+        let failed = |error| DirectoryError::Directory(self.path.clone(), error);
+        fs::create_dir_all(&self.path).map_err(failed)?;
+        let lock = File::open(&self.path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => self.lock = Some(lock),
+            Err(TryLockError::WouldBlock) => return Err(DirectoryError::Locked(self.path.clone())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        for name in names(&self.path).map_err(failed)? {
+            if name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
+                // Not worth a word if it stays: nobody reads it.
+                _ = fs::remove_file(self.path.join(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there; files that did not change since are not read again.
+    pub fn read(&mut self, now: Instant) -> Result<(), DirectoryError> {
+        let failed = |error| DirectoryError::Directory(self.path.clone(), error);
+        let mut files = BTreeMap::new();
+        for name in names(&self.path)
+            .map_err(failed)?
+            .into_iter()
+            .filter(|name| is_ours(name))
+        {
+            let path = self.path(&name);
+            let Ok(metadata) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            if !metadata.is_file() && !metadata.is_symlink() {
+                continue;
+            }
+            let stamp = Stamp::of(&metadata);
+            let file = match self.files.remove(&name) {
+                Some((known, file)) if known == stamp => file,
+                _ => {
+                    let content = read_file(&path).unwrap_or_else(|_| UNREADABLE.to_owned());
+                    let empty_since = content.is_empty().then_some(now);
+                    ActualFile {
+                        content,
+                        empty_since,
+                    }
+                }
+            };
+            files.insert(name, (stamp, file));
+        }
+        self.files = files;
+        Ok(())
+    }
+
+    /// The files, as they were read or written last.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, ActualFile> {
+        self.files
+            .iter()
+            .map(|(name, (_, file))| (name.clone(), file.clone()))
+            .collect()
+    }
+
+    /// Gives a file this content, whole or not at all.
+    pub fn write(&mut self, name: &str, content: &str, now: Instant) -> Result<(), DirectoryError> {
+        let path = self.path(name);
+        let stamp = self
+            .replace(&path, content)
+            .map_err(|error| DirectoryError::Write(path, error))?;
+        self.pretend(name, content, stamp, now);
+        Ok(())
+    }
+
+    fn replace(&self, path: &Path, content: &str) -> io::Result<Stamp> {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY_PREFIX)
+            .suffix(TEMPORARY_SUFFIX)
+            .tempfile_in(&self.path)?;
+        file.write_all(content.as_bytes())?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(0o644))?;
+        file.as_file().set_modified(self.next_mtime(path)?)?;
+        file.as_file().sync_all()?;
+        let file = file.persist(path)?;
+        Ok(Stamp::of(&file.metadata()?))
+    }
+
+    /// Now, or a second after the file's present time of modification if that is later: Perlbal
+    /// takes a file for unchanged when this time is the same in whole seconds (Pool.pm,
+    /// `_load_nodefile_sync`). It only ever grows, so no earlier one comes back.
+    fn next_mtime(&self, path: &Path) -> io::Result<SystemTime> {
+        let before = match fs::metadata(path) {
+            Ok(metadata) => metadata.modified()?.max(self.newest_deleted),
+            Err(_) => self.newest_deleted,
+        };
+        let whole = before
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let next_second = UNIX_EPOCH + Duration::from_secs(whole + 1);
+        Ok(SystemTime::now().max(next_second))
+    }
+
+    /// Deletes a file.
+    pub fn remove(&mut self, name: &str) -> Result<(), DirectoryError> {
+        let path = self.path(name);
+        if let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            self.newest_deleted = self.newest_deleted.max(modified);
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DirectoryError::Remove(path, error));
+            }
+            _ => {}
+        }
+        self.forget(name);
+        Ok(())
+    }
+
+    /// Takes a file for written although it is not, for a dry run.
+    pub fn pretend_written(&mut self, name: &str, content: &str, now: Instant) {
+        let nowhere = Stamp {
+            inode: 0,
+            bytes: 0,
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        self.pretend(name, content, nowhere, now);
+    }
+
+    /// Takes a file for deleted, for a dry run.
+    pub fn forget(&mut self, name: &str) {
+        self.files.remove(name);
+    }
+
+    fn pretend(&mut self, name: &str, content: &str, stamp: Stamp, now: Instant) {
+        let empty_since = content.is_empty().then_some(now);
+        let file = ActualFile {
+            content: content.to_owned(),
+            empty_since,
+        };
+        self.files.insert(name.to_owned(), (stamp, file));
+    }
+}
+
+/// Only a regular file, or a link to one: anything else could keep us waiting.
+fn read_file(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Other names cannot be ours, and are left alone.
+fn is_ours(name: &str) -> bool {
+    name == DISABLED_SERVICES || parse_file_name(name).is_some()
+}
+
+/// The pools of an earlier run, with their members, as its files tell. What cannot be read is
+/// passed over: it is brought in line when the first round is done.
+#[must_use]
+pub fn earlier_pools(path: &Path) -> BTreeMap<PoolName, Vec<(NodeAddr, Place)>> {
+    let mut pools: BTreeMap<PoolName, BTreeMap<NodeAddr, Place>> = BTreeMap::new();
+    let mut found: Vec<_> = names(path).unwrap_or_default();
+    // `api.pool` before `api.v1.pool`, which knows more of its members.
+    found.sort_by_key(String::len);
+    for name in found {
+        let Some((pool, version)) = parse_file_name(&name) else {
+            continue;
+        };
+        let Ok(text) = fs::read_to_string(path.join(&name)) else {
+            continue;
+        };
+        let Ok(nodes) = services::parse(&text) else {
+            continue;
+        };
+        let members = pools.entry(pool.clone()).or_default();
+        for node in nodes {
+            let place = Place {
+                pool: pool.clone(),
+                version: version.clone(),
+            };
+            if version.is_none() || members.contains_key(&node.addr) {
+                members.insert(node.addr, place);
+            }
+        }
+    }
+    pools
+        .into_iter()
+        .map(|(pool, members)| (pool, members.into_iter().collect()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened() -> (tempfile::TempDir, Directory) {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut directory = Directory::new(temporary.path().join("a/b"));
+        directory.open().unwrap();
+        (temporary, directory)
+    }
+
+    fn mtime(directory: &Directory, name: &str) -> i64 {
+        fs::metadata(directory.path(name)).unwrap().mtime()
+    }
+
+    #[test]
+    fn a_written_file_is_whole_readable_by_all_and_alone() {
+        let (_temporary, mut directory) = opened();
+        directory.write("api.pool", "x\n", Instant::now()).unwrap();
+        assert_eq!(
+            fs::read_to_string(directory.path("api.pool")).unwrap(),
+            "x\n"
+        );
+        let mode = fs::metadata(directory.path("api.pool")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(names(&directory.path).unwrap(), ["api.pool"]);
+    }
+
+    #[test]
+    fn each_rewrite_has_a_later_whole_second_even_after_a_deletion() {
+        let (_temporary, mut directory) = opened();
+        let mut times = Vec::new();
+        for round in 0..4 {
+            directory
+                .write("api.pool", &round.to_string(), Instant::now())
+                .unwrap();
+            times.push(mtime(&directory, "api.pool"));
+            if round == 2 {
+                directory.remove("api.pool").unwrap();
+            }
+        }
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+    }
+
+    #[test]
+    fn what_others_changed_is_seen_and_what_is_not_ours_is_not() {
+        let (_temporary, mut directory) = opened();
+        let now = Instant::now();
+        directory.write("api.pool", "x\n", now).unwrap();
+        fs::write(directory.path("api.pool"), "by hand\n").unwrap();
+        fs::write(directory.path("web.pool"), "").unwrap();
+        fs::write(directory.path("notes.txt"), "mine").unwrap();
+        fs::create_dir(directory.path("dir.pool")).unwrap();
+        directory.read(now).unwrap();
+        let files = directory.files();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["api.pool", "web.pool"]);
+        assert_eq!(files["api.pool"].content, "by hand\n");
+        assert_eq!(files["web.pool"].empty_since, Some(now));
+        directory.read(now + Duration::from_secs(9)).unwrap();
+        assert_eq!(
+            directory.files()["web.pool"].empty_since,
+            Some(now),
+            "since it was first seen"
+        );
+    }
+
+    #[test]
+    fn two_cannot_write_one_directory_and_a_crash_leaves_nothing_behind() {
+        let (_temporary, directory) = opened();
+        let mut other = Directory::new(directory.path.clone());
+        assert!(matches!(other.open(), Err(DirectoryError::Locked(_))));
+        let left = directory.path(".pollbal-x1y2.tmp");
+        fs::write(&left, "half").unwrap();
+        drop(directory);
+        other.open().unwrap();
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_file_before_whole() {
+        let (_temporary, mut directory) = opened();
+        fs::create_dir(directory.path("api.pool")).unwrap();
+        let error = directory
+            .write("api.pool", "x", Instant::now())
+            .unwrap_err();
+        assert!(error.to_string().contains("api.pool"), "{error}");
+        assert_eq!(
+            names(&directory.path).unwrap(),
+            ["api.pool"],
+            "no temporary file stays"
+        );
+    }
+
+    #[test]
+    fn the_pools_of_an_earlier_run_are_read_with_their_versions() {
+        let (_temporary, mut directory) = opened();
+        let now = Instant::now();
+        directory
+            .write("api.pool", "10.0.0.1 80 # a\n10.0.0.2:81 # b\n", now)
+            .unwrap();
+        directory
+            .write(
+                "api.v1.pool",
+                "10.0.0.2:81 # b\n10.0.0.3:80 # not in api.pool\n",
+                now,
+            )
+            .unwrap();
+        directory.write("old.pool", "", now).unwrap();
+        directory.write("broken.pool", "what is this", now).unwrap();
+        let pools = earlier_pools(&directory.path);
+        let names: Vec<_> = pools.keys().map(PoolName::as_str).collect();
+        assert_eq!(names, ["api", "old"]);
+        let api: Vec<_> = pools["api"]
+            .iter()
+            .map(|(addr, place)| format!("{addr} {place}"))
+            .collect();
+        assert_eq!(api, ["10.0.0.1:80 api", "10.0.0.2:81 api at v1"]);
+    }
+}
