@@ -39,7 +39,7 @@ use crate::services_watch::{self, Stamp};
 const OBSERVATIONS: usize = 4_096;
 
 /// So much of the five seconds that the end may take is for hooks.
-const HOOKS_AT_END: Duration = Duration::from_millis(3_500);
+const HOOKS_AT_END: Duration = Duration::from_millis(2_500);
 
 /// And so much for everything else.
 const TASKS_AT_END: Duration = Duration::from_millis(500);

@@ -1,21 +1,23 @@
 //! One connection's life: read what is there, make it what is wanted, keep it so.
 
+mod leaving;
+mod readings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use super::plan::{Actual, ActualPool, Plan, PoolChange, plan};
+use super::plan::{Actual, Plan, PoolChange, plan};
 use super::reading::Reading;
-use super::rest::{Leavers, Membered};
+use super::rest::Leavers;
 use super::session::{Session, SessionError};
 use super::wanted::Wanted;
-use super::wire::{Answer, Command, Endpoint, parse_busy, parse_requests};
+use super::wire::{Answer, Command};
 use super::{Manager, Progress};
 use crate::model::names::PerlbalName;
-use crate::model::node::NodeAddr;
 use crate::retry::Retry;
 
 /// After a change, so that one reading serves several changes that come close together.
@@ -44,14 +46,6 @@ struct Link<'a> {
     /// Changes on their way, for the log, and since when.
     unlogged: Option<(Instant, BTreeMap<PerlbalName, PoolChange>)>,
     leavers: Leavers,
-    look: Option<LookUnderWay>,
-}
-
-/// Answers of a look at those who left.
-struct LookUnderWay {
-    due: usize,
-    busy: BTreeSet<NodeAddr>,
-    requests: BTreeMap<NodeAddr, u64>,
 }
 
 impl Manager {
@@ -79,7 +73,6 @@ impl Manager {
             reloaded: BTreeSet::new(),
             unlogged: None,
             leavers: Leavers::default(),
-            look: None,
         };
         let served = link.serve().await;
         if let Some(told) = link.told.take() {
@@ -136,27 +129,6 @@ impl Link<'_> {
         }
     }
 
-    fn read_whole(&mut self) {
-        self.resync_at = Instant::now() + self.manager.settings.resync_interval;
-        self.read_back_at = None;
-        self.dirty.clear();
-        let (reading, commands) = Reading::whole(self.told.is_none());
-        self.begin_reading(reading, commands);
-    }
-
-    fn read_back(&mut self) {
-        self.read_back_at = None;
-        if let Some(told) = &self.told {
-            let (reading, commands) = Reading::of_pools(mem::take(&mut self.dirty), told);
-            self.begin_reading(reading, commands);
-        }
-    }
-
-    fn begin_reading(&mut self, reading: Reading, commands: Vec<Command>) {
-        self.reading = Some(reading);
-        self.session.ask(commands);
-    }
-
     fn take_snapshot(&mut self) {
         self.wanted = self.manager.wanted();
         self.make_it_so();
@@ -202,135 +174,6 @@ impl Link<'_> {
         (READ_BACK_AFTER * 2u32.saturating_pow(self.surprises.min(16))).min(longest)
     }
 
-    fn take_reading(&mut self, command: &Command, lines: &[String]) -> Result<(), SessionError> {
-        let Some(mut reading) = self.reading.take() else {
-            return Ok(());
-        };
-        let later = self.session.unanswered_changes();
-        let next = reading
-            .answer(command, lines, later, |path| self.manager.own_file(path))
-            .map_err(|source| SessionError::not_understood(command, source))?;
-        self.session.ask(next);
-        if reading.is_done() {
-            self.end_reading(reading);
-        } else {
-            self.reading = Some(reading);
-        }
-        Ok(())
-    }
-
-    fn end_reading(&mut self, mut reading: Reading) {
-        let mut surprised = false;
-        if let Some(mut told) = self.told.take() {
-            surprised = self.compare(&told, &reading.fresh);
-            if reading.is_whole() {
-                told = reading.fresh;
-                surprised |= !mem::take(&mut self.refused).is_empty();
-            } else {
-                told.pools.extend(reading.fresh.pools);
-            }
-            self.told = Some(told);
-        } else {
-            self.greet(&mut reading);
-            self.told = Some(reading.fresh);
-        }
-        self.surprises = if surprised { self.surprises + 1 } else { 0 };
-        if surprised {
-            // The files of pools that are distrusted now are not to be reloaded again.
-            self.wanted = self.manager.wanted();
-        }
-        self.make_it_so();
-    }
-
-    /// The first reading of a connection: says so, and marks what no seal may have reached.
-    fn greet(&mut self, reading: &mut Reading) {
-        let memory = &mut self.manager.memory;
-        let perlbal = &self.manager.settings.address;
-        if let Some((start, version)) = reading.start.take() {
-            let restarted = memory
-                .start
-                .replace(start)
-                .is_some_and(|before| before != start);
-            let how = if restarted {
-                ", which was restarted"
-            } else {
-                ""
-            };
-            info!(%perlbal, "connected to Perlbal {version}{how}");
-            if restarted {
-                memory.told = Actual::default();
-                memory.distrusted.clear();
-            }
-        }
-        memory.failure = None;
-        self.retry.reset();
-        let before = mem::take(&mut memory.told);
-        let members: BTreeSet<_> = reading
-            .fresh
-            .pools
-            .values()
-            .flat_map(|pool| &pool.members)
-            .cloned()
-            .collect();
-        let backends = reading.backends.iter().copied().map(Endpoint::Node);
-        let strays: BTreeSet<_> = backends
-            .filter(|backend| !members.contains(backend))
-            .collect();
-        let used: BTreeSet<_> = reading.fresh.services.values().flatten().cloned().collect();
-        for (name, pool) in reading
-            .fresh
-            .pools
-            .iter_mut()
-            .filter(|(name, _)| used.contains(name))
-        {
-            let earlier = before
-                .pools
-                .get(name)
-                .map(|pool| pool.members.clone())
-                .unwrap_or_default();
-            pool.unsealed = earlier
-                .into_iter()
-                .filter(|member| !pool.members.contains(member))
-                .collect();
-            pool.unsealed.extend(strays.iter().cloned());
-        }
-    }
-
-    /// Tells where our pools are not as they were told to be; whether there is such a pool.
-    fn compare(&mut self, told: &Actual, fresh: &Actual) -> bool {
-        let Some((_, wanted)) = &self.wanted else {
-            return false;
-        };
-        let mut surprised = false;
-        for (name, pool) in fresh
-            .pools
-            .iter()
-            .filter(|(name, _)| wanted.pools.contains_key(*name))
-        {
-            let nothing = ActualPool::default();
-            let before = told.pools.get(name).unwrap_or(&nothing);
-            let reloaded = self.reloaded.remove(name);
-            if before.members == pool.members {
-                continue;
-            }
-            surprised = true;
-            if reloaded {
-                self.manager.memory.distrusted.insert(name.clone());
-            }
-            if !self.refused.contains(name) {
-                let came = pool.members.difference(&before.members);
-                let went = before.members.difference(&pool.members);
-                warn!(
-                    perlbal = %self.manager.settings.address, pool = %name,
-                    "pool {name} was changed by someone else (by hand, or by its nodefile):{}{}; \
-                     it is put right",
-                    list("+", came), list("-", went)
-                );
-            }
-        }
-        surprised
-    }
-
     /// Plans and sends what makes Perlbal look as wanted.
     fn make_it_so(&mut self) {
         let (Some(told), Some((_, wanted))) = (&mut self.told, &self.wanted) else {
@@ -365,90 +208,6 @@ impl Link<'_> {
         self.report_progress();
     }
 
-    /// Watches who left a pool that a service uses until they are at rest.
-    fn note_leavers(&mut self, changes: &BTreeMap<PerlbalName, PoolChange>, now: Instant) {
-        let Some(told) = &self.told else { return };
-        let used = |name: &PerlbalName| told.services.values().flatten().any(|pool| pool == name);
-        for (name, change) in changes {
-            for addr in &change.added {
-                self.leavers.forget(&(name.clone(), *addr));
-            }
-            for gone in change.removed.iter().filter(|_| used(name)) {
-                let Endpoint::Node(addr) = gone else { continue };
-                self.leavers.removed((name.clone(), *addr), now);
-                self.session.ask([Command::Nodes(*addr)]);
-            }
-        }
-    }
-
-    fn begin_look(&mut self, now: Instant) {
-        let addrs = self.leavers.begin_look(now);
-        if self.look.is_some() {
-            return;
-        }
-        let (due, requests) = (addrs.len() + 1, BTreeMap::new());
-        self.look = Some(LookUnderWay {
-            due,
-            busy: BTreeSet::new(),
-            requests,
-        });
-        // Requests before connections: what is answered in between is then still seen to grow.
-        self.session.ask(addrs.into_iter().map(Command::Nodes));
-        self.session.ask([Command::Socks]);
-    }
-
-    fn take_look(&mut self, command: &Command, lines: &[String]) {
-        if let Command::Nodes(addr) = command {
-            self.leavers.count(*addr, parse_requests(lines));
-        }
-        let Some(look) = &mut self.look else { return };
-        match command {
-            Command::Nodes(addr) => {
-                look.requests.insert(*addr, parse_requests(lines));
-            }
-            _ => look.busy = parse_busy(lines),
-        }
-        look.due -= 1;
-        if look.due == 0
-            && let Some(look) = self.look.take()
-        {
-            self.end_look(&look);
-        }
-    }
-
-    fn end_look(&mut self, look: &LookUnderWay) {
-        let Some(told) = &self.told else { return };
-        // A node that is still in another pool is rightly busy there; nothing can be told of it.
-        let elsewhere = |(_, addr): &&Membered| {
-            let member = Endpoint::Node(*addr);
-            told.services.values().flatten().any(|pool| {
-                told.pools
-                    .get(pool)
-                    .is_some_and(|pool| pool.members.contains(&member))
-            })
-        };
-        let untold: Vec<_> = self.leavers.all().filter(elsewhere).cloned().collect();
-        let seen = self
-            .leavers
-            .end_look(&look.busy, &look.requests, Instant::now());
-        let perlbal = &self.manager.settings.address;
-        for ((pool, addr), after) in seen.at_rest.iter().filter(|(who, _)| !untold.contains(who)) {
-            let after = after.as_millis();
-            info!(%perlbal, %pool, node = %addr, "{addr} is at rest, {after} ms after it left pool {pool}");
-        }
-        for who in &seen.busy {
-            if let Some(told) = &mut self.told
-                && let Some(pool) = told.pools.get_mut(&who.0)
-            {
-                pool.unsealed.insert(Endpoint::Node(who.1));
-            }
-        }
-        for who in &untold {
-            self.leavers.forget(who);
-        }
-        self.make_it_so();
-    }
-
     /// When the last change on its way is answered: tells what was changed.
     fn end_change(&mut self) {
         if self.session.unanswered_changes().next().is_some() {
@@ -457,10 +216,10 @@ impl Link<'_> {
         let perlbal = &self.manager.settings.address;
         if let Some((since, changes)) = self.unlogged.take() {
             let micros = since.elapsed().as_micros();
-            for (pool, change) in changes
-                .iter()
-                .filter(|(name, _)| !self.refused.contains(*name))
-            {
+            let told = |(pool, change): &(&PerlbalName, &PoolChange)| {
+                !change.is_empty() && !self.refused.contains(*pool)
+            };
+            for (pool, change) in changes.iter().filter(told) {
                 info!(
                     %perlbal, %pool,
                     "pool {pool} changed:{}{} in {}.{:01} ms",

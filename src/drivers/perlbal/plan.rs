@@ -161,7 +161,7 @@ pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
                 .map(|gone| Command::Remove(name.clone(), gone));
             removals.extend(with_seals(&removes.collect::<Vec<_>>(), &seals));
         }
-        if !change.added.is_empty() || !change.removed.is_empty() {
+        if !change.is_empty() {
             plan.changes.insert(name.clone(), change);
         }
     }
@@ -265,6 +265,12 @@ impl WantedPool {
 }
 
 impl PoolChange {
+    /// Whether nobody comes or goes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+
     /// Adds a change that came after this one.
     pub fn merge(&mut self, later: Self) {
         for addr in later.added {

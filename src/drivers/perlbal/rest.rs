@@ -15,11 +15,15 @@ const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// Between two looks at a member that is busy.
 const NEXT_LOOK: Duration = Duration::from_secs(1);
 
+/// Of so many members at most the requests are counted one by one; each count is a command.
+const COUNTED: usize = 100;
+
 /// The removed members that are not at rest yet.
 #[derive(Debug, Default)]
 pub struct Leavers {
-    leavers: BTreeMap<Membered, Leaver>,
+    members: BTreeMap<Membered, Leaver>,
     look_at: Option<Instant>,
+    under_way: Option<LookUnderWay>,
 }
 
 #[derive(Debug)]
@@ -27,6 +31,13 @@ struct Leaver {
     removed_at: Instant,
     /// The requests that the node had answered when last looked at.
     requests: Option<u64>,
+}
+
+#[derive(Debug)]
+struct LookUnderWay {
+    /// Who had left when it began; who leaves later is for the next look.
+    asked: BTreeSet<NodeAddr>,
+    requests: BTreeMap<NodeAddr, u64>,
 }
 
 /// What a look showed.
@@ -39,19 +50,22 @@ pub struct Look {
 }
 
 impl Leavers {
-    /// Takes a member that was removed at `now`.
-    pub fn removed(&mut self, who: Membered, now: Instant) {
-        self.leavers.entry(who).or_insert(Leaver {
+    /// Takes a member that was removed at `now`. Gives whether its requests are to be counted, at
+    /// once, so that the first look sees whether they grow.
+    #[must_use]
+    pub fn removed(&mut self, who: Membered, now: Instant) -> bool {
+        self.members.entry(who).or_insert(Leaver {
             removed_at: now,
             requests: None,
         });
         self.look_at.get_or_insert(now + FIRST_LOOK);
+        self.members.len() <= COUNTED
     }
 
     /// Forgets a member that is back, or whose connections cannot be told from others.
     pub fn forget(&mut self, who: &Membered) {
-        self.leavers.remove(who);
-        if self.leavers.is_empty() {
+        self.members.remove(who);
+        if self.members.is_empty() {
             self.look_at = None;
         }
     }
@@ -62,60 +76,68 @@ impl Leavers {
         self.look_at
     }
 
-    /// Who is to be looked at; the next look is a while later.
-    pub fn begin_look(&mut self, now: Instant) -> BTreeSet<NodeAddr> {
+    /// Begins a look, unless one is under way: gives whose requests are to be counted. After the
+    /// counts, [`end_look`](Self::end_look) takes who is busy.
+    pub fn begin_look(&mut self, now: Instant) -> Option<BTreeSet<NodeAddr>> {
         self.look_at = Some(now + NEXT_LOOK);
-        self.leavers.keys().map(|(_, addr)| *addr).collect()
+        if self.under_way.is_some() {
+            return None;
+        }
+        let asked: BTreeSet<_> = self.members.keys().map(|(_, addr)| *addr).collect();
+        self.under_way = Some(LookUnderWay {
+            asked: asked.clone(),
+            requests: BTreeMap::new(),
+        });
+        Some(if asked.len() <= COUNTED {
+            asked
+        } else {
+            BTreeSet::new()
+        })
     }
 
     /// The members that left these pools.
     pub fn all(&self) -> impl Iterator<Item = &Membered> {
-        self.leavers.keys()
+        self.members.keys()
     }
 
-    /// Takes the number of requests that `addr` has answered so far; whether it has grown.
-    fn grown(&mut self, who: &Membered, requests: u64) -> bool {
-        let leaver = self.leavers.get_mut(who);
-        leaver
-            .and_then(|leaver| leaver.requests.replace(requests))
-            .is_some_and(|old| requests > old)
-    }
-
-    /// Takes the first count of requests, right behind the removal.
+    /// Takes how many requests `addr` has answered so far.
     pub fn count(&mut self, addr: NodeAddr, requests: u64) {
         for (_, leaver) in self
-            .leavers
+            .members
             .iter_mut()
             .filter(|((_, leaving), _)| *leaving == addr)
         {
             leaver.requests.get_or_insert(requests);
         }
+        if let Some(look) = &mut self.under_way {
+            look.requests.insert(addr, requests);
+        }
     }
 
-    /// Takes what a look showed: the addresses to which a connection is busy, and how many
-    /// requests each has answered.
-    pub fn end_look(
-        &mut self,
-        busy: &BTreeSet<NodeAddr>,
-        requests: &BTreeMap<NodeAddr, u64>,
-        now: Instant,
-    ) -> Look {
-        let mut look = Look::default();
-        for who in self.leavers.keys().cloned().collect::<Vec<_>>() {
-            // Removed after the look began: the next one will show it.
-            let Some(count) = requests.get(&who.1) else {
-                continue;
-            };
-            if self.grown(&who, *count) || busy.contains(&who.1) {
-                look.busy.push(who);
-            } else if let Some(leaver) = self.leavers.remove(&who) {
-                look.at_rest.push((who, now - leaver.removed_at));
+    /// Takes the addresses to which a connection is busy, the last that a look asks for.
+    pub fn end_look(&mut self, busy: &BTreeSet<NodeAddr>, now: Instant) -> Look {
+        let mut seen = Look::default();
+        let Some(look) = self.under_way.take() else {
+            return seen;
+        };
+        self.members.retain(|who, leaver| {
+            if !look.asked.contains(&who.1) {
+                return true;
             }
-        }
-        if self.leavers.is_empty() {
+            let count = look.requests.get(&who.1).copied();
+            let grown = count > leaver.requests.or(count);
+            leaver.requests = count.or(leaver.requests);
+            if grown || busy.contains(&who.1) {
+                seen.busy.push(who.clone());
+                return true;
+            }
+            seen.at_rest.push((who.clone(), now - leaver.removed_at));
+            false
+        });
+        if self.members.is_empty() {
             self.look_at = None;
         }
-        look
+        seen
     }
 }
 
@@ -131,22 +153,20 @@ mod tests {
     }
 
     fn look(leavers: &mut Leavers, busy: &[u8], requests: &[(u8, u64)], now: Instant) -> Look {
-        let asked = leavers.begin_look(now);
-        let busy = busy.iter().map(|number| who(*number).1).collect();
-        let requests = requests
+        let asked = leavers.begin_look(now).unwrap_or_default();
+        for (number, count) in requests
             .iter()
-            .map(|(number, count)| (who(*number).1, *count));
-        leavers.end_look(
-            &busy,
-            &requests.filter(|(addr, _)| asked.contains(addr)).collect(),
-            now,
-        )
+            .filter(|(number, _)| asked.contains(&who(*number).1))
+        {
+            leavers.count(who(*number).1, *count);
+        }
+        leavers.end_look(&busy.iter().map(|number| who(*number).1).collect(), now)
     }
 
     #[test]
     fn a_removed_member_without_a_busy_connection_is_at_rest_once() {
         let (mut leavers, start) = (Leavers::default(), Instant::now());
-        leavers.removed(who(1), start);
+        assert!(leavers.removed(who(1), start));
         leavers.count(who(1).1, 7);
         assert_eq!(leavers.look_at(), Some(start + FIRST_LOOK));
         let shown = look(&mut leavers, &[2], &[(1, 7)], start + FIRST_LOOK);
@@ -157,7 +177,7 @@ mod tests {
     #[test]
     fn a_busy_connection_or_growing_requests_keep_it_from_rest() {
         let (mut leavers, start) = (Leavers::default(), Instant::now());
-        leavers.removed(who(1), start);
+        assert!(leavers.removed(who(1), start));
         leavers.count(who(1).1, 7);
         assert_eq!(look(&mut leavers, &[1], &[(1, 7)], start).busy, [who(1)]);
         assert_eq!(look(&mut leavers, &[], &[(1, 8)], start).busy, [who(1)]);
@@ -166,9 +186,34 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_while_a_look_is_under_way_is_for_the_next_one() {
+        let (mut leavers, start) = (Leavers::default(), Instant::now());
+        assert!(leavers.removed(who(1), start));
+        leavers.begin_look(start);
+        assert!(leavers.removed(who(2), start));
+        leavers.count(who(2).1, 3);
+        assert_eq!(leavers.begin_look(start), None, "one at a time");
+        let seen = leavers.end_look(&[].into(), start);
+        assert_eq!(seen.at_rest, [(who(1), Duration::ZERO)]);
+        assert_eq!(look(&mut leavers, &[], &[(2, 4)], start).busy, [who(2)]);
+    }
+
+    #[test]
+    fn of_very_many_only_the_connections_are_looked_at() {
+        let (mut leavers, start) = (Leavers::default(), Instant::now());
+        let counted = (0..=u8::MAX)
+            .filter(|number| leavers.removed(who(*number), start))
+            .count();
+        assert_eq!(counted, COUNTED);
+        assert_eq!(leavers.begin_look(start), Some(BTreeSet::new()));
+        let seen = leavers.end_look(&[who(7).1].into(), start);
+        assert_eq!((seen.busy.len(), seen.at_rest.len()), (1, 255));
+    }
+
+    #[test]
     fn a_member_that_is_back_is_forgotten() {
         let (mut leavers, start) = (Leavers::default(), Instant::now());
-        leavers.removed(who(1), start);
+        assert!(leavers.removed(who(1), start));
         leavers.forget(&who(1));
         assert_eq!(leavers.look_at(), None);
         assert_eq!(look(&mut leavers, &[], &[], start), Look::default());
