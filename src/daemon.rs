@@ -7,23 +7,24 @@
 //!                                                                    Perlbals
 //! ```
 
+mod drivers;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use self::drivers::Drivers;
 use crate::change_log;
 use crate::config::Config;
-use crate::drivers::perlbal::{Manager, Memory, wanted::Translation};
-use crate::drivers::pool_files::PoolFiles;
-use crate::drivers::pool_files::directory::{Directory, earlier_pools};
+use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::Hooks;
 use crate::lifecycle::Lifecycle;
@@ -95,13 +96,6 @@ struct Daemon {
     first_sync: Option<oneshot::Sender<bool>>,
 }
 
-/// The running drivers.
-struct Drivers {
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    progress: Vec<watch::Receiver<Progress>>,
-}
-
 /// Reads configuration and services, and runs until a signal comes or, with `once`, until the
 /// first sync is done.
 pub async fn run(options: Options) -> Result<Ended, DaemonError> {
@@ -147,7 +141,7 @@ async fn serve(
         hooks,
         snapshots: watch::Sender::new(None),
         serial: 0,
-        drivers: Drivers::new(&stop),
+        drivers: Drivers::none(&stop),
         lists,
         watching: stop.child_token(),
         tasks,
@@ -161,7 +155,7 @@ async fn serve(
         .live(observations, new_lists, first_synced, lifecycle)
         .await;
     daemon.stop.cancel();
-    daemon.stop_drivers().await;
+    daemon.drivers.stop(TASKS_AT_END).await;
     daemon.tasks.close();
     _ = timeout(TASKS_AT_END, daemon.tasks.wait()).await;
     Ok(ended)
@@ -200,13 +194,17 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = lifecycle.stop.cancelled() => return Ended::Well,
-                () = lifecycle.reload.notified() => self.reload().await,
+                () = lifecycle.reload.notified() => {
+                    self.reload().await;
+                    // Read before the reload, so perhaps older than what it read.
+                    while lists.try_recv().is_ok() {}
+                }
                 Some(nodes) = lists.recv() => {
                     info!("the services file changed: {} nodes", nodes.len());
                     self.set_nodes(nodes);
                 }
                 _ = observations.recv_many(&mut batch, OBSERVATIONS) => {
-                    let now = Instant::now().into_std();
+                    let now = Instant::now();
                     for (addr, observation) in batch.drain(..) {
                         let changes = self.membership.observe(addr, observation, now);
                         log(&changes);
@@ -251,7 +249,7 @@ impl Daemon {
                 pools.disabled.len()
             );
             self.tasks.spawn(report_sync(
-                self.drivers.progress.clone(),
+                self.drivers.progress(),
                 self.serial,
                 first_sync,
             ));
@@ -290,8 +288,8 @@ impl Daemon {
         log(&changes);
         self.set_nodes(nodes);
         self.watch_services(stamp);
-        if driver_settings(&before) != driver_settings(&self.config) {
-            self.stop_drivers().await;
+        if !Drivers::same_settings(&before, &self.config) {
+            self.drivers.stop(TASKS_AT_END).await;
             self.start_drivers();
         }
         info!("reloaded: {} nodes", self.membership.node_count());
@@ -309,80 +307,10 @@ impl Daemon {
     }
 
     fn start_drivers(&mut self) {
-        let config = &self.config;
-        let (published, _) = watch::channel(None);
-        let mut drivers = Drivers::new(&self.stop);
-        for settings in &config.perlbals {
-            let manager = Manager {
-                settings: settings.clone(),
-                translation: Translation {
-                    names: config.perlbal_names.clone(),
-                    create_pools: settings.create_pools,
-                },
-                pool_directory: config.pool_directory.clone(),
-                snapshots: published.subscribe(),
-                progress: drivers.progress(),
-                stop: drivers.stop.clone(),
-                memory: Memory::default(),
-            };
-            drivers.tasks.spawn(manager.run(self.options.mode));
-        }
-        let pool_files = PoolFiles {
-            directory: Directory::new(config.pool_directory.clone()),
-            declared: config.rules.declared.keys().cloned().collect(),
-            format: config.pool_file_format,
-            grace: config.empty_pool_grace,
-            hooks: self.hooks.clone(),
-            snapshots: self.snapshots.subscribe(),
-            published,
-            progress: drivers.progress(),
-            stop: drivers.stop.clone(),
-        };
-        drivers.tasks.spawn(pool_files.run(self.options.mode));
-        self.drivers = drivers;
+        let snapshots = self.snapshots.subscribe();
+        let (config, hooks, mode) = (&self.config, &self.hooks, self.options.mode);
+        self.drivers = Drivers::start(config, hooks, mode, snapshots, &self.stop);
     }
-
-    async fn stop_drivers(&mut self) {
-        self.drivers.stop.cancel();
-        self.drivers.tasks.close();
-        _ = timeout(TASKS_AT_END, self.drivers.tasks.wait()).await;
-    }
-}
-
-impl Drivers {
-    fn new(stop: &CancellationToken) -> Self {
-        Self {
-            stop: stop.child_token(),
-            tasks: TaskTracker::new(),
-            progress: Vec::new(),
-        }
-    }
-
-    /// The place where one more driver tells how far it has come.
-    fn progress(&mut self) -> watch::Sender<Progress> {
-        let (sender, receiver) = watch::channel(Progress::default());
-        self.progress.push(receiver);
-        sender
-    }
-}
-
-/// What, when it changes, makes the drivers start anew.
-fn driver_settings(config: &Config) -> impl PartialEq {
-    let Config {
-        pool_directory,
-        pool_file_format,
-        empty_pool_grace,
-        perlbals,
-        perlbal_names,
-        ..
-    } = config;
-    (
-        pool_directory,
-        pool_file_format,
-        empty_pool_grace,
-        perlbals,
-        perlbal_names,
-    )
 }
 
 /// Tells once whether all drivers have brought the snapshot in force.

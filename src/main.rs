@@ -37,8 +37,10 @@ fn main() -> ExitCode {
 
 fn check(cli: &Cli) -> ExitCode {
     match check::check(&cli.flags.config) {
-        Ok(text) if print(&text).is_ok() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
         Err(errors) => {
             eprintln!("{errors}");
             CONFIG.into()

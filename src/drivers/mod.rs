@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use tracing::error;
+
 use crate::model::pools::Pools;
 
 /// A snapshot on its way through the drivers.
@@ -43,13 +45,26 @@ pub enum Mode {
     DryRun,
 }
 
-/// Prints what a dry run would do, in one piece. Never an empty line: at the start of what Perlbal
-/// has read it would wedge the connection (ClientManage.pm, `event_read`).
+/// A line for Perlbal's management port, or a comment between such lines, with its end.
 ///
-/// # Errors
-/// Standard output is closed, as when the reader of a pipe is gone.
-pub fn print(text: &str) -> io::Result<()> {
+/// Perlbal closes the connection at a line that ends in `exit`, a comment too; a blank behind it,
+/// which it drops, prevents that. (A line that is empty would wedge the connection, one that
+/// begins with `quit` close it; commands and comments do neither. ClientManage.pm, `event_read`.)
+#[must_use]
+pub fn sayable(line: &str) -> String {
+    let blank = if line.ends_with("exit") { " " } else { "" };
+    format!("{line}{blank}\n")
+}
+
+/// Prints what a dry run would do, in one piece. When nobody reads it any more the program ends:
+/// it would only go on for itself.
+pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    if let Err(error) = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        error!("failed to print: {error}");
+        std::process::exit(1);
+    }
 }

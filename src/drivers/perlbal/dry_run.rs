@@ -3,8 +3,6 @@
 //! Perlbal is read once; from then on each plan is made against what the printed commands would
 //! have made of it. Nodefiles are never reloaded, since the pool files are not written either.
 
-use tracing::error;
-
 use super::reading::Reading;
 use super::session::{Session, SessionError};
 use super::wire::{Answer, Command};
@@ -28,11 +26,7 @@ impl Manager {
                 if !commands.is_empty() {
                     let lines = commands.iter().map(Command::line);
                     let text = format!("# perlbal {}\n", self.settings.address);
-                    if let Err(error) = print(&(text + &lines.collect::<String>())) {
-                        error!("failed to print: {error}");
-                        stop.cancel();
-                        return Ok(());
-                    }
+                    print(&(text + &lines.collect::<String>()));
                 }
                 for command in &commands {
                     told.apply(command);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::drivers::sayable;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 
@@ -123,13 +124,10 @@ impl Endpoint {
 }
 
 impl Command {
-    /// The line as it is sent. Perlbal closes the connection at a line that ends in `exit`; a
-    /// blank behind it, which it drops, prevents that (ClientManage.pm, `event_read`).
+    /// The line as it is sent.
     #[must_use]
     pub fn line(&self) -> String {
-        let line = self.to_string();
-        let blank = if line.ends_with("exit") { " " } else { "" };
-        format!("{line}{blank}\n")
+        sayable(&self.to_string())
     }
 
     fn shape(&self) -> Shape {

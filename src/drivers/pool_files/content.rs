@@ -1,10 +1,10 @@
 //! What pool files should hold, and what to do so that they do. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use crate::config::PoolFileFormat;
+use crate::drivers::sayable;
 use crate::model::node::Node;
 use crate::model::pools::{Pools, file_name};
 
@@ -112,20 +112,17 @@ pub fn next_removal(
 /// The difference of two contents for people: a `#` comment per line, added lines with `+`.
 #[must_use]
 pub fn describe(path: &str, before: &str, step: &Step) -> String {
-    let mut text = String::new();
     let (verb, after) = match step {
         Step::Write(_, content) if content.is_empty() => ("empty", ""),
         Step::Write(_, content) => ("write", content.as_str()),
         Step::Remove(_) => ("delete", ""),
     };
-    _ = writeln!(text, "# {verb} {path}");
     let missing_in = |other: &str, line: &&str| !other.lines().any(|there| there == *line);
-    for line in before.lines().filter(|line| missing_in(after, line)) {
-        _ = writeln!(text, "#   - {line}");
-    }
-    for line in after.lines().filter(|line| missing_in(before, line)) {
-        _ = writeln!(text, "#   + {line}");
-    }
+    let gone = before.lines().filter(|line| missing_in(after, line));
+    let new = after.lines().filter(|line| missing_in(before, line));
+    let mut text = sayable(&format!("# {verb} {path}"));
+    text.extend(gone.map(|line| sayable(&format!("#   - {line}"))));
+    text.extend(new.map(|line| sayable(&format!("#   + {line}"))));
     text
 }
 
@@ -223,5 +220,11 @@ mod tests {
         let step = Step::Write("api.pool".to_owned(), "a\nb\n".to_owned());
         let text = describe("/run/pool/api.pool", "b\nc\n", &step);
         assert_eq!(text, "# write /run/pool/api.pool\n#   - c\n#   + a\n");
+    }
+
+    #[test]
+    fn a_node_called_exit_does_not_make_perlbal_hang_up_on_a_dry_run() {
+        let step = Step::Write("api.pool".to_owned(), "10.0.0.1 80 # exit\n".to_owned());
+        assert!(describe("x", "", &step).ends_with("# exit \n"));
     }
 }

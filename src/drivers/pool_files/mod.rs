@@ -9,13 +9,12 @@ pub mod content;
 pub mod directory;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
@@ -29,9 +28,8 @@ use crate::model::names::PoolName;
 use crate::model::pools::file_name;
 use crate::retry::Retry;
 
-/// So long the Perlbals wait for the files of a snapshot; a disk in order needs a few
-/// milliseconds.
-const HEAD_START: Duration = Duration::from_millis(200);
+/// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
+const HEAD_START: Duration = Duration::from_millis(25);
 
 /// How often the directory is looked at although nothing changed, for what others did to it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -106,6 +104,7 @@ impl PoolFiles {
             progress,
             stop,
             retry: Retry::new(),
+            due: Some(Instant::now() + HEAD_START),
             failures: BTreeMap::new(),
         };
         task.run(worker).await;
@@ -118,6 +117,8 @@ struct Task {
     progress: watch::Sender<Progress>,
     stop: CancellationToken,
     retry: Retry,
+    /// When the newest snapshot goes on without its files.
+    due: Option<Instant>,
     /// The failures that the log was told of, by file.
     failures: BTreeMap<String, String>,
 }
@@ -131,7 +132,7 @@ impl Task {
                 let pass = worker.pass(wanted.as_ref());
                 (worker, pass)
             });
-            let (finished, overtaken) = self.finish(job, snapshot.as_ref()).await;
+            let (finished, overtaken) = self.finish(job).await;
             let Ok((returned, pass)) = finished else {
                 // Only a bug makes it panic; without the files, the Perlbals are still served.
                 error!("the pool files are no longer written: their thread failed");
@@ -141,23 +142,21 @@ impl Task {
             let wake = self.take(pass, snapshot, overtaken);
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                changed = self.snapshots.changed() => if changed.is_err() { return },
+                changed = self.snapshots.changed() => match changed {
+                    Ok(()) => _ = self.due.get_or_insert(Instant::now() + HEAD_START),
+                    Err(_) => return,
+                },
                 () = sleep_until(wake.into()) => {}
             }
         }
     }
 
-    /// Waits until the job is done. When that takes long, snapshots go on without their files.
-    /// Gives the job's result, and whether a later snapshot than the job's went on.
-    async fn finish<T>(
-        &mut self,
-        mut job: JoinHandle<T>,
-        snapshot: Option<&Snapshot>,
-    ) -> (Result<T, JoinError>, bool) {
-        let mut head_start = pin!(sleep(HEAD_START));
-        let mut late = false;
+    /// Waits until the job is done. What has waited for its files for too long goes on without.
+    /// Gives the job's result, and whether a later snapshot than the job's came.
+    async fn finish<T>(&mut self, mut job: JoinHandle<T>) -> (Result<T, JoinError>, bool) {
         let mut overtaken = false;
         loop {
+            let due = self.due.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 result = &mut job => {
@@ -166,19 +165,13 @@ impl Task {
                     }
                     return (result, overtaken);
                 }
-                () = &mut head_start, if !late => {
-                    late = true;
-                    self.publish(snapshot.cloned());
-                }
-                changed = self.snapshots.changed(), if late && !self.stop.is_cancelled() => {
-                    if changed.is_err() {
-                        // The daemon is gone; the job is still waited for, for the lock's sake.
-                        self.stop.cancel();
-                        continue;
-                    }
-                    overtaken = true;
+                () = sleep_until(due.into()), if self.due.is_some() => {
                     let newest = self.snapshots.borrow().clone();
                     self.publish(newest);
+                }
+                Ok(()) = self.snapshots.changed() => {
+                    overtaken = true;
+                    self.due.get_or_insert(Instant::now() + HEAD_START);
                 }
             }
         }
@@ -189,13 +182,13 @@ impl Task {
         let now = Instant::now();
         let in_sync = pass.errors.is_empty();
         self.report(pass.errors);
-        if let Some(mut snapshot) = snapshot.filter(|_| !overtaken) {
-            self.progress.send_replace(Progress {
-                serial: snapshot.serial,
-                in_sync,
-            });
+        if let Some(mut snapshot) = snapshot {
+            let serial = snapshot.serial;
+            self.progress.send_replace(Progress { serial, in_sync });
             snapshot.current_files = Arc::new(pass.current);
-            self.publish(Some(snapshot));
+            if !overtaken {
+                self.publish(Some(snapshot));
+            }
         }
         let wake = if in_sync {
             self.retry.reset();
@@ -207,7 +200,8 @@ impl Task {
     }
 
     /// Gives a snapshot on, unless it went on already just as it is.
-    fn publish(&self, snapshot: Option<Snapshot>) {
+    fn publish(&mut self, snapshot: Option<Snapshot>) {
+        self.due = None;
         let Some(snapshot) = snapshot else { return };
         self.published.send_if_modified(|published| {
             let same = published.as_ref().is_some_and(|published| {
@@ -366,9 +360,7 @@ impl Worker {
             .map(|file| file.content)
             .unwrap_or_default();
         let path = self.directory.path(name).display().to_string();
-        if let Err(error) = print(&describe(&path, &before, step)) {
-            error!("failed to print: {error}");
-        }
+        print(&describe(&path, &before, step));
         match step {
             Step::Write(name, content) => self.directory.pretend_written(name, content, now),
             Step::Remove(name) => self.directory.forget(name),

@@ -29,7 +29,7 @@ impl Link<'_> {
         }
     }
 
-    pub(super) fn begin_reading(&mut self, reading: Reading, commands: Vec<Command>) {
+    fn begin_reading(&mut self, reading: Reading, commands: Vec<Command>) {
         self.reading = Some(reading);
         self.session.ask(commands);
     }
@@ -55,7 +55,7 @@ impl Link<'_> {
         Ok(())
     }
 
-    pub(super) fn end_reading(&mut self, mut reading: Reading) {
+    fn end_reading(&mut self, mut reading: Reading) {
         let mut surprised = false;
         if let Some(mut told) = self.told.take() {
             surprised = self.compare(&told, &reading.fresh);
@@ -79,7 +79,7 @@ impl Link<'_> {
     }
 
     /// The first reading of a connection: says so, and marks what no seal may have reached.
-    pub(super) fn greet(&mut self, reading: &mut Reading) {
+    fn greet(&mut self, reading: &mut Reading) {
         let memory = &mut self.manager.memory;
         let perlbal = &self.manager.settings.address;
         if let Some((start, version)) = reading.start.take() {
@@ -133,7 +133,7 @@ impl Link<'_> {
     }
 
     /// Tells where our pools are not as they were told to be; whether there is such a pool.
-    pub(super) fn compare(&mut self, told: &Actual, fresh: &Actual) -> bool {
+    fn compare(&mut self, told: &Actual, fresh: &Actual) -> bool {
         let Some((_, wanted)) = &self.wanted else {
             return false;
         };
