@@ -1,0 +1,210 @@
+//! Steady client traffic through Perlbal, over kept-alive connections, and what became of each request.
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::{SOON, eventually, runtime};
+
+/// A client gives up a request after this: longer than anything that a test allows.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A request and what came of it: the name of the node that answered, or why there was no answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) sent: Instant,
+    pub(crate) outcome: Result<String, String>,
+}
+
+/// Clients that send requests until they are dropped or stopped.
+pub(crate) struct Traffic {
+    shared: Arc<Shared>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    record: Mutex<Vec<Exchange>>,
+}
+
+impl Traffic {
+    /// So many clients, each with a connection of its own and a few milliseconds of rest between two requests, so that
+    /// Perlbal has connections that are idle and others that are busy.
+    pub(crate) fn start(service: SocketAddrV4, clients: usize) -> Self {
+        Self::start_paced(service, clients, Duration::from_millis(3))
+    }
+
+    /// The same with another rest, for light traffic.
+    pub(crate) fn start_paced(service: SocketAddrV4, clients: usize, rest: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            record: Mutex::new(Vec::new()),
+        });
+        let clients = (0..clients)
+            .map(|_| runtime().spawn(Arc::clone(&shared).run(service, rest)))
+            .collect();
+        Self { shared, clients }
+    }
+
+    /// What became of all requests so far.
+    pub(crate) fn record(&self) -> Vec<Exchange> {
+        self.shared.record().clone()
+    }
+
+    /// Waits until so many requests more have been answered.
+    #[track_caller]
+    pub(crate) fn wait_answers(&self, more: usize) {
+        let answered = || {
+            self.shared
+                .record()
+                .iter()
+                .filter(|one| one.outcome.is_ok())
+                .count()
+        };
+        let enough = answered() + more;
+        eventually(SOON, "requests are answered", || {
+            (answered() >= enough).then_some(())
+        });
+    }
+
+    /// Waits until so many requests that were sent after `at` have been answered, by whichever node.
+    #[track_caller]
+    pub(crate) fn wait_answers_after(&self, at: Instant, count: usize) {
+        eventually(SOON, "later requests are answered", || {
+            let record = self.shared.record();
+            let later = record.iter().rev().take_while(|one| one.sent > at);
+            (later.filter(|one| one.outcome.is_ok()).count() >= count).then_some(())
+        });
+    }
+
+    /// Waits until that node has answered so many requests that were sent from now on.
+    #[track_caller]
+    pub(crate) fn wait_answers_of(&self, node: &str, count: usize) {
+        let since = Instant::now();
+        eventually(SOON, &format!("{node} answers requests"), || {
+            let record = self.shared.record();
+            let by_node = record
+                .iter()
+                .filter(|one| one.sent > since && one.outcome.as_deref() == Ok(node));
+            (by_node.count() >= count).then_some(())
+        });
+    }
+
+    /// Ends the traffic, requests under way included, and gives the record.
+    #[track_caller]
+    pub(crate) fn finish(mut self) -> Vec<Exchange> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            runtime().block_on(client).expect("a client panicked");
+        }
+        self.record()
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        for client in &self.clients {
+            client.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn record(&self) -> std::sync::MutexGuard<'_, Vec<Exchange>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>, service: SocketAddrV4, rest: Duration) {
+        let mut connection = None;
+        while !self.stop.load(Ordering::Relaxed) {
+            let sent = Instant::now();
+            let outcome = match timeout(PATIENCE, exchange(&mut connection, service, "/")).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+            };
+            if outcome.is_err() {
+                connection = None;
+            }
+            self.record().push(Exchange { sent, outcome });
+            sleep(rest).await;
+        }
+    }
+}
+
+/// The failures of a record, for an assertion that shows them.
+pub(crate) fn failures(record: &[Exchange]) -> Vec<String> {
+    let failed = record.iter().filter_map(|one| one.outcome.clone().err());
+    failed.collect()
+}
+
+/// A single request on a connection of its own; the first line of the answer's body.
+pub(crate) fn get(service: SocketAddrV4, path: &str) -> Result<String, String> {
+    runtime().block_on(get_async(service, path))
+}
+
+/// The same, under way while the test goes on.
+pub(crate) fn get_later(
+    service: SocketAddrV4,
+    path: &'static str,
+) -> JoinHandle<Result<String, String>> {
+    runtime().spawn(get_async(service, path))
+}
+
+async fn get_async(service: SocketAddrV4, path: &str) -> Result<String, String> {
+    let answer = timeout(PATIENCE, exchange(&mut None, service, path)).await;
+    answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+}
+
+/// A request on the connection, which is opened if there is none. Nothing is sent twice: a kept-alive connection that
+/// turns out to be closed is a failure, for Perlbal keeps it far longer than any test rests.
+async fn exchange(
+    connection: &mut Option<SendRequest<Empty<Bytes>>>,
+    service: SocketAddrV4,
+    path: &str,
+) -> Result<String, String> {
+    if connection.as_ref().is_none_or(SendRequest::is_closed) {
+        *connection = Some(connect(service).await?);
+    }
+    let Some(sender) = connection else {
+        return Err("no connection".to_owned());
+    };
+    let failed = |why: hyper::Error| format!("broken: {why}");
+    let request = Request::get(path)
+        .header("host", "test")
+        .body(Empty::new())
+        .map_err(|why| why.to_string())?;
+    sender.ready().await.map_err(failed)?;
+    let response = sender.send_request(request).await.map_err(failed)?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(failed)?;
+    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    if !status.is_success() {
+        return Err(format!("{status}: {text}"));
+    }
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+async fn connect(service: SocketAddrV4) -> Result<SendRequest<Empty<Bytes>>, String> {
+    let stream = TcpStream::connect(service)
+        .await
+        .map_err(|why| format!("failed to connect: {why}"))?;
+    let _ = stream.set_nodelay(true);
+    let (sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|why| format!("failed to begin HTTP: {why}"))?;
+    // Its errors come back by the sender.
+    runtime().spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}

@@ -1,0 +1,126 @@
+//! The means that the tests with a real Perlbal share: addresses, nodes, Perlbal, the built `pollbal`, traffic.
+//!
+//! A test takes a [`stage::Stage`] first (addresses and a directory of its own) and starts everything else on it; what
+//! was started ends when it is dropped, in the reverse order. Tests are plain functions; nodes, relays and clients run
+//! on one tokio runtime per test binary.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+pub(crate) mod client;
+pub(crate) mod nodes;
+pub(crate) mod perlbal;
+pub(crate) mod pollbal;
+pub(crate) mod relay;
+pub(crate) mod stage;
+
+#[path = "../../perlbal/mock_node"]
+pub(crate) mod mock_node {
+    pub(crate) mod control;
+    pub(crate) mod server;
+}
+
+use std::fmt::Debug;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+
+/// For what takes milliseconds when all is well: far more, so that a busy machine is no failure.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until `look` gives a value; panics with `what` when the deadline has passed.
+#[track_caller]
+pub(crate) fn eventually<T>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(
+            start.elapsed() < deadline,
+            "{what}: not within {deadline:?}"
+        );
+        thread::sleep(LOOK);
+    }
+}
+
+/// Waits until `look` gives what is wanted; when the deadline has passed, panics and shows what it gave last.
+#[track_caller]
+pub(crate) fn becomes<T: PartialEq + Debug>(
+    deadline: Duration,
+    what: &str,
+    wanted: &T,
+    mut look: impl FnMut() -> T,
+) {
+    let start = Instant::now();
+    loop {
+        let seen = look();
+        if seen == *wanted {
+            return;
+        }
+        assert!(
+            start.elapsed() < deadline,
+            "{what}: not within {deadline:?}\n  wanted: {wanted:?}\n    seen: {seen:?}"
+        );
+        thread::sleep(LOOK);
+    }
+}
+
+/// Watches that `look` gives what is wanted for as long as `until` is false, and once more then: for what must not
+/// happen while something else does.
+#[track_caller]
+pub(crate) fn stays<T: PartialEq + Debug>(
+    deadline: Duration,
+    what: &str,
+    wanted: &T,
+    mut look: impl FnMut() -> T,
+    mut until: impl FnMut() -> bool,
+) {
+    let start = Instant::now();
+    loop {
+        // Asked before the look, so that the last look lies behind the end of what was waited for.
+        let over = until();
+        let seen = look();
+        assert!(
+            seen == *wanted,
+            "{what}: did not stay\n  wanted: {wanted:?}\n    seen: {seen:?}"
+        );
+        if over {
+            return;
+        }
+        assert!(
+            start.elapsed() < deadline,
+            "{what}: no end of it within {deadline:?}"
+        );
+        thread::sleep(LOOK);
+    }
+}
+
+/// Lines as a file has them, each with its end.
+pub(crate) fn text(lines: &[String]) -> String {
+    let mut text = lines.join("\n");
+    if !lines.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// The runtime of nodes, relays and clients; two threads, so that one busy task does not hold back the others.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("failed to start the tests' runtime")
+    })
+}

@@ -1,0 +1,157 @@
+//! A TCP relay before Perlbal's management port that can be cut: at once, or after so many bytes of an answer.
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::runtime;
+
+/// A running relay; dropped, it ends with all its connections.
+pub(crate) struct Relay {
+    addr: SocketAddrV4,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    target: SocketAddrV4,
+    plan: Mutex<Plan>,
+    /// Counts the cuts; each ends the connections that were made before it.
+    cuts: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Plan {
+    /// The next connections end after so many bytes from the target; those behind them are not limited.
+    limits: VecDeque<usize>,
+    closed: bool,
+    connections: usize,
+}
+
+impl Relay {
+    pub(crate) fn start(addr: SocketAddrV4, target: SocketAddrV4) -> Self {
+        let bound = runtime().block_on(TcpListener::bind(addr));
+        let listener =
+            bound.unwrap_or_else(|why| panic!("a relay failed to listen on {addr}: {why}"));
+        let shared = Arc::new(Shared {
+            target,
+            plan: Mutex::new(Plan::default()),
+            cuts: watch::Sender::new(0),
+        });
+        let server = runtime().spawn(serve(listener, Arc::clone(&shared)));
+        Self {
+            addr,
+            shared,
+            server,
+        }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddrV4 {
+        self.addr
+    }
+
+    /// The next connections end after so many bytes of answers, one number each.
+    pub(crate) fn limit(&self, bytes: impl IntoIterator<Item = usize>) {
+        self.shared.plan().limits.extend(bytes);
+    }
+
+    /// How many limits have not been used up.
+    pub(crate) fn limits_left(&self) -> usize {
+        self.shared.plan().limits.len()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.plan().connections
+    }
+
+    /// Ends all connections and closes each new one at once.
+    pub(crate) fn close(&self) {
+        self.shared.plan().closed = true;
+        self.cut();
+    }
+
+    pub(crate) fn open(&self) {
+        self.shared.plan().closed = false;
+    }
+
+    /// Ends all connections; new ones are relayed.
+    pub(crate) fn cut(&self) {
+        self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Shared {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((client, _)) = accepted else { continue };
+                // Before the look at the plan, so that a cut in between is seen.
+                let cuts = shared.cuts.subscribe();
+                let limit = {
+                    let mut plan = shared.plan();
+                    if plan.closed {
+                        continue;
+                    }
+                    plan.connections += 1;
+                    plan.limits.pop_front().unwrap_or(usize::MAX)
+                };
+                connections.spawn(relay(client, shared.target, limit, cuts));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn relay(
+    mut client: TcpStream,
+    target: SocketAddrV4,
+    limit: usize,
+    mut cuts: watch::Receiver<u64>,
+) {
+    let Ok(mut server) = TcpStream::connect(target).await else {
+        return;
+    };
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    tokio::select! {
+        _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+        () = copy_up_to(limit, &mut from_server, &mut to_client) => {}
+        _ = cuts.changed() => {}
+    }
+}
+
+/// Byte for byte until the limit, even in the middle of a line.
+async fn copy_up_to(
+    mut left: usize,
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+) {
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let room = left.min(buffer.len());
+        match from.read(&mut buffer[..room]).await {
+            Ok(read @ 1..) if to.write_all(&buffer[..read]).await.is_ok() => left -= read,
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a test has for itself: 254 loopback addresses, a directory, and its turn on the machine.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::nodes::Node;
+use super::text;
+
+/// Whoever listens here on the last address of a block has the block, whichever test program it is: below the
+/// ports that the kernel gives away, and used for nothing else.
+const CLAIM_PORT: u16 = 26_214;
+
+/// Perlbal's own address, behind those of the nodes.
+const PERLBAL_HOST: u8 = 250;
+const CLAIM_HOST: u8 = 254;
+
+/// A test's addresses, directory and turn; everything else is started on it.
+pub(crate) struct Stage {
+    net: [u8; 3],
+    node_port: u16,
+    dir: TempDir,
+    /// Ports given away: the kernel may offer one again while its new owner does not listen yet.
+    issued: Mutex<BTreeSet<u16>>,
+    _claim: TcpListener,
+    _turn: File,
+}
+
+impl Stage {
+    /// For most tests, which may run beside each other.
+    pub(crate) fn new() -> Self {
+        let turn = turn_file();
+        turn.lock_shared().expect("failed to wait for a turn");
+        Self::set_up(turn)
+    }
+
+    /// For tests that measure times: no other test of this checkout runs meanwhile.
+    pub(crate) fn alone() -> Self {
+        let turn = turn_file();
+        turn.lock().expect("failed to wait for a turn alone");
+        Self::set_up(turn)
+    }
+
+    fn set_up(turn: File) -> Self {
+        let (net, claim) = claim_block();
+        let dir = TempDir::with_prefix("pollbal-test-").expect("failed to make a directory");
+        let [_, b, c] = net;
+        let node_port = free_port(Ipv4Addr::new(127, b, c, CLAIM_HOST));
+        let stage = Self {
+            net,
+            node_port,
+            dir,
+            issued: Mutex::default(),
+            _claim: claim,
+            _turn: turn,
+        };
+        stage.write_services(&[]);
+        stage
+    }
+
+    pub(crate) fn ip(&self, host: u8) -> Ipv4Addr {
+        let [a, b, c] = self.net;
+        Ipv4Addr::new(a, b, c, host)
+    }
+
+    /// Where the node of that number (1 to 249) listens or would listen.
+    pub(crate) fn node_addr(&self, number: u8) -> SocketAddrV4 {
+        assert!(number < PERLBAL_HOST, "nodes end where Perlbal begins");
+        SocketAddrV4::new(self.ip(number), self.node_port)
+    }
+
+    /// An address beside the nodes' on which nobody listens; ours alone, so it stays free while its owner is down.
+    pub(crate) fn free_addr(&self) -> SocketAddrV4 {
+        let ip = self.ip(PERLBAL_HOST);
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let port = free_port(ip);
+            if issued.insert(port) {
+                return SocketAddrV4::new(ip, port);
+            }
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts node `number`, called `node-<number>`, with this announcement.
+    pub(crate) fn node(&self, number: u8, announcement: &str) -> Node {
+        let name = format!("node-{number}");
+        Node::start(self.node_addr(number), &name, announcement)
+    }
+
+    /// Starts as many nodes as there are announcements, numbered from 1, and lists them in the services file.
+    pub(crate) fn nodes(&self, announcements: &[&str]) -> Vec<Node> {
+        let nodes: Vec<Node> = (1..)
+            .zip(announcements)
+            .map(|(number, announcement)| self.node(number, announcement))
+            .collect();
+        self.list(&nodes);
+        nodes
+    }
+
+    /// Makes these nodes the whole services file.
+    pub(crate) fn list(&self, nodes: &[Node]) {
+        let lines: Vec<String> = nodes.iter().map(Node::services_line).collect();
+        self.write_services(&lines);
+    }
+
+    /// Replaces the services file by a rename, as an editor does.
+    pub(crate) fn write_services(&self, lines: &[String]) {
+        let new = self.path("services.new");
+        fs::write(&new, text(lines)).expect("failed to write the services file");
+        fs::rename(&new, self.services_file()).expect("failed to put the services file in place");
+    }
+
+    pub(crate) fn services_file(&self) -> PathBuf {
+        self.path("services")
+    }
+
+    pub(crate) fn pool_directory(&self) -> PathBuf {
+        self.path("pool")
+    }
+
+    /// The path of `<name>.pool`.
+    pub(crate) fn pool_file(&self, name: &str) -> PathBuf {
+        self.pool_directory().join(format!("{name}.pool"))
+    }
+
+    /// The lines of a file in the pool directory, or none if it is not there.
+    pub(crate) fn lines(&self, file: &str) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.pool_directory().join(file)).ok()?;
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "{file} ends in half a line: {text:?}"
+        );
+        Some(text.lines().map(str::to_owned).collect())
+    }
+
+    /// The names in the pool directory, hidden ones too, in order.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.pool_directory());
+        let mut names: Vec<String> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Writes a configuration: quick polls and this stage's paths, and over them the keys of `own`.
+    pub(crate) fn write_config(&self, own: &Value) -> PathBuf {
+        let mut config = serde_json::json!({
+            "pool_directory": self.pool_directory(),
+            "services_file": self.services_file(),
+            "poll_interval": "100ms",
+            "service_timeout": "1s",
+        });
+        for (key, value) in own.as_object().expect("a configuration is an object") {
+            config[key] = value.clone();
+        }
+        let path = self.path("pollbal.json");
+        let text = serde_json::to_string_pretty(&config).expect("failed to write JSON");
+        fs::write(&path, text).expect("failed to write the configuration");
+        path
+    }
+}
+
+/// The file whose lock is the turn: in the build directory, which all test programs of a checkout share.
+fn turn_file() -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("turn.lock");
+    File::create(&path).unwrap_or_else(|why| panic!("failed to make {}: {why}", path.display()))
+}
+
+/// The first block from a place of its own for this process that no other test has.
+fn claim_block() -> ([u8; 3], TcpListener) {
+    /// Blocks from 127.16.0.0 on: away from the addresses that programs of the machine use.
+    const BLOCKS: u32 = 200 * 256;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+
+    let start = process::id().wrapping_mul(97);
+    for _ in 0..BLOCKS {
+        let number = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
+        let [_, _, b, c] = number.to_be_bytes();
+        let net = [127, b + 16, c];
+        let claim = SocketAddrV4::new(Ipv4Addr::new(127, b + 16, c, CLAIM_HOST), CLAIM_PORT);
+        if let Ok(listener) = TcpListener::bind(claim) {
+            return (net, listener);
+        }
+    }
+    panic!(
+        "no block of loopback addresses is free: does something listen on 0.0.0.0:{CLAIM_PORT}?"
+    );
+}
+
+/// A port that nobody has on this address, nor on all addresses.
+fn free_port(ip: Ipv4Addr) -> u16 {
+    let listener = TcpListener::bind((ip, 0)).expect("failed to find a free port");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
