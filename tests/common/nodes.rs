@@ -15,7 +15,7 @@ use super::{SOON, eventually, runtime};
 /// A running (or stopped) node; dropped, it stops.
 pub(crate) struct Node {
     addr: SocketAddrV4,
-    node: Arc<MockNode>,
+    mock: Arc<MockNode>,
     server: Option<JoinHandle<()>>,
 }
 
@@ -23,7 +23,7 @@ impl Node {
     pub(crate) fn start(addr: SocketAddrV4, name: &str, announcement: &str) -> Self {
         let mut node = Self {
             addr,
-            node: MockNode::new(name, Announcement::parse(announcement)),
+            mock: MockNode::new(name, Announcement::parse(announcement)),
             server: None,
         };
         node.revive();
@@ -35,7 +35,7 @@ impl Node {
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.node.name()
+        self.mock.name()
     }
 
     /// `10.0.0.1 80 # name`, as the services file and `disabled_services` have it.
@@ -50,7 +50,7 @@ impl Node {
 
     /// From now on the node says this at `/pool`; an empty line is an idle node.
     pub(crate) fn announce(&self, line: &str) {
-        self.node.state().announcement = Announcement::parse(line);
+        self.mock.state().announcement = Announcement::parse(line);
     }
 
     pub(crate) fn hang(&self) {
@@ -74,7 +74,7 @@ impl Node {
     }
 
     fn behave(&self, behaviour: Behaviour) {
-        self.node.state().behaviour = behaviour;
+        self.mock.state().behaviour = behaviour;
     }
 
     /// Dies: the listener and every connection are gone.
@@ -93,12 +93,12 @@ impl Node {
         let bound = runtime().block_on(TcpListener::bind(self.addr));
         let listener =
             bound.unwrap_or_else(|why| panic!("a node failed to listen on {}: {why}", self.addr));
-        self.server = Some(runtime().spawn(server::serve(listener, Arc::clone(&self.node))));
+        self.server = Some(runtime().spawn(server::serve(listener, Arc::clone(&self.mock))));
     }
 
     /// How often it was polled, whether it answered or not.
     pub(crate) fn polls(&self) -> u64 {
-        self.node.state().polls
+        self.mock.state().polls
     }
 
     /// Waits for so many polls more.
@@ -114,7 +114,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn wait_told(&self, line: &str, since: Instant) -> Instant {
         eventually(SOON, &format!("{} says \"{line}\"", self.name()), || {
-            let told = self.node.told();
+            let told = self.mock.told();
             told.iter()
                 .find(|told| told.at >= since && told.line == line)
                 .map(|told| told.at)
@@ -123,7 +123,7 @@ impl Node {
 
     /// The requests that reached it through a load balancer (not polls).
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
-        self.node.arrivals()
+        self.mock.arrivals()
     }
 
     pub(crate) fn arrivals_after(&self, at: Instant) -> Vec<Arrival> {
