@@ -4,7 +4,7 @@
 mod common;
 
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::client::{Traffic, failures, get};
 use common::nodes::{Node, addrs};
@@ -99,6 +99,37 @@ fn a_pool_file_is_read_when_it_is_set() {
     perlbal.tell(&format!("SET website nodefile = {}", file.display()));
     assert_eq!(perlbal.members("website"), Some(addrs(&nodes)));
     assert_eq!(get(perlbal.service("web"), "/"), Ok("node-1".to_owned()));
+}
+
+#[test]
+fn an_empty_pool_never_looks_at_its_file_again() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let [empty, control] = ["empty", "control"].map(|pool| stage.pool_file(pool));
+    std::fs::create_dir(stage.pool_directory()).unwrap();
+    std::fs::write(&control, nodes[0].pool_line() + "\n").unwrap();
+    let not_kept = [("persist_client", "on")];
+    let perlbal = Config::new()
+        .nodefile_pool("empty", &empty)
+        .nodefile_pool("control", &control)
+        .service_with(&stage, "first", "empty", &not_kept)
+        .service_with(&stage, "second", "control", &not_kept)
+        .start(&stage);
+    let pace = Duration::from_millis(20);
+    let _first = Traffic::start_paced(perlbal.service("first"), 4, pace);
+    let _second = Traffic::start_paced(perlbal.service("second"), 1, pace);
+    // Both files change; that the one has been read again proves that it was time for the other, too.
+    let later = SystemTime::now() + Duration::from_secs(5);
+    for file in [&empty, &control] {
+        std::fs::write(file, nodes[1].pool_line() + "\n").unwrap();
+        let file = std::fs::File::options().append(true).open(file).unwrap();
+        file.set_modified(later).unwrap();
+    }
+    perlbal.wait_members("control", &addrs(&nodes[1..]));
+    // A new client comes to the empty pool, and is not served either.
+    let served = get(perlbal.service("first"), "/");
+    assert!(served.is_err(), "{served:?}");
+    assert_eq!(perlbal.members("empty"), Some(addrs([])));
 }
 
 #[test]

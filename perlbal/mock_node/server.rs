@@ -80,7 +80,7 @@ pub(crate) struct Arrival {
     pub(crate) path: String,
 }
 
-/// An answer to `GET /pool`, taken down just before it goes out.
+/// An answer to `GET /pool` (its line, or the status of an error), taken down just before it goes out.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) at: Instant,
@@ -98,6 +98,16 @@ pub(crate) struct State {
     pub(crate) requests: u64,
     arrivals: VecDeque<Arrival>,
     told: VecDeque<Told>,
+}
+
+impl State {
+    fn tell(&mut self, line: &str) {
+        let told = Told {
+            at: Instant::now(),
+            line: line.to_owned(),
+        };
+        remember(&mut self.told, told);
+    }
 }
 
 /// One node, shared by its connections and by whoever changes what it says.
@@ -164,16 +174,15 @@ impl MockNode {
             Behaviour::Prompt => {}
             Behaviour::Slow(delay) => tokio::time::sleep(delay).await,
             Behaviour::Hang => std::future::pending().await,
-            Behaviour::Fail(status) => return self.reply(status, "not well\n".to_owned()),
+            Behaviour::Fail(status) => {
+                self.state().tell(status.as_str());
+                return self.reply(status, "not well\n".to_owned());
+            }
         }
         let line = {
             let mut state = self.state();
             let line = state.announcement.to_string();
-            let told = Told {
-                at: Instant::now(),
-                line: line.clone(),
-            };
-            remember(&mut state.told, told);
+            state.tell(&line);
             line
         };
         self.reply(StatusCode::OK, line)

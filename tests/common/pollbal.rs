@@ -136,6 +136,20 @@ impl Pollbal {
         })
     }
 
+    /// Where the log is now, for [`Self::wait_log_after`].
+    pub(crate) fn mark(&self) -> usize {
+        self.stderr.lines().len()
+    }
+
+    /// Waits for a log line behind the mark that has all of these words.
+    #[track_caller]
+    pub(crate) fn wait_log_after(&self, mark: usize, words: &[&str]) -> String {
+        eventually(SOON, &format!("a new log line with {words:?}"), || {
+            let new = self.log().split_off(mark);
+            with_words(new, words).into_iter().next()
+        })
+    }
+
     /// Waits for a line on standard output that has all of these words.
     #[track_caller]
     pub(crate) fn wait_stdout(&self, words: &[&str]) -> String {

@@ -1,0 +1,275 @@
+//! `--dry-run`: changes nothing, and prints what, piped into Perlbal's management port as it is, does the same as the
+//! daemon would have done.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddrV4, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use common::client::{Traffic, failures};
+use common::nodes::{Node, addrs};
+use common::perlbal::{Config, Members, Perlbal};
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, eventually, stays};
+
+/// All pools with their members.
+fn pools(perlbal: &Perlbal) -> BTreeMap<String, Members> {
+    let names = perlbal.pools().into_iter();
+    names
+        .map(|name| (name.clone(), perlbal.members(&name)))
+        .collect()
+}
+
+/// The lines that are commands; all others must be comments, for Perlbal answers only commands.
+#[track_caller]
+fn commands(output: &str) -> Vec<&str> {
+    let known = |line: &&str| {
+        ["CREATE POOL ", "POOL ", "SET "]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    let (commands, others): (Vec<&str>, Vec<&str>) = output.lines().partition(known);
+    let odd: Vec<&str> = others
+        .into_iter()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert_eq!(odd, [""; 0], "neither commands nor comments");
+    commands
+}
+
+/// What `pollbal --dry-run | nc perlbal` does: all bytes as they are, in one go. Every command must be answered `OK`.
+#[track_caller]
+fn pipe(output: &str, management: SocketAddrV4) {
+    let mut stream = TcpStream::connect(management).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(output.as_bytes()).unwrap();
+    let mut answers = BufReader::new(stream).lines();
+    for command in commands(output) {
+        let answer = answers.next().expect("Perlbal hung up").expect("no answer");
+        assert_eq!(answer, "OK", "to {command}");
+    }
+}
+
+/// Nodes and names with everything that a line can be taken amiss for.
+fn difficult_nodes(stage: &Stage) -> Vec<Node> {
+    let nodes: Vec<Node> = (1..)
+        .zip([
+            "website serving v1",
+            "website",
+            "api serving v23",
+            "Web-Exit",
+            "quit",
+            "",
+            "website leaving v1",
+            "api",
+        ])
+        .map(|(number, line)| stage.node(number, line))
+        .collect();
+    let names = [
+        "my exit",
+        "exit",
+        "quit",
+        "$HOME exit",
+        "",
+        "idle-exit",
+        "gone exit",
+        "a",
+    ];
+    let lines: Vec<String> = nodes
+        .iter()
+        .zip(names)
+        .map(|(node, name)| format!("{} {} # {name}", node.addr().ip(), node.addr().port()))
+        .collect();
+    stage.write_services(&lines);
+    nodes
+}
+
+/// A Perlbal that is wrong in every way: strangers, missing members, missing pools, a version pool, a file.
+fn wrong_perlbal(stage: &Stage, nodes: &[Node]) -> Perlbal {
+    let file = stage.path("api-of-perlbal.pool");
+    fs::write(&file, format!("{}\n", stage.node_addr(9))).unwrap();
+    Config::new()
+        .pool_with(
+            "website",
+            &[nodes[6].addr(), stage.node_addr(9), nodes[1].addr()],
+        )
+        .pool_with("website__v1", &[nodes[1].addr()])
+        .pool_with("web_exit", &[stage.node_addr(9)])
+        .pool_with("legacy", &[stage.node_addr(9)])
+        .nodefile_pool("api", &file)
+        .service(stage, "web", "website")
+        .service(stage, "other", "web_exit")
+        .start(stage)
+}
+
+fn config(perlbal: &Perlbal) -> Value {
+    json!({ "perlbal": perlbal.management() })
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let stage = Stage::new();
+    let nodes = difficult_nodes(&stage);
+    let perlbal = wrong_perlbal(&stage, &nodes);
+    fs::create_dir(stage.pool_directory()).unwrap();
+    fs::write(stage.pool_file("old"), "10.0.0.1:80 # old\n").unwrap();
+    let before = pools(&perlbal);
+    let dump = perlbal.ask("DUMPCONFIG");
+    let touched = stage.path("touched");
+    let mut config = config(&perlbal);
+    for hook in ["file_update_hook", "file_remove_hook"] {
+        config[hook] = json!(["touch", touched]);
+    }
+
+    let pollbal = Pollbal::start_with(&stage, &config, &["--dry-run"]);
+    pollbal.wait_stdout(&["POOL website ADD", &nodes[0].addr().to_string()]);
+    let polls = nodes[0].polls() + 5;
+    let look = || (pools(&perlbal), stage.files(), touched.exists());
+    let same = (before, vec!["old.pool".to_owned()], false);
+    stays(SOON, "pools and files", &same, look, || {
+        nodes[0].polls() >= polls
+    });
+    assert_eq!(
+        stage.lines("old.pool"),
+        Some(vec!["10.0.0.1:80 # old".to_owned()])
+    );
+    assert_eq!(perlbal.ask("DUMPCONFIG"), dump);
+}
+
+#[test]
+fn a_dry_run_without_a_pool_directory_makes_none() {
+    let stage = Stage::new();
+    stage.nodes(&["website"]);
+    let perlbal = Config::new().start(&stage);
+    let ended = Pollbal::run(&stage, &config(&perlbal), &["--dry-run", "--once"]);
+    assert!(
+        commands(&ended.stdout).contains(&"CREATE POOL website"),
+        "{}",
+        ended.stdout
+    );
+    let mut comments = ended.stdout.lines().filter(|line| line.starts_with('#'));
+    assert!(
+        comments.any(|line| line.contains("website.pool")),
+        "{}",
+        ended.stdout
+    );
+    assert!(!stage.pool_directory().exists());
+    assert!(perlbal.pools().is_empty());
+}
+
+#[test]
+fn what_a_dry_run_prints_does_the_same_as_the_daemon() {
+    let stage = Stage::new();
+    let nodes = difficult_nodes(&stage);
+    let by_pipe = wrong_perlbal(&stage, &nodes);
+    let by_daemon = wrong_perlbal(&stage, &nodes);
+    assert_eq!(pools(&by_pipe), pools(&by_daemon));
+
+    let ended = Pollbal::run(&stage, &config(&by_pipe), &["--dry-run", "--once"]);
+    eprintln!("{}", ended.stdout);
+    pipe(&ended.stdout, by_pipe.management());
+    let once = Pollbal::run(&stage, &config(&by_daemon), &["--once"]);
+    once.assert_code(0);
+    assert_eq!(pools(&by_pipe), pools(&by_daemon));
+    assert_eq!(by_pipe.members("website"), Some(addrs(&nodes[..2])));
+    assert_eq!(by_pipe.members("website__v1"), Some(addrs(&nodes[..1])));
+    assert_eq!(by_pipe.members("web_exit"), Some(addrs(&nodes[3..4])));
+
+    // And nothing is left to do.
+    let again = Pollbal::run(&stage, &config(&by_pipe), &["--dry-run", "--once"]);
+    assert_eq!(commands(&again.stdout), [""; 0]);
+}
+
+#[test]
+fn what_a_dry_run_prints_fills_a_big_pool_that_follows_its_file() {
+    // The daemon may write the file and set it anew; the dry run writes no file, so its commands must do without.
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"; 150]);
+    let perlbal = Config::new()
+        .nodefile_pool("website", &stage.pool_file("website"))
+        .start(&stage);
+    let ended = Pollbal::run(&stage, &config(&perlbal), &["--dry-run", "--once"]);
+    assert_eq!(stage.lines("website.pool"), Some(vec![]));
+    pipe(&ended.stdout, perlbal.management());
+    assert_eq!(perlbal.members("website"), Some(addrs(&nodes)));
+}
+
+#[test]
+fn what_a_dry_run_prints_seals_what_it_removes() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website", "website leaving", "website"]);
+    let members: Vec<SocketAddrV4> = nodes.iter().map(Node::addr).collect();
+    let perlbal = Config::new()
+        .pool_with("website", &members)
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let traffic = Traffic::start(perlbal.service("web"), 8);
+    traffic.wait_answers_of("node-2", 10);
+    let ended = Pollbal::run(&stage, &config(&perlbal), &["--dry-run", "--once"]);
+    traffic.wait_answers_of("node-2", 10);
+    pipe(&ended.stdout, perlbal.management());
+    let late = Instant::now() + Duration::from_millis(100);
+    traffic.wait_answers_after(late, 100);
+    assert_eq!(nodes[1].arrivals_after(late).len(), 0);
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
+fn later_changes_are_planned_against_what_the_printed_commands_would_have_made() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", ""]);
+    let perlbal = Config::new()
+        .pool_with("website", &[stage.node_addr(9)])
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let config = json!({
+        "perlbal": { "address": perlbal.management(), "resync_interval": "200ms" },
+    });
+    let pollbal = Pollbal::start_with(&stage, &config, &["--dry-run"]);
+    let addr = |index: usize| nodes[index].addr().to_string();
+    pollbal.wait_stdout(&["POOL website ADD", &addr(1)]);
+    nodes[0].announce("website leaving");
+    pollbal.wait_stdout(&["POOL website REMOVE", &addr(0)]);
+    // A pool that is only printed so far, and a member that leaves it again.
+    nodes[2].announce("shop");
+    pollbal.wait_stdout(&["CREATE POOL shop"]);
+    pollbal.wait_stdout(&["POOL shop ADD", &addr(2)]);
+    nodes[2].announce("");
+    pollbal.wait_stdout(&["POOL shop REMOVE", &addr(2)]);
+    nodes[0].announce("website");
+    let added = format!("POOL website ADD {}", addr(0));
+    let times = |line: &str| {
+        let stdout = pollbal.stdout();
+        stdout.iter().filter(|one| one.trim_end() == line).count()
+    };
+    eventually(SOON, "it is added again", || {
+        (times(&added) == 2).then_some(())
+    });
+
+    // Many syncs later nothing has been printed twice that would have been done by now.
+    let polls = nodes[0].polls() + 15;
+    let printed = pollbal.stdout();
+    stays(
+        SOON,
+        "the output",
+        &printed,
+        || pollbal.stdout(),
+        || nodes[0].polls() >= polls,
+    );
+    assert_eq!(times("CREATE POOL shop"), 1);
+    assert_eq!(times(&format!("POOL website ADD {}", addr(1))), 1);
+    assert_eq!(
+        times(&format!("POOL website REMOVE {}", stage.node_addr(9))),
+        1
+    );
+
+    pipe(&pollbal.stdout_text(), perlbal.management());
+    assert_eq!(perlbal.members("website"), Some(addrs(&nodes[..2])));
+    assert_eq!(perlbal.members("shop"), Some(addrs([])));
+}

@@ -1,0 +1,251 @@
+//! What others did to Perlbal is mended where it concerns announced pools, and left alone everywhere else; a name that
+//! cannot be had in Perlbal is an error that stops nothing else.
+
+mod common;
+
+use serde_json::{Value, json};
+
+use common::nodes::addrs;
+use common::perlbal::{Config, Perlbal};
+use common::pollbal::Pollbal;
+use common::relay::Relay;
+use common::stage::Stage;
+use common::{SOON, becomes, eventually, stays};
+
+/// Syncs often, so that a repair does not take half a minute.
+fn often(perlbal: &Perlbal) -> Value {
+    json!({ "perlbal": { "address": perlbal.management(), "resync_interval": "200ms" } })
+}
+
+#[test]
+fn a_member_added_by_hand_goes_and_the_log_says_so() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "website"]);
+    let perlbal = Config::new().start(&stage);
+    let pollbal = Pollbal::start(&stage, &often(&perlbal));
+    perlbal.wait_members("website", &addrs(&nodes[1..]));
+    perlbal.wait_members("api", &addrs(&nodes[..1]));
+
+    let stranger = stage.node_addr(9);
+    // A node that belongs elsewhere is as wrong as one that nobody knows.
+    for wrong in [stranger, nodes[0].addr()] {
+        let mark = pollbal.mark();
+        perlbal.add("website", wrong);
+        pollbal.wait_log_after(mark, &["website", &wrong.to_string()]);
+        perlbal.wait_members("website", &addrs(&nodes[1..]));
+    }
+    assert_eq!(perlbal.members("api"), Some(addrs(&nodes[..1])));
+}
+
+#[test]
+fn a_member_removed_by_hand_comes_back_and_the_log_says_so() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbal = Config::new().start(&stage);
+    let pollbal = Pollbal::start(&stage, &often(&perlbal));
+    perlbal.wait_members("website", &addrs(&nodes));
+
+    let mark = pollbal.mark();
+    perlbal.remove("website", nodes[0].addr());
+    pollbal.wait_log_after(mark, &["website", &nodes[0].addr().to_string()]);
+    perlbal.wait_members("website", &addrs(&nodes));
+}
+
+#[test]
+fn a_hand_in_a_version_pool_is_mended_too() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api serving v1", "api serving v2"]);
+    let perlbal = Config::new().pool("api__v1").start(&stage);
+    let _pollbal = Pollbal::start(&stage, &often(&perlbal));
+    perlbal.wait_members("api__v1", &addrs(&nodes[..1]));
+    perlbal.add("api__v1", nodes[1].addr());
+    perlbal.remove("api__v1", nodes[0].addr());
+    perlbal.wait_members("api__v1", &addrs(&nodes[..1]));
+}
+
+#[test]
+fn a_pool_name_taken_by_a_service_stops_no_other_pool() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "website", "website"]);
+    let bystander = stage.node_addr(9);
+    let perlbal = Config::new()
+        .pool_with("elsewhere", &[bystander])
+        .service(&stage, "api", "elsewhere")
+        .start(&stage);
+    let service = perlbal.ask("SHOW SERVICE api");
+    let pollbal = Pollbal::start(&stage, &often(&perlbal));
+    perlbal.wait_members("website", &addrs(&nodes[1..]));
+    pollbal.wait_log(&["error", "api", "service"]);
+
+    nodes[1].announce("website leaving");
+    perlbal.wait_members("website", &addrs(&nodes[2..]));
+    nodes[1].announce("website");
+    perlbal.wait_members("website", &addrs(&nodes[1..]));
+    assert_eq!(perlbal.members("api"), None);
+    assert_eq!(perlbal.ask("SHOW SERVICE api"), service);
+    // Its file is there for whoever reads files.
+    assert_eq!(stage.lines("api.pool"), Some(vec![nodes[0].pool_line()]));
+}
+
+#[test]
+fn two_announced_pools_that_fall_on_one_name_are_both_left_alone() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["My-Api", "my_api", "website"]);
+    let operators = stage.node_addr(9);
+    let perlbal = Config::new()
+        .pool_with("my_api", &[operators])
+        .start(&stage);
+    let pollbal = Pollbal::start(&stage, &often(&perlbal));
+    pollbal.wait_log(&["error", "My-Api", "my_api"]);
+    perlbal.wait_members("website", &addrs(&nodes[2..]));
+
+    let untouched = Some([operators].into());
+    let polls = nodes[0].polls() + 10;
+    let look = || perlbal.members("my_api");
+    stays(SOON, "my_api", &untouched, look, || {
+        nodes[0].polls() >= polls
+    });
+    nodes[2].announce("website leaving");
+    perlbal.wait_members("website", &addrs([]));
+    assert_eq!(look(), untouched);
+}
+
+#[test]
+fn a_name_given_in_the_configuration_keeps_two_pools_apart() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["My-Api", "my_api"]);
+    let perlbal = Config::new().start(&stage);
+    let mut config = often(&perlbal);
+    config["pools"] = json!({ "My-Api": { "perlbal_pool": "first_api" } });
+    let _pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("first_api", &addrs(&nodes[..1]));
+    perlbal.wait_members("my_api", &addrs(&nodes[1..]));
+}
+
+#[test]
+fn names_that_perlbal_takes_amiss_are_driven_on_one_connection() {
+    let stage = Stage::new();
+    // Perlbal lower-cases names, refuses dashes, and hangs up on lines that begin with `quit` or end in `exit`.
+    let nodes = stage.nodes(&["My-Shop", "web-exit", "QUIT", "exit serving v1-exit"]);
+    let perlbal = Config::new()
+        .pool_with("web_exit", &[stage.node_addr(9)])
+        .pool("exit")
+        .pool("exit__v1_exit")
+        .service(&stage, "front", "web_exit")
+        .service(&stage, "frontexit", "exit")
+        .start(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let config = json!({ "perlbal": { "address": relay.addr(), "resync_interval": "200ms" } });
+    let _pollbal = Pollbal::start(&stage, &config);
+    let pools = ["my_shop", "web_exit", "quit", "exit"];
+    for (pool, node) in pools.into_iter().zip(&nodes) {
+        perlbal.wait_members(pool, &addrs([node]));
+    }
+    // The files have the names that the nodes announce.
+    for (file, node) in ["My-Shop.pool", "web-exit.pool", "QUIT.pool", "exit.pool"]
+        .iter()
+        .zip(&nodes)
+    {
+        becomes(SOON, file, &Some(vec![node.pool_line()]), || {
+            stage.lines(file)
+        });
+    }
+    perlbal.wait_members("exit__v1_exit", &addrs(&nodes[3..]));
+    for (pool, node) in pools.into_iter().zip(&nodes) {
+        node.announce("");
+        perlbal.wait_members(pool, &addrs([]));
+    }
+    assert_eq!(relay.connections(), 1, "Perlbal closed the connection");
+}
+
+#[test]
+fn pools_that_no_node_announced_are_never_touched() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", "website leaving"]);
+    let own_file = stage.path("own.pool");
+    std::fs::write(&own_file, "127.0.0.99:81\n").unwrap();
+    let perlbal = Config::new()
+        // One of its members is ours elsewhere, one has left elsewhere, one is nobody's.
+        .pool_with(
+            "legacy",
+            &[nodes[0].addr(), nodes[2].addr(), stage.node_addr(9)],
+        )
+        .nodefile_pool("own", &own_file)
+        .pool("nobodys")
+        .service(&stage, "old", "legacy")
+        .start(&stage);
+    let untouched =
+        |perlbal: &Perlbal| ["legacy", "own", "nobodys"].map(|pool| (perlbal.members(pool), pool));
+    let before = untouched(&perlbal);
+    let pollbal = Pollbal::start(&stage, &often(&perlbal));
+    perlbal.wait_members("website", &addrs(&nodes[..2]));
+
+    // Proof of a sync, and a change, while they are watched.
+    perlbal.add("website", stage.node_addr(8));
+    let right = Some(addrs(&nodes[..2]));
+    stays(
+        SOON,
+        "other pools",
+        &before,
+        || untouched(&perlbal),
+        || perlbal.members("website") == right,
+    );
+    nodes[0].announce("website leaving");
+    let right = Some(addrs(&nodes[1..2]));
+    stays(
+        SOON,
+        "other pools",
+        &before,
+        || untouched(&perlbal),
+        || perlbal.members("website") == right,
+    );
+    assert_eq!(pollbal.log_with(&["legacy"]), [""; 0]);
+}
+
+#[test]
+fn a_missing_pool_is_not_created_where_that_is_forbidden() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "website"]);
+    let perlbal = Config::new().pool("api").start(&stage);
+    let config = json!({ "perlbal": {
+        "address": perlbal.management(),
+        "create_pools": false,
+        "resync_interval": "200ms",
+    }});
+    let pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("api", &addrs(&nodes[..1]));
+    pollbal.wait_log(&["website", "create"]);
+    nodes[1].wait_polls(5);
+    assert_eq!(perlbal.members("website"), None);
+
+    // The operator does it; then it is kept right like the others.
+    perlbal.tell("CREATE POOL website");
+    perlbal.wait_members("website", &addrs(&nodes[1..]));
+}
+
+#[test]
+fn an_error_in_one_command_is_logged_and_hides_no_other() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "website", "shop", "blog"]);
+    let perlbal = Config::new().start(&stage);
+    let config = json!({ "perlbal": { "address": perlbal.management(), "resync_interval": "1h" } });
+    let pollbal = Pollbal::start(&stage, &config);
+    for (pool, node) in ["api", "website", "shop", "blog"].into_iter().zip(&nodes) {
+        perlbal.wait_members(pool, &addrs([node]));
+    }
+    // Between two syncs, which are an hour apart, a service takes the name that a node is about to announce.
+    perlbal.tell("CREATE SERVICE late");
+    let mark = pollbal.mark();
+    for (node, line) in nodes.iter().zip(["late", "shop", "blog", "api"]) {
+        node.announce(line);
+    }
+    perlbal.wait_members("shop", &addrs(&nodes[1..2]));
+    perlbal.wait_members("blog", &addrs(&nodes[2..3]));
+    perlbal.wait_members("api", &addrs(&nodes[3..]));
+    perlbal.wait_members("website", &addrs([]));
+    let told = pollbal.wait_log_after(mark, &["error", "late"]);
+    eprintln!("{told}");
+    eventually(SOON, "no half-made pool", || {
+        perlbal.members("late").is_none().then_some(())
+    });
+}

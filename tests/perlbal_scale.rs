@@ -1,0 +1,134 @@
+//! Two hundred members at once: quickly right, without a gap for the clients, by socket and by pool file.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use common::client::{Traffic, failures};
+use common::nodes::{Node, addrs};
+use common::perlbal::{Config, Perlbal};
+use common::pollbal::Pollbal;
+use common::relay::Relay;
+use common::stage::Stage;
+use common::{SOON, becomes};
+
+const NODES: usize = 200;
+
+/// Within it every node is polled once.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// From the last answer of a round to the last member.
+const AFTER: Duration = Duration::from_millis(500);
+
+fn config(perlbal: impl serde::Serialize) -> Value {
+    json!({ "perlbal": perlbal, "poll_interval": "500ms", "service_timeout": "2s" })
+}
+
+fn two_hundred(stage: &Stage, announcement: &str) -> Vec<Node> {
+    stage.nodes(&[announcement; NODES])
+}
+
+fn announce(nodes: &[Node], line: &str) -> Instant {
+    for node in nodes {
+        node.announce(line);
+    }
+    Instant::now()
+}
+
+/// All members move to `website` and back, each time within one round of polls.
+fn move_all(perlbal: &Perlbal, nodes: &[Node]) {
+    for (from, to) in [("api", "website"), ("website", "api")] {
+        let announced = announce(nodes, to);
+        perlbal.wait_members_for(INTERVAL + AFTER, to, &addrs(nodes));
+        let left = (INTERVAL + AFTER).saturating_sub(announced.elapsed());
+        perlbal.wait_members_for(left, from, &addrs([]));
+    }
+}
+
+#[test]
+fn two_hundred_members_change_in_one_round() {
+    let stage = Stage::alone();
+    let nodes = two_hundred(&stage, "api");
+    let perlbal = Config::new().pool("api").pool("website").start(&stage);
+    let _pollbal = Pollbal::start(&stage, &config(perlbal.management()));
+    perlbal.wait_members("api", &addrs(&nodes));
+    move_all(&perlbal, &nodes);
+}
+
+#[test]
+fn two_hundred_members_of_pools_that_follow_files_change_in_one_round() {
+    let stage = Stage::alone();
+    let nodes = two_hundred(&stage, "api");
+    let perlbal = Config::new()
+        .nodefile_pool("api", &stage.pool_file("api"))
+        .nodefile_pool("website", &stage.pool_file("website"))
+        .start(&stage);
+    let _pollbal = Pollbal::start(&stage, &config(perlbal.management()));
+    perlbal.wait_members("api", &addrs(&nodes));
+    move_all(&perlbal, &nodes);
+    let lines: Vec<String> = nodes.iter().map(Node::pool_line).collect();
+    becomes(SOON, "api.pool", &Some(lines), || stage.lines("api.pool"));
+}
+
+#[test]
+fn two_hundred_members_are_back_within_a_second_of_perlbals_return() {
+    let stage = Stage::alone();
+    let nodes = two_hundred(&stage, "api");
+    let mut perlbal = Config::new().start(&stage);
+    let _pollbal = Pollbal::start(&stage, &config(perlbal.management()));
+    perlbal.wait_members("api", &addrs(&nodes));
+    perlbal.kill();
+    perlbal.start();
+    becomes(
+        Duration::from_secs(1),
+        "the members",
+        &Some(addrs(&nodes)),
+        || perlbal.members("api"),
+    );
+}
+
+/// Half of the members go in one plan, more than Perlbal reads at a time, while clients are served: the seal must hold
+/// for the first of them as for the last.
+fn half_of_them_go_in_one_plan(stage: &Stage, pool: Config) {
+    let nodes = two_hundred(stage, "api");
+    let perlbal = pool.service(stage, "web", "api").start(stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let _pollbal = Pollbal::start(stage, &config(relay.addr()));
+    perlbal.wait_members("api", &addrs(&nodes));
+    let traffic = Traffic::start(perlbal.service("web"), 32);
+    traffic.wait_answers(1000);
+
+    let (going, staying) = nodes.split_at(NODES / 2);
+    assert!(going.iter().all(|node| !node.arrivals().is_empty()));
+    // What changes while the connection is away comes as one difference when it is back.
+    relay.close();
+    announce(going, "api leaving");
+    for node in going {
+        node.wait_polls(2);
+    }
+    relay.open();
+    perlbal.wait_members("api", &addrs(staying));
+    let late = Instant::now() + Duration::from_millis(100);
+    traffic.wait_answers_after(late, 1000);
+    let requests: usize = going
+        .iter()
+        .map(|node| node.arrivals_after(late).len())
+        .sum();
+    assert_eq!(requests, 0, "requests to removed members");
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
+fn a_hundred_members_that_go_at_once_get_no_more_requests() {
+    let stage = Stage::alone();
+    half_of_them_go_in_one_plan(&stage, Config::new().pool("api"));
+}
+
+#[test]
+fn a_hundred_members_that_go_at_once_get_no_more_requests_where_the_pool_follows_its_file() {
+    let stage = Stage::alone();
+    let pool = Config::new().nodefile_pool("api", &stage.pool_file("api"));
+    half_of_them_go_in_one_plan(&stage, pool);
+}

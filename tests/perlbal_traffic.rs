@@ -1,0 +1,235 @@
+//! Steady client traffic over kept-alive connections on both sides of Perlbal while members go and come: not one
+//! request reaches a node later than 100 ms after it said that it leaves, and no client notices anything.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use common::client::{Traffic, failures, get_later};
+use common::nodes::{Node, addrs};
+use common::perlbal::{Config, Perlbal};
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, becomes, eventually};
+
+/// From a node's answer to the last request that may reach it.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// Busy and idle connections to every node at any moment.
+const CLIENTS: usize = 12;
+
+/// Both options decide how Perlbal takes a member out of use.
+const KEPT_ALIVE: [(&str, &str); 3] = [
+    ("persist_client", "on"),
+    ("persist_backend", "on"),
+    ("backend_persist_cache", "64"),
+];
+
+struct Site {
+    traffic: Traffic,
+    _pollbal: Pollbal,
+    perlbal: Perlbal,
+    nodes: Vec<Node>,
+    _stage: Stage,
+}
+
+impl Site {
+    /// Four nodes that serve `website` behind the service `web`, with traffic that reaches each of them.
+    fn start(stage: Stage, pool: Config, options: &[(&str, &str)]) -> Self {
+        let nodes = stage.nodes(&["website"; 4]);
+        let mut all: Vec<(&str, &str)> = KEPT_ALIVE.to_vec();
+        all.extend(options);
+        let perlbal = pool
+            .service_with(&stage, "web", "website", &all)
+            .start(&stage);
+        let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
+        perlbal.wait_members("website", &addrs(&nodes));
+        let traffic = Traffic::start(perlbal.service("web"), CLIENTS);
+        for node in &nodes {
+            traffic.wait_answers_of(node.name(), 10);
+        }
+        Self {
+            traffic,
+            _pollbal: pollbal,
+            perlbal,
+            nodes,
+            _stage: stage,
+        }
+    }
+
+    fn socket_only(stage: Stage, options: &[(&str, &str)]) -> Self {
+        Self::start(stage, Config::new().pool("website"), options)
+    }
+
+    fn with_nodefile(stage: Stage, options: &[(&str, &str)]) -> Self {
+        let pool = Config::new().nodefile_pool("website", &stage.pool_file("website"));
+        Self::start(stage, pool, options)
+    }
+
+    /// Puts the node out by `say`, waits for the answer that tells it, and proves that no later request arrives.
+    fn put_out(&self, node: &Node, line: &str) {
+        let since = Instant::now();
+        node.announce(line);
+        let late = node.wait_told(line, since) + LIMIT;
+        self.no_request_after(node, late);
+    }
+
+    fn no_request_after(&self, node: &Node, late: Instant) {
+        self.traffic.wait_answers_after(late, 20 * CLIENTS);
+        let arrivals = node.arrivals_after(late);
+        let last = arrivals.last().map(|last| last.at.duration_since(late));
+        let count = arrivals.len();
+        assert_eq!(
+            count,
+            0,
+            "{} got requests, the last {last:?} after the limit",
+            node.name()
+        );
+    }
+
+    fn let_in(&self, node: &Node) {
+        node.announce("website");
+        self.traffic.wait_answers_of(node.name(), 10);
+    }
+
+    /// Each node leaves and comes back, one after the other, as in a rolling release.
+    fn roll(self) {
+        for _ in 0..2 {
+            for node in &self.nodes {
+                self.put_out(node, "website leaving");
+                self.let_in(node);
+            }
+        }
+        self.no_client_noticed();
+    }
+
+    fn no_client_noticed(self) {
+        assert_eq!(failures(&self.traffic.finish()), [""; 0]);
+    }
+}
+
+#[test]
+fn a_leaving_node_gets_no_more_requests() {
+    Site::socket_only(Stage::alone(), &[]).roll();
+}
+
+#[test]
+fn a_leaving_node_gets_no_more_requests_where_the_pool_follows_its_file() {
+    Site::with_nodefile(Stage::alone(), &[]).roll();
+}
+
+#[test]
+fn a_leaving_node_gets_no_more_requests_where_backends_are_verified() {
+    Site::socket_only(Stage::alone(), &[("verify_backend", "on")]).roll();
+}
+
+#[test]
+fn a_leaving_node_gets_no_more_requests_where_connections_are_made_ahead() {
+    Site::with_nodefile(Stage::alone(), &[("connect_ahead", "4")]).roll();
+}
+
+#[test]
+fn a_node_that_moves_to_another_pool_gets_no_more_requests_of_the_first() {
+    let site = Site::socket_only(Stage::alone(), &[]);
+    site.put_out(&site.nodes[0], "api");
+    site.perlbal.wait_members("api", &addrs(&site.nodes[..1]));
+    site.let_in(&site.nodes[0]);
+    site.no_client_noticed();
+}
+
+#[test]
+fn a_node_that_fails_its_polls_gets_no_more_requests() {
+    let site = Site::with_nodefile(Stage::alone(), &[]);
+    let node = &site.nodes[0];
+    let since = Instant::now();
+    node.fail(500);
+    let late = node.wait_told("500", since) + LIMIT;
+    site.no_request_after(node, late);
+    node.recover();
+    site.let_in(node);
+    site.no_client_noticed();
+}
+
+#[test]
+fn all_members_but_one_leave_at_once_and_get_no_more_requests() {
+    let site = Site::socket_only(Stage::alone(), &[]);
+    let since = Instant::now();
+    for node in &site.nodes[1..] {
+        node.announce("website leaving");
+    }
+    for node in &site.nodes[1..] {
+        let late = node.wait_told("website leaving", since) + LIMIT;
+        site.no_request_after(node, late);
+    }
+    site.no_client_noticed();
+}
+
+#[test]
+fn every_service_on_the_pool_is_sealed() {
+    let stage = Stage::alone();
+    let pool = Config::new()
+        .pool("website")
+        .service(&stage, "shop", "website")
+        .service(&stage, "blog", "website");
+    let site = Site::start(stage, pool, &[]);
+    let others = ["shop", "blog"].map(|name| Traffic::start(site.perlbal.service(name), 4));
+    for traffic in &others {
+        for node in &site.nodes {
+            traffic.wait_answers_of(node.name(), 5);
+        }
+    }
+    for node in &site.nodes {
+        site.put_out(node, "website leaving");
+        site.let_in(node);
+    }
+    for traffic in others {
+        assert_eq!(failures(&traffic.finish()), [""; 0]);
+    }
+    site.no_client_noticed();
+}
+
+#[test]
+fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_at_rest() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbal = Config::new()
+        .pool("website")
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
+    perlbal.wait_members("website", &addrs(&nodes));
+
+    let answer = get_later(perlbal.service("web"), "/long?wait=2500");
+    let on_the_way = |node: &&Node| node.arrivals().iter().any(|one| one.path == "/long");
+    let node = eventually(SOON, "the request arrives", || {
+        nodes.iter().find(on_the_way)
+    });
+    let mark = pollbal.mark();
+    node.announce("website leaving");
+    becomes(SOON, "the node is out", &false, || {
+        perlbal
+            .members("website")
+            .unwrap_or_default()
+            .contains(&node.addr())
+    });
+    let at_rest = ["at rest", &node.addr().to_string()];
+    assert_eq!(
+        pollbal.log_with(&at_rest),
+        [""; 0],
+        "while the request is under way"
+    );
+    assert!(!answer.is_finished(), "the request was to be long");
+
+    let answer = common::runtime()
+        .block_on(answer)
+        .expect("the client panicked");
+    assert_eq!(answer.as_deref(), Ok(node.name()));
+    pollbal.wait_log_after(mark, &at_rest);
+    let polls = node.polls() + 25;
+    eventually(SOON, "time for a second line", || {
+        (node.polls() >= polls).then_some(())
+    });
+    assert_eq!(pollbal.log_with(&at_rest).len(), 1, "said once");
+}
