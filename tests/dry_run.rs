@@ -145,7 +145,7 @@ fn a_dry_run_changes_nothing() {
 #[test]
 fn a_dry_run_without_a_pool_directory_makes_none() {
     let stage = Stage::new();
-    stage.nodes(&["website"]);
+    let _nodes = stage.nodes(&["website"]);
     let perlbal = Config::new().start(&stage);
     let ended = Pollbal::run(&stage, &config(&perlbal), &["--dry-run", "--once"]);
     assert!(
@@ -251,6 +251,8 @@ fn later_changes_are_planned_against_what_the_printed_commands_would_have_made()
     eventually(SOON, "it is added again", || {
         (times(&added) == 2).then_some(())
     });
+
+    nodes[0].wait_polls(3);
 
     // Many syncs later nothing has been printed twice that would have been done by now.
     let polls = nodes[0].polls() + 15;

@@ -103,7 +103,7 @@ fn it_ends_with_1_when_a_file_cannot_be_written() {
 #[test]
 fn it_ends_with_1_when_a_pool_must_not_be_created() {
     let stage = Stage::new();
-    stage.nodes(&["website"]);
+    let _nodes = stage.nodes(&["website"]);
     let perlbal = Config::new().start(&stage);
     let config = json!({ "perlbal": {
         "address": perlbal.management(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use common::client::{Traffic, failures};
-use common::nodes::{Node, addrs};
+use common::nodes::{Node, addrs, wait_rounds};
 use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
 use common::relay::Relay;
@@ -25,13 +25,6 @@ const RETURN: Duration = Duration::from_secs(1);
 fn announce(nodes: &[Node], lines: &[&str]) {
     for (node, line) in nodes.iter().zip(lines) {
         node.announce(line);
-    }
-}
-
-/// Waits until all nodes have been polled after what they announce now, and what came of it was published.
-fn wait_known(nodes: &[Node]) {
-    for node in nodes {
-        node.wait_polls(2);
     }
 }
 
@@ -62,7 +55,7 @@ fn perlbal_restarted_under_change_is_right_within_a_second() {
     for (lines, api) in rounds {
         perlbal.kill();
         announce(&nodes, &lines);
-        wait_known(&nodes);
+        wait_rounds(&nodes, 2);
         perlbal.start();
         let back = Instant::now();
         let members = addrs(api.iter().map(|index| &nodes[*index]));
@@ -178,7 +171,7 @@ fn a_perlbal_that_stood_still_is_right_when_it_goes_on() {
     pollbal.wait_log_after(mark, &[&perlbal.management().to_string()]);
     nodes[1].announce("api leaving");
     nodes[0].announce("api");
-    wait_known(&nodes);
+    wait_rounds(&nodes, 2);
     perlbal.go_on();
     perlbal.wait_members("api", &addrs([&nodes[0], &nodes[2]]));
 }

@@ -19,6 +19,10 @@ use super::{SOON, eventually, runtime};
 /// A client gives up a request after this: longer than anything that a test allows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What traffic asks for: an answer that takes its time, as real ones do, so that many requests are under way at once
+/// and Perlbal uses many connections in turn instead of the latest one over and over.
+const WORK: &str = "/?wait=4";
+
 /// A request and what came of it: the name of the node that answered, or why there was no answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
@@ -87,7 +91,8 @@ impl Traffic {
         });
     }
 
-    /// Waits until that node has answered so many requests that were sent from now on.
+    /// Waits until that node has answered so many requests that were sent from now on. Perlbal opens connections only
+    /// when it needs one: a new member gets requests when there are more of them at once or old connections are used up.
     #[track_caller]
     pub(crate) fn wait_answers_of(&self, node: &str, count: usize) {
         let since = Instant::now();
@@ -128,7 +133,7 @@ impl Shared {
         let mut connection = None;
         while !self.stop.load(Ordering::Relaxed) {
             let sent = Instant::now();
-            let outcome = match timeout(PATIENCE, exchange(&mut connection, service, "/")).await {
+            let outcome = match timeout(PATIENCE, exchange(&mut connection, service, WORK)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(format!("no answer within {PATIENCE:?}")),
             };

@@ -142,6 +142,19 @@ impl Drop for Node {
     }
 }
 
+/// Waits until each of these nodes has been polled so many times more. After two, what it said before is known: the
+/// second poll begins when the first has been answered.
+#[track_caller]
+pub(crate) fn wait_rounds(nodes: &[Node], more: u64) {
+    let enough: Vec<u64> = nodes.iter().map(|node| node.polls() + more).collect();
+    eventually(SOON, "all nodes are polled", || {
+        let mut polled = nodes.iter().zip(&enough);
+        polled
+            .all(|(node, enough)| node.polls() >= *enough)
+            .then_some(())
+    });
+}
+
 /// The addresses of these nodes, as `Perlbal::members` gives them.
 pub(crate) fn addrs<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> BTreeSet<SocketAddrV4> {
     nodes.into_iter().map(Node::addr).collect()

@@ -103,6 +103,7 @@ impl Stage {
     }
 
     /// Starts as many nodes as there are announcements, numbered from 1, and lists them in the services file.
+    #[must_use = "a dropped node is dead"]
     pub(crate) fn nodes(&self, announcements: &[&str]) -> Vec<Node> {
         let nodes: Vec<Node> = (1..)
             .zip(announcements)
