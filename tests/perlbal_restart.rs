@@ -244,6 +244,8 @@ fn written(path: &Path) -> SystemTime {
 fn nothing_changes_when_pollbal_is_killed_and_started_again() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api serving v1", "api", "website", "website", "api leaving"]);
+    // A member that is slow to answer must not be out until it does.
+    nodes[1].slow(Duration::from_millis(400));
     let perlbal = Config::new()
         .pool("api__v1")
         .nodefile_pool("website", &stage.pool_file("website"))
