@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// From the last answer of a round to the last member.
 const AFTER: Duration = Duration::from_millis(500);
 
-fn config(perlbal: impl serde::Serialize) -> Value {
+fn config(perlbal: SocketAddrV4) -> Value {
     json!({ "perlbal": perlbal, "poll_interval": "500ms", "service_timeout": "2s" })
 }
 
