@@ -7,6 +7,7 @@ use humantime::format_duration;
 
 use crate::config::Config;
 use crate::load::{LoadErrors, Loaded, load};
+use crate::logging::count;
 
 /// What was understood, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
@@ -15,9 +16,9 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     _ = writeln!(text, "{}: in order", path.display());
     _ = writeln!(
         text,
-        "{}: {} nodes",
+        "{}: {}",
         config.services_file.display(),
-        nodes.len()
+        count(nodes.len(), "node")
     );
     for node in &nodes {
         _ = writeln!(text, "  {} # {}", node.addr, node.name);

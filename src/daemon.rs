@@ -29,6 +29,7 @@ use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::Hooks;
 use crate::lifecycle::Lifecycle;
 use crate::load::{LoadErrors, Loaded, load};
+use crate::logging::count;
 use crate::model::change::Change;
 use crate::model::membership::Membership;
 use crate::model::node::Node;
@@ -164,8 +165,8 @@ async fn serve(
 impl Daemon {
     fn begin(&mut self, nodes: Vec<Node>, stamp: Stamp) {
         info!(
-            "polling {} nodes every {}",
-            nodes.len(),
+            "polling {} every {}",
+            count(nodes.len(), "node"),
             humantime::format_duration(self.config.poll.interval)
         );
         if nodes.is_empty() {
@@ -200,7 +201,7 @@ impl Daemon {
                     while lists.try_recv().is_ok() {}
                 }
                 Some(nodes) = lists.recv() => {
-                    info!("the services file changed: {} nodes", nodes.len());
+                    info!("the services file changed: {}", count(nodes.len(), "node"));
                     self.set_nodes(nodes);
                 }
                 _ = observations.recv_many(&mut batch, OBSERVATIONS) => {
@@ -244,9 +245,10 @@ impl Daemon {
                 .map(|pool| pool.members.len())
                 .sum::<usize>();
             info!(
-                "first round done: {members} members in {} pools, {} nodes in none",
-                pools.pools.len(),
-                pools.disabled.len()
+                "first round done: {} in {}, {} in none",
+                count(members, "member"),
+                count(pools.pools.len(), "pool"),
+                count(pools.disabled.len(), "node")
             );
             self.tasks.spawn(report_sync(
                 self.drivers.progress(),
@@ -292,7 +294,7 @@ impl Daemon {
             self.drivers.stop(TASKS_AT_END).await;
             self.start_drivers();
         }
-        info!("reloaded: {} nodes", self.membership.node_count());
+        info!("reloaded: {}", count(self.membership.node_count(), "node"));
     }
 
     /// Watches the services file of the present configuration, and no other any more.

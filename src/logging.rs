@@ -52,3 +52,10 @@ pub fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+/// A number of things in words: `1 node`, `2 nodes`.
+#[must_use]
+pub fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}

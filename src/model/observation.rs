@@ -64,7 +64,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(reason) => write!(f, "failed to connect: {reason}"),
+            Self::Connect(reason) => write!(f, "cannot connect: {reason}"),
             Self::Timeout => f.write_str("no whole answer within service_timeout"),
             Self::Status(code) => write!(f, "answered status {code} instead of 200"),
             Self::Broken(reason) => write!(f, "the answer broke off: {reason}"),

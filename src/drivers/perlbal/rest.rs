@@ -10,10 +10,11 @@ use crate::model::node::NodeAddr;
 /// A member of a pool, as Perlbal names the pool.
 pub type Membered = (PerlbalName, NodeAddr);
 
-/// The first look, soon, so that a member without a request is at rest at once.
+/// The first look, soon, so that a member without a request is at rest at once. Each wait is twice
+/// the one before.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
-/// Between two looks at a member that is busy.
-const NEXT_LOOK: Duration = Duration::from_secs(1);
+/// The longest wait between two looks at a member that is busy.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Of so many members at most the requests are counted one by one; each count is a command.
 const COUNTED: usize = 100;
@@ -23,6 +24,8 @@ const COUNTED: usize = 100;
 pub struct Leavers {
     members: BTreeMap<Membered, Leaver>,
     look_at: Option<Instant>,
+    /// Between this look and the next.
+    wait: Duration,
     under_way: Option<LookUnderWay>,
 }
 
@@ -58,7 +61,9 @@ impl Leavers {
             removed_at: now,
             requests: None,
         });
-        self.look_at.get_or_insert(now + FIRST_LOOK);
+        self.wait = FIRST_LOOK;
+        let soon = now + FIRST_LOOK;
+        self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
         self.members.len() <= COUNTED
     }
 
@@ -79,7 +84,8 @@ impl Leavers {
     /// Begins a look, unless one is under way: gives whose requests are to be counted. After the
     /// counts, [`end_look`](Self::end_look) takes who is busy.
     pub fn begin_look(&mut self, now: Instant) -> Option<BTreeSet<NodeAddr>> {
-        self.look_at = Some(now + NEXT_LOOK);
+        self.look_at = Some(now + self.wait);
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
         if self.under_way.is_some() {
             return None;
         }
@@ -181,7 +187,7 @@ mod tests {
         leavers.count(who(1).1, 7);
         assert_eq!(look(&mut leavers, &[1], &[(1, 7)], start).busy, [who(1)]);
         assert_eq!(look(&mut leavers, &[], &[(1, 8)], start).busy, [who(1)]);
-        assert_eq!(leavers.look_at(), Some(start + NEXT_LOOK));
+        assert_eq!(leavers.look_at(), Some(start + 2 * FIRST_LOOK));
         assert_eq!(look(&mut leavers, &[], &[(1, 8)], start).at_rest.len(), 1);
     }
 

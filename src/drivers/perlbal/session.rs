@@ -29,7 +29,7 @@ const MAX_LINE_BYTES: usize = 64 * 1_024;
 #[derive(Debug, Error)]
 pub enum SessionError {
     /// No connection came about.
-    #[error("failed to connect")]
+    #[error("cannot connect")]
     Connect(#[source] io::Error),
     /// The connection broke.
     #[error("the connection broke")]

@@ -23,7 +23,7 @@ use self::directory::{Directory, DirectoryError};
 use super::{Mode, Progress, Snapshot, print};
 use crate::config::PoolFileFormat;
 use crate::hooks::Hooks;
-use crate::logging::chain;
+use crate::logging::{chain, count};
 use crate::model::names::PoolName;
 use crate::model::pools::file_name;
 use crate::retry::Retry;
@@ -337,9 +337,9 @@ impl Worker {
                 self.directory.write(name, content, now)?;
                 let nodes = content.lines().count();
                 if name == DISABLED_SERVICES {
-                    debug!(file = name, "wrote {name}: {nodes} nodes");
+                    debug!(file = name, "wrote {name}: {}", count(nodes, "node"));
                 } else {
-                    info!(file = name, "wrote {name}: {nodes} members");
+                    info!(file = name, "wrote {name}: {}", count(nodes, "member"));
                 }
             }
             Step::Remove(name) => {
