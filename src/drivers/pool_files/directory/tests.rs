@@ -1,0 +1,118 @@
+//! What happens in a real directory.
+
+use super::*;
+
+fn opened() -> (tempfile::TempDir, Directory) {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut directory = Directory::new(temporary.path().join("a/b"));
+    directory.open().unwrap();
+    (temporary, directory)
+}
+
+fn mtime(directory: &Directory, name: &str) -> i64 {
+    fs::metadata(directory.path(name)).unwrap().mtime()
+}
+
+#[test]
+fn a_written_file_is_whole_readable_by_all_and_alone() {
+    let (_temporary, mut directory) = opened();
+    directory.write("api.pool", "x\n", Instant::now()).unwrap();
+    assert_eq!(
+        fs::read_to_string(directory.path("api.pool")).unwrap(),
+        "x\n"
+    );
+    let mode = fs::metadata(directory.path("api.pool")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    assert_eq!(names(&directory.path).unwrap(), ["api.pool"]);
+}
+
+#[test]
+fn each_rewrite_has_a_later_whole_second_even_after_a_deletion() {
+    let (_temporary, mut directory) = opened();
+    let mut times = Vec::new();
+    for round in 0..4 {
+        directory
+            .write("api.pool", &round.to_string(), Instant::now())
+            .unwrap();
+        times.push(mtime(&directory, "api.pool"));
+        if round == 2 {
+            directory.remove("api.pool").unwrap();
+        }
+    }
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
+}
+
+#[test]
+fn what_others_changed_is_seen_and_what_is_not_ours_is_not() {
+    let (_temporary, mut directory) = opened();
+    let now = Instant::now();
+    directory.write("api.pool", "x\n", now).unwrap();
+    fs::write(directory.path("api.pool"), "by hand\n").unwrap();
+    fs::write(directory.path("web.pool"), "").unwrap();
+    fs::write(directory.path("notes.txt"), "mine").unwrap();
+    fs::create_dir(directory.path("dir.pool")).unwrap();
+    directory.read(now).unwrap();
+    let files = directory.files();
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["api.pool", "web.pool"]);
+    assert_eq!(files["api.pool"].content, "by hand\n");
+    assert_eq!(files["web.pool"].empty_since, Some(now));
+    directory.read(now + Duration::from_secs(9)).unwrap();
+    assert_eq!(
+        directory.files()["web.pool"].empty_since,
+        Some(now),
+        "since it was first seen"
+    );
+}
+
+#[test]
+fn two_cannot_write_one_directory_and_a_crash_leaves_nothing_behind() {
+    let (_temporary, directory) = opened();
+    let mut other = Directory::new(directory.path.clone());
+    assert!(matches!(other.open(), Err(DirectoryError::Locked(_))));
+    let left = directory.path(".pollbal-x1y2.tmp");
+    fs::write(&left, "half").unwrap();
+    drop(directory);
+    other.open().unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_failed_write_leaves_the_file_before_whole() {
+    let (_temporary, mut directory) = opened();
+    fs::create_dir(directory.path("api.pool")).unwrap();
+    let error = directory
+        .write("api.pool", "x", Instant::now())
+        .unwrap_err();
+    assert!(error.to_string().contains("api.pool"), "{error}");
+    assert_eq!(
+        names(&directory.path).unwrap(),
+        ["api.pool"],
+        "no temporary file stays"
+    );
+}
+
+#[test]
+fn the_pools_of_an_earlier_run_are_read_with_their_versions() {
+    let (_temporary, mut directory) = opened();
+    let now = Instant::now();
+    directory
+        .write("api.pool", "10.0.0.1 80 # a\n10.0.0.2:81 # b\n", now)
+        .unwrap();
+    directory
+        .write(
+            "api.v1.pool",
+            "10.0.0.2:81 # b\n10.0.0.3:80 # not in api.pool\n",
+            now,
+        )
+        .unwrap();
+    directory.write("old.pool", "", now).unwrap();
+    directory.write("broken.pool", "what is this", now).unwrap();
+    let pools = earlier_pools(&directory.path);
+    let names: Vec<_> = pools.keys().map(PoolName::as_str).collect();
+    assert_eq!(names, ["api", "old"]);
+    let api: Vec<_> = pools["api"]
+        .iter()
+        .map(|(addr, place)| format!("{addr} {place}"))
+        .collect();
+    assert_eq!(api, ["10.0.0.1:80 api", "10.0.0.2:81 api at v1"]);
+}
