@@ -22,15 +22,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::drivers::Drivers;
-use crate::change_log;
+use crate::change_log::ChangeLog;
 use crate::config::Config;
 use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::Hooks;
 use crate::lifecycle::Lifecycle;
 use crate::load::{LoadErrors, Loaded, load};
-use crate::logging::count;
-use crate::model::change::Change;
+use crate::logging::{count, errors};
 use crate::model::membership::Membership;
 use crate::model::node::Node;
 use crate::poller::{Observed, Pollers};
@@ -84,6 +83,7 @@ struct Daemon {
     options: Options,
     config: Config,
     membership: Membership,
+    change_log: ChangeLog,
     pollers: Pollers,
     hooks: Hooks,
     snapshots: watch::Sender<Option<Snapshot>>,
@@ -138,6 +138,7 @@ async fn serve(
         Pollers::new(observed, tasks.clone(), stop.clone()).map_err(DaemonError::Client)?;
     let mut daemon = Daemon {
         membership: Membership::new(config.rules.clone()),
+        change_log: ChangeLog::default(),
         pollers,
         hooks,
         snapshots: watch::Sender::new(None),
@@ -151,10 +152,16 @@ async fn serve(
         options,
         config,
     };
+    let once_and_nothing = daemon.options.once && nodes.is_empty();
     daemon.begin(nodes, stamp);
-    let ended = daemon
-        .live(observations, new_lists, first_synced, lifecycle)
-        .await;
+    let ended = if once_and_nothing {
+        // There will never be a first round.
+        Ended::OutOfSync
+    } else {
+        daemon
+            .live(observations, new_lists, first_synced, lifecycle)
+            .await
+    };
     daemon.stop.cancel();
     daemon.drivers.stop(TASKS_AT_END).await;
     daemon.tasks.close();
@@ -208,7 +215,7 @@ impl Daemon {
                     let now = Instant::now();
                     for (addr, observation) in batch.drain(..) {
                         let changes = self.membership.observe(addr, observation, now);
-                        log(&changes);
+                        self.change_log.write(&changes, now);
                     }
                 }
                 Ok(in_sync) = &mut first_synced, if !synced => {
@@ -228,7 +235,7 @@ impl Daemon {
     fn set_nodes(&mut self, nodes: Vec<Node>) {
         self.pollers.set(&nodes, &self.config.poll);
         let changes = self.membership.set_nodes(nodes);
-        log(&changes);
+        self.change_log.write(&changes, Instant::now());
     }
 
     /// Gives the drivers the wanted state, if it changed.
@@ -274,8 +281,9 @@ impl Daemon {
                 );
             }
             Ok(loaded) => loaded,
-            Err(errors) => {
-                return error!("reload refused: {errors}\nthe old state stays in force");
+            Err(wrong) => {
+                errors(&wrong);
+                return error!("reload refused; the old state stays in force");
             }
         };
         loaded.warn();
@@ -287,7 +295,7 @@ impl Daemon {
         let before = std::mem::replace(&mut self.config, config);
         self.hooks.reload(&self.config);
         let changes = self.membership.set_rules(self.config.rules.clone());
-        log(&changes);
+        self.change_log.write(&changes, Instant::now());
         self.set_nodes(nodes);
         self.watch_services(stamp);
         if !Drivers::same_settings(&before, &self.config) {
@@ -330,8 +338,4 @@ async fn report_sync(
     }
     // The daemon is ending when nobody listens.
     _ = told.send(in_sync);
-}
-
-fn log(changes: &[Change]) {
-    changes.iter().for_each(change_log::write);
 }

@@ -4,6 +4,7 @@
 //! runs in their order, at most [`AT_ONCE`] at a time; each is its own process group, its output
 //! goes to the log line by line, and after `hook_timeout` its group is ended.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{Decoder, LinesCodec};
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, HookSettings};
+use crate::model::text::printable;
 
 /// So many hooks run at once; the others wait in order.
 pub const AT_ONCE: usize = 16;
@@ -29,6 +31,9 @@ pub const AT_ONCE: usize = 16;
 /// So many runs may wait. More come together only when hooks hang for their whole time while
 /// files change on and on; then the newest are dropped, with an error each.
 const WAITING: usize = 4_096;
+
+/// Does not wait for a place: the others may hang, and the end is near.
+const PRE_QUIT: &str = "pre_quit_hook";
 
 /// Between asking a group to end and ending it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -104,7 +109,7 @@ impl Hooks {
 
     /// At the end.
     pub fn pre_quit(&self) {
-        self.run("pre_quit_hook", |told| (&told.settings.pre_quit, None));
+        self.run(PRE_QUIT, |told| (&told.settings.pre_quit, None));
     }
 
     /// When a file is about to be written.
@@ -174,21 +179,36 @@ fn file(name: &str) -> Option<(&'static str, OsString)> {
 }
 
 impl HookRunner {
-    /// Runs what is queued until `stop`; then what still waits, and ends all that is not done
-    /// after `grace`.
+    /// Runs what is queued until `stop`; then `pre_quit_hook` at once and what else still waits in
+    /// order, and after `grace` ends all that is not done.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         stop.run_until_cancelled(self.start_all(&places)).await;
         self.queue.close();
-        self.running.close();
+        let mut waiting = VecDeque::new();
+        while let Some(run) = self.queue.recv().await {
+            if run.hook == PRE_QUIT {
+                self.start(run, None);
+            } else {
+                waiting.push_back(run);
+            }
+        }
         let running = self.running.clone();
         let rest = async {
-            self.start_all(&places).await;
+            while let Some(run) = waiting.pop_front() {
+                let place = places.clone().acquire_owned().await.ok();
+                self.start(run, place);
+            }
+            running.close();
             running.wait().await;
         };
         if timeout(grace, rest).await.is_err() {
             self.kill.cancel();
+            running.close();
             running.wait().await;
+        }
+        for run in waiting {
+            error!(hook = run.hook, "{} is not run: pollbal ends", run.hook);
         }
     }
 
@@ -198,12 +218,16 @@ impl HookRunner {
             let Some(run) = self.queue.recv().await else {
                 return;
             };
-            let kill = self.kill.clone();
-            self.running.spawn(async move {
-                run.run(kill).await;
-                drop(place);
-            });
+            self.start(run, Some(place));
         }
+    }
+
+    fn start(&self, run: Run, place: Option<OwnedSemaphorePermit>) {
+        let kill = self.kill.clone();
+        self.running.spawn(async move {
+            run.run(kill).await;
+            drop(place);
+        });
     }
 }
 
@@ -295,7 +319,7 @@ async fn log_lines(hook: &'static str, mut output: impl AsyncRead + Unpin) {
     let mut received = BytesMut::new();
     loop {
         match codec.decode(&mut received) {
-            Ok(Some(line)) => info!(hook, "{hook}: {}", line.escape_debug()),
+            Ok(Some(line)) => info!(hook, "{hook}: {}", printable(&line)),
             Ok(None) => match output.read_buf(&mut received).await {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
@@ -304,6 +328,6 @@ async fn log_lines(hook: &'static str, mut output: impl AsyncRead + Unpin) {
         }
     }
     if let Ok(Some(line)) = codec.decode_eof(&mut received) {
-        info!(hook, "{hook}: {}", line.escape_debug());
+        info!(hook, "{hook}: {}", printable(&line));
     }
 }

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, stderr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -58,4 +59,11 @@ pub fn chain(error: &dyn Error) -> String {
 pub fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
+}
+
+/// Logs errors, an event for each line of the text.
+pub fn errors(text: &impl ToString) {
+    for line in text.to_string().lines() {
+        error!("{line}");
+    }
 }

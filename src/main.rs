@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Parser;
 use pollbal::cli::{Cli, Command};
 use pollbal::daemon::{DaemonError, Ended, Options, run};
-use pollbal::drivers::{Mode, print};
+use pollbal::drivers::Mode;
+use pollbal::drivers::console::print;
 use pollbal::{check, lifecycle, logging};
 use tokio::runtime;
 use tracing::error;
@@ -80,7 +81,7 @@ fn daemon(cli: Cli) -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::OutOfSync) => ExitCode::FAILURE,
         Err(error) => {
-            error!("{}", logging::chain(&error));
+            logging::errors(&logging::chain(&error));
             if matches!(error, DaemonError::Config(_)) {
                 CONFIG.into()
             } else {

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::error;
 
 use crate::config::{ConfigError, load_services};
-use crate::logging::chain;
+use crate::logging::{chain, errors};
 use crate::model::node::Node;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -72,7 +72,13 @@ pub async fn watch(path: PathBuf, mut known: Stamp, lists: mpsc::Sender<Vec<Node
                     return;
                 }
             }
-            Err(error) => error!("{}; the last good list stays in force", chain(&error)),
+            Err(error) => {
+                errors(&chain(&error));
+                error!(
+                    "{} is refused; the last good list stays in force",
+                    path.display()
+                );
+            }
         }
     }
 }

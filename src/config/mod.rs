@@ -1,5 +1,6 @@
 //! The configuration: JSON in, a [`Config`] that is valid throughout out.
 
+mod json;
 mod pools;
 mod section;
 
@@ -127,8 +128,8 @@ impl Config {
     /// their defaults, of which only `services_file` is of use: to tell its errors too.
     pub fn load(path: &Path) -> Result<(Self, Option<ConfigError>), ConfigError> {
         let text = read(path)?;
-        let value = serde_json::from_str(&text)
-            .map_err(|source| ConfigError::Json(path.to_owned(), source))?;
+        let value =
+            json::parse(&text).map_err(|source| ConfigError::Json(path.to_owned(), source))?;
         let (config, errors) = Self::from_value(&value);
         let wrong = (!errors.is_empty()).then(|| ConfigError::Keys(path.to_owned(), errors));
         Ok((config, wrong))

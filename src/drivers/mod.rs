@@ -5,14 +5,12 @@
 //! other: the daemon connects the pool files' output to the Perlbals' input, so that a file is
 //! written before a socket is told.
 
+pub mod console;
 pub mod perlbal;
 pub mod pool_files;
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::sync::Arc;
-
-use tracing::error;
 
 use crate::model::pools::Pools;
 
@@ -43,28 +41,4 @@ pub enum Mode {
     Live,
     /// It prints to standard output what it would do: commands as they are, the rest as comments.
     DryRun,
-}
-
-/// A line for Perlbal's management port, or a comment between such lines, with its end.
-///
-/// Perlbal closes the connection at a line that ends in `exit`, a comment too; a blank behind it,
-/// which it drops, prevents that. (A line that is empty would wedge the connection, one that
-/// begins with `quit` close it; commands and comments do neither. ClientManage.pm, `event_read`.)
-#[must_use]
-pub fn sayable(line: &str) -> String {
-    let blank = if line.ends_with("exit") { " " } else { "" };
-    format!("{line}{blank}\n")
-}
-
-/// Prints what a dry run would do, in one piece. When nobody reads it any more the program ends:
-/// it would only go on for itself.
-pub fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        error!("failed to print: {error}");
-        std::process::exit(1);
-    }
 }

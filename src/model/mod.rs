@@ -13,3 +13,4 @@ pub mod observation;
 pub mod pools;
 pub mod rules;
 pub mod services;
+pub mod text;

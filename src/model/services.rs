@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::node::{AddrError, Node, NodeAddr};
+use super::text::printable;
 
 /// One line that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,13 +86,6 @@ fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
 
 fn split_at_first(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(stop).unwrap_or(text.len()))
-}
-
-/// Makes the text safe for a log line and for the comment of a pool file.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 impl fmt::Display for LineError {

@@ -7,7 +7,8 @@ use super::reading::Reading;
 use super::session::{Session, SessionError};
 use super::wire::{Answer, Command};
 use super::{Manager, plan};
-use crate::drivers::{Progress, print};
+use crate::drivers::Progress;
+use crate::drivers::console::{say, sayable};
 
 impl Manager {
     /// Prints until it is stopped, or until Perlbal cannot be read.
@@ -22,13 +23,15 @@ impl Manager {
                 let plan = plan::plan(&wanted, &told);
                 let in_sync = plan.problems.is_empty();
                 self.report_problems(plan.problems);
-                let commands: Vec<_> = plan.groups.into_iter().flatten().collect();
-                if !commands.is_empty() {
-                    let lines = commands.iter().map(Command::line);
-                    let text = format!("# perlbal {}\n", self.settings.address);
-                    print(&(text + &lines.collect::<String>()));
+                if !plan.groups.is_empty() {
+                    let whose = sayable(&format!("# perlbal {}", self.settings.address));
+                    let groups = plan
+                        .groups
+                        .iter()
+                        .map(|group| group.iter().map(Command::line).collect());
+                    say(&[whose].into_iter().chain(groups).collect::<Vec<String>>());
                 }
-                for command in &commands {
+                for command in plan.groups.iter().flatten() {
                     told.apply(command);
                 }
                 self.progress.send_replace(Progress { serial, in_sync });

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::wanted::{Missing, Wanted, WantedPool};
 use super::wire::{Command, Endpoint};
+use crate::drivers::console::READ_BYTES;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 
@@ -97,13 +98,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The most bytes of a group. Perlbal reads 1,024 bytes at a time and runs all whole lines of a
-/// read before anything else (ClientManage.pm, `event_read`), so a group must fit into one read
-/// together with the reading commands that may be in front of it ([`READING_BYTES`]).
+/// The most bytes of a group: it must fit into one of Perlbal's reads ([`READ_BYTES`]) together with the reading commands that may be in front of it ([`READING_BYTES`]).
 pub const GROUP_BYTES: usize = 640;
 
 /// The most bytes of reading commands that may be unanswered at a time.
-pub const READING_BYTES: usize = 1_024 - GROUP_BYTES;
+pub const READING_BYTES: usize = READ_BYTES - GROUP_BYTES;
 
 /// From so many changes in one pool on, its nodefile is reloaded instead, if it is our own.
 ///

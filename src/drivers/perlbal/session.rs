@@ -18,9 +18,7 @@ use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 use super::plan::{Group, READING_BYTES, bytes};
 use super::wire::{Answer, Command, NotUnderstood};
-
-/// What Perlbal reads at a time (ClientManage.pm, `event_read`).
-const PERLBAL_READ_BYTES: usize = 1_024;
+use crate::drivers::console::READ_BYTES;
 
 /// No line of an answer that we ask for comes near.
 const MAX_LINE_BYTES: usize = 64 * 1_024;
@@ -157,7 +155,7 @@ impl Session {
     /// The next group that Perlbal would read in one piece behind what it has to read already.
     fn next_group(&mut self) -> Option<Group> {
         if let Some(group) = self.changes.front() {
-            let fits = self.sent_bytes + bytes(group) <= PERLBAL_READ_BYTES;
+            let fits = self.sent_bytes + bytes(group) <= READ_BYTES;
             return if fits || self.sent.is_empty() {
                 self.changes.pop_front()
             } else {

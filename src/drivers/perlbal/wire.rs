@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::drivers::sayable;
+use crate::drivers::console::sayable;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 

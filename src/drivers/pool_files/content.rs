@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::config::PoolFileFormat;
-use crate::drivers::sayable;
+use crate::drivers::console::sayable;
 use crate::model::node::Node;
 use crate::model::pools::{Pools, file_name};
 
@@ -111,7 +111,7 @@ pub fn next_removal(
 
 /// The difference of two contents for people: a `#` comment per line, added lines with `+`.
 #[must_use]
-pub fn describe(path: &str, before: &str, step: &Step) -> String {
+pub fn describe(path: &str, before: &str, step: &Step) -> Vec<String> {
     let (verb, after) = match step {
         Step::Write(_, content) if content.is_empty() => ("empty", ""),
         Step::Write(_, content) => ("write", content.as_str()),
@@ -120,10 +120,13 @@ pub fn describe(path: &str, before: &str, step: &Step) -> String {
     let missing_in = |other: &str, line: &&str| !other.lines().any(|there| there == *line);
     let gone = before.lines().filter(|line| missing_in(after, line));
     let new = after.lines().filter(|line| missing_in(before, line));
-    let mut text = sayable(&format!("# {verb} {path}"));
-    text.extend(gone.map(|line| sayable(&format!("#   - {line}"))));
-    text.extend(new.map(|line| sayable(&format!("#   + {line}"))));
-    text
+    let gone = gone.map(|line| sayable(&format!("#   - {line}")));
+    let new = new.map(|line| sayable(&format!("#   + {line}")));
+    [sayable(&format!("# {verb} {path}"))]
+        .into_iter()
+        .chain(gone)
+        .chain(new)
+        .collect()
 }
 
 #[cfg(test)]
@@ -219,12 +222,15 @@ mod tests {
     fn a_description_is_made_of_comments_only() {
         let step = Step::Write("api.pool".to_owned(), "a\nb\n".to_owned());
         let text = describe("/run/pool/api.pool", "b\nc\n", &step);
-        assert_eq!(text, "# write /run/pool/api.pool\n#   - c\n#   + a\n");
+        assert_eq!(
+            text,
+            ["# write /run/pool/api.pool\n", "#   - c\n", "#   + a\n"]
+        );
     }
 
     #[test]
     fn a_node_called_exit_does_not_make_perlbal_hang_up_on_a_dry_run() {
         let step = Step::Write("api.pool".to_owned(), "10.0.0.1 80 # exit\n".to_owned());
-        assert!(describe("x", "", &step).ends_with("# exit \n"));
+        assert_eq!(describe("x", "", &step)[1], "#   + 10.0.0.1 80 # exit \n");
     }
 }

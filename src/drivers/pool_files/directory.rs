@@ -45,8 +45,8 @@ pub struct Directory {
     /// Held while this lives, so that two pollbals do not write one directory.
     lock: Option<File>,
     files: BTreeMap<String, (Stamp, ActualFile)>,
-    /// The latest time of modification that a deleted file had.
-    newest_deleted: SystemTime,
+    /// The latest time of modification that a file had which is there no more.
+    newest_gone: SystemTime,
 }
 
 /// What tells that a file was changed by someone.
@@ -77,7 +77,7 @@ impl Directory {
             path,
             lock: None,
             files: BTreeMap::new(),
-            newest_deleted: UNIX_EPOCH,
+            newest_gone: UNIX_EPOCH,
         }
     }
 
@@ -128,7 +128,8 @@ impl Directory {
             let stamp = Stamp::of(&metadata);
             let file = match self.files.remove(&name) {
                 Some((known, file)) if known == stamp => file,
-                _ => {
+                known => {
+                    self.newest_gone = self.newest_gone.max(latest(known));
                     let content = read_file(&path).unwrap_or_else(|_| UNREADABLE.to_owned());
                     let empty_since = content.is_empty().then_some(now);
                     ActualFile {
@@ -139,7 +140,9 @@ impl Directory {
             };
             files.insert(name, (stamp, file));
         }
-        self.files = files;
+        for gone in std::mem::replace(&mut self.files, files).into_values() {
+            self.newest_gone = self.newest_gone.max(latest(Some(gone)));
+        }
         Ok(())
     }
 
@@ -157,7 +160,7 @@ impl Directory {
         let path = self.path(name);
         let stamp = self
             .replace(&path, content)
-            .map_err(|error| DirectoryError::Write(path, error))?;
+            .map_err(|error| DirectoryError::Write(path, bare(error)))?;
         self.pretend(name, content, stamp, now);
         Ok(())
     }
@@ -181,8 +184,8 @@ impl Directory {
     /// `_load_nodefile_sync`). It only ever grows, so no earlier one comes back.
     fn next_mtime(&self, path: &Path) -> io::Result<SystemTime> {
         let before = match fs::metadata(path) {
-            Ok(metadata) => metadata.modified()?.max(self.newest_deleted),
-            Err(_) => self.newest_deleted,
+            Ok(metadata) => metadata.modified()?.max(self.newest_gone),
+            Err(_) => self.newest_gone,
         };
         let whole = before
             .duration_since(UNIX_EPOCH)
@@ -196,7 +199,7 @@ impl Directory {
     pub fn remove(&mut self, name: &str) -> Result<(), DirectoryError> {
         let path = self.path(name);
         if let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) {
-            self.newest_deleted = self.newest_deleted.max(modified);
+            self.newest_gone = self.newest_gone.max(modified);
         }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -234,12 +237,28 @@ impl Directory {
     }
 }
 
+/// The system's own error, without the name of a temporary file: it is another one at each try,
+/// and the log speaks only of changes.
+#[allow(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn bare(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
+    }
+}
+
 /// Only a regular file, or a link to one: anything else could keep us waiting.
 fn read_file(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+}
+
+/// The time of modification of a file that was there, in whole seconds.
+fn latest(gone: Option<(Stamp, ActualFile)>) -> SystemTime {
+    let seconds = gone.and_then(|(stamp, _)| u64::try_from(stamp.seconds).ok());
+    UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0))
 }
 
 fn names(directory: &Path) -> io::Result<Vec<String>> {

@@ -20,7 +20,8 @@ use tracing::{debug, error, info};
 
 use self::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
 use self::directory::{Directory, DirectoryError};
-use super::{Mode, Progress, Snapshot, print};
+use super::console::say;
+use super::{Mode, Progress, Snapshot};
 use crate::config::PoolFileFormat;
 use crate::hooks::Hooks;
 use crate::logging::{chain, count};
@@ -72,6 +73,8 @@ struct Worker {
     hooks: Hooks,
     mode: Mode,
     dry_run_has_read: bool,
+    /// The files that could not be written at the last pass; their hook is not run again.
+    failed: BTreeSet<String>,
 }
 
 impl PoolFiles {
@@ -97,6 +100,7 @@ impl PoolFiles {
             hooks,
             mode,
             dry_run_has_read,
+            failed: BTreeSet::new(),
         };
         let task = Task {
             snapshots,
@@ -289,6 +293,7 @@ impl Worker {
                 pass.errors.insert(name.clone(), error);
             }
         }
+        self.failed = pass.errors.keys().cloned().collect();
         if let Some(files) = files {
             let actual = self.directory.files();
             pass.next_removal = next_removal(&files, &actual, self.grace);
@@ -333,7 +338,9 @@ impl Worker {
         }
         match step {
             Step::Write(name, content) => {
-                self.hooks.file_update(name);
+                if !self.failed.contains(name) {
+                    self.hooks.file_update(name);
+                }
                 self.directory.write(name, content, now)?;
                 let nodes = content.lines().count();
                 if name == DISABLED_SERVICES {
@@ -360,7 +367,7 @@ impl Worker {
             .map(|file| file.content)
             .unwrap_or_default();
         let path = self.directory.path(name).display().to_string();
-        print(&describe(&path, &before, step));
+        say(&describe(&path, &before, step));
         match step {
             Step::Write(name, content) => self.directory.pretend_written(name, content, now),
             Step::Remove(name) => self.directory.forget(name),

@@ -116,3 +116,42 @@ fn the_pools_of_an_earlier_run_are_read_with_their_versions() {
         .collect();
     assert_eq!(api, ["10.0.0.1:80 api", "10.0.0.2:81 api at v1"]);
 }
+
+#[test]
+fn what_others_delete_or_set_back_gets_a_later_second_too() {
+    let (_temporary, mut directory) = opened();
+    let now = Instant::now();
+    directory.write("api.pool", "1", now).unwrap();
+    let first = mtime(&directory, "api.pool");
+    fs::remove_file(directory.path("api.pool")).unwrap();
+    directory.read(now).unwrap();
+    directory.write("api.pool", "2", now).unwrap();
+    let second = mtime(&directory, "api.pool");
+    assert!(second > first);
+    let file = File::options()
+        .write(true)
+        .open(directory.path("api.pool"))
+        .unwrap();
+    file.set_modified(UNIX_EPOCH).unwrap();
+    directory.read(now).unwrap();
+    directory.write("api.pool", "3", now).unwrap();
+    assert!(mtime(&directory, "api.pool") > second);
+}
+
+#[test]
+fn an_error_is_the_same_at_each_try() {
+    let (_temporary, mut directory) = opened();
+    fs::remove_dir(&directory.path).unwrap();
+    let text = |error: DirectoryError| crate::logging::chain(&error);
+    let first = text(
+        directory
+            .write("api.pool", "x", Instant::now())
+            .unwrap_err(),
+    );
+    let again = text(
+        directory
+            .write("api.pool", "x", Instant::now())
+            .unwrap_err(),
+    );
+    assert_eq!(first, again);
+}

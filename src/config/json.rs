@@ -1,0 +1,104 @@
+//! JSON in which no key stands twice: of two, one would silently count for nothing.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::section::is_comment;
+
+/// Reads a JSON text. Comment keys may stand twice.
+///
+/// # Errors
+/// The text is no JSON, or a key stands twice in one object; with line and column.
+pub(super) fn parse(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str::<Unique>(text).map(|unique| unique.0)
+}
+
+struct Unique(Value);
+
+struct UniqueVisitor;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
+        let mut map = Map::new();
+        while let Some((key, Unique(value))) = access.next_entry::<String, Unique>()? {
+            if map.contains_key(&key) && !is_comment(&key) {
+                return Err(A::Error::custom(format_args!(
+                    "the key `{key}` stands twice"
+                )));
+            }
+            map.insert(key, value);
+        }
+        Ok(Unique(Value::Object(map)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unique(value)) = access.next_element()? {
+            values.push(value);
+        }
+        Ok(Unique(Value::Array(values)))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Unique, E> {
+        Ok(Unique(value.into()))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Unique, E> {
+        Ok(Unique(Value::Null))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_read_as_it_is() {
+        let text = r#"{"a": [1, -2, 2.5, "x", null, true], "b": {"a": {}}, "_": 1, "_": 2}"#;
+        assert_eq!(
+            parse(text).unwrap(),
+            serde_json::from_str::<Value>(text).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_told_with_its_line() {
+        let error = parse("{\"a\": 1,\n\"b\": {},\n\"a\": 2}")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`a` stands twice") && error.contains("line 3"),
+            "{error}"
+        );
+    }
+}
