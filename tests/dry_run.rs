@@ -221,6 +221,33 @@ fn what_a_dry_run_prints_seals_what_it_removes() {
 }
 
 #[test]
+fn what_a_dry_run_prints_seals_removals_of_many_bytes_too() {
+    // Perlbal reads the pipe in pieces that care for no command, and serves clients between two of them.
+    let stage = Stage::alone();
+    let mut lines = ["website"; 120];
+    lines[..100].fill("website leaving");
+    let nodes = stage.nodes(&lines);
+    let members: Vec<SocketAddrV4> = nodes.iter().map(Node::addr).collect();
+    let perlbal = Config::new()
+        .pool_with("website", &members)
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let traffic = Traffic::start(perlbal.service("web"), 48);
+    traffic.wait_answers(1000);
+    let ended = Pollbal::run(&stage, &config(&perlbal), &["--dry-run", "--once"]);
+    pipe(&ended.stdout, perlbal.management());
+    let late = Instant::now() + Duration::from_millis(100);
+    traffic.wait_answers_after(late, 500);
+    let going = &nodes[..100];
+    let requests: usize = going
+        .iter()
+        .map(|node| node.arrivals_after(late).len())
+        .sum();
+    assert_eq!(requests, 0, "requests to removed members");
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
 fn later_changes_are_planned_against_what_the_printed_commands_would_have_made() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website", ""]);

@@ -324,6 +324,25 @@ fn a_file_that_cannot_be_written_holds_back_no_command() {
 }
 
 #[test]
+fn hooks_that_take_long_hold_back_nothing() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = Config::new().start(&stage);
+    let asleep = json!(["sleep", "60"]);
+    let config = json!({
+        "perlbal": perlbal.management(),
+        "pre_init_hook": asleep,
+        "file_update_hook": asleep,
+        "file_remove_hook": asleep,
+    });
+    let mut pollbal = Pollbal::start(&stage, &config);
+    wait_members(&stage, &perlbal, "api", &[&nodes[0], &nodes[1]]);
+    nodes[0].announce("api leaving");
+    wait_members(&stage, &perlbal, "api", &[&nodes[1]]);
+    assert_eq!(pollbal.terminate().code(), Some(0));
+}
+
+#[test]
 fn a_steady_state_logs_nothing() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api serving v1", "website", ""]);

@@ -224,6 +224,42 @@ fn a_missing_pool_is_not_created_where_that_is_forbidden() {
 }
 
 #[test]
+fn who_comes_in_comes_before_who_goes_out_and_the_seal_is_right_behind() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let strangers = [stage.node_addr(8), stage.node_addr(9)];
+    let perlbal = Config::new()
+        .pool_with("website", &strangers)
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let _pollbal = Pollbal::start(&stage, &json!({ "perlbal": relay.addr() }));
+    perlbal.wait_members("website", &addrs(&nodes));
+    let said = relay.said();
+    let first = |line: String| said.iter().position(|one| *one == line);
+    let add = nodes
+        .iter()
+        .map(|node| first(format!("POOL website ADD {}", node.addr())));
+    let remove = strangers.map(|addr| first(format!("POOL website REMOVE {addr}")));
+    let order: Vec<_> = add.chain(remove).collect();
+    assert!(order.iter().all(Option::is_some), "{said:?}");
+    assert!(
+        order[..2].iter().max() < order[2..].iter().min(),
+        "{said:?}"
+    );
+    let last = order[2..]
+        .iter()
+        .flatten()
+        .max()
+        .copied()
+        .unwrap_or_default();
+    assert_eq!(
+        said.get(last + 1).map(String::as_str),
+        Some("SET web pool = website")
+    );
+}
+
+#[test]
 fn an_error_in_one_command_is_logged_and_hides_no_other() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "website", "shop", "blog"]);

@@ -11,8 +11,9 @@ use common::client::{Traffic, failures, get_later};
 use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
+use common::relay::Relay;
 use common::stage::Stage;
-use common::{SOON, becomes, eventually};
+use common::{SOON, eventually, stays};
 
 /// From a node's answer to the last request that may reach it.
 const LIMIT: Duration = Duration::from_millis(100);
@@ -194,6 +195,31 @@ fn every_service_on_the_pool_is_sealed() {
 }
 
 #[test]
+fn a_member_that_others_removed_without_the_seal_gets_no_more_requests_once_pollbal_is_there() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website", "website leaving", "website"]);
+    let members: Vec<_> = nodes.iter().map(Node::addr).collect();
+    let perlbal = Config::new()
+        .pool_with("website", &members)
+        .service_with(&stage, "web", "website", &KEPT_ALIVE)
+        .start(&stage);
+    let traffic = Traffic::start(perlbal.service("web"), CLIENTS);
+    traffic.wait_answers_of("node-2", 10);
+    perlbal.remove("website", nodes[1].addr());
+    traffic.wait_answers_of("node-2", 50);
+
+    // The members are what they should be; only the connections tell that something is wrong.
+    let ready = stage.path("ready");
+    let config = json!({ "perlbal": perlbal.management(), "post_init_hook": ["touch", ready] });
+    let _pollbal = Pollbal::start(&stage, &config);
+    eventually(SOON, "pollbal is ready", || ready.exists().then_some(()));
+    let late = Instant::now() + LIMIT;
+    traffic.wait_answers_after(late, 20 * CLIENTS);
+    assert_eq!(nodes[1].arrivals_after(late).len(), 0);
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
 fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_at_rest() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
@@ -201,38 +227,38 @@ fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_at_rest() 
         .pool("website")
         .service(&stage, "web", "website")
         .start(&stage);
-    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": relay.addr() }));
     perlbal.wait_members("website", &addrs(&nodes));
 
-    let answer = get_later(perlbal.service("web"), "/long?wait=2500");
+    let answer = get_later(perlbal.service("web"), "/long?wait=3500");
     let on_the_way = |node: &&Node| node.arrivals().iter().any(|one| one.path == "/long");
     let node = eventually(SOON, "the request arrives", || {
         nodes.iter().find(on_the_way)
     });
-    let mark = pollbal.mark();
+    let addr = node.addr().to_string();
     node.announce("website leaving");
-    becomes(SOON, "the node is out", &false, || {
-        perlbal
-            .members("website")
-            .unwrap_or_default()
-            .contains(&node.addr())
+    let removal = format!("POOL website REMOVE {addr}");
+    let removals = || relay.said().iter().filter(|line| **line == removal).count();
+    // While it is busy it is sealed again each second, for a request may have come in between.
+    eventually(SOON, "it is removed and sealed again", || {
+        (removals() >= 3).then_some(())
     });
-    let at_rest = ["at rest", &node.addr().to_string()];
-    assert_eq!(
-        pollbal.log_with(&at_rest),
-        [""; 0],
-        "while the request is under way"
+    assert!(
+        !answer.is_finished(),
+        "sealed again while the request was under way"
     );
-    assert!(!answer.is_finished(), "the request was to be long");
+    assert_eq!(pollbal.log_with(&["at rest", &addr]), [""; 0]);
 
     let answer = common::runtime()
         .block_on(answer)
         .expect("the client panicked");
     assert_eq!(answer.as_deref(), Ok(node.name()));
-    pollbal.wait_log_after(mark, &at_rest);
-    let polls = node.polls() + 25;
-    eventually(SOON, "time for a second line", || {
-        (node.polls() >= polls).then_some(())
+    pollbal.wait_log(&["at rest", &addr]);
+    // Then there is silence: for longer than a second nothing more is said of it.
+    let (sealed, polls) = (removals(), node.polls() + 15);
+    stays(SOON, "the removals", &sealed, removals, || {
+        node.polls() >= polls
     });
-    assert_eq!(pollbal.log_with(&at_rest).len(), 1, "said once");
+    assert_eq!(pollbal.log_with(&["at rest", &addr]).len(), 1, "said once");
 }

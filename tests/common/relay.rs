@@ -1,4 +1,5 @@
-//! A TCP relay before Perlbal's management port that can be cut: at once, or after so many bytes of an answer.
+//! A TCP relay before Perlbal's management port that notes what is said to Perlbal, and that can be cut: at once, or
+//! after so many bytes of an answer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -31,6 +32,8 @@ struct Plan {
     limits: VecDeque<usize>,
     closed: bool,
     connections: usize,
+    /// Everything that was sent to Perlbal, over all connections.
+    said: Vec<u8>,
 }
 
 impl Relay {
@@ -63,6 +66,15 @@ impl Relay {
     /// How many limits have not been used up.
     pub(crate) fn limits_left(&self) -> usize {
         self.shared.plan().limits.len()
+    }
+
+    /// The lines that were sent to Perlbal so far, without blanks at their ends.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let plan = self.shared.plan();
+        let text = String::from_utf8_lossy(&plan.said);
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -113,7 +125,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                     plan.connections += 1;
                     plan.limits.pop_front().unwrap_or(usize::MAX)
                 };
-                connections.spawn(relay(client, shared.target, limit, cuts));
+                connections.spawn(relay(client, Arc::clone(&shared), limit, cuts));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -122,11 +134,11 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn relay(
     mut client: TcpStream,
-    target: SocketAddrV4,
+    shared: Arc<Shared>,
     limit: usize,
     mut cuts: watch::Receiver<u64>,
 ) {
-    let Ok(mut server) = TcpStream::connect(target).await else {
+    let Ok(mut server) = TcpStream::connect(shared.target).await else {
         return;
     };
     let _ = client.set_nodelay(true);
@@ -134,8 +146,10 @@ async fn relay(
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     tokio::select! {
-        _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
-        () = copy_up_to(limit, &mut from_server, &mut to_client) => {}
+        () = copy_up_to(usize::MAX, &mut from_client, &mut to_server, |bytes| {
+            shared.plan().said.extend_from_slice(bytes);
+        }) => {}
+        () = copy_up_to(limit, &mut from_server, &mut to_client, |_| {}) => {}
         _ = cuts.changed() => {}
     }
 }
@@ -145,13 +159,19 @@ async fn copy_up_to(
     mut left: usize,
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
+    note: impl Fn(&[u8]),
 ) {
     let mut buffer = [0; 4096];
     while left > 0 {
         let room = left.min(buffer.len());
-        match from.read(&mut buffer[..room]).await {
-            Ok(read @ 1..) if to.write_all(&buffer[..read]).await.is_ok() => left -= read,
-            _ => return,
+        let Ok(read @ 1..) = from.read(&mut buffer[..room]).await else {
+            return;
+        };
+        // Before it goes out, so that whoever sees an effect finds the cause noted.
+        note(&buffer[..read]);
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
         }
+        left -= read;
     }
 }
