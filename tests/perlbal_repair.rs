@@ -84,7 +84,8 @@ fn a_pool_name_taken_by_a_service_stops_no_other_pool() {
     assert_eq!(perlbal.members("api"), None);
     assert_eq!(perlbal.ask("SHOW SERVICE api"), service);
     // Its file is there for whoever reads files.
-    assert_eq!(stage.lines("api.pool"), Some(vec![nodes[0].pool_line()]));
+    let line = Some(vec![nodes[0].pool_line()]);
+    becomes(SOON, "api.pool", &line, || stage.lines("api.pool"));
 }
 
 #[test]

@@ -298,9 +298,13 @@ fn pools_and_files_stay_as_they_are_when_pollbal_ends() {
     let mut pollbal = Pollbal::start(&stage, &config);
     perlbal.wait_members("api", &addrs(&nodes[..1]));
     perlbal.wait_members("website", &addrs(&nodes[1..]));
-    becomes(SOON, "disabled_services", &Some(vec![]), || {
-        stage.lines("disabled_services")
-    });
+    let files = ["api.pool", "disabled_services", "website.pool"];
+    becomes(
+        SOON,
+        "the files",
+        &files.map(str::to_owned).to_vec(),
+        || stage.files(),
+    );
     let before = all_that_is(&perlbal, &stage);
     assert!(!quitting.exists());
     assert_eq!(pollbal.terminate().code(), Some(0));

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
 use common::relay::Relay;
 use common::stage::Stage;
-use common::{SOON, becomes};
+use common::{SOON, becomes, eventually};
 
 const NODES: usize = 200;
 
@@ -90,6 +91,19 @@ fn two_hundred_members_are_back_within_a_second_of_perlbals_return() {
     );
 }
 
+/// Whether so many removals, or a reading of the file, were said, and the seal behind the last of them.
+fn all_sealed(said: &[String], removals: usize) -> bool {
+    let reload = |line: &String| line.starts_with("SET api nodefile");
+    let removal = |line: &String| line.starts_with("POOL api REMOVE");
+    let removed = said
+        .iter()
+        .filter(|line| removal(line))
+        .collect::<BTreeSet<_>>();
+    let last = said.iter().rposition(|line| reload(line) || removal(line));
+    let seal = said.iter().rposition(|line| line == "SET web pool = api");
+    (removed.len() >= removals || said.iter().any(reload)) && last < seal
+}
+
 /// Half of the members go in one plan, more than Perlbal reads at a time, while clients are served: the seal must hold
 /// for the first of them as for the last.
 fn half_of_them_go_in_one_plan(stage: &Stage, pool: Config) {
@@ -113,7 +127,12 @@ fn half_of_them_go_in_one_plan(stage: &Stage, pool: Config) {
     relay.close();
     announce(going, "api leaving");
     wait_rounds(going, 2);
+    let mark = relay.said().len();
     relay.open();
+    // Not by the members alone: where Perlbal happens to read the file by itself they are right before the seal.
+    eventually(SOON, "the removals are sealed", || {
+        all_sealed(&relay.said()[mark..], going.len()).then_some(())
+    });
     perlbal.wait_members("api", &addrs(staying));
     let late = Instant::now() + Duration::from_millis(100);
     traffic.wait_answers_after(late, 1000);
