@@ -10,6 +10,8 @@ pub(crate) mod client;
 pub(crate) mod nodes;
 pub(crate) mod perlbal;
 pub(crate) mod pollbal;
+pub(crate) mod process;
+pub(crate) mod raw_node;
 pub(crate) mod relay;
 pub(crate) mod stage;
 

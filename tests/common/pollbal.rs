@@ -30,10 +30,15 @@ impl Pollbal {
     /// The same with arguments such as `--dry-run`.
     pub(crate) fn start_with(stage: &Stage, config: &Value, arguments: &[&str]) -> Self {
         let config = stage.write_config(config);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pollbal"))
-            .args(arguments)
-            .arg("--config")
-            .arg(&config)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+        command.args(arguments).arg("--config").arg(&config);
+        Self::spawn(command, config)
+    }
+
+    /// Starts it by a command of the test's own, for an environment or limits of its own; the configuration is
+    /// already written.
+    pub(crate) fn spawn(mut command: Command, config: PathBuf) -> Self {
+        let mut child = command
             .env_remove("POLLBAL_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -98,8 +103,12 @@ impl Pollbal {
         self.end();
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("failed to signal pollbal");
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("failed to signal pollbal");
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     fn end(&mut self) {

@@ -1,0 +1,505 @@
+//! Nodes that do all that a node must not do: they stay out, each with its reason told once, and harm nobody else.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use common::pollbal::Pollbal;
+use common::process::peak_memory;
+use common::raw_node::{Answer, RawNode, Reply};
+use common::stage::Stage;
+use common::{SOON, becomes, stays};
+
+/// What bad nodes do, and the words that the log has for it.
+fn misdeeds() -> Vec<(Answer, &'static [&'static str])> {
+    const OPEN: &str = "HTTP/1.1 200 OK\r\n";
+    let bytes = |text: &str| Answer::Bytes(format!("{OPEN}{text}").into_bytes());
+    let drip = |text: &str| Answer::Drip(format!("{OPEN}{text}").into_bytes());
+    let body = |bytes: &[u8]| Answer::body(bytes);
+    let status = |status| Answer::says(move |_| Reply::Status(status));
+    vec![
+        (Answer::Hang, &["service_timeout"]),
+        (
+            drip("Content-Length: 7\r\n\r\nwebsite"),
+            &["service_timeout"],
+        ),
+        (
+            Answer::BytesAndOpen(format!("{OPEN}Content-Length: 99\r\n\r\nwebsite").into()),
+            &["service_timeout"],
+        ),
+        (
+            Answer::BytesAndOpen(
+                format!("{OPEN}Transfer-Encoding: chunked\r\n\r\n7\r\nwebsite\r\n").into(),
+            ),
+            &["service_timeout"],
+        ),
+        (Answer::Gigabyte, &["longer than 4096 bytes"]),
+        (
+            Answer::Endless(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "1\r\n \r\n",
+            ),
+            &["longer than 4096 bytes"],
+        ),
+        (Answer::Endless(OPEN, "X-Word: more\r\n"), &["broke off"]),
+        (bytes("Content-Length: 99\r\n\r\nwebsite"), &["broke off"]),
+        (bytes("Content-Length: -7\r\n\r\nwebsite"), &["broke off"]),
+        (
+            bytes("Content-Length: 7\r\nContent-Length: 3\r\n\r\nwebsite"),
+            &["broke off"],
+        ),
+        (
+            bytes("Transfer-Encoding: chunked\r\n\r\nzz\r\nwebsite\r\n0\r\n\r\n"),
+            &["broke off"],
+        ),
+        (Answer::Bytes(b"website\n".to_vec()), &["broke off"]),
+        (Answer::Bytes(vec![0xff, 0x00, 0x1b, 0x07]), &["broke off"]),
+        (Answer::Reset, &["broke off"]),
+        (Answer::CloseAtOnce, &["broke off"]),
+        (status(500), &["status 500"]),
+        (status(204), &["status 204"]),
+        (body(&[0xff, 0xfe, 0x00, 0x80]), &["not text"]),
+        (
+            body(b"<!DOCTYPE html>\n<html lang=\"en\">\n<title>Hi</title>\n</html>\n"),
+            &["<!doctype html>", "more than one line"],
+        ),
+        (body(b"../../etc/x"), &["../../etc/x", "a pool name is"]),
+        (body(b"/etc/x"), &["/etc/x", "a pool name is"]),
+        (body(b".."), &["\"..\"", "a pool name is"]),
+        (body(b"api\r\nSHUTDOWN"), &["more than one line"]),
+        (
+            body(b"api\nPOOL website ADD 127.0.0.1:1"),
+            &["more than one line"],
+        ),
+        (body(b"api\rSHUTDOWN"), &["more than one line"]),
+        (body(b"api;SHUTDOWN"), &["a pool name is"]),
+        (body(b"$HOME"), &["$HOME", "a pool name is"]),
+        (body("p\u{f6}\u{f6}l".as_bytes()), &["a pool name is"]),
+        (body(b"\x1b[2J\x07\x00\x9b"), &["not text"]),
+        (body(b"\x1b[2J\x07\x00\x08"), &["a pool name is"]),
+        (
+            body("\u{202e}\u{85}\u{2028}".as_bytes()),
+            &["a pool name is"],
+        ),
+        (body(&[b'x'; 10_000]), &["longer than 4096 bytes"]),
+        (body(&[b'x'; 4_096]), &["a pool name is"]),
+        (body(&[b'x'; 65]), &["a pool name is"]),
+        (body(b"api serving v1 extra"), &["more than three words"]),
+        (body(b"api gone"), &["the second word is not one of"]),
+        (body(b"api Serving"), &["the second word is not one of"]),
+        (body(b"api serving ../../etc/x"), &["a version is"]),
+        (body(b"api serving .hidden"), &["a version is"]),
+    ]
+}
+
+/// Bad nodes on the stage, numbered from 1, each with the words that the log must have.
+fn bad_nodes(stage: &Stage) -> Vec<(RawNode, &'static [&'static str])> {
+    let nodes = (1..).zip(misdeeds()).map(|(number, (answer, words))| {
+        let name = format!("bad-{number}-");
+        let node = RawNode::start(stage.node_addr(number), &name, answer);
+        (node, words)
+    });
+    nodes.collect()
+}
+
+fn good_nodes(stage: &Stage) -> Vec<RawNode> {
+    let node = |number| {
+        let name = format!("good-{number}");
+        RawNode::start(stage.node_addr(number), &name, Answer::body("website\n"))
+    };
+    (101..104).map(node).collect()
+}
+
+fn services_lines<'a>(nodes: impl IntoIterator<Item = &'a RawNode>) -> Vec<String> {
+    nodes.into_iter().map(RawNode::services_line).collect()
+}
+
+fn pool_lines<'a>(nodes: impl IntoIterator<Item = &'a RawNode>) -> Vec<String> {
+    nodes.into_iter().map(RawNode::pool_line).collect()
+}
+
+/// Everything below a directory, by its path there.
+fn all_below(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(
+                all_below(&path)
+                    .into_iter()
+                    .map(|below| format!("{name}/{below}")),
+            );
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn each_bad_node_is_out_with_its_reason_told_once_and_the_good_ones_stay() {
+    let stage = Stage::new();
+    let good = good_nodes(&stage);
+    let bad = bad_nodes(&stage);
+    let refused = format!("{} {} # refused", stage.ip(99), stage.node_addr(99).port());
+    let mut lines = services_lines(bad.iter().map(|(node, _)| node));
+    lines.push(refused.clone());
+    let disabled = lines.clone();
+    lines.extend(services_lines(&good));
+    stage.write_services(&lines);
+    let config = json!({ "poll_interval": "100ms", "service_timeout": "400ms" });
+    let mut pollbal = Pollbal::start(&stage, &config);
+
+    becomes(
+        SOON,
+        "good nodes are members",
+        &Some(pool_lines(&good)),
+        || stage.lines("website.pool"),
+    );
+    let look = || {
+        let files = stage.files();
+        // A temporary file is there for a moment only.
+        let files: Vec<_> = files
+            .into_iter()
+            .filter(|name| !name.ends_with(".tmp"))
+            .collect();
+        (
+            files,
+            stage.lines("website.pool"),
+            stage.lines("disabled_services"),
+        )
+    };
+    let wanted = (
+        vec!["disabled_services".to_owned(), "website.pool".to_owned()],
+        Some(pool_lines(&good)),
+        Some(disabled),
+    );
+    becomes(SOON, "bad nodes are out", &wanted, look);
+    let enough = || {
+        let at_once = |node: &RawNode| node.connections() >= 10;
+        bad.iter()
+            .all(|(node, _)| node.polls() >= 6 || at_once(node))
+            && good.iter().all(|node| node.polls() >= 30)
+    };
+    stays(3 * SOON, "pools and files", &wanted, look, enough);
+    pollbal.assert_alive();
+
+    for (node, words) in &bad {
+        let told = pollbal.log_with(&[node.name()]);
+        assert_eq!(told.len(), 1, "told once of {}: {told:#?}", node.name());
+        let told = pollbal.log_with(&[&[node.name()], *words].concat());
+        assert_eq!(told.len(), 1, "the log says {words:?} of {}", node.name());
+    }
+    assert_eq!(
+        pollbal
+            .log_with(&["refused is in no pool", "connect"])
+            .len(),
+        1
+    );
+    for line in pollbal.log() {
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(!line.contains(['\u{202e}', '\u{2028}']), "{line:?}");
+        assert!(
+            line.chars().count() < 300,
+            "{} characters: {line}",
+            line.chars().count()
+        );
+    }
+    let expected = [
+        "pollbal.json",
+        "pool/disabled_services",
+        "pool/website.pool",
+        "services",
+    ];
+    assert_eq!(all_below(stage.dir()), expected);
+}
+
+#[test]
+fn good_nodes_keep_their_rhythm_beside_bad_ones() {
+    let stage = Stage::alone();
+    let good = good_nodes(&stage);
+    let bad = bad_nodes(&stage);
+    let mut lines = services_lines(bad.iter().map(|(node, _)| node));
+    lines.extend(services_lines(&good));
+    stage.write_services(&lines);
+    let config = json!({ "poll_interval": "200ms", "service_timeout": "2s" });
+    let _pollbal = Pollbal::start(&stage, &config);
+    for node in &good {
+        node.wait_polls(30);
+        // The first poll is out of turn: all nodes are asked at once.
+        let times = &node.times()[1..];
+        let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let longest = gaps.iter().max().unwrap();
+        assert!(
+            *longest < Duration::from_millis(600),
+            "{}: {gaps:?}",
+            node.name()
+        );
+        let all = times[times.len() - 1] - times[0];
+        let mean = all / u32::try_from(gaps.len()).unwrap();
+        assert!(
+            mean > Duration::from_millis(190),
+            "polled too often: {gaps:?}"
+        );
+        assert!(
+            mean < Duration::from_millis(250),
+            "polled too rarely: {gaps:?}"
+        );
+    }
+}
+
+#[test]
+fn bodies_without_end_fill_no_memory() {
+    let stage = Stage::new();
+    let endless = Answer::Endless(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "9\r\nwebsite \n\r\n",
+    );
+    let head = Answer::Endless("HTTP/1.1 200 OK\r\n", "X-Word: more\r\n");
+    let nodes: Vec<_> = [Answer::Gigabyte, Answer::Gigabyte, endless, head]
+        .into_iter()
+        .zip(1..)
+        .map(|(answer, number)| RawNode::start(stage.node_addr(number), "bad", answer))
+        .collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "50ms", "service_timeout": "5s" });
+    let pollbal = Pollbal::start(&stage, &config);
+    for node in &nodes {
+        node.wait_polls(20);
+    }
+    let peak = peak_memory(pollbal.pid());
+    assert!(peak < 80 * 1024, "{peak} KiB");
+    for node in &nodes {
+        // What the system's buffers hold has left the node too.
+        let longest = node.longest_answer();
+        assert!(longest < 32 << 20, "{longest} bytes were taken");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_the_node_closes_is_no_failure() {
+    let stage = Stage::new();
+    let answers = [
+        Answer::CloseBehind("website"),
+        Answer::CloseAtSecond("website"),
+    ];
+    let nodes: Vec<_> = answers
+        .into_iter()
+        .zip(1..)
+        .map(|(answer, number)| RawNode::start(stage.node_addr(number), "closing", answer))
+        .collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "50ms", "service_timeout": "2s" });
+    let pollbal = Pollbal::start(&stage, &config);
+    for node in &nodes {
+        node.wait_polls(40);
+    }
+    assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes)));
+    let trouble = pollbal.log_with(&["failed:"]);
+    assert!(trouble.is_empty(), "{trouble:?}");
+}
+
+#[test]
+fn connections_are_kept_and_requests_are_as_promised() {
+    let stage = Stage::new();
+    let node = RawNode::start(stage.node_addr(1), "good", Answer::body("website"));
+    stage.write_services(&[node.services_line()]);
+    let _pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "20ms" }));
+    node.wait_polls(20);
+    assert_eq!(node.connections(), 1);
+    for request in node.requests() {
+        assert!(request.starts_with("GET /pool HTTP/1.1\r\n"), "{request}");
+        let request = request.to_lowercase();
+        assert!(
+            request.contains("\r\ncache-control: no-cache\r\n"),
+            "{request}"
+        );
+        let host = format!("\r\nhost: {}\r\n", node.addr());
+        assert!(request.contains(&host), "{request}");
+    }
+}
+
+#[test]
+fn redirects_are_not_followed_and_no_proxy_is_taken_from_the_environment() {
+    let stage = Stage::new();
+    let trap = RawNode::start(stage.node_addr(1), "trap", Answer::body("trapped"));
+    let redirect = |to| {
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: http://{to}/pool\r\n");
+        Answer::BytesAndOpen(format!("{head}Content-Length: 7\r\n\r\nwebsite").into_bytes())
+    };
+    let to_trap = RawNode::start(stage.node_addr(2), "to-trap", redirect(trap.addr()));
+    let loop_addr = stage.node_addr(3);
+    let to_itself = RawNode::start(loop_addr, "to-itself", redirect(loop_addr));
+    let good = RawNode::start(stage.node_addr(4), "good", Answer::body("website"));
+    stage.write_services(&services_lines([&to_trap, &to_itself, &good]));
+    let config = stage.write_config(&json!({ "poll_interval": "50ms" }));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command.arg("--config").arg(&config);
+    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(variable, format!("http://{}", trap.addr()));
+    }
+    let pollbal = Pollbal::spawn(command, config);
+    for node in [&to_trap, &to_itself, &good] {
+        node.wait_polls(10);
+    }
+    assert_eq!(stage.lines("website.pool"), Some(vec![good.pool_line()]));
+    assert_eq!(pollbal.log_with(&["in no pool", "302"]).len(), 2);
+    // One poll, one request: a loop would have made more.
+    assert!(
+        to_itself.polls() < 2 * good.polls(),
+        "{}",
+        to_itself.polls()
+    );
+    assert_eq!(trap.connections(), 0);
+}
+
+#[test]
+fn what_stands_behind_a_body_is_never_the_next_answer() {
+    let stage = Stage::new();
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwebsite\
+               HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\napi";
+    let node = RawNode::start(
+        stage.node_addr(1),
+        "two-faced",
+        Answer::BytesAndOpen(two.into()),
+    );
+    stage.write_services(&[node.services_line()]);
+    let pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "50ms" }));
+    node.wait_polls(20);
+    assert_eq!(stage.lines("website.pool"), Some(vec![node.pool_line()]));
+    assert_eq!(stage.files(), ["disabled_services", "website.pool"]);
+    let trouble = pollbal.log_with(&["failed:"]);
+    assert!(trouble.is_empty(), "{trouble:?}");
+}
+
+#[test]
+fn an_empty_or_blank_answer_means_idle_at_once_whatever_fall_says() {
+    let stage = Stage::new();
+    let bodies = ["", "\r\n", " \t \n\n"];
+    let nodes: Vec<_> = bodies
+        .into_iter()
+        .zip(1..)
+        .map(|(empty, number)| {
+            let answer = Answer::says(move |poll| {
+                Reply::Body(if poll < 5 { "website" } else { empty }.to_owned())
+            });
+            RawNode::start(stage.node_addr(number), &format!("idle-{number}"), answer)
+        })
+        .collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "50ms", "fall": 1000 });
+    let pollbal = Pollbal::start(&stage, &config);
+    for node in &nodes {
+        pollbal.wait_log(&[node.name(), "leaves website", "idle"]);
+    }
+    becomes(SOON, "the pool is empty", &Some(vec![]), || {
+        stage.lines("website.pool")
+    });
+    assert_eq!(
+        stage.lines("disabled_services"),
+        Some(services_lines(&nodes))
+    );
+}
+
+#[test]
+fn a_node_that_invents_pools_gets_max_undeclared_pools_and_one_error() {
+    let stage = Stage::new();
+    let inventor = Answer::says(|poll| Reply::Body(format!("invented-{poll}")));
+    let inventor = RawNode::start(stage.node_addr(1), "inventor", inventor);
+    let good = RawNode::start(stage.node_addr(2), "good", Answer::body("website"));
+    stage.write_services(&services_lines([&good, &inventor]));
+    let config = json!({
+        "poll_interval": "30ms",
+        "max_undeclared_pools": 6,
+        "empty_pool_grace": "1h",
+        "pools": { "declared": {} },
+    });
+    let pollbal = Pollbal::start(&stage, &config);
+    let told = pollbal.wait_log(&["error", "inventor", "max_undeclared_pools"]);
+    assert!(told.contains("declare it in `pools`"), "{told}");
+    let then = inventor.polls();
+    inventor.wait_polls(then + 30);
+    assert_eq!(pollbal.log_with(&["max_undeclared_pools"]).len(), 1);
+    let pools: Vec<_> = stage
+        .files()
+        .into_iter()
+        .filter(|name| name.ends_with(".pool"))
+        .collect();
+    assert_eq!(pools.len(), 7, "six, and the declared one: {pools:?}");
+    assert_eq!(stage.lines("website.pool"), Some(vec![good.pool_line()]));
+    assert_eq!(
+        stage.lines("disabled_services"),
+        Some(vec![inventor.services_line()])
+    );
+
+    // Past the limit, what is declared or known goes on.
+    let late = ["declared", "website", "one-more"];
+    let late: Vec<_> = late
+        .into_iter()
+        .zip(11..)
+        .map(|(pool, number)| {
+            let name = format!("late-{pool}");
+            RawNode::start(stage.node_addr(number), &name, Answer::body(pool))
+        })
+        .collect();
+    let mut lines = services_lines([&good, &inventor]);
+    lines.extend(services_lines(&late));
+    stage.write_services(&lines);
+    pollbal.wait_log(&["late-one-more", "max_undeclared_pools"]);
+    let website = pool_lines([&good, &late[1]]);
+    becomes(SOON, "the known pool", &Some(website), || {
+        stage.lines("website.pool")
+    });
+    becomes(
+        SOON,
+        "the declared pool",
+        &Some(pool_lines(&late[..1])),
+        || stage.lines("declared.pool"),
+    );
+}
+
+#[test]
+fn a_node_that_invents_versions_stays_a_member_and_leaves_no_files_behind() {
+    let stage = Stage::new();
+    let inventor = Answer::says(|poll| Reply::Body(format!("website ok v{poll}")));
+    let inventor = RawNode::start(stage.node_addr(1), "inventor", inventor);
+    let good = RawNode::start(
+        stage.node_addr(2),
+        "good",
+        Answer::body("website ok stable"),
+    );
+    stage.write_services(&services_lines([&good, &inventor]));
+    let config = json!({ "poll_interval": "30ms", "empty_pool_grace": 0 });
+    let pollbal = Pollbal::start(&stage, &config);
+    let both = Some(pool_lines([&good, &inventor]));
+    becomes(SOON, "both are members", &both, || {
+        stage.lines("website.pool")
+    });
+    let look = || {
+        let versions = stage
+            .files()
+            .into_iter()
+            .filter(|name| name.starts_with("website.v"));
+        let bounded = versions.count() <= 4;
+        (
+            bounded,
+            stage.lines("website.pool"),
+            stage.lines("website.stable.pool"),
+        )
+    };
+    let wanted = (true, both, Some(vec![good.pool_line()]));
+    becomes(SOON, "files of versions", &wanted, look);
+    let enough = inventor.polls() + 100;
+    stays(SOON, "files of versions", &wanted, look, || {
+        inventor.polls() >= enough
+    });
+    let peak = peak_memory(pollbal.pid());
+    assert!(peak < 80 * 1024, "{peak} KiB");
+}

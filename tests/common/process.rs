@@ -1,0 +1,60 @@
+//! What the system knows of a process: its memory, its children, its limits.
+
+use std::fs;
+
+use rustix::process::Pid;
+
+/// The most memory that it ever had, in KiB.
+pub(crate) fn peak_memory(pid: Pid) -> u64 {
+    let status = read(pid, "status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = peak.and_then(|peak| peak.split_whitespace().next());
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("the process tells its memory")
+}
+
+/// The soft and the hard limit of open files.
+pub(crate) fn open_files(pid: Pid) -> (String, String) {
+    let limits = read(pid, "limits");
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut words = line
+        .expect("the process has limits")
+        .split_whitespace()
+        .map(str::to_owned);
+    let mut word = || words.next().expect("a limit");
+    (word(), word())
+}
+
+/// The processes whose parent it is; zombies too.
+pub(crate) fn children(pid: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").expect("failed to list processes");
+    let pids = entries.filter_map(|entry| {
+        let number = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        Pid::from_raw(number)
+    });
+    pids.filter(|child| {
+        stat(*child).is_some_and(|(_, parent)| parent == pid.as_raw_nonzero().get())
+    })
+    .collect()
+}
+
+/// Whether it runs: it exists, and is no zombie.
+pub(crate) fn runs(pid: Pid) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// State and parent.
+fn stat(pid: Pid) -> Option<(char, i32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands in parentheses and may hold some itself.
+    let mut words = text.rsplit_once(')')?.1.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+fn read(pid: Pid, file: &str) -> String {
+    let path = format!("/proc/{pid}/{file}");
+    fs::read_to_string(&path).unwrap_or_else(|why| panic!("failed to read {path}: {why}"))
+}
