@@ -1,0 +1,388 @@
+//! The configuration file and `pollbal check`: what is understood, and what is said of the rest.
+
+mod common;
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use common::SOON;
+use common::becomes;
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+
+fn check(stage: &Stage, config: &Value) -> Output {
+    let config = stage.write_config(config);
+    pollbal(&["check", "--config", config.to_str().unwrap()])
+}
+
+fn pollbal(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command.args(arguments).env_remove("POLLBAL_CONFIG");
+    command.output().expect("failed to run pollbal")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// That `check` refuses this with a line that has the file's name and all these words.
+#[track_caller]
+fn assert_refused(stage: &Stage, config: &Value, words: &[&str]) {
+    let output = check(stage, config);
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(78), "{config}\n{errors}");
+    assert_eq!(stdout(&output), "", "{config}");
+    let file = stage.path("pollbal.json").display().to_string();
+    let told = errors
+        .lines()
+        .any(|line| line.contains(&file) && words.iter().all(|word| line.contains(word)));
+    assert!(told, "{config}: no line has {words:?}:\n{errors}");
+}
+
+#[test]
+fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let config = json!({
+        "poll_interval": "1500ms",
+        "service_timeout": 250,
+        "poll_path": "/where",
+        "perlbal": [{ "address": "127.0.0.1:16000", "create_pools": false, "resync_interval": "7s" }],
+        "pools": { "api": { "perlbal_pool": "backend", "rise": 3, "fall": 4, "min_members": 2 } },
+        "max_undeclared_pools": 17,
+    });
+    let output = check(&stage, &config);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    let text = stdout(&output);
+    let directory = stage.pool_directory().display().to_string();
+    let expected = [
+        "pollbal.json: in order".to_owned(),
+        "services: 2 nodes".to_owned(),
+        nodes[0].pool_line(),
+        nodes[1].pool_line(),
+        "GET /where every 1s 500ms, given up after 250ms".to_owned(),
+        directory,
+        "pool api (in Perlbal: backend): rise 3, fall 4, at least 2 members".to_owned(),
+        "17 of them at most".to_owned(),
+        "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
+    ];
+    for line in expected {
+        assert!(text.contains(&line), "{line:?} is missing:\n{text}");
+    }
+    assert!(!text.contains("warning"), "{text}");
+    assert_eq!(nodes[0].polls(), 0);
+    assert!(!stage.pool_directory().exists());
+}
+
+#[test]
+fn check_warns_of_what_is_allowed_but_hardly_meant() {
+    let stage = Stage::new();
+    let config = json!({
+        "perlbal": "192.0.2.1:16000",
+        "service_timeout": "2s",
+        "pool_file_format": "services",
+    });
+    let output = check(&stage, &config);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    for words in [
+        "loopback",
+        "service_timeout is above poll_interval",
+        "pool_file_format",
+        "without a node",
+    ] {
+        let warned = text
+            .lines()
+            .any(|line| line.starts_with("warning:") && line.contains(words));
+        assert!(warned, "no warning has {words:?}:\n{text}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    let stage = Stage::new();
+    let wrong = [
+        (
+            json!({ "poll_intervall": 1 }),
+            ["poll_intervall", "unknown", "`poll_interval`"],
+        ),
+        (
+            json!({ "pre_exit_hook": [] }),
+            ["pre_exit_hook", "unknown", "_hook`"],
+        ),
+        (
+            json!({ "pools": { "api": { "min_member": 1 } } }),
+            ["pools.api.min_member", "unknown", "`min_members`"],
+        ),
+        (
+            json!({ "perlbal": { "address": "127.0.0.1:1", "create_pool": true } }),
+            ["perlbal[0].create_pool", "unknown", "`create_pools`"],
+        ),
+    ];
+    for (config, words) in wrong {
+        assert_refused(&stage, &config, &words);
+    }
+}
+
+#[test]
+fn each_wrong_value_is_named_with_what_to_write() {
+    let stage = Stage::new();
+    let address = |value: Value| json!({ "perlbal": { "address": value } });
+    let pool = |value: Value| json!({ "pools": { "api": value } });
+    let wrong = [
+        (
+            json!({ "pool_directory": 7 }),
+            ["pool_directory", "a path", "7"],
+        ),
+        (
+            json!({ "services_file": "" }),
+            ["services_file", "a path", "\"\""],
+        ),
+        (
+            json!({ "poll_interval": "soon" }),
+            ["poll_interval", "1500ms", "soon"],
+        ),
+        (
+            json!({ "poll_interval": 0 }),
+            ["poll_interval", "10ms", "0"],
+        ),
+        (
+            json!({ "poll_interval": -5 }),
+            ["poll_interval", "milliseconds", "-5"],
+        ),
+        (
+            json!({ "service_timeout": 1.5 }),
+            ["service_timeout", "milliseconds", "1.5"],
+        ),
+        (
+            json!({ "service_timeout": null }),
+            ["service_timeout", "milliseconds", "null"],
+        ),
+        (
+            json!({ "poll_path": "pool" }),
+            ["poll_path", "begins with `/`", "pool"],
+        ),
+        (
+            json!({ "poll_path": "/a b\r\nX: y" }),
+            ["poll_path", "without blanks", "X: y"],
+        ),
+        (json!({ "rise": 0 }), ["rise", "1 to 1000", "0"]),
+        (json!({ "fall": "2" }), ["fall", "1 to 1000", "\"2\""]),
+        (
+            json!({ "perlbal": "127.0.0.1" }),
+            ["perlbal[0]", "127.0.0.1:16000", "object"],
+        ),
+        (
+            json!({ "perlbal": ["127.0.0.1:1", 5] }),
+            ["perlbal[1]", "127.0.0.1:16000", "5"],
+        ),
+        (
+            json!({ "perlbal": ["127.0.0.1:1", "127.0.0.1:1"] }),
+            ["perlbal", "127.0.0.1:1", "twice"],
+        ),
+        (
+            address(json!("a b:1")),
+            ["perlbal[0].address", "127.0.0.1:16000", "a b:1"],
+        ),
+        (
+            address(json!("localhost:0")),
+            ["perlbal[0].address", "127.0.0.1:16000", ":0"],
+        ),
+        (
+            json!({ "perlbal": {} }),
+            ["perlbal[0].address", "missing", "127.0.0.1:16000"],
+        ),
+        (json!({ "pools": [] }), ["pools", "an object", "[]"]),
+        (pool(json!(true)), ["pools.api", "an object", "true"]),
+        (
+            json!({ "pools": { "a.b": {} } }),
+            ["pools.a.b", "a pool name is", "64"],
+        ),
+        (
+            pool(json!({ "perlbal_pool": "API" })),
+            ["pools.api.perlbal_pool", "a-z", "API"],
+        ),
+        (
+            pool(json!({ "nodes": "10.0.0.1" })),
+            ["pools.api.nodes", "CIDR", "10.0.0.1"],
+        ),
+        (
+            pool(json!({ "nodes": ["10.0.0.1/8"] })),
+            ["pools.api.nodes", "host bits", "/8"],
+        ),
+        (
+            pool(json!({ "min_members": -1 })),
+            ["pools.api.min_members", "whole number", "-1"],
+        ),
+        (
+            json!({ "pools": { "A-b": {}, "a_b": {} } }),
+            ["pools.a_b", "pools.A-b", "perlbal_pool"],
+        ),
+        (
+            json!({ "accept_undeclared_pools": "no" }),
+            ["accept_undeclared_pools", "true or false", "no"],
+        ),
+        (
+            json!({ "max_undeclared_pools": 1e9 }),
+            ["max_undeclared_pools", "whole", "1000000000"],
+        ),
+        (
+            json!({ "pool_file_format": "haproxy" }),
+            ["pool_file_format", "services", "haproxy"],
+        ),
+        (
+            json!({ "empty_pool_grace": true }),
+            ["empty_pool_grace", "time", "true"],
+        ),
+        (
+            json!({ "pre_init_hook": "run me" }),
+            ["pre_init_hook", "array", "run me"],
+        ),
+        (
+            json!({ "file_update_hook": ["sh", 1] }),
+            ["file_update_hook", "array", "1"],
+        ),
+        (
+            json!({ "post_init_hook": [""] }),
+            ["post_init_hook", "array", "[\"\"]"],
+        ),
+        (
+            json!({ "hook_timeout": "0s" }),
+            ["hook_timeout", "1ms", "0s"],
+        ),
+    ];
+    for (config, words) in wrong {
+        assert_refused(&stage, &config, &words);
+    }
+}
+
+#[test]
+fn all_errors_of_both_files_are_told_at_once_by_check_and_at_start() {
+    let stage = Stage::new();
+    stage.write_services(&["nonsense".to_owned()]);
+    let config = json!({ "rise": 0, "hook_timeout": "x", "unheard_of": 1 });
+    let told_by_check = stderr(&check(&stage, &config));
+    let at_start = Pollbal::run(&stage, &config, &[]);
+    at_start.assert_code(78);
+    for told in [told_by_check, at_start.stderr] {
+        for words in ["rise", "hook_timeout", "unheard_of", "line 1"] {
+            assert!(told.contains(words), "{words:?} is missing:\n{told}");
+        }
+    }
+    assert!(!stage.pool_directory().exists());
+}
+
+#[test]
+fn comments_may_stand_in_every_object() {
+    let stage = Stage::new();
+    let config = json!({
+        "README": "words", "README_2": ["more"], "_note": {},
+        "perlbal": { "README": "words", "address": "127.0.0.1:16000", "_": 0 },
+        "pools": { "README": "words", "_off": 1, "api": { "README of api": "words" } },
+    });
+    let output = check(&stage, &config);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        !stdout(&output).contains("pool _off"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn what_is_no_json_is_told_with_its_place() {
+    let stage = Stage::new();
+    let file = stage.path("broken.json");
+    fs::write(&file, "{\n  \"rise\": 1,\n  oops\n}\n").unwrap();
+    let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = stderr(&output);
+    assert!(
+        told.contains("broken.json") && told.contains("line 3"),
+        "{told}"
+    );
+
+    let missing = stage.path("missing.json");
+    for arguments in [&["check"][..], &[]] {
+        let output = pollbal(&[arguments, &["--config", missing.to_str().unwrap()]].concat());
+        assert_eq!(output.status.code(), Some(78));
+        let told = stderr(&output);
+        assert!(
+            told.contains("missing.json") && told.contains("No such file"),
+            "{told}"
+        );
+    }
+    fs::write(&file, "[]").unwrap();
+    let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("an object"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_configuration_is_found_by_pollbal_config_unless_the_flag_names_another() {
+    let stage = Stage::new();
+    let good = stage.write_config(&json!({}));
+    let run = |variable: &std::path::Path, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+        command.env("POLLBAL_CONFIG", variable).args(arguments);
+        command.output().unwrap()
+    };
+    let output = run(&good, &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains(good.to_str().unwrap()));
+    let missing = stage.path("missing.json");
+    assert_eq!(run(&missing, &["check"]).status.code(), Some(78));
+    let output = run(&missing, &["check", "--config", good.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let stage = Stage::new();
+    let file = stage.path("least.json");
+    let least = json!({ "services_file": stage.services_file() });
+    fs::write(&file, least.to_string()).unwrap();
+    let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let expected = [
+        "GET /pool every 1s, given up after 500ms",
+        "pool files: /run/pool",
+        "other pools: rise 1, fall 1, 100 of them at most",
+        "perlbal: none, files only",
+    ];
+    for line in expected {
+        assert!(text.contains(line), "{line:?} is missing:\n{text}");
+    }
+    fs::write(&file, "{}").unwrap();
+    let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
+    let both = stdout(&output) + &stderr(&output);
+    assert!(both.contains("/etc/pollbal.services"), "{both}");
+}
+
+#[test]
+fn the_poll_path_is_asked_for() {
+    let stage = Stage::new();
+    let node = common::raw_node::RawNode::start(
+        stage.node_addr(1),
+        "node",
+        common::raw_node::Answer::body("website"),
+    );
+    stage.write_services(&[node.services_line()]);
+    let _pollbal = Pollbal::start(&stage, &json!({ "poll_path": "/which/pool?short=1" }));
+    becomes(SOON, "a member", &Some(vec![node.pool_line()]), || {
+        stage.lines("website.pool")
+    });
+    let requests = node.requests();
+    assert!(
+        requests[0].starts_with("GET /which/pool?short=1 HTTP/1.1\r\n"),
+        "{requests:?}"
+    );
+}
