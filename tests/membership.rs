@@ -121,7 +121,9 @@ fn whoever_leaves_or_serves_nothing_is_out_at_once_whatever_fall_says() {
     assert_eq!(pollbal.log_with(&["leaves website", "leaving"]).len(), 3);
     assert_eq!(pollbal.log_with(&["leaves website", "idle"]).len(), 1);
     // And in at once, whatever rise says: they did not fail.
-    nodes.iter().for_each(|node| node.announce("website ok"));
+    for node in &nodes {
+        node.announce("website ok");
+    }
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
 }
 

@@ -240,7 +240,9 @@ fn each_rewrite_has_its_own_whole_second() {
         seconds.push(second().unwrap());
     }
     // Deleted and made anew, it must not seem to be the one before either.
-    nodes.iter().for_each(|node| node.announce("api"));
+    for node in &nodes {
+        node.announce("api");
+    }
     eventually(SOON, "the file is deleted", || {
         second().is_none().then_some(())
     });

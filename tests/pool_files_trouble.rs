@@ -173,7 +173,9 @@ fn sigkill_leaves_whole_files_and_the_next_run_cleans_up() {
         // Killed in the middle of many writes, each time at another moment.
         for flip in 0..=round {
             let word = if flip % 2 == 0 { "" } else { "website" };
-            nodes[..50].iter().for_each(|node| node.announce(word));
+            for node in &nodes[..50] {
+                node.announce(word);
+            }
             nodes[0].wait_polls(1);
         }
         pollbal.kill();
@@ -181,7 +183,9 @@ fn sigkill_leaves_whole_files_and_the_next_run_cleans_up() {
         let seen = stage.lines("website.pool").expect("the file is there");
         assert!(seen.ends_with(&all[50..]), "{seen:?}");
         assert!(seen.iter().all(|line| all.contains(line)), "{seen:?}");
-        nodes[..50].iter().for_each(|node| node.announce("website"));
+        for node in &nodes[..50] {
+            node.announce("website");
+        }
     }
     for name in [".pollbal-Ab12Cd.tmp", ".pollbal-.tmp"] {
         fs::write(stage.pool_directory().join(name), "half a li").unwrap();

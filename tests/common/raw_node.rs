@@ -197,18 +197,18 @@ async fn converse(mut stream: TcpStream, answer: &Answer, record: &Record) -> io
             }
             Answer::BytesAndOpen(bytes) => stream.write_all(bytes).await?,
             Answer::Bytes(bytes) => return stream.write_all(bytes).await,
-            Answer::Hang => std::future::pending().await,
+            Answer::Hang => std::future::pending::<()>().await,
             Answer::Drip(bytes) => {
                 for byte in bytes {
                     stream.write_all(&[*byte]).await?;
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Answer::Gigabyte => {
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {GIB}\r\n\r\n");
                 stream.write_all(head.as_bytes()).await?;
-                pour(&mut stream, &[b'a'; 1 << 16], GIB, record).await?;
+                pour(&mut stream, &b"a".repeat(1 << 16), GIB, record).await?;
             }
             Answer::Endless(first, again) => {
                 stream.write_all(first.as_bytes()).await?;
