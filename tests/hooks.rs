@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use serde_json::{Value, json};
 
-use common::nodes::{Node, wait_rounds};
+use common::nodes::Node;
 use common::pollbal::Pollbal;
 use common::process::{children, runs};
 use common::stage::Stage;
@@ -179,7 +179,6 @@ fn output_goes_to_the_log_line_by_line_and_harmless() {
     for line in ["one", "two", "three\\u{1b}[2J", "last, without an end"] {
         pollbal.wait_log(&["info", &format!("post_init_hook: {line}")]);
     }
-    wait_rounds(&[stage.node(9, "")], 0);
     for line in pollbal.log() {
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.len() < 5_000, "{} bytes", line.len());

@@ -57,7 +57,7 @@ fn a_file_that_cannot_be_written_is_told_once_tried_again_and_holds_back_no_othe
     let temporary = stage
         .files()
         .into_iter()
-        .filter(|name| name.ends_with(".tmp"));
+        .filter(|name| name.starts_with(".pollbal-"));
     assert_eq!(temporary.collect::<Vec<_>>(), Vec::<String>::new());
 
     fs::remove_dir_all(&obstacle).unwrap();

@@ -13,7 +13,7 @@ use common::nodes::{Node, wait_rounds};
 use common::pollbal::Pollbal;
 use common::raw_node::{Answer, RawNode, Reply};
 use common::stage::Stage;
-use common::{SOON, becomes, eventually, stays, text};
+use common::{SOON, becomes, stays, text};
 
 /// The file is looked at every second; the rest is for the first polls of new nodes, on a busy machine.
 const NOTICED: Duration = Duration::from_secs(3);
@@ -310,10 +310,10 @@ fn an_emptied_or_missing_file_keeps_the_last_good_list() {
     };
     let names_no_node: &[&str] = &["error", "names no node", "last good list stays"];
     stays_through(names_no_node, &|| {
-        fs::write(stage.services_file(), "").unwrap()
+        fs::write(stage.services_file(), "").unwrap();
     });
     stays_through(names_no_node, &|| {
-        stage.write_services(&["# none".to_owned()])
+        stage.write_services(&["# none".to_owned()]);
     });
     let missing: &[&str] = &["error", "no such file", "last good list stays"];
     stays_through(missing, &|| fs::remove_file(stage.services_file()).unwrap());
@@ -373,7 +373,7 @@ fn a_start_without_a_node_waits_for_the_first() {
     pollbal.wait_log(&["warn", "names no node"]);
     let nodes = stage.nodes(&["website"]);
     wait_website(&stage, SOON, &nodes);
-    eventually(SOON, "post-start state", || {
-        (stage.lines("disabled_services") == Some(vec![])).then_some(())
+    becomes(SOON, "nobody is out", &Some(vec![]), || {
+        stage.lines("disabled_services")
     });
 }

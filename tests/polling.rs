@@ -1,0 +1,242 @@
+//! Polls: what is asked, on which connections, and answers that are odd but no failure.
+
+mod common;
+
+use std::process::Command;
+
+use serde_json::json;
+
+use common::pollbal::Pollbal;
+use common::process::peak_memory;
+use common::raw_node::{Answer, RawNode, Reply};
+use common::stage::Stage;
+use common::{SOON, becomes, stays};
+
+fn services_lines<'a>(nodes: impl IntoIterator<Item = &'a RawNode>) -> Vec<String> {
+    nodes.into_iter().map(RawNode::services_line).collect()
+}
+
+fn pool_lines<'a>(nodes: impl IntoIterator<Item = &'a RawNode>) -> Vec<String> {
+    nodes.into_iter().map(RawNode::pool_line).collect()
+}
+
+#[test]
+fn a_kept_connection_that_the_node_closes_is_no_failure() {
+    let stage = Stage::new();
+    let answers = [
+        Answer::CloseBehind("website"),
+        Answer::CloseAtSecond("website"),
+    ];
+    let nodes: Vec<_> = answers
+        .into_iter()
+        .zip(1..)
+        .map(|(answer, number)| RawNode::start(stage.node_addr(number), "closing", answer))
+        .collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "50ms", "service_timeout": "2s" });
+    let pollbal = Pollbal::start(&stage, &config);
+    for node in &nodes {
+        node.wait_polls(40);
+    }
+    assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes)));
+    let trouble = pollbal.log_with(&["failed:"]);
+    assert!(trouble.is_empty(), "{trouble:?}");
+}
+
+#[test]
+fn connections_are_kept_and_requests_are_as_promised() {
+    let stage = Stage::new();
+    let node = RawNode::start(stage.node_addr(1), "good", Answer::body("website"));
+    stage.write_services(&[node.services_line()]);
+    let _pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "20ms" }));
+    node.wait_polls(20);
+    assert_eq!(node.connections(), 1);
+    for request in node.requests() {
+        assert!(request.starts_with("GET /pool HTTP/1.1\r\n"), "{request}");
+        let request = request.to_lowercase();
+        assert!(
+            request.contains("\r\ncache-control: no-cache\r\n"),
+            "{request}"
+        );
+        let host = format!("\r\nhost: {}\r\n", node.addr());
+        assert!(request.contains(&host), "{request}");
+    }
+}
+
+#[test]
+fn redirects_are_not_followed_and_no_proxy_is_taken_from_the_environment() {
+    let stage = Stage::new();
+    let trap = RawNode::start(stage.node_addr(1), "trap", Answer::body("trapped"));
+    let redirect = |to| {
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: http://{to}/pool\r\n");
+        Answer::BytesAndOpen(format!("{head}Content-Length: 7\r\n\r\nwebsite").into_bytes())
+    };
+    let to_trap = RawNode::start(stage.node_addr(2), "to-trap", redirect(trap.addr()));
+    let loop_addr = stage.node_addr(3);
+    let to_itself = RawNode::start(loop_addr, "to-itself", redirect(loop_addr));
+    let good = RawNode::start(stage.node_addr(4), "good", Answer::body("website"));
+    stage.write_services(&services_lines([&to_trap, &to_itself, &good]));
+    let config = stage.write_config(&json!({ "poll_interval": "50ms" }));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command.arg("--config").arg(&config);
+    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(variable, format!("http://{}", trap.addr()));
+    }
+    let pollbal = Pollbal::spawn(command, config);
+    for node in [&to_trap, &to_itself, &good] {
+        node.wait_polls(10);
+    }
+    assert_eq!(stage.lines("website.pool"), Some(vec![good.pool_line()]));
+    assert_eq!(pollbal.log_with(&["in no pool", "302"]).len(), 2);
+    // One poll, one request: a loop would have made more.
+    assert!(
+        to_itself.polls() < 2 * good.polls(),
+        "{}",
+        to_itself.polls()
+    );
+    assert_eq!(trap.connections(), 0);
+}
+
+#[test]
+fn what_stands_behind_a_body_is_never_the_next_answer() {
+    let stage = Stage::new();
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwebsite\
+               HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\napi";
+    let node = RawNode::start(
+        stage.node_addr(1),
+        "two-faced",
+        Answer::BytesAndOpen(two.into()),
+    );
+    stage.write_services(&[node.services_line()]);
+    let pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "50ms" }));
+    node.wait_polls(20);
+    assert_eq!(stage.lines("website.pool"), Some(vec![node.pool_line()]));
+    assert_eq!(stage.files(), ["disabled_services", "website.pool"]);
+    let trouble = pollbal.log_with(&["failed:"]);
+    assert!(trouble.is_empty(), "{trouble:?}");
+}
+
+#[test]
+fn an_empty_or_blank_answer_means_idle_at_once_whatever_fall_says() {
+    let stage = Stage::new();
+    let bodies = ["", "\r\n", " \t \n\n"];
+    let nodes: Vec<_> = bodies
+        .into_iter()
+        .zip(1..)
+        .map(|(empty, number)| {
+            let answer = Answer::says(move |poll| {
+                Reply::Body(if poll < 5 { "website" } else { empty }.to_owned())
+            });
+            RawNode::start(stage.node_addr(number), &format!("idle-{number}"), answer)
+        })
+        .collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "50ms", "fall": 1000 });
+    let pollbal = Pollbal::start(&stage, &config);
+    for node in &nodes {
+        pollbal.wait_log(&[node.name(), "leaves website", "idle"]);
+    }
+    becomes(SOON, "the pool is empty", &Some(vec![]), || {
+        stage.lines("website.pool")
+    });
+    assert_eq!(
+        stage.lines("disabled_services"),
+        Some(services_lines(&nodes))
+    );
+}
+
+#[test]
+fn a_node_that_invents_pools_gets_max_undeclared_pools_and_one_error() {
+    let stage = Stage::new();
+    let inventor = Answer::says(|poll| Reply::Body(format!("invented-{poll}")));
+    let inventor = RawNode::start(stage.node_addr(1), "inventor", inventor);
+    let good = RawNode::start(stage.node_addr(2), "good", Answer::body("website"));
+    stage.write_services(&services_lines([&good, &inventor]));
+    let config = json!({
+        "poll_interval": "30ms",
+        "max_undeclared_pools": 6,
+        "empty_pool_grace": "1h",
+        "pools": { "declared": {} },
+    });
+    let pollbal = Pollbal::start(&stage, &config);
+    let told = pollbal.wait_log(&["error", "inventor", "max_undeclared_pools"]);
+    assert!(told.contains("declare it in `pools`"), "{told}");
+    let then = inventor.polls();
+    inventor.wait_polls(then + 30);
+    assert_eq!(pollbal.log_with(&["max_undeclared_pools"]).len(), 1);
+    let pools: Vec<_> = stage
+        .files()
+        .into_iter()
+        .filter(|name| *name != "disabled_services")
+        .collect();
+    assert_eq!(pools.len(), 7, "six, and the declared one: {pools:?}");
+    assert_eq!(stage.lines("website.pool"), Some(vec![good.pool_line()]));
+    assert_eq!(
+        stage.lines("disabled_services"),
+        Some(vec![inventor.services_line()])
+    );
+
+    // Past the limit, what is declared or known goes on.
+    let late = ["declared", "website", "one-more"];
+    let late: Vec<_> = late
+        .into_iter()
+        .zip(11..)
+        .map(|(pool, number)| {
+            let name = format!("late-{pool}");
+            RawNode::start(stage.node_addr(number), &name, Answer::body(pool))
+        })
+        .collect();
+    let mut lines = services_lines([&good, &inventor]);
+    lines.extend(services_lines(&late));
+    stage.write_services(&lines);
+    pollbal.wait_log(&["late-one-more", "max_undeclared_pools"]);
+    let website = pool_lines([&good, &late[1]]);
+    becomes(SOON, "the known pool", &Some(website), || {
+        stage.lines("website.pool")
+    });
+    becomes(
+        SOON,
+        "the declared pool",
+        &Some(pool_lines(&late[..1])),
+        || stage.lines("declared.pool"),
+    );
+}
+
+#[test]
+fn a_node_that_invents_versions_stays_a_member_and_leaves_no_files_behind() {
+    let stage = Stage::new();
+    let inventor = Answer::says(|poll| Reply::Body(format!("website ok v{poll}")));
+    let inventor = RawNode::start(stage.node_addr(1), "inventor", inventor);
+    let good = RawNode::start(
+        stage.node_addr(2),
+        "good",
+        Answer::body("website ok stable"),
+    );
+    stage.write_services(&services_lines([&good, &inventor]));
+    let config = json!({ "poll_interval": "30ms", "empty_pool_grace": 0 });
+    let pollbal = Pollbal::start(&stage, &config);
+    let both = Some(pool_lines([&good, &inventor]));
+    becomes(SOON, "both are members", &both, || {
+        stage.lines("website.pool")
+    });
+    let look = || {
+        let versions = stage
+            .files()
+            .into_iter()
+            .filter(|name| name.starts_with("website.v"));
+        let bounded = versions.count() <= 4;
+        (
+            bounded,
+            stage.lines("website.pool"),
+            stage.lines("website.stable.pool"),
+        )
+    };
+    let wanted = (true, both, Some(vec![good.pool_line()]));
+    becomes(SOON, "files of versions", &wanted, look);
+    let enough = inventor.polls() + 100;
+    stays(SOON, "files of versions", &wanted, look, || {
+        inventor.polls() >= enough
+    });
+    let peak = peak_memory(pollbal.pid());
+    assert!(peak < 80 * 1024, "{peak} KiB");
+}
