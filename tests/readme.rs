@@ -113,15 +113,15 @@ fn the_quick_start_works_as_it_is_written() {
     let sandbox = Sandbox::new(&stage);
     let mut book = Book::of("Quick start");
     book.next("sh");
-    sandbox.write("/etc/pollbal.services", book.next("text"));
-    sandbox.write_config(book.next("json"));
-    sandbox.run(book.next("console"));
-    let pollbal = sandbox.start(book.next("console"));
-    sandbox.run(book.next("console"));
-    sandbox.write("/etc/perlbal/perlbal.conf", book.next("text"));
-    let _perlbal = sandbox.start(book.next("console"));
-    sandbox.wait_lines(&pollbal, book.next("text"));
-    sandbox.run(book.next("console"));
+    sandbox.write("/etc/pollbal.services", &book.next("text"));
+    sandbox.write_config(&book.next("json"));
+    sandbox.run(&book.next("console"));
+    let pollbal = sandbox.start(&book.next("console"));
+    sandbox.run(&book.next("console"));
+    sandbox.write("/etc/perlbal/perlbal.conf", &book.next("text"));
+    let _perlbal = sandbox.start(&book.next("console"));
+    sandbox.wait_lines(&pollbal, &book.next("text").text);
+    sandbox.run(&book.next("console"));
     assert!(book.is_read());
 
     assert_eq!(members(&sandbox, "api"), texts(&nodes[..2]));
@@ -135,7 +135,7 @@ fn the_quick_start_works_as_it_is_written() {
 
     // What the log says when one of them leaves.
     nodes[3].announce("website leaving");
-    sandbox.wait_lines(&pollbal, Book::of("Log").next("text"));
+    sandbox.wait_lines(&pollbal, &Book::of("Log").next("text").text);
     assert_eq!(members(&sandbox, "website"), texts(&nodes[2..3]));
 }
 
@@ -190,7 +190,7 @@ fn the_express_handler_leaves_first_and_ends_later() {
     let stage = Stage::new();
     let sandbox = Sandbox::new(&stage);
     let at = stage.node_addr(1);
-    sandbox.write("/etc/node.js", Book::of("An Express handler").next("js"));
+    sandbox.write("/etc/node.js", &Book::of("An Express handler").next("js"));
     let mut node = sandbox.start_node("/etc/node.js");
     stage.write_services(&[format!("{at} # express")]);
     let pollbal = Pollbal::start(&stage, &json!({}));
@@ -215,13 +215,13 @@ fn a_dry_run_beside_an_existing_perlbal_prints_what_the_readme_shows() {
     let nodes = four_nodes(&stage);
     let sandbox = Sandbox::new(&stage);
     let services = &section("Quick start")[1];
-    sandbox.write("/etc/pollbal.services", services.clone());
+    sandbox.write("/etc/pollbal.services", services);
     let mut book = Book::of("Look first");
-    sandbox.write("/etc/perlbal/perlbal.conf", book.next("text"));
+    sandbox.write("/etc/perlbal/perlbal.conf", &book.next("text"));
     let _perlbal = sandbox.start_perlbal("perlbal --config=/etc/perlbal/perlbal.conf");
-    sandbox.write_config(book.next("json"));
-    sandbox.run(book.next("console"));
-    sandbox.run(book.next("console"));
+    sandbox.write_config(&book.next("json"));
+    sandbox.run(&book.next("console"));
+    sandbox.run(&book.next("console"));
     assert!(book.is_read());
     assert_eq!(members(&sandbox, "api"), texts(&nodes[..2]));
     assert_eq!(members(&sandbox, "website"), texts(&nodes[2..]));
@@ -236,9 +236,9 @@ fn what_is_wrong_is_told_as_the_readme_shows() {
     let stage = Stage::new();
     let sandbox = Sandbox::new(&stage);
     let mut book = Book::of("When things fail");
-    sandbox.write_config(book.next("json"));
-    sandbox.write("/etc/pollbal.services", book.next("text"));
-    sandbox.run(book.next("console"));
+    sandbox.write_config(&book.next("json"));
+    sandbox.write("/etc/pollbal.services", &book.next("text"));
+    sandbox.run(&book.next("console"));
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn the_defaults_in_the_readme_are_those_of_the_program() {
 fn the_template_is_in_order_as_soon_as_there_are_nodes() {
     let stage = Stage::new();
     let sandbox = Sandbox::new(&stage);
-    sandbox.write("/etc/pollbal.services", section("Quick start")[1].clone());
+    sandbox.write("/etc/pollbal.services", &section("Quick start")[1]);
     sandbox.write_json(Value::Object(example()));
     let said = sandbox.run_command("pollbal check");
     assert!(said.starts_with("/etc/pollbal.json: in order\n"), "{said}");

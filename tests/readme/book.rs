@@ -33,12 +33,17 @@ impl Block {
         for line in self.text.lines() {
             match (line.strip_prefix("$ "), commands.last_mut()) {
                 (Some(command), _) => commands.push((command.to_owned(), String::new())),
-                (None, Some((_, output))) => *output += &format!("{line}\n"),
+                (None, Some((_, output))) => push_line(output, line),
                 (None, None) => panic!("a console begins with \"$ \": {line}"),
             }
         }
         commands
     }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
 }
 
 fn readme() -> String {
@@ -54,7 +59,7 @@ pub(crate) fn blocks() -> Vec<Block> {
     for line in readme().lines() {
         match (&mut open, line.strip_prefix("```")) {
             (Some(_), Some("")) => blocks.extend(open.take()),
-            (Some(block), _) => block.text += &format!("{line}\n"),
+            (Some(block), _) => push_line(&mut block.text, line),
             (None, Some(info)) => {
                 open = Some(Block {
                     section: section.clone(),
@@ -179,7 +184,7 @@ impl<'a> Sandbox<'a> {
     }
 
     /// Writes an example into the file that the README names.
-    pub(crate) fn write(&self, path: &str, block: Block) {
+    pub(crate) fn write(&self, path: &str, block: &Block) {
         self.write_text(path, &block.text);
     }
 
@@ -188,7 +193,7 @@ impl<'a> Sandbox<'a> {
     }
 
     /// Writes an example as `/etc/pollbal.json`; where it leaves the paths to their defaults, these are here.
-    pub(crate) fn write_config(&self, block: Block) {
+    pub(crate) fn write_config(&self, block: &Block) {
         let config = serde_json::from_str(&self.here(&block.text)).expect("JSON");
         self.write_json(config);
     }
@@ -202,7 +207,7 @@ impl<'a> Sandbox<'a> {
 
     /// Runs the commands of a console; each must print what it shows, to the letter.
     #[track_caller]
-    pub(crate) fn run(&self, console: Block) {
+    pub(crate) fn run(&self, console: &Block) {
         for (command, shown) in console.commands() {
             let printed = self.run_command(&command);
             assert_eq!(self.plain(&printed), self.plain(&shown), "$ {command}");
@@ -223,21 +228,13 @@ impl<'a> Sandbox<'a> {
 
     /// Starts the one command of a console, which does not end, and waits for the lines that it shows.
     #[track_caller]
-    pub(crate) fn start(&self, console: Block) -> Running {
-        let (command, _) = console.commands().remove(0);
-        let shown = Block {
-            text: console
-                .text
-                .lines()
-                .skip(1)
-                .fold(String::new(), |text, line| text + line + "\n"),
-            ..console
-        };
+    pub(crate) fn start(&self, console: &Block) -> Running {
+        let (command, shown) = console.commands().remove(0);
         if command.contains("perlbal --config") {
             return self.start_perlbal(&command);
         }
         let running = self.spawn(&command);
-        self.wait_lines(&running, shown);
+        self.wait_lines(&running, &shown);
         running
     }
 
@@ -296,8 +293,8 @@ impl<'a> Sandbox<'a> {
 
     /// Waits until a program has printed each of these lines, in whatever order: nodes answer as they like.
     #[track_caller]
-    pub(crate) fn wait_lines(&self, running: &Running, shown: Block) {
-        for line in self.plain(&shown.text) {
+    pub(crate) fn wait_lines(&self, running: &Running, shown: &str) {
+        for line in self.plain(shown) {
             eventually(SOON, &format!("the line \"{line}\""), || {
                 self.plain(&running.output()).contains(&line).then_some(())
             });
