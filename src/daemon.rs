@@ -89,7 +89,8 @@ struct Daemon {
     snapshots: watch::Sender<Option<Snapshot>>,
     serial: u64,
     drivers: Drivers,
-    lists: mpsc::Sender<Vec<Node>>,
+    /// Lists of the services file that is watched now.
+    lists: mpsc::Receiver<Vec<Node>>,
     watching: CancellationToken,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -131,8 +132,6 @@ async fn serve(
     let tasks = TaskTracker::new();
     let stop = lifecycle.stop.child_token();
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
-    // One list at a time; the watcher waits while the daemon takes it.
-    let (lists, new_lists) = mpsc::channel(1);
     let (first_sync, first_synced) = oneshot::channel();
     let pollers =
         Pollers::new(observed, tasks.clone(), stop.clone()).map_err(DaemonError::Client)?;
@@ -144,7 +143,7 @@ async fn serve(
         snapshots: watch::Sender::new(None),
         serial: 0,
         drivers: Drivers::none(&stop),
-        lists,
+        lists: mpsc::channel(1).1,
         watching: stop.child_token(),
         tasks,
         stop,
@@ -158,9 +157,7 @@ async fn serve(
         // There will never be a first round.
         Ended::OutOfSync
     } else {
-        daemon
-            .live(observations, new_lists, first_synced, lifecycle)
-            .await
+        daemon.live(observations, first_synced, lifecycle).await
     };
     daemon.stop.cancel();
     daemon.drivers.stop(TASKS_AT_END).await;
@@ -193,7 +190,6 @@ impl Daemon {
     async fn live(
         &mut self,
         mut observations: mpsc::Receiver<Observed>,
-        mut lists: mpsc::Receiver<Vec<Node>>,
         mut first_synced: oneshot::Receiver<bool>,
         lifecycle: &Lifecycle,
     ) -> Ended {
@@ -202,12 +198,8 @@ impl Daemon {
         loop {
             tokio::select! {
                 () = lifecycle.stop.cancelled() => return Ended::Well,
-                () = lifecycle.reload.notified() => {
-                    self.reload().await;
-                    // Read before the reload, so perhaps older than what it read.
-                    while lists.try_recv().is_ok() {}
-                }
-                Some(nodes) = lists.recv() => {
+                () = lifecycle.reload.notified() => self.reload().await,
+                Some(nodes) = self.lists.recv() => {
                     info!("the services file changed: {}", count(nodes.len(), "node"));
                     self.set_nodes(nodes);
                 }
@@ -311,7 +303,11 @@ impl Daemon {
         self.watching = self.stop.child_token();
         let watching = self.watching.clone();
         let path = self.config.services_file.clone();
-        let watch = services_watch::watch(path, stamp, self.lists.clone());
+        // One list at a time; the watcher waits while the daemon takes it. A channel of its own,
+        // so that no list from before a reload comes after it.
+        let (sender, lists) = mpsc::channel(1);
+        self.lists = lists;
+        let watch = services_watch::watch(path, stamp, sender);
         self.tasks
             .spawn(async move { watching.run_until_cancelled(watch).await });
     }

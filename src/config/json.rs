@@ -34,12 +34,14 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
         let mut map = Map::new();
-        while let Some((key, Unique(value))) = access.next_entry::<String, Unique>()? {
+        while let Some(key) = access.next_key::<String>()? {
+            // Before its value is read, so that the error has the key's line.
             if map.contains_key(&key) && !is_comment(&key) {
                 return Err(A::Error::custom(format_args!(
                     "the key `{key}` stands twice"
                 )));
             }
+            let Unique(value) = access.next_value()?;
             map.insert(key, value);
         }
         Ok(Unique(Value::Object(map)))

@@ -111,12 +111,14 @@ pub fn next_removal(
 
 /// The difference of two contents for people: a `#` comment per line, added lines with `+`.
 #[must_use]
-pub fn describe(path: &str, before: &str, step: &Step) -> Vec<String> {
+pub fn describe(path: &str, before: Option<&str>, step: &Step) -> Vec<String> {
     let (verb, after) = match step {
+        Step::Write(_, content) if content.is_empty() && before.is_none() => ("make", ""),
         Step::Write(_, content) if content.is_empty() => ("empty", ""),
         Step::Write(_, content) => ("write", content.as_str()),
         Step::Remove(_) => ("delete", ""),
     };
+    let before = before.unwrap_or_default();
     let missing_in = |other: &str, line: &&str| !other.lines().any(|there| there == *line);
     let gone = before.lines().filter(|line| missing_in(after, line));
     let new = after.lines().filter(|line| missing_in(before, line));
@@ -221,7 +223,7 @@ mod tests {
     #[test]
     fn a_description_is_made_of_comments_only() {
         let step = Step::Write("api.pool".to_owned(), "a\nb\n".to_owned());
-        let text = describe("/run/pool/api.pool", "b\nc\n", &step);
+        let text = describe("/run/pool/api.pool", Some("b\nc\n"), &step);
         assert_eq!(
             text,
             ["# write /run/pool/api.pool\n", "#   - c\n", "#   + a\n"]
@@ -229,8 +231,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_file_that_is_missing_is_made_and_one_that_is_there_is_emptied() {
+        let step = Step::Write("api.pool".to_owned(), String::new());
+        assert_eq!(describe("x", None, &step), ["# make x\n"]);
+        assert_eq!(
+            describe("x", Some("a\n"), &step),
+            ["# empty x\n", "#   - a\n"]
+        );
+    }
+
+    #[test]
     fn a_node_called_exit_does_not_make_perlbal_hang_up_on_a_dry_run() {
         let step = Step::Write("api.pool".to_owned(), "10.0.0.1 80 # exit\n".to_owned());
-        assert_eq!(describe("x", "", &step)[1], "#   + 10.0.0.1 80 # exit \n");
+        assert_eq!(describe("x", None, &step)[1], "#   + 10.0.0.1 80 # exit \n");
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use self::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
+use self::content::{Files, Step, describe, next_removal, plan, wanted};
 use self::directory::{Directory, DirectoryError};
 use super::console::say;
 use super::{Mode, Progress, Snapshot};
@@ -26,7 +26,7 @@ use crate::config::PoolFileFormat;
 use crate::hooks::Hooks;
 use crate::logging::{chain, count};
 use crate::model::names::PoolName;
-use crate::model::pools::file_name;
+use crate::model::pools::{file_name, parse_file_name};
 use crate::retry::Retry;
 
 /// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
@@ -295,7 +295,9 @@ impl Worker {
         }
         self.failed = pass.errors.keys().cloned().collect();
         if let Some(files) = files {
-            let actual = self.directory.files();
+            let mut actual = self.directory.files();
+            // What failed is tried again with back-off, not at its time.
+            actual.retain(|name, _| !pass.errors.contains_key(name));
             pass.next_removal = next_removal(&files, &actual, self.grace);
             pass.current = self.current(&files, &pass.errors);
         }
@@ -342,17 +344,15 @@ impl Worker {
                     self.hooks.file_update(name);
                 }
                 self.directory.write(name, content, now)?;
-                let nodes = content.lines().count();
-                if name == DISABLED_SERVICES {
-                    debug!(file = name, "wrote {name}: {}", count(nodes, "node"));
-                } else {
-                    info!(file = name, "wrote {name}: {}", count(nodes, "member"));
-                }
+                let members = count(content.lines().count(), "member");
+                tell(name, &format!("wrote {name}: {members}"));
             }
             Step::Remove(name) => {
-                self.hooks.file_remove(name);
+                if !self.failed.contains(name) {
+                    self.hooks.file_remove(name);
+                }
                 self.directory.remove(name)?;
-                info!(file = name, "deleted {name}, which was empty");
+                tell(name, &format!("deleted {name}, which was empty"));
             }
         }
         Ok(())
@@ -360,14 +360,9 @@ impl Worker {
 
     fn say(&mut self, step: &Step, now: Instant) {
         let (Step::Write(name, _) | Step::Remove(name)) = step;
-        let before = self
-            .directory
-            .files()
-            .remove(name)
-            .map(|file| file.content)
-            .unwrap_or_default();
+        let before = self.directory.files().remove(name).map(|file| file.content);
         let path = self.directory.path(name).display().to_string();
-        say(&describe(&path, &before, step));
+        say(&describe(&path, before.as_deref(), step));
         match step {
             Step::Write(name, content) => self.directory.pretend_written(name, content, now),
             Step::Remove(name) => self.directory.forget(name),
@@ -388,5 +383,15 @@ impl Worker {
             .filter(|name| !errors.contains_key(*name))
             .cloned()
             .collect()
+    }
+}
+
+/// A line per change of a pool. The other files follow from it, and a node that invents versions
+/// must not get three lines for each.
+fn tell(file: &str, text: &str) {
+    if let Some((_, None)) = parse_file_name(file) {
+        info!(file, "{text}");
+    } else {
+        debug!(file, "{text}");
     }
 }
