@@ -3,12 +3,11 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use common::SOON;
-use common::becomes;
 use common::pollbal::Pollbal;
 use common::stage::Stage;
 
@@ -131,136 +130,156 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
     }
 }
 
-#[test]
-fn each_wrong_value_is_named_with_what_to_write() {
+/// What is wrong, and three words that the error must have.
+type Wrong = (Value, [&'static str; 3]);
+
+#[track_caller]
+fn assert_all_refused(wrong: &[Wrong]) {
     let stage = Stage::new();
-    let address = |value: Value| json!({ "perlbal": { "address": value } });
-    let pool = |value: Value| json!({ "pools": { "api": value } });
-    let wrong = [
+    for (config, words) in wrong {
+        assert_refused(&stage, config, words);
+    }
+}
+
+#[test]
+fn each_wrong_path_time_and_number_is_named_with_what_to_write() {
+    let key = |key: &str, value: Value| json!({ key: value });
+    assert_all_refused(&[
         (
-            json!({ "pool_directory": 7 }),
+            key("pool_directory", json!(7)),
             ["pool_directory", "a path", "7"],
         ),
         (
-            json!({ "services_file": "" }),
+            key("services_file", json!("")),
             ["services_file", "a path", "\"\""],
         ),
         (
-            json!({ "poll_interval": "soon" }),
+            key("poll_interval", json!("soon")),
             ["poll_interval", "1500ms", "soon"],
         ),
         (
-            json!({ "poll_interval": 0 }),
+            key("poll_interval", json!(0)),
             ["poll_interval", "10ms", "0"],
         ),
         (
-            json!({ "poll_interval": -5 }),
+            key("poll_interval", json!(-5)),
             ["poll_interval", "milliseconds", "-5"],
         ),
         (
-            json!({ "service_timeout": 1.5 }),
+            key("service_timeout", json!(1.5)),
             ["service_timeout", "milliseconds", "1.5"],
         ),
         (
-            json!({ "service_timeout": null }),
+            key("service_timeout", json!(null)),
             ["service_timeout", "milliseconds", "null"],
         ),
         (
-            json!({ "poll_path": "pool" }),
-            ["poll_path", "begins with `/`", "pool"],
-        ),
-        (
-            json!({ "poll_path": "/a b\r\nX: y" }),
-            ["poll_path", "without blanks", "X: y"],
-        ),
-        (json!({ "rise": 0 }), ["rise", "1 to 1000", "0"]),
-        (json!({ "fall": "2" }), ["fall", "1 to 1000", "\"2\""]),
-        (
-            json!({ "perlbal": "127.0.0.1" }),
-            ["perlbal[0]", "127.0.0.1:16000", "object"],
-        ),
-        (
-            json!({ "perlbal": ["127.0.0.1:1", 5] }),
-            ["perlbal[1]", "127.0.0.1:16000", "5"],
-        ),
-        (
-            json!({ "perlbal": ["127.0.0.1:1", "127.0.0.1:1"] }),
-            ["perlbal", "127.0.0.1:1", "twice"],
-        ),
-        (
-            address(json!("a b:1")),
-            ["perlbal[0].address", "127.0.0.1:16000", "a b:1"],
-        ),
-        (
-            address(json!("localhost:0")),
-            ["perlbal[0].address", "127.0.0.1:16000", ":0"],
-        ),
-        (
-            json!({ "perlbal": {} }),
-            ["perlbal[0].address", "missing", "127.0.0.1:16000"],
-        ),
-        (json!({ "pools": [] }), ["pools", "an object", "[]"]),
-        (pool(json!(true)), ["pools.api", "an object", "true"]),
-        (
-            json!({ "pools": { "a.b": {} } }),
-            ["pools.a.b", "a pool name is", "64"],
-        ),
-        (
-            pool(json!({ "perlbal_pool": "API" })),
-            ["pools.api.perlbal_pool", "a-z", "API"],
-        ),
-        (
-            pool(json!({ "nodes": "10.0.0.1" })),
-            ["pools.api.nodes", "CIDR", "10.0.0.1"],
-        ),
-        (
-            pool(json!({ "nodes": ["10.0.0.1/8"] })),
-            ["pools.api.nodes", "host bits", "/8"],
-        ),
-        (
-            pool(json!({ "min_members": -1 })),
-            ["pools.api.min_members", "whole number", "-1"],
-        ),
-        (
-            json!({ "pools": { "A-b": {}, "a_b": {} } }),
-            ["pools.a_b", "pools.A-b", "perlbal_pool"],
-        ),
-        (
-            json!({ "accept_undeclared_pools": "no" }),
-            ["accept_undeclared_pools", "true or false", "no"],
-        ),
-        (
-            json!({ "max_undeclared_pools": 1e9 }),
-            ["max_undeclared_pools", "whole", "1000000000"],
-        ),
-        (
-            json!({ "pool_file_format": "haproxy" }),
-            ["pool_file_format", "services", "haproxy"],
-        ),
-        (
-            json!({ "empty_pool_grace": true }),
+            key("empty_pool_grace", json!(true)),
             ["empty_pool_grace", "time", "true"],
         ),
         (
-            json!({ "pre_init_hook": "run me" }),
+            key("hook_timeout", json!("0s")),
+            ["hook_timeout", "1ms", "0s"],
+        ),
+        (
+            key("poll_path", json!("pool")),
+            ["poll_path", "begins with `/`", "pool"],
+        ),
+        (
+            key("poll_path", json!("/a b\r\nX: y")),
+            ["poll_path", "without blanks", "X: y"],
+        ),
+        (key("rise", json!(0)), ["rise", "1 to 1000", "0"]),
+        (key("fall", json!("2")), ["fall", "1 to 1000", "\"2\""]),
+        (
+            key("max_undeclared_pools", json!(1e9)),
+            ["max_undeclared_pools", "whole", "1000000000"],
+        ),
+        (
+            key("accept_undeclared_pools", json!("no")),
+            ["accept_undeclared_pools", "true or false", "no"],
+        ),
+        (
+            key("pool_file_format", json!("haproxy")),
+            ["pool_file_format", "services", "haproxy"],
+        ),
+        (
+            key("pre_init_hook", json!("run me")),
             ["pre_init_hook", "array", "run me"],
         ),
         (
-            json!({ "file_update_hook": ["sh", 1] }),
+            key("file_update_hook", json!(["sh", 1])),
             ["file_update_hook", "array", "1"],
         ),
         (
-            json!({ "post_init_hook": [""] }),
+            key("post_init_hook", json!([""])),
             ["post_init_hook", "array", "[\"\"]"],
         ),
+    ]);
+}
+
+#[test]
+fn each_wrong_perlbal_is_named_with_what_to_write() {
+    let perlbal = |value: Value| json!({ "perlbal": value });
+    let address = |value: &str| json!({ "perlbal": { "address": value } });
+    let example = "127.0.0.1:16000";
+    assert_all_refused(&[
         (
-            json!({ "hook_timeout": "0s" }),
-            ["hook_timeout", "1ms", "0s"],
+            perlbal(json!("127.0.0.1")),
+            ["perlbal[0]", example, "object"],
         ),
-    ];
-    for (config, words) in wrong {
-        assert_refused(&stage, &config, &words);
-    }
+        (
+            perlbal(json!(["127.0.0.1:1", 5])),
+            ["perlbal[1]", example, "5"],
+        ),
+        (
+            perlbal(json!(["127.0.0.1:1", "127.0.0.1:1"])),
+            ["perlbal", "127.0.0.1:1", "twice"],
+        ),
+        (address("a b:1"), ["perlbal[0].address", example, "a b:1"]),
+        (
+            address("localhost:0"),
+            ["perlbal[0].address", example, ":0"],
+        ),
+        (
+            perlbal(json!({})),
+            ["perlbal[0].address", "missing", example],
+        ),
+    ]);
+}
+
+#[test]
+fn each_wrong_pool_is_named_with_what_to_write() {
+    let pools = |value: Value| json!({ "pools": value });
+    let api = |value: Value| json!({ "pools": { "api": value } });
+    assert_all_refused(&[
+        (pools(json!([])), ["pools", "an object", "[]"]),
+        (api(json!(true)), ["pools.api", "an object", "true"]),
+        (
+            pools(json!({ "a.b": {} })),
+            ["pools.a.b", "a pool name is", "64"],
+        ),
+        (
+            api(json!({ "perlbal_pool": "API" })),
+            ["pools.api.perlbal_pool", "a-z", "API"],
+        ),
+        (
+            api(json!({ "nodes": "10.0.0.1" })),
+            ["pools.api.nodes", "CIDR", "10.0.0.1"],
+        ),
+        (
+            api(json!({ "nodes": ["10.0.0.1/8"] })),
+            ["pools.api.nodes", "host bits", "/8"],
+        ),
+        (
+            api(json!({ "min_members": -1 })),
+            ["pools.api.min_members", "whole number", "-1"],
+        ),
+        (
+            pools(json!({ "A-b": {}, "a_b": {} })),
+            ["pools.a_b", "pools.A-b", "perlbal_pool"],
+        ),
+    ]);
 }
 
 #[test]
@@ -329,7 +348,7 @@ fn what_is_no_json_is_told_with_its_place() {
 fn the_configuration_is_found_by_pollbal_config_unless_the_flag_names_another() {
     let stage = Stage::new();
     let good = stage.write_config(&json!({}));
-    let run = |variable: &std::path::Path, arguments: &[&str]| {
+    let run = |variable: &Path, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
         command.env("POLLBAL_CONFIG", variable).args(arguments);
         command.output().unwrap()
@@ -365,24 +384,4 @@ fn what_is_not_said_has_its_default() {
     let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
     let both = stdout(&output) + &stderr(&output);
     assert!(both.contains("/etc/pollbal.services"), "{both}");
-}
-
-#[test]
-fn the_poll_path_is_asked_for() {
-    let stage = Stage::new();
-    let node = common::raw_node::RawNode::start(
-        stage.node_addr(1),
-        "node",
-        common::raw_node::Answer::body("website"),
-    );
-    stage.write_services(&[node.services_line()]);
-    let _pollbal = Pollbal::start(&stage, &json!({ "poll_path": "/which/pool?short=1" }));
-    becomes(SOON, "a member", &Some(vec![node.pool_line()]), || {
-        stage.lines("website.pool")
-    });
-    let requests = node.requests();
-    assert!(
-        requests[0].starts_with("GET /which/pool?short=1 HTTP/1.1\r\n"),
-        "{requests:?}"
-    );
 }

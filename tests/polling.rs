@@ -240,3 +240,19 @@ fn a_node_that_invents_versions_stays_a_member_and_leaves_no_files_behind() {
     let peak = peak_memory(pollbal.pid());
     assert!(peak < 80 * 1024, "{peak} KiB");
 }
+
+#[test]
+fn the_poll_path_is_asked_for() {
+    let stage = Stage::new();
+    let node = RawNode::start(stage.node_addr(1), "node", Answer::body("website"));
+    stage.write_services(&[node.services_line()]);
+    let _pollbal = Pollbal::start(&stage, &json!({ "poll_path": "/which/pool?short=1" }));
+    becomes(SOON, "a member", &Some(vec![node.pool_line()]), || {
+        stage.lines("website.pool")
+    });
+    let requests = node.requests();
+    assert!(
+        requests[0].starts_with("GET /which/pool?short=1 HTTP/1.1\r\n"),
+        "{requests:?}"
+    );
+}

@@ -199,3 +199,41 @@ fn sigkill_leaves_whole_files_and_the_next_run_cleans_up() {
         (stage.files(), stage.lines("website.pool"))
     });
 }
+
+#[test]
+fn a_file_that_cannot_be_deleted_is_told_once_and_tried_again_with_back_off() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let obstacle = stage.pool_file("old");
+    fs::create_dir_all(stage.pool_directory()).unwrap();
+    fs::write(&obstacle, "").unwrap();
+    let config = stage.write_config(&json!({
+        "poll_interval": "50ms",
+        "empty_pool_grace": 0,
+        "file_remove_hook": ["sh", "-c", "echo >> \"$0\"", stage.path("attempts")],
+    }));
+    // Nobody deletes a file on which another is mounted.
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount --bind \"$2\" \"$2\" && exec \"$0\" --config \"$1\"")
+        .arg(env!("CARGO_BIN_EXE_pollbal"))
+        .args([&config, &obstacle]);
+    let pollbal = Pollbal::spawn(command, config);
+    pollbal.wait_log(&["error", "failed to delete", "old.pool"]);
+    wait_file(&stage, "website.pool", &pool_lines(&nodes));
+    let attempts = || {
+        let text = fs::read_to_string(stage.path("attempts")).unwrap_or_default();
+        text.lines().count()
+    };
+    eventually(SOON, "more attempts", || (attempts() >= 4).then_some(()));
+    // 50 ms, 70 ms, 98 ms and so on, a fifth more or less: fewer than ten in two seconds.
+    wait_rounds(&nodes, 40);
+    assert!(attempts() <= 20, "{} attempts", attempts());
+    assert_eq!(
+        pollbal.log_with(&["error"]).len(),
+        1,
+        "{:#?}",
+        pollbal.log()
+    );
+}
