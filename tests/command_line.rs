@@ -217,10 +217,11 @@ fn it_can_be_ended_before_the_first_round_is_done() {
 }
 
 #[test]
-fn once_without_a_node_ends() {
+fn once_without_a_node_ends_with_1_and_says_why() {
     let stage = Stage::new();
     let ended = Pollbal::run(&stage, &json!({}), &["--once"]);
-    assert!(ended.code.is_some(), "{}", ended.stderr);
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("names no node"), "{}", ended.stderr);
 }
 
 #[test]

@@ -338,6 +338,12 @@ fn what_is_no_json_is_told_with_its_place() {
             "{told}"
         );
     }
+    fs::write(&file, "{\n  \"rise\": 1,\n  \"rise\": 2\n}\n").unwrap();
+    let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    let told = stderr(&output);
+    assert!(told.contains("`rise`") && told.contains("line 3"), "{told}");
+
     fs::write(&file, "[]").unwrap();
     let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));

@@ -172,11 +172,17 @@ fn output_goes_to_the_log_line_by_line_and_harmless() {
     let _nodes = stage.nodes(&["website"]);
     let hook = script(
         &stage,
-        "echo one; echo two >&2; printf 'three\\033[2J\\007\\rX\\n'; head -c 9000 /dev/zero | tr '\\0' y; echo; \
+        "echo one; echo two >&2; echo 'it is \"fine\"'; printf 'three\\033[2J\\007\\rX\\n'; head -c 9000 /dev/zero | tr '\\0' y; echo; \
          printf '\\377\\n'; printf 'last, without an end'",
     );
     let pollbal = Pollbal::start(&stage, &json!({ "post_init_hook": hook }));
-    for line in ["one", "two", "three\\u{1b}[2J", "last, without an end"] {
+    for line in [
+        "one",
+        "two",
+        "it is \"fine\"",
+        "three",
+        "last, without an end",
+    ] {
         pollbal.wait_log(&["info", &format!("post_init_hook: {line}")]);
     }
     for line in pollbal.log() {
@@ -364,15 +370,21 @@ fn a_process_that_holds_a_hooks_output_open_does_not_hold_up_the_end() {
 fn pre_quit_runs_although_other_hooks_hang() {
     let stage = Stage::new();
     let names: Vec<String> = (10..40).map(|number| format!("pool-{number}")).collect();
-    let _nodes = stage.nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let nodes = stage.nodes(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let config = json!({
         "file_update_hook": script(&stage, "echo >> \"$0/begun\"; sleep 1000"),
         "pre_quit_hook": note(&stage, "pre_quit"),
     });
     let mut pollbal = Pollbal::start(&stage, &config);
+    wait_file(&stage, "pool-39.pool", &[nodes[29].pool_line()]);
     eventually(SOON, "all places are taken", || {
         (lines(&stage.path("begun")).len() == 16).then_some(())
     });
     assert_eq!(pollbal.terminate().code(), Some(0));
     assert_eq!(noted(&stage).len(), 1, "pre_quit_hook did not run");
+    // 31 files changed; whose hook never ran is told.
+    let untold = 31 - lines(&stage.path("begun")).len();
+    assert!(untold > 0);
+    let told = pollbal.log_with(&["error", "file_update_hook is not run"]);
+    assert_eq!(told.len(), untold, "{:#?}", pollbal.log());
 }

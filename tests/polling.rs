@@ -203,7 +203,7 @@ fn a_node_that_invents_pools_gets_max_undeclared_pools_and_one_error() {
 }
 
 #[test]
-fn a_node_that_invents_versions_stays_a_member_and_leaves_no_files_behind() {
+fn a_node_that_invents_versions_stays_a_member_and_floods_neither_directory_nor_log() {
     let stage = Stage::new();
     let inventor = Answer::says(|poll| Reply::Body(format!("website ok v{poll}")));
     let inventor = RawNode::start(stage.node_addr(1), "inventor", inventor);
@@ -233,10 +233,13 @@ fn a_node_that_invents_versions_stays_a_member_and_leaves_no_files_behind() {
     };
     let wanted = (true, both, Some(vec![good.pool_line()]));
     becomes(SOON, "files of versions", &wanted, look);
+    pollbal.wait_log(&["warn", "inventor changes too often"]);
+    let mark = pollbal.mark();
     let enough = inventor.polls() + 100;
     stays(SOON, "files of versions", &wanted, look, || {
         inventor.polls() >= enough
     });
+    assert_eq!(pollbal.log().split_off(mark), Vec::<String>::new());
     let peak = peak_memory(pollbal.pid());
     assert!(peak < 80 * 1024, "{peak} KiB");
 }

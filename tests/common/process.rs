@@ -41,6 +41,19 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     .collect()
 }
 
+/// The time that it has worked, in hundredths of a second.
+pub(crate) fn cpu_ticks(pid: Pid) -> u64 {
+    let text = read(pid, "stat");
+    let words = text.rsplit_once(')').map(|(_, words)| words);
+    let mut words = words.unwrap_or_default().split_whitespace().skip(11);
+    let mut number = || {
+        let word = words.next().and_then(|word| word.parse::<u64>().ok());
+        word.expect("the process tells its time")
+    };
+    // For itself, and for the system.
+    number() + number()
+}
+
 /// Whether it runs: it exists, and is no zombie.
 pub(crate) fn runs(pid: Pid) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
