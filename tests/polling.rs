@@ -3,6 +3,7 @@
 mod common;
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -61,6 +62,29 @@ fn connections_are_kept_and_requests_are_as_promised() {
         let host = format!("\r\nhost: {}\r\n", node.addr());
         assert!(request.contains(&host), "{request}");
     }
+}
+
+#[test]
+fn all_nodes_are_polled_at_once_and_then_spread_evenly_over_the_interval() {
+    const INTERVAL: Duration = Duration::from_millis(1_200);
+    let stage = Stage::alone();
+    let node = |number| RawNode::start(stage.node_addr(number), "good", Answer::body("website"));
+    let nodes: Vec<_> = (1..=4).map(node).collect();
+    stage.write_services(&services_lines(&nodes));
+    let _pollbal = Pollbal::start(&stage, &json!({ "poll_interval": 1200 }));
+    for node in &nodes {
+        node.wait_polls(4);
+    }
+    let times: Vec<_> = nodes.iter().map(RawNode::times).collect();
+    let mut first: Vec<_> = times.iter().map(|times| times[0]).collect();
+    first.sort();
+    assert!(first[3] - first[0] < INTERVAL / 4, "not at once");
+    // The third polls, in the order of the nodes' turns.
+    let mut turns: Vec<_> = times.iter().map(|times| times[2]).collect();
+    turns.sort();
+    let gaps: Vec<_> = turns.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let even = INTERVAL / 8..INTERVAL * 3 / 8;
+    assert!(gaps.iter().all(|gap| even.contains(gap)), "{gaps:?}");
 }
 
 #[test]
