@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
+use super::process::children;
 use super::stage::Stage;
 use super::{SOON, eventually, text};
 
@@ -112,6 +113,13 @@ impl Pollbal {
     }
 
     fn end(&mut self) {
+        // Hooks that run would outlive it. Stopped, it starts no more of them.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(self.pid(), Signal::STOP);
+            for hook in children(self.pid()) {
+                let _ = kill_process_group(hook, Signal::KILL);
+            }
+        }
         // It may have ended by itself; then there is nothing left but to reap it.
         let _ = self.child.kill();
         let _ = self.child.wait();
