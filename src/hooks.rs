@@ -195,9 +195,12 @@ impl HookRunner {
         }
         let running = self.running.clone();
         let rest = async {
-            while let Some(run) = waiting.pop_front() {
+            while !waiting.is_empty() {
+                // The place first here too, so that no run is lost between the two.
                 let place = places.clone().acquire_owned().await.ok();
-                self.start(run, place);
+                if let Some(run) = waiting.pop_front() {
+                    self.start(run, place);
+                }
             }
             running.close();
             running.wait().await;
