@@ -1,81 +1,52 @@
 //! Decisions in words: one line per change of a node or a pool.
 //!
-//! A node that changes at each poll, by a fault or by malice, does not flood the log: of one node
-//! only so many changes are told in a while.
+//! Of one node or pool only so many changes are told in a while (see [`quota`](crate::quota)).
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{error, info, warn};
 
 use crate::model::change::{Change, Out};
-use crate::model::node::{Node, NodeAddr};
+use crate::model::names::PoolName;
+use crate::model::node::NodeAddr;
 use crate::model::rules::Refusal;
-
-/// So many changes of one node are told within [`WINDOW`].
-const TOLD: u32 = 20;
-
-/// From the first change that is told.
-const WINDOW: Duration = Duration::from_secs(60);
+use crate::quota::{Quota, WINDOW, Word};
 
 /// Tells changes.
 #[derive(Debug, Default)]
 pub struct ChangeLog {
-    windows: BTreeMap<NodeAddr, Window>,
-}
-
-/// What was told of a node of late.
-#[derive(Debug)]
-struct Window {
-    begins: Instant,
-    changes: u32,
+    nodes: Quota<NodeAddr>,
+    pools: Quota<PoolName>,
 }
 
 impl ChangeLog {
     /// Logs changes that came at `now`.
     pub fn write(&mut self, changes: &[Change], now: Instant) {
         for change in changes {
-            let told = match node(change) {
-                Some(node) => self.admit(node.addr, now),
-                None => 0,
-            };
-            match told {
-                0..TOLD => write(change),
-                TOLD => {
-                    let name = node(change).map_or("", |node| &node.name);
+            let (word, who) = self.ask(change, now);
+            match word {
+                Word::Tell => write(change),
+                Word::Last => {
                     let wait = humantime::format_duration(WINDOW);
-                    warn!("{name} changes too often: no more is told of it within {wait}");
+                    warn!("{who} changes too often: no more is told of it within {wait}");
                 }
-                _ => {}
+                Word::Silent => {}
             }
         }
     }
 
-    /// How many changes of the node came before this one within the window.
-    fn admit(&mut self, addr: NodeAddr, now: Instant) -> u32 {
-        let window = self.windows.entry(addr).or_insert(Window {
-            begins: now,
-            changes: 0,
-        });
-        if now.duration_since(window.begins) >= WINDOW {
-            *window = Window {
-                begins: now,
-                changes: 0,
-            };
+    /// Whether to tell the change, and of whom it tells.
+    fn ask<'a>(&mut self, change: &'a Change, now: Instant) -> (Word, &'a str) {
+        match change {
+            Change::Joined(node, _)
+            | Change::Moved(node, ..)
+            | Change::Left(node, ..)
+            | Change::StaysOut(node, _)
+            | Change::Removed(node, _) => (self.nodes.ask(node.addr, now), &node.name),
+            Change::Held(pool, _) | Change::Released(pool) => {
+                (self.pools.ask(pool.clone(), now), pool.as_str())
+            }
         }
-        window.changes = window.changes.saturating_add(1);
-        window.changes - 1
-    }
-}
-
-fn node(change: &Change) -> Option<&Node> {
-    match change {
-        Change::Joined(node, _)
-        | Change::Moved(node, ..)
-        | Change::Left(node, ..)
-        | Change::StaysOut(node, _)
-        | Change::Removed(node, _) => Some(node),
-        Change::Held(..) | Change::Released(_) => None,
     }
 }
 
@@ -118,28 +89,5 @@ fn write(change: &Change) {
              the members that it last had stay in"
         ),
         Change::Released(pool) => info!(%pool, "pool {pool} holds no failed member any more"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_is_told_of_so_often_and_then_again_after_the_window() {
-        let mut log = ChangeLog::default();
-        let (one, other) = (
-            "10.0.0.1:80".parse().unwrap(),
-            "10.0.0.2:80".parse().unwrap(),
-        );
-        let start = Instant::now();
-        let counts: Vec<_> = (0..TOLD + 5).map(|_| log.admit(one, start)).collect();
-        assert_eq!(counts, (0..TOLD + 5).collect::<Vec<_>>());
-        assert_eq!(
-            log.admit(other, start),
-            0,
-            "each node has a window of its own"
-        );
-        assert_eq!(log.admit(one, start + WINDOW), 0);
     }
 }

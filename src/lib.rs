@@ -24,5 +24,6 @@ pub mod load;
 pub mod logging;
 pub mod model;
 pub mod poller;
+pub mod quota;
 pub mod retry;
 pub mod services_watch;

@@ -13,7 +13,7 @@
 //!   announces what the rules do not allow → out: refused
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -138,7 +138,10 @@ impl Membership {
         pool: &PoolName,
         members: impl IntoIterator<Item = (NodeAddr, Place)>,
     ) {
-        if self.pool_refusal(pool).is_some() {
+        let mut members = members.into_iter().peekable();
+        // A declared pool's file is there whether a node ever announced the pool or not.
+        let proof = members.peek().is_some() || !self.rules.declared.contains_key(pool);
+        if !proof || self.pool_refusal(pool).is_some() {
             return;
         }
         self.pools.entry(pool.clone()).or_default();
@@ -184,12 +187,6 @@ impl Membership {
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.order.len()
-    }
-
-    /// Whether every node has answered or failed once since the start.
-    #[must_use]
-    pub fn first_round_done(&self) -> bool {
-        self.first_round_done
     }
 
     /// The wanted state, when it changed since it was last taken. Nothing before the first round
@@ -315,12 +312,39 @@ impl Membership {
         if let Some(node) = self.nodes.get_mut(&addr) {
             let pool = self.pools.entry(place.pool.clone()).or_default();
             pool.serving += 1;
-            pool.remember(place.version.as_ref());
             node.state = State::Member {
                 place,
                 held_since: None,
             };
             self.changed = true;
+            self.remember(addr);
+        }
+    }
+
+    /// Remembers the version that a member serves; of too many, forgets the oldest that no member
+    /// serves.
+    fn remember(&mut self, addr: NodeAddr) {
+        let Some(Place {
+            pool: name,
+            version: Some(version),
+        }) = self.nodes[&addr].place().cloned()
+        else {
+            return;
+        };
+        let pool = self.pools.entry(name.clone()).or_default();
+        if pool.versions.contains(&version) {
+            return;
+        }
+        pool.versions.push_back(version);
+        if pool.versions.len() > Pool::MAX_VERSIONS {
+            let places = self.nodes.values().filter_map(NodeState::place);
+            let here = places.filter(|place| place.pool == name);
+            let served: BTreeSet<_> = here.filter_map(|place| place.version.as_ref()).collect();
+            let idle = pool
+                .versions
+                .iter()
+                .position(|version| !served.contains(version));
+            idle.and_then(|index| pool.versions.remove(index));
         }
     }
 
@@ -430,16 +454,6 @@ impl Membership {
     }
 }
 
-impl PoolState {
-    fn remember(&mut self, version: Option<&Version>) {
-        let new = version.filter(|version| !self.versions.contains(version));
-        self.versions.extend(new.cloned());
-        if self.versions.len() > Pool::MAX_VERSIONS {
-            self.versions.pop_front();
-        }
-    }
-}
-
 impl NodeState {
     fn new(node: Arc<Node>) -> Self {
         Self {
@@ -449,6 +463,14 @@ impl NodeState {
             gone: false,
             failures: 0,
             answers: 0,
+        }
+    }
+
+    /// Where it is a member.
+    fn place(&self) -> Option<&Place> {
+        match &self.state {
+            State::Member { place, .. } => Some(place),
+            State::Out(_) => None,
         }
     }
 }

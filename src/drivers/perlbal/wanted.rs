@@ -60,7 +60,19 @@ pub struct Translation {
 struct Claim {
     /// What people call it.
     who: String,
+    rank: Rank,
+    /// A node announced it; a declared pool that none did only keeps its name from others.
+    announced: bool,
     pool: WantedPool,
+}
+
+/// Whose name it rather is. A node chooses the names of undeclared pools, so these are last: it
+/// must not get at a name that the configuration or another pool's versions have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Undeclared,
+    Version,
+    Declared,
 }
 
 type Claims = BTreeMap<PerlbalName, Vec<Claim>>;
@@ -71,32 +83,32 @@ impl Translation {
     #[must_use]
     pub fn wanted(&self, pools: &Pools, is_current: impl Fn(&str) -> bool) -> Wanted {
         let current = |file: String| is_current(&file).then_some(file);
-        let announced = || pools.pools.iter().filter(|(_, pool)| pool.announced);
         let missing = if self.create_pools {
             Missing::Create
         } else {
             Missing::Report
         };
         let mut claims = Claims::new();
-        for (name, pool) in announced() {
+        for (name, pool) in &pools.pools {
             let members = pool.members.iter().map(|member| member.node.addr).collect();
-            let pool = WantedPool {
-                members,
-                missing,
-                file: current(file_name(name, None)),
-            };
-            claims.entry(self.name_of(name)).or_default().push(Claim {
+            let claim = Claim {
                 who: name.to_string(),
-                pool,
-            });
+                rank: if pool.declared {
+                    Rank::Declared
+                } else {
+                    Rank::Undeclared
+                },
+                announced: pool.announced,
+                pool: WantedPool {
+                    members,
+                    missing,
+                    file: current(file_name(name, None)),
+                },
+            };
+            claims.entry(self.name_of(name)).or_default().push(claim);
         }
-        let mut version_claims = Claims::new();
-        for (name, pool) in announced() {
-            self.claim_versions(name, pool, &current, &mut version_claims);
-        }
-        // Where a version pool's name is that of a real pool, the real pool has it.
-        for (name, claim) in version_claims {
-            claims.entry(name).or_insert(claim);
+        for (name, pool) in &pools.pools {
+            self.claim_versions(name, pool, &current, &mut claims);
         }
         let mut wanted = Wanted::default();
         for (name, claims) in claims {
@@ -123,6 +135,8 @@ impl Translation {
             let theirs = self.name_of(name).at_version(version);
             claims.entry(theirs).or_default().push(Claim {
                 who: format!("{name} at {version}"),
+                rank: Rank::Version,
+                announced: true,
                 pool,
             });
         }
@@ -139,23 +153,33 @@ impl Translation {
 }
 
 impl Wanted {
-    /// One claim with members has the name; several share it, and then none has.
+    /// One claim with members has the name, if no other claim goes before it; several share it, and
+    /// then none has.
     fn decide(&mut self, name: PerlbalName, mut claims: Vec<Claim>) {
-        let with_members = claims
+        let with_members: Vec<_> = claims
             .iter()
             .filter(|claim| !claim.pool.members.is_empty())
-            .count();
-        if with_members > 1 {
+            .collect();
+        let highest = claims.iter().map(|claim| claim.rank).max();
+        let disputed = match with_members[..] {
+            [] => false,
+            [claim] => Some(claim.rank) < highest,
+            _ => true,
+        };
+        if disputed {
             let missing = claims[0].pool.missing;
             let who = claims.into_iter().map(|claim| claim.who).collect();
             self.shared.insert(name, SharedName { who, missing });
             return;
         }
-        let index = claims
+        claims.retain(|claim| claim.announced);
+        let chosen = claims
             .iter()
             .position(|claim| !claim.pool.members.is_empty())
             .unwrap_or(0);
-        self.pools.insert(name, claims.swap_remove(index).pool);
+        if chosen < claims.len() {
+            self.pools.insert(name, claims.swap_remove(chosen).pool);
+        }
     }
 }
 
@@ -263,14 +287,38 @@ mod tests {
     }
 
     #[test]
-    fn a_real_pool_goes_before_a_version_pool_of_its_name() {
+    fn no_node_gets_at_the_name_of_a_version_pool_by_announcing_it() {
         let both = pools(&[
             ("api", &[("10.0.0.1:80", Some("v1"))]),
             ("api__v1", &[("10.0.0.2:80", None)]),
         ]);
         let wanted = Translation::default().wanted(&both, |_| false);
-        let members = &wanted.pools[&"api__v1".parse().unwrap()].members;
-        assert_eq!(*members, ["10.0.0.2:80".parse().unwrap()].into());
+        assert_eq!(names(&wanted), ["api"]);
+        assert_eq!(
+            wanted.shared[&"api__v1".parse().unwrap()].who,
+            ["api__v1", "api at v1"]
+        );
+        let mut left = pools(&[("api", &[]), ("api__v1", &[("10.0.0.2:80", None)])]);
+        left.pools
+            .get_mut("api")
+            .unwrap()
+            .versions
+            .push("v1".parse().unwrap());
+        assert_eq!(
+            Translation::default().wanted(&left, |_| false).shared.len(),
+            1
+        );
+    }
+
+    #[test]
+    fn no_node_gets_at_the_name_of_a_declared_pool_that_has_no_members() {
+        for announced in [false, true] {
+            let mut pools = pools(&[("api", &[]), ("API", &[("10.0.0.2:80", None)])]);
+            let api = pools.pools.get_mut("api").unwrap();
+            (api.declared, api.announced) = (true, announced);
+            let wanted = Translation::default().wanted(&pools, |_| false);
+            assert!(wanted.pools.is_empty() && wanted.shared.len() == 1);
+        }
     }
 
     #[test]

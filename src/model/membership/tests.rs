@@ -310,15 +310,21 @@ fn a_node_gone_from_the_services_file_leaves_when_the_new_ones_are_heard() {
 
 #[test]
 fn versions_are_remembered_when_nobody_serves_them_any_more_but_not_without_end() {
-    let mut bench = Bench::new(rules(1, 1, 0), 1);
-    for number in 0..=Pool::MAX_VERSIONS {
+    let mut bench = Bench::new(rules(1, 1, 0), 2);
+    bench.see(2, says("api ok kept"));
+    for number in 1..=Pool::MAX_VERSIONS {
         bench.see(1, says(&format!("api ok v{number}")));
     }
     let versions = bench.membership.take_changed().unwrap().pools["api"]
         .versions
         .clone();
     assert_eq!(versions.len(), Pool::MAX_VERSIONS);
-    assert_eq!(versions[0].as_str(), "v1", "the oldest went");
+    assert_eq!(versions[0].as_str(), "kept", "a member serves it");
+    assert_eq!(
+        versions[1].as_str(),
+        "v2",
+        "the oldest that no member serves went"
+    );
 }
 
 #[test]
@@ -336,6 +342,18 @@ fn an_earlier_runs_members_stay_until_they_are_heard() {
     assert_eq!(bench.members("api"), [1, 2], "one failure of two");
     bench.see(2, fails());
     assert_eq!(bench.members("api"), [1]);
+}
+
+#[test]
+fn the_empty_file_of_a_declared_pool_does_not_prove_that_a_node_announced_it() {
+    let mut rules = rules(1, 1, 0);
+    let declared = rules.undeclared.clone();
+    rules.declared.insert("legacy".parse().unwrap(), declared);
+    let mut bench = Bench::new(rules, 1);
+    bench.membership.inherit(&"legacy".parse().unwrap(), []);
+    bench.see(1, says("api"));
+    let pools = bench.membership.take_changed().unwrap();
+    assert!(pools.pools["legacy"].declared && !pools.pools["legacy"].announced);
 }
 
 #[test]
@@ -433,7 +451,7 @@ proptest! {
         for (step, (node, observation)) in opening.chain(polls).enumerate() {
             reference.see(step, node, &observation);
             bench.see(u8::try_from(node).unwrap() + 1, observation);
-            if bench.membership.first_round_done() {
+            if bench.membership.first_round_done {
                 for pool in ["api", "web"] {
                     prop_assert_eq!(bench.members(pool), reference.members(pool));
                 }
