@@ -115,7 +115,8 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
         hooks.pre_quit();
     }
     hooks_stop.cancel();
-    _ = hooks_ended.await;
+    // A process that even SIGKILL does not end, on a disk that hangs, is left behind.
+    _ = timeout(HOOKS_AT_END + Duration::from_secs(1), hooks_ended).await;
     ended
 }
 
@@ -197,7 +198,10 @@ impl Daemon {
         let mut synced = false;
         loop {
             tokio::select! {
-                () = lifecycle.stop.cancelled() => return Ended::Well,
+                // Ended before its time, `--once` has not seen all in sync.
+                () = lifecycle.stop.cancelled() => {
+                    return if self.options.once { Ended::OutOfSync } else { Ended::Well };
+                }
                 () = lifecycle.reload.notified() => self.reload().await,
                 Some(nodes) = self.lists.recv() => {
                     info!("the services file changed: {}", count(nodes.len(), "node"));

@@ -195,6 +195,9 @@ impl Poller {
             Ok(Err(Trouble::NoDescriptors)) => return self.shared.tell_no_descriptors(),
             Err(_) => Observation::Failed(Failure::Timeout),
         };
+        self.shared
+            .told_no_descriptors
+            .store(false, Ordering::Relaxed);
         // Fails only when the daemon is ending. When the channel is full, this node waits.
         _ = self.shared.observed.send((self.addr, observation)).await;
     }

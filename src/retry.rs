@@ -6,7 +6,8 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
 const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(5);
+/// The longest wait.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits that grow from 50 ms to 5 s, with jitter, without end.
 ///
@@ -21,7 +22,7 @@ impl Retry {
         let mut policy = ExponentialBackoff {
             initial_interval: FIRST,
             current_interval: FIRST,
-            max_interval: LONGEST,
+            max_interval: LONGEST_WAIT,
             multiplier: 1.4,
             randomization_factor: 0.2,
             max_elapsed_time: None,
@@ -36,8 +37,8 @@ impl Retry {
         // `None` would mean that `max_elapsed_time` is over; there is none.
         self.0
             .next_backoff()
-            .unwrap_or(LONGEST)
-            .clamp(FIRST, LONGEST)
+            .unwrap_or(LONGEST_WAIT)
+            .clamp(FIRST, LONGEST_WAIT)
     }
 
     /// Begins again with the shortest wait, after a success.
@@ -61,7 +62,9 @@ mod tests {
         let mut retry = Retry::new();
         let waits: Vec<_> = (0..50).map(|_| retry.next_wait()).collect();
         assert!(
-            waits.iter().all(|wait| (FIRST..=LONGEST).contains(wait)),
+            waits
+                .iter()
+                .all(|wait| (FIRST..=LONGEST_WAIT).contains(wait)),
             "{waits:?}"
         );
         assert!(waits[0] < Duration::from_millis(100));

@@ -51,10 +51,12 @@ impl Stamp {
 pub async fn watch(path: PathBuf, mut known: Stamp, lists: mpsc::Sender<Vec<Node>>) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The failure to read that the log was told of. That may pass without the file changing.
+    let mut unread = None;
     loop {
         ticks.tick().await;
         let mut seen = look(&path, known).await;
-        if seen == known {
+        if seen == known && unread.is_none() {
             continue;
         }
         while seen != known {
@@ -62,7 +64,14 @@ pub async fn watch(path: PathBuf, mut known: Stamp, lists: mpsc::Sender<Vec<Node
             sleep(SETTLE).await;
             seen = look(&path, known).await;
         }
-        match read(&path).await {
+        let list = read(&path).await;
+        let failure = match &list {
+            Err(error @ ConfigError::Read(..)) => Some(chain(error)),
+            _ => None,
+        };
+        let told = std::mem::replace(&mut unread, failure);
+        match list {
+            Err(ConfigError::Read(..)) if unread == told => {}
             Ok(nodes) if nodes.is_empty() => error!(
                 "{} names no node; the last good list stays in force",
                 path.display()

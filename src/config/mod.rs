@@ -63,7 +63,7 @@ pub struct PerlbalSettings {
     pub create_pools: bool,
     /// How often all is read and compared although nothing changed.
     pub resync_interval: Duration,
-    /// The longest silence within an exchange.
+    /// For one exchange: a command and its whole answer.
     pub timeout: Duration,
 }
 

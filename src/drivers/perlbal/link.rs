@@ -12,13 +12,12 @@ use tracing::{error, info};
 
 use super::plan::{Actual, Plan, PoolChange, plan};
 use super::reading::Reading;
-use super::rest::Leavers;
 use super::session::{Session, SessionError};
 use super::wanted::Wanted;
 use super::wire::{Answer, Command};
 use super::{Manager, Progress};
 use crate::model::names::PerlbalName;
-use crate::retry::Retry;
+use crate::retry::{LONGEST_WAIT, Retry};
 
 /// After a change, so that one reading serves several changes that come close together.
 const READ_BACK_AFTER: Duration = Duration::from_millis(200);
@@ -26,7 +25,6 @@ const READ_BACK_AFTER: Duration = Duration::from_millis(200);
 /// One connection, and what is known through it.
 struct Link<'a> {
     manager: &'a mut Manager,
-    retry: &'a mut Retry,
     session: Session,
     /// The latest snapshot's serial and what it wants here.
     wanted: Option<(u64, Wanted)>,
@@ -45,7 +43,6 @@ struct Link<'a> {
     reloaded: BTreeSet<PerlbalName>,
     /// Changes on their way, for the log, and since when.
     unlogged: Option<(Instant, BTreeMap<PerlbalName, PoolChange>)>,
-    leavers: Leavers,
 }
 
 impl Manager {
@@ -61,7 +58,6 @@ impl Manager {
         let mut link = Link {
             resync_at: Instant::now() + self.settings.resync_interval,
             manager: self,
-            retry,
             session,
             wanted,
             told: None,
@@ -72,11 +68,15 @@ impl Manager {
             refused: BTreeSet::new(),
             reloaded: BTreeSet::new(),
             unlogged: None,
-            leavers: Leavers::default(),
         };
+        let connected_at = Instant::now();
         let served = link.serve().await;
         if let Some(told) = link.told.take() {
             link.manager.memory.told = told;
+            // A Perlbal that greets and then breaks is not to be asked again and again at once.
+            if connected_at.elapsed() >= LONGEST_WAIT {
+                retry.reset();
+            }
         }
         served
     }
@@ -106,7 +106,7 @@ impl Link<'_> {
     }
 
     fn next_wake(&self) -> Instant {
-        let times = [self.read_back_at, self.leavers.look_at()];
+        let times = [self.read_back_at, self.manager.memory.leavers.look_at()];
         times
             .into_iter()
             .flatten()
@@ -115,7 +115,13 @@ impl Link<'_> {
 
     fn wake(&mut self) {
         let now = Instant::now();
-        if self.leavers.look_at().is_some_and(|at| at <= now) {
+        if self
+            .manager
+            .memory
+            .leavers
+            .look_at()
+            .is_some_and(|at| at <= now)
+        {
             self.begin_look(now);
         }
         if self.reading.is_some() {
@@ -141,7 +147,13 @@ impl Link<'_> {
                 self.take_refusal(command, &error);
                 Vec::new()
             }
-            Answer::Error(error) => return Err(SessionError::refused(command, error)),
+            Answer::Error(error) => match command {
+                Command::ShowPool(pool) => {
+                    self.take_absence(pool);
+                    return Ok(());
+                }
+                command => return Err(SessionError::refused(command, error)),
+            },
         };
         match command {
             Command::Socks | Command::Nodes(_) => self.take_look(command, &lines),
@@ -220,6 +232,13 @@ impl Link<'_> {
                 !change.is_empty() && !self.refused.contains(*pool)
             };
             for (pool, change) in changes.iter().filter(told) {
+                if !self
+                    .manager
+                    .memory
+                    .may_tell(pool, "is changed", Instant::now())
+                {
+                    continue;
+                }
                 info!(
                     %perlbal, %pool,
                     "pool {pool} changed:{}{} in {}.{:01} ms",

@@ -23,13 +23,15 @@ pub mod wire;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::plan::{Actual, OwnFile, Problem};
+use self::rest::Leavers;
 use self::session::SessionError;
 use self::wanted::{Translation, Wanted};
 use super::{Mode, Progress, Snapshot};
@@ -37,6 +39,7 @@ use crate::config::PerlbalSettings;
 use crate::logging::chain;
 use crate::model::names::PerlbalName;
 use crate::model::pools::parse_file_name;
+use crate::quota::{Quota, WINDOW, Word};
 use crate::retry::Retry;
 
 /// What a manager works with.
@@ -70,6 +73,22 @@ pub struct Memory {
     distrusted: BTreeSet<PerlbalName>,
     /// The last failure that the log was told of.
     failure: Option<String>,
+    /// Who was removed and is not yet at rest.
+    leavers: Leavers,
+    /// How often the log speaks of a pool, by what it says.
+    quota: Quota<(PerlbalName, &'static str)>,
+}
+
+impl Memory {
+    /// Whether the log is to be told what a pool does; says so when it is for the last time.
+    fn may_tell(&mut self, pool: &PerlbalName, does: &'static str, now: Instant) -> bool {
+        let word = self.quota.ask((pool.clone(), does), now);
+        if word == Word::Last {
+            let wait = humantime::format_duration(WINDOW);
+            warn!(%pool, "pool {pool} {does} too often: no more is told of that within {wait}");
+        }
+        word == Word::Tell
+    }
 }
 
 impl Manager {

@@ -26,6 +26,8 @@ pub struct Reading {
     own_files: BTreeMap<PerlbalName, OwnFile>,
     /// When Perlbal started, in seconds since 1970, and its version.
     pub start: Option<(u64, String)>,
+    /// Pools that turned out not to be there.
+    pub absent: BTreeSet<PerlbalName>,
     /// The addresses to which it has connections.
     pub backends: BTreeSet<NodeAddr>,
 }
@@ -137,6 +139,12 @@ impl Reading {
             self.own_files.insert(name.clone(), own);
         }
         Some(Command::ShowPool(name))
+    }
+
+    /// Takes word that a pool, whose members were asked for, is not there.
+    pub fn missing(&mut self, pool: &PerlbalName) {
+        self.due -= 1;
+        self.absent.insert(pool.clone());
     }
 
     /// Takes a change that is sent while the reading is under way.

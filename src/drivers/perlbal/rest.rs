@@ -75,6 +75,11 @@ impl Leavers {
         }
     }
 
+    /// Forgets a look whose answers will not come, since the connection is gone.
+    pub fn interrupted(&mut self) {
+        self.under_way = None;
+    }
+
     /// When to look next.
     #[must_use]
     pub fn look_at(&self) -> Option<Instant> {

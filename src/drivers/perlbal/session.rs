@@ -14,14 +14,17 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::bytes::BytesMut;
-use tokio_util::codec::{Decoder, LinesCodec, LinesCodecError};
 
 use super::plan::{Group, READING_BYTES, bytes};
 use super::wire::{Answer, Command, NotUnderstood};
 use crate::drivers::console::READ_BYTES;
 
-/// No line of an answer that we ask for comes near.
-const MAX_LINE_BYTES: usize = 64 * 1_024;
+/// The longest line. `SOCKS` prints the requests of clients, whose headers Perlbal takes up to
+/// 100 KiB (ClientHTTPBase.pm).
+const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The most lines of one answer; a Perlbal with a million sockets or members has other troubles.
+const MAX_LINES: usize = 1_000_000;
 
 /// Why a connection ended, or did not come about.
 #[derive(Debug, Error)]
@@ -35,8 +38,8 @@ pub enum SessionError {
     /// Perlbal closed the connection.
     #[error("Perlbal closed the connection")]
     Closed,
-    /// Perlbal was silent for longer than `timeout`.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
+    /// Perlbal took longer than `timeout` for an answer.
+    #[error("no whole answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
     /// Perlbal said something that is no answer to what was asked.
     #[error("the answer to {command} is not understood")]
@@ -54,9 +57,12 @@ pub enum SessionError {
         /// What was said.
         error: String,
     },
-    /// Perlbal said something although nothing was asked, or something that is no text.
-    #[error("unexpected data")]
-    Unexpected(#[source] LinesCodecError),
+    /// Perlbal said something although nothing was asked.
+    #[error("Perlbal spoke unasked: \"{0}\"")]
+    Unasked(String),
+    /// An answer has more lines, or a longer line, than can be.
+    #[error("an answer does not end")]
+    Endless,
 }
 
 impl SessionError {
@@ -82,7 +88,8 @@ pub struct Session {
     stream: TcpStream,
     timeout: Duration,
     received: BytesMut,
-    codec: LinesCodec,
+    /// So much of it was searched for the end of a line.
+    searched: usize,
     /// Changes that are not sent yet.
     changes: VecDeque<Group>,
     /// Reading commands that are not sent yet; they wait for all changes.
@@ -92,8 +99,8 @@ pub struct Session {
     sent_bytes: usize,
     /// What came of the oldest one's answer.
     lines: Vec<String>,
-    /// When Perlbal last had reason to say something, or said it.
-    quiet_since: Instant,
+    /// Since when Perlbal owes the oldest answer: since that was asked, or the one before it given.
+    asked_at: Instant,
 }
 
 impl Session {
@@ -108,13 +115,13 @@ impl Session {
             stream,
             timeout: limit,
             received: BytesMut::new(),
-            codec: LinesCodec::new_with_max_length(MAX_LINE_BYTES),
+            searched: 0,
             changes: VecDeque::new(),
             readings: VecDeque::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
             lines: Vec::new(),
-            quiet_since: Instant::now(),
+            asked_at: Instant::now(),
         })
     }
 
@@ -140,7 +147,7 @@ impl Session {
         while let Some(group) = self.next_group() {
             let text: String = group.iter().map(Command::line).collect();
             if self.sent.is_empty() {
-                self.quiet_since = Instant::now();
+                self.asked_at = Instant::now();
             }
             timeout(self.timeout, self.stream.write_all(text.as_bytes()))
                 .await
@@ -174,28 +181,44 @@ impl Session {
     /// Waits for the next answer, and gives it with its command. May be dropped at any time.
     pub async fn answer(&mut self) -> Result<(Command, Answer), SessionError> {
         loop {
-            match self.codec.decode(&mut self.received) {
-                Ok(Some(line)) => {
-                    if let Some(answered) = self.take_line(&line)? {
-                        return Ok(answered);
-                    }
+            if let Some(line) = self.next_line()? {
+                if let Some(answered) = self.take_line(&line)? {
+                    return Ok(answered);
                 }
-                Ok(None) => self.receive().await?,
-                Err(error) => return Err(SessionError::Unexpected(error)),
+            } else {
+                self.receive().await?;
             }
         }
     }
 
+    /// The next whole line that was received. What is no text in it, as in the request of a client
+    /// that `SOCKS` prints, is replaced.
+    fn next_line(&mut self) -> Result<Option<String>, SessionError> {
+        let unsearched = &self.received[self.searched..];
+        let Some(length) = unsearched.iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.received.len();
+            let endless = self.searched > MAX_LINE_BYTES;
+            return if endless {
+                Err(SessionError::Endless)
+            } else {
+                Ok(None)
+            };
+        };
+        let line = self.received.split_to(self.searched + length + 1);
+        self.searched = 0;
+        let line = String::from_utf8_lossy(&line);
+        Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
     fn take_line(&mut self, line: &str) -> Result<Option<(Command, Answer)>, SessionError> {
         let Some(command) = self.sent.front() else {
-            return Err(SessionError::NotUnderstood {
-                command: "nothing".to_owned(),
-                source: NotUnderstood::new(line),
-            });
+            return Err(SessionError::Unasked(NotUnderstood::new(line).line));
         };
         match command.read(line, &mut self.lines) {
+            Ok(None) if self.lines.len() > MAX_LINES => Err(SessionError::Endless),
             Ok(None) => Ok(None),
             Ok(Some(answer)) => {
+                self.asked_at = Instant::now();
                 self.sent_bytes -= command.line().len();
                 Ok(self.sent.pop_front().map(|command| (command, answer)))
             }
@@ -212,17 +235,14 @@ impl Session {
             if self.sent.is_empty() {
                 self.stream.readable().await
             } else {
-                let deadline = self.quiet_since + self.timeout;
+                let deadline = self.asked_at + self.timeout;
                 let readable = timeout_at(deadline, self.stream.readable()).await;
                 readable.map_err(|_| SessionError::Timeout(self.timeout))?
             }
             .map_err(SessionError::Broken)?;
             match self.stream.try_read_buf(&mut self.received) {
                 Ok(0) => return Err(SessionError::Closed),
-                Ok(_) => {
-                    self.quiet_since = Instant::now();
-                    return Ok(());
-                }
+                Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(SessionError::Broken(error)),
             }

@@ -112,7 +112,7 @@ impl Endpoint {
     /// Reads an address as Perlbal prints it.
     fn parse(text: &str) -> Result<Self, NotUnderstood> {
         // Only Perlbal's own printing gets here, but what is printed is said again in `REMOVE`.
-        let sayable = |c: char| (c.is_ascii_graphic() || c == ' ') && !"#$=".contains(c);
+        let sayable = |c: char| (c.is_ascii_graphic() || c == ' ') && !"#$".contains(c);
         if text.is_empty() || !text.chars().all(sayable) {
             return Err(NotUnderstood::new(text));
         }
@@ -312,8 +312,12 @@ pub fn parse_backends(lines: &[String]) -> BTreeSet<NodeAddr> {
 #[must_use]
 pub fn parse_busy(lines: &[String]) -> BTreeSet<NodeAddr> {
     let busy = |line: &String| {
-        let (_, backend) = line.split_once("Perlbal::BackendHTTP")?;
-        let (_, rest) = backend.split_once(" to ")?;
+        // Descriptor, age, kind. The lines of clients hold what they asked for, so anything.
+        let kind = line.split_ascii_whitespace().nth(2)?;
+        if !kind.starts_with("Perlbal::BackendHTTP(") {
+            return None;
+        }
+        let (_, rest) = line.split_once(" to ")?;
         let (addr, rest) = rest.split_once(": ")?;
         let idle = rest.split("; ").any(|field| field == "bored");
         if idle { None } else { addr.parse().ok() }

@@ -89,7 +89,11 @@ impl Directory {
 
     /// Makes the directory if missing, takes its lock and clears what a crash left behind.
     pub fn open(&mut self) -> Result<(), DirectoryError> {
-        if self.lock.is_some() && self.path.is_dir() {
+        if self
+            .lock
+            .as_ref()
+            .is_some_and(|lock| is_at(lock, &self.path))
+        {
             return Ok(());
         }
         let failed = |error| DirectoryError::Directory(self.path.clone(), error);
@@ -191,8 +195,10 @@ impl Directory {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let next_second = UNIX_EPOCH + Duration::from_secs(whole + 1);
-        Ok(SystemTime::now().max(next_second))
+        // Someone may have set a time beyond all bounds.
+        let next_second = UNIX_EPOCH.checked_add(Duration::from_secs(whole.saturating_add(1)));
+        let now = SystemTime::now();
+        Ok(next_second.map_or(now, |next_second| now.max(next_second)))
     }
 
     /// Deletes a file.
@@ -237,6 +243,14 @@ impl Directory {
     }
 }
 
+/// Whether the path still leads to what is open; it may have been deleted and made anew.
+fn is_at(open: &File, path: &Path) -> bool {
+    match (open.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
 /// The system's own error, without the name of a temporary file: it is another one at each try,
 /// and the log speaks only of changes.
 #[allow(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
@@ -258,7 +272,8 @@ fn read_file(path: &Path) -> io::Result<String> {
 /// The time of modification of a file that was there, in whole seconds.
 fn latest(gone: Option<(Stamp, ActualFile)>) -> SystemTime {
     let seconds = gone.and_then(|(stamp, _)| u64::try_from(stamp.seconds).ok());
-    UNIX_EPOCH + Duration::from_secs(seconds.unwrap_or(0))
+    let since = Duration::from_secs(seconds.unwrap_or(0));
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
 
 fn names(directory: &Path) -> io::Result<Vec<String>> {
@@ -286,7 +301,7 @@ pub fn earlier_pools(path: &Path) -> BTreeMap<PoolName, Vec<(NodeAddr, Place)>> 
         let Some((pool, version)) = parse_file_name(&name) else {
             continue;
         };
-        let Ok(text) = fs::read_to_string(path.join(&name)) else {
+        let Ok(text) = read_file(&path.join(&name)) else {
             continue;
         };
         let Ok(nodes) = services::parse(&text) else {

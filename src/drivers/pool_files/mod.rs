@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use self::content::{Files, Step, describe, next_removal, plan, wanted};
 use self::directory::{Directory, DirectoryError};
@@ -27,6 +27,7 @@ use crate::hooks::Hooks;
 use crate::logging::{chain, count};
 use crate::model::names::PoolName;
 use crate::model::pools::{file_name, parse_file_name};
+use crate::quota::{Quota, WINDOW, Word};
 use crate::retry::Retry;
 
 /// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
@@ -75,6 +76,8 @@ struct Worker {
     dry_run_has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
     failed: BTreeSet<String>,
+    /// How often the log speaks of a pool's file.
+    quota: Quota<PoolName>,
 }
 
 impl PoolFiles {
@@ -101,6 +104,7 @@ impl PoolFiles {
             mode,
             dry_run_has_read,
             failed: BTreeSet::new(),
+            quota: Quota::default(),
         };
         let task = Task {
             snapshots,
@@ -140,6 +144,7 @@ impl Task {
             let Ok((returned, pass)) = finished else {
                 // Only a bug makes it panic; without the files, the Perlbals are still served.
                 error!("the pool files are no longer written: their thread failed");
+                self.snapshots.mark_changed();
                 return self.pass_on().await;
             };
             worker = returned;
@@ -345,14 +350,14 @@ impl Worker {
                 }
                 self.directory.write(name, content, now)?;
                 let members = count(content.lines().count(), "member");
-                tell(name, &format!("wrote {name}: {members}"));
+                self.tell(name, now, &format!("wrote {name}: {members}"));
             }
             Step::Remove(name) => {
                 if !self.failed.contains(name) {
                     self.hooks.file_remove(name);
                 }
                 self.directory.remove(name)?;
-                tell(name, &format!("deleted {name}, which was empty"));
+                self.tell(name, now, &format!("deleted {name}, which was empty"));
             }
         }
         Ok(())
@@ -384,14 +389,23 @@ impl Worker {
             .cloned()
             .collect()
     }
-}
 
-/// A line per change of a pool. The other files follow from it, and a node that invents versions
-/// must not get three lines for each.
-fn tell(file: &str, text: &str) {
-    if let Some((_, None)) = parse_file_name(file) {
-        info!(file, "{text}");
-    } else {
-        debug!(file, "{text}");
+    /// A line per change of a pool. The other files follow from it, and a node that invents
+    /// versions must not get three lines for each.
+    fn tell(&mut self, file: &str, now: Instant, text: &str) {
+        let Some((pool, None)) = parse_file_name(file) else {
+            return debug!(file, "{text}");
+        };
+        match self.quota.ask(pool, now) {
+            Word::Tell => info!(file, "{text}"),
+            Word::Last => {
+                let wait = humantime::format_duration(WINDOW);
+                warn!(
+                    file,
+                    "{file} changes too often: no more is told of it within {wait}"
+                );
+            }
+            Word::Silent => {}
+        }
     }
 }

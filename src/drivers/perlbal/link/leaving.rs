@@ -22,11 +22,16 @@ impl Link<'_> {
         let used = |name: &PerlbalName| told.services.values().flatten().any(|pool| pool == name);
         for (name, change) in changes {
             for addr in &change.added {
-                self.leavers.forget(&(name.clone(), *addr));
+                self.manager.memory.leavers.forget(&(name.clone(), *addr));
             }
             for gone in change.removed.iter().filter(|_| used(name)) {
                 let Endpoint::Node(addr) = gone else { continue };
-                if self.leavers.removed((name.clone(), *addr), now) {
+                if self
+                    .manager
+                    .memory
+                    .leavers
+                    .removed((name.clone(), *addr), now)
+                {
                     self.session.ask([Command::Nodes(*addr)]);
                 }
             }
@@ -34,7 +39,7 @@ impl Link<'_> {
     }
 
     pub(super) fn begin_look(&mut self, now: Instant) {
-        let Some(counted) = self.leavers.begin_look(now) else {
+        let Some(counted) = self.manager.memory.leavers.begin_look(now) else {
             return;
         };
         // Requests before connections: what is answered in between is then still seen to grow.
@@ -45,7 +50,11 @@ impl Link<'_> {
     /// Takes an answer to `NODES` or `SOCKS`.
     pub(super) fn take_look(&mut self, command: &Command, lines: &[String]) {
         if let Command::Nodes(addr) = command {
-            return self.leavers.count(*addr, parse_requests(lines));
+            return self
+                .manager
+                .memory
+                .leavers
+                .count(*addr, parse_requests(lines));
         }
         let Some(told) = &mut self.told else { return };
         let served: Vec<_> = told.services.values().flatten().collect();
@@ -55,10 +64,29 @@ impl Link<'_> {
             let pools = served.iter().filter_map(|pool| told.pools.get(pool));
             pools.into_iter().any(|pool| pool.members.contains(&member))
         };
-        let untold: Vec<_> = self.leavers.all().filter(elsewhere).cloned().collect();
-        let seen = self.leavers.end_look(&parse_busy(lines), Instant::now());
-        let perlbal = &self.manager.settings.address;
+        let untold: Vec<_> = self
+            .manager
+            .memory
+            .leavers
+            .all()
+            .filter(elsewhere)
+            .cloned()
+            .collect();
+        let seen = self
+            .manager
+            .memory
+            .leavers
+            .end_look(&parse_busy(lines), Instant::now());
+        let now = Instant::now();
+        let perlbal = self.manager.settings.address.clone();
         for ((pool, addr), after) in seen.at_rest.iter().filter(|(who, _)| !untold.contains(who)) {
+            if !self
+                .manager
+                .memory
+                .may_tell(pool, "has members that come to rest", now)
+            {
+                continue;
+            }
             let after = after.as_millis();
             info!(%perlbal, %pool, node = %addr, "{addr} is at rest, {after} ms after it left pool {pool}");
         }
@@ -68,7 +96,7 @@ impl Link<'_> {
             }
         }
         for who in &untold {
-            self.leavers.forget(who);
+            self.manager.memory.leavers.forget(who);
         }
         self.make_it_so();
     }

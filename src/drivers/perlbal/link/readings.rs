@@ -8,9 +8,14 @@ use tracing::{info, warn};
 
 use super::super::plan::{Actual, ActualPool};
 use super::super::reading::Reading;
+use super::super::rest::Leavers;
 use super::super::session::SessionError;
 use super::super::wire::{Command, Endpoint};
-use super::{Link, list};
+use super::{Link, Progress, list};
+use crate::model::names::PerlbalName;
+
+/// After so many surprises in a row pollbal no longer says that it is about to be in sync.
+const MANY_SURPRISES: u32 = 3;
 
 impl Link<'_> {
     pub(super) fn read_whole(&mut self) {
@@ -55,15 +60,31 @@ impl Link<'_> {
         Ok(())
     }
 
+    /// A pool whose members were asked for is not there.
+    pub(super) fn take_absence(&mut self, pool: &PerlbalName) {
+        let Some(mut reading) = self.reading.take() else {
+            return;
+        };
+        reading.missing(pool);
+        if reading.is_done() {
+            self.end_reading(reading);
+        } else {
+            self.reading = Some(reading);
+        }
+    }
+
     fn end_reading(&mut self, mut reading: Reading) {
         let mut surprised = false;
         if let Some(mut told) = self.told.take() {
-            surprised = self.compare(&told, &reading.fresh);
+            surprised = self.compare(&told, &reading.fresh) || !reading.absent.is_empty();
             if reading.is_whole() {
+                carry_unsealed(&told, &mut reading.fresh);
                 told = reading.fresh;
                 surprised |= !mem::take(&mut self.refused).is_empty();
             } else {
+                carry_unsealed(&told, &mut reading.fresh);
                 told.pools.extend(reading.fresh.pools);
+                told.pools.retain(|name, _| !reading.absent.contains(name));
             }
             self.told = Some(told);
         } else {
@@ -74,8 +95,24 @@ impl Link<'_> {
         if surprised {
             // The files of pools that are distrusted now are not to be reloaded again.
             self.wanted = self.manager.wanted();
+            self.admit_defeat();
         }
         self.make_it_so();
+    }
+
+    /// When reading after reading shows something else than was told, the snapshot cannot be
+    /// brought in force for now. It is still tried.
+    fn admit_defeat(&self) {
+        if let Some((serial, _)) = self
+            .wanted
+            .as_ref()
+            .filter(|_| self.surprises >= MANY_SURPRISES)
+        {
+            self.manager.progress.send_replace(Progress {
+                serial: *serial,
+                in_sync: false,
+            });
+        }
     }
 
     /// The first reading of a connection: says so, and marks what no seal may have reached.
@@ -96,10 +133,11 @@ impl Link<'_> {
             if restarted {
                 memory.told = Actual::default();
                 memory.distrusted.clear();
+                memory.leavers = Leavers::default();
             }
         }
         memory.failure = None;
-        self.retry.reset();
+        memory.leavers.interrupted();
         let before = mem::take(&mut memory.told);
         let members: BTreeSet<_> = reading
             .fresh
@@ -128,6 +166,13 @@ impl Link<'_> {
                 .into_iter()
                 .filter(|member| !pool.members.contains(member))
                 .collect();
+            for gone in &pool.unsealed {
+                if let Endpoint::Node(addr) = gone {
+                    let who = (name.clone(), *addr);
+                    // Not counted: who is known only now may have answered anything since.
+                    _ = memory.leavers.removed(who, Instant::now());
+                }
+            }
             pool.unsealed.extend(strays.iter().cloned());
         }
     }
@@ -165,5 +210,21 @@ impl Link<'_> {
             }
         }
         surprised
+    }
+}
+
+/// What no seal has reached yet is not told by a reading, but known from before.
+fn carry_unsealed(told: &Actual, fresh: &mut Actual) {
+    for (name, pool) in &mut fresh.pools {
+        let before = told
+            .pools
+            .get(name)
+            .map(|pool| pool.unsealed.clone())
+            .unwrap_or_default();
+        pool.unsealed.extend(
+            before
+                .into_iter()
+                .filter(|gone| !pool.members.contains(gone)),
+        );
     }
 }

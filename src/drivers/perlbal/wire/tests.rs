@@ -132,3 +132,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_client_cannot_pass_its_request_for_a_busy_node() {
+    let socks = lines(
+        "   11     0s Perlbal::ClientProxy(R): open to 127.0.0.1:5: persist_wait; \
+         http://Perlbal::BackendHTTP(R): open to 10.0.0.1:80: x/",
+    );
+    assert_eq!(parse_busy(&socks), [].into());
+}

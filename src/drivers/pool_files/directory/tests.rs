@@ -155,3 +155,29 @@ fn an_error_is_the_same_at_each_try() {
     );
     assert_eq!(first, again);
 }
+
+#[test]
+fn a_time_beyond_all_bounds_is_survived() {
+    let (_temporary, mut directory) = opened();
+    directory.write("api.pool", "1", Instant::now()).unwrap();
+    let file = File::options()
+        .write(true)
+        .open(directory.path("api.pool"))
+        .unwrap();
+    let far = UNIX_EPOCH + Duration::from_secs(1 << 60);
+    // Some file systems refuse it; then there is nothing to survive.
+    if file.set_modified(far).is_ok() {
+        directory.read(Instant::now()).unwrap();
+        directory.write("api.pool", "2", Instant::now()).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_was_made_anew_is_locked_anew() {
+    let (_temporary, mut directory) = opened();
+    fs::remove_dir(&directory.path).unwrap();
+    fs::create_dir(&directory.path).unwrap();
+    directory.open().unwrap();
+    let mut other = Directory::new(directory.path.clone());
+    assert!(matches!(other.open(), Err(DirectoryError::Locked(_))));
+}
