@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
@@ -23,6 +22,7 @@ use crate::config::PollSettings;
 use crate::model::announcement::Announcement;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::{Failure, Observation};
+use crate::quota::WINDOW;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 4_096;
@@ -48,8 +48,8 @@ struct Shared {
     first_polls: Semaphore,
     /// Slots of an interval are counted from here.
     epoch: Instant,
-    /// Whether the log was told that there are no more descriptors.
-    told_no_descriptors: AtomicBool,
+    /// When the log was last told that there are no more descriptors.
+    told_no_descriptors: Mutex<Option<Instant>>,
 }
 
 struct Task {
@@ -96,7 +96,7 @@ impl Pollers {
             observed,
             first_polls: Semaphore::new(FIRST_POLLS),
             epoch: Instant::now(),
-            told_no_descriptors: AtomicBool::new(false),
+            told_no_descriptors: Mutex::new(None),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -195,9 +195,6 @@ impl Poller {
             Ok(Err(Trouble::NoDescriptors)) => return self.shared.tell_no_descriptors(),
             Err(_) => Observation::Failed(Failure::Timeout),
         };
-        self.shared
-            .told_no_descriptors
-            .store(false, Ordering::Relaxed);
         // Fails only when the daemon is ending. When the channel is full, this node waits.
         _ = self.shared.observed.send((self.addr, observation)).await;
     }
@@ -232,8 +229,14 @@ impl Shared {
         read_body(response).await
     }
 
+    /// Every poll may come here at once: one of them tells, and again after a while.
     fn tell_no_descriptors(&self) {
-        if !self.told_no_descriptors.swap(true, Ordering::Relaxed) {
+        let mut told = self
+            .told_no_descriptors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= WINDOW) {
+            *told = Some(Instant::now());
             error!(
                 "nodes cannot be polled: the limit of open files is reached; raise it \
                  (LimitNOFILE= of the service, or ulimit -n); their state stays as it was"
