@@ -11,7 +11,7 @@ use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Perlbal};
 use common::relay::Relay;
 use common::stage::Stage;
-use common::{SOON, eventually};
+use common::{SOON, clock, eventually};
 
 /// Perlbal with `website`, in which all nodes are, and a service with kept-alive connections on it.
 fn perlbal_with(stage: &Stage, nodes: &[Node]) -> Perlbal {
@@ -79,7 +79,7 @@ fn a_member_removed_and_sealed_gets_no_more_requests() {
 
     let remove = format!("POOL website REMOVE {}", nodes[0].addr());
     perlbal.tell_together(&[&remove, "SET web pool = website"]);
-    let late = Instant::now() + Duration::from_millis(100);
+    let late = clock::after(Instant::now(), Duration::from_millis(100));
     traffic.wait_answers_after(late, 100);
     assert_eq!(failures(&traffic.finish()), [""; 0]);
     assert_eq!(nodes[0].arrivals_after(late).len(), 0);

@@ -16,7 +16,7 @@ use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
 use common::relay::Relay;
 use common::stage::Stage;
-use common::{SOON, becomes, eventually, stays};
+use common::{SOON, becomes, clock, eventually, stays};
 
 /// From Perlbal's return to the right members.
 const RETURN: Duration = Duration::from_secs(1);
@@ -62,7 +62,11 @@ fn perlbal_restarted_under_change_is_right_within_a_second() {
         perlbal.wait_members_for(RETURN, "api", &members);
         let website = (0..4).filter(|index| lines[*index] == "website");
         let members = addrs(website.map(|index| &nodes[index]));
-        perlbal.wait_members_for(RETURN.saturating_sub(back.elapsed()), "website", &members);
+        perlbal.wait_members_for(
+            RETURN.saturating_sub(clock::counted_since(back)),
+            "website",
+            &members,
+        );
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub(crate) mod client;
+pub(crate) mod clock;
 pub(crate) mod nodes;
 pub(crate) mod perlbal;
 pub(crate) mod pollbal;
@@ -47,7 +48,7 @@ pub(crate) fn eventually<T>(
             return seen;
         }
         assert!(
-            start.elapsed() < deadline,
+            clock::counted_since(start) < deadline,
             "{what}: not within {deadline:?}"
         );
         thread::sleep(LOOK);
@@ -69,7 +70,7 @@ pub(crate) fn becomes<T: PartialEq + Debug>(
             return;
         }
         assert!(
-            start.elapsed() < deadline,
+            clock::counted_since(start) < deadline,
             "{what}: not within {deadline:?}\n  wanted: {wanted:?}\n    seen: {seen:?}"
         );
         thread::sleep(LOOK);
@@ -99,7 +100,7 @@ pub(crate) fn stays<T: PartialEq + Debug>(
             return;
         }
         assert!(
-            start.elapsed() < deadline,
+            clock::counted_since(start) < deadline,
             "{what}: no end of it within {deadline:?}"
         );
         thread::sleep(LOOK);
