@@ -153,7 +153,7 @@ fn each_bad_node_is_out_with_its_reason_told_once_and_the_good_ones_stay() {
     let disabled = lines.clone();
     lines.extend(services_lines(&good));
     stage.write_services(&lines);
-    let config = json!({ "poll_interval": "100ms", "service_timeout": "400ms" });
+    let config = json!({ "poll_interval": "100ms", "service_timeout": "1s" });
     let mut pollbal = Pollbal::start(&stage, &config);
 
     becomes(

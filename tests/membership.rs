@@ -118,8 +118,10 @@ fn whoever_leaves_or_serves_nothing_is_out_at_once_whatever_fall_says() {
         node.announce(word);
     }
     wait_file(&stage, "website.pool", &pool_lines(&nodes[4..]));
-    assert_eq!(pollbal.log_with(&["leaves website", "leaving"]).len(), 3);
-    assert_eq!(pollbal.log_with(&["leaves website", "idle"]).len(), 1);
+    let told = |why| pollbal.log_with(&["leaves website", why]).len();
+    becomes(SOON, "the reasons", &(3, 1), || {
+        (told("leaving"), told("idle"))
+    });
     // And in at once, whatever rise says: they did not fail.
     for node in &nodes {
         node.announce("website ok");

@@ -70,7 +70,7 @@ fn an_undeclared_pools_file_is_emptied_at_once_and_deleted_after_the_grace() {
         stayed < grace + Duration::from_secs(2),
         "deleted after {stayed:?} only"
     );
-    assert_eq!(pollbal.log_with(&["deleted website.pool"]).len(), 1);
+    pollbal.wait_log(&["info", "deleted website.pool"]);
 }
 
 #[test]
