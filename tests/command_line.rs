@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,22 +15,9 @@ use serde_json::json;
 use common::nodes::wait_rounds;
 use common::pollbal::Pollbal;
 use common::process::open_files;
+use common::run::{pollbal, stderr, stdout};
 use common::stage::Stage;
 use common::{SOON, becomes, eventually};
-
-fn pollbal(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-    command.args(arguments).env_remove("POLLBAL_CONFIG");
-    command.output().expect("failed to run pollbal")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
 
 #[test]
 fn help_has_every_flag_examples_and_exit_codes() {

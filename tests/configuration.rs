@@ -9,25 +9,12 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use common::pollbal::Pollbal;
+use common::run::{pollbal, stderr, stdout};
 use common::stage::Stage;
 
 fn check(stage: &Stage, config: &Value) -> Output {
     let config = stage.write_config(config);
     pollbal(&["check", "--config", config.to_str().unwrap()])
-}
-
-fn pollbal(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-    command.args(arguments).env_remove("POLLBAL_CONFIG");
-    command.output().expect("failed to run pollbal")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// That `check` refuses this with a line that has the file's name and all these words.

@@ -14,6 +14,7 @@ pub(crate) mod pollbal;
 pub(crate) mod process;
 pub(crate) mod raw_node;
 pub(crate) mod relay;
+pub(crate) mod run;
 pub(crate) mod stage;
 
 #[path = "../../perlbal/mock_node"]

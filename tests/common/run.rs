@@ -1,0 +1,20 @@
+//! The built program, run to its end.
+
+use std::process::{Command, Output};
+
+/// Runs the built program with these arguments, and no configuration from the environment.
+pub(crate) fn pollbal(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command.args(arguments).env_remove("POLLBAL_CONFIG");
+    command.output().expect("failed to run pollbal")
+}
+
+/// What it said on standard output.
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What it said on standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
