@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use common::nodes::addrs;
@@ -86,6 +90,54 @@ fn a_pool_name_taken_by_a_service_stops_no_other_pool() {
     // Its file is there for whoever reads files.
     let line = Some(vec![nodes[0].pool_line()]);
     becomes(SOON, "api.pool", &line, || stage.lines("api.pool"));
+}
+
+#[test]
+fn a_service_that_takes_a_pools_name_later_costs_no_connection() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["", "website"]);
+    let perlbal = Config::new().start(&stage);
+    // No resync comes between: the refusal itself has to tell that the name is taken.
+    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
+    perlbal.wait_members("website", &addrs(&nodes[1..]));
+    perlbal.tell("CREATE SERVICE late");
+    nodes[0].announce("late");
+    pollbal.wait_log(&["error", "CREATE POOL late", "already exists"]);
+    pollbal.wait_log(&["error", "late", "a service has this name"]);
+    nodes[1].announce("api");
+    perlbal.wait_members("api", &addrs(&nodes[1..]));
+    let lost = pollbal.log_with(&["no connection"]);
+    assert_eq!(lost, [""; 0]);
+}
+
+#[test]
+fn what_a_client_asks_for_costs_no_connection() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbal = Config::new()
+        .pool("website")
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
+    perlbal.wait_members("website", &addrs(&nodes));
+    let since = Instant::now();
+    // SOCKS prints requests under way as they came; these wait while the looks at the leaver go on.
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = TcpStream::connect(perlbal.service("web")).unwrap();
+            let request = b"GET /?wait=3000 HTTP/1.0\r\nHost: Perlbal::BackendHTTP to \xfe\r\n\r\n";
+            client.write_all(request).unwrap();
+            client
+        })
+        .collect();
+    eventually(SOON, "a request under way", || {
+        (!nodes[0].arrivals_after(since).is_empty()).then_some(())
+    });
+    nodes[0].announce("website leaving");
+    pollbal.wait_log(&[&nodes[0].addr().to_string(), "at rest"]);
+    drop(clients);
+    let lost = pollbal.log_with(&["no connection"]);
+    assert_eq!(lost, [""; 0]);
 }
 
 #[test]

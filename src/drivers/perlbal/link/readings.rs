@@ -77,12 +77,11 @@ impl Link<'_> {
         let mut surprised = false;
         if let Some(mut told) = self.told.take() {
             surprised = self.compare(&told, &reading.fresh) || !reading.absent.is_empty();
+            carry_unsealed(&told, &mut reading.fresh);
             if reading.is_whole() {
-                carry_unsealed(&told, &mut reading.fresh);
                 told = reading.fresh;
                 surprised |= !mem::take(&mut self.refused).is_empty();
             } else {
-                carry_unsealed(&told, &mut reading.fresh);
                 told.pools.extend(reading.fresh.pools);
                 told.pools.retain(|name, _| !reading.absent.contains(name));
             }
@@ -115,7 +114,7 @@ impl Link<'_> {
         }
     }
 
-    /// The first reading of a connection: says so, and marks what no seal may have reached.
+    /// The first reading of a connection: says so, and forgets what a restart has ended.
     fn greet(&mut self, reading: &mut Reading) {
         let memory = &mut self.manager.memory;
         let perlbal = &self.manager.settings.address;
@@ -138,6 +137,13 @@ impl Link<'_> {
         }
         memory.failure = None;
         memory.leavers.interrupted();
+        self.mark_unsealed(reading);
+    }
+
+    /// Marks what no seal may have reached: who was a member when the last connection ended and is
+    /// none now, and who is in no pool but has connections.
+    fn mark_unsealed(&mut self, reading: &mut Reading) {
+        let memory = &mut self.manager.memory;
         let before = mem::take(&mut memory.told);
         let members: BTreeSet<_> = reading
             .fresh
@@ -166,7 +172,11 @@ impl Link<'_> {
                 .into_iter()
                 .filter(|member| !pool.members.contains(member))
                 .collect();
-            for gone in &pool.unsealed {
+            let ours = self
+                .wanted
+                .as_ref()
+                .is_some_and(|(_, wanted)| wanted.pools.contains_key(name));
+            for gone in pool.unsealed.iter().filter(|_| ours) {
                 if let Endpoint::Node(addr) = gone {
                     let who = (name.clone(), *addr);
                     // Not counted: who is known only now may have answered anything since.
