@@ -153,7 +153,9 @@ fn each_bad_node_is_out_with_its_reason_told_once_and_the_good_ones_stay() {
     let disabled = lines.clone();
     lines.extend(services_lines(&good));
     stage.write_services(&lines);
-    let config = json!({ "poll_interval": "100ms", "service_timeout": "1s" });
+    // Nodes that close first leave TIME_WAIT behind; Linux then drops a first SYN now and then, and
+    // the second comes a second later. That is no fault of the node's, so there is time for it.
+    let config = json!({ "poll_interval": "100ms", "service_timeout": "2s" });
     let mut pollbal = Pollbal::start(&stage, &config);
 
     becomes(
