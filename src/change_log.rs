@@ -10,7 +10,7 @@ use crate::model::change::{Change, Out};
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::rules::Refusal;
-use crate::quota::{Quota, WINDOW, Word};
+use crate::quota::{Quota, Word, last_word};
 
 /// Tells changes.
 #[derive(Debug, Default)]
@@ -26,10 +26,7 @@ impl ChangeLog {
             let (word, who) = self.ask(change, now);
             match word {
                 Word::Tell => write(change),
-                Word::Last => {
-                    let wait = humantime::format_duration(WINDOW);
-                    warn!("{who} changes too often: no more is told of it within {wait}");
-                }
+                Word::Last => warn!("{}", last_word(&format!("{who} changes"))),
                 Word::Silent => {}
             }
         }

@@ -10,6 +10,13 @@ pub const LINES: u32 = 30;
 /// Begins with the first line that is told.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
+/// What [`Word::Last`] is for; `what` as in "node-1 changes".
+#[must_use]
+pub fn last_word(what: &str) -> String {
+    let wait = humantime::format_duration(WINDOW);
+    format!("{what} too often: no more is told of it within {wait}")
+}
+
 /// What was told of late, by thing.
 #[derive(Debug)]
 pub struct Quota<Thing> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use common::client::{Traffic, failures};
+use common::client::{Traffic, failures, no_more_requests};
 use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Members, Perlbal};
 use common::pollbal::Pollbal;
@@ -258,15 +258,7 @@ fn what_a_dry_run_prints_seals_removals_of_many_bytes_too() {
     let unsealed = unsealed(&ended.stdout, "SET web pool = website");
     assert_eq!(unsealed, BTreeSet::new(), "in\n{}", ended.stdout);
     pipe(&ended.stdout, perlbal.management());
-    let late = clock::after(Instant::now(), Duration::from_millis(100));
-    traffic.wait_answers_after(late, 500);
-    let going = &nodes[..100];
-    let requests: usize = going
-        .iter()
-        .map(|node| node.arrivals_after(late).len())
-        .sum();
-    assert_eq!(requests, 0, "requests to removed members");
-    assert_eq!(failures(&traffic.finish()), [""; 0]);
+    no_more_requests(traffic, &nodes[..100], 500);
 }
 
 #[test]

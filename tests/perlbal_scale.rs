@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use common::client::{Traffic, failures};
+use common::client::{Traffic, no_more_requests};
 use common::nodes::{Node, addrs, wait_rounds};
 use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
@@ -134,14 +134,7 @@ fn half_of_them_go_in_one_plan(stage: &Stage, pool: Config) {
         all_sealed(&relay.said()[mark..], going.len()).then_some(())
     });
     perlbal.wait_members("api", &addrs(staying));
-    let late = clock::after(Instant::now(), Duration::from_millis(100));
-    traffic.wait_answers_after(late, 1000);
-    let requests: usize = going
-        .iter()
-        .map(|node| node.arrivals_after(late).len())
-        .sum();
-    assert_eq!(requests, 0, "requests to removed members");
-    assert_eq!(failures(&traffic.finish()), [""; 0]);
+    no_more_requests(traffic, going, 1000);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::{SOON, eventually, runtime};
+use super::nodes::Node;
+use super::{SOON, clock, eventually, runtime};
 
 /// A client gives up a request after this: longer than anything that a test allows.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -150,6 +151,20 @@ impl Shared {
 pub(crate) fn failures(record: &[Exchange]) -> Vec<String> {
     let failed = record.iter().filter_map(|one| one.outcome.clone().err());
     failed.collect()
+}
+
+/// Proves that from 100 ms after now on no request reaches these nodes, while so many others are answered, and that
+/// no client noticed anything.
+#[track_caller]
+pub(crate) fn no_more_requests(traffic: Traffic, going: &[Node], answers: usize) {
+    let late = clock::after(Instant::now(), Duration::from_millis(100));
+    traffic.wait_answers_after(late, answers);
+    let requests: usize = going
+        .iter()
+        .map(|node| node.arrivals_after(late).len())
+        .sum();
+    assert_eq!(requests, 0, "requests to removed members");
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
 }
 
 /// A single request on a connection of its own; the first line of the answer's body.

@@ -39,7 +39,7 @@ use crate::config::PerlbalSettings;
 use crate::logging::chain;
 use crate::model::names::PerlbalName;
 use crate::model::pools::parse_file_name;
-use crate::quota::{Quota, WINDOW, Word};
+use crate::quota::{Quota, Word, last_word};
 use crate::retry::Retry;
 
 /// What a manager works with.
@@ -84,8 +84,7 @@ impl Memory {
     fn may_tell(&mut self, pool: &PerlbalName, does: &'static str, now: Instant) -> bool {
         let word = self.quota.ask((pool.clone(), does), now);
         if word == Word::Last {
-            let wait = humantime::format_duration(WINDOW);
-            warn!(%pool, "pool {pool} {does} too often: no more is told of that within {wait}");
+            warn!(%pool, "{}", last_word(&format!("pool {pool} {does}")));
         }
         word == Word::Tell
     }

@@ -27,7 +27,7 @@ use crate::hooks::Hooks;
 use crate::logging::{chain, count};
 use crate::model::names::PoolName;
 use crate::model::pools::{file_name, parse_file_name};
-use crate::quota::{Quota, WINDOW, Word};
+use crate::quota::{Quota, Word, last_word};
 use crate::retry::Retry;
 
 /// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
@@ -398,13 +398,7 @@ impl Worker {
         };
         match self.quota.ask(pool, now) {
             Word::Tell => info!(file, "{text}"),
-            Word::Last => {
-                let wait = humantime::format_duration(WINDOW);
-                warn!(
-                    file,
-                    "{file} changes too often: no more is told of it within {wait}"
-                );
-            }
+            Word::Last => warn!(file, "{}", last_word(&format!("{file} changes"))),
             Word::Silent => {}
         }
     }
