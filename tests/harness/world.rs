@@ -1,0 +1,145 @@
+//! What a scenario can do to a world: the parts that run and fail on their own, and what is seen of them from outside.
+//!
+//! A world has one Perlbal, one pollbal and four nodes, and is new for each scenario. Everything is made and nothing
+//! runs when it is new; dropped, it is gone with all its parts, whatever happened. Only what every world can really do
+//! is here, so that a scenario is written once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What can run, and fail, on its own. A node is meant by its place in [`NODES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Perlbal,
+    Pollbal,
+    Node(usize),
+}
+
+/// A node as it is first started; it serves at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeSpec {
+    pub(crate) name: &'static str,
+    pub(crate) pool: &'static str,
+    /// Empty where it announces none.
+    pub(crate) version: &'static str,
+}
+
+/// All nodes of a world, in the order of the services file.
+pub(crate) const NODES: [NodeSpec; 4] = [
+    node("api-node-1", "api", "v23"),
+    node("api-node-2", "api", "v24"),
+    node("website-node-1", "website", ""),
+    node("website-node-2", "website", ""),
+];
+
+const fn node(name: &'static str, pool: &'static str, version: &'static str) -> NodeSpec {
+    NodeSpec {
+        name,
+        pool,
+        version,
+    }
+}
+
+/// The pools that pollbal declares; Perlbal has a service on each and follows the file of each.
+pub(crate) const POOLS: [&str; 2] = ["api", "website"];
+
+/// What a scenario needs beyond the usual; a world may leave out what nobody asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// [`World::cut`] and [`World::heal`].
+    pub(crate) cuts: bool,
+    /// [`World::fill_disk`] and [`World::free_disk`].
+    pub(crate) small_disk: bool,
+    /// [`World::set_clock`].
+    pub(crate) clock: bool,
+}
+
+/// A file in the pool directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PoolFile {
+    pub(crate) text: String,
+    /// Its inode and its time of modification in full: another after every write, even of the same text.
+    pub(crate) stamp: String,
+}
+
+/// The pool directory, hidden files too, by name.
+pub(crate) type PoolFiles = BTreeMap<String, PoolFile>;
+
+/// One world; everything in it panics with the reason when the world itself fails.
+pub(crate) trait World {
+    /// Starts the part, which does not run, and returns when it was started, not when it serves. A node begins as
+    /// [`NODES`] says. A Perlbal that does not find its pool files ends and is started again, without end, as a
+    /// service manager does.
+    fn start(&mut self, part: Part);
+
+    /// Starts a node that announces this version from its first answer on.
+    fn start_at(&mut self, node: usize, version: &str);
+
+    /// SIGKILL; the part is gone, and stays so, when it returns.
+    fn kill(&mut self, part: Part);
+
+    /// SIGTERM; the part is gone, and stays so, when it returns. How long that took, or `None` if it had to be killed
+    /// in the end.
+    fn stop(&mut self, part: Part) -> Option<Duration>;
+
+    /// The part stands still: it is connected to, and answers nothing.
+    fn pause(&mut self, part: Part);
+
+    fn resume(&mut self, part: Part);
+
+    /// From now on packets between these nodes and everyone else vanish; nobody is told.
+    fn cut(&mut self, nodes: &[usize]);
+
+    /// The nodes that were cut off are reached again, at the same addresses.
+    fn heal(&mut self, nodes: &[usize]);
+
+    /// Where the node is polled, and reached from here, whether it runs or not.
+    fn node_addr(&self, node: usize) -> SocketAddrV4;
+
+    /// Where clients, such as we here, ask Perlbal for that pool.
+    fn service_addr(&self, pool: &str) -> SocketAddrV4;
+
+    /// Sends a command to Perlbal's management socket and gives the lines of the answer, without its end (`.`); or
+    /// why there is none, as when Perlbal does not run.
+    fn management(&self, command: &str) -> Result<Vec<String>, String>;
+
+    /// All files in the pool directory, whether pollbal runs or not.
+    fn pool_files(&self) -> PoolFiles;
+
+    /// Fills the disk on which the pool directory is, up to the last byte.
+    fn fill_disk(&mut self);
+
+    fn free_disk(&mut self);
+
+    /// The wall clock that pollbal sees jumps: from now on it is so many seconds ahead of the true one, or behind if
+    /// negative. It goes on at its pace, and pollbal is not restarted.
+    fn set_clock(&mut self, seconds_ahead: i64);
+
+    /// pollbal's log over all its runs.
+    fn log(&self) -> String;
+
+    /// What else helps to understand a failure: Perlbal's output, the nodes'.
+    fn more(&self) -> String;
+}
+
+/// pollbal's configuration, the same in all worlds but for the places.
+pub(crate) fn pollbal_config(
+    pool_directory: &Path,
+    services_file: &Path,
+    management: SocketAddrV4,
+) -> Value {
+    json!({
+        "pool_directory": pool_directory,
+        "services_file": services_file,
+        // Nothing that a scenario waits for is to come by the timer.
+        "perlbal": { "address": management, "resync_interval": "5m" },
+        "pools": { "api": {}, "website": {} },
+        "poll_interval": "200ms",
+        // A node that a busy machine keeps from answering must not count as failed.
+        "service_timeout": "2s",
+    })
+}
