@@ -5,6 +5,7 @@
 mod harness {
     #![allow(dead_code, reason = "the scenarios come with the next commits")]
 
+    pub(crate) mod containers;
     pub(crate) mod world;
 }
 

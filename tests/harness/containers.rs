@@ -1,0 +1,379 @@
+//! The world of containers: the stack of `docker-compose.yml` under a project name and on a network of its own.
+//!
+//! The images must be there; `perlbal/harness` builds them. Nodes and Perlbal's services are reached by their
+//! containers' addresses, as other machines would; what is on Perlbal's machine (its loopback, the pool directory) is
+//! asked by `docker exec` on that machine.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use super::world::{NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
+
+/// The port on which whoever listens has a network, whichever test program it is.
+const CLAIM_PORT: u16 = 26_214;
+
+/// How long a part may take to end after SIGTERM before Docker kills it, in seconds.
+const STOP_SECONDS: &str = "10";
+
+/// The exit code of a process that SIGKILL ended, as Docker tells it.
+const KILLED: &str = "137";
+
+/// A shell's commands that ask Perlbal's management socket; `quit` makes it hang up behind its answer.
+const ASK: &str =
+    r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && cat <&3"#;
+
+/// What fills the disk, in the pool directory because that is the whole disk.
+const FILLER: &str = ".filler";
+
+/// A shell's commands that give each file in the pool directory: a line with its name, size, inode and time of
+/// modification, and then what is in it. It is opened first, since it may be replaced at any time.
+const FILES: &str = r#"cd /run/pool && for file in $(ls -A); do
+    { exec 3<"$file"; } 2>/dev/null || continue
+    stat -L -c "$file %s %i %.9Y" /dev/fd/3 && cat <&3
+done"#;
+
+/// The stack; dropped, it is torn down.
+pub(crate) struct Containers {
+    /// The project's name, with which all names in Docker begin.
+    project: String,
+    /// The third byte of its network's addresses.
+    net: u8,
+    /// `etc/`, which pollbal's container sees, and the changes to `docker-compose.yml`.
+    dir: TempDir,
+    /// The versions that nodes announce from their start.
+    versions: [String; NODES.len()],
+    clock: bool,
+    _claim: TcpListener,
+}
+
+impl Containers {
+    pub(crate) fn new(needs: Needs) -> Self {
+        let (net, claim) = claim_net();
+        let run = std::env::var("POLLBAL_RUN").unwrap_or_else(|_| process::id().to_string());
+        let containers = Self {
+            project: format!("pollbal-{run}-{net}"),
+            net,
+            dir: TempDir::with_prefix("pollbal-harness-").expect("failed to make a directory"),
+            versions: NODES.map(|node| node.version.to_owned()),
+            clock: needs.clock,
+            _claim: claim,
+        };
+        containers.write_etc();
+        containers.write_changes();
+        // The machine is no part: Perlbal and pollbal end and start on it. It must run before these are made, or
+        // docker-compose 1.29 gives them a network of their own.
+        containers.compose(&["up", "--detach", "--no-build", "machine"]);
+        containers.compose(&["up", "--no-start", "--no-build"]);
+        containers
+    }
+
+    fn ip(&self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(198, 18, self.net, host)
+    }
+
+    fn etc(&self) -> PathBuf {
+        self.dir.path().join("etc")
+    }
+
+    fn write_etc(&self) {
+        let management = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 16_000);
+        let config = pollbal_config(
+            Path::new("/run/pool"),
+            Path::new("/etc/pollbal/services"),
+            management,
+        );
+        let services: String = (0..NODES.len())
+            .map(|node| {
+                let addr = self.node_addr(node);
+                format!("{} {} # {}\n", addr.ip(), addr.port(), NODES[node].name)
+            })
+            .collect();
+        fs::create_dir(self.etc()).expect("failed to make a directory");
+        self.write("etc/pollbal.json", &config.to_string());
+        self.write("etc/services", &services);
+        self.write("etc/clock", "+0");
+    }
+
+    /// What this stack has otherwise than `docker-compose.yml` says.
+    fn write_changes(&self) {
+        let mut services: Map<String, Value> = (NODES.iter().zip(&self.versions))
+            .map(|(node, version)| {
+                let environment = json!({ "NODE_VERSION": version });
+                (node.name.to_owned(), json!({ "environment": environment }))
+            })
+            .collect();
+        if self.clock {
+            services.insert("pollbal".to_owned(), json!({ "image": "pollbal-clock" }));
+        }
+        // JSON is YAML too.
+        self.write("changes.yml", &json!({ "services": services }).to_string());
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    }
+
+    fn compose(&self, args: &[&str]) {
+        run(&mut self.compose_command(args));
+    }
+
+    fn compose_command(&self, args: &[&str]) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = compose_program();
+        command
+            .arg("--project-name")
+            .arg(&self.project)
+            .arg("--file")
+            .arg(root.join("docker-compose.yml"))
+            .arg("--file")
+            .arg(self.dir.path().join("changes.yml"))
+            .args(args)
+            .env("POLLBAL_NET", format!("198.18.{}", self.net))
+            .env("POLLBAL_PUBLISH", format!("127.15.{}.1", self.net))
+            .env("POLLBAL_ETC", self.etc());
+        command
+    }
+
+    /// What Docker says, on standard output and error.
+    fn docker(&self, args: &[&str]) -> String {
+        text(&run(Command::new("docker").args(args)))
+    }
+
+    /// The container of a service of `docker-compose.yml`: the version of Compose decides about its name.
+    fn container(&self, service: &str) -> String {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let service_label = format!("label=com.docker.compose.service={service}");
+        let filters = ["--filter", &project, "--filter", &service_label];
+        let ids = self.docker(&[&["ps", "--all", "--quiet"], &filters[..]].concat());
+        let id = ids.trim();
+        assert!(
+            !id.is_empty() && !id.contains('\n'),
+            "{service} has not one container: {ids:?}"
+        );
+        id.to_owned()
+    }
+
+    fn part(&self, part: Part) -> String {
+        self.container(match part {
+            Part::Perlbal => "perlbal",
+            Part::Pollbal => "pollbal",
+            Part::Node(node) => NODES[node].name,
+        })
+    }
+
+    /// Runs a shell's commands on Perlbal's machine, as pollbal's user.
+    fn on_machine(&self, commands: &str, argument: &str) -> Output {
+        let machine = self.container("machine");
+        let shell = ["exec", &machine, "bash", "-c", commands, "bash", argument];
+        (Command::new("docker").args(shell).output()).expect("failed to start docker")
+    }
+
+    fn network(&self) -> String {
+        format!("{}_site", self.project)
+    }
+}
+
+impl World for Containers {
+    fn start(&mut self, part: Part) {
+        if let Part::Node(node) = part {
+            return self.start_at(node, NODES[node].version);
+        }
+        self.docker(&["start", &self.part(part)]);
+    }
+
+    fn start_at(&mut self, node: usize, version: &str) {
+        if self.versions[node] != version {
+            version.clone_into(&mut self.versions[node]);
+            self.write_changes();
+            self.compose(&["up", "--no-start", "--no-build", NODES[node].name]);
+        }
+        self.docker(&["start", &self.part(Part::Node(node))]);
+    }
+
+    fn kill(&mut self, part: Part) {
+        self.docker(&["kill", &self.part(part)]);
+    }
+
+    fn stop(&mut self, part: Part) -> Option<Duration> {
+        let id = self.part(part);
+        let start = Instant::now();
+        self.docker(&["stop", "--time", STOP_SECONDS, &id]);
+        let took = start.elapsed();
+        let code = self.docker(&["inspect", "--format", "{{.State.ExitCode}}", &id]);
+        (code.trim() != KILLED).then_some(took)
+    }
+
+    fn pause(&mut self, part: Part) {
+        self.docker(&["pause", &self.part(part)]);
+    }
+
+    fn resume(&mut self, part: Part) {
+        self.docker(&["unpause", &self.part(part)]);
+    }
+
+    fn cut(&mut self, nodes: &[usize]) {
+        for &node in nodes {
+            let id = self.part(Part::Node(node));
+            self.docker(&["network", "disconnect", &self.network(), &id]);
+        }
+    }
+
+    fn heal(&mut self, nodes: &[usize]) {
+        for &node in nodes {
+            let ip = self.node_addr(node).ip().to_string();
+            let id = self.part(Part::Node(node));
+            self.docker(&["network", "connect", "--ip", &ip, &self.network(), &id]);
+        }
+    }
+
+    fn node_addr(&self, node: usize) -> SocketAddrV4 {
+        let host = 11 + u8::try_from(node).expect("few nodes");
+        SocketAddrV4::new(self.ip(host), 8080)
+    }
+
+    fn service_addr(&self, pool: &str) -> SocketAddrV4 {
+        let place = POOLS.iter().position(|name| *name == pool);
+        let place = place.unwrap_or_else(|| panic!("Perlbal has no service for {pool}"));
+        SocketAddrV4::new(self.ip(10), [8001, 8002][place])
+    }
+
+    fn management(&self, command: &str) -> Result<Vec<String>, String> {
+        let output = self.on_machine(ASK, command);
+        if !output.status.success() {
+            return Err(text(&output));
+        }
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = answer.lines().map(|line| line.trim_end().to_owned());
+        Ok(lines.take_while(|line| line != ".").collect())
+    }
+
+    fn pool_files(&self) -> PoolFiles {
+        let output = self.on_machine(FILES, "");
+        assert!(output.status.success(), "{}", text(&output));
+        let mut rest = String::from_utf8(output.stdout).expect("pool files are text");
+        let mut files = PoolFiles::new();
+        while let Some((head, behind)) = rest.split_once('\n') {
+            let mut words = head.splitn(3, ' ');
+            let mut word = || words.next().expect("a name, a size and a stamp").to_owned();
+            let (name, size, stamp) = (word(), word(), word());
+            let (content, behind) = behind.split_at(size.parse().expect("a size in bytes"));
+            let text = content.to_owned();
+            rest = behind.to_owned();
+            files.insert(name, PoolFile { text, stamp });
+        }
+        files.remove(FILLER);
+        files
+    }
+
+    fn fill_disk(&mut self) {
+        let fill = format!("cat /dev/zero >/run/pool/{FILLER}");
+        let output = self.on_machine(&fill, "");
+        assert!(
+            text(&output).contains("No space left on device"),
+            "the disk is not full: {}",
+            text(&output)
+        );
+    }
+
+    fn free_disk(&mut self) {
+        let output = self.on_machine(&format!("rm /run/pool/{FILLER}"), "");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    fn set_clock(&mut self, seconds_ahead: i64) {
+        // By a rename: half a line would be another time.
+        self.write("etc/clock.new", &format!("{seconds_ahead:+}"));
+        fs::rename(self.etc().join("clock.new"), self.etc().join("clock"))
+            .expect("failed to set the clock");
+    }
+
+    fn log(&self) -> String {
+        self.docker(&["logs", &self.part(Part::Pollbal)])
+    }
+
+    fn more(&self) -> String {
+        let nodes = (0..NODES.len()).map(Part::Node);
+        let parts = [Part::Perlbal].into_iter().chain(nodes);
+        parts
+            .map(|part| format!("{part:?}\n{}\n", self.docker(&["logs", &self.part(part)])))
+            .collect()
+    }
+}
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        let mut down = self.compose_command(&["down", "--volumes", "--timeout", "0"]);
+        // Not a panic: there may be one already.
+        match down.output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => eprintln!("{down:?}: {}\n{}", output.status, text(&output)),
+            Err(why) => eprintln!("failed to start {down:?}: {why}"),
+        }
+    }
+}
+
+/// The first network of 198.18.0.0/16 that no other test has, and what keeps it. These addresses are for tests of
+/// machines by themselves (RFC 2544), so no network around uses them.
+fn claim_net() -> (u8, TcpListener) {
+    /// That of `docker-compose.yml` as it stands, which may run here too.
+    const TAKEN: u8 = 42;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+
+    let start = process::id();
+    for _ in 0..=u8::MAX {
+        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let [.., net] = number.to_be_bytes();
+        let claim = SocketAddrV4::new(Ipv4Addr::new(127, 15, net, 254), CLAIM_PORT);
+        if net == TAKEN {
+            continue;
+        }
+        if let Ok(listener) = TcpListener::bind(claim) {
+            return (net, listener);
+        }
+    }
+    panic!("no network of 198.18.0.0/16 is free");
+}
+
+/// Compose as a part of Docker where it is, else the program by itself.
+fn compose_program() -> Command {
+    static PART_OF_DOCKER: OnceLock<bool> = OnceLock::new();
+    let part_of_docker = *PART_OF_DOCKER.get_or_init(|| {
+        let version = Command::new("docker").args(["compose", "version"]).output();
+        version.is_ok_and(|output| output.status.success())
+    });
+    if part_of_docker {
+        let mut command = Command::new("docker");
+        command.arg("compose");
+        command
+    } else {
+        Command::new("docker-compose")
+    }
+}
+
+/// Runs a command that must succeed.
+fn run(command: &mut Command) -> Output {
+    let output = command.output();
+    let output = output.unwrap_or_else(|why| panic!("failed to start {command:?}: {why}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        text(&output)
+    );
+    output
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .concat()
+}
