@@ -1,18 +1,80 @@
-//! The harness: scenarios that are written once and run in every world that is asked for.
+//! The harness: scenarios that are written once and run in every world that is asked for, each in a new world of its
+//! own. A line for each and each world tells what came of it.
 //!
-//! `POLLBAL_WORLDS` lists the worlds, `loopback` if it is not set.
+//! `POLLBAL_WORLDS` lists the worlds, parted by commas; `loopback` if it is not set.
+
+mod common;
 
 mod harness {
-    #![allow(dead_code, reason = "the scenarios come with the next commits")]
+    #![allow(
+        dead_code,
+        reason = "scenarios that need the rest come with the next commits"
+    )]
 
     pub(crate) mod containers;
+    pub(crate) mod loopback;
+    pub(crate) mod node;
+    pub(crate) mod scenarios;
+    pub(crate) mod site;
     pub(crate) mod world;
 }
 
+use std::any::Any;
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use harness::containers::Containers;
+use harness::loopback::Loopback;
+use harness::scenarios::{self, Scenario};
+use harness::site::Site;
+use harness::world::{Needs, World};
+
+/// Makes a world in which nothing runs yet.
+type Make = fn(Needs) -> Box<dyn World>;
+
+const WORLDS: [(&str, Make); 2] = [
+    ("loopback", |needs| Box::new(Loopback::new(needs))),
+    ("containers", |needs| Box::new(Containers::new(needs))),
+];
 
 fn main() -> ExitCode {
-    libtest_mimic::run(&Arguments::from_args(), Vec::new()).exit_code()
+    let arguments = Arguments::from_args();
+    let asked = env::var("POLLBAL_WORLDS").unwrap_or_else(|_| "loopback".to_owned());
+    let mut trials = Vec::new();
+    for name in asked.split(',') {
+        let Some((world, make)) = WORLDS.iter().find(|(known, _)| *known == name) else {
+            let known = WORLDS.map(|(known, _)| known).join(", ");
+            eprintln!("POLLBAL_WORLDS: there is no world \"{name}\"; there are: {known}");
+            return ExitCode::FAILURE;
+        };
+        let scenarios = scenarios::all().into_iter();
+        trials.extend(scenarios.map(|scenario| trial(world, *make, scenario)));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(world: &str, make: Make, scenario: Scenario) -> Trial {
+    Trial::test(scenario.name, move || run(make, scenario)).with_kind(world)
+}
+
+/// What came of it; of a failure with all that its world shows, which is gone afterwards.
+fn run(make: Make, scenario: Scenario) -> Result<(), Failed> {
+    let mut site = Site::new(make(scenario.needs));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        (scenario.run)(&mut site);
+        site.finish();
+    }));
+    outcome.map_err(|panic| {
+        let why = message(&*panic);
+        format!("{why}\n{}", site.report()).into()
+    })
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked")
 }

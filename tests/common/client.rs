@@ -28,6 +28,7 @@ const WORK: &str = "/?wait=4";
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) sent: Instant,
+    pub(crate) ended: Instant,
     pub(crate) outcome: Result<String, String>,
 }
 
@@ -141,7 +142,12 @@ impl Shared {
             if outcome.is_err() {
                 connection = None;
             }
-            self.record().push(Exchange { sent, outcome });
+            let ended = Instant::now();
+            self.record().push(Exchange {
+                sent,
+                ended,
+                outcome,
+            });
             sleep(rest).await;
         }
     }

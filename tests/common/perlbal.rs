@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -235,7 +235,7 @@ impl Perlbal {
         let mut connection = Management::connect(self.management);
         let mut answer = connection.ask(&commands.join("\r\n"));
         for _ in &commands[1..] {
-            answer.extend(connection.answer());
+            answer.extend(connection.answer().expect("failed to ask Perlbal"));
         }
         assert!(answer.is_empty(), "{commands:?}: {answer:?}");
     }
@@ -313,47 +313,53 @@ pub(crate) struct Management {
 impl Management {
     #[track_caller]
     pub(crate) fn connect(addr: SocketAddrV4) -> Self {
-        let stream = TcpStream::connect(addr).expect("failed to reach Perlbal's management port");
-        let patience = stream.set_read_timeout(Some(SOON));
-        patience.expect("failed to limit the wait for an answer");
-        Self {
+        Self::try_connect(addr).expect("failed to reach Perlbal's management port")
+    }
+
+    pub(crate) fn try_connect(addr: SocketAddrV4) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(SOON))?;
+        Ok(Self {
             stream: BufReader::new(stream),
-        }
+        })
     }
 
     #[track_caller]
     pub(crate) fn ask(&mut self, command: &str) -> Vec<String> {
+        let answer = self.try_ask(command);
+        answer.expect("failed to ask Perlbal")
+    }
+
+    pub(crate) fn try_ask(&mut self, command: &str) -> io::Result<Vec<String>> {
         // The blank keeps a name that ends in `exit` from closing the connection.
         let line = format!("{command} \r\n");
-        let sent = self.stream.get_mut().write_all(line.as_bytes());
-        sent.expect("failed to send to Perlbal");
+        self.stream.get_mut().write_all(line.as_bytes())?;
         self.answer()
     }
 
-    #[track_caller]
-    fn answer(&mut self) -> Vec<String> {
+    fn answer(&mut self) -> io::Result<Vec<String>> {
         let mut answer = Vec::new();
         loop {
-            let line = self.line();
+            let line = self.line()?;
             match line.as_str() {
-                "." | "OK" => return answer,
+                "." | "OK" => return Ok(answer),
                 error if error.starts_with("ERROR") => {
                     answer.push(line);
-                    return answer;
+                    return Ok(answer);
                 }
                 _ => answer.push(line),
             }
         }
     }
 
-    #[track_caller]
-    fn line(&mut self) -> String {
+    fn line(&mut self) -> io::Result<String> {
         // Perlbal writes line by line; delayed acknowledgements would make each answer take 44 ms.
-        set_tcp_quickack(self.stream.get_ref(), true).expect("failed to acknowledge quickly");
+        set_tcp_quickack(self.stream.get_ref(), true)?;
         let mut line = String::new();
-        let read = self.stream.read_line(&mut line);
-        let read = read.expect("failed to read Perlbal's answer");
-        assert!(read > 0, "Perlbal closed the management connection");
-        line.trim_end().to_owned()
+        if self.stream.read_line(&mut line)? == 0 {
+            let why = "Perlbal closed the management connection";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+        }
+        Ok(line.trim_end().to_owned())
     }
 }

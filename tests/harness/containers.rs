@@ -296,16 +296,8 @@ impl World for Containers {
             .expect("failed to set the clock");
     }
 
-    fn log(&self) -> String {
-        self.docker(&["logs", &self.part(Part::Pollbal)])
-    }
-
-    fn more(&self) -> String {
-        let nodes = (0..NODES.len()).map(Part::Node);
-        let parts = [Part::Perlbal].into_iter().chain(nodes);
-        parts
-            .map(|part| format!("{part:?}\n{}\n", self.docker(&["logs", &self.part(part)])))
-            .collect()
+    fn output(&self, part: Part) -> String {
+        self.docker(&["logs", &self.part(part)])
     }
 }
 

@@ -119,11 +119,8 @@ pub(crate) trait World {
     /// negative. It goes on at its pace, and pollbal is not restarted.
     fn set_clock(&mut self, seconds_ahead: i64);
 
-    /// pollbal's log over all its runs.
-    fn log(&self) -> String;
-
-    /// What else helps to understand a failure: Perlbal's output, the nodes'.
-    fn more(&self) -> String;
+    /// What the part said on standard output and standard error, over all its runs; of pollbal that is the log.
+    fn output(&self, part: Part) -> String;
 }
 
 /// pollbal's configuration, the same in all worlds but for the places.

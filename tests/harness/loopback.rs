@@ -1,0 +1,290 @@
+//! The world of processes on loopback: the built pollbal, a real Perlbal and a mock-node process per node, each node on
+//! an address of its own.
+
+mod clock;
+mod disk;
+mod link;
+mod process;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddrV4;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::common::perlbal::Management;
+use crate::common::stage::Stage;
+
+use super::world::{NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
+use clock::Clock;
+use disk::Disk;
+use link::Link;
+use process::Process;
+
+/// A node that is behind a link listens at its number and this.
+const BEHIND_LINK: u8 = 100;
+
+/// See the module's documentation. What runs ends before the disk on which it writes is gone.
+pub(crate) struct Loopback {
+    perlbal: Process,
+    pollbal: Process,
+    nodes: Vec<Process>,
+    /// Where Perlbal serves, in the order of [`POOLS`].
+    services: Vec<SocketAddrV4>,
+    management: SocketAddrV4,
+    /// None unless the scenario cuts.
+    links: Vec<Link>,
+    clock: Option<Clock>,
+    disk: Option<Disk>,
+    stage: Stage,
+}
+
+impl Loopback {
+    pub(crate) fn new(needs: Needs) -> Self {
+        let stage = Stage::new();
+        let process = |name: &str| Process::new(name, stage.path(&format!("{name}.log")));
+        let link = |node| Link::start(addr(&stage, node), behind(&stage, node));
+        let cuts = if needs.cuts { NODES.len() } else { 0 };
+        let small_disk = needs.small_disk;
+        let world = Self {
+            perlbal: process("perlbal"),
+            pollbal: process("pollbal"),
+            nodes: NODES.iter().map(|node| process(node.name)).collect(),
+            services: POOLS.iter().map(|_| stage.free_addr()).collect(),
+            management: stage.free_addr(),
+            links: (0..cuts).map(link).collect(),
+            clock: needs.clock.then(|| Clock::new(stage.path("clock"))),
+            disk: small_disk.then(|| Disk::mount(&stage.pool_directory())),
+            stage,
+        };
+        world.write_configuration();
+        world
+    }
+
+    fn write_configuration(&self) {
+        let stage = &self.stage;
+        let line = |node| format!("{} # {}", addr(stage, node), NODES[node].name);
+        let lines: Vec<String> = (0..NODES.len()).map(line).collect();
+        stage.write_services(&lines);
+        let directory = stage.pool_directory();
+        let config = pollbal_config(&directory, &stage.services_file(), self.management);
+        stage.write_config(&config);
+        let text = perlbal_conf(&directory, &self.services, self.management);
+        let written = fs::write(stage.path("perlbal.conf"), text);
+        written.expect("failed to write Perlbal's configuration");
+    }
+
+    fn process(&self, part: Part) -> &Process {
+        match part {
+            Part::Perlbal => &self.perlbal,
+            Part::Pollbal => &self.pollbal,
+            Part::Node(node) => &self.nodes[node],
+        }
+    }
+
+    fn process_mut(&mut self, part: Part) -> &mut Process {
+        match part {
+            Part::Perlbal => &mut self.perlbal,
+            Part::Pollbal => &mut self.pollbal,
+            Part::Node(node) => &mut self.nodes[node],
+        }
+    }
+
+    fn start_perlbal(&mut self) {
+        let mut command = command(self.disk.as_ref(), "perlbal");
+        let config = self.stage.path("perlbal.conf");
+        command.arg(format!("--config={}", config.display()));
+        self.perlbal.start_managed(command);
+    }
+
+    fn start_pollbal(&mut self) {
+        let mut command = command(self.disk.as_ref(), env!("CARGO_BIN_EXE_pollbal"));
+        let config = self.stage.path("pollbal.json");
+        command
+            .env_remove("POLLBAL_CONFIG")
+            .arg("--config")
+            .arg(config);
+        if let Some(clock) = &self.clock {
+            clock.give_to(&mut command);
+        }
+        self.pollbal.start(command);
+    }
+}
+
+impl World for Loopback {
+    fn start(&mut self, part: Part) {
+        match part {
+            Part::Perlbal => self.start_perlbal(),
+            Part::Pollbal => self.start_pollbal(),
+            Part::Node(node) => self.start_at(node, NODES[node].version),
+        }
+    }
+
+    fn start_at(&mut self, node: usize, version: &str) {
+        let own = match self.links.get(node) {
+            Some(_) => behind(&self.stage, node),
+            None => addr(&self.stage, node),
+        };
+        let mut command = Command::new(mock_node());
+        command
+            .env("NODE_LISTEN", own.to_string())
+            .env("NODE_NAME", NODES[node].name)
+            .env("NODE_POOL", NODES[node].pool)
+            .env("NODE_VERSION", version);
+        self.nodes[node].start(command);
+    }
+
+    fn kill(&mut self, part: Part) {
+        self.process_mut(part).kill();
+    }
+
+    fn stop(&mut self, part: Part) -> Option<Duration> {
+        self.process_mut(part).stop()
+    }
+
+    fn pause(&mut self, part: Part) {
+        self.process(part).signal(Signal::STOP);
+    }
+
+    fn resume(&mut self, part: Part) {
+        self.process(part).signal(Signal::CONT);
+    }
+
+    fn cut(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.links[*node].cut();
+        }
+    }
+
+    fn heal(&mut self, nodes: &[usize]) {
+        for node in nodes {
+            self.links[*node].heal();
+        }
+    }
+
+    fn node_addr(&self, node: usize) -> SocketAddrV4 {
+        addr(&self.stage, node)
+    }
+
+    fn service_addr(&self, pool: &str) -> SocketAddrV4 {
+        let index = POOLS.iter().position(|known| *known == pool);
+        self.services[index.unwrap_or_else(|| panic!("no service on {pool}"))]
+    }
+
+    fn management(&self, command: &str) -> Result<Vec<String>, String> {
+        let answer = Management::try_connect(self.management)
+            .and_then(|mut connection| connection.try_ask(command));
+        answer.map_err(|why| why.to_string())
+    }
+
+    fn pool_files(&self) -> PoolFiles {
+        let directory = match &self.disk {
+            Some(disk) => disk.directory(),
+            None => self.stage.pool_directory(),
+        };
+        // Before pollbal's first start there is no directory yet.
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        let files = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Some((name, read(&entry.path())?))
+        });
+        files.collect()
+    }
+
+    fn fill_disk(&mut self) {
+        self.disk.as_ref().expect("a small disk").fill();
+    }
+
+    fn free_disk(&mut self) {
+        self.disk.as_ref().expect("a small disk").free();
+    }
+
+    fn set_clock(&mut self, seconds_ahead: i64) {
+        self.clock.as_ref().expect("a clock").set(seconds_ahead);
+    }
+
+    fn output(&self, part: Part) -> String {
+        self.process(part).output()
+    }
+}
+
+/// Where the node is reached.
+fn addr(stage: &Stage, node: usize) -> SocketAddrV4 {
+    stage.node_addr(number(node))
+}
+
+/// Where it listens when a link is before it.
+fn behind(stage: &Stage, node: usize) -> SocketAddrV4 {
+    stage.node_addr(number(node) + BEHIND_LINK)
+}
+
+fn number(node: usize) -> u8 {
+    u8::try_from(node + 1).expect("few nodes")
+}
+
+/// The program, where it sees the pool directory.
+fn command(disk: Option<&Disk>, program: &str) -> Command {
+    disk.map_or_else(|| Command::new(program), |disk| disk.command(program))
+}
+
+/// A file that is gone again is none.
+fn read(path: &Path) -> Option<PoolFile> {
+    // Of the file that is open, not of the one that may be in its place a moment later.
+    let file = fs::File::open(path).ok()?;
+    let about = file.metadata().ok()?;
+    Some(PoolFile {
+        text: std::io::read_to_string(file).ok()?,
+        stamp: format!(
+            "{} {}.{:09}",
+            about.ino(),
+            about.mtime(),
+            about.mtime_nsec()
+        ),
+    })
+}
+
+/// Beside the program that is tested: cargo builds examples with the tests.
+fn mock_node() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_pollbal"));
+    let path = program.with_file_name("examples").join("mock-node");
+    assert!(
+        path.exists(),
+        "{} is missing; say: cargo build --example mock-node",
+        path.display()
+    );
+    path
+}
+
+/// As the containers' `perlbal.conf`, at other places.
+fn perlbal_conf(directory: &Path, services: &[SocketAddrV4], management: SocketAddrV4) -> String {
+    let mut text = String::new();
+    for (pool, listen) in POOLS.iter().zip(services) {
+        let directory = directory.display();
+        let _ = write!(
+            text,
+            "CREATE POOL {pool}\n\
+             \x20 SET nodefile = {directory}/{pool}.pool\n\
+             CREATE SERVICE {pool}_service\n\
+             \x20 SET role = reverse_proxy\n\
+             \x20 SET listen = {listen}\n\
+             \x20 SET pool = {pool}\n\
+             \x20 SET persist_client = on\n\
+             \x20 SET persist_backend = on\n\
+             \x20 SET verify_backend = on\n\
+             ENABLE {pool}_service\n"
+        );
+    }
+    let _ = write!(
+        text,
+        "CREATE SERVICE management\n\
+         \x20 SET role = management\n\
+         \x20 SET listen = {management}\n\
+         ENABLE management\n"
+    );
+    text
+}

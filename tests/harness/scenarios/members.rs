@@ -1,0 +1,88 @@
+//! Members come and go as they should: they join, move, leave, and are released at another version.
+
+use crate::common::client::get_later;
+use crate::common::runtime;
+use crate::harness::site::Site;
+use crate::harness::world::{NODES, Part};
+
+use super::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("join_of_a_node_that_starts", join_of_a_node_that_starts),
+    Scenario::new("join_of_an_idle_node", join_of_an_idle_node),
+    Scenario::new("move_to_another_pool", move_to_another_pool),
+    Scenario::new("leave_and_at_rest", leave_and_at_rest),
+    Scenario::new("roll_out_of_a_version", roll_out_of_a_version),
+];
+
+fn join_of_a_node_that_starts(site: &mut Site) {
+    site.start_all_but(&[1]);
+    site.wait_file("api.v23.pool", &[0]);
+    site.answered_only_by("api", &[0]);
+    site.world.start(Part::Node(1));
+    site.wait_pool("api", &[0, 1]);
+    site.wait_file("api.v24.pool", &[1]);
+    site.wait_answers_of("api", 1);
+    site.answered_only_by("api", &[0, 1]);
+}
+
+fn join_of_an_idle_node(site: &mut Site) {
+    site.start();
+    site.announce(3, "pool=");
+    site.wait_pool("website", &[2]);
+    site.answered_only_by("website", &[2]);
+    site.announce(3, "pool=website");
+    site.wait_pool("website", &[2, 3]);
+    site.wait_answers_of("website", 3);
+}
+
+fn move_to_another_pool(site: &mut Site) {
+    site.start();
+    site.announce(3, "pool=api&version=v24");
+    site.wait_pool("website", &[2]);
+    site.wait_pool("api", &[0, 1, 3]);
+    site.wait_file("api.v24.pool", &[1, 3]);
+    site.wait_answers_of("api", 3);
+    site.answered_only_by("website", &[2]);
+    site.announce(3, "pool=website&version=");
+    site.wait_pool("api", &[0, 1]);
+    site.wait_file("api.v24.pool", &[1]);
+    site.wait_pool("website", &[2, 3]);
+    site.wait_answers_of("website", 3);
+    site.answered_only_by("api", &[0, 1]);
+}
+
+/// A request that is under way ends normally, and when the node is at rest nothing reaches it any more.
+fn leave_and_at_rest(site: &mut Site) {
+    site.start();
+    let slow = get_later(site.world.service_addr("api"), "/slow?wait=4000");
+    let node = site.wait_under_way("/slow");
+    let mark = site.log().len();
+    site.announce(node, "status=leaving");
+    site.wait_pool("api", &[1 - node]);
+    let busy = !site.log()[mark..].contains("is at rest");
+    assert!(busy && !slow.is_finished(), "it ended too soon to tell");
+
+    let answer = runtime().block_on(slow).expect("the client panicked");
+    assert_eq!(answer.as_deref(), Ok(NODES[node].name));
+    site.wait_at_rest(mark, node);
+    site.stays_at_rest("api", node);
+    site.answered_only_by("api", &[1 - node]);
+}
+
+/// As a deployment does it; no client notices, and no request reaches a node that is at rest.
+fn roll_out_of_a_version(site: &mut Site) {
+    site.start();
+    for node in [0, 1] {
+        site.put_to_rest("api", node);
+        site.world.kill(Part::Node(node));
+        site.world.start_at(node, "v25");
+        site.wait_pool("api", &[0, 1]);
+        site.wait_answers_of("api", node);
+    }
+    site.wait_file("api.v25.pool", &[0, 1]);
+    site.wait_file("api.v23.pool", &[]);
+    site.wait_file("api.v24.pool", &[]);
+    site.wait_file("disabled_services", &[]);
+    site.answered_only_by("api", &[0, 1]);
+}

@@ -1,0 +1,320 @@
+//! A world with clients in front of it, and what scenarios look at: the pool files, Perlbal's own view, and what became
+//! of every request that clients sent all the while.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use crate::common::client::{Exchange, Traffic};
+use crate::common::{becomes, eventually};
+
+use super::node::{announce, requests};
+use super::world::{NODES, POOLS, Part, PoolFiles, World};
+
+/// For what takes milliseconds on loopback and some seconds where each look at Perlbal starts a program in a container.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Clients of each service, each with a connection of its own: more than Perlbal keeps idle connections to nodes, so
+/// that it opens new ones all the time and a node that joins soon has its share.
+const CLIENTS: usize = 8;
+const REST: Duration = Duration::from_millis(10);
+
+/// So many answers say that nothing stands still.
+const MANY: usize = 20 * CLIENTS;
+
+/// See the module's documentation.
+pub(crate) struct Site {
+    pub(crate) world: Box<dyn World>,
+    /// In the order of [`POOLS`], once there is traffic.
+    traffic: Vec<Traffic>,
+    forgiven: Vec<Forgiven>,
+}
+
+/// Requests to this pool's service may fail that were under way between these moments.
+struct Forgiven {
+    pool: &'static str,
+    from: Instant,
+    to: Instant,
+}
+
+impl Site {
+    pub(crate) fn new(world: Box<dyn World>) -> Self {
+        Self {
+            world,
+            traffic: Vec::new(),
+            forgiven: Vec::new(),
+        }
+    }
+
+    /// Starts every part in the order in which nobody has to wait, and then the clients; returns when each node answers
+    /// some of them.
+    pub(crate) fn start(&mut self) {
+        self.start_all_but(&[]);
+    }
+
+    /// The same without these nodes.
+    pub(crate) fn start_all_but(&mut self, nodes: &[usize]) {
+        for node in (0..NODES.len()).filter(|node| !nodes.contains(node)) {
+            self.world.start(Part::Node(node));
+        }
+        self.world.start(Part::Pollbal);
+        self.world.start(Part::Perlbal);
+        for pool in POOLS {
+            let mut members = members_at_start(pool);
+            members.retain(|node| !nodes.contains(node));
+            self.wait_pool(pool, &members);
+        }
+        self.start_clients();
+    }
+
+    /// Clients of every service; returns when each member of each pool has answered some of their requests.
+    pub(crate) fn start_clients(&mut self) {
+        for pool in POOLS {
+            let service = self.world.service_addr(pool);
+            let traffic = Traffic::start_paced(service, CLIENTS, REST);
+            self.traffic.push(traffic);
+        }
+        for pool in POOLS {
+            for member in self.members(pool).unwrap_or_default() {
+                self.wait_answers_of(pool, self.node_at(member));
+            }
+        }
+    }
+
+    // --- What is done ---
+
+    /// Tells the node what to announce from now on, as `POST /announce` does.
+    pub(crate) fn announce(&self, node: usize, query: &str) {
+        announce(self.world.node_addr(node), query);
+    }
+
+    /// Does what nobody could foresee: requests to these pools' services that are under way meanwhile may fail.
+    pub(crate) fn accident(&mut self, pools: &[&'static str], what: impl FnOnce(&mut Self)) {
+        let from = Instant::now();
+        what(self);
+        let to = Instant::now();
+        let forgiven = pools.iter().map(|pool| Forgiven { pool, from, to });
+        self.forgiven.extend(forgiven);
+    }
+
+    /// A member leaves; returns when pollbal says that it is at rest, and proves that it is.
+    pub(crate) fn put_to_rest(&self, pool: &str, node: usize) {
+        let mark = self.log().len();
+        self.announce(node, "status=leaving");
+        self.wait_at_rest(mark, node);
+        self.stays_at_rest(pool, node);
+    }
+
+    // --- What is seen ---
+
+    /// Waits until pool file and Perlbal have exactly these members.
+    #[track_caller]
+    pub(crate) fn wait_pool(&self, pool: &str, members: &[usize]) {
+        self.wait_file(&format!("{pool}.pool"), members);
+        self.wait_perlbal(pool, members);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_file(&self, file: &str, members: &[usize]) {
+        becomes(DEADLINE, file, &Some(self.pool_text(members)), || {
+            self.file(file)
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_perlbal(&self, pool: &str, members: &[usize]) {
+        let wanted = members.iter().map(|node| self.world.node_addr(*node));
+        let what = format!("the members of Perlbal's pool {pool}");
+        becomes(DEADLINE, &what, &Ok(wanted.collect()), || {
+            self.members(pool)
+        });
+    }
+
+    /// The text of a pool file with these members.
+    pub(crate) fn pool_text(&self, members: &[usize]) -> String {
+        let mut text = String::new();
+        for node in members {
+            let _ = writeln!(
+                text,
+                "{} # {}",
+                self.world.node_addr(*node),
+                NODES[*node].name
+            );
+        }
+        text
+    }
+
+    pub(crate) fn file(&self, name: &str) -> Option<String> {
+        Some(self.world.pool_files().get(name)?.text.clone())
+    }
+
+    /// The pool's members in Perlbal, by its management socket.
+    pub(crate) fn members(&self, pool: &str) -> Result<BTreeSet<SocketAddrV4>, String> {
+        let members = self.uses(pool)?;
+        Ok(members.into_iter().map(|(member, _)| member).collect())
+    }
+
+    /// The same with how often each was used since it became a member.
+    pub(crate) fn uses(&self, pool: &str) -> Result<Vec<(SocketAddrV4, u64)>, String> {
+        let answer = self.world.management(&format!("SHOW POOL {pool}"))?;
+        let member = |line: &String| {
+            let (addr, uses) = line.split_once(' ')?;
+            Some((addr.parse().ok()?, uses.parse().ok()?))
+        };
+        let members: Option<Vec<_>> = answer.iter().map(member).collect();
+        members.ok_or_else(|| format!("not understood: {answer:?}"))
+    }
+
+    fn node_at(&self, addr: SocketAddrV4) -> usize {
+        let found = (0..NODES.len()).find(|node| self.world.node_addr(*node) == addr);
+        found.unwrap_or_else(|| panic!("{addr} is no node"))
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.world.output(Part::Pollbal)
+    }
+
+    /// Waits for a line of pollbal's log behind the mark (a length of the log) that has all of these words.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, mark: usize, words: &[&str]) {
+        eventually(DEADLINE, &format!("a log line with {words:?}"), || {
+            let log = self.log();
+            let mut new = log.get(mark..).unwrap_or_default().lines();
+            new.find(|line| words.iter().all(|word| line.contains(word)))
+                .map(|_| ())
+        });
+    }
+
+    // --- Requests ---
+
+    fn traffic(&self, pool: &str) -> &Traffic {
+        let index = POOLS.iter().position(|known| *known == pool);
+        &self.traffic[index.unwrap_or_else(|| panic!("no service on {pool}"))]
+    }
+
+    /// Waits until the node answers requests that are sent from now on.
+    #[track_caller]
+    pub(crate) fn wait_answers_of(&self, pool: &str, node: usize) {
+        self.traffic(pool).wait_answers_of(NODES[node].name, 5);
+    }
+
+    /// Waits until many requests that are sent from now on have been answered.
+    #[track_caller]
+    pub(crate) fn wait_many_answers(&self, pool: &str) {
+        self.traffic(pool).wait_answers_after(Instant::now(), MANY);
+    }
+
+    /// Proves that only these nodes answer requests that are sent from now on.
+    #[track_caller]
+    pub(crate) fn answered_only_by(&self, pool: &str, nodes: &[usize]) {
+        let since = Instant::now();
+        self.wait_many_answers(pool);
+        let record = self.traffic(pool).record();
+        let later = record.iter().filter(|one| one.sent > since);
+        let names: BTreeSet<&str> = later
+            .filter_map(|one| one.outcome.as_deref().ok())
+            .collect();
+        let wanted = nodes.iter().map(|node| NODES[*node].name).collect();
+        assert_eq!(names, wanted, "who answers the requests to {pool}");
+    }
+
+    /// Waits for pollbal's word that the node is at rest, and looks whether Perlbal agrees.
+    #[track_caller]
+    pub(crate) fn wait_at_rest(&self, mark: usize, node: usize) {
+        let addr = self.world.node_addr(node).to_string();
+        self.wait_log(mark, &[&addr, "is at rest"]);
+        assert_eq!(
+            self.busy_connections(node),
+            [""; 0],
+            "busy connections to a node at rest"
+        );
+    }
+
+    /// Perlbal's busy connections to the node.
+    fn busy_connections(&self, node: usize) -> Vec<String> {
+        let to = format!(" to {}:", self.world.node_addr(node));
+        let mut lines = self.sockets("BackendHTTP");
+        lines.retain(|line| line.contains(&to) && !line.contains("; bored"));
+        lines
+    }
+
+    /// Waits until the request for that path is with a node, and says with which.
+    #[track_caller]
+    pub(crate) fn wait_under_way(&self, path: &str) -> usize {
+        eventually(DEADLINE, &format!("{path} is under way"), || {
+            let lines = self.sockets("ClientProxy");
+            let mut with = lines.iter().filter(|line| line.contains(path));
+            let (_, behind) = with.find_map(|line| line.split_once("; backend="))?;
+            let addr = behind.split(';').next()?.parse().ok()?;
+            Some(self.node_at(addr))
+        })
+    }
+
+    /// The lines of `SOCKS` about sockets of this kind.
+    #[track_caller]
+    fn sockets(&self, kind: &str) -> Vec<String> {
+        let mut lines = self.world.management("SOCKS").expect("Perlbal answers");
+        lines.retain(|line| line.contains(kind));
+        lines
+    }
+
+    /// Proves that no request reaches the node from now on, while others answer many.
+    #[track_caller]
+    pub(crate) fn stays_at_rest(&self, pool: &str, node: usize) {
+        let before = requests(self.world.node_addr(node));
+        self.wait_many_answers(pool);
+        let after = requests(self.world.node_addr(node));
+        assert_eq!(after, before, "requests that reached {}", NODES[node].name);
+    }
+
+    // --- The end ---
+
+    /// Ends the clients and proves that no request failed that was not forgiven.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) {
+        for (pool, traffic) in POOLS.into_iter().zip(self.traffic.drain(..)) {
+            let record = traffic.finish();
+            let failed = record.iter().filter(|one| one.outcome.is_err());
+            let blamed: Vec<&Exchange> = failed
+                .filter(|one| !self.forgiven.iter().any(|those| those.covers(pool, one)))
+                .collect();
+            assert!(
+                blamed.is_empty(),
+                "{} of {} requests to {pool} failed that must not, the first: {:?}",
+                blamed.len(),
+                record.len(),
+                blamed[0]
+            );
+        }
+    }
+
+    /// Everything that helps to understand a failure.
+    pub(crate) fn report(&self) -> String {
+        let mut text = format!("--- pollbal's log:\n{}", self.log());
+        let files: PoolFiles = self.world.pool_files();
+        for (name, file) in files {
+            let _ = write!(text, "--- {name} ({}):\n{}", file.stamp, file.text);
+        }
+        for pool in POOLS {
+            let _ = writeln!(text, "--- SHOW POOL {pool}: {:?}", self.uses(pool));
+        }
+        let nodes = (0..NODES.len()).map(Part::Node);
+        for part in [Part::Perlbal].into_iter().chain(nodes) {
+            let _ = write!(text, "--- {part:?}:\n{}", self.world.output(part));
+        }
+        text
+    }
+}
+
+impl Forgiven {
+    fn covers(&self, pool: &str, request: &Exchange) -> bool {
+        self.pool == pool && request.sent <= self.to && request.ended >= self.from
+    }
+}
+
+/// The pool's members when all nodes are as they were started.
+pub(crate) fn members_at_start(pool: &str) -> Vec<usize> {
+    let nodes = 0..NODES.len();
+    nodes.filter(|node| NODES[*node].pool == pool).collect()
+}
