@@ -6,7 +6,6 @@ mod disk;
 mod link;
 mod process;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::os::unix::fs::MetadataExt;
@@ -260,31 +259,18 @@ fn mock_node() -> PathBuf {
     path
 }
 
-/// As the containers' `perlbal.conf`, at other places.
+/// The stack's own configuration of Perlbal, at this world's places.
 fn perlbal_conf(directory: &Path, services: &[SocketAddrV4], management: SocketAddrV4) -> String {
-    let mut text = String::new();
-    for (pool, listen) in POOLS.iter().zip(services) {
-        let directory = directory.display();
-        let _ = write!(
-            text,
-            "CREATE POOL {pool}\n\
-             \x20 SET nodefile = {directory}/{pool}.pool\n\
-             CREATE SERVICE {pool}_service\n\
-             \x20 SET role = reverse_proxy\n\
-             \x20 SET listen = {listen}\n\
-             \x20 SET pool = {pool}\n\
-             \x20 SET persist_client = on\n\
-             \x20 SET persist_backend = on\n\
-             \x20 SET verify_backend = on\n\
-             ENABLE {pool}_service\n"
-        );
+    let mut text = include_str!("../../perlbal/perlbal.conf").to_owned();
+    let places = [
+        ("/run/pool", directory.display().to_string()),
+        ("0.0.0.0:8001", services[0].to_string()),
+        ("0.0.0.0:8002", services[1].to_string()),
+        ("127.0.0.1:16000", management.to_string()),
+    ];
+    for (theirs, ours) in places {
+        assert!(text.contains(theirs), "no {theirs} in perlbal.conf");
+        text = text.replace(theirs, &ours);
     }
-    let _ = write!(
-        text,
-        "CREATE SERVICE management\n\
-         \x20 SET role = management\n\
-         \x20 SET listen = {management}\n\
-         ENABLE management\n"
-    );
     text
 }

@@ -15,10 +15,21 @@ pub(crate) fn announce(node: SocketAddrV4, query: &str) {
 /// How many requests that were no polls have reached the node since it was started.
 #[track_caller]
 pub(crate) fn requests(node: SocketAddrV4) -> u64 {
+    count(node, "requests ")
+}
+
+/// How often it was polled since it was started.
+#[track_caller]
+pub(crate) fn polls(node: SocketAddrV4) -> u64 {
+    count(node, "polls ")
+}
+
+#[track_caller]
+fn count(node: SocketAddrV4, word: &str) -> u64 {
     let text = ask(node, "GET", "/announce");
     let number = text
         .lines()
-        .find_map(|line| line.strip_prefix("requests ")?.parse().ok());
+        .find_map(|line| line.strip_prefix(word)?.parse().ok());
     number.unwrap_or_else(|| panic!("not understood: {text}"))
 }
 

@@ -10,7 +10,7 @@ use crate::common::client::{Exchange, Traffic};
 use crate::common::{becomes, eventually};
 
 use super::node::{announce, requests};
-use super::world::{NODES, POOLS, Part, PoolFiles, World};
+use super::world::{NODES, POOLS, Part, World};
 
 /// For what takes milliseconds on loopback and some seconds where each look at Perlbal starts a program in a container.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -122,6 +122,18 @@ impl Site {
         });
     }
 
+    /// Waits until `disabled_services` has exactly these nodes.
+    #[track_caller]
+    pub(crate) fn wait_disabled(&self, nodes: &[usize]) {
+        let line = |node: &usize| {
+            let addr = self.world.node_addr(*node);
+            format!("{} {} # {}\n", addr.ip(), addr.port(), NODES[*node].name)
+        };
+        let wanted = Some(nodes.iter().map(line).collect::<String>());
+        let file = "disabled_services";
+        becomes(DEADLINE, file, &wanted, || self.file(file));
+    }
+
     #[track_caller]
     pub(crate) fn wait_perlbal(&self, pool: &str, members: &[usize]) {
         let wanted = members.iter().map(|node| self.world.node_addr(*node));
@@ -133,16 +145,11 @@ impl Site {
 
     /// The text of a pool file with these members.
     pub(crate) fn pool_text(&self, members: &[usize]) -> String {
-        let mut text = String::new();
-        for node in members {
-            let _ = writeln!(
-                text,
-                "{} # {}",
-                self.world.node_addr(*node),
-                NODES[*node].name
-            );
-        }
-        text
+        let line = |node: &usize| {
+            let addr = self.world.node_addr(*node);
+            format!("{addr} # {}\n", NODES[*node].name)
+        };
+        members.iter().map(line).collect()
     }
 
     pub(crate) fn file(&self, name: &str) -> Option<String> {
@@ -292,9 +299,10 @@ impl Site {
     /// Everything that helps to understand a failure.
     pub(crate) fn report(&self) -> String {
         let mut text = format!("--- pollbal's log:\n{}", self.log());
-        let files: PoolFiles = self.world.pool_files();
-        for (name, file) in files {
-            let _ = write!(text, "--- {name} ({}):\n{}", file.stamp, file.text);
+        for (name, file) in self.world.pool_files() {
+            // What fills a disk is long.
+            let some: String = file.text.chars().take(2000).collect();
+            let _ = writeln!(text, "--- {name} ({}):\n{some}", file.stamp);
         }
         for pool in POOLS {
             let _ = writeln!(text, "--- SHOW POOL {pool}: {:?}", self.uses(pool));

@@ -44,7 +44,8 @@ const fn node(name: &'static str, pool: &'static str, version: &'static str) -> 
     }
 }
 
-/// The pools that pollbal declares; Perlbal has a service on each and follows the file of each.
+/// The pools that pollbal declares; Perlbal has a service on each and follows the file of each, in the order of its
+/// configuration, `perlbal/perlbal.conf`.
 pub(crate) const POOLS: [&str; 2] = ["api", "website"];
 
 /// What a scenario needs beyond the usual; a world may leave out what nobody asked for.

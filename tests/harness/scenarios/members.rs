@@ -83,6 +83,6 @@ fn roll_out_of_a_version(site: &mut Site) {
     site.wait_file("api.v25.pool", &[0, 1]);
     site.wait_file("api.v23.pool", &[]);
     site.wait_file("api.v24.pool", &[]);
-    site.wait_file("disabled_services", &[]);
+    site.wait_disabled(&[]);
     site.answered_only_by("api", &[0, 1]);
 }

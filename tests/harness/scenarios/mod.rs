@@ -1,6 +1,10 @@
 //! The scenarios, by subject. Each begins with a new world in which nothing runs.
 
+mod cold_start;
+mod failures;
 mod members;
+mod restarts;
+mod trouble;
 
 use super::site::Site;
 use super::world::Needs;
@@ -22,9 +26,31 @@ impl Scenario {
         };
         Self { name, needs, run }
     }
+
+    const fn with_cuts(mut self) -> Self {
+        self.needs.cuts = true;
+        self
+    }
+
+    const fn with_small_disk(mut self) -> Self {
+        self.needs.small_disk = true;
+        self
+    }
+
+    const fn with_clock(mut self) -> Self {
+        self.needs.clock = true;
+        self
+    }
 }
 
 /// All of them.
 pub(crate) fn all() -> Vec<Scenario> {
-    [members::SCENARIOS].concat()
+    [
+        cold_start::SCENARIOS,
+        members::SCENARIOS,
+        failures::SCENARIOS,
+        restarts::SCENARIOS,
+        trouble::SCENARIOS,
+    ]
+    .concat()
 }

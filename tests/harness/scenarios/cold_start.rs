@@ -1,0 +1,81 @@
+//! All parts start, in any order, and in the end everything is as if each had found the others ready.
+
+use crate::common::eventually;
+use crate::harness::node::requests;
+use crate::harness::site::{DEADLINE, Site, members_at_start};
+use crate::harness::world::Part::{self, Node, Perlbal, Pollbal};
+use crate::harness::world::{NODES, POOLS};
+
+use super::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("cold_start_nodes_first_perlbal_last", |site| {
+        cold_start(site, [Node(0), Node(1), Node(2), Node(3), Pollbal, Perlbal]);
+    }),
+    Scenario::new("cold_start_perlbal_first_nodes_last", |site| {
+        cold_start(site, [Perlbal, Pollbal, Node(0), Node(1), Node(2), Node(3)]);
+    }),
+    Scenario::new("cold_start_perlbal_first_pollbal_last", |site| {
+        cold_start(site, [Perlbal, Node(0), Node(1), Node(2), Node(3), Pollbal]);
+    }),
+    Scenario::new("cold_start_pollbal_first_perlbal_last", |site| {
+        cold_start(site, [Pollbal, Node(0), Node(1), Node(2), Node(3), Perlbal]);
+    }),
+    Scenario::new("cold_start_nodes_in_between", |site| {
+        cold_start(site, [Node(3), Pollbal, Node(0), Perlbal, Node(2), Node(1)]);
+    }),
+    Scenario::new("cold_start_all_at_once", all_at_once),
+];
+
+/// One part after the other; the next when the one before has done all that it can by itself.
+fn cold_start(site: &mut Site, order: [Part; 6]) {
+    for part in order {
+        site.world.start(part);
+        eventually(DEADLINE, &format!("{part:?} is there"), || {
+            is_there(site, part).then_some(())
+        });
+    }
+    all_is_right(site);
+}
+
+/// Perlbal is so too when it has found out that its files are missing.
+fn is_there(site: &Site, part: Part) -> bool {
+    match part {
+        Node(node) => {
+            requests(site.world.node_addr(node));
+            true
+        }
+        Pollbal => site.log().contains("polling 4 nodes"),
+        Perlbal => {
+            let refused = site.world.output(Perlbal).contains("File not found");
+            refused || site.members("api").is_ok()
+        }
+    }
+}
+
+fn all_at_once(site: &mut Site) {
+    for part in [Perlbal, Pollbal] {
+        site.world.start(part);
+    }
+    for node in 0..NODES.len() {
+        site.world.start(Node(node));
+    }
+    all_is_right(site);
+}
+
+#[track_caller]
+fn all_is_right(site: &mut Site) {
+    for pool in POOLS {
+        site.wait_pool(pool, &members_at_start(pool));
+    }
+    for (node, spec) in NODES.iter().enumerate() {
+        if !spec.version.is_empty() {
+            site.wait_file(&format!("{}.{}.pool", spec.pool, spec.version), &[node]);
+        }
+    }
+    site.wait_disabled(&[]);
+    site.start_clients();
+    for pool in POOLS {
+        site.answered_only_by(pool, &members_at_start(pool));
+    }
+}

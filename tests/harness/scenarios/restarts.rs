@@ -1,0 +1,134 @@
+//! Perlbal and pollbal die, stand still and come back, one of them or both.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use crate::common::stays;
+use crate::harness::node::polls;
+use crate::harness::site::{DEADLINE, Site};
+use crate::harness::world::{POOLS, Part};
+
+use super::Scenario;
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("perlbal_killed_and_restarted", perlbal_killed_and_restarted),
+    Scenario::new("perlbal_paused", perlbal_paused),
+    Scenario::new("pollbal_killed_and_restarted", pollbal_killed_and_restarted),
+    Scenario::new(
+        "pollbal_away_while_nodes_change",
+        pollbal_away_while_nodes_change,
+    ),
+    Scenario::new("both_restarted_at_once", both_restarted_at_once),
+];
+
+/// A node leaves while it is away.
+fn perlbal_killed_and_restarted(site: &mut Site) {
+    site.start();
+    site.accident(&POOLS, |site| {
+        site.world.kill(Part::Perlbal);
+        site.announce(0, "status=leaving");
+        site.wait_file("api.pool", &[1]);
+        site.world.start(Part::Perlbal);
+        site.wait_perlbal("api", &[1]);
+        site.wait_perlbal("website", &[2, 3]);
+    });
+    site.answered_only_by("api", &[1]);
+    site.answered_only_by("website", &[2, 3]);
+    site.announce(0, "status=serving");
+    site.wait_pool("api", &[0, 1]);
+    site.wait_answers_of("api", 0);
+}
+
+/// The files do not wait for it.
+fn perlbal_paused(site: &mut Site) {
+    site.start();
+    site.accident(&POOLS, |site| {
+        site.world.pause(Part::Perlbal);
+        site.announce(0, "status=leaving");
+        site.wait_file("api.pool", &[1]);
+        site.announce(3, "pool=api");
+        site.wait_file("api.pool", &[1, 3]);
+        site.world.resume(Part::Perlbal);
+        site.wait_perlbal("api", &[1, 3]);
+        site.wait_perlbal("website", &[2]);
+    });
+    site.wait_answers_of("api", 3);
+    site.answered_only_by("api", &[1, 3]);
+    site.answered_only_by("website", &[2]);
+}
+
+/// Nothing changes in Perlbal and in the files, neither while pollbal is away nor when it is back.
+fn pollbal_killed_and_restarted(site: &mut Site) {
+    site.start();
+    site.put_to_rest("website", 3);
+    let before = (members(site), site.world.pool_files());
+    let used = site.uses("api");
+    site.world.kill(Part::Pollbal);
+    site.wait_many_answers("api");
+    let mark = site.log().len();
+    site.world.start(Part::Pollbal);
+    let log = || site.log().split_off(mark);
+    let look = || (members(site), site.world.pool_files());
+    stays(DEADLINE, "pools and files", &before, look, || {
+        log().contains("first round done") && log().contains("connected to Perlbal")
+    });
+    let enough = polls(site.world.node_addr(0)) + 10;
+    stays(DEADLINE, "pools and files", &before, look, || {
+        polls(site.world.node_addr(0)) >= enough
+    });
+    let log = log();
+    for word in ["wrote", "changed:", "joins", "leaves", "put out", "ERROR"] {
+        assert!(!log.contains(word), "\"{word}\" in the second run's log");
+    }
+    // A member that was taken out and put in again, however shortly, would be counted anew.
+    let (used, now) = (used.expect("it answered"), site.uses("api"));
+    let now = now.expect("it answers");
+    let went_on = |(addr, uses): &(_, u64)| now.iter().any(|(a, n)| a == addr && n > uses);
+    assert!(used.iter().all(went_on), "uses: {used:?}, then {now:?}");
+}
+
+type Members = Vec<Result<BTreeSet<SocketAddrV4>, String>>;
+
+/// The members of all pools in Perlbal.
+fn members(site: &Site) -> Members {
+    POOLS.map(|pool| site.members(pool)).to_vec()
+}
+
+/// Nothing happens until it is back; then all that changed meanwhile is seen at once.
+fn pollbal_away_while_nodes_change(site: &mut Site) {
+    site.start();
+    let before = (members(site), site.world.pool_files());
+    site.world.kill(Part::Pollbal);
+    site.announce(0, "status=leaving");
+    site.announce(1, "version=v99");
+    site.accident(&["website"], |site| site.world.kill(Part::Node(3)));
+    site.wait_answers_of("api", 0);
+    site.wait_many_answers("website");
+    assert_eq!((members(site), site.world.pool_files()), before);
+    site.world.start(Part::Pollbal);
+    site.wait_pool("api", &[1]);
+    site.wait_file("api.v99.pool", &[1]);
+    site.wait_file("api.v24.pool", &[]);
+    site.wait_pool("website", &[2]);
+    site.answered_only_by("api", &[1]);
+    site.answered_only_by("website", &[2]);
+}
+
+/// A node leaves and another comes while nobody looks.
+fn both_restarted_at_once(site: &mut Site) {
+    site.start();
+    site.announce(3, "pool=");
+    site.wait_pool("website", &[2]);
+    site.accident(&POOLS, |site| {
+        site.world.kill(Part::Perlbal);
+        site.world.kill(Part::Pollbal);
+        site.announce(0, "status=leaving");
+        site.announce(3, "pool=website");
+        site.world.start(Part::Perlbal);
+        site.world.start(Part::Pollbal);
+        site.wait_pool("api", &[1]);
+        site.wait_pool("website", &[2, 3]);
+    });
+    site.answered_only_by("api", &[1]);
+    site.answered_only_by("website", &[2, 3]);
+}
