@@ -90,12 +90,8 @@ impl Containers {
             Path::new("/etc/pollbal/services"),
             management,
         );
-        let services: String = (0..NODES.len())
-            .map(|node| {
-                let addr = self.node_addr(node);
-                format!("{} {} # {}\n", addr.ip(), addr.port(), NODES[node].name)
-            })
-            .collect();
+        let line = |node| format!("{} # {}\n", self.node_addr(node), NODES[node].name);
+        let services: String = (0..NODES.len()).map(line).collect();
         fs::create_dir(self.etc()).expect("failed to make a directory");
         self.write("etc/pollbal.json", &config.to_string());
         self.write("etc/services", &services);
@@ -143,17 +139,12 @@ impl Containers {
         command
     }
 
-    /// What Docker says, on standard output and error.
-    fn docker(&self, args: &[&str]) -> String {
-        text(&run(Command::new("docker").args(args)))
-    }
-
     /// The container of a service of `docker-compose.yml`: the version of Compose decides about its name.
     fn container(&self, service: &str) -> String {
         let project = format!("label=com.docker.compose.project={}", self.project);
         let service_label = format!("label=com.docker.compose.service={service}");
         let filters = ["--filter", &project, "--filter", &service_label];
-        let ids = self.docker(&[&["ps", "--all", "--quiet"], &filters[..]].concat());
+        let ids = docker(&[&["ps", "--all", "--quiet"], &filters[..]].concat());
         let id = ids.trim();
         assert!(
             !id.is_empty() && !id.contains('\n'),
@@ -187,7 +178,7 @@ impl World for Containers {
         if let Part::Node(node) = part {
             return self.start_at(node, NODES[node].version);
         }
-        self.docker(&["start", &self.part(part)]);
+        docker(&["start", &self.part(part)]);
     }
 
     fn start_at(&mut self, node: usize, version: &str) {
@@ -196,34 +187,34 @@ impl World for Containers {
             self.write_changes();
             self.compose(&["up", "--no-start", "--no-build", NODES[node].name]);
         }
-        self.docker(&["start", &self.part(Part::Node(node))]);
+        docker(&["start", &self.part(Part::Node(node))]);
     }
 
     fn kill(&mut self, part: Part) {
-        self.docker(&["kill", &self.part(part)]);
+        docker(&["kill", &self.part(part)]);
     }
 
     fn stop(&mut self, part: Part) -> Option<Duration> {
         let id = self.part(part);
         let start = Instant::now();
-        self.docker(&["stop", "--time", STOP_SECONDS, &id]);
+        docker(&["stop", "--time", STOP_SECONDS, &id]);
         let took = start.elapsed();
-        let code = self.docker(&["inspect", "--format", "{{.State.ExitCode}}", &id]);
+        let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &id]);
         (code.trim() != KILLED).then_some(took)
     }
 
     fn pause(&mut self, part: Part) {
-        self.docker(&["pause", &self.part(part)]);
+        docker(&["pause", &self.part(part)]);
     }
 
     fn resume(&mut self, part: Part) {
-        self.docker(&["unpause", &self.part(part)]);
+        docker(&["unpause", &self.part(part)]);
     }
 
     fn cut(&mut self, nodes: &[usize]) {
         for &node in nodes {
             let id = self.part(Part::Node(node));
-            self.docker(&["network", "disconnect", &self.network(), &id]);
+            docker(&["network", "disconnect", &self.network(), &id]);
         }
     }
 
@@ -231,7 +222,7 @@ impl World for Containers {
         for &node in nodes {
             let ip = self.node_addr(node).ip().to_string();
             let id = self.part(Part::Node(node));
-            self.docker(&["network", "connect", "--ip", &ip, &self.network(), &id]);
+            docker(&["network", "connect", "--ip", &ip, &self.network(), &id]);
         }
     }
 
@@ -297,7 +288,7 @@ impl World for Containers {
     }
 
     fn output(&self, part: Part) -> String {
-        self.docker(&["logs", &self.part(part)])
+        docker(&["logs", &self.part(part)])
     }
 }
 
@@ -349,6 +340,11 @@ fn compose_program() -> Command {
     } else {
         Command::new("docker-compose")
     }
+}
+
+/// What Docker says, on standard output and error.
+fn docker(args: &[&str]) -> String {
+    text(&run(Command::new("docker").args(args)))
 }
 
 /// Runs a command that must succeed.

@@ -20,7 +20,7 @@ use crate::common::stage::Stage;
 
 use super::world::{NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
 use clock::Clock;
-use disk::Disk;
+use disk::{Disk, FILLER};
 use link::Link;
 use process::Process;
 
@@ -192,7 +192,7 @@ impl World for Loopback {
             let name = entry.file_name().to_string_lossy().into_owned();
             Some((name, read(&entry.path())?))
         });
-        files.collect()
+        files.filter(|(name, _)| name != FILLER).collect()
     }
 
     fn fill_disk(&mut self) {

@@ -300,9 +300,7 @@ impl Site {
     pub(crate) fn report(&self) -> String {
         let mut text = format!("--- pollbal's log:\n{}", self.log());
         for (name, file) in self.world.pool_files() {
-            // What fills a disk is long.
-            let some: String = file.text.chars().take(2000).collect();
-            let _ = writeln!(text, "--- {name} ({}):\n{some}", file.stamp);
+            let _ = write!(text, "--- {name} ({}):\n{}", file.stamp, file.text);
         }
         for pool in POOLS {
             let _ = writeln!(text, "--- SHOW POOL {pool}: {:?}", self.uses(pool));

@@ -108,7 +108,7 @@ pub(crate) trait World {
     /// why there is none, as when Perlbal does not run.
     fn management(&self, command: &str) -> Result<Vec<String>, String>;
 
-    /// All files in the pool directory, whether pollbal runs or not.
+    /// All files in the pool directory but what fills the disk, whether pollbal runs or not.
     fn pool_files(&self) -> PoolFiles;
 
     /// Fills the disk on which the pool directory is, up to the last byte.

@@ -6,6 +6,9 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// What fills the disk, in the pool directory because that is the whole disk.
+pub(crate) const FILLER: &str = ".filler";
+
 /// A namespace in which the directory is a disk of its own; dropped, it is gone.
 pub(crate) struct Disk {
     holder: Child,
@@ -71,9 +74,8 @@ impl Disk {
         fs::remove_file(self.filler()).expect("failed to free the disk");
     }
 
-    /// Beside the pool files: pollbal leaves what is not its own alone.
     fn filler(&self) -> PathBuf {
-        self.directory().join("filler")
+        self.directory().join(FILLER)
     }
 }
 
