@@ -98,17 +98,23 @@ impl Containers {
         self.write("etc/clock", "+0");
     }
 
-    /// What this stack has otherwise than `docker-compose.yml` says.
+    /// What this stack has otherwise than `docker-compose.yml` says: also names, since those that Compose gives depend
+    /// on its version.
     fn write_changes(&self) {
-        let mut services: Map<String, Value> = (NODES.iter().zip(&self.versions))
-            .map(|(node, version)| {
-                let environment = json!({ "NODE_VERSION": version });
-                (node.name.to_owned(), json!({ "environment": environment }))
-            })
-            .collect();
-        if self.clock {
-            services.insert("pollbal".to_owned(), json!({ "image": "pollbal-clock" }));
-        }
+        let on_machine = ["machine", "pollbal", "perlbal"].map(|service| {
+            let mut changes = json!({ "container_name": self.container(service) });
+            if service == "pollbal" && self.clock {
+                changes["image"] = "pollbal-clock".into();
+            }
+            (service.to_owned(), changes)
+        });
+        let nodes = NODES.iter().zip(&self.versions).map(|(node, version)| {
+            let name = self.container(node.name);
+            let environment = json!({ "NODE_VERSION": version });
+            let changes = json!({ "container_name": name, "environment": environment });
+            (node.name.to_owned(), changes)
+        });
+        let services: Map<String, Value> = on_machine.into_iter().chain(nodes).collect();
         // JSON is YAML too.
         self.write("changes.yml", &json!({ "services": services }).to_string());
     }
@@ -139,18 +145,9 @@ impl Containers {
         command
     }
 
-    /// The container of a service of `docker-compose.yml`: the version of Compose decides about its name.
+    /// The container of a service of `docker-compose.yml`.
     fn container(&self, service: &str) -> String {
-        let project = format!("label=com.docker.compose.project={}", self.project);
-        let service_label = format!("label=com.docker.compose.service={service}");
-        let filters = ["--filter", &project, "--filter", &service_label];
-        let ids = docker(&[&["ps", "--all", "--quiet"], &filters[..]].concat());
-        let id = ids.trim();
-        assert!(
-            !id.is_empty() && !id.contains('\n'),
-            "{service} has not one container: {ids:?}"
-        );
-        id.to_owned()
+        format!("{}-{service}", self.project)
     }
 
     fn part(&self, part: Part) -> String {
