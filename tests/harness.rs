@@ -3,6 +3,9 @@
 //!
 //! `POLLBAL_WORLDS` lists the worlds, parted by commas; `loopback` if it is not set.
 
+#[allow(dead_code, reason = "only a part of the README is run here")]
+#[path = "readme/book.rs"]
+mod book;
 mod common;
 
 mod harness {
@@ -14,6 +17,7 @@ mod harness {
     pub(crate) mod containers;
     pub(crate) mod loopback;
     pub(crate) mod node;
+    pub(crate) mod readme;
     pub(crate) mod scenarios;
     pub(crate) mod site;
     pub(crate) mod world;
@@ -28,6 +32,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use harness::containers::Containers;
 use harness::loopback::Loopback;
+use harness::readme;
 use harness::scenarios::{self, Scenario};
 use harness::site::Site;
 use harness::world::{Needs, World};
@@ -52,8 +57,18 @@ fn main() -> ExitCode {
         };
         let scenarios = scenarios::all().into_iter();
         trials.extend(scenarios.map(|scenario| trial(world, *make, scenario)));
+        if *world == "containers" {
+            trials.push(readme_trial().with_kind(*world));
+        }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn readme_trial() -> Trial {
+    Trial::test(readme::NAME, || {
+        readme::run();
+        Ok(())
+    })
 }
 
 fn trial(world: &str, make: Make, scenario: Scenario) -> Trial {

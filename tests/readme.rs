@@ -48,10 +48,17 @@ fn texts(nodes: &[Node]) -> BTreeSet<String> {
 
 #[test]
 fn every_example_is_known_here() {
-    // Whoever adds an example adds what runs it, below or (the first two) in perlbal/test.
+    // Whoever adds an example adds what runs it, below, in perlbal/test (the first two), or in the harness (the
+    // containers).
     let known = [
         ("pollbal", "text"),
         ("Two commands", "sh"),
+        ("A whole site in containers", "sh"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
         ("Quick start", "sh"),
         ("Quick start", "text"),
         ("Quick start", "json"),

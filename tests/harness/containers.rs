@@ -75,6 +75,16 @@ impl Containers {
         containers
     }
 
+    /// The first three bytes of the network's addresses, as `docker-compose.yml` is told them.
+    pub(crate) fn net(&self) -> String {
+        format!("198.18.{}", self.net)
+    }
+
+    /// The address of this machine on which the stack's ports are open.
+    pub(crate) fn published(&self) -> String {
+        format!("127.15.{}.1", self.net)
+    }
+
     fn ip(&self, host: u8) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, self.net, host)
     }
@@ -129,20 +139,25 @@ impl Containers {
     }
 
     fn compose_command(&self, args: &[&str]) -> Command {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut command = compose_program();
+        let [program, words @ ..] = compose() else {
+            unreachable!("Compose has a name")
+        };
+        let mut command = Command::new(program);
+        command.args(words).args(args).envs(self.environment());
         command
-            .arg("--project-name")
-            .arg(&self.project)
-            .arg("--file")
-            .arg(root.join("docker-compose.yml"))
-            .arg("--file")
-            .arg(self.dir.path().join("changes.yml"))
-            .args(args)
-            .env("POLLBAL_NET", format!("198.18.{}", self.net))
-            .env("POLLBAL_PUBLISH", format!("127.15.{}.1", self.net))
-            .env("POLLBAL_ETC", self.etc());
-        command
+    }
+
+    /// What makes Compose speak of this stack.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
+        let changes = self.dir.path().join("changes.yml");
+        let original = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-compose.yml");
+        [
+            ("COMPOSE_PROJECT_NAME", self.project.clone()),
+            ("COMPOSE_FILE", format!("{original}:{}", changes.display())),
+            ("POLLBAL_NET", self.net()),
+            ("POLLBAL_PUBLISH", self.published()),
+            ("POLLBAL_ETC", self.etc().display().to_string()),
+        ]
     }
 
     /// The container of a service of `docker-compose.yml`.
@@ -324,18 +339,16 @@ fn claim_net() -> (u8, TcpListener) {
 }
 
 /// Compose as a part of Docker where it is, else the program by itself.
-fn compose_program() -> Command {
+pub(crate) fn compose() -> &'static [&'static str] {
     static PART_OF_DOCKER: OnceLock<bool> = OnceLock::new();
     let part_of_docker = *PART_OF_DOCKER.get_or_init(|| {
         let version = Command::new("docker").args(["compose", "version"]).output();
         version.is_ok_and(|output| output.status.success())
     });
     if part_of_docker {
-        let mut command = Command::new("docker");
-        command.arg("compose");
-        command
+        &["docker", "compose"]
     } else {
-        Command::new("docker-compose")
+        &["docker-compose"]
     }
 }
 

@@ -28,7 +28,7 @@ impl Block {
     }
 
     /// Of a console: each command with what it prints.
-    fn commands(&self) -> Vec<(String, String)> {
+    pub(crate) fn commands(&self) -> Vec<(String, String)> {
         let mut commands: Vec<(String, String)> = Vec::new();
         for line in self.text.lines() {
             match (line.strip_prefix("$ "), commands.last_mut()) {
@@ -307,7 +307,7 @@ impl<'a> Sandbox<'a> {
 }
 
 /// Replaces in one pass, so that nothing is replaced twice.
-fn replace(text: &str, words: &[(String, String)]) -> String {
+pub(crate) fn replace(text: &str, words: &[(String, String)]) -> String {
     let mut result = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
