@@ -27,29 +27,30 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("cold_start_all_at_once", all_at_once),
 ];
 
-/// One part after the other; the next when the one before has done all that it can by itself.
+/// One part after the other; the next when those that run have done all that they can.
 fn cold_start(site: &mut Site, order: [Part; 6]) {
-    for part in order {
+    for (last, part) in order.into_iter().enumerate() {
         site.world.start(part);
-        eventually(DEADLINE, &format!("{part:?} is there"), || {
-            is_there(site, part).then_some(())
+        let running = &order[..=last];
+        eventually(DEADLINE, &format!("all is there: {running:?}"), || {
+            let mut each = running.iter();
+            each.all(|part| is_there(site, *part, running))
+                .then_some(())
         });
     }
     all_is_right(site);
 }
 
-/// Perlbal is so too when it has found out that its files are missing.
-fn is_there(site: &Site, part: Part) -> bool {
+/// Perlbal cannot serve before pollbal has made the files that it follows.
+fn is_there(site: &Site, part: Part, running: &[Part]) -> bool {
     match part {
         Node(node) => {
             requests(site.world.node_addr(node));
             true
         }
         Pollbal => site.log().contains("polling 4 nodes"),
-        Perlbal => {
-            let refused = site.world.output(Perlbal).contains("File not found");
-            refused || site.members("api").is_ok()
-        }
+        Perlbal if running.contains(&Pollbal) => site.members("api").is_ok(),
+        Perlbal => site.world.output(Perlbal).contains("File not found"),
     }
 }
 
