@@ -9,11 +9,6 @@ mod book;
 mod common;
 
 mod harness {
-    #![allow(
-        dead_code,
-        reason = "scenarios that need the rest come with the next commits"
-    )]
-
     pub(crate) mod containers;
     pub(crate) mod loopback;
     pub(crate) mod node;

@@ -86,7 +86,12 @@ impl Traffic {
     /// Waits until so many requests that were sent after `at` have been answered, by whichever node.
     #[track_caller]
     pub(crate) fn wait_answers_after(&self, at: Instant, count: usize) {
-        eventually(SOON, "later requests are answered", || {
+        self.wait_answers_after_for(SOON, at, count);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_answers_after_for(&self, deadline: Duration, at: Instant, count: usize) {
+        eventually(deadline, "later requests are answered", || {
             let record = self.shared.record();
             let later = record.iter().rev().take_while(|one| one.sent > at);
             (later.filter(|one| one.outcome.is_ok()).count() >= count).then_some(())
@@ -97,8 +102,13 @@ impl Traffic {
     /// when it needs one: a new member gets requests when there are more of them at once or old connections are used up.
     #[track_caller]
     pub(crate) fn wait_answers_of(&self, node: &str, count: usize) {
+        self.wait_answers_of_for(SOON, node, count);
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_answers_of_for(&self, deadline: Duration, node: &str, count: usize) {
         let since = Instant::now();
-        eventually(SOON, &format!("{node} answers requests"), || {
+        eventually(deadline, &format!("{node} answers requests"), || {
             let record = self.shared.record();
             let by_node = record
                 .iter()

@@ -203,13 +203,16 @@ impl Site {
     /// Waits until the node answers requests that are sent from now on.
     #[track_caller]
     pub(crate) fn wait_answers_of(&self, pool: &str, node: usize) {
-        self.traffic(pool).wait_answers_of(NODES[node].name, 5);
+        let name = NODES[node].name;
+        self.traffic(pool).wait_answers_of_for(DEADLINE, name, 5);
     }
 
     /// Waits until many requests that are sent from now on have been answered.
     #[track_caller]
     pub(crate) fn wait_many_answers(&self, pool: &str) {
-        self.traffic(pool).wait_answers_after(Instant::now(), MANY);
+        let now = Instant::now();
+        self.traffic(pool)
+            .wait_answers_after_for(DEADLINE, now, MANY);
     }
 
     /// Proves that only these nodes answer requests that are sent from now on.

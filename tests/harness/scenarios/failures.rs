@@ -8,6 +8,7 @@ use super::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("node_killed", node_killed),
+    Scenario::new("node_restarted_at_once", node_restarted_at_once),
     Scenario::new("node_paused", node_paused),
     Scenario::new("node_that_answers_errors", node_that_answers_errors),
     Scenario::new("network_cut_to_some_nodes", network_cut_to_some_nodes).with_cuts(),
@@ -23,6 +24,17 @@ fn node_killed(site: &mut Site) {
     site.wait_disabled(&[0]);
     site.answered_only_by("api", &[1]);
     site.world.start(Part::Node(0));
+    site.wait_pool("api", &[0, 1]);
+    site.wait_answers_of("api", 0);
+}
+
+/// Whether a poll falls into the time between or not.
+fn node_restarted_at_once(site: &mut Site) {
+    site.start();
+    site.accident(&["api"], |site| site.world.kill(Part::Node(0)));
+    site.world.start_at(0, "v24");
+    site.wait_file("api.v24.pool", &[0, 1]);
+    site.wait_file("api.v23.pool", &[]);
     site.wait_pool("api", &[0, 1]);
     site.wait_answers_of("api", 0);
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use crate::common::stays;
 use crate::harness::node::polls;
 use crate::harness::site::{DEADLINE, Site};
-use crate::harness::world::{POOLS, Part};
+use crate::harness::world::{NODES, POOLS, Part};
 
 use super::Scenario;
 
@@ -18,7 +18,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "pollbal_away_while_nodes_change",
         pollbal_away_while_nodes_change,
     ),
+    Scenario::new("pollbal_paused", pollbal_paused),
+    Scenario::new(
+        "changes_by_hand_while_pollbal_is_away",
+        changes_by_hand_while_pollbal_is_away,
+    ),
     Scenario::new("both_restarted_at_once", both_restarted_at_once),
+    Scenario::new(
+        "everything_killed_and_restarted",
+        everything_killed_and_restarted,
+    ),
 ];
 
 /// A node leaves while it is away.
@@ -101,17 +110,57 @@ fn pollbal_away_while_nodes_change(site: &mut Site) {
     site.world.kill(Part::Pollbal);
     site.announce(0, "status=leaving");
     site.announce(1, "version=v99");
-    site.accident(&["website"], |site| site.world.kill(Part::Node(3)));
     site.wait_answers_of("api", 0);
-    site.wait_many_answers("website");
-    assert_eq!((members(site), site.world.pool_files()), before);
-    site.world.start(Part::Pollbal);
+    // Nobody takes the dead one out: Perlbal goes on trying it, and requests wait meanwhile.
+    site.accident(&["website"], |site| {
+        site.world.kill(Part::Node(3));
+        assert_eq!((members(site), site.world.pool_files()), before);
+        site.world.start(Part::Pollbal);
+        site.wait_pool("website", &[2]);
+    });
     site.wait_pool("api", &[1]);
     site.wait_file("api.v99.pool", &[1]);
     site.wait_file("api.v24.pool", &[]);
-    site.wait_pool("website", &[2]);
     site.answered_only_by("api", &[1]);
     site.answered_only_by("website", &[2]);
+}
+
+/// As on a machine that is moved while it runs.
+fn pollbal_paused(site: &mut Site) {
+    site.start();
+    let before = (members(site), site.world.pool_files());
+    site.world.pause(Part::Pollbal);
+    site.announce(0, "status=leaving");
+    site.announce(3, "pool=api&version=v24");
+    site.wait_answers_of("api", 0);
+    site.wait_answers_of("website", 3);
+    assert_eq!((members(site), site.world.pool_files()), before);
+    site.world.resume(Part::Pollbal);
+    site.wait_pool("api", &[1, 3]);
+    site.wait_file("api.v24.pool", &[1, 3]);
+    site.wait_pool("website", &[2]);
+    site.answered_only_by("website", &[2]);
+    site.wait_answers_of("api", 3);
+    site.answered_only_by("api", &[1, 3]);
+}
+
+/// An operator helps out by telnet; when pollbal is back, the nodes' word counts again.
+fn changes_by_hand_while_pollbal_is_away(site: &mut Site) {
+    site.start();
+    site.world.kill(Part::Pollbal);
+    let [zero, three] = [0, 3].map(|node| site.world.node_addr(node));
+    for command in [
+        format!("POOL api REMOVE {zero}"),
+        format!("POOL api ADD {three}"),
+    ] {
+        let answer = site.world.management(&command);
+        assert!(answer.is_ok(), "{command}: {answer:?}");
+    }
+    site.wait_perlbal("api", &[1, 3]);
+    site.world.start(Part::Pollbal);
+    site.wait_pool("api", &[0, 1]);
+    site.wait_answers_of("api", 0);
+    site.answered_only_by("api", &[0, 1]);
 }
 
 /// A node leaves and another comes while nobody looks.
@@ -130,5 +179,27 @@ fn both_restarted_at_once(site: &mut Site) {
         site.wait_pool("website", &[2, 3]);
     });
     site.answered_only_by("api", &[1]);
+    site.answered_only_by("website", &[2, 3]);
+}
+
+/// As after a loss of power.
+fn everything_killed_and_restarted(site: &mut Site) {
+    site.start();
+    let nodes = (0..NODES.len()).map(Part::Node);
+    let all: Vec<Part> = [Part::Perlbal, Part::Pollbal]
+        .into_iter()
+        .chain(nodes)
+        .collect();
+    site.accident(&POOLS, |site| {
+        for part in &all {
+            site.world.kill(*part);
+        }
+        for part in &all {
+            site.world.start(*part);
+        }
+        site.wait_pool("api", &[0, 1]);
+        site.wait_pool("website", &[2, 3]);
+    });
+    site.answered_only_by("api", &[0, 1]);
     site.answered_only_by("website", &[2, 3]);
 }
