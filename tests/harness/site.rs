@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::mem;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -15,19 +16,26 @@ use super::world::{NODES, POOLS, Part, World};
 /// For what takes milliseconds on loopback and some seconds where each look at Perlbal starts a program in a container.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Clients of each service, each with a connection of its own: more than Perlbal keeps idle connections to nodes, so
-/// that it opens new ones all the time and a node that joins soon has its share.
-const CLIENTS: usize = 8;
-const REST: Duration = Duration::from_millis(10);
+/// Steady clients of each service, each with a connection of its own: no more than Perlbal keeps idle connections to
+/// nodes, so that the same ones are used for ever and Perlbal never finds out by itself that a member is gone.
+const CLIENTS: usize = 2;
+
+/// More requests at once than that: only then does Perlbal open connections to nodes, and a member that joined has its
+/// share.
+const RUSH: usize = 8;
+
+const REST: Duration = Duration::from_millis(5);
 
 /// So many answers say that nothing stands still.
-const MANY: usize = 20 * CLIENTS;
+const MANY: usize = 100;
 
 /// See the module's documentation.
 pub(crate) struct Site {
     pub(crate) world: Box<dyn World>,
     /// In the order of [`POOLS`], once there is traffic.
     traffic: Vec<Traffic>,
+    /// What became of the requests of each rush, and to which pool's service it was.
+    rushes: Vec<(&'static str, Vec<Exchange>)>,
     forgiven: Vec<Forgiven>,
 }
 
@@ -43,6 +51,7 @@ impl Site {
         Self {
             world,
             traffic: Vec::new(),
+            rushes: Vec::new(),
             forgiven: Vec::new(),
         }
     }
@@ -76,9 +85,9 @@ impl Site {
             self.traffic.push(traffic);
         }
         for pool in POOLS {
-            for member in self.members(pool).unwrap_or_default() {
-                self.wait_answers_of(pool, self.node_at(member));
-            }
+            let members = self.members(pool).unwrap_or_default();
+            let members: Vec<usize> = members.into_iter().map(|addr| self.node_at(addr)).collect();
+            self.rush(pool, &members);
         }
     }
 
@@ -200,11 +209,14 @@ impl Site {
         &self.traffic[index.unwrap_or_else(|| panic!("no service on {pool}"))]
     }
 
-    /// Waits until the node answers requests that are sent from now on.
+    /// More clients than usual for a while, until each of these nodes answers some of their requests.
     #[track_caller]
-    pub(crate) fn wait_answers_of(&self, pool: &str, node: usize) {
-        let name = NODES[node].name;
-        self.traffic(pool).wait_answers_of_for(DEADLINE, name, 5);
+    pub(crate) fn rush(&mut self, pool: &'static str, nodes: &[usize]) {
+        let rush = Traffic::start_paced(self.world.service_addr(pool), RUSH, REST);
+        for node in nodes {
+            rush.wait_answers_of_for(DEADLINE, NODES[*node].name, 5);
+        }
+        self.rushes.push((pool, rush.finish()));
     }
 
     /// Waits until many requests that are sent from now on have been answered.
@@ -215,12 +227,15 @@ impl Site {
             .wait_answers_after_for(DEADLINE, now, MANY);
     }
 
-    /// Proves that only these nodes answer requests that are sent from now on.
+    /// Proves that only these nodes answer requests that are sent from now on, and that each of them does.
     #[track_caller]
-    pub(crate) fn answered_only_by(&self, pool: &str, nodes: &[usize]) {
+    pub(crate) fn answered_only_by(&mut self, pool: &'static str, nodes: &[usize]) {
         let since = Instant::now();
         self.wait_many_answers(pool);
-        let record = self.traffic(pool).record();
+        self.rush(pool, nodes);
+        let rushes = self.rushes.iter().filter(|(to, _)| *to == pool);
+        let mut record: Vec<Exchange> = rushes.flat_map(|(_, record)| record.clone()).collect();
+        record.extend(self.traffic(pool).record());
         let later = record.iter().filter(|one| one.sent > since);
         let names: BTreeSet<&str> = later
             .filter_map(|one| one.outcome.as_deref().ok())
@@ -283,8 +298,10 @@ impl Site {
     /// Ends the clients and proves that no request failed that was not forgiven.
     #[track_caller]
     pub(crate) fn finish(&mut self) {
-        for (pool, traffic) in POOLS.into_iter().zip(self.traffic.drain(..)) {
-            let record = traffic.finish();
+        let mut records = mem::take(&mut self.rushes);
+        let traffic = self.traffic.drain(..).map(Traffic::finish);
+        records.extend(POOLS.into_iter().zip(traffic));
+        for (pool, record) in records {
             let failed = record.iter().filter(|one| one.outcome.is_err());
             let blamed: Vec<&Exchange> = failed
                 .filter(|one| !self.forgiven.iter().any(|those| those.covers(pool, one)))

@@ -25,7 +25,7 @@ fn node_killed(site: &mut Site) {
     site.answered_only_by("api", &[1]);
     site.world.start(Part::Node(0));
     site.wait_pool("api", &[0, 1]);
-    site.wait_answers_of("api", 0);
+    site.rush("api", &[0]);
 }
 
 /// Whether a poll falls into the time between or not.
@@ -36,7 +36,7 @@ fn node_restarted_at_once(site: &mut Site) {
     site.wait_file("api.v24.pool", &[0, 1]);
     site.wait_file("api.v23.pool", &[]);
     site.wait_pool("api", &[0, 1]);
-    site.wait_answers_of("api", 0);
+    site.rush("api", &[0]);
 }
 
 fn node_paused(site: &mut Site) {
@@ -49,7 +49,7 @@ fn node_paused(site: &mut Site) {
     site.answered_only_by("api", &[1]);
     site.world.resume(Part::Node(0));
     site.wait_pool("api", &[0, 1]);
-    site.wait_answers_of("api", 0);
+    site.rush("api", &[0]);
 }
 
 /// It goes on answering clients, so none of them notices that it is taken out.
@@ -60,7 +60,7 @@ fn node_that_answers_errors(site: &mut Site) {
     site.answered_only_by("api", &[1]);
     site.announce(0, "prompt");
     site.wait_pool("api", &[0, 1]);
-    site.wait_answers_of("api", 0);
+    site.rush("api", &[0]);
 }
 
 fn network_cut_to_some_nodes(site: &mut Site) {
@@ -76,8 +76,8 @@ fn network_cut_to_some_nodes(site: &mut Site) {
     site.world.heal(&[1, 2]);
     site.wait_pool("api", &[0, 1]);
     site.wait_pool("website", &[2, 3]);
-    site.wait_answers_of("api", 1);
-    site.wait_answers_of("website", 2);
+    site.rush("api", &[1]);
+    site.rush("website", &[2]);
 }
 
 /// Nobody can answer; when the network is back, so is everything else, by itself.
@@ -109,5 +109,5 @@ fn all_nodes_of_a_pool_killed(site: &mut Site) {
     site.answered_only_by("api", &[1]);
     site.world.start(Part::Node(0));
     site.wait_pool("api", &[0, 1]);
-    site.wait_answers_of("api", 0);
+    site.rush("api", &[0]);
 }

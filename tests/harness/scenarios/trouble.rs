@@ -100,7 +100,7 @@ fn stop_of_every_part(site: &mut Site) {
     site.world.start(Part::Node(0));
     site.world.start(Part::Pollbal);
     site.wait_pool("api", &[0, 1]);
-    site.wait_answers_of("api", 0);
+    site.rush("api", &[0]);
 }
 
 fn stop_while_others_hang(site: &mut Site) {
@@ -120,8 +120,8 @@ fn stop_while_others_hang(site: &mut Site) {
         site.wait_pool("api", &[0, 1]);
         site.wait_pool("website", &[2, 3]);
     });
-    site.wait_answers_of("api", 0);
-    site.wait_answers_of("website", 2);
+    site.rush("api", &[0]);
+    site.rush("website", &[2]);
 }
 
 #[track_caller]
