@@ -1,5 +1,9 @@
 //! Nodes fail without a word: they die, stand still, or are cut off. Only requests that are under way with them at that
 //! moment may fail with them.
+//!
+//! Where no member was left, they may fail until Perlbal has answered some again, which can be well after the members are
+//! back: it makes no more connections at a time than a pool has members, and counts those that nobody answers, until it
+//! gives them up after 15 s (Service.pm, `spawn_backends`; BackendHTTP.pm, `new`).
 
 use crate::harness::site::Site;
 use crate::harness::world::Part;
@@ -90,6 +94,8 @@ fn network_cut_to_all_nodes(site: &mut Site) {
         site.world.heal(&[0, 1, 2, 3]);
         site.wait_pool("api", &[0, 1]);
         site.wait_pool("website", &[2, 3]);
+        site.rush("api", &[0, 1]);
+        site.rush("website", &[2, 3]);
     });
     site.answered_only_by("api", &[0, 1]);
     site.answered_only_by("website", &[2, 3]);
@@ -105,6 +111,7 @@ fn all_nodes_of_a_pool_killed(site: &mut Site) {
         site.answered_only_by("website", &[2, 3]);
         site.world.start(Part::Node(1));
         site.wait_pool("api", &[1]);
+        site.rush("api", &[1]);
     });
     site.answered_only_by("api", &[1]);
     site.world.start(Part::Node(0));

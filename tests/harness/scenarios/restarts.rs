@@ -116,6 +116,7 @@ fn pollbal_away_while_nodes_change(site: &mut Site) {
         assert_eq!((members(site), site.world.pool_files()), before);
         site.world.start(Part::Pollbal);
         site.wait_pool("website", &[2]);
+        site.rush("website", &[2]);
     });
     site.wait_pool("api", &[1]);
     site.wait_file("api.v99.pool", &[1]);
@@ -199,6 +200,8 @@ fn everything_killed_and_restarted(site: &mut Site) {
         }
         site.wait_pool("api", &[0, 1]);
         site.wait_pool("website", &[2, 3]);
+        site.rush("api", &[0, 1]);
+        site.rush("website", &[2, 3]);
     });
     site.answered_only_by("api", &[0, 1]);
     site.answered_only_by("website", &[2, 3]);
