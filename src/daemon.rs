@@ -8,6 +8,7 @@
 //! ```
 
 mod drivers;
+mod readiness;
 
 use std::io;
 use std::path::PathBuf;
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use self::drivers::Drivers;
+use self::readiness::{Readiness, State};
 use crate::change_log::ChangeLog;
 use crate::config::Config;
 use crate::drivers::pool_files::directory::earlier_pools;
@@ -33,6 +36,7 @@ use crate::logging::{count, errors};
 use crate::model::membership::Membership;
 use crate::model::node::Node;
 use crate::poller::{Observed, Pollers};
+use crate::service_manager::ServiceManager;
 use crate::services_watch::{self, Stamp};
 
 /// Observations that may wait for the daemon: some rounds of a small site, a moment of a big one.
@@ -92,6 +96,9 @@ struct Daemon {
     /// Lists of the services file that is watched now.
     lists: mpsc::Receiver<Vec<Node>>,
     watching: CancellationToken,
+    /// A reload that reads its files, at most one.
+    reloads: JoinSet<Result<Loaded, LoadErrors>>,
+    readiness: Readiness,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Given how the first sync went; taken when the first snapshot is published.
@@ -136,6 +143,7 @@ async fn serve(
     let (first_sync, first_synced) = oneshot::channel();
     let pollers =
         Pollers::new(observed, tasks.clone(), stop.clone()).map_err(DaemonError::Client)?;
+    let readiness = Readiness::new(service_manager(&options));
     let mut daemon = Daemon {
         membership: Membership::new(config.rules.clone()),
         change_log: ChangeLog::default(),
@@ -146,6 +154,8 @@ async fn serve(
         drivers: Drivers::none(&stop),
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
+        reloads: JoinSet::new(),
+        readiness,
         tasks,
         stop,
         first_sync: Some(first_sync),
@@ -160,11 +170,22 @@ async fn serve(
     } else {
         daemon.live(observations, first_synced, lifecycle).await
     };
+    daemon.readiness.manager.stopping();
     daemon.stop.cancel();
     daemon.drivers.stop(TASKS_AT_END).await;
     daemon.tasks.close();
     _ = timeout(TASKS_AT_END, daemon.tasks.wait()).await;
+    daemon.readiness.manager.finish().await;
     Ok(ended)
+}
+
+/// Only a daemon that goes on and changes the world is a service.
+fn service_manager(options: &Options) -> ServiceManager {
+    if options.mode == Mode::Live && !options.once {
+        ServiceManager::from_environment()
+    } else {
+        ServiceManager::none()
+    }
 }
 
 impl Daemon {
@@ -197,12 +218,15 @@ impl Daemon {
         let mut batch = Vec::new();
         let mut synced = false;
         loop {
+            self.publish();
+            self.tell_manager();
             tokio::select! {
                 // Ended before its time, `--once` has not seen all in sync.
                 () = lifecycle.stop.cancelled() => {
                     return if self.options.once { Ended::OutOfSync } else { Ended::Well };
                 }
-                () = lifecycle.reload.notified() => self.reload().await,
+                () = lifecycle.reload.notified(), if self.reloads.is_empty() => self.begin_reload(),
+                Some(read) = self.reloads.join_next() => self.end_reload(read).await,
                 Some(nodes) = self.lists.recv() => {
                     info!("the services file changed: {}", count(nodes.len(), "node"));
                     self.set_nodes(nodes);
@@ -223,8 +247,9 @@ impl Daemon {
                         return if in_sync { Ended::Well } else { Ended::OutOfSync };
                     }
                 }
+                Ok(()) = self.drivers.files.changed() => {}
+                () = self.readiness.wake() => {}
             }
-            self.publish();
         }
     }
 
@@ -267,21 +292,52 @@ impl Daemon {
         self.snapshots.send_replace(Some(snapshot));
     }
 
-    /// Reads everything anew; what is wrong is refused as a whole, and the old stays in force.
-    async fn reload(&mut self) {
-        let loaded = match load(&self.options.config) {
-            Ok(loaded) if loaded.nodes.is_empty() => {
-                let file = loaded.config.services_file.display();
-                return error!(
-                    "reload refused: {file} names no node; the old state stays in force"
-                );
+    fn tell_manager(&mut self) {
+        let snapshot = self.snapshots.borrow();
+        self.readiness.tell(&State {
+            services_file: &self.config.services_file,
+            nodes: self.membership.node_count(),
+            snapshot: snapshot.as_ref(),
+            files: *self.drivers.files.borrow(),
+        });
+    }
+
+    /// Begins to read everything anew, on a thread of its own: the files may lie on a disk that
+    /// hangs, and meanwhile decisions go on.
+    fn begin_reload(&mut self) {
+        self.readiness.reload_begins();
+        let config = self.options.config.clone();
+        self.reloads.spawn_blocking(move || load(&config));
+    }
+
+    /// Takes what was read; what is wrong is refused as a whole, and the old stays in force.
+    async fn end_reload(&mut self, read: Result<Result<Loaded, LoadErrors>, JoinError>) {
+        let read = read.map_err(|error| error.to_string());
+        match read.and_then(|read| self.accept(read)) {
+            Ok(loaded) => {
+                self.reload(loaded).await;
+                self.publish();
+                self.readiness.reload_ends(Some(self.serial));
             }
-            Ok(loaded) => loaded,
-            Err(wrong) => {
-                errors(&wrong);
-                return error!("reload refused; the old state stays in force");
+            Err(why) => {
+                errors(&why);
+                error!("reload refused; the old state stays in force");
+                self.readiness.reload_ends(None);
             }
-        };
+        }
+    }
+
+    /// What was read, if it is good to be in force.
+    fn accept(&self, read: Result<Loaded, LoadErrors>) -> Result<Loaded, String> {
+        let loaded = read.map_err(|wrong| wrong.to_string())?;
+        if loaded.nodes.is_empty() && self.membership.node_count() > 0 {
+            let file = loaded.config.services_file.display();
+            return Err(format!("{file} names no node"));
+        }
+        Ok(loaded)
+    }
+
+    async fn reload(&mut self, loaded: Loaded) {
         loaded.warn();
         let Loaded {
             config,

@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, HookSettings};
 use crate::model::text::printable;
+use crate::service_manager;
 
 /// So many hooks run at once; the others wait in order.
 pub const AT_ONCE: usize = 16;
@@ -242,7 +243,12 @@ impl Run {
             environment,
             limit,
         } = self;
-        let child = Command::new(&command[0])
+        let mut prepared = Command::new(&command[0]);
+        // A hook, or what it starts, must not speak for pollbal.
+        for variable in service_manager::VARIABLES {
+            prepared.env_remove(variable);
+        }
+        let child = prepared
             .args(&command[1..])
             .envs(environment)
             .stdin(Stdio::null())

@@ -26,4 +26,5 @@ pub mod model;
 pub mod poller;
 pub mod quota;
 pub mod retry;
+pub mod service_manager;
 pub mod services_watch;

@@ -20,6 +20,8 @@ pub(super) struct Drivers {
     stop: CancellationToken,
     tasks: TaskTracker,
     progress: Vec<watch::Receiver<Progress>>,
+    /// How far the pool files have come.
+    pub(super) files: watch::Receiver<Progress>,
 }
 
 impl Drivers {
@@ -28,6 +30,7 @@ impl Drivers {
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
             progress: Vec::new(),
+            files: watch::channel(Progress::default()).1,
         }
     }
 
@@ -51,12 +54,14 @@ impl Drivers {
                 },
                 pool_directory: config.pool_directory.clone(),
                 snapshots: published.subscribe(),
-                progress: drivers.new_progress(),
+                progress: drivers.new_progress().0,
                 stop: drivers.stop.clone(),
                 memory: Memory::default(),
             };
             drivers.tasks.spawn(manager.run(mode));
         }
+        let (files_progress, files) = drivers.new_progress();
+        drivers.files = files;
         let pool_files = PoolFiles {
             directory: Directory::new(config.pool_directory.clone()),
             declared: config.rules.declared.keys().cloned().collect(),
@@ -65,7 +70,7 @@ impl Drivers {
             hooks: hooks.clone(),
             snapshots,
             published,
-            progress: drivers.new_progress(),
+            progress: files_progress,
             stop: drivers.stop.clone(),
         };
         drivers.tasks.spawn(pool_files.run(mode));
@@ -84,10 +89,10 @@ impl Drivers {
         self.progress.clone()
     }
 
-    fn new_progress(&mut self) -> watch::Sender<Progress> {
+    fn new_progress(&mut self) -> (watch::Sender<Progress>, watch::Receiver<Progress>) {
         let (sender, receiver) = watch::channel(Progress::default());
-        self.progress.push(receiver);
-        sender
+        self.progress.push(receiver.clone());
+        (sender, receiver)
     }
 
     /// Whether the drivers may go on as they are with another configuration.

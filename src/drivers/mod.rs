@@ -28,7 +28,8 @@ pub struct Snapshot {
 /// How far a driver has come, by a `watch` channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The serial of the last snapshot that was brought in force, or failed to be.
+    /// The serial of the last snapshot that was brought in force, or failed to be; 0 before there is one, when
+    /// only the declared pools' files are made.
     pub serial: u64,
     /// Whether it is in force whole.
     pub in_sync: bool,

@@ -9,6 +9,7 @@
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod nodes;
+pub(crate) mod notify;
 pub(crate) mod perlbal;
 pub(crate) mod pollbal;
 pub(crate) mod process;

@@ -191,9 +191,9 @@ impl Task {
         let now = Instant::now();
         let in_sync = pass.errors.is_empty();
         self.report(pass.errors);
+        let serial = snapshot.as_ref().map_or(0, |snapshot| snapshot.serial);
+        self.progress.send_replace(Progress { serial, in_sync });
         if let Some(mut snapshot) = snapshot {
-            let serial = snapshot.serial;
-            self.progress.send_replace(Progress { serial, in_sync });
             snapshot.current_files = Arc::new(pass.current);
             if !overtaken {
                 self.publish(Some(snapshot));

@@ -1,0 +1,183 @@
+//! When the service counts as ready, and how things stand in one line.
+//!
+//! It is ready when each node has answered or failed once and the files are written. Where the
+//! services file names no node there is no first round, and the declared pools' files are enough.
+//! Perlbal is not waited for: it may well start behind pollbal. After a reload the files of what
+//! was read then are waited for likewise.
+
+use std::future::pending;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use crate::drivers::{Progress, Snapshot};
+use crate::logging::count;
+use crate::model::pools::Pools;
+use crate::service_manager::ServiceManager;
+
+/// So long files are waited for. Then the service counts as ready without them: pollbal keeps
+/// Perlbal's pools true by the management socket all the same, and a service manager that ended
+/// and started it again and again would only stop that.
+const FILES: Duration = Duration::from_secs(10);
+
+/// What the service manager was told, and when it is to be told more.
+pub(super) struct Readiness {
+    /// Who is told.
+    pub(super) manager: ServiceManager,
+    phase: Phase,
+    reload_refused: bool,
+}
+
+enum Phase {
+    /// Not ready (again) before the files of the snapshot of this serial are written.
+    Awaiting {
+        serial: u64,
+        /// When they are not waited for any longer; `None` while the first round is not done.
+        due: Option<Instant>,
+    },
+    Ready,
+    /// A reload reads its files.
+    Reading,
+}
+
+/// How things stand.
+pub(super) struct State<'a> {
+    pub(super) services_file: &'a Path,
+    /// How many nodes the services file names.
+    pub(super) nodes: usize,
+    /// The last snapshot; none before the first round is done.
+    pub(super) snapshot: Option<&'a Snapshot>,
+    /// How far the pool files have come.
+    pub(super) files: Progress,
+}
+
+impl Readiness {
+    pub(super) fn new(manager: ServiceManager) -> Self {
+        Self {
+            manager,
+            phase: Phase::Awaiting {
+                serial: 0,
+                due: None,
+            },
+            reload_refused: false,
+        }
+    }
+
+    /// Gives signs of life until there is something to tell: files are not waited for any longer.
+    /// To be awaited by the loop that decides, so that a hung one is noticed.
+    pub(super) async fn wake(&mut self) {
+        let due = match self.phase {
+            Phase::Awaiting { due, .. } => due,
+            _ => None,
+        };
+        loop {
+            tokio::select! {
+                () = wait_until(due) => return,
+                () = self.manager.sign_of_life_due() => self.manager.alive(),
+            }
+        }
+    }
+
+    pub(super) fn reload_begins(&mut self) {
+        // A reload before the service was ready is part of the start.
+        if matches!(self.phase, Phase::Ready) {
+            self.phase = Phase::Reading;
+            self.manager.reloading();
+        }
+    }
+
+    /// The snapshot of this serial shows what was read; `None` when it was refused.
+    pub(super) fn reload_ends(&mut self, serial: Option<u64>) {
+        self.reload_refused = serial.is_none();
+        if matches!(self.phase, Phase::Reading) {
+            self.phase = Phase::Awaiting {
+                serial: serial.unwrap_or(0),
+                due: None,
+            };
+        }
+    }
+
+    /// Tells the service manager what is new.
+    pub(super) fn tell(&mut self, state: &State) {
+        if !self.manager.listens() {
+            return;
+        }
+        let was_ready = matches!(self.phase, Phase::Ready);
+        self.look(state);
+        let is_ready = matches!(self.phase, Phase::Ready);
+        self.manager.status(&self.line(state));
+        if is_ready && !was_ready {
+            self.manager.ready();
+        }
+    }
+
+    fn look(
+        &mut self,
+        State {
+            snapshot,
+            nodes,
+            files,
+            ..
+        }: &State,
+    ) {
+        let Phase::Awaiting { serial, due } = &mut self.phase else {
+            return;
+        };
+        if snapshot.is_none() && *nodes > 0 {
+            return;
+        }
+        let now = Instant::now();
+        let late = *due.get_or_insert(now + FILES) <= now;
+        // The first snapshot's, even though no reload asks for one.
+        let wanted = (*serial).max(u64::from(snapshot.is_some()));
+        let written = files.in_sync && files.serial >= wanted;
+        if late && !written {
+            warn!("the service counts as ready, though its pool files are not written");
+        }
+        if late || written {
+            self.phase = Phase::Ready;
+        }
+    }
+
+    fn line(&self, state: &State) -> String {
+        let mut line = match state.snapshot {
+            None if state.nodes == 0 => {
+                format!("{} names no node yet", state.services_file.display())
+            }
+            None => format!(
+                "waiting for the first answer of {}",
+                count(state.nodes, "node")
+            ),
+            Some(snapshot) => members(&snapshot.pools),
+        };
+        if matches!(self.phase, Phase::Ready) && !state.files.in_sync {
+            line += "; pool files cannot be written, see the log";
+        }
+        if self.reload_refused {
+            line += "; the last reload was refused, see the log";
+        }
+        line
+    }
+}
+
+/// Waits for ever for nothing.
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
+    }
+}
+
+/// "12 of 14 nodes in 3 pools".
+fn members(pools: &Pools) -> String {
+    let members = pools.pools.values().map(|pool| pool.members.len());
+    let filled: Vec<_> = members.filter(|members| *members > 0).collect();
+    let members: usize = filled.iter().sum();
+    format!(
+        "{members} of {} in {}",
+        count(members + pools.disabled.len(), "node"),
+        count(filled.len(), "pool")
+    )
+}

@@ -1,0 +1,350 @@
+//! What the service manager is told: ready when nodes are heard and files are written, a status, signs of life.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::process::{self, Command};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use common::nodes::{addrs, wait_rounds};
+use common::notify::Notify;
+use common::perlbal::Config;
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, becomes, eventually, stays};
+
+const READY: &str = "READY=1";
+const RELOADING: &str = "RELOADING=1";
+const STOPPING: &str = "STOPPING=1";
+const WATCHDOG: &str = "WATCHDOG=1";
+
+#[track_caller]
+fn wait_status(notify: &Notify, status: &str) {
+    becomes(SOON, "the status", &Some(status.to_owned()), || {
+        notify.status()
+    });
+}
+
+#[test]
+fn it_is_ready_when_each_node_has_answered_or_failed_once() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api", "website", "api leaving"]);
+    nodes[1].fail(500);
+    nodes[2].hang();
+    let notify = Notify::listen(&stage);
+    let config = json!({ "pools": { "api": {}, "other": {} }, "service_timeout": "1h" });
+    let _pollbal = notify.start(&stage, &config, &[], &[]);
+    wait_status(&notify, "waiting for the first answer of 4 nodes");
+    let waiting = [&nodes[0], &nodes[1], &nodes[3]].map(|node| node.polls() + 3);
+    stays(
+        SOON,
+        "not ready",
+        &0,
+        || notify.with(READY).len(),
+        || {
+            let polled = [&nodes[0], &nodes[1], &nodes[3]].into_iter().zip(waiting);
+            polled
+                .into_iter()
+                .all(|(node, enough)| node.polls() >= enough)
+        },
+    );
+    // The hanging poll ends with its node's connections.
+    let mut nodes = nodes;
+    nodes[2].die();
+    notify.wait(READY, 1);
+    assert_eq!(stage.lines("api.pool"), Some(vec![nodes[0].pool_line()]));
+    assert_eq!(stage.lines("other.pool"), Some(vec![]));
+    wait_status(&notify, "1 of 4 nodes in 1 pool");
+    nodes[1].recover();
+    wait_status(&notify, "2 of 4 nodes in 1 pool");
+    nodes[2].recover();
+    nodes[2].revive();
+    wait_status(&notify, "3 of 4 nodes in 2 pools");
+
+    // Told on a change only.
+    let told = notify.messages().len();
+    wait_rounds(&nodes, 5);
+    assert_eq!(notify.messages().len(), told, "{:#?}", notify.messages());
+}
+
+#[test]
+fn it_is_ready_though_a_perlbal_is_down() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    let config = json!({ "perlbal": stage.free_addr() });
+    let pollbal = notify.start(&stage, &config, &[], &[]);
+    notify.wait(READY, 1);
+    pollbal.wait_log(&["error", "no connection to perlbal"]);
+}
+
+#[test]
+fn it_is_ready_without_nodes_as_soon_as_the_declared_files_exist() {
+    let stage = Stage::new();
+    let node = stage.node(1, "website");
+    let notify = Notify::listen(&stage);
+    let config = json!({ "pools": { "website": {} } });
+    let pollbal = notify.start(&stage, &config, &[], &[]);
+    notify.wait(READY, 1);
+    assert_eq!(stage.lines("website.pool"), Some(vec![]));
+    let services = stage.services_file();
+    wait_status(
+        &notify,
+        &format!("{} names no node yet", services.display()),
+    );
+    // A configuration that is changed before there are nodes holds at once.
+    stage.write_config(&json!({ "pools": { "website": {}, "api": {} } }));
+    pollbal.reload();
+    notify.wait(READY, 2);
+    pollbal.wait_log(&["info", "reloaded: 0 nodes"]);
+    stage.list(&[node]);
+    wait_status(&notify, "0 of 1 node in 0 pools");
+}
+
+#[test]
+fn it_is_ready_at_last_though_its_files_cannot_be_written() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    // Not even root makes a directory where a file is.
+    fs::write(stage.pool_directory(), "").unwrap();
+    let perlbal = Config::new().pool("website").start(&stage);
+    let notify = Notify::listen(&stage);
+    let config = json!({ "perlbal": perlbal.management() });
+    let pollbal = notify.start(&stage, &config, &[], &[]);
+    becomes(SOON, "Perlbal's members", &Some(addrs(&nodes)), || {
+        perlbal.members("website")
+    });
+    assert!(notify.with(READY).is_empty());
+    eventually(3 * SOON, "it counts as ready", || notify.with(READY).pop());
+    wait_status(
+        &notify,
+        "1 of 1 node in 1 pool; pool files cannot be written, see the log",
+    );
+    pollbal.wait_log(&["warn", "counts as ready", "not written"]);
+    fs::remove_file(stage.pool_directory()).unwrap();
+    wait_status(&notify, "1 of 1 node in 1 pool");
+}
+
+#[test]
+fn a_reload_is_told_and_ends_when_its_files_are_written() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    let pollbal = notify.start(&stage, &json!({}), &[], &[]);
+    notify.wait(READY, 1);
+    stage.write_config(&json!({ "pools": { "new": {} } }));
+    pollbal.reload();
+    let reloading = notify.wait(RELOADING, 1);
+    let since: u64 = reloading
+        .value("MONOTONIC_USEC")
+        .and_then(|time| time.parse().ok())
+        .expect("the time of the reload");
+    assert!(since > 0);
+    let ready = notify.wait(READY, 2);
+    assert!(ready.at >= reloading.at);
+    assert_eq!(stage.lines("new.pool"), Some(vec![]));
+
+    stage.write_config(&json!({ "rise": 0 }));
+    pollbal.reload();
+    notify.wait(RELOADING, 2);
+    notify.wait(READY, 3);
+    wait_status(
+        &notify,
+        "1 of 1 node in 1 pool; the last reload was refused, see the log",
+    );
+    stage.write_config(&json!({}));
+    pollbal.reload();
+    notify.wait(RELOADING, 3);
+    notify.wait(READY, 4);
+    wait_status(&notify, "1 of 1 node in 1 pool");
+}
+
+#[test]
+fn a_reload_before_it_is_ready_makes_it_ready_no_sooner() {
+    let stage = Stage::new();
+    let mut nodes = stage.nodes(&["website", "website"]);
+    nodes[1].hang();
+    let notify = Notify::listen(&stage);
+    let config = json!({ "service_timeout": "1h" });
+    let pollbal = notify.start(&stage, &config, &[], &[]);
+    nodes[1].wait_polls(1);
+    pollbal.reload();
+    pollbal.wait_log(&["info", "reloaded"]);
+    wait_rounds(&nodes[..1], 3);
+    assert!(notify.with(READY).is_empty());
+    nodes[1].die();
+    notify.wait(READY, 1);
+    assert!(notify.with(RELOADING).is_empty());
+}
+
+#[test]
+fn the_end_is_told_at_its_beginning() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    let hook = json!({ "pre_quit_hook": ["sleep", "100"] });
+    let mut pollbal = notify.start(&stage, &hook, &[], &[]);
+    notify.wait(READY, 1);
+    pollbal.signal(Signal::TERM);
+    notify.wait(STOPPING, 1);
+    pollbal.assert_alive();
+    assert_eq!(pollbal.wait_end(SOON).code(), Some(0));
+    assert_eq!(notify.status().as_deref(), Some("ending"));
+}
+
+#[test]
+fn signs_of_life_come_in_time_and_end_when_it_hangs() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website"]);
+    // Neither a Perlbal that never answers nor a reload is a reason to be late.
+    let perlbal = TcpListener::bind(stage.free_addr()).unwrap();
+    let limit = Duration::from_secs(1);
+    let notify = Notify::listen(&stage);
+    let config = json!({ "perlbal": perlbal.local_addr().unwrap() });
+    let pollbal = notify.start(&stage, &config, &[], &[("WATCHDOG_USEC", "1000000")]);
+    notify.wait(READY, 1);
+    nodes[0].announce("api");
+    pollbal.reload();
+    notify.wait(WATCHDOG, 8);
+    let signs = notify.with(WATCHDOG);
+    for pair in signs.windows(2) {
+        let gap = pair[1].at - pair[0].at;
+        assert!(gap < limit, "{gap:?} between two signs of life");
+    }
+    // Not far more often than needed either.
+    assert!(signs[7].at - signs[0].at > 3 * limit);
+
+    pollbal.signal(Signal::STOP);
+    let stopped = Instant::now();
+    eventually(SOON, "the time for a sign has passed", || {
+        (stopped.elapsed() > limit).then_some(())
+    });
+    let last = notify.with(WATCHDOG).pop().unwrap();
+    assert!(last.at < stopped + limit / 4);
+}
+
+#[test]
+fn a_reload_that_hangs_on_its_file_is_no_reason_to_hang() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    let pollbal = notify.start(&stage, &json!({}), &[], &[("WATCHDOG_USEC", "200000")]);
+    notify.wait(READY, 1);
+    // A pipe that nobody writes into is like a disk that hangs.
+    fs::remove_file(pollbal.config_file()).unwrap();
+    let made = Command::new("mkfifo").arg(pollbal.config_file()).status();
+    assert!(made.unwrap().success());
+    pollbal.reload();
+    notify.wait(RELOADING, 1);
+    let before = notify.with(WATCHDOG).len();
+    nodes[0].announce("api");
+    wait_status(&notify, "1 of 1 node in 1 pool");
+    becomes(SOON, "api.pool", &Some(vec![nodes[0].pool_line()]), || {
+        stage.lines("api.pool")
+    });
+    notify.wait(WATCHDOG, before + 3);
+    assert_eq!(notify.with(READY).len(), 1);
+    fs::write(pollbal.config_file(), "{").unwrap();
+    notify.wait(READY, 2);
+    pollbal.wait_log(&["error", "reload refused"]);
+}
+
+#[test]
+fn a_watchdog_that_is_not_ours_gets_no_sign() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    // That of this test's own process.
+    let other = process::id().to_string();
+    let variables = [("WATCHDOG_USEC", "2000"), ("WATCHDOG_PID", other.as_str())];
+    let _pollbal = notify.start(&stage, &json!({}), &[], &variables);
+    notify.wait(READY, 1);
+    wait_rounds(&nodes, 5);
+    assert!(notify.with(WATCHDOG).is_empty());
+}
+
+#[test]
+fn a_hook_cannot_speak_for_pollbal() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    let variables = [("WATCHDOG_USEC", "1000000"), ("WATCHDOG_PID", "1")];
+    let hook = json!({ "post_init_hook": ["sh", "-c", "env | sed 's/^/variable /'; echo all"] });
+    let pollbal = notify.start(&stage, &hook, &[], &variables);
+    pollbal.wait_log(&["post_init_hook: all"]);
+    // Others are handed down.
+    assert!(!pollbal.log_with(&["variable path="]).is_empty());
+    for variable in ["variable notify_socket", "variable watchdog_"] {
+        let told = pollbal.log_with(&[variable]);
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
+
+#[test]
+fn neither_a_dry_run_nor_a_single_round_is_a_service() {
+    for argument in ["--dry-run", "--once"] {
+        let stage = Stage::new();
+        let nodes = stage.nodes(&["website"]);
+        let notify = Notify::listen(&stage);
+        let mut pollbal = notify.start(
+            &stage,
+            &json!({}),
+            &[argument],
+            &[("WATCHDOG_USEC", "2000")],
+        );
+        if argument == "--once" {
+            assert_eq!(pollbal.wait_end(SOON).code(), Some(0));
+        } else {
+            pollbal.wait_stdout(&["website.pool"]);
+            wait_rounds(&nodes, 5);
+            assert_eq!(pollbal.terminate().code(), Some(0));
+        }
+        assert!(notify.messages().is_empty(), "{:#?}", notify.messages());
+    }
+}
+
+#[test]
+fn a_socket_that_is_gone_is_told_once_and_is_no_reason_to_end() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let notify = Notify::listen(&stage);
+    fs::remove_file(stage.path("notify")).unwrap();
+    let variables = [("WATCHDOG_USEC", "20000")];
+    let mut pollbal = notify.start(&stage, &json!({}), &[], &variables);
+    pollbal.wait_log(&["warn", "failed to tell the service manager"]);
+    wait_rounds(&nodes, 10);
+    assert_eq!(pollbal.log_with(&["service manager"]).len(), 1);
+    assert_eq!(
+        stage.lines("website.pool"),
+        Some(vec![nodes[0].pool_line()])
+    );
+    assert_eq!(pollbal.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_holds_nobody_up() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    // Its queue fills up.
+    let _socket = UnixDatagram::bind(stage.path("notify")).unwrap();
+    let socket = stage.path("notify").display().to_string();
+    let config = stage.write_config(&json!({}));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command.arg("--config").arg(&config).envs([
+        ("NOTIFY_SOCKET", socket.as_str()),
+        ("WATCHDOG_USEC", "2000"),
+    ]);
+    let mut pollbal = Pollbal::spawn(command, config);
+    pollbal.wait_log(&["warn", "service manager does not read"]);
+    nodes[0].announce("api");
+    becomes(SOON, "api.pool", &Some(vec![nodes[0].pool_line()]), || {
+        stage.lines("api.pool")
+    });
+    assert_eq!(pollbal.log_with(&["service manager"]).len(), 1);
+    assert_eq!(pollbal.terminate().code(), Some(0));
+}
