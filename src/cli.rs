@@ -1,27 +1,40 @@
 //! The command line.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-const EXAMPLES: &str = "\
-Examples:
-  pollbal check                       what is configured, or every error
-  pollbal --dry-run --once            what pollbal would change now
-  pollbal --dry-run | nc 127.0.0.1 16000
-                                      the same, done by Perlbal itself
-  pollbal                             the daemon; SIGHUP reloads, SIGTERM ends
+/// Command lines, and what each shows or does.
+pub const EXAMPLES: [(&str, &str); 4] = [
+    ("pollbal check", "what is configured, or every error"),
+    ("pollbal --dry-run --once", "what pollbal would change now"),
+    (
+        "pollbal --dry-run | nc 127.0.0.1 16000",
+        "the same, done by Perlbal itself",
+    ),
+    ("pollbal", "the daemon; SIGHUP reloads, SIGTERM ends"),
+];
 
-Exit codes:
-  0   ended as asked; with --once, all is in sync
-  1   failed; with --once, something is not in sync
-  64  the command line is wrong
-  78  the configuration or the services file is wrong";
+/// Exit codes, and what each means.
+pub const EXIT_CODES: [(&str, &str); 4] = [
+    ("0", "ended as asked; with --once, all is in sync"),
+    ("1", "failed; with --once, something is not in sync"),
+    ("64", "the command line is wrong"),
+    ("78", "the configuration or the services file is wrong"),
+];
 
-/// Keeps the pools of an HTTP load balancer true: polls every node and drives Perlbal.
+/// Keeps the pools of an HTTP load balancer true: polls nodes and drives Perlbal
+///
+/// pollbal asks every node of the services file `GET /pool`. The node answers with the name of the pool that it wants to
+/// serve, or that it is leaving. pollbal writes that down in pool files and says it to Perlbal's management socket, so that
+/// a change holds at once, also for connections that Perlbal keeps alive, and stays true whatever restarts, fails or is
+/// changed by hand.
+///
+/// Start, reload and end never empty a pool: nothing changes before each node has answered or failed once.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
+#[command(version, after_help = after_help(), args_conflicts_with_subcommands = false)]
 pub struct Cli {
     /// What to do; `run` if nothing is said.
     #[command(subcommand)]
@@ -29,6 +42,26 @@ pub struct Cli {
     /// The flags.
     #[command(flatten)]
     pub flags: Flags,
+}
+
+/// The width of the command lines in the help.
+const COLUMN: usize = 36;
+
+/// Examples and exit codes, as `--help` shows them.
+fn after_help() -> String {
+    let mut text = String::from("Examples:\n");
+    for (line, does) in EXAMPLES {
+        _ = if line.len() < COLUMN {
+            writeln!(text, "  {line:COLUMN$}{does}")
+        } else {
+            writeln!(text, "  {line}\n  {:COLUMN$}{does}", "")
+        };
+    }
+    text += "\nExit codes:\n";
+    for (code, means) in EXIT_CODES {
+        _ = writeln!(text, "  {code:4}{means}");
+    }
+    text
 }
 
 /// What to do.

@@ -1,0 +1,157 @@
+//! `package-docs`: makes the man page and the shell completions of the Debian package from the definitions of the
+//! command line.
+//!
+//! ```text
+//! cargo run --example package-docs        (writes them to perlbal/debian)
+//! ```
+
+use std::io::{self, Write};
+
+use clap::{Command, CommandFactory};
+use clap_complete::{Shell, generate};
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use pollbal::cli::{Cli, EXAMPLES, EXIT_CODES};
+
+/// Where the files are kept.
+pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/perlbal/debian");
+
+/// When the man page last changed.
+const DATE: &str = "2026-11-21";
+
+const FILES: [(&str, &str); 6] = [
+    (
+        "/etc/pollbal.json",
+        "the configuration; /usr/share/doc/pollbal/example.json has every key, with what it means",
+    ),
+    (
+        "/etc/pollbal.services",
+        "the list of nodes, a line each: \"10.0.0.1 8080 # api-node-1\"; looked at every second",
+    ),
+    ("/run/pool/POOL.pool", "the members of a pool"),
+    (
+        "/run/pool/POOL.VERSION.pool",
+        "the members of a pool at a version",
+    ),
+    (
+        "/run/pool/disabled_services",
+        "the nodes that are in no pool now",
+    ),
+    (
+        "/usr/lib/systemd/system/pollbal.service",
+        "the service; it says what hooks may do in it, and how to change that",
+    ),
+];
+
+const SIGNALS: [(&str, &str); 2] = [
+    (
+        "SIGHUP",
+        "Reads configuration and services file anew. What is wrong is refused as a whole, and the old stays in force.",
+    ),
+    (
+        "SIGTERM, SIGINT",
+        "Ends within five seconds. Pools and files stay as they are.",
+    ),
+];
+
+const ENVIRONMENT: [(&str, &str); 2] = [
+    (
+        "POLLBAL_CONFIG",
+        "The configuration file, where --config names none.",
+    ),
+    (
+        "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
+        "Set by systemd: where the daemon tells that it is ready, how things stand, and that it is alive. Neither \
+         --dry-run nor --once does so. Hooks do not get these variables.",
+    ),
+];
+
+const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks POLLBAL_SERVICES_FILE too, and the file hooks \
+                     POLLBAL_FILE_NAME.";
+
+/// All files, by name.
+pub(crate) fn files() -> io::Result<Vec<(&'static str, Vec<u8>)>> {
+    let completion = |shell| {
+        let mut script = Vec::new();
+        generate(shell, &mut Cli::command(), "pollbal", &mut script);
+        script
+    };
+    Ok(vec![
+        ("pollbal.8", man_page()?),
+        ("pollbal.bash", completion(Shell::Bash)),
+        ("_pollbal", completion(Shell::Zsh)),
+        ("pollbal.fish", completion(Shell::Fish)),
+    ])
+}
+
+fn man_page() -> io::Result<Vec<u8>> {
+    let mut command = Cli::command();
+    // Its help is for the screen; here these have sections of their own.
+    command = command.after_help("");
+    command.build();
+    let man = Man::new(command.clone())
+        .section("8")
+        .title("POLLBAL")
+        .date(DATE)
+        .manual("System Administration");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    page.write_all(own_sections(&command).to_roff().as_bytes())?;
+    Ok(page)
+}
+
+fn own_sections(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["COMMANDS"]);
+    for command in command.get_subcommands() {
+        let about = command.get_about().map(ToString::to_string);
+        entry(&mut roff, command.get_name(), &about.unwrap_or_default());
+    }
+    section(&mut roff, "EXIT STATUS", &EXIT_CODES);
+    section(&mut roff, "FILES", &FILES);
+    section(&mut roff, "SIGNALS", &SIGNALS);
+    section(&mut roff, "ENVIRONMENT", &ENVIRONMENT);
+    roff.control("PP", []);
+    roff.text([roman(HOOKS)]);
+    section(&mut roff, "EXAMPLES", &EXAMPLES);
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text(see_also());
+    roff
+}
+
+fn section(roff: &mut Roff, title: &str, entries: &[(&str, &str)]) {
+    roff.control("SH", [title]);
+    for (term, text) in entries {
+        entry(roff, term, text);
+    }
+}
+
+fn entry(roff: &mut Roff, term: &str, text: &str) {
+    roff.control("TP", []);
+    roff.text([bold(term)]);
+    roff.text([roman(text)]);
+}
+
+fn see_also() -> Vec<Inline> {
+    vec![
+        bold("perlbal"),
+        roman("(1p), "),
+        bold("systemctl"),
+        roman("(1), "),
+        bold("journalctl"),
+        roman("(1), "),
+        italic("/usr/share/doc/pollbal/README.md"),
+    ]
+}
+
+#[allow(dead_code, reason = "a test includes this file for `files` alone")]
+fn main() -> io::Result<()> {
+    for (name, content) in files()? {
+        std::fs::write(format!("{DIRECTORY}/{name}"), content)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! What the Debian package brings beside the program: the man page and the completions are what the definitions of the
+//! command line give, and the configuration is accepted.
+
+mod common;
+#[path = "../perlbal/package_docs.rs"]
+mod package_docs;
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use package_docs::{DIRECTORY, files};
+
+#[test]
+fn man_page_and_completions_are_what_the_definitions_give() {
+    for (name, content) in files().unwrap() {
+        let kept = fs::read(format!("{DIRECTORY}/{name}")).unwrap_or_default();
+        assert!(
+            kept == content,
+            "perlbal/debian/{name} is not what the command line's definitions give now; make it anew with:\n\
+             cargo run --example package-docs"
+        );
+    }
+}
+
+#[test]
+fn the_configuration_as_it_comes_is_accepted_and_waits_for_nodes() {
+    let stage = Stage::new();
+    let text = fs::read_to_string(format!("{DIRECTORY}/pollbal.json")).unwrap();
+    let shipped: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(shipped["perlbal"], json!(["127.0.0.1:16000"]));
+    let services = fs::read_to_string(format!("{DIRECTORY}/pollbal.services")).unwrap();
+    fs::write(stage.services_file(), &services).unwrap();
+    let mut own = shipped;
+    own["pool_directory"] = json!(stage.pool_directory());
+    own["services_file"] = json!(stage.services_file());
+    let ended = Pollbal::run(&stage, &own, &["check"]);
+    ended.assert_code(0);
+    assert!(
+        ended.stdout.contains("without a node nothing is done"),
+        "{}",
+        ended.stdout
+    );
+
+    // Its examples are right when they lose the mark that makes them comments.
+    let examples = services.replace("# 10.", "10.");
+    fs::write(stage.services_file(), examples).unwrap();
+    let ended = Pollbal::run(&stage, &own, &["check"]);
+    ended.assert_code(0);
+    assert!(ended.stdout.contains("10.0.0.1:8080 # api-node-1"));
+}
