@@ -1,0 +1,246 @@
+//! A machine with systemd, in a container without a network: nothing but its own loopback.
+
+use std::io::Write;
+use std::process::{self, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use std::{env, thread};
+
+use crate::common::{becomes, eventually};
+
+const IMAGE: &str = "pollbal-systemd";
+
+/// For what systemd does, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The first package, and one with a higher version.
+pub(crate) const PACKAGE: &str = "/packages/pollbal_*-1_*.deb";
+pub(crate) const NEXT_PACKAGE: &str = "/packages/pollbal_*-2_*.deb";
+
+/// What runs systemd in a container without all rights. `apparmor` is there for Ubuntu, where it forbids mounts.
+const RIGHTS: [&str; 12] = [
+    "--network=none",
+    "--cap-add=SYS_ADMIN",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--tmpfs=/run",
+    "--tmpfs=/run/lock",
+    "--tmpfs=/tmp",
+    "--env=container=docker",
+    "--env=DEBIAN_FRONTEND=noninteractive",
+    "--env=LC_ALL=C.UTF-8",
+    "--env=SYSTEMD_COLORS=0",
+    "--env=SYSTEMD_PAGER=",
+];
+
+/// A mock node on 127.0.0.<number>:8081, started at each boot.
+const NODE: &str = "\
+[Service]
+Environment=NODE_LISTEN=127.0.0.%i:8081 NODE_NAME=node-%i
+EnvironmentFile=/etc/node-%i
+ExecStart=/usr/bin/mock-node
+[Install]
+WantedBy=multi-user.target
+";
+
+/// Builds the image; from Docker's cache, unless something changed.
+pub(crate) fn build_image() {
+    let mut command = Command::new("docker");
+    command
+        .args(["build", "--quiet", "--file", "perlbal/Dockerfile"])
+        .args(["--target", "systemd", "--tag", IMAGE, "."])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    succeed(&mut command);
+}
+
+/// A machine; dropped, it is gone.
+pub(crate) struct Machine {
+    name: String,
+}
+
+impl Machine {
+    /// Boots a machine without our package.
+    pub(crate) fn boot() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let run = env::var("POLLBAL_RUN").unwrap_or_else(|_| process::id().to_string());
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let machine = Self {
+            name: format!("pollbal-{run}-systemd-{number}"),
+        };
+        let mut command = Command::new("docker");
+        command
+            .args(["run", "--detach", "--name", &machine.name])
+            .args(RIGHTS)
+            .args(cgroups())
+            .arg(IMAGE);
+        succeed(&mut command);
+        machine.wait_boot();
+        machine
+    }
+
+    /// Boots a machine and installs our package, by itself.
+    pub(crate) fn with_pollbal() -> Self {
+        let machine = Self::boot();
+        machine.install("--no-install-recommends", PACKAGE);
+        machine
+    }
+
+    /// Boots it anew: what is in memory is gone, such as `/run`.
+    pub(crate) fn reboot(&self) {
+        succeed(Command::new("docker").args(["restart", "--time=20", &self.name]));
+        self.wait_boot();
+    }
+
+    fn wait_boot(&self) {
+        eventually(PATIENCE, "systemd is up", || {
+            // `degraded`: a unit failed; the trials say which must not.
+            let state = self.try_sh("systemctl is-system-running");
+            ["running", "degraded"]
+                .contains(&text(&state).trim())
+                .then_some(())
+        });
+    }
+
+    /// As a person would, from packages that are there.
+    pub(crate) fn install(&self, options: &str, package: &str) {
+        self.sh(&format!(
+            "apt-get -q install -y -o Dir::Cache::archives=/packages {options} {package}"
+        ));
+    }
+
+    /// Runs a shell's commands, which may fail.
+    pub(crate) fn try_sh(&self, commands: &str) -> Output {
+        let mut command = Command::new("docker");
+        command.args(["exec", &self.name, "bash", "-c", commands]);
+        command.output().expect("failed to start docker")
+    }
+
+    /// Runs a shell's commands, which must succeed; gives what they print, without the end of the last line.
+    #[track_caller]
+    pub(crate) fn sh(&self, commands: &str) -> String {
+        let output = self.try_sh(commands);
+        assert!(
+            output.status.success(),
+            "{commands}: {}\n{}",
+            output.status,
+            text(&output)
+        );
+        let printed = String::from_utf8_lossy(&output.stdout);
+        printed.trim_end().to_owned()
+    }
+
+    /// Waits until the commands print this.
+    #[track_caller]
+    pub(crate) fn wait_sh(&self, commands: &str, printed: &str) {
+        becomes(PATIENCE, commands, &printed.to_owned(), || {
+            text(&self.try_sh(commands)).trim_end().to_owned()
+        });
+    }
+
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let mut child = Command::new("docker")
+            .args(["exec", "--interactive", &self.name])
+            .args(["sh", "-c", "mkdir -p \"${0%/*}\" && cat >\"$0\"", path])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("failed to start docker");
+        let mut pipe = child.stdin.take().expect("it is piped");
+        pipe.write_all(content.as_bytes())
+            .expect("failed to write to docker");
+        drop(pipe);
+        let ended = child.wait().expect("failed to wait for docker");
+        assert!(ended.success(), "failed to write {path}");
+    }
+
+    /// A property of a unit, as systemd has it.
+    #[track_caller]
+    pub(crate) fn property(&self, unit: &str, name: &str) -> String {
+        self.sh(&format!("systemctl show --property={name} --value {unit}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_property(&self, unit: &str, name: &str, value: &str) {
+        self.wait_sh(
+            &format!("systemctl show --property={name} --value {unit}"),
+            value,
+        );
+    }
+
+    /// Starts a mock node that announces this, now and at each boot, and lists it in the services file.
+    pub(crate) fn node(&self, number: u8, pool: &str) {
+        self.write("/etc/systemd/system/node@.service", NODE);
+        self.write(
+            &format!("/etc/node-{number}"),
+            &format!("NODE_POOL={pool}\n"),
+        );
+        self.sh(&format!("systemctl enable --now node@{number}"));
+        self.sh(&format!(
+            "echo 127.0.0.{number}:8081 node-{number} >>/etc/pollbal.services"
+        ));
+    }
+
+    /// What Perlbal's management socket answers, without the last line.
+    pub(crate) fn perlbal(&self, command: &str) -> Vec<String> {
+        let ask = format!(
+            r"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '{command} \r\nquit\r\n' >&3 && cat <&3"
+        );
+        let answer = self.try_sh(&ask);
+        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let lines = answer.lines().map(|line| line.trim_end().to_owned());
+        lines.take_while(|line| line != ".").collect()
+    }
+
+    /// What happened, for a trial that failed.
+    fn report(&self) -> String {
+        let commands = "systemctl status --no-pager --lines=0 pollbal perlbal; journalctl --no-pager --lines=200";
+        text(&self.try_sh(commands))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- {}\n{}", self.name, self.report());
+        }
+        let mut remove = Command::new("docker");
+        remove.args(["rm", "--force", "--volumes", &self.name]);
+        // Not a panic: there may be one already.
+        match remove.output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => eprintln!("{remove:?}: {}\n{}", output.status, text(&output)),
+            Err(why) => eprintln!("failed to start {remove:?}: {why}"),
+        }
+    }
+}
+
+/// systemd needs to see its control groups; those of version 2 it must be able to make, too.
+fn cgroups() -> &'static [&'static str] {
+    let info = succeed(Command::new("docker").args(["info", "--format", "{{.CgroupVersion}}"]));
+    if text(&info).trim() == "2" {
+        &[
+            "--cgroupns=host",
+            "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
+        ]
+    } else {
+        &["--volume=/sys/fs/cgroup:/sys/fs/cgroup:ro"]
+    }
+}
+
+/// Runs a command that must succeed.
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output();
+    let output = output.unwrap_or_else(|why| panic!("failed to start {command:?}: {why}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        text(&output)
+    );
+    output
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr]
+        .map(|bytes| String::from_utf8_lossy(bytes))
+        .concat()
+}

@@ -1,0 +1,387 @@
+//! What people do with the package, and what happens to the service.
+
+use serde_json::Value;
+
+use super::machine::{Machine, NEXT_PACKAGE, PACKAGE, PATIENCE};
+use crate::common::{becomes, eventually};
+
+/// A trial's name, and what it does.
+type Named = (&'static str, fn());
+
+/// Every file that has to do with us, and the user.
+const TRACES: &str = "find / -xdev '(' -path /proc -o -path /sys -o -path /packages ')' -prune -o \
+                      -name '*pollbal*' -print; find /run -name '*pollbal*' -o -path /run/pool; getent passwd pollbal; \
+                      getent group pollbal; systemctl list-unit-files --no-legend 'pollbal*'";
+
+/// A Perlbal that follows a pool file; without it, it does not start.
+const FOLLOWING: &str = "CREATE POOL website\n  SET nodefile = /run/pool/website.pool\n";
+
+/// A Perlbal whose pool is filled over the socket alone.
+const NOT_FOLLOWING: &str = "CREATE POOL website\n";
+
+const PERLBAL: &str = "\
+SERVER pidfile = /var/run/perlbal.pid
+CREATE SERVICE web
+  SET role   = reverse_proxy
+  SET listen = 127.0.0.1:8000
+  SET pool   = website
+ENABLE web
+CREATE SERVICE management
+  SET role   = management
+  SET listen = 127.0.0.1:16000
+ENABLE management
+";
+
+pub(crate) fn all() -> Vec<Named> {
+    vec![
+        ("apt_installs_it_and_it_polls", apt_installs_it_and_it_polls),
+        ("the_journal_has_its_fields", the_journal_has_its_fields),
+        (
+            "service_starts_stops_reloads_and_tells",
+            service_starts_stops_reloads_and_tells,
+        ),
+        ("a_hook_is_shut_in", a_hook_is_shut_in),
+        (
+            "a_crash_is_followed_by_a_start",
+            a_crash_is_followed_by_a_start,
+        ),
+        (
+            "a_hung_one_is_ended_and_started",
+            a_hung_one_is_ended_and_started,
+        ),
+        (
+            "a_wrong_configuration_fails_once",
+            a_wrong_configuration_fails_once,
+        ),
+        (
+            "at_boot_perlbal_starts_after_it_with_its_nodefiles",
+            at_boot_perlbal_starts_after_it_with_its_nodefiles,
+        ),
+        (
+            "at_boot_perlbal_may_start_before_it_too",
+            at_boot_perlbal_may_start_before_it_too,
+        ),
+        (
+            "an_upgrade_keeps_what_was_changed",
+            an_upgrade_keeps_what_was_changed,
+        ),
+        (
+            "a_purge_leaves_nothing_a_removal_what_was_changed",
+            a_purge_leaves_nothing_a_removal_what_was_changed,
+        ),
+    ]
+}
+
+/// Waits until the pool file has this text.
+#[track_caller]
+fn wait_pool(machine: &Machine, text: &str) {
+    machine.wait_sh("cat /run/pool/website.pool", text);
+}
+
+#[track_caller]
+fn wait_members(machine: &Machine, members: &[&str]) {
+    becomes(
+        PATIENCE,
+        "the members in Perlbal",
+        &members.to_vec(),
+        || {
+            let lines = machine.perlbal("SHOW POOL website");
+            members
+                .iter()
+                .copied()
+                .filter(|member| {
+                    lines.len() == members.len()
+                        && lines.iter().any(|line| line.starts_with(member))
+                })
+                .collect()
+        },
+    );
+}
+
+fn apt_installs_it_and_it_polls() {
+    let machine = Machine::boot();
+    // Perlbal comes with it, as recommended.
+    machine.install("", PACKAGE);
+    assert_eq!(machine.sh("systemctl is-active pollbal"), "active");
+    assert_eq!(machine.sh("systemctl is-enabled pollbal"), "enabled");
+    assert_eq!(
+        machine.property("pollbal", "StatusText"),
+        "/etc/pollbal.services names no node yet"
+    );
+    assert_eq!(
+        machine.sh("stat -c '%U:%G %a' /run/pool"),
+        "pollbal:pollbal 755"
+    );
+    assert_eq!(
+        machine.sh("stat -c '%U:%G %a' /etc/pollbal.json /etc/pollbal.services"),
+        "root:root 644\nroot:root 644"
+    );
+    let pid = machine.property("pollbal", "MainPID");
+    let user = machine.sh(&format!("stat -c %U /proc/{pid}"));
+    assert_eq!(user, "pollbal");
+    machine.sh("pollbal check");
+    assert_eq!(machine.sh("man --warnings 8 pollbal 2>&1 >/dev/null"), "");
+
+    machine.node(11, "website");
+    wait_pool(&machine, "127.0.0.11:8081 # node-11");
+    assert_eq!(
+        machine.sh("runuser -u www-data -- cat /run/pool/website.pool"),
+        "127.0.0.11:8081 # node-11"
+    );
+    machine.wait_sh(
+        "systemctl show --property=StatusText --value pollbal",
+        "1 of 1 node in 1 pool",
+    );
+
+    // Debian's Perlbal as it comes, but that it is to run.
+    machine.sh("sed -i s/PERLBAL_ENABLE=false/PERLBAL_ENABLE=true/ /etc/default/perlbal");
+    machine.sh("service perlbal restart");
+    wait_members(&machine, &["127.0.0.11:8081"]);
+}
+
+fn the_journal_has_its_fields() {
+    let machine = Machine::with_pollbal();
+    machine.node(11, "website");
+    let entry = eventually(PATIENCE, "the node's entry in the journal", || {
+        let lines = machine.sh("journalctl --output=json NODE=127.0.0.11:8081");
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .find(|entry| entry["MESSAGE"] == "node-11 joins website")
+    });
+    assert_eq!(entry["POOL"], "website");
+    assert_eq!(entry["SYSLOG_IDENTIFIER"], "pollbal");
+    assert_eq!(entry["_SYSTEMD_UNIT"], "pollbal.service");
+    for (field, value) in [("FILE", "website.pool"), ("PERLBAL", "127.0.0.1:16000")] {
+        eventually(PATIENCE, field, || {
+            let entries = machine.sh(&format!("journalctl --output=json {field}={value}"));
+            (!entries.is_empty()).then_some(())
+        });
+    }
+}
+
+fn service_starts_stops_reloads_and_tells() {
+    let machine = Machine::with_pollbal();
+    machine.node(11, "website");
+    wait_pool(&machine, "127.0.0.11:8081 # node-11");
+    let inode = machine.sh("stat -c %i /run/pool/website.pool");
+    let unchanged = || {
+        let now = machine.sh("stat -c %i /run/pool/website.pool");
+        assert_eq!(now, inode, "the pool file was written anew");
+    };
+    machine.sh("service pollbal stop");
+    assert_eq!(machine.property("pollbal", "ActiveState"), "inactive");
+    unchanged();
+    machine.sh("service pollbal start");
+    assert_eq!(machine.property("pollbal", "ActiveState"), "active");
+    machine.sh("service pollbal restart");
+    let status = machine.sh("service pollbal status");
+    assert!(status.contains("1 of 1 node in 1 pool"), "{status}");
+    unchanged();
+
+    let pid = machine.property("pollbal", "MainPID");
+    machine.write("/etc/pollbal.json", r#"{ "pools": { "api": {} } }"#);
+    machine.sh("service pollbal reload");
+    machine.wait_sh("stat -c %s /run/pool/api.pool", "0");
+    machine.write("/etc/pollbal.json", r#"{ "pols": {} }"#);
+    machine.sh("service pollbal reload");
+    let refused = "1 of 1 node in 1 pool; the last reload was refused, see the log";
+    machine.wait_property("pollbal", "StatusText", refused);
+    machine.wait_property("pollbal", "ActiveState", "active");
+    assert_eq!(machine.property("pollbal", "MainPID"), pid);
+    unchanged();
+}
+
+fn a_hook_is_shut_in() {
+    let machine = Machine::with_pollbal();
+    let script = "echo I am $(id -un); touch /run/pool/mine && echo I may; touch /etc/mine || echo I may not";
+    let config = serde_json::json!({ "post_init_hook": ["sh", "-c", script] });
+    machine.node(11, "website");
+    machine.write("/etc/pollbal.json", &config.to_string());
+    machine.sh("service pollbal restart");
+    let said = "journalctl --output=cat HOOK=post_init_hook";
+    eventually(PATIENCE, "what the hook said", || {
+        let said = machine.sh(said);
+        let words = [
+            "I am pollbal",
+            "I may\n",
+            "Read-only file system",
+            "I may not",
+        ];
+        words.iter().all(|word| said.contains(word)).then_some(())
+    });
+}
+
+fn a_crash_is_followed_by_a_start() {
+    let machine = Machine::with_pollbal();
+    machine.node(11, "website");
+    wait_pool(&machine, "127.0.0.11:8081 # node-11");
+    let inode = machine.sh("stat -c %i /run/pool/website.pool");
+    let pid = machine.property("pollbal", "MainPID");
+    // More often than systemd's own limit.
+    for number in 1..=6 {
+        machine.sh("kill -KILL $(systemctl show --property=MainPID --value pollbal)");
+        machine.wait_property("pollbal", "NRestarts", &number.to_string());
+        machine.wait_property("pollbal", "ActiveState", "active");
+    }
+    assert_ne!(machine.property("pollbal", "MainPID"), pid);
+    machine.wait_property("pollbal", "StatusText", "1 of 1 node in 1 pool");
+    assert_eq!(machine.sh("stat -c %i /run/pool/website.pool"), inode);
+}
+
+fn a_hung_one_is_ended_and_started() {
+    let machine = Machine::with_pollbal();
+    // The package's own limit is longer than a test should take.
+    let limit = "[Service]\nWatchdogSec=2\n";
+    machine.write("/etc/systemd/system/pollbal.service.d/test.conf", limit);
+    machine.sh("systemctl daemon-reload && service pollbal restart");
+    let pid = machine.property("pollbal", "MainPID");
+    machine.sh(&format!("kill -STOP {pid}"));
+    machine.wait_property("pollbal", "NRestarts", "1");
+    machine.wait_property("pollbal", "ActiveState", "active");
+    assert_ne!(machine.property("pollbal", "MainPID"), pid);
+    let told = machine.sh("journalctl --output=cat --unit=pollbal");
+    assert!(told.contains("Watchdog timeout"), "{told}");
+    // One that works is left alone, for longer than the limit.
+    let pid = machine.property("pollbal", "MainPID");
+    machine.sh("sleep 5");
+    assert_eq!(machine.property("pollbal", "MainPID"), pid);
+    assert_ne!(machine.property("pollbal", "WatchdogUSec"), "0");
+}
+
+fn a_wrong_configuration_fails_once() {
+    let machine = Machine::with_pollbal();
+    machine.write("/etc/pollbal.json", r#"{ "pols": {} }"#);
+    let start = machine.try_sh("service pollbal restart");
+    assert!(!start.status.success());
+    assert_eq!(machine.property("pollbal", "ActiveState"), "failed");
+    assert_eq!(machine.property("pollbal", "ExecMainStatus"), "78");
+    assert_eq!(machine.property("pollbal", "NRestarts"), "0");
+    let told = machine.sh("journalctl --output=cat --unit=pollbal");
+    assert!(told.contains("pols: unknown key"), "{told}");
+    machine.write("/etc/pollbal.json", "{}");
+    machine.sh("service pollbal start");
+    assert_eq!(machine.property("pollbal", "ActiveState"), "active");
+}
+
+/// Installs both; Perlbal as configured, from the next boot on.
+fn with_perlbal(pool: &str) -> Machine {
+    let machine = Machine::boot();
+    machine.install("", PACKAGE);
+    machine.sh("sed -i s/PERLBAL_ENABLE=false/PERLBAL_ENABLE=true/ /etc/default/perlbal");
+    machine.write("/etc/perlbal/perlbal.conf", &format!("{pool}{PERLBAL}"));
+    machine.node(11, "website");
+    machine
+}
+
+/// When a unit began to start, and when it was up, in microseconds after the boot of the machine.
+fn start_times(machine: &Machine, unit: &str) -> (u64, u64) {
+    let time = |name| machine.property(unit, name).parse().unwrap();
+    (
+        time("InactiveExitTimestampMonotonic"),
+        time("ActiveEnterTimestampMonotonic"),
+    )
+}
+
+fn at_boot_perlbal_starts_after_it_with_its_nodefiles() {
+    let machine = with_perlbal(FOLLOWING);
+    let config = r#"{ "perlbal": "127.0.0.1:16000", "pools": { "website": {} } }"#;
+    machine.write("/etc/pollbal.json", config);
+    machine.reboot();
+    wait_members(&machine, &["127.0.0.11:8081"]);
+    machine.wait_sh(
+        "curl -s http://127.0.0.1:8000/ | grep -o node-11",
+        "node-11",
+    );
+    let (_, ready) = start_times(&machine, "pollbal");
+    let (perlbal, _) = start_times(&machine, "perlbal");
+    assert!(
+        0 < ready && ready <= perlbal,
+        "ready at {ready}, Perlbal began at {perlbal}"
+    );
+    let pool = machine.perlbal("DUMPCONFIG").join("\n");
+    assert!(
+        pool.contains("SET nodefile = /run/pool/website.pool"),
+        "{pool}"
+    );
+}
+
+fn at_boot_perlbal_may_start_before_it_too() {
+    let machine = with_perlbal(NOT_FOLLOWING);
+    // An order of the administrator's own, in a copy of the unit.
+    machine.sh(
+        "sed s/^Before=perlbal.service/After=perlbal.service/ /usr/lib/systemd/system/pollbal.service \
+         >/etc/systemd/system/pollbal.service",
+    );
+    machine.reboot();
+    wait_members(&machine, &["127.0.0.11:8081"]);
+    machine.wait_sh(
+        "curl -s http://127.0.0.1:8000/ | grep -o node-11",
+        "node-11",
+    );
+    let (begun, _) = start_times(&machine, "pollbal");
+    let (_, perlbal) = start_times(&machine, "perlbal");
+    assert!(
+        0 < perlbal && perlbal <= begun,
+        "Perlbal up at {perlbal}, pollbal began at {begun}"
+    );
+}
+
+/// Changes both conffiles, as everybody does, and gives them.
+fn configure(machine: &Machine) -> String {
+    machine.node(11, "website");
+    machine.write("/etc/pollbal.json", r#"{ "fall": 2 }"#);
+    machine.sh("service pollbal restart");
+    wait_pool(machine, "127.0.0.11:8081 # node-11");
+    machine.sh("cat /etc/pollbal.json /etc/pollbal.services")
+}
+
+fn an_upgrade_keeps_what_was_changed() {
+    let machine = Machine::with_pollbal();
+    let changed = configure(&machine);
+    let inode = machine.sh("stat -c %i /run/pool/website.pool");
+    let version = machine.sh("dpkg-query -W -f '${Version}' pollbal");
+    let pid = machine.property("pollbal", "MainPID");
+    machine.install("", NEXT_PACKAGE);
+    assert_ne!(machine.sh("dpkg-query -W -f '${Version}' pollbal"), version);
+    assert_eq!(
+        machine.sh("cat /etc/pollbal.json /etc/pollbal.services"),
+        changed
+    );
+    assert_eq!(machine.property("pollbal", "ActiveState"), "active");
+    assert_ne!(machine.property("pollbal", "MainPID"), pid, "not restarted");
+    assert_eq!(machine.sh("stat -c %i /run/pool/website.pool"), inode);
+
+    // One that was stopped for good stays so.
+    machine.sh("systemctl disable --now pollbal");
+    machine.install("--reinstall", NEXT_PACKAGE);
+    assert_eq!(
+        machine.sh("systemctl is-enabled pollbal || true"),
+        "disabled"
+    );
+}
+
+fn a_purge_leaves_nothing_a_removal_what_was_changed() {
+    let machine = Machine::boot();
+    let before = machine.sh(&format!("({TRACES}) || true"));
+    machine.install("--no-install-recommends", PACKAGE);
+    let changed = configure(&machine);
+    assert_ne!(machine.sh("grep -lx pollbal /proc/[0-9]*/comm"), "");
+    machine.write(
+        "/etc/systemd/system/pollbal.service.d/override.conf",
+        "[Service]\nWatchdogSec=30\n",
+    );
+    machine.sh("apt-get -q remove -y pollbal");
+    assert_eq!(
+        machine.sh("cat /etc/pollbal.json /etc/pollbal.services"),
+        changed
+    );
+    assert_eq!(
+        machine.sh("cat /run/pool/website.pool"),
+        "127.0.0.11:8081 # node-11"
+    );
+    assert_eq!(machine.sh("grep -lx pollbal /proc/[0-9]*/comm || true"), "");
+    machine.sh("apt-get -q purge -y pollbal");
+    let after = machine.sh(&format!("({TRACES}) || true"));
+    assert_eq!(after, before, "what was there before, and what is left");
+}
