@@ -1,7 +1,6 @@
 //! The Debian package on a machine with systemd, beside Debian's own Perlbal: a container for each trial.
 //!
-//! Runs where `POLLBAL_WORLDS` has `containers` in it; the base images of `perlbal/Dockerfile` must be there or in a
-//! registry.
+//! Runs where `POLLBAL_WORLDS` has `containers` in it; `perlbal/harness` builds the image first.
 
 mod common;
 
@@ -15,8 +14,6 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-#[allow(unused_imports)]
-use package::machine::build_image;
 use package::trials;
 
 fn main() -> ExitCode {
@@ -26,16 +23,14 @@ fn main() -> ExitCode {
         println!("the package was not tried: POLLBAL_WORLDS does not ask for containers");
         return ExitCode::SUCCESS;
     }
-    if !arguments.list {
-        build_image();
-    }
     let trials = trials::all()
         .into_iter()
         .map(|(name, run)| {
-            Trial::test(name, move || {
+            let run = move || {
                 run();
                 Ok(())
-            })
+            };
+            Trial::test(name, run).with_kind("package")
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()

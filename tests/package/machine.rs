@@ -8,6 +8,7 @@ use std::{env, thread};
 
 use crate::common::{becomes, eventually};
 
+/// The target `systemd` of `perlbal/Dockerfile`; `perlbal/harness` builds it.
 const IMAGE: &str = "pollbal-systemd";
 
 /// For what systemd does, on a busy machine too.
@@ -42,16 +43,6 @@ ExecStart=/usr/bin/mock-node
 [Install]
 WantedBy=multi-user.target
 ";
-
-/// Builds the image; from Docker's cache, unless something changed.
-pub(crate) fn build_image() {
-    let mut command = Command::new("docker");
-    command
-        .args(["build", "--quiet", "--file", "perlbal/Dockerfile"])
-        .args(["--target", "systemd", "--tag", IMAGE, "."])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    succeed(&mut command);
-}
 
 /// A machine; dropped, it is gone.
 pub(crate) struct Machine {
