@@ -79,7 +79,10 @@ fn run(make: Make, scenario: Scenario) -> Result<(), Failed> {
     }));
     outcome.map_err(|panic| {
         let why = message(&*panic);
-        format!("{why}\n{}", site.report()).into()
+        // A world that failed may not even be fit to be looked at.
+        let report = catch_unwind(AssertUnwindSafe(|| site.report()));
+        let report = report.unwrap_or_else(|panic| format!("no report: {}", message(&*panic)));
+        format!("{why}\n{report}").into()
     })
 }
 

@@ -26,9 +26,9 @@ const STOP_SECONDS: &str = "10";
 /// The exit code of a process that SIGKILL ended, as Docker tells it.
 const KILLED: &str = "137";
 
-/// A shell's commands that ask Perlbal's management socket; `quit` makes it hang up behind its answer.
-const ASK: &str =
-    r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && cat <&3"#;
+/// A shell's commands that ask Perlbal's management socket; `quit` makes it hang up behind its answer. One that stands
+/// still is not waited for.
+const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && timeout 10 cat <&3"#;
 
 /// What fills the disk, in the pool directory because that is the whole disk.
 const FILLER: &str = ".filler";
