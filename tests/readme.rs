@@ -69,6 +69,7 @@ fn every_example_is_known_here() {
         ("Quick start", "console"),
         ("Quick start", "text"),
         ("Quick start", "console"),
+        ("As a Debian package", "sh"),
         ("A file", "sh"),
         ("An Express handler", "js"),
         ("Look first", "text"),
@@ -111,6 +112,15 @@ fn the_two_commands_and_the_installation_are_what_perlbal_test_runs() {
     assert_eq!(install[0], "sudo apt-get install perlbal");
     assert!(script("perlbal/setup").contains("\nneed perlbal "));
     assert!(test.contains(&install[1]), "{} in perlbal/test", install[1]);
+}
+
+#[test]
+fn the_package_is_made_as_perlbal_dockerfile_makes_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lines = section("As a Debian package")[0].lines();
+    let dockerfile = fs::read_to_string(root.join("perlbal/Dockerfile")).unwrap();
+    assert!(dockerfile.contains(&format!("RUN {}\n", lines[0])));
+    assert!(dockerfile.contains(&format!("&& {} ", lines[1])));
 }
 
 #[test]
