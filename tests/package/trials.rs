@@ -362,6 +362,7 @@ fn an_upgrade_keeps_what_was_changed() {
         machine.sh("systemctl is-enabled pollbal || true"),
         "disabled"
     );
+    assert_eq!(machine.property("pollbal", "ActiveState"), "inactive");
 }
 
 fn a_purge_leaves_nothing_a_removal_what_was_changed() {
