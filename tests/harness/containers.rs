@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::common::docker::{docker, run_name, succeed, text, tidy};
+
 use super::world::{NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
 
 /// The port on which whoever listens has a network, whichever test program it is.
@@ -57,9 +59,8 @@ pub(crate) struct Containers {
 impl Containers {
     pub(crate) fn new(needs: Needs) -> Self {
         let (net, claim) = claim_net();
-        let run = std::env::var("POLLBAL_RUN").unwrap_or_else(|_| process::id().to_string());
         let containers = Self {
-            project: format!("pollbal-{run}-{net}"),
+            project: format!("{}-{net}", run_name()),
             net,
             dir: TempDir::with_prefix("pollbal-harness-").expect("failed to make a directory"),
             versions: NODES.map(|node| node.version.to_owned()),
@@ -135,7 +136,7 @@ impl Containers {
     }
 
     fn compose(&self, args: &[&str]) {
-        run(&mut self.compose_command(args));
+        succeed(&mut self.compose_command(args));
     }
 
     fn compose_command(&self, args: &[&str]) -> Command {
@@ -306,13 +307,7 @@ impl World for Containers {
 
 impl Drop for Containers {
     fn drop(&mut self) {
-        let mut down = self.compose_command(&["down", "--volumes", "--timeout", "0"]);
-        // Not a panic: there may be one already.
-        match down.output() {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => eprintln!("{down:?}: {}\n{}", output.status, text(&output)),
-            Err(why) => eprintln!("failed to start {down:?}: {why}"),
-        }
+        tidy(&mut self.compose_command(&["down", "--volumes", "--timeout", "0"]));
     }
 }
 
@@ -350,28 +345,4 @@ pub(crate) fn compose() -> &'static [&'static str] {
     } else {
         &["docker-compose"]
     }
-}
-
-/// What Docker says, on standard output and error.
-fn docker(args: &[&str]) -> String {
-    text(&run(Command::new("docker").args(args)))
-}
-
-/// Runs a command that must succeed.
-fn run(command: &mut Command) -> Output {
-    let output = command.output();
-    let output = output.unwrap_or_else(|why| panic!("failed to start {command:?}: {why}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        text(&output)
-    );
-    output
-}
-
-fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes))
-        .concat()
 }

@@ -28,10 +28,19 @@ pub(crate) fn run() {
             if shown.is_empty() {
                 shell(&stack, &command);
             } else {
-                becomes(DEADLINE, &command, &shown, || shell(&stack, &command));
+                becomes(DEADLINE, &command, &sorted(&shown), || {
+                    sorted(&shell(&stack, &command))
+                });
             }
         }
     }
+}
+
+/// Perlbal has members in the order in which they came, and nodes answer as they like.
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// What the README writes, and what it is here.

@@ -1,11 +1,12 @@
 //! A machine with systemd, in a container without a network: nothing but its own loopback.
 
 use std::io::Write;
-use std::process::{self, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
+use crate::common::docker::{docker, run_name, succeed, text, tidy};
 use crate::common::{becomes, eventually};
 
 /// The target `systemd` of `perlbal/Dockerfile`; `perlbal/harness` builds it.
@@ -53,10 +54,9 @@ impl Machine {
     /// Boots a machine without our package.
     pub(crate) fn boot() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let run = env::var("POLLBAL_RUN").unwrap_or_else(|_| process::id().to_string());
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let machine = Self {
-            name: format!("pollbal-{run}-systemd-{number}"),
+            name: format!("{}-systemd-{number}", run_name()),
         };
         let mut command = Command::new("docker");
         command
@@ -78,7 +78,7 @@ impl Machine {
 
     /// Boots it anew: what is in memory is gone, such as `/run`.
     pub(crate) fn reboot(&self) {
-        succeed(Command::new("docker").args(["restart", "--time=20", &self.name]));
+        docker(&["restart", "--time=20", &self.name]);
         self.wait_boot();
     }
 
@@ -195,19 +195,13 @@ impl Drop for Machine {
         }
         let mut remove = Command::new("docker");
         remove.args(["rm", "--force", "--volumes", &self.name]);
-        // Not a panic: there may be one already.
-        match remove.output() {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => eprintln!("{remove:?}: {}\n{}", output.status, text(&output)),
-            Err(why) => eprintln!("failed to start {remove:?}: {why}"),
-        }
+        tidy(&mut remove);
     }
 }
 
 /// systemd needs to see its control groups; those of version 2 it must be able to make, too.
 fn cgroups() -> &'static [&'static str] {
-    let info = succeed(Command::new("docker").args(["info", "--format", "{{.CgroupVersion}}"]));
-    if text(&info).trim() == "2" {
+    if docker(&["info", "--format", "{{.CgroupVersion}}"]).trim() == "2" {
         &[
             "--cgroupns=host",
             "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
@@ -215,23 +209,4 @@ fn cgroups() -> &'static [&'static str] {
     } else {
         &["--volume=/sys/fs/cgroup:/sys/fs/cgroup:ro"]
     }
-}
-
-/// Runs a command that must succeed.
-fn succeed(command: &mut Command) -> Output {
-    let output = command.output();
-    let output = output.unwrap_or_else(|why| panic!("failed to start {command:?}: {why}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}",
-        output.status,
-        text(&output)
-    );
-    output
-}
-
-fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes))
-        .concat()
 }
