@@ -350,7 +350,9 @@ impl Daemon {
         self.change_log.write(&changes, Instant::now());
         self.set_nodes(nodes);
         self.watch_services(stamp);
-        if !Drivers::same_settings(&before, &self.config) {
+        // Before the first snapshot the pool files know what is declared from their start only.
+        let nothing_published = self.snapshots.borrow().is_none();
+        if nothing_published || !Drivers::same_settings(&before, &self.config) {
             self.drivers.stop(TASKS_AT_END).await;
             self.start_drivers();
         }

@@ -87,14 +87,21 @@ impl ServiceManager {
         }
     }
 
-    /// Gives a sign of life.
-    pub fn alive(&mut self) {
-        self.tell(&[NotifyState::Watchdog]);
+    /// Gives a sign of life; while the start is not done, it also asks for the time until the next
+    /// but one.
+    pub fn alive(&mut self, starting: bool) {
+        let mut states = vec![NotifyState::Watchdog];
+        if starting && let Some(due) = &self.signs_of_life {
+            let longer = due.period().as_micros() * 2;
+            let longer = u32::try_from(longer).unwrap_or(u32::MAX);
+            states.push(NotifyState::ExtendTimeoutUsec(longer));
+        }
+        _ = self.tell(&states);
     }
 
-    /// The start, or a reload, is done.
-    pub fn ready(&mut self) {
-        self.tell(&[NotifyState::Ready]);
+    /// The start, or a reload, is done. False when that has to be said again.
+    pub fn ready(&mut self) -> bool {
+        self.tell(&[NotifyState::Ready])
     }
 
     /// A reload has begun.
@@ -102,21 +109,20 @@ impl ServiceManager {
         let mut states = vec![NotifyState::Reloading];
         // Without the time, newer systemds do not take the message for this reload's.
         states.extend(NotifyState::monotonic_usec_now());
-        self.tell(&states);
+        _ = self.tell(&states);
     }
 
     /// How things stand, in a line; told when it changed.
     pub fn status(&mut self, text: &str) {
         let text = printable(text);
-        if text != self.status {
-            self.tell(&[NotifyState::Status(&text)]);
+        if text != self.status && self.tell(&[NotifyState::Status(&text)]) {
             self.status = text;
         }
     }
 
     /// The end has begun.
     pub fn stopping(&mut self) {
-        self.tell(&[NotifyState::Stopping]);
+        _ = self.tell(&[NotifyState::Stopping]);
         self.status("ending");
     }
 
@@ -131,13 +137,17 @@ impl ServiceManager {
         }
     }
 
-    fn tell(&mut self, states: &[NotifyState]) {
-        let Some(line) = &mut self.line else { return };
+    /// False when the message was dropped.
+    fn tell(&mut self, states: &[NotifyState]) -> bool {
+        let Some(line) = &mut self.line else {
+            return true;
+        };
         let words: Vec<_> = states.iter().map(ToString::to_string).collect();
-        if line.messages.try_send(words.join("\n")).is_err() && !line.told_full {
-            line.told_full = true;
+        let sent = line.messages.try_send(words.join("\n")).is_ok();
+        if !sent && !std::mem::replace(&mut line.told_full, true) {
             warn!("the service manager does not read what it is told; pollbal goes on");
         }
+        sent
     }
 }
 

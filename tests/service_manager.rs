@@ -73,6 +73,24 @@ fn it_is_ready_when_each_node_has_answered_or_failed_once() {
 }
 
 #[test]
+fn a_start_that_takes_long_asks_for_more_time() {
+    let stage = Stage::new();
+    let mut nodes = stage.nodes(&["website", "website"]);
+    nodes[1].hang();
+    let notify = Notify::listen(&stage);
+    let config = json!({ "service_timeout": "1h" });
+    let variables = [("WATCHDOG_USEC", "200000")];
+    let _pollbal = notify.start(&stage, &config, &[], &variables);
+    let more = notify.wait("EXTEND_TIMEOUT_USEC=200000", 3);
+    assert_eq!(more.value("WATCHDOG"), Some("1"));
+    nodes[1].die();
+    let ready = notify.wait(READY, 1);
+    notify.wait(WATCHDOG, notify.with(WATCHDOG).len() + 3);
+    let asked = notify.with("EXTEND_TIMEOUT_USEC=200000");
+    assert!(asked.iter().all(|message| message.at <= ready.at));
+}
+
+#[test]
 fn it_is_ready_though_a_perlbal_is_down() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);
@@ -102,6 +120,7 @@ fn it_is_ready_without_nodes_as_soon_as_the_declared_files_exist() {
     pollbal.reload();
     notify.wait(READY, 2);
     pollbal.wait_log(&["info", "reloaded: 0 nodes"]);
+    assert_eq!(stage.lines("api.pool"), Some(vec![]));
     stage.list(&[node]);
     wait_status(&notify, "0 of 1 node in 0 pools");
 }
@@ -331,7 +350,7 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     // Its queue fills up.
-    let _socket = UnixDatagram::bind(stage.path("notify")).unwrap();
+    let manager = UnixDatagram::bind(stage.path("notify")).unwrap();
     let socket = stage.path("notify").display().to_string();
     let config = stage.write_config(&json!({}));
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
@@ -346,5 +365,16 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
         stage.lines("api.pool")
     });
     assert_eq!(pollbal.log_with(&["service manager"]).len(), 1);
+    nodes[0].announce("");
+    becomes(SOON, "api.pool", &Some(vec![]), || stage.lines("api.pool"));
+
+    // When it reads again, it is told how things stand now.
+    let mut message = [0; 1024];
+    let told = (0..10_000).any(|_| {
+        let length = manager.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).contains("STATUS=0 of 1 node in 0 pools")
+    });
+    assert!(told);
+    drop(manager);
     assert_eq!(pollbal.terminate().code(), Some(0));
 }

@@ -26,20 +26,20 @@ const FILES: Duration = Duration::from_secs(10);
 pub(super) struct Readiness {
     /// Who is told.
     pub(super) manager: ServiceManager,
-    phase: Phase,
+    /// What is still waited for.
+    awaited: Option<Awaited>,
+    /// A reload reads its files.
+    reading: bool,
+    /// It was told that the start, or the last reload, is done.
+    told_ready: bool,
     reload_refused: bool,
 }
 
-enum Phase {
-    /// Not ready (again) before the files of the snapshot of this serial are written.
-    Awaiting {
-        serial: u64,
-        /// When they are not waited for any longer; `None` while the first round is not done.
-        due: Option<Instant>,
-    },
-    Ready,
-    /// A reload reads its files.
-    Reading,
+/// The files of the snapshot of this serial.
+struct Awaited {
+    serial: u64,
+    /// When they are not waited for any longer; `None` while the first round is not done.
+    due: Option<Instant>,
 }
 
 /// How things stand.
@@ -57,10 +57,12 @@ impl Readiness {
     pub(super) fn new(manager: ServiceManager) -> Self {
         Self {
             manager,
-            phase: Phase::Awaiting {
+            awaited: Some(Awaited {
                 serial: 0,
                 due: None,
-            },
+            }),
+            reading: false,
+            told_ready: false,
             reload_refused: false,
         }
     }
@@ -68,34 +70,29 @@ impl Readiness {
     /// Gives signs of life until there is something to tell: files are not waited for any longer.
     /// To be awaited by the loop that decides, so that a hung one is noticed.
     pub(super) async fn wake(&mut self) {
-        let due = match self.phase {
-            Phase::Awaiting { due, .. } => due,
-            _ => None,
-        };
+        let due = self.awaited.as_ref().and_then(|awaited| awaited.due);
         loop {
             tokio::select! {
                 () = wait_until(due) => return,
-                () = self.manager.sign_of_life_due() => self.manager.alive(),
+                () = self.manager.sign_of_life_due() => self.manager.alive(!self.told_ready),
             }
         }
     }
 
     pub(super) fn reload_begins(&mut self) {
+        self.reading = true;
         // A reload before the service was ready is part of the start.
-        if matches!(self.phase, Phase::Ready) {
-            self.phase = Phase::Reading;
+        if std::mem::take(&mut self.told_ready) {
             self.manager.reloading();
         }
     }
 
     /// The snapshot of this serial shows what was read; `None` when it was refused.
     pub(super) fn reload_ends(&mut self, serial: Option<u64>) {
+        self.reading = false;
         self.reload_refused = serial.is_none();
-        if matches!(self.phase, Phase::Reading) {
-            self.phase = Phase::Awaiting {
-                serial: serial.unwrap_or(0),
-                due: None,
-            };
+        if let Some(serial) = serial {
+            self.awaited = Some(Awaited { serial, due: None });
         }
     }
 
@@ -104,12 +101,10 @@ impl Readiness {
         if !self.manager.listens() {
             return;
         }
-        let was_ready = matches!(self.phase, Phase::Ready);
         self.look(state);
-        let is_ready = matches!(self.phase, Phase::Ready);
         self.manager.status(&self.line(state));
-        if is_ready && !was_ready {
-            self.manager.ready();
+        if self.awaited.is_none() && !self.reading && !self.told_ready {
+            self.told_ready = self.manager.ready();
         }
     }
 
@@ -122,7 +117,7 @@ impl Readiness {
             ..
         }: &State,
     ) {
-        let Phase::Awaiting { serial, due } = &mut self.phase else {
+        let Some(Awaited { serial, due }) = &mut self.awaited else {
             return;
         };
         if snapshot.is_none() && *nodes > 0 {
@@ -137,7 +132,7 @@ impl Readiness {
             warn!("the service counts as ready, though its pool files are not written");
         }
         if late || written {
-            self.phase = Phase::Ready;
+            self.awaited = None;
         }
     }
 
@@ -152,7 +147,7 @@ impl Readiness {
             ),
             Some(snapshot) => members(&snapshot.pools),
         };
-        if matches!(self.phase, Phase::Ready) && !state.files.in_sync {
+        if self.awaited.is_none() && !state.files.in_sync {
             line += "; pool files cannot be written, see the log";
         }
         if self.reload_refused {
