@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::common::docker::{docker, run_name, succeed, text, tidy};
 
-use super::world::{NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
+use super::world::{FILLER, NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
 
 /// The port on which whoever listens has a network, whichever test program it is.
 const CLAIM_PORT: u16 = 26_214;
@@ -31,9 +31,6 @@ const KILLED: &str = "137";
 /// A shell's commands that ask Perlbal's management socket; `quit` makes it hang up behind its answer. One that stands
 /// still is not waited for.
 const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && timeout 10 cat <&3"#;
-
-/// What fills the disk, in the pool directory because that is the whole disk.
-const FILLER: &str = ".filler";
 
 /// A shell's commands that give each file in the pool directory: a line with its name, size, inode and time of
 /// modification, and then what is in it. It is opened first, since it may be replaced at any time.

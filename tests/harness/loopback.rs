@@ -18,9 +18,9 @@ use rustix::process::Signal;
 use crate::common::perlbal::Management;
 use crate::common::stage::Stage;
 
-use super::world::{NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
+use super::world::{FILLER, NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
 use clock::Clock;
-use disk::{Disk, FILLER};
+use disk::Disk;
 use link::Link;
 use process::Process;
 

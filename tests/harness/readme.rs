@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::book::{replace, section};
 use crate::common::becomes;
+use crate::common::docker::succeed;
 
 use super::containers::{Containers, compose};
 use super::site::DEADLINE;
@@ -21,12 +22,12 @@ pub(crate) fn run() {
     let words = words(&stack);
     let blocks = section(SECTION);
     assert_eq!(blocks[0].info, "sh", "how it is started comes first");
-    shell(&stack, &replace(&blocks[0].text, &words));
+    succeeds(&stack, &replace(&blocks[0].text, &words));
     for block in &blocks[1..] {
         for (command, shown) in block.commands() {
             let (command, shown) = (replace(&command, &words), replace(&shown, &words));
             if shown.is_empty() {
-                shell(&stack, &command);
+                succeeds(&stack, &command);
             } else {
                 becomes(DEADLINE, &command, &sorted(&shown), || {
                     sorted(&shell(&stack, &command))
@@ -61,11 +62,22 @@ fn words(stack: &Containers) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// Runs a command as a person would, and gives what it prints on standard output.
+/// Runs a command that is not there for what it prints.
+fn succeeds(stack: &Containers, command: &str) {
+    succeed(&mut bash(stack, command));
+}
+
+/// What a command prints on standard output.
 fn shell(stack: &Containers, command: &str) -> String {
-    let mut bash = Command::new("bash");
-    bash.args(["-c", command]).envs(stack.environment());
-    let output = bash.output().expect("failed to start bash");
+    let output = bash(stack, command).output();
+    let output = output.expect("failed to start bash");
     // A terminal shows no difference.
     String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
+}
+
+/// A command as a person would type it.
+fn bash(stack: &Containers, command: &str) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", command]).envs(stack.environment());
+    bash
 }

@@ -59,6 +59,9 @@ pub(crate) struct Needs {
     pub(crate) clock: bool,
 }
 
+/// What fills the disk, in the pool directory because that is the whole disk; not shown among the pool files.
+pub(crate) const FILLER: &str = ".filler";
+
 /// A file in the pool directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PoolFile {

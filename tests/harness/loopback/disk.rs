@@ -6,8 +6,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// What fills the disk, in the pool directory because that is the whole disk.
-pub(crate) const FILLER: &str = ".filler";
+use crate::harness::world::FILLER;
 
 /// A namespace in which the directory is a disk of its own; dropped, it is gone.
 pub(crate) struct Disk {
