@@ -345,7 +345,9 @@ fn an_upgrade_keeps_what_was_changed() {
     let inode = machine.sh("stat -c %i /run/pool/website.pool");
     let version = machine.sh("dpkg-query -W -f '${Version}' pollbal");
     let pid = machine.property("pollbal", "MainPID");
-    machine.install("", NEXT_PACKAGE);
+    // As upgrades at night do it: what was changed here stays, the new one is put beside it.
+    machine.install("-o Dpkg::Options::=--force-confold", NEXT_PACKAGE);
+    machine.sh("grep 'From the next version' /etc/pollbal.services.dpkg-dist");
     assert_ne!(machine.sh("dpkg-query -W -f '${Version}' pollbal"), version);
     assert_eq!(
         machine.sh("cat /etc/pollbal.json /etc/pollbal.services"),
