@@ -9,6 +9,7 @@ mod book;
 mod common;
 
 mod harness {
+    pub(crate) mod clock;
     pub(crate) mod containers;
     pub(crate) mod loopback;
     pub(crate) mod node;

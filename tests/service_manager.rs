@@ -12,9 +12,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use common::nodes::{addrs, wait_rounds};
-use common::notify::Notify;
+use common::notify::{self, Notify};
 use common::perlbal::Config;
-use common::pollbal::Pollbal;
 use common::stage::Stage;
 use common::{SOON, becomes, eventually, stays};
 
@@ -350,15 +349,10 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     // Its queue fills up.
-    let manager = UnixDatagram::bind(stage.path("notify")).unwrap();
-    let socket = stage.path("notify").display().to_string();
-    let config = stage.write_config(&json!({}));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-    command.arg("--config").arg(&config).envs([
-        ("NOTIFY_SOCKET", socket.as_str()),
-        ("WATCHDOG_USEC", "2000"),
-    ]);
-    let mut pollbal = Pollbal::spawn(command, config);
+    let socket = stage.path("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    let variables = [("WATCHDOG_USEC", "2000")];
+    let mut pollbal = notify::start(&socket, &stage, &json!({}), &[], &variables);
     pollbal.wait_log(&["warn", "service manager does not read"]);
     nodes[0].announce("api");
     becomes(SOON, "api.pool", &Some(vec![nodes[0].pool_line()]), || {

@@ -1,7 +1,11 @@
-//! Docker's own program, and how the containers of one run are called.
+//! Docker's own program, how the containers of one run are called, and what is asked inside them.
 
 use std::env;
 use std::process::{self, Command, Output};
+
+/// A shell's commands that ask Perlbal's management socket; `quit` makes it hang up behind its answer. One that stands
+/// still is not waited for.
+const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && timeout 10 cat <&3"#;
 
 /// The begin of every name that this run gives in Docker. Whoever ends the run by force finds what is left by it:
 /// `POLLBAL_RUN` says what to call the run.
@@ -14,6 +18,25 @@ pub(crate) fn run_name() -> String {
 #[track_caller]
 pub(crate) fn docker(args: &[&str]) -> String {
     text(&succeed(Command::new("docker").args(args)))
+}
+
+/// Runs a shell's commands in a container, which may fail; `$1` is the argument.
+pub(crate) fn shell(container: &str, commands: &str, argument: &str) -> Output {
+    let shell = ["exec", container, "bash", "-c", commands, "bash", argument];
+    let output = Command::new("docker").args(shell).output();
+    output.expect("failed to start docker")
+}
+
+/// Sends a command to the management socket of the Perlbal that shares a container's loopback, and gives the lines of the
+/// answer without its end (`.`); or why there is none.
+pub(crate) fn ask_perlbal(container: &str, command: &str) -> Result<Vec<String>, String> {
+    let output = shell(container, ASK, command);
+    if !output.status.success() {
+        return Err(text(&output));
+    }
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = answer.lines().map(|line| line.trim_end().to_owned());
+    Ok(lines.take_while(|line| line != ".").collect())
 }
 
 /// Runs a command that must succeed.

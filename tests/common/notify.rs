@@ -1,7 +1,7 @@
 //! A service manager in the test's own process: the socket that systemd would give, and what comes there.
 
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -65,15 +65,7 @@ impl Notify {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Pollbal {
-        let config = stage.write_config(config);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-        command
-            .args(arguments)
-            .arg("--config")
-            .arg(&config)
-            .env("NOTIFY_SOCKET", &self.path)
-            .envs(variables.iter().copied());
-        Pollbal::spawn(command, config)
+        start(&self.path, stage, config, arguments, variables)
     }
 
     pub(crate) fn messages(&self) -> Vec<Message> {
@@ -107,4 +99,23 @@ impl Notify {
             .find_map(|message| message.value("STATUS"));
         last.map(str::to_owned)
     }
+}
+
+/// Starts pollbal as a service of the manager with this socket, with these arguments and further variables.
+pub(crate) fn start(
+    socket: &Path,
+    stage: &Stage,
+    config: &serde_json::Value,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Pollbal {
+    let config = stage.write_config(config);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(&config)
+        .env("NOTIFY_SOCKET", socket)
+        .envs(variables.iter().copied());
+    Pollbal::spawn(command, config)
 }

@@ -15,22 +15,29 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::common::docker::{docker, run_name, succeed, text, tidy};
+use crate::common;
+use crate::common::docker::{ask_perlbal, docker, run_name, shell, succeed, text, tidy};
 
-use super::world::{FILLER, NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
+use super::clock::{self, Clock};
+use super::world::{
+    FILLER, NODES, Needs, Part, PoolFile, PoolFiles, World, pollbal_config, pool_index,
+    services_lines,
+};
 
 /// The port on which whoever listens has a network, whichever test program it is.
 const CLAIM_PORT: u16 = 26_214;
+
+/// Where in the directory is what pollbal's container sees as `/etc/pollbal`.
+const ETC: &str = "etc";
+
+/// libfaketime in the image whose clock can be set.
+const FAKETIME: &str = "/usr/lib/libfaketimeMT.so.1";
 
 /// How long a part may take to end after SIGTERM before Docker kills it, in seconds.
 const STOP_SECONDS: &str = "10";
 
 /// The exit code of a process that SIGKILL ended, as Docker tells it.
 const KILLED: &str = "137";
-
-/// A shell's commands that ask Perlbal's management socket; `quit` makes it hang up behind its answer. One that stands
-/// still is not waited for.
-const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && timeout 10 cat <&3"#;
 
 /// A shell's commands that give each file in the pool directory: a line with its name, size, inode and time of
 /// modification, and then what is in it. It is opened first, since it may be replaced at any time.
@@ -49,19 +56,24 @@ pub(crate) struct Containers {
     dir: TempDir,
     /// The versions that nodes announce from their start.
     versions: [String; NODES.len()],
-    clock: bool,
+    /// None unless the scenario sets it.
+    clock: Option<Clock>,
     _claim: TcpListener,
 }
 
 impl Containers {
     pub(crate) fn new(needs: Needs) -> Self {
         let (net, claim) = claim_net();
+        let dir = TempDir::with_prefix("pollbal-harness-").expect("failed to make a directory");
+        fs::create_dir(dir.path().join(ETC)).expect("failed to make a directory");
         let containers = Self {
             project: format!("{}-{net}", run_name()),
             net,
-            dir: TempDir::with_prefix("pollbal-harness-").expect("failed to make a directory"),
             versions: NODES.map(|node| node.version.to_owned()),
-            clock: needs.clock,
+            clock: needs
+                .clock
+                .then(|| Clock::new(dir.path().join(ETC).join("clock"))),
+            dir,
             _claim: claim,
         };
         containers.write_etc();
@@ -88,7 +100,7 @@ impl Containers {
     }
 
     fn etc(&self) -> PathBuf {
-        self.dir.path().join("etc")
+        self.dir.path().join(ETC)
     }
 
     fn write_etc(&self) {
@@ -98,12 +110,9 @@ impl Containers {
             Path::new("/etc/pollbal/services"),
             management,
         );
-        let line = |node| format!("{} # {}\n", self.node_addr(node), NODES[node].name);
-        let services: String = (0..NODES.len()).map(line).collect();
-        fs::create_dir(self.etc()).expect("failed to make a directory");
+        let services = common::text(&services_lines(|node| self.node_addr(node)));
         self.write("etc/pollbal.json", &config.to_string());
         self.write("etc/services", &services);
-        self.write("etc/clock", "+0");
     }
 
     /// What this stack has otherwise than `docker-compose.yml` says: also names, since those that Compose gives depend
@@ -111,8 +120,10 @@ impl Containers {
     fn write_changes(&self) {
         let on_machine = ["machine", "pollbal", "perlbal"].map(|service| {
             let mut changes = json!({ "container_name": self.container(service) });
-            if service == "pollbal" && self.clock {
+            if service == "pollbal" && self.clock.is_some() {
+                let seen = clock::environment(Path::new("/etc/pollbal/clock"), Path::new(FAKETIME));
                 changes["image"] = "pollbal-clock".into();
+                changes["environment"] = seen.into_iter().collect();
             }
             (service.to_owned(), changes)
         });
@@ -172,10 +183,8 @@ impl Containers {
     }
 
     /// Runs a shell's commands on Perlbal's machine, as pollbal's user.
-    fn on_machine(&self, commands: &str, argument: &str) -> Output {
-        let machine = self.container("machine");
-        let shell = ["exec", &machine, "bash", "-c", commands, "bash", argument];
-        (Command::new("docker").args(shell).output()).expect("failed to start docker")
+    fn on_machine(&self, commands: &str) -> Output {
+        shell(&self.container("machine"), commands, "")
     }
 
     fn network(&self) -> String {
@@ -242,23 +251,15 @@ impl World for Containers {
     }
 
     fn service_addr(&self, pool: &str) -> SocketAddrV4 {
-        let place = POOLS.iter().position(|name| *name == pool);
-        let place = place.unwrap_or_else(|| panic!("Perlbal has no service for {pool}"));
-        SocketAddrV4::new(self.ip(10), [8001, 8002][place])
+        SocketAddrV4::new(self.ip(10), [8001, 8002][pool_index(pool)])
     }
 
     fn management(&self, command: &str) -> Result<Vec<String>, String> {
-        let output = self.on_machine(ASK, command);
-        if !output.status.success() {
-            return Err(text(&output));
-        }
-        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines = answer.lines().map(|line| line.trim_end().to_owned());
-        Ok(lines.take_while(|line| line != ".").collect())
+        ask_perlbal(&self.container("machine"), command)
     }
 
     fn pool_files(&self) -> PoolFiles {
-        let output = self.on_machine(FILES, "");
+        let output = self.on_machine(FILES);
         assert!(output.status.success(), "{}", text(&output));
         let mut rest = String::from_utf8(output.stdout).expect("pool files are text");
         let mut files = PoolFiles::new();
@@ -277,7 +278,7 @@ impl World for Containers {
 
     fn fill_disk(&mut self) {
         let fill = format!("cat /dev/zero >/run/pool/{FILLER}");
-        let output = self.on_machine(&fill, "");
+        let output = self.on_machine(&fill);
         assert!(
             text(&output).contains("No space left on device"),
             "the disk is not full: {}",
@@ -286,15 +287,12 @@ impl World for Containers {
     }
 
     fn free_disk(&mut self) {
-        let output = self.on_machine(&format!("rm /run/pool/{FILLER}"), "");
+        let output = self.on_machine(&format!("rm /run/pool/{FILLER}"));
         assert!(output.status.success(), "{}", text(&output));
     }
 
     fn set_clock(&mut self, seconds_ahead: i64) {
-        // By a rename: half a line would be another time.
-        self.write("etc/clock.new", &format!("{seconds_ahead:+}"));
-        fs::rename(self.etc().join("clock.new"), self.etc().join("clock"))
-            .expect("failed to set the clock");
+        self.clock.as_ref().expect("a clock").set(seconds_ahead);
     }
 
     fn output(&self, part: Part) -> String {

@@ -1,7 +1,6 @@
 //! The world of processes on loopback: the built pollbal, a real Perlbal and a mock-node process per node, each node on
 //! an address of its own.
 
-mod clock;
 mod disk;
 mod link;
 mod process;
@@ -18,8 +17,11 @@ use rustix::process::Signal;
 use crate::common::perlbal::Management;
 use crate::common::stage::Stage;
 
-use super::world::{FILLER, NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config};
-use clock::Clock;
+use super::clock::Clock;
+use super::world::{
+    FILLER, NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config, pool_index,
+    services_lines,
+};
 use disk::Disk;
 use link::Link;
 use process::Process;
@@ -66,9 +68,7 @@ impl Loopback {
 
     fn write_configuration(&self) {
         let stage = &self.stage;
-        let line = |node| format!("{} # {}", addr(stage, node), NODES[node].name);
-        let lines: Vec<String> = (0..NODES.len()).map(line).collect();
-        stage.write_services(&lines);
+        stage.write_services(&services_lines(|node| addr(stage, node)));
         let directory = stage.pool_directory();
         let config = pollbal_config(&directory, &stage.services_file(), self.management);
         stage.write_config(&config);
@@ -170,8 +170,7 @@ impl World for Loopback {
     }
 
     fn service_addr(&self, pool: &str) -> SocketAddrV4 {
-        let index = POOLS.iter().position(|known| *known == pool);
-        self.services[index.unwrap_or_else(|| panic!("no service on {pool}"))]
+        self.services[pool_index(pool)]
     }
 
     fn management(&self, command: &str) -> Result<Vec<String>, String> {

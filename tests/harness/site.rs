@@ -11,7 +11,7 @@ use crate::common::client::{Exchange, Traffic};
 use crate::common::{becomes, eventually};
 
 use super::node::{announce, requests};
-use super::world::{NODES, POOLS, Part, World};
+use super::world::{NODES, POOLS, Part, World, pool_index};
 
 /// For what takes milliseconds on loopback and some seconds where each look at Perlbal starts a program in a container.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -205,8 +205,7 @@ impl Site {
     // --- Requests ---
 
     fn traffic(&self, pool: &str) -> &Traffic {
-        let index = POOLS.iter().position(|known| *known == pool);
-        &self.traffic[index.unwrap_or_else(|| panic!("no service on {pool}"))]
+        &self.traffic[pool_index(pool)]
     }
 
     /// More clients than usual for a while, until each of these nodes answers some of their requests.

@@ -48,6 +48,21 @@ const fn node(name: &'static str, pool: &'static str, version: &'static str) -> 
 /// configuration, `perlbal/perlbal.conf`.
 pub(crate) const POOLS: [&str; 2] = ["api", "website"];
 
+/// The place of a pool in [`POOLS`].
+#[track_caller]
+pub(crate) fn pool_index(pool: &str) -> usize {
+    let index = POOLS.iter().position(|known| *known == pool);
+    index.unwrap_or_else(|| panic!("no service on {pool}"))
+}
+
+/// The lines of the services file, with all nodes.
+pub(crate) fn services_lines(addr: impl Fn(usize) -> SocketAddrV4) -> Vec<String> {
+    let nodes = NODES.iter().enumerate();
+    nodes
+        .map(|(node, spec)| format!("{} # {}", addr(node), spec.name))
+        .collect()
+}
+
 /// What a scenario needs beyond the usual; a world may leave out what nobody asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs {

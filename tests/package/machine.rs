@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::docker::{docker, run_name, succeed, text, tidy};
+use crate::common::docker::{ask_perlbal, docker, run_name, shell, succeed, text, tidy};
 use crate::common::{becomes, eventually};
 
 /// The target `systemd` of `perlbal/Dockerfile`; `perlbal/harness` builds it.
@@ -101,9 +101,7 @@ impl Machine {
 
     /// Runs a shell's commands, which may fail.
     pub(crate) fn try_sh(&self, commands: &str) -> Output {
-        let mut command = Command::new("docker");
-        command.args(["exec", &self.name, "bash", "-c", commands]);
-        command.output().expect("failed to start docker")
+        shell(&self.name, commands, "")
     }
 
     /// Runs a shell's commands, which must succeed; gives what they print, without the end of the last line.
@@ -146,15 +144,12 @@ impl Machine {
     /// A property of a unit, as systemd has it.
     #[track_caller]
     pub(crate) fn property(&self, unit: &str, name: &str) -> String {
-        self.sh(&format!("systemctl show --property={name} --value {unit}"))
+        self.sh(&show_property(unit, name))
     }
 
     #[track_caller]
     pub(crate) fn wait_property(&self, unit: &str, name: &str, value: &str) {
-        self.wait_sh(
-            &format!("systemctl show --property={name} --value {unit}"),
-            value,
-        );
+        self.wait_sh(&show_property(unit, name), value);
     }
 
     /// Starts a mock node that announces this, now and at each boot, and lists it in the services file.
@@ -170,15 +165,9 @@ impl Machine {
         ));
     }
 
-    /// What Perlbal's management socket answers, without the last line.
+    /// What Perlbal's management socket answers, without the last line; nothing while Perlbal does not run.
     pub(crate) fn perlbal(&self, command: &str) -> Vec<String> {
-        let ask = format!(
-            r"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '{command} \r\nquit\r\n' >&3 && cat <&3"
-        );
-        let answer = self.try_sh(&ask);
-        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
-        let lines = answer.lines().map(|line| line.trim_end().to_owned());
-        lines.take_while(|line| line != ".").collect()
+        ask_perlbal(&self.name, command).unwrap_or_default()
     }
 
     /// What happened, for a trial that failed.
@@ -197,6 +186,10 @@ impl Drop for Machine {
         remove.args(["rm", "--force", "--volumes", &self.name]);
         tidy(&mut remove);
     }
+}
+
+fn show_property(unit: &str, name: &str) -> String {
+    format!("systemctl show --property={name} --value {unit}")
 }
 
 /// systemd needs to see its control groups; those of version 2 it must be able to make, too.

@@ -78,24 +78,15 @@ fn wait_pool(machine: &Machine, text: &str) {
     machine.wait_sh("cat /run/pool/website.pool", text);
 }
 
+/// Waits until Perlbal has exactly this member.
 #[track_caller]
-fn wait_members(machine: &Machine, members: &[&str]) {
-    becomes(
-        PATIENCE,
-        "the members in Perlbal",
-        &members.to_vec(),
-        || {
-            let lines = machine.perlbal("SHOW POOL website");
-            members
-                .iter()
-                .copied()
-                .filter(|member| {
-                    lines.len() == members.len()
-                        && lines.iter().any(|line| line.starts_with(member))
-                })
-                .collect()
-        },
-    );
+fn wait_member(machine: &Machine, member: &str) {
+    let what = "the members in Perlbal";
+    becomes(PATIENCE, what, &vec![member.to_owned()], || {
+        let lines = machine.perlbal("SHOW POOL website");
+        let addr = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
+        lines.iter().map(addr).collect()
+    });
 }
 
 fn apt_installs_it_and_it_polls() {
@@ -128,15 +119,12 @@ fn apt_installs_it_and_it_polls() {
         machine.sh("runuser -u www-data -- cat /run/pool/website.pool"),
         "127.0.0.11:8081 # node-11"
     );
-    machine.wait_sh(
-        "systemctl show --property=StatusText --value pollbal",
-        "1 of 1 node in 1 pool",
-    );
+    machine.wait_property("pollbal", "StatusText", "1 of 1 node in 1 pool");
 
     // Debian's Perlbal as it comes, but that it is to run.
     machine.sh("sed -i s/PERLBAL_ENABLE=false/PERLBAL_ENABLE=true/ /etc/default/perlbal");
     machine.sh("service perlbal restart");
-    wait_members(&machine, &["127.0.0.11:8081"]);
+    wait_member(&machine, "127.0.0.11:8081");
 }
 
 fn the_journal_has_its_fields() {
@@ -277,6 +265,16 @@ fn with_perlbal(pool: &str) -> Machine {
     machine
 }
 
+/// Boots anew; returns when the node answers through Perlbal.
+fn reboot_into_service(machine: &Machine) {
+    machine.reboot();
+    wait_member(machine, "127.0.0.11:8081");
+    machine.wait_sh(
+        "curl -s http://127.0.0.1:8000/ | grep -o node-11",
+        "node-11",
+    );
+}
+
 /// When a unit began to start, and when it was up, in microseconds after the boot of the machine.
 fn start_times(machine: &Machine, unit: &str) -> (u64, u64) {
     let time = |name| machine.property(unit, name).parse().unwrap();
@@ -290,12 +288,7 @@ fn at_boot_perlbal_starts_after_it_with_its_nodefiles() {
     let machine = with_perlbal(FOLLOWING);
     let config = r#"{ "perlbal": "127.0.0.1:16000", "pools": { "website": {} } }"#;
     machine.write("/etc/pollbal.json", config);
-    machine.reboot();
-    wait_members(&machine, &["127.0.0.11:8081"]);
-    machine.wait_sh(
-        "curl -s http://127.0.0.1:8000/ | grep -o node-11",
-        "node-11",
-    );
+    reboot_into_service(&machine);
     let (_, ready) = start_times(&machine, "pollbal");
     let (perlbal, _) = start_times(&machine, "perlbal");
     assert!(
@@ -316,12 +309,7 @@ fn at_boot_perlbal_may_start_before_it_too() {
         "sed s/^Before=perlbal.service/After=perlbal.service/ /usr/lib/systemd/system/pollbal.service \
          >/etc/systemd/system/pollbal.service",
     );
-    machine.reboot();
-    wait_members(&machine, &["127.0.0.11:8081"]);
-    machine.wait_sh(
-        "curl -s http://127.0.0.1:8000/ | grep -o node-11",
-        "node-11",
-    );
+    reboot_into_service(&machine);
     let (begun, _) = start_times(&machine, "pollbal");
     let (_, perlbal) = start_times(&machine, "perlbal");
     assert!(

@@ -1,7 +1,7 @@
 //! The wall clock that a program sees, moved by libfaketime while the program runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where Debian and Ubuntu have it, below a directory that is called after the machine's kind.
@@ -30,14 +30,20 @@ impl Clock {
 
     /// The program will see this clock.
     pub(crate) fn give_to(&self, command: &mut Command) {
-        command
-            .env("LD_PRELOAD", library())
-            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
-            .env("FAKETIME_NO_CACHE", "1")
-            // Time that is measured is not the wall clock's, and files have their true times.
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1");
+        command.envs(environment(&self.file, &library()));
     }
+}
+
+/// What makes a program see the clock that stands in the file, where these are for that program.
+pub(crate) fn environment(file: &Path, library: &Path) -> [(&'static str, String); 5] {
+    [
+        ("LD_PRELOAD", library.display().to_string()),
+        ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        // Time that is measured is not the wall clock's, and files have their true times.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("NO_FAKE_STAT", "1".to_owned()),
+    ]
 }
 
 fn library() -> PathBuf {
