@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::Hooks;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, open_files};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::{count, errors};
 use crate::model::membership::Membership;
@@ -69,9 +69,6 @@ pub enum DaemonError {
     /// The system allows no signal handlers.
     #[error("failed to listen for signals")]
     Signals(#[source] io::Error),
-    /// The HTTP client cannot be made.
-    #[error("failed to make the HTTP client")]
-    Client(#[source] reqwest::Error),
 }
 
 /// How the daemon ended.
@@ -141,8 +138,7 @@ async fn serve(
     let stop = lifecycle.stop.child_token();
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (first_sync, first_synced) = oneshot::channel();
-    let pollers =
-        Pollers::new(observed, tasks.clone(), stop.clone()).map_err(DaemonError::Client)?;
+    let pollers = Pollers::new(observed, tasks.clone(), stop.clone(), open_files());
     let readiness = Readiness::new(service_manager(&options));
     let mut daemon = Daemon {
         membership: Membership::new(config.rules.clone()),

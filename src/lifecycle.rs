@@ -53,7 +53,7 @@ impl Lifecycle {
     }
 }
 
-/// Raises the limit of open files to the hard limit: each node has a connection.
+/// Raises the limit of open files to the hard limit: each node has a connection, if that allows it.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -66,4 +66,13 @@ pub fn raise_open_files() {
             limit.current
         );
     }
+}
+
+/// How many files this process may have open at a time.
+#[must_use]
+pub fn open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }

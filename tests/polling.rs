@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use common::pollbal::Pollbal;
 use common::process::peak_memory;
@@ -62,6 +63,68 @@ fn connections_are_kept_and_requests_are_as_promised() {
         let host = format!("\r\nhost: {}\r\n", node.addr());
         assert!(request.contains(&host), "{request}");
     }
+}
+
+#[test]
+fn a_node_that_hangs_is_not_flooded_with_connections_and_is_back_as_soon_as_it_answers() {
+    let stage = Stage::new();
+    let (wake, until) = watch::channel(false);
+    let answer = Answer::HangUntil(until, "late", "website");
+    let hanging = RawNode::start(stage.node_addr(1), "hanging", answer);
+    let good = RawNode::start(stage.node_addr(2), "good", Answer::body("website"));
+    stage.write_services(&services_lines([&hanging, &good]));
+    let config = json!({ "poll_interval": "50ms", "service_timeout": "40ms" });
+    let pollbal = Pollbal::start(&stage, &config);
+    good.wait_polls(60);
+    let connections = hanging.connections();
+    // 3, and one of four from then on.
+    assert!((10..30).contains(&connections), "{connections}");
+    wake.send_replace(true);
+    becomes(SOON, "members", &Some(2), || {
+        Some(stage.lines("website.pool")?.len())
+    });
+    assert_eq!(pollbal.log_with(&["joins late"]), Vec::<String>::new());
+    let (connections, polls) = (hanging.connections(), hanging.polls());
+    hanging.wait_polls(polls + 20);
+    assert_eq!(hanging.connections(), connections);
+}
+
+#[test]
+fn nodes_for_which_no_connection_can_be_kept_are_polled_with_one_each() {
+    let stage = Stage::new();
+    let node = |number| RawNode::start(stage.node_addr(number), "good", Answer::body("website"));
+    let nodes: Vec<_> = (1..=60).map(node).collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "100ms", "service_timeout": "5s" });
+    let config = stage.write_config(&config);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 100; exec \"$0\" --config \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_pollbal"))
+        .arg(&config);
+    let pollbal = Pollbal::spawn(command, config);
+    let told = pollbal.wait_log(&["can be kept", "36 connections", "60 nodes"]);
+    assert!(told.contains("LimitNOFILE"), "{told}");
+    for node in &nodes {
+        node.wait_polls(10);
+    }
+    let (kept, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.connections() == 1);
+    assert_eq!((kept.len(), others.len()), (36, 24));
+    for node in others {
+        assert!(node.connections() >= 10, "{}", node.connections());
+        let requests = node.requests();
+        let close =
+            |request: &&String| request.to_lowercase().contains("\r\nconnection: close\r\n");
+        assert!(
+            requests.iter().all(|request| close(&request)),
+            "{requests:?}"
+        );
+    }
+    assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes)));
+    assert_eq!(
+        pollbal.log_with(&["cannot be polled"]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

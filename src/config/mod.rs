@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper::Uri;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -51,7 +52,7 @@ pub struct PollSettings {
     /// For the whole answer: connect, headers, body.
     pub timeout: Duration,
     /// What is asked for; begins with `/`.
-    pub path: String,
+    pub path: Uri,
 }
 
 /// One Perlbal.
@@ -235,20 +236,15 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
     config
 }
 
-fn read_poll_path(section: &Section<'_>) -> String {
-    let usable = |text: &str| {
+fn read_poll_path(section: &Section<'_>) -> Uri {
+    let usable = |text: &&str| {
         text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
     };
-    let read = |value: &Value| {
-        value
-            .as_str()
-            .filter(|text| usable(text))
-            .map(str::to_owned)
-    };
+    let read = |value: &Value| value.as_str().filter(usable)?.parse().ok();
     let expected = "a path that begins with `/`, without blanks, such as \"/pool\"";
     section
         .read("poll_path", expected, read)
-        .unwrap_or_else(|| "/pool".to_owned())
+        .unwrap_or_else(|| Uri::from_static("/pool"))
 }
 
 fn read_format(section: &Section<'_>) -> PoolFileFormat {

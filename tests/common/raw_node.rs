@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{SOON, eventually, runtime};
@@ -23,6 +24,9 @@ pub(crate) enum Answer {
     /// These bytes, and the connection stays open.
     BytesAndOpen(Vec<u8>),
     Hang,
+    /// Hangs until it is told otherwise; then says the first to what was asked before, and the
+    /// second from then on.
+    HangUntil(watch::Receiver<bool>, &'static str, &'static str),
     /// These bytes, one a second.
     Drip(Vec<u8>),
     /// A body of 1 GiB, as fast as it is read.
@@ -198,6 +202,13 @@ async fn converse(mut stream: TcpStream, answer: &Answer, record: &Record) -> io
             Answer::BytesAndOpen(bytes) => stream.write_all(bytes).await?,
             Answer::Bytes(bytes) => return stream.write_all(bytes).await,
             Answer::Hang => std::future::pending::<()>().await,
+            Answer::HangUntil(until, late, then) => {
+                let mut until = until.clone();
+                let body = if *until.borrow() { then } else { late };
+                // Fails only when the test is over.
+                _ = until.wait_for(|woken| *woken).await;
+                stream.write_all(&proper(200, body.as_bytes())).await?;
+            }
             Answer::Drip(bytes) => {
                 for byte in bytes {
                     stream.write_all(&[*byte]).await?;

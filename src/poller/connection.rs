@@ -1,0 +1,194 @@
+//! The connection to one node, from poll to poll.
+//!
+//! It is kept where the node keeps it and there are descriptors for it; else each poll has one of
+//! its own. A node that hangs is not given a new one at each poll: see [`Connection::give_up`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Empty;
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, Uri};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::exchange::{Answer, Broken, Exchanging, Question, exchange};
+use crate::model::node::NodeAddr;
+
+/// So many polls in a row are left without an answer, each on a fresh connection, before a node
+/// counts as one that hangs.
+const HANGS_FROM: u32 = 3;
+
+/// A node that hangs gets a fresh connection at each poll of this number only.
+const FRESH_EVERY: u32 = 4;
+
+/// Places for open connections, shared by all nodes: as many as there may be descriptors for.
+pub(super) struct Places {
+    kept: Arc<Semaphore>,
+    passing: Arc<Semaphore>,
+}
+
+/// The right to have one connection open.
+enum Place {
+    /// From poll to poll.
+    Kept(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    /// For one poll.
+    Passing(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+}
+
+/// The connection to one node.
+pub(super) struct Connection {
+    addr: NodeAddr,
+    places: Arc<Places>,
+    place: Option<Place>,
+    /// Kept from the poll before.
+    idle: Option<TcpStream>,
+    /// A request that was not answered yet.
+    exchanging: Option<Exchanging>,
+    /// So many polls in a row were given up.
+    given_up: u32,
+}
+
+/// Why there is no answer.
+pub(super) enum Trouble {
+    /// No connection came about.
+    Connect(io::Error),
+    /// It broke before the answer was whole.
+    Broken(Broken),
+    /// The time was over.
+    Timeout,
+}
+
+impl Places {
+    /// Places for connections that are kept, and for ones that are open for one poll.
+    pub(super) fn new(kept: usize, passing: usize) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self {
+            kept: places(kept),
+            passing: places(passing),
+        }
+    }
+
+    /// Waits only when connections cannot be kept and too many are open for one poll.
+    async fn take(&self) -> Option<Place> {
+        if let Ok(place) = self.kept.clone().try_acquire_owned() {
+            return Some(Place::Kept(place));
+        }
+        let place = self.passing.clone().acquire_owned().await;
+        place.ok().map(Place::Passing)
+    }
+}
+
+impl Connection {
+    pub(super) fn new(addr: NodeAddr, places: Arc<Places>) -> Self {
+        Self {
+            addr,
+            places,
+            place: None,
+            idle: None,
+            exchanging: None,
+            given_up: 0,
+        }
+    }
+
+    /// Asks for `path`, and waits for the answer no longer than `limit`.
+    pub(super) async fn poll(&mut self, path: &Uri, limit: Duration) -> Result<Answer, Trouble> {
+        if self.place.is_none() {
+            // Before the time begins: a shortage of ours says nothing of the node.
+            self.place = self.places.take().await;
+        }
+        let answered = timeout(limit, self.ask(path)).await;
+        let answer = answered.unwrap_or(Err(Trouble::Timeout));
+        if matches!(answer, Err(Trouble::Timeout)) {
+            self.give_up();
+        } else {
+            self.given_up = 0;
+        }
+        if self.idle.is_none() && self.exchanging.is_none() {
+            self.place = None;
+        }
+        answer
+    }
+
+    async fn ask(&mut self, path: &Uri) -> Result<Answer, Trouble> {
+        // What answers an earlier poll says only that the node lives again.
+        if let Some(exchanging) = &mut self.exchanging {
+            let (_, stream) = exchanging.await;
+            self.settle(stream);
+        }
+        if let Some(stream) = self.idle.take().filter(is_idle) {
+            match self.exchange(stream, path).await {
+                // The node may have closed it just now; only a fresh one tells.
+                Err(Broken::BeforeAnswer(_)) => {}
+                answer => return answer.map_err(Trouble::Broken),
+            }
+        }
+        let stream = self.connect().await.map_err(Trouble::Connect)?;
+        self.exchange(stream, path).await.map_err(Trouble::Broken)
+    }
+
+    /// A poll came to its end without an answer: its request is given up.
+    ///
+    /// But a process that hangs takes no connections from the system, so its backlog would fill
+    /// with ours, one for each poll. So the request of a node that hangs stays for some polls,
+    /// which cost next to nothing then; as soon as it is answered, the poll under way asks anew.
+    fn give_up(&mut self) {
+        self.given_up = self.given_up.saturating_add(1);
+        let hangs = self.given_up >= HANGS_FROM && !self.given_up.is_multiple_of(FRESH_EVERY);
+        if !(hangs && self.may_be_kept()) {
+            self.exchanging = None;
+        }
+    }
+
+    fn may_be_kept(&self) -> bool {
+        matches!(self.place, Some(Place::Kept(_)))
+    }
+
+    async fn connect(&mut self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.addr.ip(), self.addr.port())).await?;
+        if !self.may_be_kept() {
+            // Ended by a reset, as HAProxy's checks are: thousands a second would otherwise fill
+            // the tables of sockets in TIME_WAIT, and of connections that a firewall tracks.
+            stream.set_zero_linger()?;
+        }
+        Ok(stream)
+    }
+
+    async fn exchange(&mut self, stream: TcpStream, path: &Uri) -> Result<Answer, Broken> {
+        let exchange = Box::pin(exchange(stream, self.question(path)));
+        let (answer, stream) = self.exchanging.insert(exchange).await;
+        self.settle(stream);
+        answer
+    }
+
+    /// After an exchange: keeps the connection if it may be used again.
+    fn settle(&mut self, stream: Option<TcpStream>) {
+        self.exchanging = None;
+        self.idle = stream.filter(|_| self.may_be_kept());
+    }
+
+    fn question(&self, path: &Uri) -> Question {
+        let mut question = Request::new(Empty::default());
+        *question.uri_mut() = path.clone();
+        let headers = question.headers_mut();
+        headers.reserve(5);
+        let host = HeaderValue::try_from(self.addr.to_string());
+        headers.extend(host.ok().map(|host| (HOST, host)));
+        let agent = concat!("pollbal/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        if !self.may_be_kept() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        question
+    }
+}
+
+/// Whether the node has neither closed the connection nor said anything unasked since.
+fn is_idle(stream: &TcpStream) -> bool {
+    let read = stream.try_read(&mut [0]);
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
