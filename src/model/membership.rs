@@ -13,69 +13,36 @@
 //!   announces what the rules do not allow → out: refused
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+mod nodes;
+mod pool_state;
+mod snapshots;
+
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use self::nodes::{Nodes, State};
+use self::pool_state::PoolState;
+use self::snapshots::Snapshots;
 
 use super::announcement::{Announcement, Status};
 use super::change::{Change, Out, Place};
-use super::names::{PoolName, Version};
+use super::names::PoolName;
 use super::node::{Node, NodeAddr};
 use super::observation::{Failure, Observation};
-use super::pools::{Member, Pool, Pools};
+use super::pools::Pools;
 use super::rules::{Refusal, Rules};
 
 /// Who is in which pool, and why the others are in none.
 #[derive(Debug)]
 pub struct Membership {
     rules: Rules,
-    nodes: BTreeMap<NodeAddr, NodeState>,
-    /// The services file's order.
-    order: Vec<NodeAddr>,
+    nodes: Nodes,
     /// Every pool that was ever announced.
     pools: BTreeMap<PoolName, PoolState>,
     /// How many nodes of the services file have neither answered nor failed yet.
     unheard: usize,
     first_round_done: bool,
-    changed: bool,
-}
-
-#[derive(Debug)]
-struct NodeState {
-    node: Arc<Node>,
-    state: State,
-    heard: bool,
-    /// Gone from the services file; stays where it is until the nodes that came are heard, so
-    /// that a reload never leaves a pool empty for a moment.
-    gone: bool,
-    /// Failures in a row.
-    failures: u32,
-    /// Allowed announcements in a row.
-    answers: u32,
-}
-
-#[derive(Debug)]
-enum State {
-    /// In no pool; `None` when not heard yet.
-    Out(Option<Out>),
-    /// In a pool; `held_since` when failures would have put it out but for `min_members`.
-    Member {
-        place: Place,
-        held_since: Option<Instant>,
-    },
-}
-
-/// What its nodes together make of a pool.
-#[derive(Debug, Default)]
-struct PoolState {
-    /// What [`Pool::versions`] tells.
-    versions: VecDeque<Version>,
-    /// Members that are not held.
-    serving: usize,
-    /// Members that are held, the longest failing first.
-    held: BTreeMap<(Instant, NodeAddr), Failure>,
-    /// Whether the log was told that members are held.
-    told_held: bool,
+    snapshots: Snapshots,
 }
 
 impl Membership {
@@ -84,37 +51,21 @@ impl Membership {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
-            nodes: BTreeMap::new(),
-            order: Vec::new(),
+            nodes: Nodes::default(),
             pools: BTreeMap::new(),
             unheard: 0,
             first_round_done: false,
-            changed: true,
+            snapshots: Snapshots::new(),
         }
     }
 
     /// Takes a new list of nodes. Those that stay keep their state. Those that are gone leave
     /// their pools as soon as each new one has answered or failed once.
     pub fn set_nodes(&mut self, nodes: Vec<Node>) -> Vec<Change> {
-        for state in self.nodes.values_mut() {
-            state.gone = true;
-        }
-        self.order = nodes.iter().map(|node| node.addr).collect();
-        for node in nodes {
-            let node = Arc::new(node);
-            let state = self
-                .nodes
-                .entry(node.addr)
-                .or_insert_with(|| NodeState::new(node.clone()));
-            state.node = node;
-            state.gone = false;
-        }
-        self.unheard = self
-            .nodes
-            .values()
-            .filter(|node| !node.gone && !node.heard)
-            .count();
-        self.changed = true;
+        self.nodes.list(nodes);
+        let listed = self.nodes.listed().iter();
+        self.unheard = listed.filter(|node| !node.heard).count();
+        self.snapshots.all_changed();
         let mut changes = Vec::new();
         self.end_round(&mut changes);
         changes
@@ -123,7 +74,7 @@ impl Membership {
     /// Takes new rules. What they no longer allow ends with the node's next answer.
     pub fn set_rules(&mut self, rules: Rules) -> Vec<Change> {
         self.rules = rules;
-        self.changed = true;
+        self.snapshots.all_changed();
         let mut changes = Vec::new();
         for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
             self.settle(&pool, &mut changes);
@@ -145,11 +96,11 @@ impl Membership {
             return;
         }
         self.pools.entry(pool.clone()).or_default();
+        self.snapshots.changed(pool);
         for (addr, place) in members {
-            let Some(node) = self.nodes.get(&addr) else {
-                continue;
-            };
-            if matches!(node.state, State::Out(None)) && self.refusal(&place.pool, addr).is_none() {
+            let node = self.nodes.get_mut(addr);
+            let unknown = node.is_some_and(|node| matches!(node.state, State::Out(None)));
+            if unknown && self.refusal(&place.pool, addr).is_none() {
                 self.enter(addr, place);
             }
         }
@@ -163,7 +114,7 @@ impl Membership {
         now: Instant,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        let Some(node) = self.nodes.get_mut(&addr).filter(|node| !node.gone) else {
+        let Some(node) = self.nodes.listed_mut(addr) else {
             // A poll that was under way when its node went.
             return changes;
         };
@@ -186,45 +137,20 @@ impl Membership {
     /// How many nodes the services file names.
     #[must_use]
     pub fn node_count(&self) -> usize {
-        self.order.len()
+        self.nodes.listed().len()
     }
 
     /// The wanted state, when it changed since it was last taken. Nothing before the first round
     /// is done.
     pub fn take_changed(&mut self) -> Option<Pools> {
-        if !self.first_round_done || !std::mem::take(&mut self.changed) {
+        if !self.first_round_done {
             return None;
         }
-        let mut pools: BTreeMap<PoolName, Pool> = BTreeMap::new();
-        for name in self.rules.declared.keys() {
-            pools.entry(name.clone()).or_default().declared = true;
-        }
-        for (name, state) in &self.pools {
-            let pool = pools.entry(name.clone()).or_default();
-            pool.announced = true;
-            pool.versions = state.versions.iter().cloned().collect();
-        }
-        let mut disabled = Vec::new();
-        let gone = self.nodes.values().filter(|node| node.gone);
-        for node in self.order.iter().map(|addr| &self.nodes[addr]).chain(gone) {
-            match &node.state {
-                State::Member { place, .. } => {
-                    let version = place.version.clone();
-                    let pool = pools.entry(place.pool.clone()).or_default();
-                    pool.members.push(Member {
-                        node: node.node.clone(),
-                        version,
-                    });
-                }
-                State::Out(_) if node.gone => {}
-                State::Out(_) => disabled.push(node.node.clone()),
-            }
-        }
-        Some(Pools { pools, disabled })
+        self.snapshots.take(&self.rules, &self.pools, &self.nodes)
     }
 
     fn fail(&mut self, addr: NodeAddr, failure: Failure, now: Instant, changes: &mut Vec<Change>) {
-        let Some(node) = self.nodes.get_mut(&addr) else {
+        let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
         node.answers = 0;
@@ -235,13 +161,10 @@ impl Membership {
         if node.failures < self.rules.of(&place.pool).fall {
             return;
         }
-        let pool = self.pools.entry(place.pool.clone()).or_default();
-        if held_since.is_none() {
-            pool.serving -= 1;
-        }
-        pool.held
-            .insert((*held_since.get_or_insert(now), addr), failure);
         let pool = place.pool.clone();
+        if let Some(state) = self.pools.get_mut(&pool) {
+            state.hold(addr, held_since, failure, now);
+        }
         self.settle(&pool, changes);
     }
 
@@ -249,7 +172,7 @@ impl Membership {
         if let Some(refusal) = self.refusal(&announcement.pool, addr) {
             return self.put_out(addr, Out::Refused(refusal), changes);
         }
-        let Some(node) = self.nodes.get_mut(&addr) else {
+        let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
         node.failures = 0;
@@ -288,7 +211,7 @@ impl Membership {
 
     fn put_out(&mut self, addr: NodeAddr, why: Out, changes: &mut Vec<Change>) {
         let from = self.exit(addr);
-        let Some(node) = self.nodes.get_mut(&addr) else {
+        let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
         node.answers = 0;
@@ -309,48 +232,26 @@ impl Membership {
 
     /// Makes the node a member, which it is not. The caller settles the pool.
     fn enter(&mut self, addr: NodeAddr, place: Place) {
-        if let Some(node) = self.nodes.get_mut(&addr) {
-            let pool = self.pools.entry(place.pool.clone()).or_default();
-            pool.serving += 1;
-            node.state = State::Member {
-                place,
-                held_since: None,
-            };
-            self.changed = true;
-            self.remember(addr);
-        }
-    }
-
-    /// Remembers the version that a member serves; of too many, forgets the oldest that no member
-    /// serves.
-    fn remember(&mut self, addr: NodeAddr) {
-        let Some(Place {
-            pool: name,
-            version: Some(version),
-        }) = self.nodes[&addr].place().cloned()
-        else {
+        let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
-        let pool = self.pools.entry(name.clone()).or_default();
-        if pool.versions.contains(&version) {
-            return;
-        }
-        pool.versions.push_back(version);
-        if pool.versions.len() > Pool::MAX_VERSIONS {
-            let places = self.nodes.values().filter_map(NodeState::place);
-            let here = places.filter(|place| place.pool == name);
-            let served: BTreeSet<_> = here.filter_map(|place| place.version.as_ref()).collect();
-            let idle = pool
-                .versions
-                .iter()
-                .position(|version| !served.contains(version));
-            idle.and_then(|index| pool.versions.remove(index));
-        }
+        let pool = match self.pools.get_key_value(&place.pool) {
+            // Its text is shared with the other members'.
+            Some((known, _)) => known.clone(),
+            None => place.pool,
+        };
+        self.snapshots.changed(&pool);
+        let state = self.pools.entry(pool.clone()).or_default();
+        let version = state.enter(place.version);
+        node.state = State::Member {
+            place: Place { pool, version },
+            held_since: None,
+        };
     }
 
     /// Takes the node out of the pool that it is in, if any. The caller settles the pool.
     fn exit(&mut self, addr: NodeAddr) -> Option<Place> {
-        let node = self.nodes.get_mut(&addr)?;
+        let node = self.nodes.get_mut(addr)?;
         if matches!(node.state, State::Out(_)) {
             return None;
         }
@@ -359,12 +260,10 @@ impl Membership {
         else {
             return None;
         };
-        let pool = self.pools.entry(place.pool.clone()).or_default();
-        match held_since {
-            Some(since) => _ = pool.held.remove(&(since, addr)),
-            None => pool.serving -= 1,
+        if let Some(pool) = self.pools.get_mut(&place.pool) {
+            pool.exit(addr, place.version.as_ref(), held_since);
         }
-        self.changed = true;
+        self.snapshots.changed(&place.pool);
         Some(place)
     }
 
@@ -376,13 +275,13 @@ impl Membership {
             let Some(pool) = self.pools.get_mut(name) else {
                 return;
             };
-            let surplus = pool.serving + pool.held.len() > min_members;
+            let surplus = pool.members() > min_members;
             let Some(longest) = pool.held.first_entry().filter(|_| surplus) else {
                 break;
             };
             let ((_, addr), failure) = (*longest.key(), longest.get().clone());
             let from = self.exit(addr);
-            if let (Some(from), Some(node)) = (from, self.nodes.get_mut(&addr)) {
+            if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
                 let why = Out::Failed(failure);
                 node.state = State::Out(Some(why.clone()));
                 changes.push(Change::Left(node.node.clone(), from, why));
@@ -403,27 +302,19 @@ impl Membership {
 
     /// When every node is heard: those that are gone from the services file leave their pools.
     fn end_round(&mut self, changes: &mut Vec<Change>) {
-        if self.unheard > 0 || self.order.is_empty() {
+        if self.unheard > 0 || self.nodes.listed().is_empty() {
             return;
         }
         self.first_round_done = true;
-        if self.nodes.len() == self.order.len() {
-            return;
-        }
-        let gone: Vec<_> = self
-            .nodes
-            .values()
-            .filter(|node| node.gone)
-            .map(|node| node.node.clone())
-            .collect();
-        for node in gone {
+        let gone = self.nodes.gone().iter().map(|node| node.node.clone());
+        for node in gone.collect::<Vec<_>>() {
             if let Some(from) = self.exit(node.addr) {
                 let pool = from.pool.clone();
-                changes.push(Change::Removed(node.clone(), from));
+                changes.push(Change::Removed(node, from));
                 self.settle(&pool, changes);
             }
-            self.nodes.remove(&node.addr);
         }
+        self.nodes.remove_gone();
     }
 
     fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<Refusal> {
@@ -451,27 +342,6 @@ impl Membership {
             .filter(|pool| !self.rules.declared.contains_key(*pool))
             .count();
         (undeclared >= self.rules.max_undeclared).then(|| Refusal::TooMany(pool.clone()))
-    }
-}
-
-impl NodeState {
-    fn new(node: Arc<Node>) -> Self {
-        Self {
-            node,
-            state: State::Out(None),
-            heard: false,
-            gone: false,
-            failures: 0,
-            answers: 0,
-        }
-    }
-
-    /// Where it is a member.
-    fn place(&self) -> Option<&Place> {
-        match &self.state {
-            State::Member { place, .. } => Some(place),
-            State::Out(_) => None,
-        }
     }
 }
 

@@ -9,10 +9,11 @@ use super::node::Node;
 /// Who is in which pool now. Drivers make the world look like this, whatever it was before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pools {
-    /// Every pool that is declared or that a node ever announced, empty ones too.
-    pub pools: BTreeMap<PoolName, Pool>,
+    /// Every pool that is declared or that a node ever announced, empty ones too. One that did not
+    /// change is the same in the next snapshot.
+    pub pools: BTreeMap<PoolName, Arc<Pool>>,
     /// The nodes of the services file that are in no pool, in its order.
-    pub disabled: Vec<Arc<Node>>,
+    pub disabled: Arc<[Arc<Node>]>,
 }
 
 /// One pool.

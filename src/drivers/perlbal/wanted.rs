@@ -217,11 +217,16 @@ mod tests {
         };
         let pools = content
             .iter()
-            .map(|(name, members)| (name.parse().unwrap(), pool(members)));
+            .map(|(name, members)| (name.parse().unwrap(), Arc::new(pool(members))));
         Pools {
             pools: pools.collect(),
-            disabled: Vec::new(),
+            ..Pools::default()
         }
+    }
+
+    /// A pool, to change it.
+    fn pool_mut<'a>(pools: &'a mut Pools, name: &str) -> &'a mut Pool {
+        Arc::make_mut(pools.pools.get_mut(name).unwrap())
     }
 
     fn names(wanted: &Wanted) -> Vec<&str> {
@@ -264,10 +269,8 @@ mod tests {
     #[test]
     fn a_version_without_members_is_wanted_empty() {
         let mut pools = pools(&[("api", &[])]);
-        pools
-            .pools
-            .values_mut()
-            .for_each(|pool| pool.versions.push("v1".parse().unwrap()));
+        let versions = &mut pool_mut(&mut pools, "api").versions;
+        versions.push("v1".parse().unwrap());
         let wanted = Translation::default().wanted(&pools, |_| false);
         assert_eq!(names(&wanted), ["api", "api__v1"]);
     }
@@ -299,11 +302,8 @@ mod tests {
             ["api__v1", "api at v1"]
         );
         let mut left = pools(&[("api", &[]), ("api__v1", &[("10.0.0.2:80", None)])]);
-        left.pools
-            .get_mut("api")
-            .unwrap()
-            .versions
-            .push("v1".parse().unwrap());
+        let versions = &mut pool_mut(&mut left, "api").versions;
+        versions.push("v1".parse().unwrap());
         assert_eq!(
             Translation::default().wanted(&left, |_| false).shared.len(),
             1
@@ -314,7 +314,7 @@ mod tests {
     fn no_node_gets_at_the_name_of_a_declared_pool_that_has_no_members() {
         for announced in [false, true] {
             let mut pools = pools(&[("api", &[]), ("API", &[("10.0.0.2:80", None)])]);
-            let api = pools.pools.get_mut("api").unwrap();
+            let api = pool_mut(&mut pools, "api");
             (api.declared, api.announced) = (true, announced);
             let wanted = Translation::default().wanted(&pools, |_| false);
             assert!(wanted.pools.is_empty() && wanted.shared.len() == 1);
@@ -324,10 +324,7 @@ mod tests {
     #[test]
     fn a_pool_that_no_node_announced_is_not_wanted() {
         let mut pools = pools(&[("api", &[])]);
-        pools
-            .pools
-            .values_mut()
-            .for_each(|pool| pool.announced = false);
+        pool_mut(&mut pools, "api").announced = false;
         assert_eq!(
             Translation::default().wanted(&pools, |_| false),
             Wanted::default()

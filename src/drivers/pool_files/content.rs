@@ -181,11 +181,11 @@ mod tests {
         let pools = [("api", api), ("web", declared), ("old", empty)];
         let pools = pools
             .into_iter()
-            .map(|(name, pool)| (name.parse().unwrap(), pool))
+            .map(|(name, pool)| (name.parse().unwrap(), Arc::new(pool)))
             .collect();
         let pools = Pools {
             pools,
-            disabled: vec![node("10.0.0.3:81")],
+            disabled: [node("10.0.0.3:81")].into(),
         };
         let expected = [
             ("api.pool", "10.0.0.2 80 # n\n10.0.0.1:8080 # n\n"),

@@ -1,10 +1,12 @@
 //! What `Membership` decides: by example, and against a simple reference model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::pools::{Pool, Pools};
 use super::super::rules::PoolRules;
 use super::*;
 
@@ -75,22 +77,19 @@ impl Bench {
         self.membership.observe(addr(number), observation, self.now)
     }
 
+    /// The wanted state of now, whether it changed or not.
+    fn whole(&mut self) -> Pools {
+        self.membership.snapshots.all_changed();
+        let whole = self.membership.take_changed();
+        whole.expect("the first round is done")
+    }
+
     /// The last bytes of the addresses of a pool's members.
     fn members(&mut self, pool: &str) -> Vec<u8> {
-        self.membership.changed = true;
-        let pools = self
-            .membership
-            .take_changed()
-            .expect("the first round is done");
-        let members = pools
-            .pools
-            .get(pool)
-            .map(|pool| pool.members.clone())
-            .unwrap_or_default();
-        members
-            .iter()
-            .map(|member| member.node.addr.ip().octets()[3])
-            .collect()
+        let pools = self.whole();
+        let members = pools.pools.get(pool).map(|pool| &pool.members);
+        let addrs = members.into_iter().flatten().map(|member| member.node.addr);
+        addrs.map(|addr| addr.ip().octets()[3]).collect()
     }
 }
 
@@ -119,6 +118,17 @@ fn a_steady_state_wants_nothing_new() {
     assert!(bench.membership.take_changed().is_some());
     assert!(bench.see(1, says("api")).is_empty());
     assert_eq!(bench.membership.take_changed(), None);
+}
+
+#[test]
+fn a_pool_that_did_not_change_is_shared_between_snapshots() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    bench.see(2, says("web"));
+    let before = bench.whole();
+    bench.see(2, says("web ok v2"));
+    let after = bench.membership.take_changed().unwrap();
+    let same = |pool| Arc::ptr_eq(&before.pools[pool], &after.pools[pool]);
+    assert!(same("api") && !same("web"));
 }
 
 #[test]
@@ -439,6 +449,26 @@ fn observation() -> impl Strategy<Value = Observation> {
 }
 
 proptest! {
+    #[test]
+    fn a_snapshot_that_shares_what_did_not_change_is_whole(
+        (rise, fall, min_members) in (1..3u32, 1..3u32, 0..3usize),
+        rounds in proptest::collection::vec(
+            (proptest::collection::vec((1..6u8, observation()), 0..6), any::<bool>()), 1..20,
+        ),
+    ) {
+        let mut bench = Bench::serving(rules(rise, fall, min_members), 5);
+        for (polls, fewer_nodes) in rounds {
+            let before = bench.whole();
+            for (node, observation) in polls {
+                bench.see(node, observation);
+            }
+            let after = bench.membership.take_changed().unwrap_or(before);
+            prop_assert_eq!(after, bench.whole());
+            let nodes = nodes(if fewer_nodes { 1..=3 } else { 1..=5 });
+            bench.membership.set_nodes(nodes);
+        }
+    }
+
     #[test]
     fn membership_agrees_with_the_reference(
         (rise, fall, min_members) in (1..4u32, 1..4u32, 0..4usize),

@@ -1,0 +1,103 @@
+//! The nodes and where each of them is, in the order of the services file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::model::change::{Out, Place};
+use crate::model::node::{Node, NodeAddr};
+
+/// All nodes. One is found by its address in the time of a hash, since each poll of each node asks
+/// for it.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    /// As the services file lists them; behind them those that are gone from it.
+    states: Vec<NodeState>,
+    index: HashMap<NodeAddr, usize>,
+    /// How many the services file lists.
+    listed: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct NodeState {
+    pub(super) node: Arc<Node>,
+    pub(super) state: State,
+    /// It answered or failed once.
+    pub(super) heard: bool,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Allowed announcements in a row.
+    pub(super) answers: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// In no pool; `None` when not heard yet.
+    Out(Option<Out>),
+    /// In a pool; `held_since` when failures would have put it out but for `min_members`.
+    Member {
+        place: Place,
+        held_since: Option<Instant>,
+    },
+}
+
+impl Nodes {
+    /// Takes a new list. Those that stay keep their state; those that are not on it are gone, and
+    /// stay where they are until [`remove_gone`](Self::remove_gone), so that a reload never leaves
+    /// a pool empty for a moment.
+    pub(super) fn list(&mut self, nodes: Vec<Node>) {
+        let before = std::mem::take(&mut self.states).into_iter();
+        let mut before: BTreeMap<_, _> = before.map(|state| (state.node.addr, state)).collect();
+        for node in nodes {
+            let known = before.remove(&node.addr);
+            let node = Arc::new(node);
+            self.states.push(match known {
+                Some(known) => NodeState { node, ..known },
+                None => NodeState::new(node),
+            });
+        }
+        self.listed = self.states.len();
+        self.states.extend(before.into_values());
+        let addrs = self.states.iter().map(|state| state.node.addr);
+        self.index = addrs.zip(0..).collect();
+    }
+
+    /// A node, gone or not.
+    pub(super) fn get_mut(&mut self, addr: NodeAddr) -> Option<&mut NodeState> {
+        self.states.get_mut(*self.index.get(&addr)?)
+    }
+
+    /// A node, if the services file lists it.
+    pub(super) fn listed_mut(&mut self, addr: NodeAddr) -> Option<&mut NodeState> {
+        self.states[..self.listed].get_mut(*self.index.get(&addr)?)
+    }
+
+    /// Those that the services file lists, in its order.
+    pub(super) fn listed(&self) -> &[NodeState] {
+        &self.states[..self.listed]
+    }
+
+    /// Those that are gone from it, by address.
+    pub(super) fn gone(&self) -> &[NodeState] {
+        &self.states[self.listed..]
+    }
+
+    /// Forgets those that are gone.
+    pub(super) fn remove_gone(&mut self) {
+        for gone in self.states.drain(self.listed..) {
+            self.index.remove(&gone.node.addr);
+        }
+    }
+}
+
+impl NodeState {
+    fn new(node: Arc<Node>) -> Self {
+        Self {
+            node,
+            state: State::Out(None),
+            heard: false,
+            failures: 0,
+            answers: 0,
+        }
+    }
+}
