@@ -11,7 +11,8 @@ use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// What stands in a pool: a node, or what someone wrote there by hand. Perlbal takes more for an
-/// address than there is (`999.1.1.1:99999`), and what it took must be removable.
+/// address than there is (`999.1.1.1:99999`), and what it took must be removable. Nodes are in the
+/// order of their addresses: a plan walks along both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// A valid address.

@@ -163,6 +163,15 @@ fn a_big_change_reloads_our_own_current_nodefile() {
     );
 }
 
+/// Some of what is there was written by hand, and is no address.
+fn endpoint(number: usize) -> Endpoint {
+    if number % 10 == 9 {
+        Endpoint::Odd(format!("10.0.0.999:{number}"))
+    } else {
+        Endpoint::Node(addr(number))
+    }
+}
+
 fn members() -> impl Strategy<Value = BTreeSet<usize>> {
     proptest::collection::btree_set(0..60usize, 0..60)
 }
@@ -174,7 +183,7 @@ prop_compose! {
     ) -> Actual {
         let pools = pools.into_iter().map(|(pool, (members, own, unsealed))| {
             let file = OwnFile { name: format!("p{pool}.pool"), path: format!("/x/p{pool}.pool") };
-            let endpoints = |set: BTreeSet<usize>| set.into_iter().map(|n| Endpoint::Node(addr(n))).collect();
+            let endpoints = |set: BTreeSet<usize>| set.into_iter().map(endpoint).collect();
             let pool_is = ActualPool { members: endpoints(members), own_file: own.then_some(file), unsealed: endpoints(unsealed) };
             (name(&format!("p{pool}")), pool_is)
         });
