@@ -113,12 +113,13 @@ impl Endpoint {
     /// Reads an address as Perlbal prints it.
     fn parse(text: &str) -> Result<Self, NotUnderstood> {
         // Only Perlbal's own printing gets here, but what is printed is said again in `REMOVE`.
-        let sayable = |c: char| (c.is_ascii_graphic() || c == ' ') && !"#$".contains(c);
-        if text.is_empty() || !text.chars().all(sayable) {
+        let sayable = |byte: u8| matches!(byte, b' '..=b'~') && !b"#$".contains(&byte);
+        if text.is_empty() || !text.bytes().all(sayable) {
             return Err(NotUnderstood::new(text));
         }
-        match text.parse::<NodeAddr>() {
-            Ok(addr) if addr.to_string() == text => Ok(Self::Node(addr)),
+        match text.parse() {
+            // A port that is written "080" would not be said again as it was.
+            Ok(addr) if !text.contains(":0") => Ok(Self::Node(addr)),
             _ => Ok(Self::Odd(text.to_owned())),
         }
     }
