@@ -1,12 +1,14 @@
 //! What pool files should hold, and what to do so that they do. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use crate::config::PoolFileFormat;
 use crate::drivers::console::sayable;
+use crate::model::names::Version;
 use crate::model::node::Node;
-use crate::model::pools::{Pools, file_name};
+use crate::model::pools::{Member, Pools, file_name};
 
 /// The name of the file that lists the nodes in no pool.
 pub const DISABLED_SERVICES: &str = "disabled_services";
@@ -37,32 +39,36 @@ pub enum Step {
 pub fn wanted(pools: &Pools, format: PoolFileFormat) -> Files {
     let mut files = Files::new();
     for (name, pool) in &pools.pools {
+        let mut all = String::new();
+        let mut versions: BTreeMap<&Version, String> = BTreeMap::new();
+        for Member { node, version } in &pool.members {
+            let begin = all.len();
+            push_line(&mut all, node, format);
+            if let Some(version) = version {
+                versions.entry(version).or_default().push_str(&all[begin..]);
+            }
+        }
         if pool.declared || !pool.members.is_empty() {
-            let members = pool.members.iter().map(|member| line(&member.node, format));
-            files.insert(file_name(name, None), members.collect());
+            files.insert(file_name(name, None), all);
         }
-        for (version, members) in pool.by_version() {
-            let members = members.into_iter().map(|member| line(&member.node, format));
-            files.insert(file_name(name, Some(version)), members.collect());
-        }
+        let versions = versions.into_iter();
+        files.extend(versions.map(|(version, content)| (file_name(name, Some(version)), content)));
     }
-    let disabled = pools
-        .disabled
-        .iter()
-        .map(|node| line(node, PoolFileFormat::Services));
-    files.insert(DISABLED_SERVICES.to_owned(), disabled.collect());
+    let mut disabled = String::new();
+    for node in pools.disabled.iter() {
+        push_line(&mut disabled, node, PoolFileFormat::Services);
+    }
+    files.insert(DISABLED_SERVICES.to_owned(), disabled);
     files
 }
 
 /// `10.0.0.1 80 # name`. Perlbal takes what stands behind the address for a port only when it
 /// follows a colon, and else means port 80 (Pool.pm, `_parse_nodefile`).
-fn line(node: &Node, format: PoolFileFormat) -> String {
-    let Node { addr, name } = node;
-    if format == PoolFileFormat::Services || addr.port() == 80 {
-        format!("{} {} # {name}\n", addr.ip(), addr.port())
-    } else {
-        format!("{addr} # {name}\n")
-    }
+fn push_line(text: &mut String, Node { addr, name }: &Node, format: PoolFileFormat) {
+    let blank = format == PoolFileFormat::Services || addr.port() == 80;
+    let between = if blank { ' ' } else { ':' };
+    // Nothing fails to be written into a `String`.
+    _ = writeln!(text, "{}{between}{} # {name}", addr.ip(), addr.port());
 }
 
 /// What makes the directory hold what is wanted. A file that is not wanted is emptied at once, so
@@ -136,7 +142,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::pools::{Member, Pool};
+    use crate::model::pools::Pool;
 
     const GRACE: Duration = Duration::from_secs(60);
 
