@@ -21,6 +21,8 @@ pub fn last_word(what: &str) -> String {
 #[derive(Debug)]
 pub struct Quota<Thing> {
     windows: BTreeMap<Thing, Window>,
+    /// When windows that are over were last forgotten.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ impl<Thing> Default for Quota<Thing> {
     fn default() -> Self {
         Self {
             windows: BTreeMap::new(),
+            swept: None,
         }
     }
 }
@@ -51,6 +54,7 @@ impl<Thing> Default for Quota<Thing> {
 impl<Thing: Ord> Quota<Thing> {
     /// Whether to speak of `thing` at `now`.
     pub fn ask(&mut self, thing: Thing, now: Instant) -> Word {
+        self.sweep(now);
         let new = || Window {
             begins: now,
             lines: 0,
@@ -64,6 +68,17 @@ impl<Thing: Ord> Quota<Thing> {
             0..=LINES => Word::Tell,
             lines if lines == LINES + 1 => Word::Last,
             _ => Word::Silent,
+        }
+    }
+
+    /// Forgets, once in a while, what may be told again: things come and go, and most of them
+    /// never change as often as that.
+    fn sweep(&mut self, now: Instant) {
+        let swept = *self.swept.get_or_insert(now);
+        if now.duration_since(swept) >= WINDOW {
+            self.swept = Some(now);
+            self.windows
+                .retain(|_, window| now.duration_since(window.begins) < WINDOW);
         }
     }
 }
@@ -85,5 +100,16 @@ mod tests {
             "each thing has a window of its own"
         );
         assert_eq!(quota.ask("one", start + WINDOW), Word::Tell);
+    }
+
+    #[test]
+    fn what_was_told_long_ago_fills_no_memory() {
+        let mut quota = Quota::default();
+        let start = Instant::now();
+        for thing in 0..100 {
+            quota.ask(thing, start);
+        }
+        quota.ask(100, start + WINDOW);
+        assert_eq!(quota.windows.len(), 1);
     }
 }
