@@ -112,18 +112,20 @@ impl ServiceManager {
         _ = self.tell(&states);
     }
 
-    /// How things stand, in a line; told when it changed.
-    pub fn status(&mut self, text: &str) {
+    /// How things stand, in a line; told when it changed. False when that has to be said again.
+    pub fn status(&mut self, text: &str) -> bool {
         let text = printable(text);
-        if text != self.status && self.tell(&[NotifyState::Status(&text)]) {
+        let told = text == self.status || self.tell(&[NotifyState::Status(&text)]);
+        if told {
             self.status = text;
         }
+        told
     }
 
     /// The end has begun.
     pub fn stopping(&mut self) {
         _ = self.tell(&[NotifyState::Stopping]);
-        self.status("ending");
+        _ = self.status("ending");
     }
 
     /// Waits until all is told, but not for long.

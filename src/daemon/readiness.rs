@@ -33,6 +33,20 @@ pub(super) struct Readiness {
     /// It was told that the start, or the last reload, is done.
     told_ready: bool,
     reload_refused: bool,
+    /// What the last status line said; none when one is to be told in any case.
+    told: Option<Told>,
+}
+
+/// All that a status line is made of, so that one is made only when it says something new: the
+/// loop that decides tells how things stand at each turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
+    nodes: usize,
+    /// The snapshot's.
+    serial: Option<u64>,
+    files_in_sync: bool,
+    files_awaited: bool,
+    reload_refused: bool,
 }
 
 /// The files of the snapshot of this serial.
@@ -64,6 +78,7 @@ impl Readiness {
             reading: false,
             told_ready: false,
             reload_refused: false,
+            told: None,
         }
     }
 
@@ -91,6 +106,8 @@ impl Readiness {
     pub(super) fn reload_ends(&mut self, serial: Option<u64>) {
         self.reading = false;
         self.reload_refused = serial.is_none();
+        // The services file may be another one.
+        self.told = None;
         if let Some(serial) = serial {
             self.awaited = Some(Awaited { serial, due: None });
         }
@@ -102,9 +119,22 @@ impl Readiness {
             return;
         }
         self.look(state);
-        self.manager.status(&self.line(state));
+        self.tell_status(state);
         if self.awaited.is_none() && !self.reading && !self.told_ready {
             self.told_ready = self.manager.ready();
+        }
+    }
+
+    fn tell_status(&mut self, state: &State) {
+        let told = Told {
+            nodes: state.nodes,
+            serial: state.snapshot.map(|snapshot| snapshot.serial),
+            files_in_sync: state.files.in_sync,
+            files_awaited: self.awaited.is_some(),
+            reload_refused: self.reload_refused,
+        };
+        if self.told != Some(told) && self.manager.status(&self.line(state)) {
+            self.told = Some(told);
         }
     }
 
