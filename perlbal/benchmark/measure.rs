@@ -1,0 +1,58 @@
+//! A window of time in which a process is watched.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::clock::milliseconds;
+use crate::process::{Meter, Process};
+use crate::remote::Nodes;
+use crate::rhythm::Summary;
+
+/// What was seen in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) seconds: f64,
+    /// Polls that reached the nodes.
+    pub(crate) polls: u64,
+    /// Processor time per 1,000 polls, in milliseconds.
+    pub(crate) cost: f64,
+    pub(crate) rhythm: Summary,
+    /// Connections to the nodes at its end.
+    pub(crate) connections: u64,
+}
+
+/// Watches a process that polls these nodes.
+pub(crate) fn watch(
+    nodes: &mut Nodes,
+    process: &mut Process,
+    interval: Duration,
+    window: Duration,
+) -> Outcome<Window> {
+    nodes.begin(interval)?;
+    let mut meter = Meter::start(process)?;
+    let begin = Instant::now();
+    let (before, _) = nodes.count()?;
+    while begin.elapsed() < window {
+        sleep((window - begin.elapsed()).min(Duration::from_secs(1)));
+        process.check()?;
+        meter.look(process)?;
+    }
+    let (after, connections) = nodes.count()?;
+    meter.look(process)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let polls = after - before;
+    let spent = milliseconds(crate::clock::nanoseconds(meter.spent()));
+    Ok(Window {
+        seconds,
+        polls,
+        cost: spent * 1000.0 / polls.max(1) as f64,
+        rhythm: nodes.rhythm()?,
+        connections,
+    })
+}
+
+/// The polls that a window should have seen.
+pub(crate) fn asked(nodes: usize, interval: Duration, window: &Window) -> f64 {
+    nodes as f64 * window.seconds / interval.as_secs_f64()
+}

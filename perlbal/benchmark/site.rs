@@ -1,0 +1,284 @@
+//! A site to measure: mock nodes, and beside them Perlbal and pollbal, HAProxy, or the floor.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::net::sockopt::set_tcp_quickack;
+use serde_json::json;
+
+use crate::nodes::address;
+use crate::process::Process;
+use crate::remote::Nodes;
+use crate::rooms::Room;
+use crate::{FLOOR, Outcome, eventually};
+
+/// Until what is started does what it is for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How pollbal is run.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) nodes: usize,
+    pub(crate) interval: Duration,
+    pub(crate) resync: Duration,
+    /// Addresses beside those of the nodes.
+    pub(crate) more: Vec<SocketAddrV4>,
+    /// Where it reaches Perlbal, if not directly.
+    pub(crate) relay: Option<SocketAddrV4>,
+}
+
+impl Settings {
+    pub(crate) fn new(nodes: usize, interval: Duration) -> Self {
+        Self {
+            nodes,
+            interval,
+            resync: Duration::from_secs(30),
+            more: Vec::new(),
+            relay: None,
+        }
+    }
+}
+
+/// The mock nodes and a directory.
+pub(crate) struct Site {
+    room: Room,
+    pub(crate) nodes: Nodes,
+    /// Where the pool files are, if not in the directory.
+    pools: Option<Room>,
+}
+
+impl Site {
+    /// With the pool files on the disk of the directory for temporary files.
+    pub(crate) fn new() -> Outcome<Self> {
+        Self::with_pools(None)
+    }
+
+    /// With the pool files somewhere else.
+    pub(crate) fn with_pools(parent: Option<&Path>) -> Outcome<Self> {
+        let room = Room::new()?;
+        let nodes = Nodes::start(room.path(), free_port(Ipv4Addr::UNSPECIFIED)?)?;
+        let pools = parent.map(Room::within).transpose()?;
+        Ok(Self { room, nodes, pools })
+    }
+
+    pub(crate) fn pool_directory(&self) -> PathBuf {
+        self.pools
+            .as_ref()
+            .unwrap_or(&self.room)
+            .path()
+            .join("pool")
+    }
+
+    /// A Perlbal whose pool `api` follows the pool file, with a service on it.
+    pub(crate) fn perlbal(&self) -> Outcome<Perlbal> {
+        let pools = self.pool_directory();
+        fs::create_dir_all(&pools)?;
+        let file = pools.join("api.pool");
+        fs::write(&file, "")?;
+        let management = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?);
+        let service = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?);
+        let config = self.room.path().join("perlbal.conf");
+        let text = format!(
+            "CREATE POOL api\n  SET nodefile = {}\n\
+             CREATE SERVICE rest\n  SET role = reverse_proxy\n  SET listen = {service}\n  SET pool = api\n  \
+             SET persist_client = on\n  SET persist_backend = on\n  SET backend_persist_cache = 16\nENABLE rest\n\
+             CREATE SERVICE management\n  SET role = management\n  SET listen = {management}\nENABLE management\n",
+            file.display()
+        );
+        fs::write(&config, text)?;
+        let command = [
+            "perlbal".to_owned(),
+            format!("--config={}", config.display()),
+        ];
+        let mut process = Process::start("perlbal", self.room.path(), &command)?;
+        let stream = eventually(PATIENCE, "Perlbal listens", || {
+            process.check()?;
+            Ok(TcpStream::connect(management).ok())
+        })?;
+        Ok(Perlbal {
+            _process: process,
+            management,
+            service,
+            stream: BufReader::new(stream),
+        })
+    }
+
+    /// pollbal with that Perlbal.
+    pub(crate) fn pollbal(
+        &self,
+        program: &Path,
+        settings: &Settings,
+        perlbal: &Perlbal,
+    ) -> Outcome<Process> {
+        let services = self.room.path().join("services");
+        let mut text = String::new();
+        for node in 0..settings.nodes {
+            writeln!(text, "{} {} # node-{node}", address(node), self.nodes.port)?;
+        }
+        for more in &settings.more {
+            writeln!(text, "{} {} # beside-{more}", more.ip(), more.port())?;
+        }
+        fs::write(&services, text)?;
+        let config = self.room.path().join("pollbal.json");
+        let text = json!({
+            "services_file": services,
+            "pool_directory": self.pool_directory(),
+            "perlbal": [{
+                "address": settings.relay.unwrap_or(perlbal.management).to_string(),
+                "resync_interval": format!("{}ms", settings.resync.as_millis()),
+                // A pool of 10,000 takes Perlbal its time.
+                "timeout": "20s",
+            }],
+            "pools": { "api": {} },
+            "poll_interval": format!("{}ms", settings.interval.as_millis()),
+        });
+        fs::write(&config, text.to_string())?;
+        let command = [program.as_os_str(), "--config".as_ref(), config.as_os_str()];
+        Process::start("pollbal", self.room.path(), &command)
+    }
+
+    /// Waits until the pool file has so many members.
+    pub(crate) fn wait_file(&self, process: &mut Process, members: usize) -> Outcome<()> {
+        let file = self.pool_directory().join("api.pool");
+        let what = format!("{members} members in the pool file");
+        let mut seen = None;
+        eventually(PATIENCE, &what, || {
+            process.check()?;
+            let Ok(about) = fs::metadata(&file) else {
+                return Ok(None);
+            };
+            let now = Some((about.len(), about.modified()?));
+            if now == seen {
+                return Ok(None);
+            }
+            seen = now;
+            let lines = fs::read_to_string(&file)?.lines().count();
+            Ok((lines == members).then_some(()))
+        })
+    }
+
+    /// pollbal, once its files and Perlbal have all members and it has polled each node twice more.
+    pub(crate) fn settled_pollbal(
+        &mut self,
+        program: &Path,
+        settings: &Settings,
+        perlbal: &mut Perlbal,
+    ) -> Outcome<Process> {
+        let mut pollbal = self.pollbal(program, settings, perlbal)?;
+        self.wait_file(&mut pollbal, settings.nodes)?;
+        perlbal.wait_members(settings.nodes)?;
+        self.settle(settings.nodes, settings.interval)?;
+        Ok(pollbal)
+    }
+
+    /// Waits until each node was polled twice more.
+    pub(crate) fn settle(&mut self, nodes: usize, interval: Duration) -> Outcome<()> {
+        self.nodes
+            .wait_polls(2 * nodes as u64, PATIENCE + 2 * interval)
+    }
+
+    /// A settled HAProxy that checks all nodes at that interval.
+    pub(crate) fn haproxy(&mut self, nodes: usize, interval: Duration) -> Outcome<Process> {
+        let mut text = format!(
+            "global\n  nbthread 1\n  maxconn 1000\n  spread-checks 0\n\
+             defaults\n  mode http\n  timeout connect 500ms\n  timeout check 500ms\n  timeout client 10s\n  timeout server 10s\n\
+             frontend rest\n  bind 127.0.0.1:{}\n  default_backend api\n\
+             backend api\n  option httpchk GET /pool\n  http-check expect status 200\n",
+            free_port(Ipv4Addr::LOCALHOST)?
+        );
+        let (port, interval_ms) = (self.nodes.port, interval.as_millis());
+        for node in 0..nodes {
+            let address = address(node);
+            writeln!(
+                text,
+                "  server s{node} {address}:{port} check inter {interval_ms}ms"
+            )?;
+        }
+        let config = self.room.path().join("haproxy.cfg");
+        fs::write(&config, text)?;
+        let command = [
+            "haproxy".as_ref(),
+            "-db".as_ref(),
+            "-f".as_ref(),
+            config.as_os_str(),
+        ];
+        let mut process = Process::start("haproxy", self.room.path(), &command)?;
+        let settled = self.settle(nodes, interval);
+        process.check()?;
+        settled.map(|()| process)
+    }
+
+    /// A settled floor.
+    pub(crate) fn floor(&mut self, nodes: usize, interval: Duration) -> Outcome<Process> {
+        let program = std::env::current_exe()?.to_string_lossy().into_owned();
+        let numbers = [
+            self.nodes.port.to_string(),
+            nodes.to_string(),
+            interval.as_millis().to_string(),
+        ];
+        let command = [vec![program, FLOOR.to_owned()], numbers.to_vec()].concat();
+        let mut process = Process::start("floor", self.room.path(), &command)?;
+        let settled = self.settle(nodes, interval);
+        process.check()?;
+        settled.map(|()| process)
+    }
+}
+
+/// A running Perlbal and a management connection to it.
+pub(crate) struct Perlbal {
+    _process: Process,
+    pub(crate) management: SocketAddrV4,
+    pub(crate) service: SocketAddrV4,
+    stream: BufReader<TcpStream>,
+}
+
+impl Perlbal {
+    /// How many members the pool `api` has.
+    pub(crate) fn members(&mut self) -> Outcome<usize> {
+        self.stream.get_mut().write_all(b"SHOW POOL\r\n")?;
+        let mut members = None;
+        loop {
+            // Perlbal writes line by line and waits for our acknowledgement of each.
+            set_tcp_quickack(self.stream.get_ref(), true)?;
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err("Perlbal has closed the management connection".into());
+            }
+            let line = line.trim_end();
+            if line == "." {
+                return members.ok_or_else(|| "Perlbal has no pool api".into());
+            }
+            if let Some(number) = line.strip_prefix("api nodes ") {
+                members = Some(number.parse()?);
+            }
+        }
+    }
+
+    pub(crate) fn wait_members(&mut self, members: usize) -> Outcome<()> {
+        let what = format!("{members} members in Perlbal");
+        eventually(PATIENCE, &what, || {
+            Ok((self.members()? == members).then_some(()))
+        })
+    }
+}
+
+/// A port on which nobody listens, below those that the kernel gives away itself; another one each time.
+pub(crate) fn free_port(ip: Ipv4Addr) -> Outcome<u16> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let first: u32 = range.split_whitespace().next().unwrap_or("").parse()?;
+    let ports = first.clamp(12_000, 32_768) - 10_000;
+    for _ in 0..ports {
+        let number = std::process::id() + GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_000 + number % ports)?;
+        if TcpListener::bind((ip, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("there is no free port".into())
+}
