@@ -1,4 +1,4 @@
-//! The benchmark of the whole daemon: pollbal with mock nodes and a real Perlbal, beside HAProxy and the floor.
+//! The benchmark of the whole daemon: pollbal with mock nodes and a real Perlbal, beside `HAProxy` and the floor.
 //!
 //! `perlbal/bench` builds and starts it. One process, the conductor, goes through the parts of the run one after the other and
 //! starts what each needs: the mock nodes and the floor are this very program in another role.
@@ -8,12 +8,14 @@
 //! ```
 #![allow(clippy::cast_precision_loss, reason = "figures are for people")]
 
+mod clients;
 mod clock;
 mod floor;
 mod measure;
 mod nodes;
 mod parts;
 mod process;
+mod relay;
 mod remote;
 mod report;
 mod rhythm;
@@ -31,7 +33,7 @@ use std::{env, fs};
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
-use parts::{Plan, cost};
+use parts::{Plan, churn, cost, fleet, memory, quiet, reaction, soak, start, trouble};
 use report::Report;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -62,10 +64,26 @@ struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     Cost,
+    Memory,
+    Trouble,
+    Start,
+    Reaction,
+    Churn,
+    Quiet,
+    Fleet,
+    Soak,
 }
 
 /// What is run where nothing else is said.
-const USUAL: [Part; 1] = [Part::Cost];
+const USUAL: [Part; 7] = [
+    Part::Cost,
+    Part::Memory,
+    Part::Trouble,
+    Part::Start,
+    Part::Reaction,
+    Part::Churn,
+    Part::Quiet,
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
@@ -141,6 +159,14 @@ fn conduct(args: &Args) -> Outcome<bool> {
     for part in parts {
         match part {
             Part::Cost => cost::run(&plan, &mut report),
+            Part::Memory => memory::run(&plan, &mut report),
+            Part::Trouble => trouble::run(&plan, &mut report),
+            Part::Start => start::run(&plan, &mut report),
+            Part::Reaction => reaction::run(&plan, &mut report),
+            Part::Churn => churn::run(&plan, &mut report),
+            Part::Quiet => quiet::run(&plan, &mut report),
+            Part::Fleet => fleet::run(&plan, &mut report),
+            Part::Soak => soak::run(&plan, &mut report),
         }
         .map_err(|why| format!("{part:?}: {why}").to_lowercase())?;
     }

@@ -223,11 +223,11 @@ impl Nodes {
                 begun.extend_from_slice(&buffer[..read]);
                 let conductor = connection.node == CONDUCTOR;
                 let end: &[u8] = if conductor { b"\n" } else { b"\r\n\r\n" };
-                if !begun.ends_with(end) {
-                    true
-                } else {
+                if begun.ends_with(end) {
                     let whole = std::mem::take(begun);
                     self.take(at, &whole)
+                } else {
+                    true
                 }
             };
             if !goes_on {

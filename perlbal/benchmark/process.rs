@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Signal, getppid, getrlimit, kill_process, setrlimit};
+use rustix::process::{Resource, Signal, getppid, getrlimit, setrlimit};
 
 use crate::Outcome;
 
@@ -82,13 +82,6 @@ impl Process {
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(10)..].join("\n");
         Err(format!("{} has ended with {status}:\n{last}", self.name).into())
-    }
-
-    /// Ends it in order, as a service manager does.
-    pub(crate) fn terminate(&mut self) -> Outcome<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        self.child.wait()?;
-        Ok(())
     }
 
     fn proc(&self, file: &str) -> PathBuf {

@@ -11,7 +11,7 @@ use crate::Outcome;
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// At most this part of HAProxy's figure of the same run.
+    /// At most this part of `HAProxy`'s figure of the same run.
     OfHaproxy(f64),
 }
 

@@ -1,4 +1,4 @@
-//! A site to measure: mock nodes, and beside them Perlbal and pollbal, HAProxy, or the floor.
+//! A site to measure: mock nodes, and beside them Perlbal and pollbal, `HAProxy`, or the floor.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -182,7 +182,7 @@ impl Site {
             .wait_polls(2 * nodes as u64, PATIENCE + 2 * interval)
     }
 
-    /// A settled HAProxy that checks all nodes at that interval.
+    /// A settled `HAProxy` that checks all nodes at that interval.
     pub(crate) fn haproxy(&mut self, nodes: usize, interval: Duration) -> Outcome<Process> {
         let mut text = format!(
             "global\n  nbthread 1\n  maxconn 1000\n  spread-checks 0\n\

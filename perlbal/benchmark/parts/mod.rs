@@ -1,6 +1,14 @@
 //! The parts of a run, each with its own goals.
 
+pub(crate) mod churn;
 pub(crate) mod cost;
+pub(crate) mod fleet;
+pub(crate) mod memory;
+pub(crate) mod quiet;
+pub(crate) mod reaction;
+pub(crate) mod soak;
+pub(crate) mod start;
+pub(crate) mod trouble;
 
 use std::path::PathBuf;
 use std::time::Duration;
