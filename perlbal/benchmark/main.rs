@@ -74,8 +74,8 @@ enum Part {
     Soak,
 }
 
-/// What is run where nothing else is said.
-const USUAL: [Part; 7] = [
+/// All of them; the last two are run only where they are named, and for a moment.
+const PARTS: [Part; 9] = [
     Part::Cost,
     Part::Memory,
     Part::Trouble,
@@ -83,7 +83,10 @@ const USUAL: [Part; 7] = [
     Part::Reaction,
     Part::Churn,
     Part::Quiet,
+    Part::Fleet,
+    Part::Soak,
 ];
+const USUAL: usize = 7;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
@@ -142,7 +145,7 @@ fn conduct(args: &Args) -> Outcome<bool> {
     };
     let plan = Plan {
         quick: args.quick,
-        window: Duration::from_secs(if args.quick { 2 } else { args.window }),
+        window: Duration::from_secs(if args.quick { 1 } else { args.window }),
         descriptors: process::raise_descriptor_limit()?,
         soak_polls: args.soak_polls,
         pollbal,
@@ -151,10 +154,10 @@ fn conduct(args: &Args) -> Outcome<bool> {
     if plan.quick {
         report.note("quick: each part ran for a moment, to see that it works; its figures and goals mean nothing");
     }
-    let parts = if args.parts.is_empty() {
-        &USUAL[..]
-    } else {
-        &args.parts
+    let parts = match &args.parts[..] {
+        [] if plan.quick => &PARTS[..],
+        [] => &PARTS[..USUAL],
+        named => named,
     };
     for part in parts {
         match part {

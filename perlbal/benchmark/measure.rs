@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::clock::milliseconds;
+use crate::clock::{milliseconds, nanoseconds};
 use crate::process::{Meter, Process};
 use crate::remote::Nodes;
 use crate::rhythm::Summary;
@@ -17,6 +17,8 @@ pub(crate) struct Window {
     pub(crate) polls: u64,
     /// Processor time per 1,000 polls, in milliseconds.
     pub(crate) cost: f64,
+    /// What the nodes spent themselves, per 1,000 polls, in milliseconds.
+    pub(crate) nodes_cost: f64,
     pub(crate) rhythm: Summary,
     /// Connections to the nodes at its end.
     pub(crate) connections: u64,
@@ -31,22 +33,30 @@ pub(crate) fn watch(
 ) -> Outcome<Window> {
     nodes.begin(interval)?;
     let mut meter = Meter::start(process)?;
+    let mut nodes_meter = Meter::start(&nodes.process)?;
     let begin = Instant::now();
     let (before, _) = nodes.count()?;
     while begin.elapsed() < window {
-        sleep((window - begin.elapsed()).min(Duration::from_secs(1)));
+        sleep(
+            window
+                .saturating_sub(begin.elapsed())
+                .min(Duration::from_secs(1)),
+        );
         process.check()?;
         meter.look(process)?;
     }
     let (after, connections) = nodes.count()?;
     meter.look(process)?;
+    nodes_meter.look(&nodes.process)?;
     let seconds = begin.elapsed().as_secs_f64();
     let polls = after - before;
-    let spent = milliseconds(crate::clock::nanoseconds(meter.spent()));
+    let cost =
+        |meter: &Meter| milliseconds(nanoseconds(meter.spent())) * 1000.0 / polls.max(1) as f64;
     Ok(Window {
         seconds,
         polls,
-        cost: spent * 1000.0 / polls.max(1) as f64,
+        cost: cost(&meter),
+        nodes_cost: cost(&nodes_meter),
         rhythm: nodes.rhythm()?,
         connections,
     })

@@ -76,7 +76,7 @@ struct Nodes {
     free: Vec<usize>,
     open: usize,
     conductor: Option<usize>,
-    nodes: Vec<Node>,
+    states: Vec<Node>,
     /// Polls, of all nodes since the start.
     polls: u64,
     rhythm: Rhythm,
@@ -103,7 +103,7 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
         free: Vec::new(),
         open: 0,
         conductor: None,
-        nodes: vec![Node::default(); MOST],
+        states: vec![Node::default(); MOST],
         polls: 0,
         rhythm: Rhythm::new(0),
         hanging: 0,
@@ -269,7 +269,7 @@ impl Nodes {
     fn note_poll(&mut self, index: u32) {
         self.polls += 1;
         let healthy = index % 10 >= self.hanging;
-        let Some(node) = self.nodes.get_mut(index as usize) else {
+        let Some(node) = self.states.get_mut(index as usize) else {
             return;
         };
         let now = now();
@@ -285,7 +285,7 @@ impl Nodes {
             return true;
         };
         let index = connection.node;
-        let node = self.nodes.get_mut(index as usize);
+        let node = self.states.get_mut(index as usize);
         let leaving = node.as_ref().is_some_and(|node| node.leaving);
         let answer = request::answer(leaving, keep_alive);
         let written = connection.stream.write(answer);

@@ -10,9 +10,10 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Resource, Signal, getppid, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Signal, getppid, getrlimit, kill_process, setrlimit};
 
 use crate::Outcome;
 
@@ -37,6 +38,21 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+/// Processes that run and are not reaped, so that their numbers are theirs.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills all, for the end by a signal.
+pub(crate) fn kill_all() {
+    for pid in running().iter() {
+        // It may have ended by itself.
+        _ = kill_process(*pid, Signal::KILL);
+    }
 }
 
 /// A running process; dropped, it is killed.
@@ -66,6 +82,7 @@ impl Process {
             .stderr(output)
             .spawn()
             .map_err(|why| format!("failed to start {name}: {why}"))?;
+        running().push(Pid::from_child(&child));
         Ok(Self {
             name: name.to_owned(),
             child,
@@ -139,6 +156,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
         _ = self.child.kill();
+        let pid = Pid::from_child(&self.child);
+        running().retain(|other| *other != pid);
         _ = self.child.wait();
     }
 }

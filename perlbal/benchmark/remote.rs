@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The process of all mock nodes.
 pub(crate) struct Nodes {
     pub(crate) port: u16,
-    process: Process,
+    pub(crate) process: Process,
     stream: BufReader<TcpStream>,
     /// Answers that were given changed, and when.
     changed: VecDeque<(usize, u64)>,

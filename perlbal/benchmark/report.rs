@@ -13,6 +13,8 @@ pub(crate) enum Goal {
     AtLeast(f64),
     /// At most this part of `HAProxy`'s figure of the same run.
     OfHaproxy(f64),
+    /// Less than so many times the floor's.
+    OfFloor(f64),
 }
 
 /// One thing that was measured.
@@ -56,12 +58,20 @@ impl Figure {
         self
     }
 
+    /// The same with another goal, under another id.
+    pub(crate) fn also(&self, id: &str, goal: Goal) -> Self {
+        let mut other = self.clone().goal(goal);
+        other.id = format!("{}.{id}", self.id);
+        other
+    }
+
     /// Whether the goal is met, where there is one and what it is compared with is known.
     fn met(&self) -> Option<bool> {
         Some(match self.goal? {
             Goal::AtMost(limit) => self.pollbal <= limit,
             Goal::AtLeast(limit) => self.pollbal >= limit,
             Goal::OfHaproxy(part) => self.pollbal <= self.haproxy? * part,
+            Goal::OfFloor(times) => self.pollbal < self.floor? * times,
         })
     }
 
@@ -71,6 +81,7 @@ impl Figure {
             Some(Goal::AtMost(limit)) => format!("≤ {}", number(limit)),
             Some(Goal::AtLeast(limit)) => format!("≥ {}", number(limit)),
             Some(Goal::OfHaproxy(part)) => format!("≤ {part} × HAProxy"),
+            Some(Goal::OfFloor(times)) => format!("< {times} × floor"),
         }
     }
 
@@ -78,6 +89,7 @@ impl Figure {
         let limit = match self.goal {
             Some(Goal::AtMost(limit) | Goal::AtLeast(limit)) => Some(limit),
             Some(Goal::OfHaproxy(part)) => self.haproxy.map(|haproxy| haproxy * part),
+            Some(Goal::OfFloor(times)) => self.floor.map(|floor| floor * times),
             None => None,
         };
         json!({

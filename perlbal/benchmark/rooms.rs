@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Outcome;
+use crate::process::kill_all;
 
 static ROOMS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -34,7 +35,7 @@ impl Room {
     }
 }
 
-/// Deletes all directories when a signal ends the run; its processes are ended by the kernel then.
+/// Ends all processes and deletes all directories when a signal ends the run.
 pub(crate) fn watch_signals() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -52,9 +53,10 @@ pub(crate) fn watch_signals() -> Outcome<()> {
                 _ = hangup.recv() => 129,
             }
         });
+        kill_all();
         let rooms = ROOMS.lock().unwrap_or_else(PoisonError::into_inner);
         for room in rooms.iter() {
-            // A process that is about to end may still write there; what is left is the system's to clear.
+            // It may be gone already.
             _ = fs::remove_dir_all(room);
         }
         process::exit(code);

@@ -37,7 +37,7 @@ impl Nodes {
             ["count"] => return Some(format!("{} {}", self.polls, self.open)),
             ["begin", interval] => {
                 self.rhythm = Rhythm::new(interval.parse().ok()?);
-                for node in &mut self.nodes {
+                for node in &mut self.states {
                     node.polled = 0;
                 }
             }
@@ -48,7 +48,7 @@ impl Nodes {
                     "serving" => false,
                     _ => return None,
                 };
-                let nodes = self.nodes.get_mut(from.parse().ok()?..to.parse().ok()?)?;
+                let nodes = self.states.get_mut(from.parse().ok()?..to.parse().ok()?)?;
                 for node in nodes.iter_mut().step_by(step.parse().ok()?) {
                     node.changed = node.leaving != leaving;
                     node.leaving = leaving;

@@ -15,8 +15,6 @@ use crate::remote::Nodes;
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Perlbal, Settings, Site};
 
-/// All changes come within it: each node is polled once.
-const INTERVAL: Duration = Duration::from_secs(1);
 const CLIENTS: usize = 4;
 
 /// What pollbal still says to Perlbal after this long belongs to something else.
@@ -26,10 +24,12 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let nodes = if plan.quick { 200 } else { 2000 };
     let changed = nodes / 2;
     let rounds = if plan.quick { 1 } else { 3 };
+    // All changes come within it: each node is polled once.
+    let interval = plan.interval();
     let mut site = Site::new()?;
     let mut perlbal = site.perlbal()?;
     let relay = Relay::start(perlbal.management)?;
-    let mut settings = Settings::new(nodes, INTERVAL);
+    let mut settings = Settings::new(nodes, interval);
     settings.relay = Some(relay.address);
     // A comparison in one stretch and not in the other would be compared too.
     settings.resync = Duration::from_secs(3600);
@@ -66,7 +66,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let longest =
         |took: &[Duration]| milliseconds(nanoseconds(took.last().copied().unwrap_or_default()));
     let (busy_most, quiet_most) = (longest(&busy), longest(&quiet));
-    let many = format!("{} changes in a second", thousands(changed));
+    let many = format!("{} changes in {interval:?}", thousands(changed));
     let figure = |id: &str, what: &str, value| {
         Figure::new(
             format!("churn.{id}"),

@@ -1,14 +1,11 @@
 //! How memory grows with the nodes: a straight line, and how steep.
 
 use std::thread::sleep;
-use std::time::Duration;
 
 use super::{Plan, thousands};
 use crate::Outcome;
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Settings, Site};
-
-const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let sizes: &[usize] = if plan.quick {
@@ -20,7 +17,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     for &nodes in sizes.iter().filter(|nodes| plan.can_keep(**nodes)) {
         let mut site = Site::new()?;
         let mut perlbal = site.perlbal()?;
-        let settings = Settings::new(nodes, INTERVAL);
+        let settings = Settings::new(nodes, plan.interval());
         let pollbal = site.settled_pollbal(&plan.pollbal, &settings, &mut perlbal)?;
         sleep(plan.window / 4);
         let resident = pollbal.resident()?;

@@ -30,6 +30,11 @@ pub(crate) struct Plan {
 const OTHER_DESCRIPTORS: u64 = 200;
 
 impl Plan {
+    /// Each node is polled so often where a part does not say otherwise.
+    fn interval(&self) -> Duration {
+        Duration::from_millis(if self.quick { 200 } else { 1000 })
+    }
+
     /// Whether a connection to each of these nodes can be kept, on either side.
     fn can_keep(&self, nodes: usize) -> bool {
         self.descriptors >= nodes as u64 + OTHER_DESCRIPTORS

@@ -30,7 +30,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let mark = relay.len();
     let (files, written) = (state(&site.pool_directory())?, pollbal.written()?);
     watch(&mut site.nodes, &mut pollbal, INTERVAL, plan.window)?;
-    let changed = state(&site.pool_directory())? != files;
+    let touched = state(&site.pool_directory())? != files;
     let written = pollbal.written()? - written;
     let commands = relay.since(mark);
 
@@ -43,7 +43,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
         "directory",
         "changes of the pool directory",
         "",
-        f64::from(u8::from(changed)),
+        f64::from(u8::from(touched)),
         0.0,
     );
     add(

@@ -58,9 +58,9 @@ fn measure(plan: &Plan, report: &mut Report, name: &str, pools: Option<&Path>) -
         let status = ["leaving", "serving"][change % 2];
         let mark = relay.len();
         site.nodes.set(node..node + 1, 1, status)?;
-        let (changed, stamp) = site.nodes.changed()?;
-        if changed != node {
-            return Err(format!("node {changed} changed rather than {node}").into());
+        let (answering, stamp) = site.nodes.changed()?;
+        if answering != node {
+            return Err(format!("node {answering} changed rather than {node}").into());
         }
         let member = format!("{}:{}", address(node), site.nodes.port);
         let done = relay.wait(mark, PATIENCE, |commands| answered(commands, &member));

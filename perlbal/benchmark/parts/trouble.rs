@@ -1,7 +1,6 @@
 //! Nodes in trouble: whether they change what the others see, or what pollbal costs.
 
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
 use super::{Plan, thousands};
 use crate::Outcome;
@@ -9,8 +8,6 @@ use crate::measure::{Window, watch};
 use crate::nodes::{MOST, address};
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Settings, Site};
-
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A rhythm that is worse by less than this, in milliseconds, is not worse: a thousandth of the interval.
 const NOISE: f64 = 1.0;
@@ -41,15 +38,16 @@ enum Trouble {
 }
 
 fn measure(plan: &Plan, nodes: usize, trouble: Trouble) -> Outcome<Window> {
+    let interval = plan.interval();
     let mut site = Site::new()?;
-    let mut settings = Settings::new(nodes, INTERVAL);
+    let mut settings = Settings::new(nodes, interval);
     let mut perlbal = site.perlbal()?;
     let mut members = nodes;
     match trouble {
         Trouble::None => {}
         Trouble::SlowAndDead => {
-            // Just within the time that a node has; and a port where nobody listens.
-            site.nodes.slow(0, Duration::from_millis(400))?;
+            // Within the time that a node has; and a port where nobody listens.
+            site.nodes.slow(0, interval * 2 / 5)?;
             let dead = SocketAddrV4::new(
                 address(MOST - 1),
                 crate::site::free_port(address(MOST - 1))?,
@@ -64,8 +62,8 @@ fn measure(plan: &Plan, nodes: usize, trouble: Trouble) -> Outcome<Window> {
     let mut pollbal = site.pollbal(&plan.pollbal, &settings, &perlbal)?;
     site.wait_file(&mut pollbal, members)?;
     perlbal.wait_members(members)?;
-    site.settle(nodes, INTERVAL)?;
-    watch(&mut site.nodes, &mut pollbal, INTERVAL, plan.window)
+    site.settle(nodes, interval)?;
+    watch(&mut site.nodes, &mut pollbal, interval, plan.window)
 }
 
 fn tell(report: &mut Report, id: &str, name: &str, window: &Window, healthy: Option<&Window>) {
