@@ -138,7 +138,7 @@ async fn serve(
     let stop = lifecycle.stop.child_token();
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (first_sync, first_synced) = oneshot::channel();
-    let pollers = Pollers::new(observed, tasks.clone(), stop.clone(), open_files());
+    let pollers = Pollers::new(observed, open_files());
     let readiness = Readiness::new(service_manager(&options));
     let mut daemon = Daemon {
         membership: Membership::new(config.rules.clone()),
@@ -168,6 +168,7 @@ async fn serve(
     };
     daemon.readiness.manager.stopping();
     daemon.stop.cancel();
+    daemon.pollers.stop();
     daemon.drivers.stop(TASKS_AT_END).await;
     daemon.tasks.close();
     _ = timeout(TASKS_AT_END, daemon.tasks.wait()).await;
@@ -263,14 +264,9 @@ impl Daemon {
         self.serial += 1;
         let pools = Arc::new(pools);
         if let Some(first_sync) = self.first_sync.take() {
-            let members = pools
-                .pools
-                .values()
-                .map(|pool| pool.members.len())
-                .sum::<usize>();
             info!(
                 "first round done: {} in {}, {} in none",
-                count(members, "member"),
+                count(pools.member_count(), "member"),
                 count(pools.pools.len(), "pool"),
                 count(pools.disabled.len(), "node")
             );

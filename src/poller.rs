@@ -13,9 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::StatusCode;
 use rustix::io::Errno;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, trace, warn};
 
 use self::connection::{Connection, Places, Trouble};
@@ -48,8 +47,8 @@ pub type Observed = (NodeAddr, Observation);
 pub struct Pollers {
     shared: Arc<Shared>,
     rota: watch::Sender<Rota>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
+    /// A task for each, ended when this is dropped.
+    tasks: JoinSet<()>,
     /// So many connections may be kept.
     kept: usize,
     /// The log was told that this is fewer than there are nodes.
@@ -68,14 +67,9 @@ struct Shared {
 }
 
 impl Pollers {
-    /// No nodes yet; all pollers end with `stop`. `open_files` is the limit of open files.
+    /// No nodes yet. `open_files` is the limit of open files.
     #[must_use]
-    pub fn new(
-        observed: mpsc::Sender<Observed>,
-        tracker: TaskTracker,
-        stop: CancellationToken,
-        open_files: usize,
-    ) -> Self {
+    pub fn new(observed: mpsc::Sender<Observed>, open_files: usize) -> Self {
         let others = (open_files / OTHERS_SHARE).max(OTHERS);
         let kept = open_files.saturating_sub(others);
         let shared = Shared {
@@ -88,8 +82,7 @@ impl Pollers {
         Self {
             shared: Arc::new(shared),
             rota: watch::Sender::default(),
-            tracker,
-            stop,
+            tasks: JoinSet::new(),
             kept,
             told_few: false,
         }
@@ -108,10 +101,15 @@ impl Pollers {
                 shared: self.shared.clone(),
                 rota: self.rota.subscribe(),
             };
-            let stop = self.stop.clone();
-            self.tracker
-                .spawn(async move { stop.run_until_cancelled(poller.run()).await });
+            self.tasks.spawn(poller.run());
         }
+        // Those of nodes that are gone end by themselves.
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Polls no more.
+    pub fn stop(&mut self) {
+        self.tasks.abort_all();
     }
 
     /// Says once that not every node can have a connection that is kept.
@@ -143,16 +141,20 @@ impl Poller {
     /// Polls until the rota no longer has this poller.
     async fn run(mut self) {
         let shared = self.shared.clone();
-        if let (Ok(place), Some(schedule)) = (shared.first_polls.acquire().await, self.schedule()) {
-            Box::pin(self.poll(&schedule.settings)).await;
+        let mut schedule = self.schedule();
+        if let (Ok(place), Some(now)) = (shared.first_polls.acquire().await, &schedule) {
+            Box::pin(self.poll(&now.settings)).await;
             drop(place);
         }
-        while let Some(schedule) = self.schedule() {
-            let due = schedule.next(shared.epoch, Instant::now());
+        while let Some(now) = &schedule {
+            let due = now.next(shared.epoch, Instant::now());
             tokio::select! {
                 // In memory of its own: most of the time there is no poll.
-                () = sleep_until(due) => Box::pin(self.poll(&schedule.settings)).await,
-                changed = self.rota.changed() => if changed.is_err() { return },
+                () = sleep_until(due) => Box::pin(self.poll(&now.settings)).await,
+                changed = self.rota.changed() => match changed {
+                    Ok(()) => schedule = self.schedule(),
+                    Err(_) => return,
+                },
             }
         }
     }

@@ -39,6 +39,14 @@ pub struct Member {
     pub version: Option<Version>,
 }
 
+impl Pools {
+    /// How many nodes are in a pool.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.pools.values().map(|pool| pool.members.len()).sum()
+    }
+}
+
 impl Pool {
     /// So many versions of a pool are remembered; a node that invents versions fills no memory.
     pub const MAX_VERSIONS: usize = 256;

@@ -22,8 +22,9 @@ pub(super) type Question = Request<Empty<Bytes>>;
 
 type Http = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
 
-/// So much is read at a time, and so long may the answer's head be, in bytes. There is one such buffer for each exchange under way, none for idle connections.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// So much is read at a time, and so long may the answer's head be, in bytes: as long as nginx
+/// lets it be (`proxy_buffer_size`). There is one such buffer for each exchange under way.
+const BUFFER_BYTES: usize = 8 * 1024;
 
 /// A whole answer.
 pub(super) struct Answer {
@@ -47,6 +48,8 @@ pub(super) async fn exchange(
 ) -> (Result<Answer, Broken>, Option<TcpStream>) {
     let handshake = http1::Builder::new()
         .read_buf_exact_size(Some(BUFFER_BYTES))
+        // A question is one piece.
+        .writev(false)
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = match handshake {

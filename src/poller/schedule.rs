@@ -9,12 +9,17 @@ use tokio::time::Instant;
 use crate::config::PollSettings;
 use crate::model::node::{Node, NodeAddr};
 
-/// The longest slot: nodes whose turns fall into one are polled together, so that the program
-/// wakes a hundred times a second for 10,000 nodes and not 10,000 times.
-const LONGEST_SLOT: Duration = Duration::from_millis(10);
+/// So many nodes are to share a slot: they are polled together, so that the program does not wake
+/// for each of them.
+const NODES_A_SLOT: u32 = 10;
 
-/// An interval has at least so many slots: no more than a hundredth of the nodes at a time.
-const SLOTS: u32 = 100;
+/// No slot is longer than this, and no longer than one in so many of the interval: few nodes stay
+/// spread.
+const LONGEST_SLOT: (Duration, u32) = (Duration::from_millis(25), 40);
+
+/// Nor need it be shorter than this: a hundred wakings a second cost little. Of an interval no more
+/// than one in so many, so that never more than a hundredth of the nodes are polled at a time.
+const SHORTEST_SLOT: (Duration, u32) = (Duration::from_millis(10), 100);
 
 /// Who is polled when and how: the whole of it, as all pollers get it.
 #[derive(Debug, Default)]
@@ -85,10 +90,21 @@ impl Rota {
 
 /// The turn of the `index`th of `count` nodes, which are spread evenly over the interval.
 fn offset(interval: Duration, index: usize, count: usize) -> Duration {
-    // Below a nanosecond each has a slot of its own.
-    let slot = (interval / SLOTS).min(LONGEST_SLOT).as_nanos().max(1);
+    // Of nanoseconds each has one of its own.
+    let slot = slot(interval, count).as_nanos().max(1);
     let share = interval.as_nanos() * index as u128 / count as u128;
     Duration::from_nanos(u64::try_from(share / slot * slot).unwrap_or(0))
+}
+
+/// How long a slot is.
+fn slot(interval: Duration, count: usize) -> Duration {
+    let limit = |(slot, part): (Duration, u32)| slot.min(interval / part);
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let shared = interval.checked_mul(NODES_A_SLOT).map(|all| all / count);
+    let longest = limit(LONGEST_SLOT);
+    shared
+        .unwrap_or(longest)
+        .clamp(limit(SHORTEST_SLOT), longest)
 }
 
 impl Schedule {
@@ -138,15 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn many_nodes_share_slots_and_no_slot_has_more_than_its_part() {
-        for (interval, slots) in [(1_000, 100), (10_000, 1_000), (50, 100)] {
+    fn nodes_share_slots_and_no_slot_has_more_than_its_part() {
+        for (interval, count, slots) in [
+            (1_000, 10, 10),
+            (1_000, 100, 40),
+            (1_000, 1_000, 100),
+            (1_000, 10_000, 100),
+            (10_000, 10_000, 1_000),
+            (50, 10_000, 100),
+        ] {
             let mut nodes_at = BTreeMap::new();
-            for index in 0..10_000 {
-                *nodes_at.entry(offset(interval, index, 10_000)).or_insert(0) += 1;
+            for index in 0..count {
+                *nodes_at.entry(offset(interval, index, count)).or_insert(0) += 1;
             }
-            assert_eq!(nodes_at.len(), slots, "{interval} ms");
-            let part = 10_000 / slots;
-            assert!(nodes_at.values().all(|nodes| *nodes == part));
+            assert_eq!(nodes_at.len(), slots, "{count} nodes in {interval} ms");
+            let part = count.div_ceil(slots);
+            assert!(nodes_at.values().all(|nodes| *nodes <= part));
         }
     }
 

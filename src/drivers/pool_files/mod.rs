@@ -33,6 +33,10 @@ use crate::retry::Retry;
 /// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
 const HEAD_START: Duration = Duration::from_millis(25);
 
+/// And so much longer for each member: without the files Perlbal is told of each by itself, which
+/// takes it as long.
+const HEAD_START_PER_MEMBER: Duration = Duration::from_micros(100);
+
 /// How often the directory is looked at although nothing changed, for what others did to it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -112,7 +116,7 @@ impl PoolFiles {
             progress,
             stop,
             retry: Retry::new(),
-            due: Some(Instant::now() + HEAD_START),
+            due: None,
             failures: BTreeMap::new(),
         };
         task.run(worker).await;
@@ -133,6 +137,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut worker: Worker) {
+        self.give_head_start();
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
             let wanted = snapshot.clone();
@@ -152,7 +157,7 @@ impl Task {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = self.snapshots.changed() => match changed {
-                    Ok(()) => _ = self.due.get_or_insert(Instant::now() + HEAD_START),
+                    Ok(()) => self.give_head_start(),
                     Err(_) => return,
                 },
                 () = sleep_until(wake.into()) => {}
@@ -180,10 +185,19 @@ impl Task {
                 }
                 Ok(()) = self.snapshots.changed() => {
                     overtaken = true;
-                    self.due.get_or_insert(Instant::now() + HEAD_START);
+                    self.give_head_start();
                 }
             }
         }
+    }
+
+    /// From the first snapshot on that waits.
+    fn give_head_start(&mut self) {
+        let members = |snapshot: &Snapshot| snapshot.pools.member_count();
+        let members = self.snapshots.borrow().as_ref().map_or(0, members);
+        let members = u32::try_from(members).unwrap_or(u32::MAX);
+        let head_start = HEAD_START + HEAD_START_PER_MEMBER.saturating_mul(members);
+        self.due.get_or_insert(Instant::now() + head_start);
     }
 
     /// Takes what a pass did; gives when to look again.
