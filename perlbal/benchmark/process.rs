@@ -185,7 +185,10 @@ impl Meter {
 
     pub(crate) fn spent(&self) -> Duration {
         let before = |thread| self.before.get(thread).copied().unwrap_or(0);
-        let spent = self.seen.iter().map(|(thread, time)| time - before(thread));
+        let spent = self
+            .seen
+            .iter()
+            .map(|(thread, time)| time.saturating_sub(before(thread)));
         Duration::from_nanos(spent.sum())
     }
 }

@@ -100,6 +100,7 @@ impl Site {
             process.check()?;
             Ok(TcpStream::connect(management).ok())
         })?;
+        stream.set_read_timeout(Some(PATIENCE / 2))?;
         Ok(Perlbal {
             _process: process,
             management,

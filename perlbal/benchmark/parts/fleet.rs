@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Plan, thousands};
 use crate::Outcome;
-use crate::measure::{asked, watch};
+use crate::measure::{Window, asked, watch};
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Settings, Site};
 
@@ -15,48 +15,100 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     } else {
         (100_000, Duration::from_secs(10))
     };
+    let many = format!("{} nodes every {interval:?}", thousands(nodes));
+    let figure = |id: &str, what: &str, unit, value| {
+        let id = format!("fleet.{id}.{nodes}");
+        Figure::new(id, format!("{many}: {what}"), unit, value)
+    };
+    // Three whole rounds, as a window of fewer has no two polls of most nodes.
+    let length = 3 * interval;
     let mut site = Site::new()?;
+    let mut haproxy = site.haproxy(nodes, interval)?;
+    let other = watch(&mut site.nodes, &mut haproxy, interval, length)?;
+    let other_memory = haproxy.resident()?;
+    drop(haproxy);
+
     let mut settings = Settings::new(nodes, interval);
     settings.resync = Duration::from_secs(3600);
     let mut perlbal = site.perlbal()?;
-    let mut pollbal = site.settled_pollbal(&plan.pollbal, &settings, &mut perlbal)?;
-    // Three whole rounds, as a window of fewer has no two polls of most nodes.
-    let window = watch(&mut site.nodes, &mut pollbal, interval, 3 * interval)?;
-    let many = format!("{} nodes every {interval:?}", thousands(nodes));
-    let figure = |id: &str, what: &str, unit, value| {
-        Figure::new(
-            format!("fleet.{id}.{nodes}"),
-            format!("{many}: {what}"),
-            unit,
-            value,
-        )
-    };
-    report.add(figure("cpu", "CPU per 1,000 polls", "ms", window.cost));
-    report.add(figure(
-        "memory",
-        "resident memory",
-        "MB",
-        pollbal.resident()?,
-    ));
-    report.add(figure(
-        "descriptors",
-        "open files",
-        "",
-        pollbal.descriptors()? as f64,
-    ));
-    let reached = 100.0 * window.polls as f64 / asked(nodes, interval, &window);
-    report.add(
-        figure("reached", "polls that came", "% of those due", reached).goal(Goal::AtLeast(99.5)),
+    let mut pollbal = site.pollbal(&plan.pollbal, &settings, &perlbal)?;
+    if let Err(why) = site.wait_file(&mut pollbal, nodes) {
+        pollbal.check()?;
+        report.note(format!("fleet: {why}; so nothing else is measured"));
+        let reached = figure("reached", "polls that came", "% of those due", 0.0);
+        report.add(reached.goal(Goal::AtLeast(99.5)));
+        return Ok(());
+    }
+    site.settle(nodes, interval)?;
+    let window = watch(&mut site.nodes, &mut pollbal, interval, length)?;
+
+    let beside = |value: fn(&Window) -> f64| (value(&window), Some(value(&other)));
+    let add =
+        |report: &mut Report, id: &str, what: &str, unit, values: (f64, Option<f64>), goal| {
+            let figure = figure(id, what, unit, values.0).beside(values.1, None);
+            report.add(match goal {
+                Some(goal) => figure.goal(goal),
+                None => figure,
+            });
+        };
+    add(
+        report,
+        "cpu",
+        "CPU per 1,000 polls",
+        "ms",
+        beside(|window| window.cost),
+        None,
     );
-    let missed = window.rhythm.missed as f64;
-    report.add(figure("missed", "polls that did not come", "", missed).goal(Goal::AtMost(0.0)));
-    let hundredth = interval.as_secs_f64() * 10.0;
-    let p99 = figure(
+    let memory = (pollbal.resident()?, Some(other_memory));
+    add(report, "memory", "resident memory", "MB", memory, None);
+    let files = (pollbal.descriptors()? as f64, None);
+    add(report, "descriptors", "open files", "", files, None);
+    let reached = |window: &Window| 100.0 * window.polls as f64 / asked(nodes, interval, window);
+    let reached = (reached(&window), Some(reached(&other)));
+    let goal = Some(Goal::AtLeast(99.5));
+    add(
+        report,
+        "reached",
+        "polls that came",
+        "% of those due",
+        reached,
+        goal,
+    );
+    let missed = beside(|window| window.rhythm.missed as f64);
+    add(
+        report,
+        "missed",
+        "polls that did not come",
+        "",
+        missed,
+        Some(Goal::AtMost(0.0)),
+    );
+    let goal = Some(Goal::AtMost(interval.as_secs_f64() * 10.0));
+    let p99 = beside(|window| window.rhythm.p99);
+    add(
+        report,
         "rhythm_p99",
         "off the interval, p99",
         "ms",
-        window.rhythm.p99,
+        p99,
+        goal,
     );
-    report.add(p99.goal(Goal::AtMost(hundredth)));
+    // It may still be at work; then it does not answer soon.
+    match perlbal.members() {
+        Ok(members) => {
+            let goal = Some(Goal::AtLeast(nodes as f64));
+            add(
+                report,
+                "members",
+                "members in Perlbal",
+                "",
+                (members as f64, None),
+                goal,
+            );
+        }
+        Err(why) => report.note(format!(
+            "fleet: how many members Perlbal has is not known: {why}"
+        )),
+    }
     Ok(())
 }
