@@ -163,6 +163,7 @@ fn conduct(args: &Args) -> Outcome<bool> {
     };
     let mut all_ran = true;
     for part in parts {
+        let dropped = measure::dropped();
         let ran = match part {
             Part::Cost => cost::run(&plan, &mut report),
             Part::Memory => memory::run(&plan, &mut report),
@@ -178,6 +179,13 @@ fn conduct(args: &Args) -> Outcome<bool> {
         if let Err(why) = ran {
             report.note(format!("{part:?} FAILED: {why}"));
             all_ran = false;
+        }
+        let dropped = measure::dropped() - dropped;
+        if dropped > 0 {
+            report.note(format!(
+                "{part:?}: the kernel dropped {dropped} packets, as its table of connections was full \
+                 (nf_conntrack_max); whoever made a connection for each poll had to wait"
+            ));
         }
     }
     report.finish();

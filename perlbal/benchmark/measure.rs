@@ -1,5 +1,6 @@
 //! A window of time in which a process is watched.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -65,4 +66,20 @@ pub(crate) fn watch(
 /// The polls that a window should have seen.
 pub(crate) fn asked(nodes: usize, interval: Duration, window: &Window) -> f64 {
     nodes as f64 * window.seconds / interval.as_secs_f64()
+}
+
+/// Packets that the kernel has dropped because its table of connections was full; 0 where it has none.
+pub(crate) fn dropped() -> u64 {
+    let text = fs::read_to_string("/proc/net/stat/nf_conntrack").unwrap_or_default();
+    let mut lines = text.lines().map(str::split_whitespace);
+    let names = lines
+        .next()
+        .and_then(|mut names| names.position(|name| name == "drop"));
+    let Some(column) = names else {
+        return 0;
+    };
+    // A line per processor, in hexadecimal.
+    let count =
+        |mut line: std::str::SplitWhitespace| u64::from_str_radix(line.nth(column)?, 16).ok();
+    lines.filter_map(count).sum()
 }

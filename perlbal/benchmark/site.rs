@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_quickack;
@@ -183,6 +184,22 @@ impl Site {
             .wait_polls(2 * nodes as u64, PATIENCE + 2 * interval)
     }
 
+    fn settle_with(
+        &mut self,
+        process: &mut Process,
+        nodes: usize,
+        interval: Duration,
+    ) -> Outcome<()> {
+        let patience = PATIENCE + 2 * interval;
+        let (before, _) = self.nodes.count()?;
+        let wanted = before + 2 * nodes as u64;
+        eventually(patience, "two rounds of polls", || {
+            process.check()?;
+            sleep(Duration::from_millis(20));
+            Ok((self.nodes.count()?.0 >= wanted).then_some(()))
+        })
+    }
+
     /// A settled `HAProxy` that checks all nodes at that interval.
     pub(crate) fn haproxy(&mut self, nodes: usize, interval: Duration) -> Outcome<Process> {
         let mut text = format!(
@@ -209,9 +226,8 @@ impl Site {
             config.as_os_str(),
         ];
         let mut process = Process::start("haproxy", self.room.path(), &command)?;
-        let settled = self.settle(nodes, interval);
-        process.check()?;
-        settled.map(|()| process)
+        self.settle_with(&mut process, nodes, interval)?;
+        Ok(process)
     }
 
     /// A settled floor.
@@ -224,9 +240,8 @@ impl Site {
         ];
         let command = [vec![program, FLOOR.to_owned()], numbers.to_vec()].concat();
         let mut process = Process::start("floor", self.room.path(), &command)?;
-        let settled = self.settle(nodes, interval);
-        process.check()?;
-        settled.map(|()| process)
+        self.settle_with(&mut process, nodes, interval)?;
+        Ok(process)
     }
 }
 

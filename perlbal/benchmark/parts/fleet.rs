@@ -23,10 +23,11 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     // Three whole rounds, as a window of fewer has no two polls of most nodes.
     let length = 3 * interval;
     let mut site = Site::new()?;
-    let mut haproxy = site.haproxy(nodes, interval)?;
-    let other = watch(&mut site.nodes, &mut haproxy, interval, length)?;
-    let other_memory = haproxy.resident()?;
-    drop(haproxy);
+    let other = haproxy(&mut site, nodes, interval);
+    if let Err(why) = &other {
+        report.note(format!("fleet: without HAProxy: {why}"));
+    }
+    let other = other.ok();
 
     let mut settings = Settings::new(nodes, interval);
     settings.resync = Duration::from_secs(3600);
@@ -42,7 +43,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     site.settle(nodes, interval)?;
     let window = watch(&mut site.nodes, &mut pollbal, interval, length)?;
 
-    let beside = |value: fn(&Window) -> f64| (value(&window), Some(value(&other)));
+    let beside = |value: fn(&Window) -> f64| (value(&window), other.map(|other| value(&other.0)));
     let add =
         |report: &mut Report, id: &str, what: &str, unit, values: (f64, Option<f64>), goal| {
             let figure = figure(id, what, unit, values.0).beside(values.1, None);
@@ -59,12 +60,12 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
         beside(|window| window.cost),
         None,
     );
-    let memory = (pollbal.resident()?, Some(other_memory));
+    let memory = (pollbal.resident()?, other.map(|other| other.1));
     add(report, "memory", "resident memory", "MB", memory, None);
     let files = (pollbal.descriptors()? as f64, None);
     add(report, "descriptors", "open files", "", files, None);
     let reached = |window: &Window| 100.0 * window.polls as f64 / asked(nodes, interval, window);
-    let reached = (reached(&window), Some(reached(&other)));
+    let reached = (reached(&window), other.map(|other| reached(&other.0)));
     let goal = Some(Goal::AtLeast(99.5));
     add(
         report,
@@ -111,4 +112,11 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
         )),
     }
     Ok(())
+}
+
+/// `HAProxy`'s window and memory. It wants a descriptor for each node, and does not start where fewer are allowed.
+fn haproxy(site: &mut Site, nodes: usize, interval: Duration) -> Outcome<(Window, f64)> {
+    let mut haproxy = site.haproxy(nodes, interval)?;
+    let window = watch(&mut site.nodes, &mut haproxy, interval, 3 * interval)?;
+    Ok((window, haproxy.resident()?))
 }
