@@ -23,11 +23,12 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     // Three whole rounds, as a window of fewer has no two polls of most nodes.
     let length = 3 * interval;
     let mut site = Site::new()?;
-    let other = haproxy(&mut site, nodes, interval);
-    if let Err(why) = &other {
-        report.note(format!("fleet: without HAProxy: {why}"));
-    }
-    let other = other.ok();
+    let other = if plan.can_keep(nodes) {
+        Some(haproxy(&mut site, nodes, interval)?)
+    } else {
+        report.note("fleet: without HAProxy, which wants a descriptor for each node and may not have so many");
+        None
+    };
 
     let mut settings = Settings::new(nodes, interval);
     settings.resync = Duration::from_secs(3600);
@@ -114,7 +115,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// `HAProxy`'s window and memory. It wants a descriptor for each node, and does not start where fewer are allowed.
+/// `HAProxy`'s window and memory.
 fn haproxy(site: &mut Site, nodes: usize, interval: Duration) -> Outcome<(Window, f64)> {
     let mut haproxy = site.haproxy(nodes, interval)?;
     let window = watch(&mut site.nodes, &mut haproxy, interval, 3 * interval)?;
