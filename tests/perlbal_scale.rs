@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,25 @@ fn two_hundred_members_are_back_within_a_second_of_perlbals_return() {
         &Some(addrs(&nodes)),
         || perlbal.members("api"),
     );
+}
+
+#[test]
+fn at_start_a_pool_that_follows_its_file_gets_its_members_by_one_reading_of_it() {
+    let stage = Stage::alone();
+    let nodes = two_hundred(&stage, "api");
+    // In memory: a disk that stalls is not waited for, and then the members are said one by one.
+    let pools = tempfile::tempdir_in("/dev/shm").unwrap();
+    let file = pools.path().join("api.pool");
+    fs::write(&file, "").unwrap();
+    let perlbal = Config::new().nodefile_pool("api", &file).start(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let mut config = config(relay.addr());
+    config["pool_directory"] = json!(pools.path());
+    let _pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("api", &addrs(&nodes));
+    let said = relay.said();
+    let added = |line: &&String| line.starts_with("POOL api ADD");
+    assert_eq!(said.iter().filter(added).count(), 0, "{said:?}");
 }
 
 /// Whether so many removals, or a reading of the file, were said, and the seal behind the last of them.

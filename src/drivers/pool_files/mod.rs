@@ -137,7 +137,9 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut worker: Worker) {
-        self.give_head_start();
+        if self.snapshots.borrow().is_some() {
+            self.give_head_start();
+        }
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
             let wanted = snapshot.clone();
