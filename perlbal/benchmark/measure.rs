@@ -18,6 +18,8 @@ pub(crate) struct Window {
     pub(crate) polls: u64,
     /// Processor time per 1,000 polls, in milliseconds.
     pub(crate) cost: f64,
+    /// Processor time per second, in milliseconds.
+    pub(crate) load: f64,
     /// What the nodes spent themselves, per 1,000 polls, in milliseconds.
     pub(crate) nodes_cost: f64,
     pub(crate) rhythm: Summary,
@@ -57,6 +59,7 @@ pub(crate) fn watch(
         seconds,
         polls,
         cost: cost(&meter),
+        load: milliseconds(nanoseconds(meter.spent())) / seconds,
         nodes_cost: cost(&nodes_meter),
         rhythm: nodes.rhythm()?,
         connections,

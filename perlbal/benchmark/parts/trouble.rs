@@ -80,8 +80,9 @@ fn tell(report: &mut Report, id: &str, name: &str, window: &Window, healthy: Opt
         Some(limit) => figure.goal(Goal::AtMost(limit)),
         None => figure,
     };
-    let cost = figure("cpu", "processor time per 1,000 polls", "ms", window.cost);
-    report.add(goal(cost, healthy.map(|healthy| healthy.cost * 1.1)));
+    // Not per poll: a node that hangs is not asked anew each time.
+    let load = figure("cpu", "processor time per second", "ms", window.load);
+    report.add(goal(load, healthy.map(|healthy| healthy.load * 1.1)));
     let p99 = figure(
         "rhythm_p99",
         "the others off the interval, p99",
