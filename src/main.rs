@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
 use pollbal::cli::{Cli, Command};
 use pollbal::daemon::{DaemonError, Ended, Options, run};
 use pollbal::drivers::Mode;
@@ -12,11 +11,6 @@ use pollbal::drivers::console::print;
 use pollbal::{check, lifecycle, logging};
 use tokio::runtime;
 use tracing::error;
-
-/// With 10,000 nodes the system's own allocator takes three times the time, and keeps what was
-/// needed once.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The command line is wrong (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;

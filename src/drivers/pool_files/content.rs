@@ -1,6 +1,6 @@
 //! What pool files should hold, and what to do so that they do. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,15 @@ pub enum Step {
     Write(String, String),
     /// Delete a file, which is empty.
     Remove(String),
+}
+
+impl Step {
+    /// The file's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (Self::Write(name, _) | Self::Remove(name)) = self;
+        name
+    }
 }
 
 /// The files that a snapshot wants.
@@ -125,9 +134,10 @@ pub fn describe(path: &str, before: Option<&str>, step: &Step) -> Vec<String> {
         Step::Remove(_) => ("delete", ""),
     };
     let before = before.unwrap_or_default();
-    let missing_in = |other: &str, line: &&str| !other.lines().any(|there| there == *line);
-    let gone = before.lines().filter(|line| missing_in(after, line));
-    let new = after.lines().filter(|line| missing_in(before, line));
+    let (old, wanted): (BTreeSet<_>, BTreeSet<_>) =
+        (before.lines().collect(), after.lines().collect());
+    let gone = before.lines().filter(|line| !wanted.contains(line));
+    let new = after.lines().filter(|line| !old.contains(line));
     let gone = gone.map(|line| sayable(&format!("#   - {line}")));
     let new = new.map(|line| sayable(&format!("#   + {line}")));
     [sayable(&format!("# {verb} {path}"))]

@@ -1,0 +1,218 @@
+//! One pass over the directory: what is there is read, and what is not as wanted is changed. On a
+//! thread of its own, since a disk may hang.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
+use super::directory::{Directory, DirectoryError};
+use crate::config::PoolFileFormat;
+use crate::drivers::console::say;
+use crate::drivers::{Mode, Snapshot};
+use crate::hooks::Hooks;
+use crate::logging::count;
+use crate::model::names::PoolName;
+use crate::model::pools::{file_name, parse_file_name};
+use crate::quota::{Quota, Word, last_word};
+
+/// What one pass over the directory did.
+pub(super) struct Pass {
+    /// What went wrong, by file.
+    pub(super) errors: BTreeMap<String, DirectoryError>,
+    /// When the next file is due for deletion.
+    pub(super) next_removal: Option<Instant>,
+    /// The pool files that hold what is wanted in a form that Perlbal reads rightly.
+    pub(super) current: BTreeSet<String>,
+}
+
+/// What passes need, one at a time.
+pub(super) struct Worker {
+    directory: Directory,
+    declared: BTreeSet<PoolName>,
+    format: PoolFileFormat,
+    grace: Duration,
+    hooks: Hooks,
+    mode: Mode,
+    dry_run_has_read: bool,
+    /// The files that could not be written at the last pass; their hook is not run again.
+    failed: BTreeSet<String>,
+    /// How often the log speaks of a pool's file.
+    quota: Quota<PoolName>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        directory: Directory,
+        declared: BTreeSet<PoolName>,
+        format: PoolFileFormat,
+        grace: Duration,
+        hooks: Hooks,
+        mode: Mode,
+    ) -> Self {
+        Self {
+            directory,
+            declared,
+            format,
+            grace,
+            hooks,
+            mode,
+            dry_run_has_read: false,
+            failed: BTreeSet::new(),
+            quota: Quota::default(),
+        }
+    }
+
+    /// Brings the directory in line with the snapshot, and tells which pool files are current
+    /// before it does the rest; without one, makes the declared pools' files where they are
+    /// missing and touches nothing else.
+    pub(super) fn pass(
+        &mut self,
+        snapshot: Option<&Snapshot>,
+        tell_current: oneshot::Sender<BTreeSet<String>>,
+    ) -> Pass {
+        let mut pass = Pass {
+            errors: BTreeMap::new(),
+            next_removal: None,
+            current: BTreeSet::new(),
+        };
+        let now = Instant::now();
+        if let Err(error) = self.open().and_then(|()| self.read(now)) {
+            // No file's name is empty: the directory itself.
+            pass.errors.insert(String::new(), error);
+            return pass;
+        }
+        let Some(snapshot) = snapshot else {
+            let steps = self.missing_declared();
+            self.execute_all(&steps, now, &mut pass.errors);
+            self.failed = pass.errors.keys().cloned().collect();
+            return pass;
+        };
+        let files = wanted(&snapshot.pools, self.format);
+        let steps = plan(&files, &self.directory.files(), self.grace, now);
+        // Perlbal reads only pool files: it need not wait for the list of who is in none.
+        let (rest, pools): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .partition(|step| step.name() == DISABLED_SERVICES);
+        self.execute_all(&pools, now, &mut pass.errors);
+        pass.current = self.current(&files, &pass.errors);
+        // Fails only when the driver is ending.
+        _ = tell_current.send(pass.current.clone());
+        self.execute_all(&rest, now, &mut pass.errors);
+        self.failed = pass.errors.keys().cloned().collect();
+        let mut actual = self.directory.files();
+        // What failed is tried again with back-off, not at its time.
+        actual.retain(|name, _| !pass.errors.contains_key(name));
+        pass.next_removal = next_removal(&files, &actual, self.grace);
+        pass
+    }
+
+    fn execute_all(
+        &mut self,
+        steps: &[Step],
+        now: Instant,
+        errors: &mut BTreeMap<String, DirectoryError>,
+    ) {
+        for step in steps {
+            if let Err(error) = self.execute(step, now) {
+                errors.insert(step.name().to_owned(), error);
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<(), DirectoryError> {
+        if self.mode == Mode::Live {
+            self.directory.open()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn read(&mut self, now: Instant) -> Result<(), DirectoryError> {
+        if self.mode == Mode::Live {
+            return self.directory.read(now);
+        }
+        // A dry run reads once and goes on from what it printed; a missing directory is an
+        // empty one.
+        if !std::mem::replace(&mut self.dry_run_has_read, true) {
+            _ = self.directory.read(now);
+        }
+        Ok(())
+    }
+
+    fn missing_declared(&self) -> Vec<Step> {
+        let there = self.directory.files();
+        let names = self.declared.iter().map(|pool| file_name(pool, None));
+        let missing = names.filter(|name| !there.contains_key(name));
+        missing
+            .map(|name| Step::Write(name, String::new()))
+            .collect()
+    }
+
+    fn execute(&mut self, step: &Step, now: Instant) -> Result<(), DirectoryError> {
+        if self.mode == Mode::DryRun {
+            self.say(step, now);
+            return Ok(());
+        }
+        match step {
+            Step::Write(name, content) => {
+                if !self.failed.contains(name) {
+                    self.hooks.file_update(name);
+                }
+                self.directory.write(name, content, now)?;
+                let members = count(content.lines().count(), "member");
+                self.tell(name, now, &format!("wrote {name}: {members}"));
+            }
+            Step::Remove(name) => {
+                if !self.failed.contains(name) {
+                    self.hooks.file_remove(name);
+                }
+                self.directory.remove(name)?;
+                self.tell(name, now, &format!("deleted {name}, which was empty"));
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, step: &Step, now: Instant) {
+        let name = step.name();
+        let before = self.directory.files().remove(name).map(|file| file.content);
+        let path = self.directory.path(name).display().to_string();
+        say(&describe(&path, before.as_deref(), step));
+        match step {
+            Step::Write(name, content) => self.directory.pretend_written(name, content, now),
+            Step::Remove(name) => self.directory.forget(name),
+        }
+    }
+
+    /// What [`Pass::current`] tells.
+    fn current(
+        &self,
+        files: &Files,
+        errors: &BTreeMap<String, DirectoryError>,
+    ) -> BTreeSet<String> {
+        if self.mode == Mode::DryRun || self.format != PoolFileFormat::Perlbal {
+            return BTreeSet::new();
+        }
+        files
+            .keys()
+            .filter(|name| *name != DISABLED_SERVICES && !errors.contains_key(*name))
+            .cloned()
+            .collect()
+    }
+
+    /// A line per change of a pool. The other files follow from it, and a node that invents
+    /// versions must not get three lines for each.
+    fn tell(&mut self, file: &str, now: Instant, text: &str) {
+        let Some((pool, None)) = parse_file_name(file) else {
+            return debug!(file, "{text}");
+        };
+        match self.quota.ask(pool, now) {
+            Word::Tell => info!(file, "{text}"),
+            Word::Last => warn!(file, "{}", last_word(&format!("{file} changes"))),
+            Word::Silent => {}
+        }
+    }
+}
