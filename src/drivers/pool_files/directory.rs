@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FsWord, fstatfs};
 use thiserror::Error;
 
 use super::content::{ActualFile, DISABLED_SERVICES};
@@ -18,6 +19,9 @@ use crate::model::services;
 
 /// Stands for what cannot be read; it is never wanted, so the file is written anew.
 const UNREADABLE: &str = "\0";
+
+/// What `statfs` says of a tmpfs (linux/magic.h, `TMPFS_MAGIC`).
+const TMPFS: FsWord = 0x0102_1994;
 
 const TEMPORARY_PREFIX: &str = ".pollbal-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -44,6 +48,8 @@ pub struct Directory {
     path: PathBuf,
     /// Held while this lives, so that two pollbals do not write one directory.
     lock: Option<File>,
+    /// Whether it is known to lie in memory (tmpfs), where nothing is waited for.
+    in_memory: bool,
     files: BTreeMap<String, (Stamp, ActualFile)>,
     /// The latest time of modification that a file had which is there no more.
     newest_gone: SystemTime,
@@ -76,9 +82,16 @@ impl Directory {
         Self {
             path,
             lock: None,
+            in_memory: false,
             files: BTreeMap::new(),
             newest_gone: UNIX_EPOCH,
         }
+    }
+
+    /// Whether it is known to lie in memory, where no disk can hang.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     /// The path of a file in it.
@@ -100,7 +113,10 @@ impl Directory {
         fs::create_dir_all(&self.path).map_err(failed)?;
         let lock = File::open(&self.path).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => self.lock = Some(lock),
+            Ok(()) => {
+                self.in_memory = fstatfs(&lock).is_ok_and(|system| system.f_type == TMPFS);
+                self.lock = Some(lock);
+            }
             Err(TryLockError::WouldBlock) => return Err(DirectoryError::Locked(self.path.clone())),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }

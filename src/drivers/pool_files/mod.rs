@@ -3,7 +3,8 @@
 //! One task owns the directory. It takes snapshots from the daemon and gives each on, to the
 //! Perlbals, when its files are written; but it never holds one back for long: after
 //! [`HEAD_START`] a slow disk is left to itself, and a file that cannot be written is tried again
-//! with back-off. Reading and writing happen on a thread of their own.
+//! with back-off. Reading and writing happen on a thread of their own, but for a small site's files in
+//! memory.
 
 pub mod content;
 pub mod directory;
@@ -137,6 +138,10 @@ impl Task {
         let mut overtaken = false;
         let (tell, mut written) = oneshot::channel();
         let wanted = snapshot.clone();
+        if worker.is_quick(wanted.as_ref()) {
+            let pass = worker.pass(wanted.as_ref(), tell);
+            return Ok((worker, pass));
+        }
         let mut job = spawn_blocking(move || {
             let pass = worker.pass(wanted.as_ref(), tell);
             (worker, pass)
