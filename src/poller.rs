@@ -7,19 +7,21 @@ mod connection;
 mod exchange;
 mod schedule;
 
+use std::collections::HashMap;
 use std::error::Error;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
 use rustix::io::Errno;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, trace, warn};
 
-use self::connection::{Connection, Places, Trouble};
+use self::connection::{Connection, Permits, Trouble};
 use self::exchange::{Answer, Broken};
-use self::schedule::{PollerId, Rota, Schedule};
+use self::schedule::{Rota, Schedule};
 use crate::config::PollSettings;
 use crate::logging::count;
 use crate::model::announcement::Announcement;
@@ -34,7 +36,7 @@ pub const MAX_BODY_BYTES: usize = 4_096;
 const FIRST_POLLS: usize = 512;
 
 /// One in so many open files is left for others than kept connections: half for the polls of
-/// nodes that have none, half for Perlbals, files and hooks.
+/// nodes that have none, the rest for Perlbals, files and hooks.
 const OTHERS_SHARE: usize = 4;
 
 /// And so many at least.
@@ -47,8 +49,10 @@ pub type Observed = (NodeAddr, Observation);
 pub struct Pollers {
     shared: Arc<Shared>,
     rota: watch::Sender<Rota>,
-    /// A task for each, ended when this is dropped.
+    /// A task for each node, ended when this is dropped.
     tasks: JoinSet<()>,
+    /// What ends the task of a node.
+    ends: HashMap<NodeAddr, AbortHandle>,
     /// So many connections may be kept.
     kept: usize,
     /// The log was told that this is fewer than there are nodes.
@@ -59,7 +63,7 @@ pub struct Pollers {
 struct Shared {
     observed: mpsc::Sender<Observed>,
     first_polls: Semaphore,
-    places: Arc<Places>,
+    permits: Arc<Permits>,
     /// Slots of an interval are counted from here.
     epoch: Instant,
     /// When the log was last told that there are no more descriptors.
@@ -75,7 +79,7 @@ impl Pollers {
         let shared = Shared {
             observed,
             first_polls: Semaphore::new(FIRST_POLLS),
-            places: Arc::new(Places::new(kept, others / 2)),
+            permits: Arc::new(Permits::new(kept, others / 2)),
             epoch: Instant::now(),
             told_no_descriptors: Mutex::new(None),
         };
@@ -83,6 +87,7 @@ impl Pollers {
             shared: Arc::new(shared),
             rota: watch::Sender::default(),
             tasks: JoinSet::new(),
+            ends: HashMap::new(),
             kept,
             told_few: false,
         }
@@ -91,20 +96,30 @@ impl Pollers {
     /// Polls just these nodes from now on; those that stay keep their poller and connection.
     pub fn set(&mut self, nodes: &[Node], settings: &PollSettings) {
         self.tell_few(nodes.len());
-        let (rota, new) = self.rota.borrow().next(nodes, settings);
-        self.rota.send_replace(rota);
-        for (addr, id) in new {
-            let poller = Poller {
-                addr,
-                id,
-                connection: Connection::new(addr, self.shared.places.clone()),
-                shared: self.shared.clone(),
-                rota: self.rota.subscribe(),
-            };
-            self.tasks.spawn(poller.run());
+        self.rota.send_replace(Rota::new(nodes, settings));
+        let mut before = mem::take(&mut self.ends);
+        for node in nodes {
+            let end = before
+                .remove(&node.addr)
+                .unwrap_or_else(|| self.start(node.addr));
+            self.ends.insert(node.addr, end);
         }
-        // Those of nodes that are gone end by themselves.
+        // At once, whatever they wait for: what they heard must not come beside what a later
+        // poller of the same node hears.
+        for gone in before.into_values() {
+            gone.abort();
+        }
         while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn start(&mut self, addr: NodeAddr) -> AbortHandle {
+        let poller = Poller {
+            addr,
+            connection: Connection::new(addr, self.shared.permits.clone()),
+            shared: self.shared.clone(),
+            rota: self.rota.subscribe(),
+        };
+        self.tasks.spawn(poller.run())
     }
 
     /// Polls no more.
@@ -131,21 +146,21 @@ impl Pollers {
 
 struct Poller {
     addr: NodeAddr,
-    id: PollerId,
     connection: Connection,
     shared: Arc<Shared>,
     rota: watch::Receiver<Rota>,
 }
 
 impl Poller {
-    /// Polls until the rota no longer has this poller.
+    /// Polls until it is ended.
     async fn run(mut self) {
         let shared = self.shared.clone();
+        let first = shared.first_polls.acquire().await;
         let mut schedule = self.schedule();
-        if let (Ok(place), Some(now)) = (shared.first_polls.acquire().await, &schedule) {
+        if let Some(now) = &schedule {
             Box::pin(self.poll(&now.settings)).await;
-            drop(place);
         }
+        drop(first);
         while let Some(now) = &schedule {
             let due = now.next(shared.epoch, Instant::now());
             tokio::select! {
@@ -160,7 +175,7 @@ impl Poller {
     }
 
     fn schedule(&mut self) -> Option<Schedule> {
-        self.rota.borrow_and_update().of(self.addr, self.id)
+        self.rota.borrow_and_update().of(self.addr)
     }
 
     async fn poll(&mut self, settings: &PollSettings) {

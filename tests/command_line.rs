@@ -237,7 +237,7 @@ fn without_descriptors_nodes_stay_what_they_were_and_one_error_says_so() {
     let config = stage.write_config(&json!({ "service_timeout": "5s" }));
     let mut command = Command::new("sh");
     command
-        .args(["-c", "ulimit -n 40; exec \"$0\" --config \"$1\""])
+        .args(["-c", "ulimit -n 30; exec \"$0\" --config \"$1\""])
         .arg(env!("CARGO_BIN_EXE_pollbal"))
         .arg(&config);
     let mut pollbal = Pollbal::spawn(command, config);

@@ -244,8 +244,13 @@ fn at_most_sixteen_run_at_once_and_the_others_wait_in_order() {
         || begun().len(),
         || nodes[0].polls() >= enough,
     );
-    // The pool files are written in the order of their names, and so are the hooks told.
-    let files: Vec<String> = names.iter().map(|name| format!("{name}.pool")).collect();
+    // The pool files are written in the order of their names, then the list of who is in none, and
+    // so are the hooks told.
+    let files: Vec<String> = names
+        .iter()
+        .map(|name| format!("{name}.pool"))
+        .chain(["disabled_services".to_owned()])
+        .collect();
     let mut first = begun();
     first.sort();
     assert_eq!(first, files[..16]);

@@ -241,7 +241,7 @@ fn read_poll_path(section: &Section<'_>) -> Uri {
         text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
     };
     let read = |value: &Value| value.as_str().filter(usable)?.parse().ok();
-    let expected = "a path that begins with `/`, without blanks, such as \"/pool\"";
+    let expected = "a path that begins with `/`, without blanks or `#<>`, such as \"/pool\"";
     section
         .read("poll_path", expected, read)
         .unwrap_or_else(|| Uri::from_static("/pool"))

@@ -45,6 +45,17 @@ impl Pools {
     pub fn member_count(&self) -> usize {
         self.pools.values().map(|pool| pool.members.len()).sum()
     }
+
+    /// How many members have the pools that are not just as they were before.
+    #[must_use]
+    pub fn members_of_changed(&self, before: &Self) -> usize {
+        let same = |(name, pool): &(&PoolName, &Arc<Pool>)| {
+            let before = before.pools.get(*name);
+            before.is_some_and(|before| Arc::ptr_eq(before, pool))
+        };
+        let changed = self.pools.iter().filter(|pool| !same(pool));
+        changed.map(|(_, pool)| pool.members.len()).sum()
+    }
 }
 
 impl Pool {

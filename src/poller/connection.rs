@@ -21,17 +21,23 @@ use crate::model::node::NodeAddr;
 /// counts as one that hangs.
 const HANGS_FROM: u32 = 3;
 
+/// One in so many of the permits for one poll is for nodes that hang.
+const HANGING_SHARE: usize = 4;
+
 /// A node that hangs gets a fresh connection at each poll of this number only.
 const FRESH_EVERY: u32 = 4;
 
-/// Places for open connections, shared by all nodes: as many as there may be descriptors for.
-pub(super) struct Places {
+/// How many connections may be open, shared by all nodes: as many as there may be descriptors for.
+pub(super) struct Permits {
     kept: Arc<Semaphore>,
     passing: Arc<Semaphore>,
+    /// Like `passing`, for nodes that hang: they have each for long, and are not to keep others
+    /// waiting.
+    hanging: Arc<Semaphore>,
 }
 
 /// The right to have one connection open.
-enum Place {
+enum Permit {
     /// From poll to poll.
     Kept(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
     /// For one poll.
@@ -41,8 +47,8 @@ enum Place {
 /// The connection to one node.
 pub(super) struct Connection {
     addr: NodeAddr,
-    places: Arc<Places>,
-    place: Option<Place>,
+    permits: Arc<Permits>,
+    permit: Option<Permit>,
     /// Kept from the poll before.
     idle: Option<TcpStream>,
     /// A request that was not answered yet.
@@ -61,32 +67,35 @@ pub(super) enum Trouble {
     Timeout,
 }
 
-impl Places {
-    /// Places for connections that are kept, and for ones that are open for one poll.
+impl Permits {
+    /// For so many connections that are kept, and so many that are open for one poll.
     pub(super) fn new(kept: usize, passing: usize) -> Self {
-        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        let hanging = passing.div_ceil(HANGING_SHARE);
         Self {
-            kept: places(kept),
-            passing: places(passing),
+            kept: permits(kept),
+            passing: permits(passing - hanging),
+            hanging: permits(hanging),
         }
     }
 
     /// Waits only when connections cannot be kept and too many are open for one poll.
-    async fn take(&self) -> Option<Place> {
-        if let Ok(place) = self.kept.clone().try_acquire_owned() {
-            return Some(Place::Kept(place));
+    async fn take(&self, hangs: bool) -> Option<Permit> {
+        if let Ok(permit) = self.kept.clone().try_acquire_owned() {
+            return Some(Permit::Kept(permit));
         }
-        let place = self.passing.clone().acquire_owned().await;
-        place.ok().map(Place::Passing)
+        let passing = if hangs { &self.hanging } else { &self.passing };
+        let permit = passing.clone().acquire_owned().await;
+        permit.ok().map(Permit::Passing)
     }
 }
 
 impl Connection {
-    pub(super) fn new(addr: NodeAddr, places: Arc<Places>) -> Self {
+    pub(super) fn new(addr: NodeAddr, permits: Arc<Permits>) -> Self {
         Self {
             addr,
-            places,
-            place: None,
+            permits,
+            permit: None,
             idle: None,
             exchanging: None,
             given_up: 0,
@@ -95,9 +104,9 @@ impl Connection {
 
     /// Asks for `path`, and waits for the answer no longer than `limit`.
     pub(super) async fn poll(&mut self, path: &Uri, limit: Duration) -> Result<Answer, Trouble> {
-        if self.place.is_none() {
+        if self.permit.is_none() {
             // Before the time begins: a shortage of ours says nothing of the node.
-            self.place = self.places.take().await;
+            self.permit = self.permits.take(self.hangs()).await;
         }
         let answered = timeout(limit, self.ask(path)).await;
         let answer = answered.unwrap_or(Err(Trouble::Timeout));
@@ -107,7 +116,7 @@ impl Connection {
             self.given_up = 0;
         }
         if self.idle.is_none() && self.exchanging.is_none() {
-            self.place = None;
+            self.permit = None;
         }
         answer
     }
@@ -133,17 +142,22 @@ impl Connection {
     ///
     /// But a process that hangs takes no connections from the system, so its backlog would fill
     /// with ours, one for each poll. So the request of a node that hangs stays for some polls,
-    /// which cost next to nothing then; as soon as it is answered, the poll under way asks anew.
+    /// which cost little time then, though the buffers stay too; as soon as it is answered, the
+    /// poll under way asks anew.
     fn give_up(&mut self) {
         self.given_up = self.given_up.saturating_add(1);
-        let hangs = self.given_up >= HANGS_FROM && !self.given_up.is_multiple_of(FRESH_EVERY);
-        if !(hangs && self.may_be_kept()) {
+        let fresh = !self.hangs() || self.given_up.is_multiple_of(FRESH_EVERY);
+        if fresh || !self.may_be_kept() {
             self.exchanging = None;
         }
     }
 
+    fn hangs(&self) -> bool {
+        self.given_up >= HANGS_FROM
+    }
+
     fn may_be_kept(&self) -> bool {
-        matches!(self.place, Some(Place::Kept(_)))
+        matches!(self.permit, Some(Permit::Kept(_)))
     }
 
     async fn connect(&mut self) -> io::Result<TcpStream> {
@@ -174,7 +188,11 @@ impl Connection {
         *question.uri_mut() = path.clone();
         let headers = question.headers_mut();
         headers.reserve(5);
-        let host = HeaderValue::try_from(self.addr.to_string());
+        let host = match self.addr.port() {
+            80 => self.addr.ip().to_string(),
+            _ => self.addr.to_string(),
+        };
+        let host = HeaderValue::try_from(host);
         headers.extend(host.ok().map(|host| (HOST, host)));
         let agent = concat!("pollbal/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
@@ -191,4 +209,37 @@ impl Connection {
 fn is_idle(stream: &TcpStream) -> bool {
     let read = stream.try_read(&mut [0]);
     read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(addr: &str) -> HeaderValue {
+        let permits = Arc::new(Permits::new(1, 1));
+        let connection = Connection::new(addr.parse().unwrap(), permits);
+        connection.question(&Uri::from_static("/pool")).headers()[HOST].clone()
+    }
+
+    #[test]
+    fn the_host_names_the_port_unless_it_is_80() {
+        assert_eq!(host("10.0.0.1:8080"), "10.0.0.1:8080");
+        assert_eq!(host("10.0.0.1:80"), "10.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn nodes_that_hang_do_not_keep_the_others_from_being_polled() {
+        let permits = Permits::new(0, 8);
+        let wait = Duration::from_millis(1);
+        let mut hanging = Vec::new();
+        while let Ok(permit) = timeout(wait, permits.take(true)).await {
+            hanging.push(permit);
+        }
+        assert_eq!(hanging.len(), 2);
+        let mut others = Vec::new();
+        while let Ok(permit) = timeout(wait, permits.take(false)).await {
+            others.push(permit);
+        }
+        assert_eq!(others.len(), 6);
+    }
 }

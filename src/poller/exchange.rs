@@ -35,7 +35,8 @@ pub(super) struct Answer {
 
 /// Why there is no whole answer.
 pub(super) enum Broken {
-    /// Nothing of an answer had come, as when a kept connection is closed just when it is used.
+    /// The answer's head did not come whole, as when a kept connection is closed just when it is
+    /// used.
     BeforeAnswer(hyper::Error),
     /// The body broke off.
     InBody(Box<dyn std::error::Error + Send + Sync>),

@@ -26,22 +26,9 @@ const SHORTEST_SLOT: (Duration, u32) = (Duration::from_millis(10), 100);
 pub(super) struct Rota {
     /// None while there is no node.
     settings: Option<Arc<PollSettings>>,
-    turns: HashMap<NodeAddr, Turn>,
-    /// So many pollers were ever started.
-    started: u64,
+    /// How far into each interval a node's turn is.
+    offsets: HashMap<NodeAddr, Duration>,
 }
-
-/// Whose turn, and when.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    poller: PollerId,
-    /// How far into each interval.
-    offset: Duration,
-}
-
-/// Tells the poller of a node from an earlier one of the same address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PollerId(u64);
 
 /// When and how one node is polled.
 #[derive(Clone, Debug)]
@@ -51,39 +38,23 @@ pub(super) struct Schedule {
 }
 
 impl Rota {
-    /// The next rota: just these nodes. Gives the pollers that are to be started too; those of
-    /// nodes that stay go on.
-    pub(super) fn next(
-        &self,
-        nodes: &[Node],
-        settings: &PollSettings,
-    ) -> (Self, Vec<(NodeAddr, PollerId)>) {
-        let mut rota = Self {
+    /// The nodes in their order, spread over the interval.
+    pub(super) fn new(nodes: &[Node], settings: &PollSettings) -> Self {
+        let offset = |index| offset(settings.interval, index, nodes.len());
+        let offsets = nodes.iter().enumerate();
+        Self {
             settings: Some(Arc::new(settings.clone())),
-            turns: HashMap::with_capacity(nodes.len()),
-            started: self.started,
-        };
-        let mut new = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            let before = self.turns.get(&node.addr).map(|turn| turn.poller);
-            let poller = before.unwrap_or_else(|| {
-                rota.started += 1;
-                let poller = PollerId(rota.started);
-                new.push((node.addr, poller));
-                poller
-            });
-            let offset = offset(settings.interval, index, nodes.len());
-            rota.turns.insert(node.addr, Turn { poller, offset });
+            offsets: offsets
+                .map(|(index, node)| (node.addr, offset(index)))
+                .collect(),
         }
-        (rota, new)
     }
 
-    /// The schedule of a poller; `None` when its node is not polled any more, or by a later one.
-    pub(super) fn of(&self, addr: NodeAddr, poller: PollerId) -> Option<Schedule> {
-        let turn = self.turns.get(&addr).filter(|turn| turn.poller == poller)?;
+    /// The node's schedule, if it is polled.
+    pub(super) fn of(&self, addr: NodeAddr) -> Option<Schedule> {
         Some(Schedule {
+            offset: *self.offsets.get(&addr)?,
             settings: self.settings.clone()?,
-            offset: turn.offset,
         })
     }
 }
@@ -130,23 +101,6 @@ mod tests {
         super::offset(Duration::from_millis(interval), index, count)
     }
 
-    fn settings(interval: u64) -> PollSettings {
-        let interval = Duration::from_millis(interval);
-        PollSettings {
-            interval,
-            timeout: interval,
-            path: "/pool".parse().unwrap(),
-        }
-    }
-
-    fn nodes(addrs: &[&str]) -> Vec<Node> {
-        let node = |addr: &&str| Node {
-            addr: addr.parse().unwrap(),
-            name: String::new(),
-        };
-        addrs.iter().map(node).collect()
-    }
-
     #[test]
     fn nodes_are_spread_evenly_over_the_interval() {
         let offsets = (0..4).map(|index| offset(1000, index, 4).as_millis());
@@ -177,8 +131,14 @@ mod tests {
     fn a_node_keeps_its_turn_whatever_its_polls_take() {
         let epoch = Instant::now();
         let at = |millis| epoch + Duration::from_millis(millis);
+        let interval = Duration::from_secs(1);
+        let settings = PollSettings {
+            interval,
+            timeout: interval,
+            path: "/pool".parse().unwrap(),
+        };
         let schedule = Schedule {
-            settings: Arc::new(settings(1000)),
+            settings: Arc::new(settings),
             offset: offset(1000, 1, 4),
         };
         assert_eq!(schedule.next(epoch, at(0)), at(250));
@@ -193,21 +153,5 @@ mod tests {
             at(10_250),
             "missed turns are not made up for"
         );
-    }
-
-    #[test]
-    fn a_poller_goes_on_while_its_node_stays_and_never_beside_a_later_one() {
-        let (one, two) = ("10.0.0.1:80", "10.0.0.2:80");
-        let (first, new) = Rota::default().next(&nodes(&[one, two]), &settings(1000));
-        let (addr, poller) = new[0];
-        let (second, new) = first.next(&nodes(&[one]), &settings(500));
-        assert!(new.is_empty());
-        let schedule = second.of(addr, poller).unwrap();
-        assert_eq!(*schedule.settings, settings(500));
-        let (third, _) = second.next(&nodes(&[two]), &settings(500));
-        assert!(third.of(addr, poller).is_none());
-        let (fourth, new) = third.next(&nodes(&[one]), &settings(500));
-        assert!(fourth.of(addr, poller).is_none());
-        assert!(fourth.of(addr, new[0].1).is_some());
     }
 }

@@ -32,9 +32,12 @@ use crate::retry::Retry;
 /// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
 const HEAD_START: Duration = Duration::from_millis(25);
 
-/// And so much longer for each member: without the files Perlbal is told of each by itself, which
-/// takes it as long.
+/// And so much longer for each member of the pools that change: without the files Perlbal is told of
+/// many by one command each, which takes it as long.
 const HEAD_START_PER_MEMBER: Duration = Duration::from_micros(100);
+
+/// But never longer than this: a disk may hang.
+const LONGEST_HEAD_START: Duration = Duration::from_secs(2);
 
 /// How often the directory is looked at although nothing changed, for what others did to it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -117,6 +120,8 @@ impl Task {
             worker = returned;
             let wake = self.take(pass, snapshot);
             tokio::select! {
+                // A change before the time: it is to have its head start.
+                biased;
                 () = self.stop.cancelled() => return,
                 changed = self.snapshots.changed() => match changed {
                     Ok(()) => self.give_head_start(),
@@ -135,7 +140,6 @@ impl Task {
         mut worker: Worker,
         snapshot: Option<Snapshot>,
     ) -> Result<(Worker, Pass), JoinError> {
-        let mut overtaken = false;
         let (tell, mut written) = oneshot::channel();
         let wanted = snapshot.clone();
         if worker.is_quick(wanted.as_ref()) {
@@ -146,20 +150,23 @@ impl Task {
             let pass = worker.pass(wanted.as_ref(), tell);
             (worker, pass)
         });
+        // Since when a later snapshot waits.
+        let mut later = None;
         loop {
             let due = self.due.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 result = &mut job => {
-                    if overtaken {
+                    if let Some(since) = later {
+                        self.due = Some(self.head_start(since));
                         self.snapshots.mark_changed();
                     }
                     return result;
                 }
                 Ok(files) = &mut written, if !written.is_terminated() => {
                     self.publish_with(snapshot.clone(), files);
-                    if overtaken {
-                        self.give_head_start();
+                    if let Some(since) = later {
+                        self.due = Some(self.head_start(since));
                     }
                 }
                 () = sleep_until(due.into()), if self.due.is_some() => {
@@ -167,7 +174,7 @@ impl Task {
                     self.publish(newest);
                 }
                 Ok(()) = self.snapshots.changed() => {
-                    overtaken = true;
+                    later.get_or_insert_with(Instant::now);
                     self.give_head_start();
                 }
             }
@@ -176,11 +183,21 @@ impl Task {
 
     /// From the first snapshot on that waits.
     fn give_head_start(&mut self) {
-        let members = |snapshot: &Snapshot| snapshot.pools.member_count();
-        let members = self.snapshots.borrow().as_ref().map_or(0, members);
+        if self.due.is_none() {
+            self.due = Some(self.head_start(Instant::now()));
+        }
+    }
+
+    /// When what waits since then goes on without its files.
+    fn head_start(&self, since: Instant) -> Instant {
+        let members = match (&*self.snapshots.borrow(), &*self.published.borrow()) {
+            (Some(new), Some(old)) => new.pools.members_of_changed(&old.pools),
+            (Some(new), None) => new.pools.member_count(),
+            (None, _) => 0,
+        };
         let members = u32::try_from(members).unwrap_or(u32::MAX);
         let head_start = HEAD_START + HEAD_START_PER_MEMBER.saturating_mul(members);
-        self.due.get_or_insert(Instant::now() + head_start);
+        since + head_start.min(LONGEST_HEAD_START)
     }
 
     /// Takes what a pass did; gives when to look again.
@@ -211,7 +228,11 @@ impl Task {
 
     /// Gives a snapshot on, unless a later one went on, or it just as it is.
     fn publish(&mut self, snapshot: Option<Snapshot>) {
-        self.due = None;
+        let serial =
+            |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|snapshot| snapshot.serial);
+        if serial(&snapshot) == serial(&self.snapshots.borrow()) {
+            self.due = None;
+        }
         let Some(snapshot) = snapshot else { return };
         self.published.send_if_modified(|published| {
             let old = published.as_ref().is_some_and(|published| {

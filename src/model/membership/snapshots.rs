@@ -9,8 +9,8 @@ use crate::model::names::PoolName;
 use crate::model::pools::{Member, Pool, Pools};
 use crate::model::rules::Rules;
 
-/// The last snapshot, and what of it is no longer true. A change costs as much as the pool that it
-/// is in, not as all of them.
+/// The last snapshot, and what of it is no longer true. A change makes only its own pool anew, though
+/// all nodes are looked at for it.
 #[derive(Debug)]
 pub(super) struct Snapshots {
     taken: Pools,
