@@ -92,9 +92,14 @@ impl Process {
 
     /// An error with the last lines that it said, where it has ended.
     pub(crate) fn check(&mut self) -> Outcome<()> {
+        // This reaps, and then its number may become another's: out of reach of `kill_all` in the same breath.
+        let mut running = running();
         let Some(status) = self.child.try_wait()? else {
             return Ok(());
         };
+        let pid = Pid::from_child(&self.child);
+        running.retain(|other| *other != pid);
+        drop(running);
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(10)..].join("\n");

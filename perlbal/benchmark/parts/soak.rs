@@ -4,9 +4,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::{Plan, thousands};
-use crate::Outcome;
 use crate::report::{Figure, Goal, Report};
-use crate::site::{Settings, Site};
+use crate::site::{PATIENCE, Settings, Site};
+use crate::{Outcome, eventually};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const SAMPLES: u64 = 20;
@@ -27,12 +27,16 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     // Warm: as many polls as a sample has.
     let step = (polls / SAMPLES).max(1);
     let (begin, _) = site.nodes.count()?;
+    let rounds = u32::try_from(step.div_ceil(nodes as u64))?;
+    let patience = PATIENCE + 4 * rounds * INTERVAL;
+    let what = format!("{} more polls", thousands(usize::try_from(step)?));
     let mut samples = Vec::new();
     for sample in 1..=SAMPLES + 1 {
-        while site.nodes.count()?.0 < begin + sample * step {
+        eventually(patience, &what, || {
             pollbal.check()?;
-            sleep(Duration::from_millis(100));
-        }
+            sleep(Duration::from_millis(50));
+            Ok((site.nodes.count()?.0 >= begin + sample * step).then_some(()))
+        })?;
         samples.push(pollbal.resident()?);
     }
     let many = thousands(usize::try_from(step * SAMPLES)?);
