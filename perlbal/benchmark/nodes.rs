@@ -39,15 +39,17 @@ pub(crate) fn address(index: usize) -> Ipv4Addr {
     )
 }
 
-/// The node of an address.
-fn index(address: IpAddr) -> u32 {
+/// The node of an address, or the conductor; `None` where nobody of this run can mean it, such as one of the network's.
+fn index(address: IpAddr) -> Option<u32> {
     let IpAddr::V4(address) = address else {
-        return CONDUCTOR;
+        return None;
     };
-    let [_, b, c, d] = address.octets().map(u32::from);
-    match (b, c, d) {
-        (1.., 1.., 1..) => (b - 1) * 62_500 + (c - 1) * 250 + (d - 1),
-        _ => CONDUCTOR,
+    match address.octets().map(u32::from) {
+        [127, 0, 0, 1] => Some(CONDUCTOR),
+        [127, b @ 1..=2, c @ 1..=250, d @ 1..=250] => {
+            Some((b - 1) * 62_500 + (c - 1) * 250 + (d - 1))
+        }
+        _ => None,
     }
 }
 
@@ -169,7 +171,8 @@ impl Nodes {
                     _ => return Err(error),
                 },
             };
-            let Ok(local) = stream.local_addr() else {
+            // The socket is open to the network too, as only so it is to all of 127.0.0.0/8.
+            let Some(node) = stream.local_addr().ok().and_then(|local| index(local.ip())) else {
                 continue;
             };
             let at = self.free.pop().unwrap_or_else(|| {
@@ -178,7 +181,7 @@ impl Nodes {
             });
             let mut connection = Connection {
                 stream,
-                node: index(local.ip()),
+                node,
                 begun: Vec::new(),
             };
             self.poll
@@ -274,8 +277,11 @@ impl Nodes {
         };
         let now = now();
         // The rhythm is that of nodes that answer.
-        if node.polled > 0 && healthy {
-            self.rhythm.record(now - node.polled);
+        if healthy {
+            match node.polled {
+                0 => self.rhythm.begin(),
+                polled => self.rhythm.record(now - polled),
+            }
         }
         node.polled = now;
     }
@@ -288,8 +294,9 @@ impl Nodes {
         let node = self.states.get_mut(index as usize);
         let leaving = node.as_ref().is_some_and(|node| node.leaving);
         let answer = request::answer(leaving, keep_alive);
-        let written = connection.stream.write(answer);
+        // Before the write: on loopback that delivers, and pollbal may go on before it is over here.
         let stamp = now();
+        let written = connection.stream.write(answer);
         if let Some(node) = node
             && node.changed
             && poll

@@ -11,6 +11,7 @@ const STEPS: usize = 100_000;
 pub(crate) struct Rhythm {
     interval: u64,
     deviations: Vec<u32>,
+    nodes: u64,
     spans: u64,
     missed: u64,
 }
@@ -20,9 +21,15 @@ impl Rhythm {
         Self {
             interval,
             deviations: vec![0; STEPS + 1],
+            nodes: 0,
             spans: 0,
             missed: 0,
         }
+    }
+
+    /// Takes a node's first poll.
+    pub(crate) fn begin(&mut self) {
+        self.nodes += 1;
     }
 
     /// Takes the span between two polls of a node.
@@ -39,6 +46,7 @@ impl Rhythm {
 
     pub(crate) fn summary(&self) -> Summary {
         Summary {
+            nodes: self.nodes,
             spans: self.spans,
             missed: self.missed,
             p50: self.quantile(0.50),
@@ -64,20 +72,29 @@ impl Rhythm {
 /// Deviations from the interval, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Summary {
+    /// Nodes that were polled at all.
+    pub(crate) nodes: u64,
     pub(crate) spans: u64,
-    /// Polls that did not come.
+    /// Polls that did not come between two that did.
     pub(crate) missed: u64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) max: f64,
 }
 
+impl Summary {
+    /// All polls, the first of each node too.
+    pub(crate) fn polls(&self) -> u64 {
+        self.nodes + self.spans
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {} {} {} {}",
-            self.spans, self.missed, self.p50, self.p99, self.max
+            "{} {} {} {} {} {}",
+            self.nodes, self.spans, self.missed, self.p50, self.p99, self.max
         )
     }
 }
@@ -89,6 +106,7 @@ impl FromStr for Summary {
         let read = || {
             let mut words = text.split(' ');
             Some(Self {
+                nodes: words.next()?.parse().ok()?,
                 spans: words.next()?.parse().ok()?,
                 missed: words.next()?.parse().ok()?,
                 p50: words.next()?.parse().ok()?,

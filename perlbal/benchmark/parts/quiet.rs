@@ -73,6 +73,13 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let due = 1.0 + (plan.window.as_secs_f64() / resync.as_secs_f64()).round();
     let every = format!("comparisons with Perlbal, one every {resync:.1?}");
     add(report, "comparisons", &every, "", comparisons as f64, due);
+    let some = Figure::new(
+        "quiet.compared",
+        "quiet: comparisons at all",
+        "",
+        comparisons as f64,
+    );
+    report.add(some.goal(Goal::AtLeast(1.0)));
     Ok(())
 }
 

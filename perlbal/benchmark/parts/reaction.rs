@@ -1,7 +1,8 @@
-//! How long a change takes: from the last byte of a node's changed answer to Perlbal's `OK` for all that was said to it because of
-//! that, the seal with it.
+//! How long a change takes: from a node's changed answer to Perlbal's `OK` for all that was said to it because of that; where a
+//! node leaves, with the seal.
 //!
-//! The node stamps its answer just after its write, a relay stamps Perlbal's `OK`. The relay's own time is in the figures, once in
+//! The node stamps its answer just before its write, as on loopback the write itself delivers: its time is in the figures. A relay
+//! stamps Perlbal's `OK`. The relay's own time is in the figures, once in
 //! each direction less the last hop to pollbal; how much longer an exchange through it takes is measured and shown.
 
 use std::io::{BufRead, BufReader, Write};
@@ -34,7 +35,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
         measure(plan, report, "tmpfs", Some(tmpfs))?;
     } else {
         report.note(format!(
-            "reaction: no {TMPFS} here, so pool files are measured on the disk alone"
+            "reaction: no {TMPFS} here, so pool files are measured on the disk alone, for which there are no goals"
         ));
     }
     measure(plan, report, "disk", None)
@@ -49,8 +50,8 @@ fn measure(plan: &Plan, report: &mut Report, name: &str, pools: Option<&Path>) -
     settings.relay = Some(relay.address);
     let mut pollbal = site.settled_pollbal(&plan.pollbal, &settings, &mut perlbal)?;
 
-    let changes = if plan.quick { 10 } else { 300 };
-    let mut took = Vec::new();
+    let changes = if plan.quick { 10 } else { 400 };
+    let mut took = [Vec::new(), Vec::new()];
     for change in 0..changes {
         pollbal.check()?;
         // Each node leaves and comes back; 37 and 100 have no divisor in common.
@@ -63,28 +64,40 @@ fn measure(plan: &Plan, report: &mut Report, name: &str, pools: Option<&Path>) -
             return Err(format!("node {answering} changed rather than {node}").into());
         }
         let member = format!("{}:{}", address(node), site.nodes.port);
-        let done = relay.wait(mark, PATIENCE, |commands| answered(commands, &member));
+        let done = relay.wait(mark, PATIENCE, |commands| {
+            answered(commands, &member, status == "leaving")
+        });
         let done = done.ok_or_else(|| format!("nothing was said to Perlbal of {member}"))??;
-        took.push(milliseconds(done.saturating_sub(stamp)));
+        took[change % 2].push(milliseconds(done.saturating_sub(stamp)));
     }
     perlbal.wait_members(NODES)?;
 
-    took.sort_by(f64::total_cmp);
+    // A sync's time is the disk's; the goals are for files in memory, where they are unless someone wants it otherwise.
+    let place = match pools {
+        Some(_) => "in memory",
+        None => "on disk, with its sync",
+    };
     let figure = |id: &str, what: &str, value| {
         let id = format!("reaction.{name}.{id}");
-        let what = format!("pool files on {name}: {what}");
-        Figure::new(id, what, "ms", value)
+        Figure::new(id, format!("{place}: {what}"), "ms", value)
     };
-    report.add(
-        figure("p50", "answer to sealed, median", quantile(&took, 0.5)).goal(Goal::AtMost(1.0)),
-    );
-    report
-        .add(figure("p99", "answer to sealed, p99", quantile(&took, 0.99)).goal(Goal::AtMost(3.0)));
-    report.add(figure(
-        "max",
-        "answer to sealed, longest",
-        quantile(&took, 1.0),
-    ));
+    let changes = ["leaving, answer to sealed", "joining, answer to OK"];
+    for (what, took) in changes.into_iter().zip(&mut took) {
+        took.sort_by(f64::total_cmp);
+        let kind = &what[..7];
+        for (id, about, part, goal) in [
+            ("p50", "median", 0.5, Some(1.0)),
+            ("p99", "p99", 0.99, Some(3.0)),
+            ("max", "longest", 1.0, None),
+        ] {
+            let id = format!("{kind}.{id}");
+            let found = figure(&id, &format!("{what}, {about}"), quantile(took, part));
+            report.add(match goal.filter(|_| pools.is_some()) {
+                Some(limit) => found.goal(Goal::AtMost(limit)),
+                None => found,
+            });
+        }
+    }
     report.add(figure(
         "relay",
         "an exchange is longer by the relay by",
@@ -93,16 +106,22 @@ fn measure(plan: &Plan, report: &mut Report, name: &str, pools: Option<&Path>) -
     Ok(())
 }
 
-/// When the last command was answered of the batch that names this member and changes something; `None` while that is to come.
-fn answered(commands: &[Command], member: &str) -> Option<Outcome<u64>> {
-    let names = |command: &&Command| {
-        command.changes() && command.text.split(' ').any(|word| word == member)
+/// When the last command was answered of what names this member and changes something, up to the seal where it leaves; `None`
+/// while that is to come.
+fn answered(commands: &[Command], member: &str, leaves: bool) -> Option<Outcome<u64>> {
+    let names =
+        |command: &Command| command.changes() && command.text.split(' ').any(|word| word == member);
+    let at = commands.iter().position(names)?;
+    let first = commands[at].batch;
+    let end = if leaves {
+        commands[at..].iter().find(|command| seals(command))?.batch
+    } else {
+        first
     };
-    let batch = commands.iter().find(names)?.batch;
     let mut last = 0;
     for command in commands
         .iter()
-        .filter(|command| command.batch == batch && command.changes())
+        .filter(|command| (first..=end).contains(&command.batch) && command.changes())
     {
         let (stamp, error) = command.answered?;
         if error {
@@ -111,6 +130,12 @@ fn answered(commands: &[Command], member: &str) -> Option<Outcome<u64>> {
         last = last.max(stamp);
     }
     Some(Ok(last))
+}
+
+/// Whether it gives a service its pool, after which that forgets connections to members that are gone.
+fn seals(command: &Command) -> bool {
+    let words: Vec<&str> = command.text.split(' ').collect();
+    matches!(words[..], ["SET", _, "pool", "=", _])
 }
 
 /// How long a command and its `OK` take there, in milliseconds: the median of many.
