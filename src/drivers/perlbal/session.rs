@@ -149,6 +149,7 @@ impl Session {
             if self.sent.is_empty() {
                 self.asked_at = Instant::now();
             }
+            self.acknowledge_quickly()?;
             timeout(self.timeout, self.stream.write_all(text.as_bytes()))
                 .await
                 .map_err(|_| SessionError::Timeout(self.timeout))?
@@ -228,10 +229,7 @@ impl Session {
 
     async fn receive(&mut self) -> Result<(), SessionError> {
         loop {
-            // Perlbal writes each line by itself and waits for our acknowledgement before the
-            // next; the kernel forgets this option after a while, so it is set at each read.
-            set_tcp_quickack(&self.stream, true)
-                .map_err(|error| SessionError::Broken(error.into()))?;
+            self.acknowledge_quickly()?;
             if self.sent.is_empty() {
                 self.stream.readable().await
             } else {
@@ -247,5 +245,11 @@ impl Session {
                 Err(error) => return Err(SessionError::Broken(error)),
             }
         }
+    }
+
+    /// Perlbal writes each line by itself and waits for our acknowledgement before the next; the
+    /// kernel forgets this option after a while, so it is set at each write and read.
+    fn acknowledge_quickly(&self) -> Result<(), SessionError> {
+        set_tcp_quickack(&self.stream, true).map_err(|error| SessionError::Broken(error.into()))
     }
 }

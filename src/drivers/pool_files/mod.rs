@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{JoinError, spawn_blocking, yield_now};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -140,14 +140,21 @@ impl Task {
         mut worker: Worker,
         snapshot: Option<Snapshot>,
     ) -> Result<(Worker, Pass), JoinError> {
-        let (tell, mut written) = oneshot::channel();
         let wanted = snapshot.clone();
         if worker.is_quick(wanted.as_ref()) {
-            let pass = worker.pass(wanted.as_ref(), tell);
+            let mut pass = worker.begin(wanted.as_ref());
+            self.publish_with(snapshot, pass.current.clone());
+            // Perlbals first.
+            yield_now().await;
+            worker.end(&mut pass);
             return Ok((worker, pass));
         }
+        let (tell, mut written) = oneshot::channel();
         let mut job = spawn_blocking(move || {
-            let pass = worker.pass(wanted.as_ref(), tell);
+            let mut pass = worker.begin(wanted.as_ref());
+            // Fails only when the driver is ending.
+            _ = tell.send(pass.current.clone());
+            worker.end(&mut pass);
             (worker, pass)
         });
         // Since when a later snapshot waits.

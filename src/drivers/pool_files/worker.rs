@@ -2,9 +2,9 @@
 //! thread of its own where a disk may hang.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
@@ -21,6 +21,9 @@ use crate::quota::{Quota, Word, last_word};
 /// With no more members than this, a pass in memory takes less than a millisecond.
 const QUICK_MEMBERS: usize = 1_000;
 
+/// Stands for the directory itself where a file's name is expected; none is empty.
+const DIRECTORY: &str = "";
+
 /// What one pass over the directory did.
 pub(super) struct Pass {
     /// What went wrong, by file.
@@ -29,6 +32,10 @@ pub(super) struct Pass {
     pub(super) next_removal: Option<Instant>,
     /// The pool files that hold what is wanted in a form that Perlbal reads rightly.
     pub(super) current: BTreeSet<String>,
+    /// What is wanted; none without a snapshot, or where the directory cannot be read.
+    files: Option<Files>,
+    /// What is left for its second half.
+    rest: Vec<Step>,
 }
 
 /// What passes need, one at a time.
@@ -74,56 +81,54 @@ impl Worker {
         self.directory.is_in_memory() && snapshot.is_none_or(few)
     }
 
-    /// Brings the directory in line with the snapshot, and tells which pool files are current
-    /// before it does the rest; without one, makes the declared pools' files where they are
-    /// missing and touches nothing else.
-    pub(super) fn pass(
-        &mut self,
-        snapshot: Option<&Snapshot>,
-        tell_current: oneshot::Sender<BTreeSet<String>>,
-    ) -> Pass {
+    /// The first half of a pass: reads the directory and brings the pool files in line with the
+    /// snapshot; without one, makes the declared pools' files where they are missing and touches
+    /// nothing else.
+    pub(super) fn begin(&mut self, snapshot: Option<&Snapshot>) -> Pass {
         let mut pass = Pass {
             errors: BTreeMap::new(),
             next_removal: None,
             current: BTreeSet::new(),
+            files: None,
+            rest: Vec::new(),
         };
         let now = Instant::now();
         if let Err(error) = self.open().and_then(|()| self.read(now)) {
-            // No file's name is empty: the directory itself.
-            pass.errors.insert(String::new(), error);
+            pass.errors.insert(DIRECTORY.to_owned(), error);
             return pass;
         }
         let Some(snapshot) = snapshot else {
-            let steps = self.missing_declared();
-            self.execute_all(&steps, now, &mut pass.errors);
-            self.failed = pass.errors.keys().cloned().collect();
+            self.execute_all(&self.missing_declared(), &mut pass.errors);
             return pass;
         };
         let files = wanted(&snapshot.pools, self.format);
         let steps = plan(&files, &self.directory.files(), self.grace, now);
-        // Perlbal reads only pool files: it need not wait for the list of who is in none.
         let (rest, pools): (Vec<_>, Vec<_>) = steps
             .into_iter()
             .partition(|step| step.name() == DISABLED_SERVICES);
-        self.execute_all(&pools, now, &mut pass.errors);
+        self.execute_all(&pools, &mut pass.errors);
         pass.current = self.current(&files, &pass.errors);
-        // Fails only when the driver is ending.
-        _ = tell_current.send(pass.current.clone());
-        self.execute_all(&rest, now, &mut pass.errors);
-        self.failed = pass.errors.keys().cloned().collect();
-        let mut actual = self.directory.files();
-        // What failed is tried again with back-off, not at its time.
-        actual.retain(|name, _| !pass.errors.contains_key(name));
-        pass.next_removal = next_removal(&files, &actual, self.grace);
+        pass.files = Some(files);
+        pass.rest = rest;
         pass
     }
 
-    fn execute_all(
-        &mut self,
-        steps: &[Step],
-        now: Instant,
-        errors: &mut BTreeMap<String, DirectoryError>,
-    ) {
+    /// The second half: the list of who is in none, for which no Perlbal waits.
+    pub(super) fn end(&mut self, pass: &mut Pass) {
+        self.execute_all(&mem::take(&mut pass.rest), &mut pass.errors);
+        if let Some(files) = pass.files.take() {
+            let mut actual = self.directory.files();
+            // What failed is tried again with back-off, not at its time.
+            actual.retain(|name, _| !pass.errors.contains_key(name));
+            pass.next_removal = next_removal(&files, &actual, self.grace);
+        }
+        if !pass.errors.contains_key(DIRECTORY) {
+            self.failed = pass.errors.keys().cloned().collect();
+        }
+    }
+
+    fn execute_all(&mut self, steps: &[Step], errors: &mut BTreeMap<String, DirectoryError>) {
+        let now = Instant::now();
         for step in steps {
             if let Err(error) = self.execute(step, now) {
                 errors.insert(step.name().to_owned(), error);
