@@ -3,10 +3,11 @@
 //! ```text
 //!   pollers ──(observations, mpsc)──► Daemon ──(snapshots, watch)──► pool files
 //!   services_watch ──(lists, mpsc)──►   ▲                               │ (snapshots with files, watch)
-//!   signals ────────────────────────────┘                               ▼
-//!                                                                    Perlbals
+//!   signals ────────────────────────────┤                               ▼
+//!   doors ──(asks, mpsc)────────────────┘                            Perlbals
 //! ```
 
+mod desk;
 mod drivers;
 mod readiness;
 
@@ -23,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use self::desk::{ReloadWaiters, orders_end};
 use self::drivers::Drivers;
 use self::readiness::{Readiness, State};
+use crate::asks::{Ask, Desk, Moment, Serials};
 use crate::change_log::ChangeLog;
 use crate::config::Config;
 use crate::drivers::pool_files::directory::earlier_pools;
@@ -33,11 +36,16 @@ use crate::hooks::Hooks;
 use crate::lifecycle::{Lifecycle, open_files};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::{count, errors};
+use crate::model::change::Change;
+use crate::model::journal::Journal;
 use crate::model::membership::Membership;
-use crate::model::node::Node;
+use crate::model::node::{Node, NodeAddr};
+use crate::model::tally::Tally;
+use crate::model::telling::Telling;
 use crate::poller::{Observed, Pollers};
 use crate::service_manager::ServiceManager;
 use crate::services_watch::{self, Stamp};
+use crate::state_file::{self, Revised};
 
 /// Observations that may wait for the daemon: some rounds of a small site, a moment of a big one.
 /// When it is full the pollers wait; nothing is lost.
@@ -83,18 +91,34 @@ pub enum Ended {
 struct Daemon {
     options: Options,
     config: Config,
+    started: Instant,
     membership: Membership,
     change_log: ChangeLog,
+    journal: Journal,
+    tally: Tally,
     pollers: Pollers,
     hooks: Hooks,
     snapshots: watch::Sender<Option<Snapshot>>,
     serial: u64,
+    /// Nodes that changed since the last snapshot was made.
+    changed: Vec<NodeAddr>,
+    serials: Serials,
     drivers: Drivers,
     /// Lists of the services file that is watched now.
     lists: mpsc::Receiver<Vec<Node>>,
     watching: CancellationToken,
     /// A reload that reads its files, at most one.
     reloads: JoinSet<Result<Loaded, LoadErrors>>,
+    reload_waiters: ReloadWaiters,
+    /// What the doors ask.
+    asks: mpsc::Receiver<Ask>,
+    /// Counts up whenever something may be otherwise than before.
+    pulse: watch::Sender<u64>,
+    /// The orders in force, for the state file, and where that is.
+    orders: watch::Sender<Revised>,
+    state_file: watch::Sender<Option<PathBuf>>,
+    /// When to look for orders whose time is over.
+    orders_end: Option<Instant>,
     readiness: Readiness,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -140,17 +164,33 @@ async fn serve(
     let (first_sync, first_synced) = oneshot::channel();
     let pollers = Pollers::new(observed, open_files());
     let readiness = Readiness::new(service_manager(&options));
+    let orders = state_file::load(config.state_file.as_deref(), is_service(&options));
+    let (orders_kept, _) = watch::channel((0, Arc::new(orders.clone())));
+    let (written, revisions) = watch::channel(0);
+    let (pulse, beats) = watch::channel(0);
+    let (_desk, asks) = Desk::new(beats, revisions);
     let mut daemon = Daemon {
-        membership: Membership::new(config.rules.clone()),
+        started: Instant::now(),
+        membership: Membership::new(config.rules.clone(), orders),
         change_log: ChangeLog::default(),
+        journal: Journal::default(),
+        tally: Tally::default(),
         pollers,
         hooks,
         snapshots: watch::Sender::new(None),
         serial: 0,
+        changed: Vec::new(),
+        serials: Serials::default(),
         drivers: Drivers::none(&stop),
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
         reloads: JoinSet::new(),
+        reload_waiters: ReloadWaiters::default(),
+        asks,
+        pulse,
+        orders: orders_kept,
+        state_file: watch::Sender::new(config.state_file.clone()),
+        orders_end: None,
         readiness,
         tasks,
         stop,
@@ -158,6 +198,9 @@ async fn serve(
         options,
         config,
     };
+    if is_service(&daemon.options) {
+        daemon.keep_state(written);
+    }
     let once_and_nothing = daemon.options.once && nodes.is_empty();
     daemon.begin(nodes, stamp);
     let ended = if once_and_nothing {
@@ -177,8 +220,12 @@ async fn serve(
 }
 
 /// Only a daemon that goes on and changes the world is a service.
+fn is_service(options: &Options) -> bool {
+    options.mode == Mode::Live && !options.once
+}
+
 fn service_manager(options: &Options) -> ServiceManager {
-    if options.mode == Mode::Live && !options.once {
+    if is_service(options) {
         ServiceManager::from_environment()
     } else {
         ServiceManager::none()
@@ -214,8 +261,10 @@ impl Daemon {
     ) -> Ended {
         let mut batch = Vec::new();
         let mut synced = false;
+        self.expire_orders();
         loop {
             self.publish();
+            self.keep_orders();
             self.tell_manager();
             tokio::select! {
                 // Ended before its time, `--once` has not seen all in sync.
@@ -229,12 +278,10 @@ impl Daemon {
                     self.set_nodes(nodes);
                 }
                 _ = observations.recv_many(&mut batch, OBSERVATIONS) => {
-                    let now = Instant::now();
-                    for (addr, observation) in batch.drain(..) {
-                        let changes = self.membership.observe(addr, observation, now);
-                        self.change_log.write(&changes, now);
-                    }
+                    self.take_polls(&mut batch);
                 }
+                Some(ask) = self.asks.recv() => self.answer(ask),
+                () = orders_end(self.orders_end) => self.expire_orders(),
                 Ok(in_sync) = &mut first_synced, if !synced => {
                     synced = true;
                     if self.options.mode == Mode::Live {
@@ -252,16 +299,48 @@ impl Daemon {
 
     fn set_nodes(&mut self, nodes: Vec<Node>) {
         self.pollers.set(&nodes, &self.config.poll);
-        let changes = self.membership.set_nodes(nodes);
-        self.change_log.write(&changes, Instant::now());
+        let moment = Moment::present();
+        let changes = self.membership.set_nodes(nodes, moment.now);
+        self.tell(&changes, moment);
+    }
+
+    fn take_polls(&mut self, polls: &mut Vec<Observed>) {
+        let moment = Moment::present();
+        for (addr, poll) in polls.drain(..) {
+            self.tally.count(&poll);
+            let changes = self.membership.observe(addr, poll, moment.now);
+            self.tell(&changes, moment);
+            if self.membership.is_undecided(addr) {
+                self.pollers.ask_again(addr);
+            }
+        }
+    }
+
+    /// Tells the log, the journal and whoever waits for a change what changed.
+    fn tell(&mut self, changes: &[Change], moment: Moment) {
+        for change in changes {
+            let telling = Telling::of(change);
+            self.change_log.write(&telling, moment.now);
+            self.journal.write(&telling, moment.today);
+            self.changed.extend(telling.node.map(|node| node.addr));
+        }
+        if !changes.is_empty() {
+            self.beat();
+        }
+    }
+
+    fn beat(&self) {
+        self.pulse.send_modify(|beats| *beats += 1);
     }
 
     /// Gives the drivers the wanted state, if it changed.
     fn publish(&mut self) {
         let Some(pools) = self.membership.take_changed() else {
+            self.changed.clear();
             return;
         };
         self.serial += 1;
+        self.serials.set(self.changed.drain(..), self.serial);
         let pools = Arc::new(pools);
         if let Some(first_sync) = self.first_sync.take() {
             info!(
@@ -282,6 +361,7 @@ impl Daemon {
             current_files: Arc::default(),
         };
         self.snapshots.send_replace(Some(snapshot));
+        self.beat();
     }
 
     fn tell_manager(&mut self) {
@@ -310,12 +390,20 @@ impl Daemon {
                 self.reload(loaded).await;
                 self.publish();
                 self.readiness.reload_ends(Some(self.serial));
+                self.answer_reload(&Ok(self.membership.node_count()));
             }
             Err(why) => {
                 errors(&why);
                 error!("reload refused; the old state stays in force");
                 self.readiness.reload_ends(None);
+                self.answer_reload(&Err(why));
             }
+        }
+    }
+
+    fn answer_reload(&mut self, outcome: &Result<usize, String>) {
+        if self.reload_waiters.tell(outcome) {
+            self.begin_reload();
         }
     }
 
@@ -338,8 +426,12 @@ impl Daemon {
         } = loaded;
         let before = std::mem::replace(&mut self.config, config);
         self.hooks.reload(&self.config);
-        let changes = self.membership.set_rules(self.config.rules.clone());
-        self.change_log.write(&changes, Instant::now());
+        self.state_file.send_replace(self.config.state_file.clone());
+        let moment = Moment::present();
+        let changes = self
+            .membership
+            .set_rules(self.config.rules.clone(), moment.now);
+        self.tell(&changes, moment);
         self.set_nodes(nodes);
         self.watch_services(stamp);
         // Before the first snapshot the pool files know what is declared from their start only.
@@ -364,6 +456,14 @@ impl Daemon {
         let watch = services_watch::watch(path, stamp, sender);
         self.tasks
             .spawn(async move { watching.run_until_cancelled(watch).await });
+    }
+
+    /// Keeps orders in the state file.
+    fn keep_state(&self, written: watch::Sender<u64>) {
+        let (path, orders) = (self.state_file.subscribe(), self.orders.subscribe());
+        let (stop, keep) = (self.stop.clone(), state_file::keep(path, orders, written));
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(keep).await });
     }
 
     fn start_drivers(&mut self) {

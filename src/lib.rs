@@ -12,6 +12,8 @@
 //! the wanted pools, each by a pure plan and an executor that decides nothing. [`daemon`] wires all
 //! together and is the only one that knows everybody.
 
+pub mod api;
+pub mod asks;
 pub mod change_log;
 pub mod check;
 pub mod cli;
@@ -28,3 +30,4 @@ pub mod quota;
 pub mod retry;
 pub mod service_manager;
 pub mod services_watch;
+pub mod state_file;

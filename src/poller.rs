@@ -1,7 +1,8 @@
 //! Pollers: a task per node that asks it `GET /pool`, again and again.
 //!
 //! Each new node is polled at once, [`FIRST_POLLS`] at a time, and then every `poll_interval`, the
-//! nodes spread evenly over it. Observations go to the daemon by one bounded channel.
+//! nodes spread evenly over it. Observations go to the daemon by one bounded channel. The daemon may
+//! call a poller out of its turn: see [`Pollers::nudge`] and [`Pollers::ask_again`].
 
 mod connection;
 mod exchange;
@@ -10,11 +11,13 @@ mod schedule;
 use std::collections::HashMap;
 use std::error::Error;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use rustix::io::Errno;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, trace, warn};
@@ -26,7 +29,7 @@ use crate::config::PollSettings;
 use crate::logging::count;
 use crate::model::announcement::Announcement;
 use crate::model::node::{Node, NodeAddr};
-use crate::model::observation::{Failure, Observation};
+use crate::model::observation::{Failure, Observation, Poll};
 use crate::quota::WINDOW;
 
 /// The longest body that is read, in bytes.
@@ -42,8 +45,8 @@ const OTHERS_SHARE: usize = 4;
 /// And so many at least.
 const OTHERS: usize = 64;
 
-/// An observation on its way to the daemon.
-pub type Observed = (NodeAddr, Observation);
+/// A poll on its way to the daemon.
+pub type Observed = (NodeAddr, Poll);
 
 /// All pollers.
 pub struct Pollers {
@@ -51,12 +54,26 @@ pub struct Pollers {
     rota: watch::Sender<Rota>,
     /// A task for each node, ended when this is dropped.
     tasks: JoinSet<()>,
-    /// What ends the task of a node.
-    ends: HashMap<NodeAddr, AbortHandle>,
+    /// What reaches the task of a node.
+    handles: HashMap<NodeAddr, Handle>,
     /// So many connections may be kept.
     kept: usize,
     /// The log was told that this is fewer than there are nodes.
     told_few: bool,
+}
+
+/// A poller, as the others see it.
+struct Handle {
+    end: AbortHandle,
+    call: Arc<Call>,
+}
+
+/// A word to a poller.
+#[derive(Default)]
+struct Call {
+    came: Notify,
+    /// Poll now; else soon.
+    at_once: AtomicBool,
 }
 
 /// What all pollers use.
@@ -87,7 +104,7 @@ impl Pollers {
             shared: Arc::new(shared),
             rota: watch::Sender::default(),
             tasks: JoinSet::new(),
-            ends: HashMap::new(),
+            handles: HashMap::new(),
             kept,
             told_few: false,
         }
@@ -97,29 +114,47 @@ impl Pollers {
     pub fn set(&mut self, nodes: &[Node], settings: &PollSettings) {
         self.tell_few(nodes.len());
         self.rota.send_replace(Rota::new(nodes, settings));
-        let mut before = mem::take(&mut self.ends);
+        let mut before = mem::take(&mut self.handles);
         for node in nodes {
-            let end = before
+            let handle = before
                 .remove(&node.addr)
                 .unwrap_or_else(|| self.start(node.addr));
-            self.ends.insert(node.addr, end);
+            self.handles.insert(node.addr, handle);
         }
         // At once, whatever they wait for: what they heard must not come beside what a later
         // poller of the same node hears.
         for gone in before.into_values() {
-            gone.abort();
+            gone.end.abort();
         }
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn start(&mut self, addr: NodeAddr) -> AbortHandle {
+    /// Polls a node at once, or when the poll of it that is under way is done.
+    pub fn nudge(&self, addr: NodeAddr) {
+        if let Some(handle) = self.handles.get(&addr) {
+            handle.call.at_once.store(true, Ordering::Relaxed);
+            handle.call.came.notify_one();
+        }
+    }
+
+    /// Polls a node again after `retry_interval`, and not sooner than its last poll took.
+    pub fn ask_again(&self, addr: NodeAddr) {
+        if let Some(handle) = self.handles.get(&addr) {
+            handle.call.came.notify_one();
+        }
+    }
+
+    fn start(&mut self, addr: NodeAddr) -> Handle {
+        let call = Arc::<Call>::default();
         let poller = Poller {
             addr,
             connection: Connection::new(addr, self.shared.permits.clone()),
             shared: self.shared.clone(),
             rota: self.rota.subscribe(),
+            call: call.clone(),
         };
-        self.tasks.spawn(poller.run())
+        let end = self.tasks.spawn(poller.run());
+        Handle { end, call }
     }
 
     /// Polls no more.
@@ -149,27 +184,43 @@ struct Poller {
     connection: Connection,
     shared: Arc<Shared>,
     rota: watch::Receiver<Rota>,
+    call: Arc<Call>,
 }
 
 impl Poller {
     /// Polls until it is ended.
     async fn run(mut self) {
         let shared = self.shared.clone();
+        let call = self.call.clone();
         let first = shared.first_polls.acquire().await;
         let mut schedule = self.schedule();
+        let mut took = Duration::ZERO;
         if let Some(now) = &schedule {
-            Box::pin(self.poll(&now.settings)).await;
+            took = Box::pin(self.poll(&now.settings)).await;
         }
         drop(first);
+        // Out of turn, when what was heard is to be heard again soon.
+        let mut again = None;
         while let Some(now) = &schedule {
-            let due = now.next(shared.epoch, Instant::now());
-            tokio::select! {
-                // In memory of its own: most of the time there is no poll.
-                () = sleep_until(due) => Box::pin(self.poll(&now.settings)).await,
+            let turn = now.next(shared.epoch, Instant::now());
+            let due = again.map_or(turn, |again: Instant| again.min(turn));
+            let poll = tokio::select! {
+                () = sleep_until(due) => true,
+                () = call.came.notified() => call.at_once.swap(false, Ordering::Relaxed),
                 changed = self.rota.changed() => match changed {
-                    Ok(()) => schedule = self.schedule(),
+                    Ok(()) => {
+                        schedule = self.schedule();
+                        continue;
+                    }
                     Err(_) => return,
                 },
+            };
+            if poll {
+                again = None;
+                // In memory of its own: most of the time there is no poll.
+                took = Box::pin(self.poll(&now.settings)).await;
+            } else {
+                again = Some(Instant::now() + now.pause(took));
             }
         }
     }
@@ -178,18 +229,29 @@ impl Poller {
         self.rota.borrow_and_update().of(self.addr)
     }
 
-    async fn poll(&mut self, settings: &PollSettings) {
+    /// Polls once, and gives how long it took.
+    async fn poll(&mut self, settings: &PollSettings) -> Duration {
+        let asked_at = Instant::now();
         let polled = self.connection.poll(&settings.path, settings.timeout);
-        let observation = match polled.await {
+        let answer = polled.await;
+        let took = asked_at.elapsed();
+        let observation = match answer.map_err(failure) {
             Ok(answer) => understood(answer),
-            Err(trouble) => match failure(trouble) {
-                Some(failure) => Observation::Failed(failure),
-                None => return self.shared.tell_no_descriptors(),
-            },
+            Err(Some(failure)) => Observation::Failed(failure),
+            Err(None) => {
+                self.shared.tell_no_descriptors();
+                return took;
+            }
         };
         trace!(node = %self.addr, ?observation, "polled");
         // Fails only when the daemon is ending. When the channel is full, this node waits.
-        _ = self.shared.observed.send((self.addr, observation)).await;
+        let poll = Poll {
+            observation,
+            asked_at: asked_at.into(),
+            took,
+        };
+        _ = self.shared.observed.send((self.addr, poll)).await;
+        took
     }
 }
 

@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 
-use super::site::{
-    NODES, POOLS, addr, announce_all, announce_one, announcement, observation, serving,
-};
+use super::site::{NODES, POOLS, addr, announce_all, announce_one, announcement, poll, serving};
 
 pub(crate) fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("membership");
@@ -15,7 +13,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         let now = Instant::now();
 
         let said: Vec<_> = (0..NODES)
-            .map(|node| (addr(node), observation(&announcement(node, pools, "v23"))))
+            .map(|node| (addr(node), poll(&announcement(node, pools, "v23"))))
             .collect();
         let mut rounds = said.iter().cycle();
         let name = BenchmarkId::new("an unchanged observation, pools", pools);

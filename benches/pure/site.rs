@@ -6,7 +6,8 @@ use std::time::Instant;
 use pollbal::model::announcement::Announcement;
 use pollbal::model::membership::Membership;
 use pollbal::model::node::{Node, NodeAddr};
-use pollbal::model::observation::Observation;
+use pollbal::model::observation::{Observation, Poll};
+use pollbal::model::orders::Orders;
 use pollbal::model::pools::Pools;
 use pollbal::model::rules::{PoolRules, Rules};
 use pollbal::model::services;
@@ -39,17 +40,18 @@ pub(crate) fn announcement(node: usize, pools: usize, version: &str) -> String {
 }
 
 /// What a poll of a node gives when it says this.
-pub(crate) fn observation(body: &str) -> Observation {
-    match Announcement::parse(body.as_bytes()).unwrap() {
+pub(crate) fn poll(body: &str) -> Poll {
+    let observation = match Announcement::parse(body.as_bytes()).unwrap() {
         Some(announcement) => Observation::Announced(announcement),
         None => Observation::Nothing,
-    }
+    };
+    Poll::at(Instant::now(), observation)
 }
 
 /// All nodes in their pools at `v23`, and the snapshot of it taken.
 pub(crate) fn serving(pools: usize) -> (Membership, Pools) {
-    let mut membership = Membership::new(rules());
-    membership.set_nodes(nodes());
+    let mut membership = Membership::new(rules(), Orders::default());
+    membership.set_nodes(nodes(), Instant::now());
     let snapshot = announce_all(&mut membership, pools, "v23");
     (membership, snapshot)
 }
@@ -57,7 +59,7 @@ pub(crate) fn serving(pools: usize) -> (Membership, Pools) {
 /// Every node announces the version; gives the snapshot after it.
 pub(crate) fn announce_all(membership: &mut Membership, pools: usize, version: &str) -> Pools {
     for node in 0..NODES {
-        let said = observation(&announcement(node, pools, version));
+        let said = poll(&announcement(node, pools, version));
         membership.observe(addr(node), said, Instant::now());
     }
     membership.take_changed().expect("something changed")
@@ -66,7 +68,7 @@ pub(crate) fn announce_all(membership: &mut Membership, pools: usize, version: &
 /// One node announces the version; gives the snapshot after it.
 pub(crate) fn announce_one(membership: &mut Membership, pools: usize, version: &str) -> Pools {
     let node = NODES / 2;
-    let said = observation(&announcement(node, pools, version));
+    let said = poll(&announcement(node, pools, version));
     membership.observe(addr(node), said, Instant::now());
     membership.take_changed().expect("something changed")
 }
@@ -81,6 +83,7 @@ fn rules() -> Rules {
             rise: 1,
             fall: 1,
             min_members: 0,
+            max_leaving: 1,
             nodes: None,
         },
         declared: [].into(),

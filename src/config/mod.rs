@@ -40,6 +40,10 @@ pub struct Config {
     pub pool_file_format: PoolFileFormat,
     /// How long an undeclared pool's emptied file stays.
     pub empty_pool_grace: Duration,
+    /// Where orders are kept from run to run; `None`: nowhere.
+    pub state_file: Option<PathBuf>,
+    /// How long a leave that was granted lasts at most.
+    pub leave_timeout: Duration,
     /// External commands.
     pub hooks: HookSettings,
 }
@@ -51,6 +55,9 @@ pub struct PollSettings {
     pub interval: Duration,
     /// For the whole answer: connect, headers, body.
     pub timeout: Duration,
+    /// Before a node is asked again out of its turn, when `rise` or `fall` asks for more than one
+    /// answer.
+    pub retry_interval: Duration,
     /// What is asked for; begins with `/`.
     pub path: Uri,
 }
@@ -216,6 +223,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         poll: PollSettings {
             interval: section.time("poll_interval", SECOND, Duration::from_millis(10)),
             timeout: section.time("service_timeout", SECOND / 2, Duration::from_millis(1)),
+            retry_interval: section.time("retry_interval", SECOND / 5, Duration::from_millis(10)),
             path: read_poll_path(section),
         },
         rules,
@@ -223,6 +231,8 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         perlbal_names,
         pool_file_format: read_format(section),
         empty_pool_grace: section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO),
+        state_file: read_state_file(section),
+        leave_timeout: section.time("leave_timeout", 600 * SECOND, SECOND),
         hooks: HookSettings {
             pre_init: read_command(section, "pre_init_hook"),
             post_init: read_command(section, "post_init_hook"),
@@ -245,6 +255,13 @@ fn read_poll_path(section: &Section<'_>) -> Uri {
     section
         .read("poll_path", expected, read)
         .unwrap_or_else(|| Uri::from_static("/pool"))
+}
+
+fn read_state_file(section: &Section<'_>) -> Option<PathBuf> {
+    let read = |value: &Value| value.as_str().map(PathBuf::from);
+    let path = section.read("state_file", "a path; \"\" is off", read);
+    let path = path.unwrap_or_else(|| PathBuf::from("/run/pollbal/state.json"));
+    (!path.as_os_str().is_empty()).then_some(path)
 }
 
 fn read_format(section: &Section<'_>) -> PoolFileFormat {

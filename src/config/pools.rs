@@ -19,6 +19,7 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
         rise: section.integer("rise", 1, 1..=MAX_IN_A_ROW),
         fall: section.integer("fall", 1, 1..=MAX_IN_A_ROW),
         min_members: 0,
+        max_leaving: read_max_leaving(section, 1),
         nodes: None,
     };
     let mut declared = BTreeMap::new();
@@ -69,8 +70,15 @@ fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
         rise: object.integer("rise", default.rise, 1..=MAX_IN_A_ROW),
         fall: object.integer("fall", default.fall, 1..=MAX_IN_A_ROW),
         min_members: object.integer("min_members", 0, 0..=u32::MAX) as usize,
+        max_leaving: read_max_leaving(object, default.max_leaving),
         nodes: read_blocks(object),
     }
+}
+
+/// At least one, or nobody could ever leave.
+fn read_max_leaving(section: &Section<'_>, default: usize) -> usize {
+    let default = u32::try_from(default).unwrap_or(u32::MAX);
+    section.integer("max_leaving", default, 1..=u32::MAX) as usize
 }
 
 fn read_name(object: &Section<'_>) -> Option<PerlbalName> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::names::{PoolName, Version};
 use super::node::Node;
 use super::observation::Failure;
+use super::orders::{Reason, ReasonWord, words};
 use super::rules::Refusal;
 
 /// Why a node is in no pool.
@@ -19,6 +20,12 @@ pub enum Out {
     Failed(Failure),
     /// It announced a pool that it may not join.
     Refused(Refusal),
+    /// It is kept out for these reasons, whatever it answers.
+    Disabled(Vec<ReasonWord>),
+    /// It asked to leave, and may.
+    Granted,
+    /// Nothing keeps it out any more; its next answer decides.
+    Awaited,
 }
 
 /// Where a member is.
@@ -47,6 +54,29 @@ pub enum Change {
     Held(PoolName, usize),
     /// No failed member is held in the pool any more.
     Released(PoolName),
+    /// A node is to be out for this reason, from now on or as it was before.
+    Disabled(Arc<Node>, ReasonWord, Reason),
+    /// A node is not to be out for this reason any more.
+    Enabled(Arc<Node>, ReasonWord, Ending),
+    /// A node asked to leave, this pool if it is in one, and may.
+    LeaveGranted(Arc<Node>, Option<PoolName>),
+    /// A node's leave is over.
+    LeaveOver(Arc<Node>, Ending),
+    /// Failures put nobody out from now on, for this reason.
+    Frozen(ReasonWord, Reason),
+    /// This reason does not freeze anything any more.
+    Thawed(ReasonWord),
+}
+
+/// How an order came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was taken back.
+    TakenBack,
+    /// Its time was over.
+    TimeOver,
+    /// The node was away and serves again.
+    Returned,
 }
 
 impl Out {
@@ -59,6 +89,7 @@ impl Out {
             (Self::Refused(a), Self::Refused(b)) => {
                 std::mem::discriminant(a) == std::mem::discriminant(b)
             }
+            (Self::Disabled(_), Self::Disabled(_)) => true,
             _ => self == other,
         }
     }
@@ -71,7 +102,20 @@ impl fmt::Display for Out {
             Self::Idle => f.write_str("idle: it answered with an empty body"),
             Self::Failed(failure) => write!(f, "failed: {failure}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Disabled(reasons) => write!(f, "disabled: {}", words(reasons)),
+            Self::Granted => f.write_str("leaving: it asked to leave, and may"),
+            Self::Awaited => f.write_str("enabled, its next answer decides"),
         }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TakenBack => "it was taken back",
+            Self::TimeOver => "its time is over",
+            Self::Returned => "the node is back",
+        })
     }
 }
 

@@ -11,11 +11,14 @@
 //!   announces `api leaving`               → out: leaving, whatever min_members says
 //!   answers with an empty body            → out: idle
 //!   announces what the rules do not allow → out: refused
+//!   is disabled, or granted leave         → out, whatever it announces
 //! ```
 
 mod nodes;
+pub mod obedience;
 mod pool_state;
 mod snapshots;
+mod views;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -28,7 +31,8 @@ use super::announcement::{Announcement, Status};
 use super::change::{Change, Out, Place};
 use super::names::PoolName;
 use super::node::{Node, NodeAddr};
-use super::observation::{Failure, Observation};
+use super::observation::{Failure, Observation, Poll};
+use super::orders::Orders;
 use super::pools::Pools;
 use super::rules::{Refusal, Rules};
 
@@ -43,13 +47,18 @@ pub struct Membership {
     unheard: usize,
     first_round_done: bool,
     snapshots: Snapshots,
+    orders: Orders,
+    /// How often orders changed.
+    orders_revision: u64,
 }
 
 impl Membership {
-    /// Nobody is in a pool and nothing was heard.
+    /// Nobody is in a pool and nothing was heard; these orders are in force.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: Rules, orders: Orders) -> Self {
         Self {
+            orders,
+            orders_revision: 0,
             rules,
             nodes: Nodes::default(),
             pools: BTreeMap::new(),
@@ -61,24 +70,22 @@ impl Membership {
 
     /// Takes a new list of nodes. Those that stay keep their state. Those that are gone leave
     /// their pools as soon as each new one has answered or failed once.
-    pub fn set_nodes(&mut self, nodes: Vec<Node>) -> Vec<Change> {
+    pub fn set_nodes(&mut self, nodes: Vec<Node>, now: Instant) -> Vec<Change> {
         self.nodes.list(nodes);
         let listed = self.nodes.listed().iter();
         self.unheard = listed.filter(|node| !node.heard).count();
         self.snapshots.all_changed();
         let mut changes = Vec::new();
-        self.end_round(&mut changes);
+        self.end_round(now, &mut changes);
         changes
     }
 
     /// Takes new rules. What they no longer allow ends with the node's next answer.
-    pub fn set_rules(&mut self, rules: Rules) -> Vec<Change> {
+    pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
         self.rules = rules;
         self.snapshots.all_changed();
         let mut changes = Vec::new();
-        for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
-            self.settle(&pool, &mut changes);
-        }
+        self.settle_all(now, &mut changes);
         changes
     }
 
@@ -100,19 +107,14 @@ impl Membership {
         for (addr, place) in members {
             let node = self.nodes.get_mut(addr);
             let unknown = node.is_some_and(|node| matches!(node.state, State::Out(None)));
-            if unknown && self.refusal(&place.pool, addr).is_none() {
+            if unknown && !self.orders.bars(addr) && self.refusal(&place.pool, addr).is_none() {
                 self.enter(addr, place);
             }
         }
     }
 
-    /// Takes what a poll of `addr` gave at `now`.
-    pub fn observe(
-        &mut self,
-        addr: NodeAddr,
-        observation: Observation,
-        now: Instant,
-    ) -> Vec<Change> {
+    /// Takes what a poll of `addr` gave, at `now`.
+    pub fn observe(&mut self, addr: NodeAddr, poll: Poll, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(node) = self.nodes.listed_mut(addr) else {
             // A poll that was under way when its node went.
@@ -122,16 +124,37 @@ impl Membership {
             node.heard = true;
             self.unheard -= 1;
         }
+        let (observation, asked_at) = (poll.observation.clone(), poll.asked_at);
+        node.remember(poll);
+        if self.is_kept_out(addr, &observation, now, &mut changes) {
+            self.end_round(now, &mut changes);
+            return changes;
+        }
         match observation {
             Observation::Failed(failure) => self.fail(addr, failure, now, &mut changes),
-            Observation::Nothing => self.put_out(addr, Out::Idle, &mut changes),
+            Observation::Nothing => self.put_out(addr, Out::Idle, now, &mut changes),
             Observation::Announced(announcement) => match announcement.status {
-                Status::Leaving => self.put_out(addr, Out::Leaving, &mut changes),
-                Status::Serving => self.serve(addr, announcement, &mut changes),
+                Status::Leaving => self.put_out(addr, Out::Leaving, now, &mut changes),
+                Status::Serving => self.serve(addr, announcement, (asked_at, now), &mut changes),
             },
         }
-        self.end_round(&mut changes);
+        self.end_round(now, &mut changes);
         changes
+    }
+
+    /// Whether the node failed or came back, and has yet to do so as often in a row as the rules
+    /// ask for: to ask it again soon gives a decision sooner.
+    #[must_use]
+    pub fn is_undecided(&self, addr: NodeAddr) -> bool {
+        let Some(node) = self.nodes.get(addr) else {
+            return false;
+        };
+        match &node.state {
+            State::Member { place, .. } => {
+                node.failures > 0 && node.failures < self.rules.of(&place.pool).fall
+            }
+            State::Out(_) => node.failed && node.answers > 0,
+        }
     }
 
     /// How many nodes the services file names.
@@ -156,21 +179,27 @@ impl Membership {
         node.answers = 0;
         node.failures = node.failures.saturating_add(1);
         let State::Member { place, held_since } = &mut node.state else {
-            return self.put_out(addr, Out::Failed(failure), changes);
+            return self.put_out(addr, Out::Failed(failure), now, changes);
         };
-        if node.failures < self.rules.of(&place.pool).fall {
+        if node.failures < self.rules.of(&place.pool).fall || self.orders.is_frozen() {
             return;
         }
         let pool = place.pool.clone();
         if let Some(state) = self.pools.get_mut(&pool) {
             state.hold(addr, held_since, failure, now);
         }
-        self.settle(&pool, changes);
+        self.settle(&pool, now, changes);
     }
 
-    fn serve(&mut self, addr: NodeAddr, announcement: Announcement, changes: &mut Vec<Change>) {
+    fn serve(
+        &mut self,
+        addr: NodeAddr,
+        announcement: Announcement,
+        (asked_at, now): (Instant, Instant),
+        changes: &mut Vec<Change>,
+    ) {
         if let Some(refusal) = self.refusal(&announcement.pool, addr) {
-            return self.put_out(addr, Out::Refused(refusal), changes);
+            return self.put_out(addr, Out::Refused(refusal), now, changes);
         }
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
@@ -187,46 +216,55 @@ impl Membership {
                 held_since: None,
             } if *old == place => return,
             State::Member { place: old, .. } => Some(old.clone()),
-            State::Out(Some(Out::Failed(_))) if node.answers < self.rules.of(&place.pool).rise => {
+            State::Out(_) if node.fresh_from.is_some_and(|from| asked_at < from) => return,
+            State::Out(_) if node.failed && node.answers < self.rules.of(&place.pool).rise => {
                 return;
             }
             State::Out(_) => None,
         };
+        node.since = Some(now);
+        node.fresh_from = None;
+        node.failed = false;
         let node = node.node.clone();
         self.exit(addr);
         self.enter(addr, place.clone());
         match from {
-            Some(from) if from == place => self.settle(&place.pool, changes),
+            Some(from) if from == place => self.settle(&place.pool, now, changes),
             Some(from) => {
                 changes.push(Change::Moved(node, from.clone(), place.clone()));
-                self.settle(&from.pool, changes);
-                self.settle(&place.pool, changes);
+                self.settle(&from.pool, now, changes);
+                self.settle(&place.pool, now, changes);
             }
             None => {
                 changes.push(Change::Joined(node, place.clone()));
-                self.settle(&place.pool, changes);
+                self.settle(&place.pool, now, changes);
             }
         }
     }
 
-    fn put_out(&mut self, addr: NodeAddr, why: Out, changes: &mut Vec<Change>) {
+    fn put_out(&mut self, addr: NodeAddr, why: Out, now: Instant, changes: &mut Vec<Change>) {
         let from = self.exit(addr);
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
         node.answers = 0;
-        if !matches!(why, Out::Failed(_)) {
+        node.failed = matches!(why, Out::Failed(_));
+        if !node.failed {
             node.failures = 0;
         }
         let before = std::mem::replace(&mut node.state, State::Out(Some(why.clone())));
-        match (from, before) {
-            (Some(from), _) => {
+        let same = matches!(&before, State::Out(Some(before)) if before.same_kind(&why));
+        if from.is_some() || !same {
+            node.since = Some(now);
+        }
+        match from {
+            Some(from) => {
                 let pool = from.pool.clone();
                 changes.push(Change::Left(node.node.clone(), from, why));
-                self.settle(&pool, changes);
+                self.settle(&pool, now, changes);
             }
-            (None, State::Out(Some(before))) if before.same_kind(&why) => {}
-            (None, _) => changes.push(Change::StaysOut(node.node.clone(), why)),
+            None if same => {}
+            None => changes.push(Change::StaysOut(node.node.clone(), why)),
         }
     }
 
@@ -269,13 +307,14 @@ impl Membership {
 
     /// Puts out the failed members that `min_members` does not hold, the longest failing first,
     /// and tells when holding begins or ends.
-    fn settle(&mut self, name: &PoolName, changes: &mut Vec<Change>) {
+    fn settle(&mut self, name: &PoolName, now: Instant, changes: &mut Vec<Change>) {
         let min_members = self.rules.of(name).min_members;
+        let frozen = self.orders.is_frozen();
         loop {
             let Some(pool) = self.pools.get_mut(name) else {
                 return;
             };
-            let surplus = pool.members() > min_members;
+            let surplus = pool.members() > min_members && !frozen;
             let Some(longest) = pool.held.first_entry().filter(|_| surplus) else {
                 break;
             };
@@ -284,6 +323,7 @@ impl Membership {
             if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
                 let why = Out::Failed(failure);
                 node.state = State::Out(Some(why.clone()));
+                (node.failed, node.since) = (true, Some(now));
                 changes.push(Change::Left(node.node.clone(), from, why));
             }
         }
@@ -300,8 +340,14 @@ impl Membership {
         }
     }
 
+    fn settle_all(&mut self, now: Instant, changes: &mut Vec<Change>) {
+        for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
+            self.settle(&pool, now, changes);
+        }
+    }
+
     /// When every node is heard: those that are gone from the services file leave their pools.
-    fn end_round(&mut self, changes: &mut Vec<Change>) {
+    fn end_round(&mut self, now: Instant, changes: &mut Vec<Change>) {
         if self.unheard > 0 || self.nodes.listed().is_empty() {
             return;
         }
@@ -311,7 +357,7 @@ impl Membership {
             if let Some(from) = self.exit(node.addr) {
                 let pool = from.pool.clone();
                 changes.push(Change::Removed(node, from));
-                self.settle(&pool, changes);
+                self.settle(&pool, now, changes);
             }
         }
         self.nodes.remove_gone();

@@ -6,11 +6,17 @@
 
 pub mod announcement;
 pub mod change;
+pub mod journal;
 pub mod membership;
 pub mod names;
 pub mod node;
 pub mod observation;
+pub mod orders;
 pub mod pools;
 pub mod rules;
 pub mod services;
+pub mod tally;
+pub mod telling;
 pub mod text;
+pub mod time;
+pub mod view;

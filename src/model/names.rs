@@ -10,8 +10,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The name of a pool: 1 to 64 of `A–Z a–z 0–9 _ -`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct PoolName(Arc<str>);
 
 /// The version that a node serves: 1 to 128 of `A–Z a–z 0–9 . _ + -`, not beginning with `.`.
@@ -127,6 +130,20 @@ impl FromStr for Version {
         } else {
             Err(VersionError)
         }
+    }
+}
+
+impl TryFrom<String> for PoolName {
+    type Error = PoolNameError;
+
+    fn try_from(text: String) -> Result<Self, PoolNameError> {
+        text.parse()
+    }
+}
+
+impl From<PoolName> for String {
+    fn from(name: PoolName) -> Self {
+        name.as_str().to_owned()
     }
 }
 

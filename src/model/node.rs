@@ -4,10 +4,13 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The `ip:port` at which a node is polled and serves. IPv4, since Perlbal takes no other.
 ///
 /// Its text form is canonical, so it can be written into a pool file or a command as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct NodeAddr {
     ip: Ipv4Addr,
     port: u16,
@@ -70,6 +73,20 @@ impl FromStr for NodeAddr {
     fn from_str(text: &str) -> Result<Self, AddrError> {
         let (ip, port) = text.split_once(':').ok_or(AddrError::Port)?;
         Self::parse(ip, port)
+    }
+}
+
+impl TryFrom<String> for NodeAddr {
+    type Error = AddrError;
+
+    fn try_from(text: String) -> Result<Self, AddrError> {
+        text.parse()
+    }
+}
+
+impl From<NodeAddr> for String {
+    fn from(addr: NodeAddr) -> Self {
+        addr.to_string()
     }
 }
 

@@ -1,8 +1,20 @@
 //! What one poll of one node gave.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
-use super::announcement::{Announcement, AnnouncementError};
+use super::announcement::{Announcement, AnnouncementError, Status};
+
+/// One poll of a node: what it gave, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// What it gave.
+    pub observation: Observation,
+    /// When the node was asked.
+    pub asked_at: Instant,
+    /// From then until its whole answer was there, or the poll was given up.
+    pub took: Duration,
+}
 
 /// What one poll gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +42,26 @@ pub enum Failure {
     TooLong(usize),
     /// The body is no announcement; its harmless beginning.
     NotUnderstood(AnnouncementError, String),
+}
+
+impl Poll {
+    /// A poll that took no time.
+    #[must_use]
+    pub fn at(asked_at: Instant, observation: Observation) -> Self {
+        Self {
+            observation,
+            asked_at,
+            took: Duration::ZERO,
+        }
+    }
+}
+
+impl Observation {
+    /// Whether the node wants requests.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        matches!(self, Self::Announced(announcement) if announcement.status == Status::Serving)
+    }
 }
 
 impl Failure {

@@ -29,6 +29,8 @@ pub struct PoolRules {
     pub fall: u32,
     /// Failures do not take the pool below this.
     pub min_members: usize,
+    /// So many nodes may be leaving at a time, of those that ask before they leave.
+    pub max_leaving: usize,
     /// The nodes that may join; `None`: all.
     pub nodes: Option<Vec<AddrBlock>>,
 }

@@ -21,6 +21,9 @@ const LONGEST_SLOT: (Duration, u32) = (Duration::from_millis(25), 40);
 /// than one in so many, so that never more than a hundredth of the nodes are polled at a time.
 const SHORTEST_SLOT: (Duration, u32) = (Duration::from_millis(10), 100);
 
+/// A pause is longer or shorter by up to this part.
+const JITTER: f64 = 0.2;
+
 /// Who is polled when and how: the whole of it, as all pollers get it.
 #[derive(Debug, Default)]
 pub(super) struct Rota {
@@ -79,6 +82,14 @@ fn slot(interval: Duration, count: usize) -> Duration {
 }
 
 impl Schedule {
+    /// How long to wait before a node is asked again out of its turn, when its last poll took so
+    /// long: never faster than it answers. With jitter, so that nodes which failed together are not
+    /// asked together.
+    pub(super) fn pause(&self, took: Duration) -> Duration {
+        let jitter = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
+        self.settings.retry_interval.mul_f64(jitter).max(took)
+    }
+
     /// The first turn of this node after `now`; intervals are counted from `epoch`.
     pub(super) fn next(&self, epoch: Instant, now: Instant) -> Instant {
         let first = epoch + self.offset;
@@ -99,6 +110,21 @@ mod tests {
 
     fn offset(interval: u64, index: usize, count: usize) -> Duration {
         super::offset(Duration::from_millis(interval), index, count)
+    }
+
+    /// The second of four nodes, polled every second.
+    fn schedule() -> Schedule {
+        let interval = Duration::from_secs(1);
+        let settings = PollSettings {
+            interval,
+            timeout: interval,
+            retry_interval: interval / 10,
+            path: "/pool".parse().unwrap(),
+        };
+        Schedule {
+            settings: Arc::new(settings),
+            offset: offset(1000, 1, 4),
+        }
     }
 
     #[test]
@@ -131,16 +157,7 @@ mod tests {
     fn a_node_keeps_its_turn_whatever_its_polls_take() {
         let epoch = Instant::now();
         let at = |millis| epoch + Duration::from_millis(millis);
-        let interval = Duration::from_secs(1);
-        let settings = PollSettings {
-            interval,
-            timeout: interval,
-            path: "/pool".parse().unwrap(),
-        };
-        let schedule = Schedule {
-            settings: Arc::new(settings),
-            offset: offset(1000, 1, 4),
-        };
+        let schedule = schedule();
         assert_eq!(schedule.next(epoch, at(0)), at(250));
         assert_eq!(
             schedule.next(epoch, at(250)),
@@ -153,5 +170,16 @@ mod tests {
             at(10_250),
             "missed turns are not made up for"
         );
+    }
+
+    #[test]
+    fn a_node_is_asked_again_soon_but_never_faster_than_it_answers() {
+        let schedule = schedule();
+        for _ in 0..100 {
+            let pause = schedule.pause(Duration::from_millis(1)).as_millis();
+            assert!((80..=120).contains(&pause), "{pause}");
+        }
+        let slow = Duration::from_millis(300);
+        assert_eq!(schedule.pause(slow), slow);
     }
 }

@@ -166,6 +166,7 @@ impl Stage {
         let mut config = serde_json::json!({
             "pool_directory": self.pool_directory(),
             "services_file": self.services_file(),
+            "state_file": self.path("state.json"),
             "poll_interval": "100ms",
             "service_timeout": "1s",
         });

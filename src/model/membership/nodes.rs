@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::model::change::{Out, Place};
 use crate::model::node::{Node, NodeAddr};
+use crate::model::observation::Poll;
 
 /// All nodes. One is found by its address in the time of a hash, since each poll of each node asks
 /// for it.
@@ -28,6 +29,14 @@ pub(super) struct NodeState {
     pub(super) failures: u32,
     /// Allowed announcements in a row.
     pub(super) answers: u32,
+    /// It failed, and did not answer often enough since.
+    pub(super) failed: bool,
+    /// What it said last.
+    pub(super) last: Option<Poll>,
+    /// Only an answer that was asked for after this lets it in.
+    pub(super) fresh_from: Option<Instant>,
+    /// Since when it is where it is.
+    pub(super) since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -67,7 +76,17 @@ impl Nodes {
         self.states.get_mut(*self.index.get(&addr)?)
     }
 
+    /// A node, gone or not.
+    pub(super) fn get(&self, addr: NodeAddr) -> Option<&NodeState> {
+        self.states.get(*self.index.get(&addr)?)
+    }
+
     /// A node, if the services file lists it.
+    pub(super) fn get_listed(&self, addr: NodeAddr) -> Option<&NodeState> {
+        self.listed().get(*self.index.get(&addr)?)
+    }
+
+    /// The same, to change it.
     pub(super) fn listed_mut(&mut self, addr: NodeAddr) -> Option<&mut NodeState> {
         self.states[..self.listed].get_mut(*self.index.get(&addr)?)
     }
@@ -91,6 +110,17 @@ impl Nodes {
 }
 
 impl NodeState {
+    /// Remembers what a poll gave. What was said before already keeps its place in memory.
+    pub(super) fn remember(&mut self, poll: Poll) {
+        match &mut self.last {
+            Some(last) if last.observation == poll.observation => {
+                last.asked_at = poll.asked_at;
+                last.took = poll.took;
+            }
+            last => *last = Some(poll),
+        }
+    }
+
     fn new(node: Arc<Node>) -> Self {
         Self {
             node,
@@ -98,6 +128,10 @@ impl NodeState {
             heard: false,
             failures: 0,
             answers: 0,
+            failed: false,
+            last: None,
+            fresh_from: None,
+            since: None,
         }
     }
 }

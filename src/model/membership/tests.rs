@@ -1,5 +1,7 @@
 //! What `Membership` decides: by example, and against a simple reference model.
 
+mod orders;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
             rise,
             fall,
             min_members,
+            max_leaving: 1,
             nodes: None,
         },
         declared: BTreeMap::new(),
@@ -55,8 +58,12 @@ fn fails() -> Observation {
 
 impl Bench {
     fn new(rules: Rules, count: u8) -> Self {
-        let mut membership = Membership::new(rules);
-        assert!(membership.set_nodes(nodes(1..=count)).is_empty());
+        let mut membership = Membership::new(rules, Orders::default());
+        assert!(
+            membership
+                .set_nodes(nodes(1..=count), Instant::now())
+                .is_empty()
+        );
         Self {
             membership,
             now: Instant::now(),
@@ -74,7 +81,8 @@ impl Bench {
 
     fn see(&mut self, number: u8, observation: Observation) -> Vec<Change> {
         self.now += Duration::from_secs(1);
-        self.membership.observe(addr(number), observation, self.now)
+        let poll = Poll::at(self.now, observation);
+        self.membership.observe(addr(number), poll, self.now)
     }
 
     /// The wanted state of now, whether it changed or not.
@@ -107,8 +115,8 @@ fn nothing_is_wanted_before_every_node_has_answered_or_failed_once() {
 
 #[test]
 fn without_a_single_node_nothing_is_ever_wanted() {
-    let mut membership = Membership::new(rules(1, 1, 0));
-    membership.set_nodes(Vec::new());
+    let mut membership = Membership::new(rules(1, 1, 0), Orders::default());
+    membership.set_nodes(Vec::new(), Instant::now());
     assert_eq!(membership.take_changed(), None);
 }
 
@@ -138,7 +146,7 @@ fn members_stand_in_the_order_of_the_services_file() {
         bench.see(number, says("api"));
     }
     assert_eq!(bench.members("api"), [1, 2, 3]);
-    bench.membership.set_nodes(nodes([2, 3, 1]));
+    bench.membership.set_nodes(nodes([2, 3, 1]), Instant::now());
     assert_eq!(bench.members("api"), [2, 3, 1]);
 }
 
@@ -298,7 +306,12 @@ fn only_listed_nodes_may_join_a_pool_with_a_list_and_undeclared_pools_can_be_ref
 #[test]
 fn a_node_gone_from_the_services_file_leaves_when_the_new_ones_are_heard() {
     let mut bench = Bench::serving(rules(1, 1, 0), 2);
-    assert!(bench.membership.set_nodes(nodes([2, 3])).is_empty());
+    assert!(
+        bench
+            .membership
+            .set_nodes(nodes([2, 3]), Instant::now())
+            .is_empty()
+    );
     assert_eq!(bench.members("api"), [2, 1], "node 3 is not heard yet");
     let changes = bench.see(3, says("api"));
     assert!(matches!(
@@ -307,7 +320,7 @@ fn a_node_gone_from_the_services_file_leaves_when_the_new_ones_are_heard() {
     ));
     assert_eq!(bench.members("api"), [2, 3]);
     assert!(matches!(
-        &bench.membership.set_nodes(nodes([3]))[..],
+        &bench.membership.set_nodes(nodes([3]), Instant::now())[..],
         [Change::Removed(..)]
     ));
     assert_eq!(bench.members("api"), [3]);
@@ -465,7 +478,7 @@ proptest! {
             let after = bench.membership.take_changed().unwrap_or(before);
             prop_assert_eq!(after, bench.whole());
             let nodes = nodes(if fewer_nodes { 1..=3 } else { 1..=5 });
-            bench.membership.set_nodes(nodes);
+            bench.membership.set_nodes(nodes, Instant::now());
         }
     }
 

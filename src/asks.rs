@@ -1,0 +1,286 @@
+//! What the doors ask of the daemon, and what it answers.
+//!
+//! Doors run on a thread of their own. They hold a [`Desk`], put an [`Ask`] into a bounded queue and
+//! wait for its answer, a copy; the daemon takes asks between observations. When the queue is full
+//! the doors wait, and nobody else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::drivers::{Progress, Snapshot};
+use crate::model::journal::Event;
+use crate::model::membership::obedience::{Shortage, Wait};
+use crate::model::node::NodeAddr;
+use crate::model::orders::{Orders, Reason, ReasonWord};
+use crate::model::rules::Rules;
+use crate::model::tally::Tally;
+use crate::model::time::Timestamp;
+use crate::model::view::NodeView;
+
+/// Asks that may wait: as many as there may be requests at the doors at a time that wait for the
+/// daemon; each is answered within a millisecond or so.
+const WAITING: usize = 256;
+
+/// A question or an order.
+#[derive(Debug)]
+pub enum Ask {
+    /// All that is known.
+    View(oneshot::Sender<View>),
+    /// These nodes; `None` for one that the services file does not list.
+    Nodes(Vec<NodeAddr>, oneshot::Sender<Nodes>),
+    /// What happened to a node of late, the oldest first.
+    History(NodeAddr, oneshot::Sender<Vec<Arc<Event>>>),
+    /// What happened after the event of this number; the last so many of it.
+    Events(u64, usize, oneshot::Sender<Vec<Arc<Event>>>),
+    /// Something to do.
+    Order(Order, oneshot::Sender<Result<Done, Refused>>),
+    /// Read configuration and services anew; gives the number of nodes, or what is wrong.
+    Reload(oneshot::Sender<Result<usize, String>>),
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Put nodes out for a reason.
+    Disable {
+        /// Which.
+        nodes: Vec<NodeAddr>,
+        /// Its name.
+        word: ReasonWord,
+        /// Who, why, until when.
+        reason: Reason,
+        /// Also when that takes a pool below its `min_members`.
+        force: bool,
+    },
+    /// Take a reason away from nodes.
+    Enable {
+        /// Which.
+        nodes: Vec<NodeAddr>,
+        /// The reason's name.
+        word: ReasonWord,
+    },
+    /// Let failures put nobody out.
+    Freeze(ReasonWord, Reason),
+    /// Take a freeze back.
+    Thaw(ReasonWord),
+    /// Poll nodes now.
+    Nudge(Vec<NodeAddr>),
+    /// A node asks to leave.
+    Leave(NodeAddr),
+    /// A node stays.
+    Stay(NodeAddr),
+}
+
+/// An order was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The snapshot that shows it; 0 before there is one.
+    pub serial: u64,
+    /// The revision of the orders that holds it, for the state file.
+    pub revision: u64,
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The services file does not list the node.
+    #[error("{0} is not in the services file")]
+    Unknown(NodeAddr),
+    /// Pools would have too few members.
+    #[error("{}", shortages(.0))]
+    Short(Vec<Shortage>),
+    /// Nobody gave that reason.
+    #[error("nothing is frozen by {0}")]
+    NotFrozen(ReasonWord),
+    /// The node is out for other reasons, but not for this one.
+    #[error("{0} is not disabled by {1}; it is by: {2}")]
+    OtherReasons(String, ReasonWord, String),
+    /// The node may not leave yet.
+    #[error("{0}")]
+    Wait(Wait),
+}
+
+fn shortages(shortages: &[Shortage]) -> String {
+    let each: Vec<_> = shortages.iter().map(Shortage::to_string).collect();
+    each.join("; ")
+}
+
+/// The same moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The clock that never goes back.
+    pub now: Instant,
+    /// The time of day.
+    pub today: Timestamp,
+}
+
+impl Moment {
+    /// This moment.
+    #[must_use]
+    pub fn present() -> Self {
+        Self {
+            now: Instant::now(),
+            today: SystemTime::now().into(),
+        }
+    }
+
+    /// The time of day of an earlier moment.
+    #[must_use]
+    pub fn of(&self, earlier: Instant) -> Timestamp {
+        self.today
+            .before(self.now.saturating_duration_since(earlier))
+    }
+}
+
+/// Nodes, and how far their last change has come.
+#[derive(Debug)]
+pub struct Nodes {
+    /// When this was so.
+    pub moment: Moment,
+    /// Those that were asked for, in that order.
+    pub nodes: Vec<Option<Seen>>,
+}
+
+/// A node, and the snapshot that shows its last change.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The node.
+    pub view: NodeView,
+    /// The serial of the first snapshot that shows where it is now.
+    pub serial: u64,
+}
+
+/// All that is known.
+#[derive(Debug)]
+pub struct View {
+    /// When this was so.
+    pub moment: Moment,
+    /// When the program started.
+    pub started: Instant,
+    /// All nodes, in the order of the services file.
+    pub nodes: Vec<Seen>,
+    /// Whether each was heard once.
+    pub first_round_done: bool,
+    /// The wanted state; none before the first round is done.
+    pub snapshot: Option<Snapshot>,
+    /// What the configuration says of pools.
+    pub rules: Rules,
+    /// All orders in force.
+    pub orders: Orders,
+    /// How far the pool files have come.
+    pub files: Progress,
+    /// Polls, counted.
+    pub tally: Tally,
+    /// The number of the last event.
+    pub last_event: u64,
+    /// How often a node is polled.
+    pub poll_interval: Duration,
+}
+
+/// The daemon does not answer any more: it is ending.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("pollbal is ending")]
+pub struct Gone;
+
+/// The way to ask; clones share one queue.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    asks: mpsc::Sender<Ask>,
+    /// Counts up whenever something may be otherwise than before.
+    pulse: watch::Receiver<u64>,
+    /// The revision of the orders that the state file holds.
+    written: watch::Receiver<u64>,
+}
+
+impl Desk {
+    /// A desk, and the queue that the daemon empties.
+    #[must_use]
+    pub fn new(
+        pulse: watch::Receiver<u64>,
+        written: watch::Receiver<u64>,
+    ) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, queue) = mpsc::channel(WAITING);
+        let desk = Self {
+            asks,
+            pulse,
+            written,
+        };
+        (desk, queue)
+    }
+
+    /// All that is known.
+    pub async fn view(&self) -> Result<View, Gone> {
+        self.ask(Ask::View).await
+    }
+
+    /// These nodes.
+    pub async fn nodes(&self, addrs: Vec<NodeAddr>) -> Result<Nodes, Gone> {
+        self.ask(|to| Ask::Nodes(addrs, to)).await
+    }
+
+    /// What happened to a node of late, the oldest first.
+    pub async fn history(&self, addr: NodeAddr) -> Result<Vec<Arc<Event>>, Gone> {
+        self.ask(|to| Ask::History(addr, to)).await
+    }
+
+    /// What happened after the event of this number; the last `limit` of it.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<Arc<Event>>, Gone> {
+        self.ask(|to| Ask::Events(after, limit, to)).await
+    }
+
+    /// Has something done.
+    pub async fn order(&self, order: Order) -> Result<Result<Done, Refused>, Gone> {
+        self.ask(|to| Ask::Order(order, to)).await
+    }
+
+    /// Has configuration and services read anew.
+    pub async fn reload(&self) -> Result<Result<usize, String>, Gone> {
+        self.ask(Ask::Reload).await
+    }
+
+    /// Wakes whenever something may be otherwise than before.
+    #[must_use]
+    pub fn pulse(&self) -> watch::Receiver<u64> {
+        self.pulse.clone()
+    }
+
+    /// Waits until the state file holds this revision of the orders; at once when there is none.
+    /// `false` when it takes longer than `limit`.
+    pub async fn is_written(&self, revision: u64, limit: Duration) -> bool {
+        let mut written = self.written.clone();
+        let reached = written.wait_for(|written| *written >= revision);
+        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Gone> {
+        let (to, answer) = oneshot::channel();
+        self.asks.send(ask(to)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+}
+
+/// The first snapshots that show the last changes of nodes.
+#[derive(Debug, Default)]
+pub struct Serials(HashMap<NodeAddr, u64>);
+
+impl Serials {
+    /// Changes of these nodes are shown from this snapshot on.
+    pub fn set(&mut self, addrs: impl IntoIterator<Item = NodeAddr>, serial: u64) {
+        self.0.extend(addrs.into_iter().map(|addr| (addr, serial)));
+    }
+
+    /// The first snapshot that shows where the node is now.
+    #[must_use]
+    pub fn of(&self, addr: NodeAddr) -> u64 {
+        self.0.get(&addr).copied().unwrap_or(0)
+    }
+
+    /// Forgets all others.
+    pub fn retain(&mut self, listed: impl Fn(NodeAddr) -> bool) {
+        self.0.retain(|addr, _| listed(*addr));
+    }
+}

@@ -1,0 +1,208 @@
+//! The daemon's side of the desk: answers what the doors ask, and carries orders out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::Daemon;
+use crate::asks::{Ask, Done, Moment, Nodes, Order, Refused, Seen, View};
+use crate::model::membership::obedience::Effect;
+use crate::model::node::NodeAddr;
+use crate::model::orders::{ReasonWord, words};
+use crate::model::view::NodeView;
+
+/// An end of orders is not waited for longer than this at a time: the clock may be set.
+const LONGEST_EXPIRY: Duration = Duration::from_secs(60);
+
+/// Who asked for a reload: those that wait for the one under way, and those that came after it
+/// began to read.
+#[derive(Default)]
+pub(super) struct ReloadWaiters {
+    pub(super) present: Vec<ReloadWaiter>,
+    pub(super) next: Vec<ReloadWaiter>,
+}
+
+/// Is told the number of nodes, or what is wrong.
+type ReloadWaiter = oneshot::Sender<Result<usize, String>>;
+
+impl ReloadWaiters {
+    /// Tells those that wait for the reload that ended; whether others wait for another.
+    pub(super) fn tell(&mut self, outcome: &Result<usize, String>) -> bool {
+        for waiter in self.present.drain(..) {
+            // It may have given up.
+            _ = waiter.send(outcome.clone());
+        }
+        self.present.append(&mut self.next);
+        !self.present.is_empty()
+    }
+}
+
+impl Daemon {
+    /// Answers one ask. Whoever does not wait for the answer any more is no trouble.
+    pub(super) fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::View(to) => _ = to.send(self.view()),
+            Ask::Nodes(addrs, to) => _ = to.send(self.nodes(&addrs)),
+            Ask::History(addr, to) => _ = to.send(self.journal.of(addr)),
+            Ask::Events(after, limit, to) => _ = to.send(self.journal.after(after, limit)),
+            Ask::Order(order, to) => _ = to.send(self.obey(order)),
+            Ask::Reload(to) if self.reloads.is_empty() => {
+                self.reload_waiters.present.push(to);
+                self.begin_reload();
+            }
+            // What is being read may be older than this ask.
+            Ask::Reload(to) => self.reload_waiters.next.push(to),
+        }
+    }
+
+    /// Ends the orders whose time is over, and looks when the next one's is.
+    pub(super) fn expire_orders(&mut self) {
+        let moment = Moment::present();
+        let effect = self.membership.expire((moment.now, moment.today));
+        self.take_effect(effect, moment);
+        let end = self.membership.orders().next_end();
+        self.orders_end = end.map(|end| moment.now + end.since(moment.today).min(LONGEST_EXPIRY));
+    }
+
+    /// Hands the orders to the state file when they changed.
+    pub(super) fn keep_orders(&mut self) {
+        let revision = self.membership.orders_revision();
+        if self.orders.borrow().0 != revision {
+            let orders = Arc::new(self.membership.orders().clone());
+            self.orders.send_replace((revision, orders));
+            self.expire_orders();
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> Result<Done, Refused> {
+        let moment = Moment::present();
+        let effect = self.decide(order, moment)?;
+        self.take_effect(effect, moment);
+        self.publish();
+        Ok(Done {
+            serial: self.serial,
+            revision: self.membership.orders_revision(),
+        })
+    }
+
+    fn decide(&mut self, order: Order, Moment { now, today }: Moment) -> Result<Effect, Refused> {
+        let membership = &mut self.membership;
+        match order {
+            Order::Disable {
+                nodes,
+                word,
+                reason,
+                force,
+            } => {
+                listed(&nodes, |addr| membership.view(addr))?;
+                let shortages = membership.shortages(&nodes);
+                if !force && !shortages.is_empty() {
+                    return Err(Refused::Short(shortages));
+                }
+                Ok(membership.disable(&nodes, &word, &reason, now))
+            }
+            Order::Enable { nodes, word } => {
+                for addr in &nodes {
+                    self.may_enable(*addr, &word)?;
+                }
+                Ok(self.membership.enable(&nodes, &word, now))
+            }
+            Order::Freeze(word, reason) => Ok(membership.freeze(&word, &reason)),
+            Order::Thaw(word) => membership.thaw(&word, now).ok_or(Refused::NotFrozen(word)),
+            Order::Nudge(nodes) => {
+                listed(&nodes, |addr| membership.view(addr))?;
+                Ok(Effect {
+                    freed: nodes,
+                    ..Effect::default()
+                })
+            }
+            Order::Leave(addr) => {
+                listed(&[addr], |addr| membership.view(addr))?;
+                let timeout = self.config.leave_timeout;
+                membership
+                    .leave(addr, timeout, (now, today))
+                    .map_err(Refused::Wait)
+            }
+            Order::Stay(addr) => Ok(membership.take_back(addr, now)),
+        }
+    }
+
+    /// A node that is out for other reasons only would stay out: the word was probably mistyped.
+    fn may_enable(&self, addr: NodeAddr, word: &ReasonWord) -> Result<(), Refused> {
+        let Some(reasons) = self.membership.orders().reasons(addr) else {
+            return listed(&[addr], |addr| self.membership.view(addr));
+        };
+        if reasons.contains_key(word) {
+            return Ok(());
+        }
+        let name = self
+            .membership
+            .view(addr)
+            .map(|view| view.node.name.clone());
+        let name = name.unwrap_or_else(|| addr.to_string());
+        Err(Refused::OtherReasons(
+            name,
+            word.clone(),
+            words(reasons.keys()),
+        ))
+    }
+
+    fn take_effect(&mut self, effect: Effect, moment: Moment) {
+        self.tell(&effect.changes, moment);
+        for addr in effect.freed {
+            self.pollers.nudge(addr);
+        }
+    }
+
+    fn nodes(&self, addrs: &[NodeAddr]) -> Nodes {
+        let seen = |addr: &NodeAddr| self.membership.view(*addr).map(|view| self.seen(view));
+        Nodes {
+            moment: Moment::present(),
+            nodes: addrs.iter().map(seen).collect(),
+        }
+    }
+
+    fn seen(&self, view: NodeView) -> Seen {
+        Seen {
+            serial: self.serials.of(view.node.addr),
+            view,
+        }
+    }
+
+    fn view(&self) -> View {
+        View {
+            moment: Moment::present(),
+            started: self.started,
+            nodes: self
+                .membership
+                .views()
+                .map(|view| self.seen(view))
+                .collect(),
+            first_round_done: self.membership.first_round_done(),
+            snapshot: self.snapshots.borrow().clone(),
+            rules: self.membership.rules().clone(),
+            orders: self.membership.orders().clone(),
+            files: *self.drivers.files.borrow(),
+            tally: self.tally,
+            last_event: self.journal.last_id(),
+            poll_interval: self.config.poll.interval,
+        }
+    }
+}
+
+/// Whether the services file lists all of these.
+fn listed(addrs: &[NodeAddr], view: impl Fn(NodeAddr) -> Option<NodeView>) -> Result<(), Refused> {
+    match addrs.iter().find(|addr| view(**addr).is_none()) {
+        Some(unknown) => Err(Refused::Unknown(*unknown)),
+        None => Ok(()),
+    }
+}
+
+/// When to look for orders whose time is over; never when none ends.
+pub(super) async fn orders_end(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}

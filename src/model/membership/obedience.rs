@@ -1,0 +1,377 @@
+//! What follows from orders: who is kept out, who may leave, what failures count for.
+//!
+//! An order is in force at once. When the last one that keeps a node out is gone, only an answer
+//! that was asked for after that lets the node in again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Membership;
+use super::nodes::State;
+use super::pool_state::PoolState;
+use crate::model::announcement::Status;
+use crate::model::change::{Change, Ending, Out};
+use crate::model::names::PoolName;
+use crate::model::node::{Node, NodeAddr};
+use crate::model::observation::Observation;
+use crate::model::orders::{Grant, Orders, Reason, ReasonWord};
+use crate::model::time::Timestamp;
+
+/// A pool would have fewer members than it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The pool.
+    pub pool: PoolName,
+    /// How many members it has.
+    pub members: usize,
+    /// How many of them would go.
+    pub going: usize,
+    /// Its `min_members`.
+    pub min_members: usize,
+}
+
+/// Why a node may not leave yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not every node was heard once: nobody knows who could do without it.
+    FirstRound,
+    /// Its pool needs it.
+    Short(Shortage),
+    /// `max_leaving` of its pool are leaving already: these.
+    Others(PoolName, Vec<Arc<Node>>),
+}
+
+/// What an order did.
+#[derive(Debug, Default)]
+pub struct Effect {
+    /// What it changed.
+    pub changes: Vec<Change>,
+    /// Whom nothing keeps out any more: they are to be polled at once.
+    pub freed: Vec<NodeAddr>,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.members.saturating_sub(self.going);
+        write!(
+            f,
+            "pool {} would have {left} of {} members left, and its min_members is {}",
+            self.pool, self.members, self.min_members
+        )
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstRound => f.write_str("not every node was heard yet"),
+            Self::Short(shortage) => shortage.fmt(f),
+            Self::Others(pool, nodes) => {
+                let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+                let names = names.join(", ");
+                write!(f, "others of pool {pool} are leaving already: {names}")
+            }
+        }
+    }
+}
+
+impl Membership {
+    /// All orders in force.
+    #[must_use]
+    pub fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Counts up whenever orders change.
+    #[must_use]
+    pub fn orders_revision(&self) -> u64 {
+        self.orders_revision
+    }
+
+    /// What keeps pools from doing without these nodes, one for each pool that cannot.
+    #[must_use]
+    pub fn shortages(&self, addrs: &[NodeAddr]) -> Vec<Shortage> {
+        let mut shortages: Vec<Shortage> = Vec::new();
+        for addr in addrs {
+            let Some(pool) = self.pool_of(*addr) else {
+                continue;
+            };
+            match shortages.iter_mut().find(|known| known.pool == *pool) {
+                Some(known) => known.going += 1,
+                None => shortages.push(Shortage {
+                    pool: pool.clone(),
+                    members: self.pools.get(pool).map_or(0, PoolState::members),
+                    going: 1,
+                    min_members: self.rules.of(pool).min_members,
+                }),
+            }
+        }
+        shortages.retain(|pool| pool.members < pool.min_members + pool.going);
+        shortages
+    }
+
+    /// Puts nodes out for a reason, beside those for which they are out already.
+    pub fn disable(
+        &mut self,
+        addrs: &[NodeAddr],
+        word: &ReasonWord,
+        reason: &Reason,
+        now: Instant,
+    ) -> Effect {
+        let mut effect = Effect::default();
+        for addr in addrs {
+            let Some(node) = self.node(*addr) else {
+                continue;
+            };
+            let reasons = self.orders.disabled.entry(*addr).or_default();
+            reasons.insert(word.clone(), reason.clone());
+            let change = Change::Disabled(node, word.clone(), reason.clone());
+            effect.changes.push(change);
+            self.keep_out(*addr, now, &mut effect.changes);
+        }
+        self.orders_revision += 1;
+        effect
+    }
+
+    /// Takes a reason away from nodes. Also such as are gone from the services file lose it.
+    pub fn enable(&mut self, addrs: &[NodeAddr], word: &ReasonWord, now: Instant) -> Effect {
+        let mut effect = Effect::default();
+        for addr in addrs {
+            if self.orders.remove_reason(*addr, word) {
+                self.orders_revision += 1;
+                self.enabled(*addr, word, Ending::TakenBack, now, &mut effect);
+            }
+        }
+        effect
+    }
+
+    /// Lets a node leave, unless it is needed; asked again, says the same again. A grant ends
+    /// `timeout` after `today`, which is `now`.
+    pub fn leave(
+        &mut self,
+        addr: NodeAddr,
+        timeout: Duration,
+        (now, today): (Instant, Timestamp),
+    ) -> Result<Effect, Wait> {
+        let mut effect = Effect::default();
+        if self.orders.granted.contains_key(&addr) {
+            return Ok(effect);
+        }
+        if !self.first_round_done {
+            return Err(Wait::FirstRound);
+        }
+        if let Some(shortage) = self.shortages(&[addr]).pop() {
+            return Err(Wait::Short(shortage));
+        }
+        let pool = self.pool_of(addr).cloned();
+        if let Some(pool) = &pool {
+            let leaving = self.leaving(pool);
+            if leaving.len() >= self.rules.of(pool).max_leaving {
+                return Err(Wait::Others(pool.clone(), leaving));
+            }
+        }
+        let Some(node) = self.node(addr) else {
+            return Ok(effect);
+        };
+        let grant = Grant {
+            pool: pool.clone().or_else(|| self.announced_pool(addr)),
+            since: today,
+            until: today.after(timeout),
+            was_away: false,
+        };
+        self.orders.granted.insert(addr, grant);
+        self.orders_revision += 1;
+        effect.changes.push(Change::LeaveGranted(node, pool));
+        self.keep_out(addr, now, &mut effect.changes);
+        Ok(effect)
+    }
+
+    /// Takes a node's leave back, if it has one.
+    pub fn take_back(&mut self, addr: NodeAddr, now: Instant) -> Effect {
+        let mut effect = Effect::default();
+        self.end_leave(addr, Ending::TakenBack, now, &mut effect);
+        effect
+    }
+
+    /// From now on failures put nobody out.
+    pub fn freeze(&mut self, word: &ReasonWord, reason: &Reason) -> Effect {
+        self.orders.frozen.insert(word.clone(), reason.clone());
+        self.orders_revision += 1;
+        let change = Change::Frozen(word.clone(), reason.clone());
+        Effect {
+            changes: vec![change],
+            freed: Vec::new(),
+        }
+    }
+
+    /// Takes a freeze back; failures count again when none is left. Nothing when there was none of
+    /// that word.
+    pub fn thaw(&mut self, word: &ReasonWord, now: Instant) -> Option<Effect> {
+        self.orders.frozen.remove(word)?;
+        self.orders_revision += 1;
+        let mut effect = Effect::default();
+        effect.changes.push(Change::Thawed(word.clone()));
+        self.settle_all(now, &mut effect.changes);
+        Some(effect)
+    }
+
+    /// Ends the orders whose time is over, when `today` is `now`.
+    pub fn expire(&mut self, (now, today): (Instant, Timestamp)) -> Effect {
+        let mut effect = Effect::default();
+        let expired = self.orders.expire(today);
+        if !expired.reasons.is_empty() || !expired.grants.is_empty() {
+            self.orders_revision += 1;
+        }
+        for (addr, word) in expired.reasons {
+            self.enabled(addr, &word, Ending::TimeOver, now, &mut effect);
+        }
+        for addr in expired.grants {
+            self.leave_over(addr, Ending::TimeOver, now, &mut effect);
+        }
+        effect
+    }
+
+    /// Whether orders keep the node out, whatever `observation` says; then its consequences are
+    /// drawn here. A leave ends here when the node is back.
+    pub(super) fn is_kept_out(
+        &mut self,
+        addr: NodeAddr,
+        observation: &Observation,
+        now: Instant,
+        changes: &mut Vec<Change>,
+    ) -> bool {
+        if !self.orders.bars(addr) {
+            return false;
+        }
+        let serving = observation.is_serving();
+        if let Some(grant) = self.orders.granted.get_mut(&addr) {
+            if serving && grant.was_away {
+                let mut effect = Effect::default();
+                self.end_leave(addr, Ending::Returned, now, &mut effect);
+                changes.append(&mut effect.changes);
+                if let Some(node) = self.nodes.get_mut(addr) {
+                    // This very answer lets it in.
+                    node.fresh_from = None;
+                }
+                return self.orders.bars(addr);
+            }
+            if !serving && !grant.was_away {
+                grant.was_away = true;
+                self.orders_revision += 1;
+            }
+        }
+        self.keep_out(addr, now, changes);
+        if let Some(node) = self.nodes.get_mut(addr) {
+            node.failed = matches!(observation, Observation::Failed(_)) || (node.failed && serving);
+            node.answers = if serving {
+                node.answers.saturating_add(1)
+            } else {
+                0
+            };
+        }
+        true
+    }
+
+    /// Takes the node out of its pool because orders say so.
+    fn keep_out(&mut self, addr: NodeAddr, now: Instant, changes: &mut Vec<Change>) {
+        let why = match self.orders.reasons(addr) {
+            Some(reasons) => Out::Disabled(reasons.keys().cloned().collect()),
+            None => Out::Granted,
+        };
+        let from = self.exit(addr);
+        let Some(node) = self.nodes.get_mut(addr) else {
+            return;
+        };
+        let same = matches!(&node.state, State::Out(Some(before)) if before.same_kind(&why));
+        if from.is_some() || !same {
+            node.since = Some(now);
+        }
+        node.state = State::Out(Some(why.clone()));
+        if let Some(from) = from {
+            let pool = from.pool.clone();
+            changes.push(Change::Left(node.node.clone(), from, why));
+            self.settle(&pool, now, changes);
+        }
+    }
+
+    fn enabled(
+        &mut self,
+        addr: NodeAddr,
+        word: &ReasonWord,
+        how: Ending,
+        now: Instant,
+        effect: &mut Effect,
+    ) {
+        if let Some(node) = self.node(addr) {
+            effect
+                .changes
+                .push(Change::Enabled(node, word.clone(), how));
+            self.let_go(addr, now, effect);
+        }
+    }
+
+    fn end_leave(&mut self, addr: NodeAddr, how: Ending, now: Instant, effect: &mut Effect) {
+        if self.orders.granted.remove(&addr).is_some() {
+            self.orders_revision += 1;
+            self.leave_over(addr, how, now, effect);
+        }
+    }
+
+    fn leave_over(&mut self, addr: NodeAddr, how: Ending, now: Instant, effect: &mut Effect) {
+        if let Some(node) = self.node(addr) {
+            effect.changes.push(Change::LeaveOver(node, how));
+            self.let_go(addr, now, effect);
+        }
+    }
+
+    /// An order that kept the node out is gone; perhaps it was the last.
+    fn let_go(&mut self, addr: NodeAddr, now: Instant, effect: &mut Effect) {
+        if self.orders.bars(addr) {
+            return self.keep_out(addr, now, &mut effect.changes);
+        }
+        if let Some(node) = self.nodes.get_mut(addr) {
+            node.state = State::Out(Some(Out::Awaited));
+            node.since = Some(now);
+            node.fresh_from = Some(now);
+            effect.freed.push(addr);
+        }
+    }
+
+    /// Who of a pool is leaving: by a grant, or because it says so.
+    fn leaving(&self, pool: &PoolName) -> Vec<Arc<Node>> {
+        let granted = |addr| {
+            let grant = self.orders.granted.get(&addr);
+            grant.is_some_and(|grant| grant.pool.as_ref() == Some(pool))
+        };
+        let says_so = |last: &Observation| {
+            matches!(last, Observation::Announced(announcement)
+                if announcement.status == Status::Leaving && announcement.pool == *pool)
+        };
+        let leaving = self.nodes.listed().iter().filter(|node| {
+            let last = node.last.as_ref().map(|poll| &poll.observation);
+            granted(node.node.addr) || last.is_some_and(says_so)
+        });
+        leaving.map(|node| node.node.clone()).collect()
+    }
+
+    fn node(&self, addr: NodeAddr) -> Option<Arc<Node>> {
+        self.nodes.get(addr).map(|node| node.node.clone())
+    }
+
+    /// The pool that the node is a member of.
+    fn pool_of(&self, addr: NodeAddr) -> Option<&PoolName> {
+        match &self.nodes.get(addr)?.state {
+            State::Member { place, .. } => Some(&place.pool),
+            State::Out(_) => None,
+        }
+    }
+
+    /// The pool that the node last spoke of.
+    fn announced_pool(&self, addr: NodeAddr) -> Option<PoolName> {
+        match &self.nodes.get(addr)?.last.as_ref()?.observation {
+            Observation::Announced(announcement) => Some(announcement.pool.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What follows from orders.
+
+use super::*;
+use crate::model::change::Ending;
+use crate::model::membership::obedience::{Effect, Wait};
+use crate::model::orders::{Note, Reason, ReasonWord};
+use crate::model::time::Timestamp;
+use crate::model::view::{Kept, NodeState};
+
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+fn word(text: &str) -> ReasonWord {
+    text.parse().unwrap()
+}
+
+fn reason(until: Option<u64>) -> Reason {
+    Reason {
+        note: Note::default(),
+        by: Note::new("ann"),
+        since: Timestamp::from_millis(0),
+        until: until.map(Timestamp::from_millis),
+    }
+}
+
+impl Bench {
+    fn disable(&mut self, number: u8, why: &str) -> Vec<Change> {
+        let addrs = [addr(number)];
+        let effect = self
+            .membership
+            .disable(&addrs, &word(why), &reason(None), self.now);
+        effect.changes
+    }
+
+    fn enable(&mut self, number: u8, why: &str) -> Effect {
+        self.now += Duration::from_secs(1);
+        self.membership
+            .enable(&[addr(number)], &word(why), self.now)
+    }
+
+    fn leave(&mut self, number: u8) -> Result<Effect, Wait> {
+        let today = (self.now, Timestamp::from_millis(0));
+        self.membership.leave(addr(number), TIMEOUT, today)
+    }
+
+    fn state(&self, number: u8) -> NodeState {
+        self.membership.view(addr(number)).unwrap().state
+    }
+}
+
+#[test]
+fn a_disabled_node_is_out_whatever_it_answers_until_its_last_reason_is_gone() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    let changes = bench.disable(1, "kernel");
+    assert!(matches!(
+        changes[..],
+        [Change::Disabled(..), Change::Left(..)]
+    ));
+    bench.disable(1, "disk");
+    assert_eq!(bench.members("api"), [2]);
+    assert!(bench.see(1, says("api")).is_empty());
+    assert!(bench.enable(1, "kernel").freed.is_empty());
+    assert!(bench.see(1, says("api")).is_empty());
+    assert_eq!(
+        bench.state(1),
+        NodeState::Out(Out::Disabled(vec![word("disk")]))
+    );
+    assert_eq!(bench.enable(1, "disk").freed, [addr(1)]);
+    assert_eq!(bench.members("api"), [2], "until it is heard anew");
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [1, 2]);
+}
+
+#[test]
+fn an_answer_from_before_it_was_enabled_lets_no_node_in() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    bench.disable(1, "kernel");
+    let before = bench.now;
+    bench.enable(1, "kernel");
+    let late = Poll::at(before, says("api"));
+    assert!(
+        bench
+            .membership
+            .observe(addr(1), late, bench.now)
+            .is_empty()
+    );
+    assert_eq!(bench.state(1), NodeState::Out(Out::Awaited));
+    bench.see(1, fails());
+    assert_eq!(
+        bench.state(1),
+        NodeState::Out(Out::Failed(Failure::Timeout))
+    );
+}
+
+#[test]
+fn a_node_that_failed_while_it_was_disabled_needs_its_rise() {
+    let mut bench = Bench::serving(rules(2, 1, 0), 2);
+    bench.disable(1, "kernel");
+    bench.see(1, fails());
+    bench.enable(1, "kernel");
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [2]);
+    assert!(bench.membership.is_undecided(addr(1)));
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [1, 2]);
+}
+
+#[test]
+fn shortages_are_counted_over_all_nodes_of_an_order() {
+    let bench = Bench::serving(rules(1, 1, 2), 4);
+    assert!(bench.membership.shortages(&[addr(1), addr(2)]).is_empty());
+    let short = bench.membership.shortages(&[addr(1), addr(2), addr(3)]);
+    assert_eq!(
+        short[0].to_string(),
+        "pool api would have 1 of 4 members left, and its min_members is 2"
+    );
+}
+
+#[test]
+fn one_after_the_other_may_leave() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 3);
+    let granted = bench.leave(1).unwrap().changes;
+    assert!(matches!(
+        granted[..],
+        [Change::LeaveGranted(..), Change::Left(..)]
+    ));
+    assert!(bench.leave(1).unwrap().changes.is_empty(), "asked again");
+    let Err(Wait::Others(_, others)) = bench.leave(2) else {
+        panic!("two at a time");
+    };
+    assert_eq!(others[0].addr, addr(1));
+    // Still up, and still saying that it serves: not back yet.
+    assert!(bench.see(1, says("api")).is_empty());
+    bench.see(1, fails());
+    assert!(bench.leave(2).is_err());
+    let back = bench.see(1, says("api serving v2"));
+    assert!(matches!(
+        back[..],
+        [Change::LeaveOver(_, Ending::Returned), Change::Joined(..)]
+    ));
+    assert!(bench.leave(2).is_ok());
+}
+
+#[test]
+fn a_node_that_says_itself_that_it_leaves_counts_too() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 3);
+    bench.see(3, says("api leaving"));
+    assert!(matches!(bench.leave(1), Err(Wait::Others(..))));
+    bench.see(3, says(""));
+    assert!(bench.leave(1).is_ok());
+}
+
+#[test]
+fn nobody_may_leave_a_pool_that_needs_all() {
+    let mut bench = Bench::serving(rules(1, 1, 2), 2);
+    assert!(matches!(bench.leave(1), Err(Wait::Short(_))));
+    assert!(matches!(
+        Bench::new(rules(1, 1, 0), 2).leave(1),
+        Err(Wait::FirstRound)
+    ));
+}
+
+#[test]
+fn a_leave_ends_with_its_time_or_when_it_is_taken_back() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    bench.leave(1).unwrap();
+    let over = Timestamp::from_millis(600_000);
+    let effect = bench.membership.expire((bench.now, over));
+    assert!(matches!(
+        effect.changes[..],
+        [Change::LeaveOver(_, Ending::TimeOver)]
+    ));
+    assert_eq!(effect.freed, [addr(1)]);
+    bench.see(1, says("api"));
+    bench.leave(2).unwrap();
+    assert_eq!(
+        bench.membership.take_back(addr(2), bench.now).freed,
+        [addr(2)]
+    );
+}
+
+#[test]
+fn a_disabled_node_stays_out_when_its_leave_is_over() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    bench.leave(1).unwrap();
+    bench.disable(1, "kernel");
+    bench.see(1, fails());
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [2]);
+    assert!(bench.membership.orders().granted.is_empty());
+}
+
+#[test]
+fn while_it_is_frozen_failures_put_nobody_out_but_leaving_counts() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 3);
+    bench.membership.freeze(&word("storm"), &reason(None));
+    for _ in 0..3 {
+        bench.see(1, fails());
+    }
+    bench.see(2, says("api leaving"));
+    assert_eq!(bench.members("api"), [1, 3]);
+    assert!(matches!(bench.state(1), NodeState::Member(_, Kept::Frozen)));
+    assert!(bench.membership.thaw(&word("calm"), bench.now).is_none());
+    bench.membership.thaw(&word("storm"), bench.now).unwrap();
+    bench.see(1, fails());
+    assert_eq!(bench.members("api"), [3]);
+}
+
+#[test]
+fn held_members_go_when_a_freeze_that_kept_them_ends() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 2);
+    bench.see(1, fails());
+    bench.see(2, fails());
+    bench.membership.freeze(&word("storm"), &reason(None));
+    bench.now += Duration::from_secs(1);
+    assert!(matches!(bench.state(2), NodeState::Member(_, Kept::Held)));
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [1, 2], "failures put nobody out");
+    bench.membership.thaw(&word("storm"), bench.now).unwrap();
+    assert_eq!(bench.members("api"), [1]);
+}
+
+#[test]
+fn orders_of_the_last_run_hold_from_the_start() {
+    let mut orders = Orders::default();
+    let reasons = orders.disabled.entry(addr(1)).or_default();
+    reasons.insert(word("kernel"), reason(None));
+    let mut membership = Membership::new(rules(1, 1, 0), orders);
+    membership.set_nodes(nodes(1..=2), Instant::now());
+    let place = |number| {
+        let (pool, version) = ("api".parse().unwrap(), None);
+        (addr(number), Place { pool, version })
+    };
+    membership.inherit(&"api".parse().unwrap(), [place(1), place(2)]);
+    let mut bench = Bench {
+        membership,
+        now: Instant::now(),
+    };
+    bench.see(2, says("api"));
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [2]);
+}
+
+#[test]
+fn an_undecided_node_is_one_whose_rise_or_fall_is_not_over() {
+    let mut bench = Bench::serving(rules(2, 2, 0), 2);
+    assert!(!bench.membership.is_undecided(addr(1)));
+    for (observation, undecided) in [
+        (fails(), true),
+        (fails(), false),
+        (fails(), false),
+        (says("api"), true),
+        (says("api"), false),
+    ] {
+        bench.see(1, observation);
+        assert_eq!(bench.membership.is_undecided(addr(1)), undecided);
+    }
+}

@@ -1,0 +1,64 @@
+//! What people may see of a membership.
+
+use super::Membership;
+use super::nodes::{self, State};
+use crate::model::node::NodeAddr;
+use crate::model::rules::Rules;
+use crate::model::view::{Kept, NodeState, NodeView};
+
+impl Membership {
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Whether each node was heard once.
+    #[must_use]
+    pub fn first_round_done(&self) -> bool {
+        self.first_round_done
+    }
+
+    /// One node, if the services file lists it.
+    #[must_use]
+    pub fn view(&self, addr: NodeAddr) -> Option<NodeView> {
+        Some(self.view_of(self.nodes.get_listed(addr)?))
+    }
+
+    /// All nodes, in the order of the services file.
+    #[must_use]
+    pub fn views(&self) -> impl ExactSizeIterator<Item = NodeView> {
+        self.nodes.listed().iter().map(|node| self.view_of(node))
+    }
+
+    fn view_of(&self, node: &nodes::NodeState) -> NodeView {
+        let addr = node.node.addr;
+        NodeView {
+            node: node.node.clone(),
+            state: self.state_of(node),
+            since: node.since,
+            last: node.last.clone(),
+            failures: node.failures,
+            answers: node.answers,
+            reasons: self.orders.reasons(addr).cloned().unwrap_or_default(),
+            grant: self.orders.granted.get(&addr).cloned(),
+        }
+    }
+
+    fn state_of(&self, node: &nodes::NodeState) -> NodeState {
+        match &node.state {
+            State::Out(None) => NodeState::Unheard,
+            State::Out(Some(why)) => NodeState::Out(why.clone()),
+            State::Member { place, held_since } => {
+                let fall = self.rules.of(&place.pool).fall;
+                let kept = match (held_since, node.failures) {
+                    (Some(_), _) => Kept::Held,
+                    (None, 0) => Kept::Serving,
+                    (None, failures) if failures >= fall => Kept::Frozen,
+                    (None, _) => Kept::Failing,
+                };
+                NodeState::Member(place.clone(), kept)
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The state file: orders, kept from run to run.
+//!
+//! It is written whole and renamed, by a task of its own with a thread for the disk. A file that
+//! cannot be read is set aside, never obeyed in part.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{error, info};
+
+use crate::logging::chain;
+use crate::model::orders::Orders;
+use crate::retry::Retry;
+
+/// The form of the file; one of a later form is not understood.
+const VERSION: u32 = 1;
+
+/// Orders, and how often they changed.
+pub type Revised = (u64, Arc<Orders>);
+
+/// The whole file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    #[serde(rename = "README")]
+    readme: String,
+    version: u32,
+    orders: Orders,
+}
+
+/// Why there is no state.
+#[derive(Debug, Error)]
+enum StateError {
+    #[error("failed to read {}", .0.display())]
+    Read(PathBuf, #[source] io::Error),
+    #[error("failed to understand {}", .0.display())]
+    Json(PathBuf, #[source] serde_json::Error),
+    #[error("{} has version {}, and {VERSION} is the one that is understood", .0.display(), .1)]
+    Version(PathBuf, u32),
+    #[error("failed to write {}", .0.display())]
+    Write(PathBuf, #[source] io::Error),
+}
+
+/// Reads the orders of the last run; none when there is no file. One that is not understood is
+/// logged and, if `set_aside`, renamed, so that it is not lost when the next is written.
+#[must_use]
+pub fn load(path: Option<&Path>, set_aside: bool) -> Orders {
+    let Some(path) = path else {
+        return Orders::default();
+    };
+    let wrong = match read(path) {
+        Ok(orders) => return orders.unwrap_or_default(),
+        Err(wrong) => wrong,
+    };
+    error!(
+        "{}; none of its reasons, leaves and freezes is in force",
+        chain(&wrong)
+    );
+    if set_aside {
+        let aside = path.with_extension("json.broken");
+        match fs::rename(path, &aside) {
+            Ok(()) => error!("{} is set aside as {}", path.display(), aside.display()),
+            Err(error) => error!("failed to set {} aside: {error}", path.display()),
+        }
+    }
+    Orders::default()
+}
+
+fn read(path: &Path) -> Result<Option<Orders>, StateError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StateError::Read(path.to_owned(), error)),
+    };
+    let content: Content =
+        serde_json::from_str(&text).map_err(|error| StateError::Json(path.to_owned(), error))?;
+    if content.version != VERSION {
+        return Err(StateError::Version(path.to_owned(), content.version));
+    }
+    Ok(Some(content.orders))
+}
+
+fn write(path: &Path, orders: &Orders) -> Result<(), StateError> {
+    let content = Content {
+        readme:
+            "What pollbal keeps from run to run; it writes this file anew whenever that changes."
+                .to_owned(),
+        version: VERSION,
+        orders: orders.clone(),
+    };
+    write_whole(path, &content).map_err(|error| StateError::Write(path.to_owned(), error))
+}
+
+fn write_whole(path: &Path, content: &Content) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut file = NamedTempFile::with_prefix_in(".state", directory)?;
+    serde_json::to_writer_pretty(&mut file, content)?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Writes orders whenever they change, the latest, until nobody changes them any more; tells which
+/// revision the file holds. Without a file all are as good as written.
+pub async fn keep(
+    mut path: watch::Receiver<Option<PathBuf>>,
+    mut orders: watch::Receiver<Revised>,
+    written: watch::Sender<u64>,
+) {
+    let mut retry = Retry::new();
+    let mut told = false;
+    loop {
+        let changed = tokio::select! {
+            changed = orders.changed() => changed,
+            changed = path.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        loop {
+            let (revision, latest) = orders.borrow_and_update().clone();
+            let file = path.borrow_and_update().clone();
+            let wrote = spawn_blocking(move || file.map_or(Ok(()), |file| write(&file, &latest)));
+            match wrote.await {
+                Ok(Ok(())) => {
+                    written.send_replace(revision);
+                    retry.reset();
+                    if std::mem::take(&mut told) {
+                        info!("the state file is written again");
+                    }
+                    break;
+                }
+                Ok(Err(wrong)) => {
+                    if !std::mem::replace(&mut told, true) {
+                        error!("{}; orders hold, but not beyond a restart", chain(&wrong));
+                    }
+                    sleep(retry.next_wait()).await;
+                }
+                // Only a bug makes it panic.
+                Err(_) => return error!("the state file is no longer written: its thread failed"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::orders::{Note, Reason};
+    use crate::model::time::Timestamp;
+
+    fn orders() -> Orders {
+        let mut orders = Orders::default();
+        let reason = Reason {
+            note: Note::new("too many failures"),
+            by: Note::default(),
+            since: Timestamp::from_millis(5),
+            until: None,
+        };
+        orders.frozen.insert("storm".parse().unwrap(), reason);
+        orders
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/state.json");
+        assert_eq!(
+            load(Some(&path), true),
+            Orders::default(),
+            "there is none yet"
+        );
+        write(&path, &orders()).unwrap();
+        assert_eq!(load(Some(&path), true), orders());
+        let files = fs::read_dir(directory.path().join("made")).unwrap();
+        assert_eq!(files.count(), 1, "nothing half-written is left");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_set_aside_and_not_obeyed_in_part() {
+        let whole = serde_json::json!({"README": "", "version": VERSION, "orders": orders()});
+        let mut later = whole.clone();
+        later["version"] = 2.into();
+        let mut odd = whole.clone();
+        odd["orders"]["disabled"] = serde_json::json!({"10.0.0.1": {}});
+        let torn = whole.to_string()[..50].to_owned();
+        for text in [later.to_string(), odd.to_string(), torn, String::new()] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("state.json");
+            fs::write(&path, &text).unwrap();
+            assert_eq!(load(Some(&path), false), Orders::default());
+            assert!(path.exists(), "only looked at");
+            assert_eq!(load(Some(&path), true), Orders::default());
+            assert!(!path.exists());
+            let aside = fs::read_to_string(directory.path().join("state.json.broken"));
+            assert_eq!(aside.unwrap(), text);
+        }
+    }
+}
