@@ -4,6 +4,7 @@
 //! serves the daemon, `--dry-run` and the tests, and each type, once made, is safe to write into
 //! a file name, a file or a command without another check.
 
+pub mod address_book;
 pub mod announcement;
 pub mod change;
 pub mod journal;

@@ -1,0 +1,109 @@
+//! Who is who: nodes by the words by which people and sources of requests name them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::node::{Node, NodeAddr};
+use super::text::printable;
+
+/// The nodes of the services file, by address and name.
+#[derive(Clone, Debug, Default)]
+pub struct AddressBook {
+    names: HashMap<String, Vec<NodeAddr>>,
+    ips: HashMap<Ipv4Addr, Vec<NodeAddr>>,
+}
+
+/// Why a word names no node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// Nothing is called so.
+    Unknown(String),
+    /// Several nodes are: these.
+    Ambiguous(String, Vec<NodeAddr>),
+}
+
+impl AddressBook {
+    /// Takes down these nodes.
+    #[must_use]
+    pub fn new(nodes: &[Node]) -> Self {
+        let mut book = Self::default();
+        for node in nodes {
+            let ip = node.addr.ip();
+            book.ips.entry(ip).or_default().push(node.addr);
+            let named = book.names.entry(node.name.clone()).or_default();
+            named.push(node.addr);
+        }
+        book
+    }
+
+    /// The node that is called so: by its name, by `ip:port`, or by `ip` where only one has it.
+    ///
+    /// An `ip:port` need not be listed: orders outlive the nodes that they are about.
+    pub fn find(&self, word: &str) -> Result<NodeAddr, NotFound> {
+        if let Ok(addr) = word.parse() {
+            return Ok(addr);
+        }
+        let by_ip = word.parse().ok().and_then(|ip| self.ips.get(&ip));
+        match self.names.get(word).or(by_ip).map(Vec::as_slice) {
+            Some([addr]) => Ok(*addr),
+            Some(several) => Err(NotFound::Ambiguous(printable(word), several.to_vec())),
+            None => Err(NotFound::Unknown(printable(word))),
+        }
+    }
+
+    /// The nodes at an address.
+    #[must_use]
+    pub fn at(&self, ip: Ipv4Addr) -> &[NodeAddr] {
+        self.ips.get(&ip).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(word) => write!(f, "no node of the services file is called {word}"),
+            Self::Ambiguous(word, addrs) => {
+                let addrs: Vec<_> = addrs.iter().map(NodeAddr::to_string).collect();
+                write!(
+                    f,
+                    "several nodes are called {word}: say which of {}",
+                    addrs.join(", ")
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotFound {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_found_by_what_names_it_alone() {
+        let node = |addr: &str, name: &str| Node {
+            addr: addr.parse().unwrap(),
+            name: name.to_owned(),
+        };
+        let book = AddressBook::new(&[
+            node("10.0.0.1:80", "one"),
+            node("10.0.0.2:80", "two"),
+            node("10.0.0.2:81", "two"),
+        ]);
+        let one = Ok("10.0.0.1:80".parse().unwrap());
+        for word in ["one", "10.0.0.1", "10.0.0.1:80"] {
+            assert_eq!(book.find(word), one, "{word}");
+        }
+        for word in ["two", "10.0.0.2"] {
+            let Err(NotFound::Ambiguous(_, addrs)) = book.find(word) else {
+                panic!("{word} is ambiguous");
+            };
+            assert_eq!(addrs.len(), 2);
+        }
+        for word in ["three", "10.0.0.3", ""] {
+            assert_eq!(book.find(word), Err(NotFound::Unknown(word.to_owned())));
+        }
+    }
+}
