@@ -3,15 +3,23 @@
 
 mod common;
 
-use std::net::TcpStream;
+use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::client::{Traffic, failures, get};
+use common::client::{Requests, Traffic, assert_answered_within, failures, get};
+use common::hole::Hole;
 use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Perlbal};
+use common::raw_node::{Answer, RawNode};
 use common::relay::Relay;
 use common::stage::Stage;
-use common::{SOON, clock, eventually};
+use common::{SOON, clock, eventually, stays};
+
+/// Far more than what is done at once takes, and less than the second after which Perlbal tries a dead node again.
+const AT_ONCE: Duration = Duration::from_millis(400);
+
+/// What sets requests going that wait for the pool of the service `web`, whose `connect_ahead` is Perlbal's default.
+const WAKE: &str = "SET web connect_ahead = 0";
 
 /// Perlbal with `website`, in which all nodes are, and a service with kept-alive connections on it.
 fn perlbal_with(stage: &Stage, nodes: &[Node]) -> Perlbal {
@@ -130,6 +138,150 @@ fn an_empty_pool_never_looks_at_its_file_again() {
     let served = get(perlbal.service("first"), "/");
     assert!(served.is_err(), "{served:?}");
     assert_eq!(perlbal.members("empty"), Some(addrs([])));
+}
+
+/// Watches that all these requests go on waiting for a while.
+#[track_caller]
+fn go_on_waiting(perlbal: &Perlbal, service: &str, count: usize) {
+    let since = Instant::now();
+    let look = || perlbal.waiting(service);
+    stays(SOON, "requests that wait", &count, look, || {
+        clock::counted_since(since) > AT_ONCE
+    });
+}
+
+#[test]
+fn a_request_that_waits_for_an_empty_pool_is_set_going_by_connect_ahead_and_not_by_add() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbal = Config::new()
+        .pool("website")
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let requests = Requests::send(perlbal.service("web"), 1);
+    perlbal.wait_waiting("web", 1);
+    perlbal.add("website", nodes[0].addr());
+    perlbal.tell("SET web pool = website");
+    go_on_waiting(&perlbal, "web", 1);
+    let told = Instant::now();
+    perlbal.tell(WAKE);
+    assert_answered_within(AT_ONCE, told, &requests.finish());
+}
+
+/// Fifty requests wait for an empty pool on a service with these options; then this member comes.
+#[track_caller]
+fn fifty_are_served(stage: &Stage, options: &[(&str, &str)], member: SocketAddrV4) {
+    eprintln!("{options:?}");
+    let perlbal = Config::new()
+        .pool("website")
+        .service_with(stage, "web", "website", options)
+        .start(stage);
+    let requests = Requests::send(perlbal.service("web"), 50);
+    perlbal.wait_waiting("web", 50);
+    let told = Instant::now();
+    perlbal.tell_together(&[&format!("POOL website ADD {member}"), WAKE]);
+    assert_answered_within(AT_ONCE, told, &requests.finish());
+}
+
+#[test]
+fn all_that_wait_are_served_by_the_first_member_whatever_the_service_is_like() {
+    let stage = Stage::alone();
+    let keeps = stage.node(1, "website");
+    let bytes = b"HTTP/1.0 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhere\n";
+    let answer = Answer::Bytes(bytes.to_vec());
+    let closes = RawNode::start(stage.node_addr(2), "node-2", answer);
+    let kept = [("persist_client", "on"), ("persist_backend", "on")];
+    let verified = [("persist_backend", "on"), ("verify_backend", "on")];
+    for options in [&[], &kept[..], &verified[..]] {
+        fifty_are_served(&stage, options, keeps.addr());
+        fifty_are_served(&stage, options, closes.addr());
+    }
+}
+
+#[test]
+fn requests_that_wait_are_set_going_behind_a_reload_of_the_file_too() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website"]);
+    let file = stage.pool_file("website");
+    let perlbal = Config::new()
+        .nodefile_pool("website", &file)
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let requests = Requests::send(perlbal.service("web"), 20);
+    perlbal.wait_waiting("web", 20);
+    std::fs::write(&file, nodes[0].pool_line() + "\n").unwrap();
+    let told = Instant::now();
+    let load = format!("SET website nodefile = {}", file.display());
+    perlbal.tell_together(&[&load, WAKE]);
+    assert_answered_within(AT_ONCE, told, &requests.finish());
+}
+
+#[test]
+fn each_service_has_requests_of_its_own_to_be_set_going() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website"]);
+    let perlbal = Config::new()
+        .pool("website")
+        .service(&stage, "web", "website")
+        .service(&stage, "shop", "website")
+        .start(&stage);
+    let [web, shop] = ["web", "shop"].map(|name| Requests::send(perlbal.service(name), 5));
+    perlbal.wait_waiting("web", 5);
+    perlbal.wait_waiting("shop", 5);
+    perlbal.add("website", nodes[0].addr());
+    perlbal.tell(WAKE);
+    assert_eq!(failures(&web.finish()), [""; 0]);
+    go_on_waiting(&perlbal, "shop", 5);
+    let told = Instant::now();
+    perlbal.tell("SET shop connect_ahead = 0");
+    assert_answered_within(AT_ONCE, told, &shop.finish());
+}
+
+#[test]
+fn requests_that_wait_for_a_dead_member_are_set_going_when_another_has_its_place() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website"]);
+    let dead = stage.node_addr(9);
+    let perlbal = Config::new()
+        .pool_with("website", &[dead])
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let requests = Requests::send(perlbal.service("web"), 5);
+    perlbal.wait_waiting("web", 5);
+    let told = Instant::now();
+    perlbal.tell_together(&[
+        &format!("POOL website ADD {}", nodes[0].addr()),
+        &format!("POOL website REMOVE {dead}"),
+        "SET web pool = website",
+        WAKE,
+    ]);
+    assert_answered_within(AT_ONCE, told, &requests.finish());
+}
+
+#[test]
+fn a_connection_to_a_member_that_vanished_counts_against_a_pool_of_as_many_members() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["website", "website"]);
+    let vanished = stage.node_addr(9);
+    let _hole = Hole::at(vanished);
+    let perlbal = Config::new()
+        .pool_with("website", &[vanished])
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let requests = Requests::send(perlbal.service("web"), 5);
+    perlbal.wait_waiting("web", 5);
+    perlbal.tell_together(&[
+        &format!("POOL website ADD {}", nodes[0].addr()),
+        &format!("POOL website REMOVE {vanished}"),
+        "SET web pool = website",
+        WAKE,
+    ]);
+    go_on_waiting(&perlbal, "web", 5);
+    // One member more than there are such connections is enough.
+    let told = Instant::now();
+    let add = format!("POOL website ADD {}", nodes[1].addr());
+    perlbal.tell_together(&[&add, WAKE]);
+    assert_answered_within(AT_ONCE, told, &requests.finish());
 }
 
 #[test]

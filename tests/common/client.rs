@@ -196,6 +196,45 @@ pub(crate) fn get_later(
     runtime().spawn(get_async(service, path))
 }
 
+/// Requests that are under way while the test goes on, each on a connection of its own.
+pub(crate) struct Requests(Vec<JoinHandle<Exchange>>);
+
+impl Requests {
+    pub(crate) fn send(service: SocketAddrV4, count: usize) -> Self {
+        let send = |_| {
+            runtime().spawn(async move {
+                let sent = Instant::now();
+                let outcome = get_async(service, "/").await;
+                Exchange {
+                    sent,
+                    ended: Instant::now(),
+                    outcome,
+                }
+            })
+        };
+        Self((0..count).map(send).collect())
+    }
+
+    /// What became of them, when all have ended.
+    #[track_caller]
+    pub(crate) fn finish(self) -> Vec<Exchange> {
+        let ended = self.0.into_iter().map(|request| {
+            let ended = runtime().block_on(request);
+            ended.expect("a client panicked")
+        });
+        ended.collect()
+    }
+}
+
+/// Proves that each was answered properly, and sooner than this after `since`.
+#[track_caller]
+pub(crate) fn assert_answered_within(limit: Duration, since: Instant, record: &[Exchange]) {
+    assert_eq!(failures(record), [""; 0]);
+    let took = |one: &Exchange| clock::counted_between(since, one.ended);
+    let longest = record.iter().map(took).max().unwrap_or_default();
+    assert!(longest < limit, "answered only after {longest:?}");
+}
+
 async fn get_async(service: SocketAddrV4, path: &str) -> Result<String, String> {
     let answer = timeout(PATIENCE, exchange(&mut None, service, path)).await;
     answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))

@@ -29,6 +29,12 @@ pub(crate) fn counted_since(at: Instant) -> Duration {
     now.saturating_sub(counted_at(&beats, at))
 }
 
+/// The time that counted between two moments that are past.
+pub(crate) fn counted_between(from: Instant, to: Instant) -> Duration {
+    let beats = beats();
+    counted_at(&beats, to).saturating_sub(counted_at(&beats, from))
+}
+
 /// Waits until `limit` has counted since `at`; gives the moment when it had.
 #[track_caller]
 pub(crate) fn after(at: Instant, limit: Duration) -> Instant {

@@ -275,6 +275,27 @@ impl Perlbal {
         names.map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// How many requests wait for a connection to a node.
+    #[track_caller]
+    pub(crate) fn waiting(&self, service: &str) -> usize {
+        let count = |line: &String| {
+            let (queue, count) = line.split_once(".count ")?;
+            let (of, _) = queue.rsplit_once('-')?;
+            if of == service {
+                count.parse::<usize>().ok()
+            } else {
+                None
+            }
+        };
+        self.ask("QUEUES").iter().filter_map(count).sum()
+    }
+
+    /// Waits until so many requests wait for a connection to a node.
+    #[track_caller]
+    pub(crate) fn wait_waiting(&self, service: &str, count: usize) {
+        becomes(SOON, "requests that wait", &count, || self.waiting(service));
+    }
+
     /// Waits until the pool has these members.
     #[track_caller]
     pub(crate) fn wait_members(&self, pool: &str, members: &BTreeSet<SocketAddrV4>) {

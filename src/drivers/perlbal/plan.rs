@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::wanted::{Missing, Wanted, WantedPool};
-use super::wire::{Command, Endpoint};
+use super::wire::{Command, Endpoint, Service};
 use crate::drivers::console::READ_BYTES;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
@@ -17,8 +17,8 @@ use crate::model::node::NodeAddr;
 pub struct Actual {
     /// Its pools.
     pub pools: BTreeMap<PerlbalName, ActualPool>,
-    /// Its services, each with its pool where it is a reverse proxy that has one.
-    pub services: BTreeMap<PerlbalName, Option<PerlbalName>>,
+    /// Its services.
+    pub services: BTreeMap<PerlbalName, Service>,
 }
 
 /// What a pool looks like.
@@ -142,26 +142,33 @@ pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
         if change.is_empty() && there.unsealed.is_empty() {
             continue;
         }
-        let seals = seals(name, actual);
-        if let Some(reload) = reload(name, pool, there, &change) {
-            removals.extend(with_seals(&[reload], &seals));
+        let removing = if let Some(reload) = reload(name, pool, there, &change) {
+            vec![reload]
         } else {
-            adds.extend(
-                change
-                    .added
-                    .iter()
-                    .map(|addr| Command::Add(name.clone(), *addr)),
-            );
+            let added = change.added.iter();
+            adds.extend(added.map(|addr| Command::Add(name.clone(), *addr)));
             let gone = change
                 .removed
                 .iter()
                 .chain(&there.unsealed)
                 .filter(|gone| !pool.has(gone));
-            let removes: BTreeSet<_> = gone.cloned().collect();
-            let removes = removes
-                .into_iter()
-                .map(|gone| Command::Remove(name.clone(), gone));
-            removals.extend(with_seals(&removes.collect::<Vec<_>>(), &seals));
+            let gone: BTreeSet<_> = gone.cloned().collect();
+            let removes = gone.into_iter();
+            removes
+                .map(|gone| Command::Remove(name.clone(), gone))
+                .collect()
+        };
+        let wakes = if change.replaces_all(there) {
+            wakes(name, actual)
+        } else {
+            Vec::new()
+        };
+        if removing.is_empty() {
+            adds.extend(wakes);
+        } else {
+            let mut groups = with_seals(&removing, &seals(name, actual));
+            stand_behind(&mut groups, wakes);
+            removals.extend(groups);
         }
         if !change.is_empty() {
             plan.changes.insert(name.clone(), change);
@@ -187,16 +194,20 @@ fn missing(name: &PerlbalName, pool: &WantedPool, actual: &Actual) -> Result<boo
 
 /// The commands that seal the pool: one for each reverse-proxy service that uses it.
 fn seals(pool: &PerlbalName, actual: &Actual) -> Vec<Command> {
-    let users = actual
-        .services
-        .iter()
-        .filter(|(_, used)| used.as_ref() == Some(pool));
-    users
-        .map(|(service, _)| Command::Seal {
-            service: service.clone(),
-            pool: pool.clone(),
-        })
-        .collect()
+    let seal = |(service, _): (&PerlbalName, _)| Command::Seal {
+        service: service.clone(),
+        pool: pool.clone(),
+    };
+    actual.users(pool).map(seal).collect()
+}
+
+/// The commands that set going what waits for the pool: one for each service that uses it.
+fn wakes(pool: &PerlbalName, actual: &Actual) -> Vec<Command> {
+    let wake = |(service, known): (&PerlbalName, &Service)| Command::Wake {
+        service: service.clone(),
+        connect_ahead: known.connect_ahead,
+    };
+    actual.users(pool).map(wake).collect()
 }
 
 fn reload(
@@ -236,6 +247,16 @@ fn with_seals(removes: &[Command], seals: &[Command]) -> Vec<Group> {
     groups
 }
 
+/// Adds commands to the last of the groups, as far as there is room, and in groups behind it.
+fn stand_behind(groups: &mut Vec<Group>, commands: Vec<Command>) {
+    for group in chunks(commands, GROUP_BYTES) {
+        match groups.last_mut() {
+            Some(last) if bytes(last) + bytes(&group) <= GROUP_BYTES => last.extend(group),
+            _ => groups.push(group),
+        }
+    }
+}
+
 /// Cuts commands into groups of at most `limit` bytes, or of one command.
 fn chunks(commands: Vec<Command>, limit: usize) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
@@ -273,6 +294,14 @@ impl PoolChange {
         self.added.is_empty() && self.removed.is_empty()
     }
 
+    /// Whether somebody comes and of those who are there nobody stays, be it that nobody is there.
+    /// Requests may then wait for connections that will not come: none is opened to an empty pool,
+    /// and to members that are dead it is tried again after a second at the earliest (Service.pm,
+    /// `note_bad_backend_connect`).
+    fn replaces_all(&self, actual: &ActualPool) -> bool {
+        !self.added.is_empty() && self.removed.len() == actual.members.len()
+    }
+
     /// Adds a change that came after this one.
     pub fn merge(&mut self, later: Self) {
         for addr in later.added {
@@ -307,6 +336,24 @@ impl PoolChange {
 }
 
 impl Actual {
+    /// The services that use the pool.
+    fn users<'a>(
+        &'a self,
+        pool: &PerlbalName,
+    ) -> impl Iterator<Item = (&'a PerlbalName, &'a Service)> {
+        let uses = move |service: &Service| service.pool.as_ref() == Some(pool);
+        self.services
+            .iter()
+            .filter(move |(_, service)| uses(service))
+    }
+
+    /// The pools that services use; one that several use, several times.
+    pub fn used_pools(&self) -> impl Iterator<Item = &PerlbalName> {
+        self.services
+            .values()
+            .filter_map(|service| service.pool.as_ref())
+    }
+
     /// Does to this picture what `command` does to Perlbal.
     pub fn apply(&mut self, command: &Command) {
         let Some(name) = command.changes() else {

@@ -204,7 +204,10 @@ mod tests {
             reading.fresh.pools[&name("api")].own_file,
             own("/run/pool/api.pool")
         );
-        assert_eq!(reading.fresh.services[&name("balancer")], Some(name("api")));
+        assert_eq!(
+            reading.fresh.services[&name("balancer")].pool,
+            Some(name("api"))
+        );
     }
 
     #[test]

@@ -51,6 +51,15 @@ pub enum Command {
         /// Its pool.
         pool: PerlbalName,
     },
+    /// Gives a service the `connect_ahead` that it has. This makes it look whether it needs
+    /// connections to its pool, and so sets requests going that wait since the pool was empty
+    /// (Service.pm, the setter of `connect_ahead` and `spawn_backends`); no other command does.
+    Wake {
+        /// The service.
+        service: PerlbalName,
+        /// Its `connect_ahead`.
+        connect_ahead: u64,
+    },
     /// Makes Perlbal read the pool's nodefile at once.
     Reload {
         /// The pool.
@@ -154,7 +163,7 @@ impl Command {
         }
     }
 
-    /// Whether the command changes anything, a seal included.
+    /// Whether the command changes anything, a seal and a wake included.
     #[must_use]
     pub fn is_change(&self) -> bool {
         self.shape() == Shape::Word
@@ -208,6 +217,10 @@ impl fmt::Display for Command {
             Self::Add(pool, addr) => write!(f, "POOL {pool} ADD {addr}"),
             Self::Remove(pool, endpoint) => write!(f, "POOL {pool} REMOVE {endpoint}"),
             Self::Seal { service, pool } => write!(f, "SET {service} pool = {pool}"),
+            Self::Wake {
+                service,
+                connect_ahead,
+            } => write!(f, "SET {service} connect_ahead = {connect_ahead}"),
             Self::Reload { pool, path, .. } => write!(f, "SET {pool} nodefile = {path}"),
         }
     }
@@ -218,8 +231,17 @@ impl fmt::Display for Command {
 pub struct Dump {
     /// The pools.
     pub pools: BTreeMap<PerlbalName, DumpedPool>,
-    /// The services, each with its pool where it is a reverse proxy that has one.
-    pub services: BTreeMap<PerlbalName, Option<PerlbalName>>,
+    /// The services.
+    pub services: BTreeMap<PerlbalName, Service>,
+}
+
+/// A service, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its pool, where it is a reverse proxy that has one.
+    pub pool: Option<PerlbalName>,
+    /// How many connections it opens beyond those that it needs. Not told where it is 0.
+    pub connect_ahead: u64,
 }
 
 /// A pool, as `DUMPCONFIG` tells it.
@@ -244,16 +266,14 @@ impl Dump {
                 current = Some((true, name));
             } else if let Some(name) = line.strip_prefix("CREATE SERVICE ") {
                 let name: PerlbalName = name.parse().map_err(|_| wrong())?;
-                dump.services.insert(name.clone(), None);
+                dump.services.insert(name.clone(), Service::default());
                 current = Some((false, name));
             } else if let Some((is_pool, name)) = &current {
                 let setting = line.trim_start();
                 if *is_pool {
                     dump.read_pool_setting(name, setting)?;
-                } else if let Some(pool) = setting.strip_prefix("SET pool = ") {
-                    // Printed for reverse proxies only: the setting has `check_role`.
-                    dump.services
-                        .insert(name.clone(), Some(pool.parse().map_err(|_| wrong())?));
+                } else {
+                    dump.read_service_setting(name, setting)?;
                 }
             }
         }
@@ -273,6 +293,22 @@ impl Dump {
                 .split_once(' ')
                 .ok_or_else(|| NotUnderstood::new(rest))?;
             pool.members.insert(Endpoint::parse(endpoint)?);
+        }
+        Ok(())
+    }
+
+    fn read_service_setting(
+        &mut self,
+        name: &PerlbalName,
+        setting: &str,
+    ) -> Result<(), NotUnderstood> {
+        let service = self.services.entry(name.clone()).or_default();
+        // Both are printed for reverse proxies only: these settings have `check_role`.
+        if let Some(pool) = setting.strip_prefix("SET pool = ") {
+            service.pool = Some(pool.parse().map_err(|_| NotUnderstood::new(setting))?);
+        } else if let Some(number) = setting.strip_prefix("SET connect_ahead = ") {
+            // Perlbal takes as many digits as one likes, but opens ten connections at a time.
+            service.connect_ahead = number.parse().unwrap_or(u64::MAX);
         }
         Ok(())
     }

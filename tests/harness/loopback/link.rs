@@ -4,7 +4,6 @@
 
 use std::net::{SocketAddrV4, TcpStream as BlockingStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::net::listen;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +12,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::common::hole::close;
 use crate::common::runtime;
 
 /// Connections that wait while the relay is busy; far more than a test makes at once.
 const BACKLOG: u32 = 128;
-
-/// A connection on loopback that takes longer is not made.
-const UNANSWERED: Duration = Duration::from_millis(300);
 
 /// The way to a node; dropped, it ends with all its connections.
 pub(crate) struct Link {
@@ -47,13 +44,10 @@ impl Link {
         }
     }
 
-    /// From now on nothing passes. The kernel drops each SYN for a listener whose backlog is full.
+    /// From now on nothing passes.
     pub(crate) fn cut(&mut self) {
         self.open.send_replace(false);
-        listen(&self.listener, 0).expect("failed to shorten the backlog");
-        while let Ok(filler) = BlockingStream::connect_timeout(&self.addr.into(), UNANSWERED) {
-            self.fillers.push(filler);
-        }
+        self.fillers.extend(close(&self.listener, self.addr));
     }
 
     pub(crate) fn heal(&mut self) {

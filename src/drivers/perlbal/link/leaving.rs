@@ -19,7 +19,7 @@ impl Link<'_> {
         now: Instant,
     ) {
         let Some(told) = &self.told else { return };
-        let used = |name: &PerlbalName| told.services.values().flatten().any(|pool| pool == name);
+        let used = |name: &PerlbalName| told.used_pools().any(|pool| pool == name);
         for (name, change) in changes {
             for addr in &change.added {
                 self.manager.memory.leavers.forget(&(name.clone(), *addr));
@@ -57,7 +57,7 @@ impl Link<'_> {
                 .count(*addr, parse_requests(lines));
         }
         let Some(told) = &mut self.told else { return };
-        let served: Vec<_> = told.services.values().flatten().collect();
+        let served: Vec<_> = told.used_pools().collect();
         // A node that is still in another pool is rightly busy there; nothing can be told of it.
         let elsewhere = |(_, addr): &&Membered| {
             let member = Endpoint::Node(*addr);

@@ -156,7 +156,7 @@ impl Link<'_> {
         let strays: BTreeSet<_> = backends
             .filter(|backend| !members.contains(backend))
             .collect();
-        let used: BTreeSet<_> = reading.fresh.services.values().flatten().cloned().collect();
+        let used: BTreeSet<_> = reading.fresh.used_pools().cloned().collect();
         for (name, pool) in reading
             .fresh
             .pools

@@ -40,12 +40,18 @@ fn actual(members: impl IntoIterator<Item = usize>, services: &[&str]) -> Actual
         members,
         ..ActualPool::default()
     };
-    let services = services
-        .iter()
-        .map(|service| (name(service), Some(name("api"))));
+    let services = services.iter().map(|service| (name(service), on("api")));
     Actual {
         pools: [(name("api"), pool)].into(),
         services: services.collect(),
+    }
+}
+
+/// A service on that pool.
+fn on(pool: &str) -> Service {
+    Service {
+        pool: Some(name(pool)),
+        ..Service::default()
     }
 }
 
@@ -58,15 +64,45 @@ fn lines(plan: &Plan) -> Vec<Vec<String>> {
 
 #[test]
 fn adds_come_before_removes_and_seals_stand_right_behind_them() {
-    let mut actual = actual([1], &["web", "web_ssl"]);
-    actual.services.insert(name("other"), Some(name("static")));
-    let plan = plan(&wanted([2]), &actual);
+    let mut actual = actual([1, 3], &["web", "web_ssl"]);
+    actual.services.insert(name("other"), on("static"));
+    let plan = plan(&wanted([2, 3]), &actual);
     let expected: [&[&str]; 2] = [
         &["POOL api ADD 10.0.0.2:80"],
         &[
             "POOL api REMOVE 10.0.0.1:80",
             "SET web pool = api",
             "SET web_ssl pool = api",
+        ],
+    ];
+    assert_eq!(lines(&plan), expected);
+}
+
+#[test]
+fn whoever_waits_for_an_empty_pool_is_set_going_when_it_gets_a_member() {
+    let mut actual = actual([], &["web", "web_ssl"]);
+    actual.services.insert(name("other"), on("static"));
+    let ahead = actual.services.get_mut(&name("web_ssl")).unwrap();
+    ahead.connect_ahead = 4;
+    let expected: [&[&str]; 1] = [&[
+        "POOL api ADD 10.0.0.1:80",
+        "POOL api ADD 10.0.0.2:80",
+        "SET web connect_ahead = 0",
+        "SET web_ssl connect_ahead = 4",
+    ]];
+    assert_eq!(lines(&plan(&wanted([1, 2]), &actual)), expected);
+}
+
+#[test]
+fn whoever_waits_for_members_that_are_all_gone_is_set_going_too() {
+    let plan = plan(&wanted([3]), &actual([1, 2], &["web"]));
+    let expected: [&[&str]; 2] = [
+        &["POOL api ADD 10.0.0.3:80"],
+        &[
+            "POOL api REMOVE 10.0.0.1:80",
+            "POOL api REMOVE 10.0.0.2:80",
+            "SET web pool = api",
+            "SET web connect_ahead = 0",
         ],
     ];
     assert_eq!(lines(&plan), expected);
@@ -101,7 +137,7 @@ fn a_name_taken_by_a_service_is_a_problem_and_the_other_pools_go_on() {
     let mut wanted = wanted([1]);
     wanted.pools.insert(name("web"), wanted_pool([2]));
     let mut actual = Actual::default();
-    actual.services.insert(name("api"), None);
+    actual.services.insert(name("api"), Service::default());
     let plan = plan(&wanted, &actual);
     assert_eq!(plan.problems, [Problem::TakenByService(name("api"))].into());
     let expected: [&[&str]; 1] = [&["CREATE POOL web", "POOL web ADD 10.0.0.2:80"]];
@@ -144,6 +180,7 @@ fn a_big_change_reloads_our_own_current_nodefile() {
     let expected = [[
         "SET api nodefile = /run/pool/api.pool",
         "SET web pool = api",
+        "SET web connect_ahead = 0",
     ]];
     assert_eq!(lines(&plan(&big, &there)), expected);
     let small = wanted(0..RELOAD_CHANGES - 2);
@@ -188,7 +225,7 @@ prop_compose! {
             (name(&format!("p{pool}")), pool_is)
         });
         let services = services.into_iter().map(|(service, pool)| {
-            (name(&format!("service_{service}")), Some(name(&format!("p{pool}"))))
+            (name(&format!("service_{service}")), on(&format!("p{pool}")))
         });
         Actual { pools: pools.collect(), services: services.collect() }
     }
@@ -236,7 +273,7 @@ proptest! {
             prop_assert!(!seals || removes, "a seal without a removal");
         }
         for (pool, change) in &plan.changes {
-            let users = actual.services.values().filter(|used| used.as_ref() == Some(pool)).count();
+            let users = actual.users(pool).count();
             for gone in &change.removed {
                 let sealing = plan.groups.iter().filter(|group| {
                     let removed = Command::Remove(pool.clone(), gone.clone());
@@ -248,5 +285,31 @@ proptest! {
                 prop_assert_eq!(seals.len(), users, "each service is sealed with each removal");
             }
         }
+    }
+
+    #[test]
+    fn the_users_of_a_pool_in_which_nobody_stays_are_woken_behind_its_changes_and_no_others(wanted in any_wanted(), actual in any_actual()) {
+        let plan = plan(&wanted, &actual);
+        let commands: Vec<_> = plan.groups.iter().flatten().collect();
+        let mut expected = BTreeSet::new();
+        for (pool, change) in &plan.changes {
+            let there = actual.pools.get(pool).map(|pool| pool.members.clone()).unwrap_or_default();
+            let stays = there.difference(&change.removed).next().is_some();
+            if stays || change.added.is_empty() {
+                continue;
+            }
+            let last = commands.iter().rposition(|command| command.changes() == Some(pool));
+            for service in actual.users(pool).map(|(service, _)| service) {
+                let woken = |command: &&Command| matches!(command, Command::Wake { service: woken, .. } if woken == service);
+                prop_assert_eq!(commands.iter().copied().filter(woken).count(), 1);
+                prop_assert!(commands.iter().copied().rposition(|command| woken(&command)) > last);
+                expected.insert(service);
+            }
+        }
+        let woken: BTreeSet<_> = commands.iter().filter_map(|command| match command {
+            Command::Wake { service, .. } => Some(service),
+            _ => None,
+        }).collect();
+        prop_assert_eq!(woken, expected);
     }
 }

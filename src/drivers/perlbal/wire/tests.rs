@@ -57,7 +57,7 @@ fn dumpconfig_gives_pools_with_their_files_and_services_with_their_pools() {
         "CREATE POOL api\n  SET nodefile = /run/pool/api.pool\n\nCREATE POOL web\n  \
          POOL ADD web 127.0.0.1:80\n  POOL ADD web 999.1.1.1:99999\n\n\
          CREATE SERVICE balancer\n  SET role = reverse_proxy\n  SET listen = 127.0.0.1:1\n  \
-         SET pool = api\n  SET persist_backend = 1\nENABLE balancer\n\n\
+         SET pool = api\n  SET connect_ahead = 4\n  SET persist_backend = 1\nENABLE balancer\n\n\
          CREATE SERVICE mgmt\n  SET role = management\n  SET listen = 127.0.0.1:2\nENABLE mgmt\n",
     ))
     .unwrap();
@@ -68,8 +68,12 @@ fn dumpconfig_gives_pools_with_their_files_and_services_with_their_pools() {
     let members = [endpoint("127.0.0.1:80"), endpoint("999.1.1.1:99999")];
     assert_eq!(dump.pools[&name("web")].members, members.into());
     assert!(matches!(endpoint("999.1.1.1:99999"), Endpoint::Odd(_)));
-    assert_eq!(dump.services[&name("balancer")], Some(name("api")));
-    assert_eq!(dump.services[&name("mgmt")], None);
+    let balancer = Service {
+        pool: Some(name("api")),
+        connect_ahead: 4,
+    };
+    assert_eq!(dump.services[&name("balancer")], balancer);
+    assert_eq!(dump.services[&name("mgmt")], Service::default());
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn statistics_are_read() {
 
 proptest! {
     #[test]
-    fn no_answer_makes_a_parser_panic(text in "(\\PC|\\n|OK|ERROR:|CREATE POOL |POOL ADD | to |: ){0,60}") {
+    fn no_answer_makes_a_parser_panic(text in "(\\PC|\\n|OK|ERROR:|CREATE POOL |CREATE SERVICE |POOL ADD |SET connect_ahead = | to |: ){0,60}") {
         let lines = lines(&text);
         let _ = Dump::parse(&lines);
         let _ = parse_pool(&lines);
