@@ -11,7 +11,8 @@ use crate::logging::count;
 
 /// What was understood, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
-    let Loaded { config, nodes, .. } = load(path)?;
+    let loaded = load(path)?;
+    let Loaded { config, nodes, .. } = &loaded;
     let mut text = String::new();
     _ = writeln!(text, "{}: in order", path.display());
     _ = writeln!(
@@ -20,7 +21,7 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         config.services_file.display(),
         count(nodes.len(), "node")
     );
-    for node in &nodes {
+    for node in nodes {
         _ = writeln!(text, "  {} # {}", node.addr, node.name);
     }
     let poll = &config.poll;
@@ -32,7 +33,7 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         format_duration(poll.timeout)
     );
     _ = writeln!(text, "pool files: {}", config.pool_directory.display());
-    describe_pools(&mut text, &config);
+    describe_pools(&mut text, config);
     for perlbal in &config.perlbals {
         let create = if perlbal.create_pools {
             "missing pools are made"
@@ -49,7 +50,7 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     if config.perlbals.is_empty() {
         _ = writeln!(text, "perlbal: none, files only");
     }
-    for warning in config.warnings() {
+    for warning in loaded.warnings() {
         _ = writeln!(text, "warning: {warning}");
     }
     if nodes.is_empty() {
@@ -69,9 +70,16 @@ fn describe_pools(text: &mut String, config: &Config) {
         } else {
             ""
         };
+        let sorry = rules.sorry.iter().map(|sorry| sorry.addr.to_string());
+        let sorry = sorry.collect::<Vec<_>>().join(", ");
+        let sorry = if sorry.is_empty() {
+            sorry
+        } else {
+            format!(", sorry server {sorry}")
+        };
         _ = writeln!(
             text,
-            "pool {pool}{}: rise {}, fall {}, at least {} members{only}",
+            "pool {pool}{}: rise {}, fall {}, at least {} members{only}{sorry}",
             name.unwrap_or_default(),
             rules.rise,
             rules.fall,

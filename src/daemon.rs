@@ -36,7 +36,7 @@ use crate::hooks::Hooks;
 use crate::lifecycle::{Lifecycle, open_files};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::{count, errors};
-use crate::model::change::Change;
+use crate::model::change::{Change, sorry_changes};
 use crate::model::journal::Journal;
 use crate::model::membership::Membership;
 use crate::model::node::{Node, NodeAddr};
@@ -339,6 +339,9 @@ impl Daemon {
             self.changed.clear();
             return;
         };
+        let before = self.snapshots.borrow().clone();
+        let before = before.as_ref().map(|before| &*before.pools);
+        self.tell(&sorry_changes(before, &pools), Moment::present());
         self.serial += 1;
         self.serials.set(self.changed.drain(..), self.serial);
         let pools = Arc::new(pools);

@@ -25,9 +25,26 @@ pub struct Loaded {
 impl Loaded {
     /// Logs what is allowed but probably not meant.
     pub fn warn(&self) {
-        for warning in self.config.warnings() {
+        for warning in self.warnings() {
             warn!("{warning}");
         }
+    }
+
+    /// What is allowed but probably not meant.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.config.warnings();
+        for (pool, rules) in &self.config.rules.declared {
+            let both = self.nodes.iter().filter(|node| rules.is_sorry(node.addr));
+            warnings.extend(both.map(|node| {
+                format!(
+                    "pools.{pool}.sorry: {} is node {} too: while pool {pool} has no member it gets \
+                     its requests, whatever it announces; a sorry server should be no node",
+                    node.addr, node.name
+                )
+            }));
+        }
+        warnings
     }
 }
 

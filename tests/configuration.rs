@@ -40,7 +40,7 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "service_timeout": 250,
         "poll_path": "/where",
         "perlbal": [{ "address": "127.0.0.1:16000", "create_pools": false, "resync_interval": "7s" }],
-        "pools": { "api": { "perlbal_pool": "backend", "rise": 3, "fall": 4, "min_members": 2 } },
+        "pools": { "api": { "perlbal_pool": "backend", "rise": 3, "fall": 4, "min_members": 2, "sorry": ["10.0.0.9:80", "10.0.0.9:81"] } },
         "max_undeclared_pools": 17,
     });
     let output = check(&stage, &config);
@@ -55,7 +55,7 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         nodes[1].pool_line(),
         "GET /where every 1s 500ms, given up after 250ms".to_owned(),
         directory,
-        "pool api (in Perlbal: backend): rise 3, fall 4, at least 2 members".to_owned(),
+        "pool api (in Perlbal: backend): rise 3, fall 4, at least 2 members, sorry server 10.0.0.9:80, 10.0.0.9:81".to_owned(),
         "17 of them at most".to_owned(),
         "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
     ];
@@ -74,16 +74,33 @@ fn check_warns_of_what_is_allowed_but_hardly_meant() {
         "perlbal": "192.0.2.1:16000",
         "service_timeout": "2s",
         "pool_file_format": "services",
+        "pools": { "api": { "sorry": ["10.0.0.9:80"] } },
     });
-    let output = check(&stage, &config);
-    assert_eq!(output.status.code(), Some(0));
+    assert_warned(
+        &stage,
+        &config,
+        &[
+            "loopback",
+            "service_timeout is above poll_interval",
+            "pool_file_format",
+            "without a node",
+        ],
+    );
+    stage.write_services(&["10.0.0.9 80 # busy".to_owned()]);
+    assert_warned(
+        &stage,
+        &config,
+        &["pools.api.sorry: 10.0.0.9:80 is node busy too"],
+    );
+}
+
+/// `check` finds all in order, but warns in these words.
+#[track_caller]
+fn assert_warned(stage: &Stage, config: &Value, warnings: &[&str]) {
+    let output = check(stage, config);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
-    for words in [
-        "loopback",
-        "service_timeout is above poll_interval",
-        "pool_file_format",
-        "without a node",
-    ] {
+    for words in warnings {
         let warned = text
             .lines()
             .any(|line| line.starts_with("warning:") && line.contains(words));
@@ -257,6 +274,18 @@ fn each_wrong_pool_is_named_with_what_to_write() {
         (
             api(json!({ "nodes": ["10.0.0.1/8"] })),
             ["pools.api.nodes", "host bits", "/8"],
+        ),
+        (
+            api(json!({ "sorry": "10.0.0.9:80" })),
+            ["pools.api.sorry", "an array", "[\"10.0.0.9:80\"]"],
+        ),
+        (
+            api(json!({ "sorry": ["10.0.0.9"] })),
+            ["pools.api.sorry", "[\"10.0.0.9:80\"]", "[\"10.0.0.9\"]"],
+        ),
+        (
+            api(json!({ "sorry": ["10.0.0.9:80", "10.0.0.9:80"] })),
+            ["pools.api.sorry", "each once", "10.0.0.9:80"],
         ),
         (
             api(json!({ "min_members": -1 })),

@@ -72,6 +72,19 @@ fn it_is_ready_when_each_node_has_answered_or_failed_once() {
 }
 
 #[test]
+fn a_sorry_server_is_counted_among_neither_nodes_nor_members() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "website"]);
+    let notify = Notify::listen(&stage);
+    let config = json!({ "pools": { "api": { "sorry": [stage.free_addr()] } } });
+    let pollbal = notify.start(&stage, &config, &[], &[]);
+    wait_status(&notify, "2 of 2 nodes in 2 pools");
+    nodes[0].announce("");
+    wait_status(&notify, "1 of 2 nodes in 1 pool, sorry server in 1 pool");
+    pollbal.wait_log(&["wrote api.pool: 1 sorry server"]);
+}
+
+#[test]
 fn a_start_that_takes_long_asks_for_more_time() {
     let stage = Stage::new();
     let mut nodes = stage.nodes(&["website", "website"]);

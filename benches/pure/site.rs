@@ -85,6 +85,7 @@ fn rules() -> Rules {
             min_members: 0,
             max_leaving: 1,
             nodes: None,
+            sorry: Vec::new(),
         },
         declared: [].into(),
         accept_undeclared: true,

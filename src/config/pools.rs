@@ -1,12 +1,13 @@
 //! The keys that decide membership: `rise`, `fall`, `pools` and their limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::section::{Errors, Section, expectation, is_comment};
 use crate::model::names::{PerlbalName, PoolName};
-use crate::model::node::AddrBlock;
+use crate::model::node::{AddrBlock, Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};
 
 /// Enough for any taste; beyond, a typo is more likely.
@@ -21,6 +22,7 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
         min_members: 0,
         max_leaving: read_max_leaving(section, 1),
         nodes: None,
+        sorry: Vec::new(),
     };
     let mut declared = BTreeMap::new();
     let mut names = Names::new();
@@ -72,6 +74,7 @@ fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
         min_members: object.integer("min_members", 0, 0..=u32::MAX) as usize,
         max_leaving: read_max_leaving(object, default.max_leaving),
         nodes: read_blocks(object),
+        sorry: read_sorry(object),
     }
 }
 
@@ -99,6 +102,22 @@ fn read_blocks(object: &Section<'_>) -> Option<Vec<AddrBlock>> {
             .collect()
     };
     object.read("nodes", expected, read)
+}
+
+fn read_sorry(object: &Section<'_>) -> Vec<Arc<Node>> {
+    let expected = "an array of addresses of servers that are no nodes, each once, \
+                    such as [\"10.0.0.9:80\"]; [] is none";
+    let read = |value: &Value| -> Option<Vec<NodeAddr>> {
+        let addrs = value.as_array()?.iter();
+        addrs.map(|addr| addr.as_str()?.parse().ok()).collect()
+    };
+    let each_once = |addrs: &Vec<NodeAddr>| {
+        let mut seen = BTreeSet::new();
+        addrs.iter().all(|addr| seen.insert(*addr))
+    };
+    let read = |value: &Value| read(value).filter(each_once);
+    let addrs = object.read("sorry", expected, read).unwrap_or_default();
+    addrs.into_iter().map(PoolRules::sorry_server).collect()
 }
 
 /// Two declared pools that would share one pool in Perlbal are told here, before they meet there.

@@ -7,6 +7,7 @@ use super::names::{PoolName, Version};
 use super::node::Node;
 use super::observation::Failure;
 use super::orders::{Reason, ReasonWord, words};
+use super::pools::Pools;
 use super::rules::Refusal;
 
 /// Why a node is in no pool.
@@ -66,6 +67,31 @@ pub enum Change {
     Frozen(ReasonWord, Reason),
     /// This reason does not freeze anything any more.
     Thawed(ReasonWord),
+    /// The pool has no member: these sorry servers serve from now on.
+    SorryOn(PoolName, Vec<Arc<Node>>),
+    /// The pool's sorry servers serve no longer: it has so many members, or none but the
+    /// configuration names no sorry server any more.
+    SorryOff(PoolName, usize),
+}
+
+/// Which sorry servers serve in `now` that did not `before`, and the other way round: said of what
+/// the drivers get, so that a pool that is empty for a moment between two snapshots is not told.
+#[must_use]
+pub fn sorry_changes(before: Option<&Pools>, now: &Pools) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (name, pool) in &now.pools {
+        let before = before.and_then(|before| before.pools.get(name));
+        let before = before.map_or(&[][..], |before| &before.sorry);
+        if before == pool.sorry {
+            continue;
+        }
+        changes.push(if pool.sorry.is_empty() {
+            Change::SorryOff(name.clone(), pool.members.len())
+        } else {
+            Change::SorryOn(name.clone(), pool.sorry.clone())
+        });
+    }
+    changes
 }
 
 /// How an order came to its end.

@@ -56,7 +56,7 @@ impl Membership {
     /// Nobody is in a pool and nothing was heard; these orders are in force.
     #[must_use]
     pub fn new(rules: Rules, orders: Orders) -> Self {
-        Self {
+        let mut membership = Self {
             orders,
             orders_revision: 0,
             rules,
@@ -65,7 +65,9 @@ impl Membership {
             unheard: 0,
             first_round_done: false,
             snapshots: Snapshots::new(),
-        }
+        };
+        membership.own_pools_with_sorry();
+        membership
     }
 
     /// Takes a new list of nodes. Those that stay keep their state. Those that are gone leave
@@ -83,6 +85,7 @@ impl Membership {
     /// Takes new rules. What they no longer allow ends with the node's next answer.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
         self.rules = rules;
+        self.own_pools_with_sorry();
         self.snapshots.all_changed();
         let mut changes = Vec::new();
         self.settle_all(now, &mut changes);
@@ -105,6 +108,10 @@ impl Membership {
         self.pools.entry(pool.clone()).or_default();
         self.snapshots.changed(pool);
         for (addr, place) in members {
+            // It may be a node of another pool, but stood here as a sorry server.
+            if self.rules.of(pool).is_sorry(addr) {
+                continue;
+            }
             let node = self.nodes.get_mut(addr);
             let unknown = node.is_some_and(|node| matches!(node.state, State::Out(None)));
             if unknown && !self.orders.bars(addr) && self.refusal(&place.pool, addr).is_none() {
@@ -361,6 +368,15 @@ impl Membership {
             }
         }
         self.nodes.remove_gone();
+    }
+
+    /// A pool that is given a sorry server is pollbal's from then on, whether a node announces it
+    /// or not: also when it is to go again.
+    fn own_pools_with_sorry(&mut self) {
+        let declared = self.rules.declared.iter();
+        for (pool, _) in declared.filter(|(_, rules)| !rules.sorry.is_empty()) {
+            self.pools.entry(pool.clone()).or_default();
+        }
     }
 
     fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<Refusal> {

@@ -21,10 +21,13 @@ pub struct Pools {
 pub struct Pool {
     /// The configuration names it in `pools`: its file always exists.
     pub declared: bool,
-    /// A node announced it, in this run or (as its file says) in the one before. pollbal owns it.
+    /// A node announced it, in this run or (as its file says) in the one before, or the
+    /// configuration once gave it a sorry server. pollbal owns it.
     pub announced: bool,
     /// Its members, in the order of the services file.
     pub members: Vec<Member>,
+    /// Its sorry servers while they serve, which is while it has no member.
+    pub sorry: Vec<Arc<Node>>,
     /// The versions that its members announced, the last [`Pool::MAX_VERSIONS`] of them, whether
     /// anyone serves them now or not: so that a driver knows which version pools are ours.
     pub versions: Vec<Version>,
@@ -61,6 +64,14 @@ impl Pools {
 impl Pool {
     /// So many versions of a pool are remembered; a node that invents versions fills no memory.
     pub const MAX_VERSIONS: usize = 256;
+
+    /// Who gets the pool's requests: its members, or while it has none its sorry servers, which
+    /// have no version.
+    pub fn recipients(&self) -> impl Iterator<Item = (&Arc<Node>, Option<&Version>)> {
+        let members = self.members.iter();
+        let members = members.map(|member| (&member.node, member.version.as_ref()));
+        members.chain(self.sorry.iter().map(|sorry| (sorry, None)))
+    }
 
     /// The version pools: the members at each version, in the order of the services file.
     #[must_use]

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::names::PoolName;
-use super::node::AddrBlock;
+use super::node::{AddrBlock, Node, NodeAddr};
+
+/// What people call a sorry server, as the comment in a pool file does.
+const SORRY_SERVER: &str = "sorry server";
 
 /// What the configuration says of pools.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct PoolRules {
     pub max_leaving: usize,
     /// The nodes that may join; `None`: all.
     pub nodes: Option<Vec<AddrBlock>>,
+    /// Its sorry servers: they serve while it has no member. They are no nodes: nobody polls them.
+    pub sorry: Vec<Arc<Node>>,
 }
 
 /// Why a node may not join the pool that it announced.
@@ -51,6 +57,21 @@ impl Rules {
     #[must_use]
     pub fn of(&self, pool: &PoolName) -> &PoolRules {
         self.declared.get(pool).unwrap_or(&self.undeclared)
+    }
+}
+
+impl PoolRules {
+    /// A sorry server at that address.
+    #[must_use]
+    pub fn sorry_server(addr: NodeAddr) -> Arc<Node> {
+        let name = SORRY_SERVER.to_owned();
+        Arc::new(Node { addr, name })
+    }
+
+    /// Whether a sorry server has this address.
+    #[must_use]
+    pub fn is_sorry(&self, addr: NodeAddr) -> bool {
+        self.sorry.iter().any(|sorry| sorry.addr == addr)
     }
 }
 

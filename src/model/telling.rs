@@ -76,6 +76,21 @@ impl<'a> Telling<'a> {
                 let text = format!("pool {pool} holds no failed member any more");
                 Self::pool("released", pool, text)
             }
+            Change::SorryOn(pool, sorry) => Self {
+                weight: Weight::Warning,
+                ..Self::pool("sorry-on", pool, takes_over(pool, sorry))
+            },
+            Change::SorryOff(pool, 0) => {
+                let text = format!("pool {pool} has no sorry server any more, and no member");
+                Self {
+                    weight: Weight::Warning,
+                    ..Self::pool("sorry-off", pool, text)
+                }
+            }
+            Change::SorryOff(pool, _) => {
+                let text = format!("pool {pool} has members again: its sorry server goes");
+                Self::pool("sorry-off", pool, text)
+            }
             order => Self::order(order),
         }
     }
@@ -182,6 +197,16 @@ impl<'a> Telling<'a> {
             text,
         }
     }
+}
+
+fn takes_over(pool: &PoolName, sorry: &[Arc<Node>]) -> String {
+    let addrs: Vec<_> = sorry.iter().map(|sorry| sorry.addr.to_string()).collect();
+    let (servers, take) = match sorry.len() {
+        1 => ("server", "takes"),
+        _ => ("servers", "take"),
+    };
+    let addrs = addrs.join(", ");
+    format!("pool {pool} has no member: its sorry {servers} {addrs} {take} over")
 }
 
 fn weight(why: &Out) -> Weight {

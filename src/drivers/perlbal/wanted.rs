@@ -27,7 +27,7 @@ pub struct SharedName {
 /// What one pool should look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WantedPool {
-    /// Its members.
+    /// Its members, or the sorry servers that serve in their place.
     pub members: BTreeSet<NodeAddr>,
     /// What is to be done when it is missing.
     pub missing: Missing,
@@ -90,7 +90,7 @@ impl Translation {
         };
         let mut claims = Claims::new();
         for (name, pool) in &pools.pools {
-            let members = pool.members.iter().map(|member| member.node.addr).collect();
+            let members = pool.recipients().map(|(node, _)| node.addr).collect();
             let claim = Claim {
                 who: name.to_string(),
                 rank: if pool.declared {
@@ -190,6 +190,7 @@ mod tests {
     use super::*;
     use crate::model::node::Node;
     use crate::model::pools::Member;
+    use crate::model::rules::PoolRules;
 
     /// An address and a version.
     type Said<'a> = (&'a str, Option<&'a str>);
@@ -273,6 +274,18 @@ mod tests {
         versions.push("v1".parse().unwrap());
         let wanted = Translation::default().wanted(&pools, |_| false);
         assert_eq!(names(&wanted), ["api", "api__v1"]);
+    }
+
+    #[test]
+    fn a_sorry_server_is_wanted_in_the_pool_and_in_no_version_pool() {
+        let mut pools = pools(&[("api", &[])]);
+        let api = pool_mut(&mut pools, "api");
+        api.versions.push("v1".parse().unwrap());
+        let addr = "10.0.0.9:80".parse().unwrap();
+        api.sorry = vec![PoolRules::sorry_server(addr)];
+        let wanted = Translation::default().wanted(&pools, |_| false);
+        assert_eq!(wanted.pools[&"api".parse().unwrap()].members, [addr].into());
+        assert!(wanted.pools[&"api__v1".parse().unwrap()].members.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::config::PoolFileFormat;
 use crate::drivers::console::sayable;
 use crate::model::names::Version;
 use crate::model::node::Node;
-use crate::model::pools::{Member, Pools, file_name};
+use crate::model::pools::{Pools, file_name};
 
 /// The name of the file that lists the nodes in no pool.
 pub const DISABLED_SERVICES: &str = "disabled_services";
@@ -50,14 +50,14 @@ pub fn wanted(pools: &Pools, format: PoolFileFormat) -> Files {
     for (name, pool) in &pools.pools {
         let mut all = String::new();
         let mut versions: BTreeMap<&Version, String> = BTreeMap::new();
-        for Member { node, version } in &pool.members {
+        for (node, version) in pool.recipients() {
             let begin = all.len();
             push_line(&mut all, node, format);
             if let Some(version) = version {
                 versions.entry(version).or_default().push_str(&all[begin..]);
             }
         }
-        if pool.declared || !pool.members.is_empty() {
+        if pool.declared || !all.is_empty() {
             files.insert(file_name(name, None), all);
         }
         let versions = versions.into_iter();
@@ -152,7 +152,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::pools::Pool;
+    use crate::model::pools::{Member, Pool};
+    use crate::model::rules::PoolRules;
 
     const GRACE: Duration = Duration::from_secs(60);
 
@@ -194,7 +195,17 @@ mod tests {
             announced: true,
             ..Pool::default()
         };
-        let pools = [("api", api), ("web", declared), ("old", empty)];
+        let sorry = Pool {
+            declared: true,
+            sorry: vec![PoolRules::sorry_server("10.0.0.9:81".parse().unwrap())],
+            ..Pool::default()
+        };
+        let pools = [
+            ("api", api),
+            ("web", declared),
+            ("old", empty),
+            ("shop", sorry),
+        ];
         let pools = pools
             .into_iter()
             .map(|(name, pool)| (name.parse().unwrap(), Arc::new(pool)))
@@ -207,6 +218,7 @@ mod tests {
             ("api.pool", "10.0.0.2 80 # n\n10.0.0.1:8080 # n\n"),
             ("api.v1.pool", "10.0.0.2 80 # n\n"),
             ("disabled_services", "10.0.0.3 81 # n\n"),
+            ("shop.pool", "10.0.0.9:81 # sorry server\n"),
             ("web.pool", ""),
         ];
         let expected = expected.map(|(name, content)| (name.to_owned(), content.to_owned()));

@@ -49,6 +49,8 @@ pub(super) struct Worker {
     dry_run_has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
     failed: BTreeSet<String>,
+    /// The pools that sorry servers serve, as the last snapshot says.
+    sorry: BTreeSet<PoolName>,
     /// How often the log speaks of a pool's file.
     quota: Quota<PoolName>,
 }
@@ -71,6 +73,7 @@ impl Worker {
             mode,
             dry_run_has_read: false,
             failed: BTreeSet::new(),
+            sorry: BTreeSet::new(),
             quota: Quota::default(),
         }
     }
@@ -101,6 +104,9 @@ impl Worker {
             self.execute_all(&self.missing_declared(), &mut pass.errors);
             return pass;
         };
+        let pools = snapshot.pools.pools.iter();
+        let sorry = pools.filter(|(_, pool)| !pool.sorry.is_empty());
+        self.sorry = sorry.map(|(name, _)| name.clone()).collect();
         let files = wanted(&snapshot.pools, self.format);
         let steps = plan(&files, &self.directory.files(), self.grace, now);
         let (rest, pools): (Vec<_>, Vec<_>) = steps
@@ -176,8 +182,8 @@ impl Worker {
                     self.hooks.file_update(name);
                 }
                 self.directory.write(name, content, now)?;
-                let members = count(content.lines().count(), "member");
-                self.tell(name, now, &format!("wrote {name}: {members}"));
+                let content = count(content.lines().count(), self.kind_of_lines(name));
+                self.tell(name, now, &format!("wrote {name}: {content}"));
             }
             Step::Remove(name) => {
                 if !self.failed.contains(name) {
@@ -215,6 +221,14 @@ impl Worker {
             .filter(|name| *name != DISABLED_SERVICES && !errors.contains_key(*name))
             .cloned()
             .collect()
+    }
+
+    /// What stands in a file, line by line.
+    fn kind_of_lines(&self, file: &str) -> &'static str {
+        match parse_file_name(file) {
+            Some((pool, None)) if self.sorry.contains(&pool) => "sorry server",
+            _ => "member",
+        }
     }
 
     /// A line per change of a pool. The other files follow from it, and a node that invents

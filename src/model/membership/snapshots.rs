@@ -61,6 +61,7 @@ impl Snapshots {
                 declared: rules.declared.contains_key(&name),
                 announced: state.is_some(),
                 members: Vec::with_capacity(state.map_or(0, PoolState::members)),
+                sorry: Vec::new(),
                 versions: state.map_or(Vec::new(), PoolState::versions),
             };
             (name, pool)
@@ -74,6 +75,11 @@ impl Snapshots {
                     node: node.clone(),
                     version: place.version.clone(),
                 });
+            }
+        }
+        for (name, pool) in &mut changed {
+            if pool.members.is_empty() {
+                pool.sorry.clone_from(&rules.of(name).sorry);
             }
         }
         let changed = changed.into_iter();

@@ -1,6 +1,7 @@
 //! What `Membership` decides: by example, and against a simple reference model.
 
 mod orders;
+mod sorry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
             min_members,
             max_leaving: 1,
             nodes: None,
+            sorry: Vec::new(),
         },
         declared: BTreeMap::new(),
         accept_undeclared: true,
