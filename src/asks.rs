@@ -30,7 +30,7 @@ const WAITING: usize = 256;
 pub enum Ask {
     /// All that is known.
     View(oneshot::Sender<View>),
-    /// These nodes; `None` for one that the services file does not list.
+    /// These nodes.
     Nodes(Vec<NodeAddr>, oneshot::Sender<Nodes>),
     /// What happened to a node of late, the oldest first.
     History(NodeAddr, oneshot::Sender<Vec<Arc<Event>>>),
@@ -141,8 +141,14 @@ impl Moment {
 pub struct Nodes {
     /// When this was so.
     pub moment: Moment,
-    /// Those that were asked for, in that order.
+    /// Those that were asked for, in that order; `None` for one that the services file does not list.
     pub nodes: Vec<Option<Seen>>,
+    /// Whether every node was heard once.
+    pub first_round_done: bool,
+    /// What the configuration says of pools.
+    pub rules: Arc<Rules>,
+    /// How often a node is polled.
+    pub poll_interval: Duration,
 }
 
 /// A node, and the snapshot that shows its last change.
@@ -168,7 +174,7 @@ pub struct View {
     /// The wanted state; none before the first round is done.
     pub snapshot: Option<Snapshot>,
     /// What the configuration says of pools.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// All orders in force.
     pub orders: Orders,
     /// How far the pool files have come.
@@ -177,8 +183,6 @@ pub struct View {
     pub tally: Tally,
     /// The number of the last event.
     pub last_event: u64,
-    /// How often a node is polled.
-    pub poll_interval: Duration,
 }
 
 /// The daemon does not answer any more: it is ending.

@@ -160,6 +160,9 @@ impl Daemon {
         Nodes {
             moment: Moment::present(),
             nodes: addrs.iter().map(seen).collect(),
+            first_round_done: self.membership.first_round_done(),
+            rules: self.membership.rules().clone(),
+            poll_interval: self.config.poll.interval,
         }
     }
 
@@ -186,7 +189,6 @@ impl Daemon {
             files: *self.drivers.files.borrow(),
             tally: self.tally,
             last_event: self.journal.last_id(),
-            poll_interval: self.config.poll.interval,
         }
     }
 }

@@ -52,6 +52,14 @@ impl AddressBook {
         }
     }
 
+    /// All of them, by address.
+    #[must_use]
+    pub fn all(&self) -> Vec<NodeAddr> {
+        let mut all: Vec<_> = self.ips.values().flatten().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
     /// The nodes at an address.
     #[must_use]
     pub fn at(&self, ip: Ipv4Addr) -> &[NodeAddr] {

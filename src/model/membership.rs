@@ -21,6 +21,7 @@ mod snapshots;
 mod views;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::nodes::{Nodes, State};
@@ -39,7 +40,7 @@ use super::rules::{Refusal, Rules};
 /// Who is in which pool, and why the others are in none.
 #[derive(Debug)]
 pub struct Membership {
-    rules: Rules,
+    rules: Arc<Rules>,
     nodes: Nodes,
     /// Every pool that was ever announced.
     pools: BTreeMap<PoolName, PoolState>,
@@ -59,7 +60,7 @@ impl Membership {
         let mut membership = Self {
             orders,
             orders_revision: 0,
-            rules,
+            rules: Arc::new(rules),
             nodes: Nodes::default(),
             pools: BTreeMap::new(),
             unheard: 0,
@@ -84,7 +85,7 @@ impl Membership {
 
     /// Takes new rules. What they no longer allow ends with the node's next answer.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
-        self.rules = rules;
+        self.rules = Arc::new(rules);
         self.own_pools_with_sorry();
         self.snapshots.all_changed();
         let mut changes = Vec::new();

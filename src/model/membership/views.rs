@@ -1,5 +1,7 @@
 //! What people may see of a membership.
 
+use std::sync::Arc;
+
 use super::Membership;
 use super::nodes::{self, State};
 use crate::model::node::NodeAddr;
@@ -9,7 +11,7 @@ use crate::model::view::{Kept, NodeState, NodeView};
 impl Membership {
     /// The rules in force.
     #[must_use]
-    pub fn rules(&self) -> &Rules {
+    pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }
 

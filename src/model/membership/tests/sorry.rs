@@ -78,7 +78,7 @@ fn a_sorry_server_that_an_earlier_run_left_is_taken_for_no_node() {
     let mut bench = Bench::new(with_sorry(2, 0), 2);
     // Node 2 is listed twice: as a node, and as a sorry server.
     let also = PoolRules::sorry_server(addr(2));
-    let mut rules = bench.membership.rules.clone();
+    let mut rules = Rules::clone(&bench.membership.rules);
     let api = rules.declared.get_mut(&api_name()).unwrap();
     api.sorry.push(also);
     bench.membership.set_rules(rules, bench.now);
