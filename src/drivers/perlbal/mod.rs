@@ -12,12 +12,14 @@
 //! lost command heal by the same path. `wanted`, `plan`, `reading`, `rest` and `wire` are pure;
 //! `session` owns the socket; `link` is one connection's life; this file is the task around it.
 
+pub mod counters;
 mod dry_run;
 mod link;
 pub mod plan;
 pub mod reading;
 pub mod rest;
 pub mod session;
+pub mod statistics;
 pub mod wanted;
 pub mod wire;
 

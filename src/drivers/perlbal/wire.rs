@@ -34,6 +34,16 @@ pub enum Command {
     Socks,
     /// Statistics of one address.
     Nodes(NodeAddr),
+    /// How many sockets are in which state.
+    States,
+    /// How many clients wait for a connection to a node, and since when.
+    Queues,
+    /// Which connections to nodes are being made.
+    Pending,
+    /// Which nodes did not show that they take several requests over one connection.
+    NoVerify,
+    /// The process: its time on processors and its requests.
+    Proc,
     /// The members of a pool.
     ShowPool(PerlbalName),
     /// Makes a pool, for ever.
@@ -144,9 +154,16 @@ impl Command {
     fn shape(&self) -> Shape {
         match self {
             Self::DumpConfig => Shape::Config,
-            Self::Uptime | Self::Backends | Self::Socks | Self::Nodes(_) | Self::ShowPool(_) => {
-                Shape::Dotted
-            }
+            Self::Uptime
+            | Self::Backends
+            | Self::Socks
+            | Self::Nodes(_)
+            | Self::States
+            | Self::Queues
+            | Self::Pending
+            | Self::NoVerify
+            | Self::Proc
+            | Self::ShowPool(_) => Shape::Dotted,
             _ => Shape::Word,
         }
     }
@@ -212,6 +229,11 @@ impl fmt::Display for Command {
             Self::Backends => f.write_str("BACKENDS"),
             Self::Socks => f.write_str("SOCKS"),
             Self::Nodes(addr) => write!(f, "NODES {addr}"),
+            Self::States => f.write_str("STATES"),
+            Self::Queues => f.write_str("QUEUES"),
+            Self::Pending => f.write_str("PENDING"),
+            Self::NoVerify => f.write_str("NOVERIFY"),
+            Self::Proc => f.write_str("PROC"),
             Self::ShowPool(pool) => write!(f, "SHOW POOL {pool}"),
             Self::CreatePool(pool) => write!(f, "CREATE POOL {pool}"),
             Self::Add(pool, addr) => write!(f, "POOL {pool} ADD {addr}"),
