@@ -103,6 +103,8 @@ struct Daemon {
     /// Nodes that changed since the last snapshot was made.
     changed: Vec<NodeAddr>,
     serials: Serials,
+    /// When the first answer came that changed something since a snapshot was last taken.
+    cause: Option<Instant>,
     drivers: Drivers,
     /// Lists of the services file that is watched now.
     lists: mpsc::Receiver<Vec<Node>>,
@@ -181,6 +183,7 @@ async fn serve(
         serial: 0,
         changed: Vec::new(),
         serials: Serials::default(),
+        cause: None,
         drivers: Drivers::none(&stop),
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
@@ -308,8 +311,13 @@ impl Daemon {
         let moment = Moment::present();
         for (addr, poll) in polls.drain(..) {
             self.tally.count(&poll);
+            let answered = poll.asked_at + poll.took;
             let changes = self.membership.observe(addr, poll, moment.now);
             self.tell(&changes, moment);
+            if !changes.is_empty() {
+                let first = self.cause.map_or(answered, |at| at.min(answered));
+                self.cause = Some(first);
+            }
             if self.membership.is_undecided(addr) {
                 self.pollers.ask_again(addr);
             }
@@ -335,6 +343,8 @@ impl Daemon {
 
     /// Gives the drivers the wanted state, if it changed.
     fn publish(&mut self) {
+        // An answer that changes no pool is the cause of nothing that comes later.
+        let cause = self.cause.take();
         let Some(pools) = self.membership.take_changed() else {
             self.changed.clear();
             return;
@@ -362,6 +372,7 @@ impl Daemon {
             serial: self.serial,
             pools,
             current_files: Arc::default(),
+            cause,
         };
         self.snapshots.send_replace(Some(snapshot));
         self.beat();

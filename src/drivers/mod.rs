@@ -11,6 +11,7 @@ pub mod pool_files;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::model::pools::Pools;
 
@@ -23,6 +24,9 @@ pub struct Snapshot {
     pub pools: Arc<Pools>,
     /// The pool files that are known to hold it, by name, if Perlbal reads their form rightly.
     pub current_files: Arc<BTreeSet<String>>,
+    /// When the answer came that caused it, the first where several did; `None` where it was caused
+    /// by something else.
+    pub cause: Option<Instant>,
 }
 
 /// How far a driver has come, by a `watch` channel.
