@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::net::{SocketAddrV4, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::client::{Requests, Traffic, assert_answered_within, failures, get};
-use common::hole::Hole;
+use common::client::{Requests, Traffic, assert_answered_within, failures, get, get_later};
+use common::hole::{Hole, close};
 use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Perlbal};
 use common::raw_node::{Answer, RawNode};
@@ -91,6 +92,41 @@ fn a_member_removed_and_sealed_gets_no_more_requests() {
     traffic.wait_answers_after(late, 100);
     assert_eq!(failures(&traffic.finish()), [""; 0]);
     assert_eq!(nodes[0].arrivals_after(late).len(), 0);
+}
+
+#[test]
+fn a_connection_that_is_being_made_to_a_member_gets_no_request_once_that_is_sealed() {
+    let stage = Stage::new();
+    let (addr, unverified) = (stage.node_addr(1), [("verify_backend", "off")]);
+    let node = TcpListener::bind(addr).unwrap();
+    let before = close(&node, addr);
+    let perlbal = Config::new()
+        .pool_with("website", &[addr])
+        .service_with(&stage, "web", "website", &unverified)
+        .start(&stage);
+    let client = get_later(perlbal.service("web"), "/");
+    eventually(SOON, "Perlbal makes a connection", || {
+        (!perlbal.ask("PENDING").is_empty()).then_some(())
+    });
+    // Until it is there it has no address, so a look cannot tell whose it is.
+    let socks = perlbal.ask("SOCKS");
+    let backend = socks.iter().find(|line| line.contains("BackendHTTP"));
+    let backend = backend.expect("the connection is listed");
+    assert!(backend.contains("connecting") && !backend.contains(&addr.to_string()));
+
+    let remove = format!("POOL website REMOVE {addr}");
+    perlbal.tell_together(&[&remove, "SET web pool = website"]);
+    // Now the node lets everyone in, and Perlbal behind those who came first.
+    for _ in &before {
+        node.accept().unwrap();
+    }
+    let (mut connection, _) = node.accept().unwrap();
+    connection.set_read_timeout(Some(SOON)).unwrap();
+    let mut said = String::new();
+    connection.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "", "it is closed as it is");
+    assert!(!client.is_finished(), "the request waits for another node");
+    client.abort();
 }
 
 #[test]
@@ -316,7 +352,6 @@ fn a_dead_node_answers_nobody_until_it_is_revived() {
 
 #[test]
 fn the_relay_breaks_an_answer_where_it_is_told_to() {
-    use std::io::{Read, Write};
     let stage = Stage::new();
     let perlbal = Config::new().pool("website").start(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
