@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::drivers::perlbal::standing::Standing;
+use crate::drivers::perlbal::view::Question;
 use crate::drivers::perlbal::wanted::Translation;
-use crate::drivers::perlbal::{Manager, Memory};
+use crate::drivers::perlbal::{Manager, Memory, QUESTIONS};
 use crate::drivers::pool_files::PoolFiles;
 use crate::drivers::pool_files::directory::Directory;
 use crate::drivers::{Mode, Progress, Snapshot};
@@ -20,8 +22,21 @@ pub(super) struct Drivers {
     stop: CancellationToken,
     tasks: TaskTracker,
     progress: Vec<watch::Receiver<Progress>>,
+    perlbals: Vec<PerlbalHandle>,
     /// How far the pool files have come.
     pub(super) files: watch::Receiver<Progress>,
+}
+
+/// How others learn of a Perlbal.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "for those who are told what is so")]
+pub(super) struct PerlbalHandle {
+    /// Its management socket, as the configuration has it.
+    pub(super) address: String,
+    /// How it stands.
+    pub(super) standing: watch::Receiver<Standing>,
+    /// What its manager is asked.
+    pub(super) questions: mpsc::Sender<Question>,
 }
 
 impl Drivers {
@@ -30,6 +45,7 @@ impl Drivers {
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
             progress: Vec::new(),
+            perlbals: Vec::new(),
             files: watch::channel(Progress::default()).1,
         }
     }
@@ -46,6 +62,13 @@ impl Drivers {
         let (published, _) = watch::channel(None);
         let mut drivers = Self::none(stop);
         for settings in &config.perlbals {
+            let (standing_told, standing) = watch::channel(Standing::default());
+            let (asked, questions) = mpsc::channel(QUESTIONS);
+            drivers.perlbals.push(PerlbalHandle {
+                address: settings.address.clone(),
+                standing,
+                questions: asked,
+            });
             let manager = Manager {
                 settings: settings.clone(),
                 translation: Translation {
@@ -55,6 +78,8 @@ impl Drivers {
                 pool_directory: config.pool_directory.clone(),
                 snapshots: published.subscribe(),
                 progress: drivers.new_progress().0,
+                standing: standing_told,
+                questions,
                 stop: drivers.stop.clone(),
                 memory: Memory::default(),
             };
@@ -87,6 +112,12 @@ impl Drivers {
     /// How far each has come.
     pub(super) fn progress(&self) -> Vec<watch::Receiver<Progress>> {
         self.progress.clone()
+    }
+
+    /// The Perlbals, in the order of the configuration.
+    #[allow(dead_code, reason = "for those who are told what is so")]
+    pub(super) fn perlbals(&self) -> &[PerlbalHandle] {
+        &self.perlbals
     }
 
     fn new_progress(&mut self) -> (watch::Sender<Progress>, watch::Receiver<Progress>) {

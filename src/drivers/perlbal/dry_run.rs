@@ -7,7 +7,6 @@ use super::reading::Reading;
 use super::session::{Session, SessionError};
 use super::wire::{Answer, Command};
 use super::{Manager, plan};
-use crate::drivers::Progress;
 use crate::drivers::console::{say, sayable};
 
 impl Manager {
@@ -19,8 +18,9 @@ impl Manager {
         };
         let mut told = reading?.fresh;
         loop {
-            if let Some((serial, wanted)) = self.wanted() {
-                let plan = plan::plan(&wanted, &told);
+            self.take_snapshot();
+            if let Some((serial, wanted)) = &self.memory.wanted {
+                let (serial, plan) = (*serial, plan::plan(wanted, &told));
                 let in_sync = plan.problems.is_empty();
                 self.report_problems(plan.problems);
                 if !plan.groups.is_empty() {
@@ -34,7 +34,7 @@ impl Manager {
                 for command in plan.groups.iter().flatten() {
                     told.apply(command);
                 }
-                self.progress.send_replace(Progress { serial, in_sync });
+                self.tell_progress(serial, in_sync);
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

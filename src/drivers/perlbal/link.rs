@@ -1,22 +1,25 @@
 //! One connection's life: read what is there, make it what is wanted, keep it so.
 
+mod answered;
 mod leaving;
+mod questions;
 mod readings;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
-use tracing::{error, info};
 
-use super::plan::{Actual, Plan, PoolChange, plan};
-use super::reading::Reading;
+use self::questions::Askers;
+use super::Manager;
+use super::plan::{Plan, PoolChange, plan};
+use super::reading::{Reading, change_by};
+use super::rest::Membered;
 use super::session::{Session, SessionError};
-use super::wanted::Wanted;
+use super::standing::{OnTheWay, Told};
 use super::wire::{Answer, Command};
-use super::{Manager, Progress};
 use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
 use crate::retry::{LONGEST_WAIT, Retry};
 
 /// After a change, so that one reading serves several changes that come close together.
@@ -26,10 +29,10 @@ const READ_BACK_AFTER: Duration = Duration::from_millis(200);
 struct Link<'a> {
     manager: &'a mut Manager,
     session: Session,
-    /// The latest snapshot's serial and what it wants here.
-    wanted: Option<(u64, Wanted)>,
-    /// What Perlbal looks like once it has run all that was sent; `None` until first read.
-    told: Option<Actual>,
+    /// What each reading command was asked for that is not answered yet, the oldest first.
+    asked: VecDeque<Purpose>,
+    /// What is there was read over this connection.
+    is_read: bool,
     reading: Option<Reading>,
     /// Pools that were changed and not yet read back.
     dirty: BTreeSet<PerlbalName>,
@@ -37,47 +40,79 @@ struct Link<'a> {
     resync_at: Instant,
     /// How many readings in a row did not show what was told; each makes the next one wait longer.
     surprises: u32,
-    /// Pools of which a command was refused since the last whole reading.
-    refused: BTreeSet<PerlbalName>,
+    /// A change was refused since the last reading of everything began.
+    refused: bool,
     /// Pools whose nodefile was reloaded since they were last read.
     reloaded: BTreeSet<PerlbalName>,
     /// Changes on their way, for the log, and since when.
     unlogged: Option<(Instant, BTreeMap<PerlbalName, PoolChange>)>,
+    /// Snapshots on their way.
+    on_the_way: OnTheWay,
+    /// Of a snapshot that no plan was made from yet: since when it is here, and its cause.
+    taken: Option<(Instant, Option<Instant>)>,
+    /// Who may have connections that no seal has reached: to be watched once it is known who is
+    /// wanted.
+    unnoted: Unnoted,
+    askers: Askers,
+}
+
+/// What a reading command is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Reading,
+    Look,
+    Statistics,
+}
+
+/// Who may have connections that no seal has reached.
+#[derive(Default)]
+struct Unnoted {
+    /// Who was a member of a pool by the last reading, and by the present one is none.
+    gone: Vec<Membered>,
+    /// Who is in no pool but has connections.
+    strays: BTreeSet<NodeAddr>,
 }
 
 impl Manager {
     /// Serves one connection until it breaks (an error) or the task is stopped.
     pub(super) async fn serve(&mut self, retry: &mut Retry) -> Result<(), SessionError> {
-        let stop = self.stop.clone();
-        let connecting = Session::connect(&self.settings.address, self.settings.timeout);
-        let Some(session) = stop.run_until_cancelled(connecting).await else {
+        let (address, timeout) = (self.settings.address.clone(), self.settings.timeout);
+        let connecting = Session::connect(&address, timeout);
+        let Some(session) = self.answering(connecting).await else {
             return Ok(());
         };
         let session = session?;
-        let wanted = self.wanted();
+        self.take_snapshot();
+        self.memory.reached = true;
+        self.memory.refused.clear();
         let mut link = Link {
             resync_at: Instant::now() + self.settings.resync_interval,
             manager: self,
             session,
-            wanted,
-            told: None,
+            asked: VecDeque::new(),
+            is_read: false,
             reading: None,
             dirty: BTreeSet::new(),
             read_back_at: None,
             surprises: 0,
-            refused: BTreeSet::new(),
+            refused: false,
             reloaded: BTreeSet::new(),
             unlogged: None,
+            on_the_way: OnTheWay::default(),
+            taken: None,
+            unnoted: Unnoted::default(),
+            askers: Askers::default(),
         };
         let connected_at = Instant::now();
         let served = link.serve().await;
-        if let Some(told) = link.told.take() {
-            link.manager.memory.told = told;
-            // A Perlbal that greets and then breaks is not to be asked again and again at once.
-            if connected_at.elapsed() >= LONGEST_WAIT {
-                retry.reset();
-            }
+        link.disappoint_askers();
+        // A Perlbal that greets and then breaks is not to be asked again and again at once.
+        if link.is_read && connected_at.elapsed() >= LONGEST_WAIT {
+            retry.reset();
         }
+        self.memory.reached = false;
+        self.memory.connected.set(false);
+        self.tell_standing();
         served
     }
 }
@@ -89,6 +124,11 @@ impl Link<'_> {
         loop {
             self.session.flush().await?;
             let wake = self.next_wake();
+            // At once, where it is time: a timer would take a millisecond.
+            if wake <= Instant::now() {
+                self.wake();
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -100,28 +140,29 @@ impl Link<'_> {
                     let (command, answer) = answered?;
                     self.take_answer(&command, answer)?;
                 }
+                Some(question) = self.manager.questions.recv() => self.take_question(question),
                 () = sleep_until(wake.into()) => self.wake(),
             }
         }
     }
 
     fn next_wake(&self) -> Instant {
-        let times = [self.read_back_at, self.manager.memory.leavers.look_at()];
-        times
+        [self.read_back_at, self.look_at()]
             .into_iter()
             .flatten()
             .fold(self.resync_at, Instant::min)
     }
 
+    /// When to look who is at rest: not before what is there was read, since a look is judged by
+    /// the seals that were sent before it.
+    fn look_at(&self) -> Option<Instant> {
+        let look_at = self.manager.memory.leavers.look_at();
+        look_at.filter(|_| self.is_read)
+    }
+
     fn wake(&mut self) {
         let now = Instant::now();
-        if self
-            .manager
-            .memory
-            .leavers
-            .look_at()
-            .is_some_and(|at| at <= now)
-        {
+        if self.look_at().is_some_and(|at| at <= now) {
             self.begin_look(now);
         }
         if self.reading.is_some() {
@@ -135,49 +176,43 @@ impl Link<'_> {
         }
     }
 
+    /// Takes reading commands to send.
+    fn ask(&mut self, purpose: Purpose, commands: impl IntoIterator<Item = Command>) {
+        for command in commands {
+            self.manager.memory.counters.command(&command);
+            self.asked.push_back(purpose);
+            self.session.ask([command]);
+        }
+    }
+
     fn take_snapshot(&mut self) {
-        self.wanted = self.manager.wanted();
+        self.manager.take_snapshot();
+        let snapshot = self.manager.snapshots.borrow();
+        let cause = snapshot.as_ref().and_then(|snapshot| snapshot.cause);
+        drop(snapshot);
+        self.taken = Some((Instant::now(), cause));
         self.make_it_so();
     }
 
     fn take_answer(&mut self, command: &Command, answer: Answer) -> Result<(), SessionError> {
-        let lines = match answer {
-            Answer::Ok(lines) => lines,
-            Answer::Error(error) if command.is_change() => {
-                self.take_refusal(command, &error);
-                Vec::new()
-            }
-            Answer::Error(error) => match command {
-                Command::ShowPool(pool) => {
-                    self.take_absence(pool);
-                    return Ok(());
-                }
+        if let Answer::Error(_) = answer {
+            self.manager.memory.counters.errors += 1;
+        }
+        if command.is_change() {
+            self.take_change_answer(command, answer);
+            return Ok(());
+        }
+        // Reading commands are answered in the order in which they were asked.
+        match (self.asked.pop_front(), answer) {
+            (Some(Purpose::Statistics), answer) => self.take_statistics(command, answer),
+            (Some(Purpose::Look), Answer::Ok(lines)) => self.take_look(command, &lines),
+            (_, Answer::Ok(lines)) => self.take_reading(command, &lines)?,
+            (_, Answer::Error(error)) => match command {
+                Command::ShowPool(pool) => self.take_absence(pool),
                 command => return Err(SessionError::refused(command, error)),
             },
-        };
-        match command {
-            Command::Socks | Command::Nodes(_) => self.take_look(command, &lines),
-            command if command.is_change() => self.end_change(),
-            command => self.take_reading(command, &lines)?,
         }
         Ok(())
-    }
-
-    fn take_refusal(&mut self, command: &Command, error: &str) {
-        let perlbal = &self.manager.settings.address;
-        error!(%perlbal, "Perlbal answered \"{command}\" with an error: {error}");
-        let pool = match command {
-            Command::Seal { pool, .. } => pool,
-            command => match command.changes() {
-                Some(pool) => pool,
-                None => return,
-            },
-        };
-        if matches!(command, Command::Reload { .. }) {
-            self.manager.memory.distrusted.insert(pool.clone());
-        }
-        self.refused.insert(pool.clone());
-        self.resync_at = self.resync_at.min(Instant::now() + self.patience());
     }
 
     /// How long to wait before the next reading after a surprise.
@@ -188,16 +223,30 @@ impl Link<'_> {
 
     /// Plans and sends what makes Perlbal look as wanted.
     fn make_it_so(&mut self) {
-        let (Some(told), Some((_, wanted))) = (&mut self.told, &self.wanted) else {
+        if !self.is_read {
             return;
+        }
+        let now = Instant::now();
+        self.note_unnoted(now);
+        let memory = &mut self.manager.memory;
+        let told = &mut memory.told;
+        let Some((serial, wanted)) = &memory.wanted else {
+            return self.take_told();
         };
+        let (serial, plan) = (*serial, plan(wanted, told));
         let Plan {
             groups,
             changes,
             problems,
-        } = plan(wanted, told);
+        } = plan;
         for command in groups.iter().flatten() {
+            if let Some((name, change)) = change_by(command, told)
+                && let Some(seen) = memory.seen.get_mut(name)
+            {
+                seen.since.merge(change);
+            }
             told.apply(command);
+            memory.counters.command(command);
             if let Some(reading) = &mut self.reading {
                 reading.sent(command);
             }
@@ -206,8 +255,12 @@ impl Link<'_> {
             }
             self.dirty.extend(command.changes().cloned());
         }
-        let now = Instant::now();
         self.note_leavers(&changes, now);
+        let memory = &mut self.manager.memory;
+        for group in &groups {
+            memory.leavers.take_group(group, &memory.told);
+        }
+        self.tell(serial, groups.iter().flatten().count());
         if !groups.is_empty() {
             self.read_back_at.get_or_insert(now + self.patience());
             let (_, unlogged) = self.unlogged.get_or_insert_with(|| (now, BTreeMap::new()));
@@ -217,56 +270,18 @@ impl Link<'_> {
         }
         self.session.change(groups);
         self.manager.report_problems(problems);
-        self.report_progress();
+        self.take_told();
     }
 
-    /// When the last change on its way is answered: tells what was changed.
-    fn end_change(&mut self) {
-        if self.session.unanswered_changes().next().is_some() {
-            return;
-        }
-        let perlbal = &self.manager.settings.address;
-        if let Some((since, changes)) = self.unlogged.take() {
-            let micros = since.elapsed().as_micros();
-            let told = |(pool, change): &(&PerlbalName, &PoolChange)| {
-                !change.is_empty() && !self.refused.contains(*pool)
-            };
-            for (pool, change) in changes.iter().filter(told) {
-                if !self
-                    .manager
-                    .memory
-                    .may_tell(pool, "is changed", Instant::now())
-                {
-                    continue;
-                }
-                info!(
-                    %perlbal, %pool,
-                    "pool {pool} changed:{}{} in {}.{:01} ms",
-                    list("+", change.added.iter()), list("-", change.removed.iter()),
-                    micros / 1000, micros % 1000 / 100
-                );
-            }
-        }
-        self.report_progress();
-    }
-
-    /// Once all is sent, answered and read back: the snapshot is in force, or cannot be.
-    fn report_progress(&self) {
-        let (Some(_), Some((serial, _))) = (&self.told, &self.wanted) else {
-            return;
+    /// Notes that a snapshot is told once so many changes more are answered.
+    fn tell(&mut self, serial: u64, changes: usize) {
+        let taken = self.taken.take().filter(|_| changes > 0);
+        let snapshot = Told {
+            serial,
+            taken: taken.map(|(at, _)| at),
+            cause: taken.and_then(|(_, cause)| cause),
         };
-        let busy = self.session.unanswered_changes().next().is_some();
-        if busy || !self.dirty.is_empty() || self.reading.is_some() {
-            return;
-        }
-        let in_sync = self.manager.memory.problems.is_empty() && self.refused.is_empty();
-        let progress = Progress {
-            serial: *serial,
-            in_sync,
-        };
-        self.manager
-            .progress
-            .send_if_modified(|old| mem::replace(old, progress) != progress);
+        self.on_the_way.tell(snapshot, changes);
     }
 }
 

@@ -9,39 +9,46 @@
 //! One task per Perlbal owns one connection. It reads what is there when it connects, every
 //! `resync_interval` and when an answer surprises; a change in between is planned against what is
 //! known, sent at once, and read back. So a restart of Perlbal, a hand on the telnet console and a
-//! lost command heal by the same path. `wanted`, `plan`, `reading`, `rest` and `wire` are pure;
-//! `session` owns the socket; `link` is one connection's life; this file is the task around it.
+//! lost command heal by the same path. `wanted`, `plan`, `reading`, `rest`, `standing`, `statistics`,
+//! `view` and `wire` are pure; `session` owns the socket; `link` is one connection's life; `memory`
+//! is what outlives it; this file is the task around it.
+//!
+//! It tells of itself by two `watch` channels, [`Progress`] and [`Standing`], and answers
+//! [`Question`]s from one bounded channel in every state.
 
 pub mod counters;
 mod dry_run;
 mod link;
+mod memory;
 pub mod plan;
 pub mod reading;
 pub mod rest;
 pub mod session;
+pub mod standing;
 pub mod statistics;
+pub mod view;
 pub mod wanted;
 pub mod wire;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use self::plan::{Actual, OwnFile, Problem};
-use self::rest::Leavers;
+pub use self::memory::Memory;
+use self::plan::{OwnFile, Problem};
 use self::session::SessionError;
+use self::standing::Standing;
+use self::statistics::StatisticsError;
+use self::view::Question;
 use self::wanted::{Translation, Wanted};
 use super::{Mode, Progress, Snapshot};
 use crate::config::PerlbalSettings;
 use crate::logging::chain;
-use crate::model::names::PerlbalName;
 use crate::model::pools::parse_file_name;
-use crate::quota::{Quota, Word, last_word};
 use crate::retry::Retry;
 
 /// What a manager works with.
@@ -56,46 +63,23 @@ pub struct Manager {
     pub snapshots: watch::Receiver<Option<Snapshot>>,
     /// How far this Perlbal has come.
     pub progress: watch::Sender<Progress>,
+    /// How it stands. Nothing changes in a dry run.
+    pub standing: watch::Sender<Standing>,
+    /// What others want to know. In a dry run nobody answers.
+    pub questions: mpsc::Receiver<Question>,
     /// Ends the task.
     pub stop: CancellationToken,
     /// What is kept from one connection to the next.
     pub memory: Memory,
 }
 
-/// What a manager keeps from one connection to the next.
-#[derive(Default)]
-pub struct Memory {
-    /// When Perlbal was started, as it said on the last connection, in seconds since 1970.
-    start: Option<u64>,
-    /// What it looked like at the end of the last connection.
-    told: Actual,
-    /// The problems that the log was told of.
-    problems: BTreeSet<Problem>,
-    /// Pools whose nodefile, reloaded, gave something else than our pool file holds.
-    distrusted: BTreeSet<PerlbalName>,
-    /// The last failure that the log was told of.
-    failure: Option<String>,
-    /// Who was removed and is not yet at rest.
-    leavers: Leavers,
-    /// How often the log speaks of a pool, by what it says.
-    quota: Quota<(PerlbalName, &'static str)>,
-}
-
-impl Memory {
-    /// Whether the log is to be told what a pool does; says so when it is for the last time.
-    fn may_tell(&mut self, pool: &PerlbalName, does: &'static str, now: Instant) -> bool {
-        let word = self.quota.ask((pool.clone(), does), now);
-        if word == Word::Last {
-            warn!(%pool, "{}", last_word(&format!("pool {pool} {does}")));
-        }
-        word == Word::Tell
-    }
-}
+/// Questions that may wait for a manager, which answers them between two things that it does: some
+/// from each door, and who asks waits where it is full. The manager never waits for it.
+pub const QUESTIONS: usize = 16;
 
 impl Manager {
     /// Runs until it is stopped.
     pub async fn run(mut self, mode: Mode) {
-        let stop = self.stop.clone();
         let mut retry = Retry::new();
         loop {
             let served = match mode {
@@ -104,10 +88,39 @@ impl Manager {
             };
             let Err(failure) = served else { return };
             self.report(&failure);
-            let wait = retry.next_wait();
+            let wait = sleep(retry.next_wait());
+            if self.answering(wait).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something while there is no connection, and answers questions meanwhile; `None`
+    /// when the task is stopped.
+    async fn answering<T>(&mut self, waited_for: impl Future<Output = T>) -> Option<T> {
+        let stop = self.stop.clone();
+        let mut waited_for = std::pin::pin!(waited_for);
+        loop {
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(wait) => {}
+                biased;
+                () = stop.cancelled() => return None,
+                done = &mut waited_for => return Some(done),
+                Some(question) = self.questions.recv() => self.answer_unconnected(question),
+            }
+        }
+    }
+
+    // Whoever has asked may be gone by now.
+    fn answer_unconnected(&mut self, question: Question) {
+        match question {
+            Question::View(answer) => {
+                if self.snapshots.has_changed().unwrap_or(false) {
+                    self.take_snapshot();
+                }
+                _ = answer.send(self.memory.view(&self.settings.address));
+            }
+            Question::Statistics { answer, .. } => {
+                _ = answer.send(Err(StatisticsError::NotConnected));
             }
         }
     }
@@ -127,10 +140,7 @@ impl Manager {
             .borrow()
             .as_ref()
             .map_or(0, |snapshot| snapshot.serial);
-        self.progress.send_replace(Progress {
-            serial,
-            in_sync: false,
-        });
+        self.tell_progress(serial, false);
     }
 
     /// Says which problems are new and which are over.
@@ -145,17 +155,45 @@ impl Manager {
         self.memory.problems = problems;
     }
 
-    /// The latest snapshot in this Perlbal's words, and its serial.
-    fn wanted(&mut self) -> Option<(u64, Wanted)> {
-        let snapshot = self.snapshots.borrow_and_update().clone()?;
+    /// Tells how far this Perlbal has come.
+    fn tell_progress(&mut self, serial: u64, in_sync: bool) {
+        let progress = Progress { serial, in_sync };
+        self.progress.send_if_modified(|old| {
+            let changed = *old != progress;
+            *old = progress;
+            changed
+        });
+        self.memory.in_sync.set(in_sync);
+        self.tell_standing();
+    }
+
+    /// Tells how this Perlbal stands.
+    fn tell_standing(&mut self) {
+        let standing = self.memory.standing();
+        self.standing.send_if_modified(|old| {
+            let changed = *old != standing;
+            *old = standing;
+            changed
+        });
+    }
+
+    /// Takes the latest snapshot, in this Perlbal's words.
+    fn take_snapshot(&mut self) {
+        let snapshot = self.snapshots.borrow_and_update().clone();
+        self.memory.wanted = snapshot.map(|snapshot| (snapshot.serial, self.wanted(&snapshot)));
+    }
+
+    /// What a snapshot wants here.
+    fn wanted(&self, snapshot: &Snapshot) -> Wanted {
         let is_current = |file: &str| snapshot.current_files.contains(file);
-        let mut wanted = self.translation.wanted(&snapshot.pools, is_current);
+        let translation = &self.translation;
+        let mut wanted = translation.wanted(&snapshot.pools, is_current);
         for name in &self.memory.distrusted {
             if let Some(pool) = wanted.pools.get_mut(name) {
                 pool.file = None;
             }
         }
-        Some((snapshot.serial, wanted))
+        wanted
     }
 
     /// Whether a nodefile in Perlbal is one of our pool files, by whichever path.

@@ -337,7 +337,7 @@ impl PoolChange {
 
 impl Actual {
     /// The services that use the pool.
-    fn users<'a>(
+    pub fn users<'a>(
         &'a self,
         pool: &PerlbalName,
     ) -> impl Iterator<Item = (&'a PerlbalName, &'a Service)> {

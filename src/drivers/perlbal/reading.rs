@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{Actual, ActualPool, OwnFile};
+use super::plan::{Actual, ActualPool, OwnFile, PoolChange};
 use super::wire::{
-    Command, Dump, DumpedPool, NotUnderstood, parse_backends, parse_pool, parse_uptime,
+    Command, Dump, DumpedPool, Endpoint, NotUnderstood, parse_backends, parse_pool, parse_uptime,
 };
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
@@ -22,6 +22,8 @@ pub struct Reading {
     due: usize,
     /// What is known so far.
     pub fresh: Actual,
+    /// How that differs, by changes on their way, from what the answers showed.
+    pub since: BTreeMap<PerlbalName, PoolChange>,
     /// The nodefiles of pools whose members are still to come.
     own_files: BTreeMap<PerlbalName, OwnFile>,
     /// When Perlbal started, in seconds since 1970, and its version.
@@ -99,7 +101,7 @@ impl Reading {
                 for (name, pool) in dump.pools {
                     next.extend(self.take_dumped(name, pool, &own_file));
                 }
-                later.for_each(|command| self.fresh.apply(command));
+                later.for_each(|command| self.sent(command));
             }
             Command::ShowPool(name) => {
                 let own_file = self.own_files.remove(name);
@@ -110,7 +112,7 @@ impl Reading {
                 };
                 self.fresh.pools.insert(name.clone(), pool);
                 let of_pool = later.filter(|command| command.changes() == Some(name));
-                of_pool.for_each(|command| self.fresh.apply(command));
+                of_pool.for_each(|command| self.sent(command));
             }
             _ => {}
         }
@@ -147,10 +149,42 @@ impl Reading {
         self.absent.insert(pool.clone());
     }
 
-    /// Takes a change that is sent while the reading is under way.
+    /// Takes a change that is sent while the reading is under way, or that Perlbal runs after an
+    /// answer.
     pub fn sent(&mut self, command: &Command) {
+        if let Some((name, change)) = change_by(command, &self.fresh) {
+            self.since.entry(name.clone()).or_default().merge(change);
+        }
         self.fresh.apply(command);
     }
+}
+
+/// What a command will change in a pool's members, if there is the pool.
+#[must_use]
+pub fn change_by<'a>(
+    command: &'a Command,
+    actual: &Actual,
+) -> Option<(&'a PerlbalName, PoolChange)> {
+    let name = command.changes()?;
+    let members = &actual.pools.get(name)?.members;
+    let mut change = PoolChange::default();
+    match command {
+        Command::Add(_, addr) if !members.contains(&Endpoint::Node(*addr)) => {
+            change.added.insert(*addr);
+        }
+        Command::Remove(_, endpoint) if members.contains(endpoint) => {
+            change.removed.insert(endpoint.clone());
+        }
+        Command::Reload { members: new, .. } => {
+            let is_new = |addr: &NodeAddr| !members.contains(&Endpoint::Node(*addr));
+            change.added = new.iter().copied().filter(is_new).collect();
+            let is_gone =
+                |member: &&Endpoint| !matches!(member, Endpoint::Node(addr) if new.contains(addr));
+            change.removed = members.iter().filter(is_gone).cloned().collect();
+        }
+        _ => return None,
+    }
+    Some((name, change))
 }
 
 #[cfg(test)]
@@ -235,6 +269,36 @@ mod tests {
         // One more, between two answers.
         reading.sent(&Command::Add(name("web"), "10.0.0.3:80".parse().unwrap()));
         assert_eq!(members(&reading.fresh, "web").len(), 3);
+        let since = |pool: &str| {
+            let since = &reading.since[&name(pool)];
+            (since.added.len(), since.removed.len())
+        };
+        assert_eq!((since("web"), since("api")), ((2, 0), (0, 1)));
+    }
+
+    #[test]
+    fn a_reload_changes_what_is_not_as_the_file_has_it() {
+        let addr = |number: u8| -> NodeAddr { format!("10.0.0.{number}:80").parse().unwrap() };
+        let pool = ActualPool {
+            members: [1, 2].map(|number| Endpoint::Node(addr(number))).into(),
+            ..ActualPool::default()
+        };
+        let actual = Actual {
+            pools: [(name("api"), pool)].into(),
+            ..Actual::default()
+        };
+        let reload = Command::Reload {
+            pool: name("api"),
+            path: String::new(),
+            members: [2, 3].map(addr).into(),
+        };
+        let change = PoolChange {
+            added: [addr(3)].into(),
+            removed: [Endpoint::Node(addr(1))].into(),
+        };
+        assert_eq!(change_by(&reload, &actual), Some((&name("api"), change)));
+        let again = Command::Add(name("api"), addr(1));
+        assert_eq!(change_by(&again, &actual), None);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use tracing::{info, warn};
 
 use super::super::plan::{Actual, ActualPool};
 use super::super::reading::Reading;
-use super::super::rest::Leavers;
 use super::super::session::SessionError;
+use super::super::view::Seen;
 use super::super::wire::{Command, Endpoint};
-use super::{Link, Progress, list};
+use super::{Link, Purpose, list};
 use crate::model::names::PerlbalName;
 
 /// After so many surprises in a row pollbal no longer says that it is about to be in sync.
@@ -21,22 +21,25 @@ impl Link<'_> {
     pub(super) fn read_whole(&mut self) {
         self.resync_at = Instant::now() + self.manager.settings.resync_interval;
         self.read_back_at = None;
+        self.refused = false;
         self.dirty.clear();
-        let (reading, commands) = Reading::whole(self.told.is_none());
+        let (reading, commands) = Reading::whole(!self.is_read);
         self.begin_reading(reading, commands);
     }
 
     pub(super) fn read_back(&mut self) {
         self.read_back_at = None;
-        if let Some(told) = &self.told {
-            let (reading, commands) = Reading::of_pools(mem::take(&mut self.dirty), told);
-            self.begin_reading(reading, commands);
+        let pools = mem::take(&mut self.dirty);
+        if pools.is_empty() {
+            return;
         }
+        let (reading, commands) = Reading::of_pools(pools, &self.manager.memory.told);
+        self.begin_reading(reading, commands);
     }
 
     fn begin_reading(&mut self, reading: Reading, commands: Vec<Command>) {
         self.reading = Some(reading);
-        self.session.ask(commands);
+        self.ask(Purpose::Reading, commands);
     }
 
     pub(super) fn take_reading(
@@ -51,7 +54,7 @@ impl Link<'_> {
         let next = reading
             .answer(command, lines, later, |path| self.manager.own_file(path))
             .map_err(|source| SessionError::not_understood(command, source))?;
-        self.session.ask(next);
+        self.ask(Purpose::Reading, next);
         if reading.is_done() {
             self.end_reading(reading);
         } else {
@@ -75,42 +78,69 @@ impl Link<'_> {
 
     fn end_reading(&mut self, mut reading: Reading) {
         let mut surprised = false;
-        if let Some(mut told) = self.told.take() {
-            surprised = self.compare(&told, &reading.fresh) || !reading.absent.is_empty();
+        self.manager.memory.counters.readings += 1;
+        self.take_seen(&mut reading);
+        if self.is_read {
+            let mut told = mem::take(&mut self.manager.memory.told);
+            surprised = self.compare(&told, &mut reading.fresh) || !reading.absent.is_empty();
             carry_unsealed(&told, &mut reading.fresh);
             if reading.is_whole() {
                 told = reading.fresh;
-                surprised |= !mem::take(&mut self.refused).is_empty();
+                surprised |= self.forget_refusals();
             } else {
                 told.pools.extend(reading.fresh.pools);
                 told.pools.retain(|name, _| !reading.absent.contains(name));
             }
-            self.told = Some(told);
+            self.manager.memory.told = told;
         } else {
             self.greet(&mut reading);
-            self.told = Some(reading.fresh);
+            self.manager.memory.told = reading.fresh;
+            self.is_read = true;
         }
         self.surprises = if surprised { self.surprises + 1 } else { 0 };
         if surprised {
             // The files of pools that are distrusted now are not to be reloaded again.
-            self.wanted = self.manager.wanted();
+            self.manager.take_snapshot();
             self.admit_defeat();
         }
         self.make_it_so();
     }
 
+    /// Notes what the pools were shown to hold.
+    fn take_seen(&mut self, reading: &mut Reading) {
+        let seen = &mut self.manager.memory.seen;
+        if reading.is_whole() {
+            seen.clear();
+        }
+        seen.retain(|name, _| !reading.absent.contains(name));
+        let at = Instant::now();
+        for name in reading.fresh.pools.keys() {
+            let since = reading.since.remove(name).unwrap_or_default();
+            seen.insert(name.clone(), Seen { at, since });
+        }
+    }
+
+    /// Everything was read: what was refused before that is to be said again, if it still is
+    /// needed. Whether something was.
+    fn forget_refusals(&mut self) -> bool {
+        let refused = &mut self.manager.memory.refused;
+        if self.refused || refused.is_empty() {
+            return false;
+        }
+        refused.clear();
+        // What is on its way was planned as if the refused had been done.
+        self.on_the_way.refuse();
+        true
+    }
+
     /// When reading after reading shows something else than was told, the snapshot cannot be
     /// brought in force for now. It is still tried.
-    fn admit_defeat(&self) {
-        if let Some((serial, _)) = self
-            .wanted
-            .as_ref()
-            .filter(|_| self.surprises >= MANY_SURPRISES)
-        {
-            self.manager.progress.send_replace(Progress {
-                serial: *serial,
-                in_sync: false,
-            });
+    fn admit_defeat(&mut self) {
+        if self.surprises < MANY_SURPRISES {
+            return;
+        }
+        if let Some((serial, _)) = self.manager.memory.wanted {
+            self.manager.tell_progress(serial, false);
         }
     }
 
@@ -118,6 +148,7 @@ impl Link<'_> {
     fn greet(&mut self, reading: &mut Reading) {
         let memory = &mut self.manager.memory;
         let perlbal = &self.manager.settings.address;
+        memory.counters.connections += 1;
         if let Some((start, version)) = reading.start.take() {
             let restarted = memory
                 .start
@@ -129,10 +160,11 @@ impl Link<'_> {
                 ""
             };
             info!(%perlbal, "connected to Perlbal {version}{how}");
+            memory.version = Some(version);
             if restarted {
                 memory.told = Actual::default();
                 memory.distrusted.clear();
-                memory.leavers = Leavers::default();
+                memory.leavers.clear();
             }
         }
         memory.failure = None;
@@ -143,8 +175,7 @@ impl Link<'_> {
     /// Marks what no seal may have reached: who was a member when the last connection ended and is
     /// none now, and who is in no pool but has connections.
     fn mark_unsealed(&mut self, reading: &mut Reading) {
-        let memory = &mut self.manager.memory;
-        let before = mem::take(&mut memory.told);
+        let before = mem::take(&mut self.manager.memory.told);
         let members: BTreeSet<_> = reading
             .fresh
             .pools
@@ -152,10 +183,9 @@ impl Link<'_> {
             .flat_map(|pool| &pool.members)
             .cloned()
             .collect();
-        let backends = reading.backends.iter().copied().map(Endpoint::Node);
-        let strays: BTreeSet<_> = backends
-            .filter(|backend| !members.contains(backend))
-            .collect();
+        let is_stray = |addr: &_| !members.contains(&Endpoint::Node(*addr));
+        self.unnoted.strays = mem::take(&mut reading.backends);
+        self.unnoted.strays.retain(is_stray);
         let used: BTreeSet<_> = reading.fresh.used_pools().cloned().collect();
         for (name, pool) in reading
             .fresh
@@ -163,39 +193,27 @@ impl Link<'_> {
             .iter_mut()
             .filter(|(name, _)| used.contains(name))
         {
-            let earlier = before
-                .pools
-                .get(name)
-                .map(|pool| pool.members.clone())
-                .unwrap_or_default();
-            pool.unsealed = earlier
-                .into_iter()
-                .filter(|member| !pool.members.contains(member))
-                .collect();
-            let ours = self
-                .wanted
-                .as_ref()
-                .is_some_and(|(_, wanted)| wanted.pools.contains_key(name));
-            for gone in pool.unsealed.iter().filter(|_| ours) {
-                if let Endpoint::Node(addr) = gone {
-                    let who = (name.clone(), *addr);
-                    // Not counted: who is known only now may have answered anything since.
-                    _ = memory.leavers.removed(who, Instant::now());
-                }
-            }
-            pool.unsealed.extend(strays.iter().cloned());
+            let earlier = before.pools.get(name);
+            let earlier = earlier.into_iter().flat_map(|pool| &pool.members);
+            let gone = earlier.filter(|member| !pool.members.contains(member));
+            pool.unsealed = gone.cloned().collect();
+            self.unnoted.went(name, &pool.unsealed);
+            let strays = self.unnoted.strays.iter().copied();
+            pool.unsealed.extend(strays.map(Endpoint::Node));
         }
     }
 
-    /// Tells where our pools are not as they were told to be; whether there is such a pool.
-    fn compare(&mut self, told: &Actual, fresh: &Actual) -> bool {
-        let Some((_, wanted)) = &self.wanted else {
+    /// Tells where our pools are not as they were told to be; whether there is such a pool. Who
+    /// went without us may have connections that no seal has reached.
+    fn compare(&mut self, told: &Actual, fresh: &mut Actual) -> bool {
+        let memory = &mut self.manager.memory;
+        let Some((_, wanted)) = &memory.wanted else {
             return false;
         };
         let mut surprised = false;
         for (name, pool) in fresh
             .pools
-            .iter()
+            .iter_mut()
             .filter(|(name, _)| wanted.pools.contains_key(*name))
         {
             let nothing = ActualPool::default();
@@ -206,18 +224,20 @@ impl Link<'_> {
             }
             surprised = true;
             if reloaded {
-                self.manager.memory.distrusted.insert(name.clone());
+                memory.distrusted.insert(name.clone());
             }
-            if !self.refused.contains(name) {
+            let went: BTreeSet<_> = before.members.difference(&pool.members).cloned().collect();
+            if !memory.refused.contains(name) {
                 let came = pool.members.difference(&before.members);
-                let went = before.members.difference(&pool.members);
                 warn!(
                     perlbal = %self.manager.settings.address, pool = %name,
                     "pool {name} was changed by someone else (by hand, or by its nodefile):{}{}; \
                      it is put right",
-                    list("+", came), list("-", went)
+                    list("+", came), list("-", went.iter())
                 );
             }
+            self.unnoted.went(name, &went);
+            pool.unsealed.extend(went);
         }
         surprised
     }

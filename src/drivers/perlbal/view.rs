@@ -1,0 +1,334 @@
+//! What a manager knows of its Perlbal, for a person who asks: what is wanted, told and seen. Pure.
+//!
+//! *Wanted* is what the latest snapshot says; *told* is what Perlbal looks like once it has run all
+//! that was sent; *seen* is what the last reading showed. Each is given as how it differs from the
+//! one before, which is little, so that a view is cheap whatever the size of the site.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::counters::Counters;
+use super::plan::{Actual, ActualPool, PoolChange, Problem};
+use super::statistics::{Statistics, StatisticsError};
+use super::wanted::Wanted;
+use super::wire::Endpoint;
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+
+/// What a manager is asked, each with the place for its answer. It is answered in every state; a
+/// manager that ends drops what it was asked.
+#[derive(Debug)]
+pub enum Question {
+    /// What it knows of its Perlbal.
+    View(oneshot::Sender<PerlbalView>),
+    /// What Perlbal tells of itself in numbers.
+    Statistics {
+        /// What is told by node, too, which costs Perlbal more.
+        by_node: bool,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>,
+    },
+}
+
+/// What a manager knows of its Perlbal.
+#[derive(Clone, Debug)]
+pub struct PerlbalView {
+    /// Its management socket, as the configuration has it.
+    pub address: String,
+    /// Whether it is reached.
+    pub connection: Connection,
+    /// Its version, as it said on the last connection.
+    pub version: Option<String>,
+    /// When it was started, as it said on the last connection, in seconds since 1970.
+    pub start: Option<u64>,
+    /// The serial of the latest snapshot; `None` before the first round is done.
+    pub wanted: Option<u64>,
+    /// The serial of the last snapshot whose every change Perlbal has answered with `OK`; 0 before
+    /// there is one.
+    pub told: u64,
+    /// The latest snapshot that was read back is in force whole, and there is a connection.
+    pub in_sync: bool,
+    /// Since when that is so.
+    pub in_sync_since: Instant,
+    /// The pools that pollbal keeps there, or would if it could, by name.
+    pub pools: Vec<PoolView>,
+    /// Who was removed and is not at rest, by pool and node.
+    pub leavers: Vec<LeaverView>,
+    /// What was done since pollbal's start, or the reload that changed how it drives Perlbal.
+    pub counters: Counters,
+}
+
+/// Whether a Perlbal is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// What is there was read, and made as it is wanted.
+    Connected {
+        /// Since then.
+        since: Instant,
+    },
+    /// It is not reached, or not yet.
+    NotConnected {
+        /// Since the last connection ended, or the manager's start.
+        since: Instant,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// A pool in a Perlbal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolView {
+    /// Its name there.
+    pub name: PerlbalName,
+    /// The services that use it.
+    pub services: Vec<PerlbalName>,
+    /// The wanted members, in order; `None` where several pools fall on the name and none has it.
+    pub wanted: Option<Arc<[NodeAddr]>>,
+    /// How what was told differs from what is wanted; `None` where there is no such pool.
+    pub told: Option<Difference>,
+    /// How what was seen differs from what was told; `None` where no reading showed the pool.
+    pub seen: Option<SeenView>,
+    /// What cannot be made right, in words.
+    pub problems: Vec<String>,
+}
+
+/// How one set of members differs from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// In the other, not in this.
+    pub missing: Vec<NodeAddr>,
+    /// In this, not in the other.
+    pub extra: Vec<Endpoint>,
+}
+
+/// What the last reading showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenView {
+    /// When that was.
+    pub at: Instant,
+    /// How it differs from what was told.
+    pub difference: Difference,
+}
+
+/// A removed member that is not at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaverView {
+    /// The pool that it left.
+    pub pool: PerlbalName,
+    /// Its address.
+    pub node: NodeAddr,
+    /// When it was removed, or when that was noticed.
+    pub since: Instant,
+    /// The last look showed it at work; otherwise it was not looked at since, or not for long
+    /// enough.
+    pub busy: bool,
+}
+
+/// What the last reading of a pool showed, as what was told since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When it was read.
+    pub at: Instant,
+    /// What was told and is not shown yet.
+    pub since: PoolChange,
+}
+
+/// What the pools' views are made of.
+pub(super) struct Sources<'a> {
+    pub(super) wanted: Option<&'a Wanted>,
+    pub(super) told: &'a Actual,
+    pub(super) seen: &'a BTreeMap<PerlbalName, Seen>,
+    pub(super) problems: &'a BTreeSet<Problem>,
+    pub(super) distrusted: &'a BTreeSet<PerlbalName>,
+    pub(super) refused: &'a BTreeSet<PerlbalName>,
+}
+
+impl Sources<'_> {
+    /// The pools, by name.
+    pub(super) fn pools(&self) -> Vec<PoolView> {
+        let Some(wanted) = self.wanted else {
+            return Vec::new();
+        };
+        let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, service) in &self.told.services {
+            services
+                .entry(&service.pool)
+                .or_default()
+                .push(name.clone());
+        }
+        let names: BTreeSet<_> = wanted.pools.keys().chain(wanted.shared.keys()).collect();
+        let mut pools = Vec::with_capacity(names.len());
+        for name in names {
+            let members: Option<Arc<[NodeAddr]>> = wanted
+                .pools
+                .get(name)
+                .map(|pool| pool.members.iter().copied().collect());
+            let told = self.told.pools.get(name);
+            pools.push(PoolView {
+                services: services.remove(&Some(name.clone())).unwrap_or_default(),
+                told: told.map(|told| Difference::of_told(told, members.as_deref())),
+                seen: self.seen.get(name).map(SeenView::new),
+                problems: self.problems_of(name),
+                name: name.clone(),
+                wanted: members,
+            });
+        }
+        pools
+    }
+
+    fn problems_of(&self, name: &PerlbalName) -> Vec<String> {
+        let concerns = |problem: &&Problem| match problem {
+            Problem::Shared(pool, _)
+            | Problem::TakenByService(pool)
+            | Problem::MissingPool(pool) => pool == name,
+        };
+        let problems = self.problems.iter().filter(concerns);
+        let mut words: Vec<_> = problems.map(ToString::to_string).collect();
+        if self.refused.contains(name) {
+            words.push(format!(
+                "Perlbal refused a command for pool {name}; everything is read again soon"
+            ));
+        }
+        if self.distrusted.contains(name) {
+            words.push(format!(
+                "pool {name}'s nodefile did not give what the pool file holds; its members are \
+                 told one by one"
+            ));
+        }
+        words
+    }
+}
+
+impl PoolView {
+    /// How many members are wanted.
+    #[must_use]
+    pub fn wanted_count(&self) -> usize {
+        self.wanted.as_ref().map_or(0, |members| members.len())
+    }
+
+    /// How many members were told; `None` where there is no such pool.
+    #[must_use]
+    pub fn told_count(&self) -> Option<usize> {
+        let told = self.told.as_ref()?;
+        Some(told.count(self.wanted_count()))
+    }
+
+    /// How many members were seen; `None` where no reading showed the pool.
+    #[must_use]
+    pub fn seen_count(&self) -> Option<usize> {
+        let seen = self.seen.as_ref()?;
+        Some(seen.difference.count(self.told_count().unwrap_or(0)))
+    }
+
+    /// The members that were told.
+    #[must_use]
+    pub fn told_members(&self) -> BTreeSet<Endpoint> {
+        let wanted = self.wanted.iter().flat_map(|members| members.iter());
+        let wanted = wanted.copied().map(Endpoint::Node).collect();
+        match &self.told {
+            Some(told) => told.apply(wanted),
+            None => BTreeSet::new(),
+        }
+    }
+
+    /// The members that were seen.
+    #[must_use]
+    pub fn seen_members(&self) -> BTreeSet<Endpoint> {
+        match &self.seen {
+            Some(seen) => seen.difference.apply(self.told_members()),
+            None => BTreeSet::new(),
+        }
+    }
+}
+
+impl Difference {
+    fn of_told(told: &ActualPool, wanted: Option<&[NodeAddr]>) -> Self {
+        let mut difference = Self::default();
+        let mut told = told.members.iter().peekable();
+        // Both are sorted alike.
+        for addr in wanted.unwrap_or_default() {
+            let wanted = Endpoint::Node(*addr);
+            while let Some(extra) = told.next_if(|told| **told < wanted) {
+                difference.extra.push(extra.clone());
+            }
+            if told.next_if(|told| **told == wanted).is_none() {
+                difference.missing.push(*addr);
+            }
+        }
+        difference.extra.extend(told.cloned());
+        difference
+    }
+
+    fn count(&self, of_other: usize) -> usize {
+        (of_other + self.extra.len()).saturating_sub(self.missing.len())
+    }
+
+    fn apply(&self, mut other: BTreeSet<Endpoint>) -> BTreeSet<Endpoint> {
+        for addr in &self.missing {
+            other.remove(&Endpoint::Node(*addr));
+        }
+        other.extend(self.extra.iter().cloned());
+        other
+    }
+}
+
+impl SeenView {
+    fn new(seen: &Seen) -> Self {
+        Self {
+            at: seen.at,
+            difference: Difference {
+                missing: seen.since.added.iter().copied().collect(),
+                extra: seen.since.removed.iter().cloned().collect(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(number: u8) -> NodeAddr {
+        format!("10.0.0.{number}:80").parse().unwrap()
+    }
+
+    fn endpoints(numbers: &[u8]) -> BTreeSet<Endpoint> {
+        let node = |number: &u8| Endpoint::Node(addr(*number));
+        numbers.iter().map(node).collect()
+    }
+
+    #[test]
+    fn what_was_told_and_seen_follows_from_how_it_differs() {
+        let wanted = [1, 2, 3].map(addr);
+        let odd = Endpoint::Odd("999.1.1.1:99999".to_owned());
+        let mut told = endpoints(&[2, 3, 4]);
+        told.insert(odd.clone());
+        let there = ActualPool {
+            members: told.clone(),
+            ..ActualPool::default()
+        };
+        let since = PoolChange {
+            added: [addr(3)].into(),
+            removed: endpoints(&[1]),
+        };
+        let at = Instant::now();
+        let pool = PoolView {
+            name: "api".parse().unwrap(),
+            services: Vec::new(),
+            told: Some(Difference::of_told(&there, Some(&wanted))),
+            seen: Some(SeenView::new(&Seen { at, since })),
+            wanted: Some(wanted.into()),
+            problems: Vec::new(),
+        };
+        let mut seen = endpoints(&[1, 2, 4]);
+        seen.insert(odd);
+        assert_eq!((pool.told_members(), pool.seen_members()), (told, seen));
+        assert_eq!(pool.told_count(), Some(4));
+        assert_eq!(pool.seen_count(), Some(4));
+        let told = pool.told.unwrap();
+        assert_eq!((told.missing, told.extra.len()), (vec![addr(1)], 2));
+    }
+}

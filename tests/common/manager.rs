@@ -1,0 +1,196 @@
+//! A Perlbal manager by itself, without the daemon around it: the test says what is wanted.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pollbal::config::PerlbalSettings;
+use pollbal::drivers::perlbal::standing::Standing;
+use pollbal::drivers::perlbal::statistics::{Statistics, StatisticsError};
+use pollbal::drivers::perlbal::view::{PerlbalView, PoolView, Question};
+use pollbal::drivers::perlbal::wanted::Translation;
+use pollbal::drivers::perlbal::{Manager, Memory, QUESTIONS};
+use pollbal::drivers::{Mode, Progress, Snapshot};
+use pollbal::model::node::{Node, NodeAddr};
+use pollbal::model::pools::{Member, Pool, Pools};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::stage::Stage;
+use super::{SOON, eventually, runtime};
+
+/// A running manager; dropped, it ends.
+pub(crate) struct Driven {
+    snapshots: watch::Sender<Option<Snapshot>>,
+    standing: watch::Receiver<Standing>,
+    questions: mpsc::Sender<Question>,
+    stop: CancellationToken,
+    serial: u64,
+}
+
+impl Driven {
+    pub(crate) fn start(stage: &Stage, perlbal: SocketAddrV4) -> Self {
+        let snapshots = watch::Sender::new(None);
+        let (standing_told, standing) = watch::channel(Standing::default());
+        let (asked, questions) = mpsc::channel(QUESTIONS);
+        let stop = CancellationToken::new();
+        let manager = Manager {
+            settings: PerlbalSettings {
+                address: perlbal.to_string(),
+                create_pools: true,
+                resync_interval: Duration::from_secs(60),
+                timeout: Duration::from_secs(2),
+            },
+            translation: Translation {
+                create_pools: true,
+                ..Translation::default()
+            },
+            pool_directory: stage.pool_directory(),
+            snapshots: snapshots.subscribe(),
+            progress: watch::Sender::new(Progress::default()),
+            standing: standing_told,
+            questions,
+            stop: stop.clone(),
+            memory: Memory::default(),
+        };
+        runtime().spawn(manager.run(Mode::Live));
+        Self {
+            snapshots,
+            standing,
+            questions: asked,
+            stop,
+            serial: 0,
+        }
+    }
+
+    /// Wants these members of a pool, and these nodes in none; gives the snapshot's serial.
+    pub(crate) fn want(
+        &mut self,
+        pool: &str,
+        members: &[SocketAddrV4],
+        out: &[SocketAddrV4],
+    ) -> u64 {
+        self.want_pools(&[(pool, members)], out, None)
+    }
+
+    /// The same of several pools, caused by an answer that came at that moment.
+    pub(crate) fn want_pools(
+        &mut self,
+        pools: &[(&str, &[SocketAddrV4])],
+        out: &[SocketAddrV4],
+        cause: Option<Instant>,
+    ) -> u64 {
+        self.serial += 1;
+        let pool = |members: &[SocketAddrV4]| Pool {
+            declared: true,
+            announced: true,
+            members: members.iter().map(|addr| member(*addr)).collect(),
+            ..Pool::default()
+        };
+        let pools = pools
+            .iter()
+            .map(|(name, members)| (name.parse().expect("a name"), Arc::new(pool(members))));
+        let pools = Pools {
+            pools: pools.collect(),
+            disabled: out.iter().map(|addr| node(*addr)).collect(),
+        };
+        self.snapshots.send_replace(Some(Snapshot {
+            serial: self.serial,
+            pools: Arc::new(pools),
+            current_files: Arc::default(),
+            cause,
+        }));
+        self.serial
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Whether a node, out since that snapshot, is at rest by the rule that [`Standing`] gives.
+    pub(crate) fn at_rest(&self, addr: SocketAddrV4, since: u64) -> bool {
+        let standing = self.standing.borrow();
+        standing.connected && standing.told >= since && !standing.unrest.contains_key(&of(addr))
+    }
+
+    /// Waits until the standing is as it should be.
+    #[track_caller]
+    pub(crate) fn wait(&self, what: &str, is_so: impl Fn(&Standing) -> bool) -> Standing {
+        eventually(SOON, what, || {
+            Some(self.standing()).filter(|standing| is_so(standing))
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_told(&self, serial: u64) {
+        self.wait("the snapshot is told", |standing| {
+            standing.connected && standing.told >= serial
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_at_rest(&self, addr: SocketAddrV4, since: u64) {
+        eventually(SOON, &format!("{addr} is at rest"), || {
+            self.at_rest(addr, since).then_some(())
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn view(&self) -> PerlbalView {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::View(answer));
+        runtime()
+            .block_on(answered)
+            .expect("the manager answers, whatever its state")
+    }
+
+    /// What it knows of one pool.
+    #[track_caller]
+    pub(crate) fn pool_view(&self, name: &str) -> PoolView {
+        let view = self.view();
+        let mut pools = view.pools.into_iter();
+        let pool = pools.find(|pool| pool.name.as_str() == name);
+        pool.unwrap_or_else(|| panic!("no pool {name} in the view"))
+    }
+
+    #[track_caller]
+    pub(crate) fn statistics(&self, by_node: bool) -> Result<Arc<Statistics>, StatisticsError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question::Statistics { by_node, answer });
+        runtime()
+            .block_on(answered)
+            .expect("the manager answers, whatever its state")
+    }
+
+    #[track_caller]
+    fn ask(&self, question: Question) {
+        runtime()
+            .block_on(self.questions.send(question))
+            .expect("the manager runs");
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// As pollbal has it.
+pub(crate) fn of(addr: SocketAddrV4) -> NodeAddr {
+    addr.to_string().parse().expect("an address is one")
+}
+
+fn node(addr: SocketAddrV4) -> Arc<Node> {
+    Arc::new(Node {
+        addr: of(addr),
+        name: addr.to_string(),
+    })
+}
+
+fn member(addr: SocketAddrV4) -> Member {
+    Member {
+        node: node(addr),
+        version: None,
+    }
+}
