@@ -19,7 +19,7 @@ pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/perlbal
 /// When the man page last changed.
 const DATE: &str = "2026-11-21";
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     (
         "/etc/pollbal.json",
         "the configuration; /usr/share/doc/pollbal/example.json has every key, with what it means",
@@ -36,6 +36,10 @@ const FILES: [(&str, &str); 6] = [
     (
         "/run/pool/disabled_services",
         "the nodes that are in no pool now",
+    ),
+    (
+        "/run/pollbal/admin.sock",
+        "where the user and the group pollbal ask and tell the daemon",
     ),
     (
         "/usr/lib/systemd/system/pollbal.service",

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::drivers::{Progress, Snapshot};
+use crate::drivers::perlbal::standing::Standing;
+use crate::drivers::perlbal::wanted::Translation;
+use crate::drivers::{PerlbalHandle, Progress, Snapshot};
 use crate::model::journal::Event;
 use crate::model::membership::obedience::{Shortage, Wait};
 use crate::model::node::NodeAddr;
@@ -19,7 +21,7 @@ use crate::model::orders::{Orders, Reason, ReasonWord};
 use crate::model::rules::Rules;
 use crate::model::tally::Tally;
 use crate::model::time::Timestamp;
-use crate::model::view::NodeView;
+use crate::model::view::{NodeState, NodeView};
 
 /// Asks that may wait: as many as there may be requests at the doors at a time that wait for the
 /// daemon; each is answered within a millisecond or so.
@@ -143,6 +145,8 @@ pub struct Nodes {
     pub moment: Moment,
     /// Those that were asked for, in that order; `None` for one that the services file does not list.
     pub nodes: Vec<Option<Seen>>,
+    /// How the Perlbals stand.
+    pub perlbals: Perlbals,
     /// Whether every node was heard once.
     pub first_round_done: bool,
     /// What the configuration says of pools.
@@ -177,12 +181,77 @@ pub struct View {
     pub rules: Arc<Rules>,
     /// All orders in force.
     pub orders: Orders,
-    /// How far the pool files have come.
-    pub files: Progress,
+    /// How the Perlbals and the pool files stand.
+    pub perlbals: Perlbals,
+    /// The way to ask each Perlbal's manager, in the order of the configuration.
+    pub managers: Vec<PerlbalHandle>,
+    /// From names of pools to those in Perlbal.
+    pub translation: Translation,
     /// Polls, counted.
     pub tally: Tally,
     /// The number of the last event.
     pub last_event: u64,
+}
+
+/// How those stand that are to show a change: the Perlbals and the pool files.
+#[derive(Clone, Debug)]
+pub struct Perlbals {
+    /// Address and standing of each, in the order of the configuration.
+    pub standings: Vec<(String, Standing)>,
+    /// How far the pool files have come.
+    pub files: Progress,
+}
+
+impl Perlbals {
+    /// Whether no load balancer has a busy connection to a node that is out; `None` for a member.
+    #[must_use]
+    pub fn at_rest(&self, seen: &Seen) -> Option<bool> {
+        let out = matches!(seen.view.state, NodeState::Out(_));
+        out.then(|| self.unrest(seen, Instant::now()).is_none())
+    }
+
+    /// What a node that is out lacks to be at rest everywhere, in words.
+    #[must_use]
+    pub fn unrest(&self, seen: &Seen, now: Instant) -> Option<String> {
+        let addr = seen.view.node.addr;
+        self.untold(seen.serial).or_else(|| {
+            self.standings.iter().find_map(|(address, standing)| {
+                let pools = standing.unrest.get(&addr)?;
+                let since = pools.values().min()?;
+                let passed = now.saturating_duration_since(*since).as_secs();
+                Some(format!("not at rest in {address} after {passed} s"))
+            })
+        })
+    }
+
+    /// Who was not told the snapshot of this serial yet, in words. Without a Perlbal the pool files
+    /// are all that can tell.
+    #[must_use]
+    pub fn untold(&self, serial: u64) -> Option<String> {
+        if self.standings.is_empty() && (!self.files.in_sync || self.files.serial < serial) {
+            return Some("the pool files are not written".to_owned());
+        }
+        self.standings.iter().find_map(|(address, standing)| {
+            if !standing.connected {
+                Some(format!("no connection to Perlbal {address}"))
+            } else if standing.told < serial {
+                Some(format!("{address} is not told yet"))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Of each Perlbal: its address, whether it was told where the node is, and whether the node is
+    /// at rest there if it is out.
+    pub fn each(&self, seen: &Seen) -> impl Iterator<Item = (&str, bool, bool)> {
+        let (addr, serial) = (seen.view.node.addr, seen.serial);
+        self.standings.iter().map(move |(address, standing)| {
+            let told = standing.connected && standing.told >= serial;
+            let rest = told && !standing.unrest.contains_key(&addr);
+            (address.as_str(), told, rest)
+        })
+    }
 }
 
 /// The daemon does not answer any more: it is ending.

@@ -1,11 +1,13 @@
 //! `pollbal check`: what the configuration and the services file mean, or every error.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use humantime::format_duration;
 
 use crate::config::Config;
+use crate::config::doors::DoorSettings;
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
 
@@ -33,6 +35,7 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         format_duration(poll.timeout)
     );
     _ = writeln!(text, "pool files: {}", config.pool_directory.display());
+    _ = writeln!(text, "doors: {}", describe_doors(&config.doors));
     describe_pools(&mut text, config);
     for perlbal in &config.perlbals {
         let create = if perlbal.create_pools {
@@ -57,6 +60,19 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         _ = writeln!(text, "warning: without a node nothing is done");
     }
     Ok(text)
+}
+
+/// Where each door is.
+fn describe_doors(doors: &DoorSettings) -> String {
+    let off = || "off".to_owned();
+    let socket = doors.admin_socket.as_ref();
+    let address = |address: Option<SocketAddr>| address.map_or_else(off, |at| at.to_string());
+    format!(
+        "admin {}, status {}, nodes {}",
+        socket.map_or_else(off, |path| path.display().to_string()),
+        address(doors.status_listen),
+        address(doors.node_listen)
+    )
 }
 
 fn describe_pools(text: &mut String, config: &Config) {

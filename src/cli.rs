@@ -22,7 +22,10 @@ pub const EXIT_CODES: [(&str, &str); 4] = [
     ("0", "ended as asked; with --once, all is in sync"),
     ("1", "failed; with --once, something is not in sync"),
     ("64", "the command line is wrong"),
-    ("78", "the configuration or the services file is wrong"),
+    (
+        "78",
+        "the configuration or the services file is wrong, or a door cannot be opened",
+    ),
 ];
 
 /// Keeps the pools of an HTTP load balancer true: polls nodes and drives Perlbal

@@ -6,9 +6,12 @@
 //!   signals ────────────────────────────┤                               ▼
 //!   doors ──(asks, mpsc)────────────────┘                            Perlbals
 //! ```
+//!
+//! By the doors it is asked; they are on a thread of their own.
 
 mod desk;
 mod drivers;
+mod entrance;
 mod readiness;
 
 use std::io;
@@ -26,10 +29,12 @@ use tracing::{error, info, warn};
 
 use self::desk::{ReloadWaiters, orders_end};
 use self::drivers::Drivers;
+use self::entrance::Entrance;
 use self::readiness::{Readiness, State};
 use crate::asks::{Ask, Desk, Moment, Serials};
 use crate::change_log::ChangeLog;
 use crate::config::Config;
+use crate::doors::{Changes, DoorError};
 use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::Hooks;
@@ -74,6 +79,12 @@ pub enum DaemonError {
     /// The configuration or the services file is wrong.
     #[error(transparent)]
     Config(#[from] LoadErrors),
+    /// A door that the configuration names cannot be opened.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The doors' thread does not start.
+    #[error("failed to start the doors' thread")]
+    Doors(#[source] io::Error),
     /// The system allows no signal handlers.
     #[error("failed to listen for signals")]
     Signals(#[source] io::Error),
@@ -97,6 +108,7 @@ struct Daemon {
     journal: Journal,
     tally: Tally,
     pollers: Pollers,
+    entrance: Entrance,
     hooks: Hooks,
     snapshots: watch::Sender<Option<Snapshot>>,
     serial: u64,
@@ -110,7 +122,7 @@ struct Daemon {
     lists: mpsc::Receiver<Vec<Node>>,
     watching: CancellationToken,
     /// A reload that reads its files, at most one.
-    reloads: JoinSet<Result<Loaded, LoadErrors>>,
+    reloads: JoinSet<Result<(Loaded, Changes), String>>,
     reload_waiters: ReloadWaiters,
     /// What the doors ask.
     asks: mpsc::Receiver<Ask>,
@@ -133,6 +145,7 @@ struct Daemon {
 pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     let loaded = load(&options.config)?;
     loaded.warn();
+    let opened = entrance::open(&options, &loaded.config)?;
     let lifecycle = Lifecycle::listen().map_err(DaemonError::Signals)?;
     let (hooks, runner) = Hooks::new(&loaded.config);
     let (hooks_stop, live) = (CancellationToken::new(), options.mode == Mode::Live);
@@ -140,7 +153,7 @@ pub async fn run(options: Options) -> Result<Ended, DaemonError> {
     if live {
         hooks.pre_init();
     }
-    let ended = serve(options, loaded, hooks.clone(), &lifecycle).await;
+    let ended = serve(options, loaded, opened, hooks.clone(), &lifecycle).await;
     if live {
         hooks.pre_quit();
     }
@@ -157,6 +170,7 @@ async fn serve(
         nodes,
         stamp,
     }: Loaded,
+    opened: Option<Changes>,
     hooks: Hooks,
     lifecycle: &Lifecycle,
 ) -> Result<Ended, DaemonError> {
@@ -170,7 +184,7 @@ async fn serve(
     let (orders_kept, _) = watch::channel((0, Arc::new(orders.clone())));
     let (written, revisions) = watch::channel(0);
     let (pulse, beats) = watch::channel(0);
-    let (_desk, asks) = Desk::new(beats, revisions);
+    let (desk, asks) = Desk::new(beats, revisions);
     let mut daemon = Daemon {
         started: Instant::now(),
         membership: Membership::new(config.rules.clone(), orders),
@@ -178,6 +192,7 @@ async fn serve(
         journal: Journal::default(),
         tally: Tally::default(),
         pollers,
+        entrance: Entrance::start(opened, desk).map_err(DaemonError::Doors)?,
         hooks,
         snapshots: watch::Sender::new(None),
         serial: 0,
@@ -215,7 +230,8 @@ async fn serve(
     daemon.readiness.manager.stopping();
     daemon.stop.cancel();
     daemon.pollers.stop();
-    daemon.drivers.stop(TASKS_AT_END).await;
+    // Together: each may take its time.
+    tokio::join!(daemon.entrance.stop(), daemon.drivers.stop(TASKS_AT_END));
     daemon.tasks.close();
     _ = timeout(TASKS_AT_END, daemon.tasks.wait()).await;
     daemon.readiness.manager.finish().await;
@@ -301,6 +317,7 @@ impl Daemon {
     }
 
     fn set_nodes(&mut self, nodes: Vec<Node>) {
+        self.entrance.set_nodes(&nodes);
         self.pollers.set(&nodes, &self.config.poll);
         let moment = Moment::present();
         let changes = self.membership.set_nodes(nodes, moment.now);
@@ -392,15 +409,17 @@ impl Daemon {
     /// hangs, and meanwhile decisions go on.
     fn begin_reload(&mut self) {
         self.readiness.reload_begins();
-        let config = self.options.config.clone();
-        self.reloads.spawn_blocking(move || load(&config));
+        let (config, doors) = (self.options.config.clone(), self.entrance.standing());
+        self.reloads
+            .spawn_blocking(move || entrance::read_anew(&config, doors));
     }
 
     /// Takes what was read; what is wrong is refused as a whole, and the old stays in force.
-    async fn end_reload(&mut self, read: Result<Result<Loaded, LoadErrors>, JoinError>) {
+    async fn end_reload(&mut self, read: Result<Result<(Loaded, Changes), String>, JoinError>) {
         let read = read.map_err(|error| error.to_string());
         match read.and_then(|read| self.accept(read)) {
-            Ok(loaded) => {
+            Ok((loaded, doors)) => {
+                self.entrance.change(doors);
                 self.reload(loaded).await;
                 self.publish();
                 self.readiness.reload_ends(Some(self.serial));
@@ -422,13 +441,13 @@ impl Daemon {
     }
 
     /// What was read, if it is good to be in force.
-    fn accept(&self, read: Result<Loaded, LoadErrors>) -> Result<Loaded, String> {
-        let loaded = read.map_err(|wrong| wrong.to_string())?;
+    fn accept(&self, read: Result<(Loaded, Changes), String>) -> Result<(Loaded, Changes), String> {
+        let (loaded, doors) = read?;
         if loaded.nodes.is_empty() && self.membership.node_count() > 0 {
             let file = loaded.config.services_file.display();
             return Err(format!("{file} names no node"));
         }
-        Ok(loaded)
+        Ok((loaded, doors))
     }
 
     async fn reload(&mut self, loaded: Loaded) {
@@ -483,7 +502,7 @@ impl Daemon {
     fn start_drivers(&mut self) {
         let snapshots = self.snapshots.subscribe();
         let (config, hooks, mode) = (&self.config, &self.hooks, self.options.mode);
-        self.drivers = Drivers::start(config, hooks, mode, snapshots, &self.stop);
+        self.drivers = Drivers::start(config, hooks, mode, snapshots, &self.pulse, &self.stop);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doors;
 pub mod drivers;
 pub mod hooks;
 pub mod lifecycle;

@@ -14,7 +14,7 @@ use tracing::error;
 
 /// The command line is wrong (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;
-/// The configuration is wrong (sysexits.h, `EX_CONFIG`).
+/// The configuration is wrong, or a door that it names cannot be opened (sysexits.h, `EX_CONFIG`).
 const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn daemon(cli: Cli) -> ExitCode {
         Ok(Ended::OutOfSync) => ExitCode::FAILURE,
         Err(error) => {
             logging::errors(&logging::chain(&error));
-            if matches!(error, DaemonError::Config(_)) {
+            if matches!(error, DaemonError::Config(_) | DaemonError::Door(_)) {
                 CONFIG.into()
             } else {
                 ExitCode::FAILURE

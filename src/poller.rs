@@ -30,7 +30,7 @@ use crate::logging::count;
 use crate::model::announcement::Announcement;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::{Failure, Observation, Poll};
-use crate::quota::WINDOW;
+use crate::quota::Rarely;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 4_096;
@@ -39,11 +39,22 @@ pub const MAX_BODY_BYTES: usize = 4_096;
 const FIRST_POLLS: usize = 512;
 
 /// One in so many open files is left for others than kept connections: half for the polls of
-/// nodes that have none, the rest for Perlbals, files and hooks.
+/// nodes that have none, the rest for Perlbals, files, hooks and the doors.
 const OTHERS_SHARE: usize = 4;
 
 /// And so many at least.
 const OTHERS: usize = 64;
+
+/// How many of so many open files are left for others than kept connections.
+fn others(open_files: usize) -> usize {
+    (open_files / OTHERS_SHARE).max(OTHERS)
+}
+
+/// How many of so many open files polls leave to everything else.
+#[must_use]
+pub fn left_to_others(open_files: usize) -> usize {
+    others(open_files) / 2
+}
 
 /// A poll on its way to the daemon.
 pub type Observed = (NodeAddr, Poll);
@@ -83,22 +94,22 @@ struct Shared {
     permits: Arc<Permits>,
     /// Slots of an interval are counted from here.
     epoch: Instant,
-    /// When the log was last told that there are no more descriptors.
-    told_no_descriptors: Mutex<Option<Instant>>,
+    /// How often the log is told that there are no more descriptors.
+    no_descriptors: Mutex<Rarely>,
 }
 
 impl Pollers {
     /// No nodes yet. `open_files` is the limit of open files.
     #[must_use]
     pub fn new(observed: mpsc::Sender<Observed>, open_files: usize) -> Self {
-        let others = (open_files / OTHERS_SHARE).max(OTHERS);
+        let others = others(open_files);
         let kept = open_files.saturating_sub(others);
         let shared = Shared {
             observed,
             first_polls: Semaphore::new(FIRST_POLLS),
             permits: Arc::new(Permits::new(kept, others / 2)),
             epoch: Instant::now(),
-            told_no_descriptors: Mutex::new(None),
+            no_descriptors: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -258,12 +269,9 @@ impl Poller {
 impl Shared {
     /// Every poll may come here at once: one of them tells, and again after a while.
     fn tell_no_descriptors(&self) {
-        let mut told = self
-            .told_no_descriptors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|told| told.elapsed() >= WINDOW) {
-            *told = Some(Instant::now());
+        let rarely = self.no_descriptors.lock();
+        let mut rarely = rarely.unwrap_or_else(PoisonError::into_inner);
+        if rarely.ask(Instant::now().into_std()) {
             error!(
                 "nodes cannot be polled: the limit of open files is reached; raise it \
                  (LimitNOFILE= of the service, or ulimit -n); their state stays as it was"

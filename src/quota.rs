@@ -83,6 +83,25 @@ impl<Thing: Ord> Quota<Thing> {
     }
 }
 
+/// One thing that is told once within [`WINDOW`].
+#[derive(Debug, Default)]
+pub struct Rarely {
+    told: Option<Instant>,
+}
+
+impl Rarely {
+    /// Whether to speak of it at `now`.
+    pub fn ask(&mut self, now: Instant) -> bool {
+        let due = self
+            .told
+            .is_none_or(|told| now.duration_since(told) >= WINDOW);
+        if due {
+            self.told = Some(now);
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +119,15 @@ mod tests {
             "each thing has a window of its own"
         );
         assert_eq!(quota.ask("one", start + WINDOW), Word::Tell);
+    }
+
+    #[test]
+    fn what_is_told_rarely_is_told_once_within_the_window() {
+        let mut rarely = Rarely::default();
+        let start = Instant::now();
+        assert!(rarely.ask(start));
+        assert!(!rarely.ask(start + WINDOW / 2));
+        assert!(rarely.ask(start + WINDOW));
     }
 
     #[test]

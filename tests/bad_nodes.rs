@@ -215,6 +215,7 @@ fn each_bad_node_is_out_with_its_reason_told_once_and_the_good_ones_stay() {
         );
     }
     let expected = [
+        "admin.sock",
         "pollbal.json",
         "pool/disabled_services",
         "pool/website.pool",

@@ -42,6 +42,9 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "perlbal": [{ "address": "127.0.0.1:16000", "create_pools": false, "resync_interval": "7s" }],
         "pools": { "api": { "perlbal_pool": "backend", "rise": 3, "fall": 4, "min_members": 2, "sorry": ["10.0.0.9:80", "10.0.0.9:81"] } },
         "max_undeclared_pools": 17,
+        "admin_socket": "",
+        "status_listen": "127.0.0.1:8098",
+        "node_listen": "0.0.0.0:8099",
     });
     let output = check(&stage, &config);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -57,6 +60,7 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         directory,
         "pool api (in Perlbal: backend): rise 3, fall 4, at least 2 members, sorry server 10.0.0.9:80, 10.0.0.9:81".to_owned(),
         "17 of them at most".to_owned(),
+        "doors: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
         "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
     ];
     for line in expected {
@@ -219,6 +223,46 @@ fn each_wrong_path_time_and_number_is_named_with_what_to_write() {
             key("post_init_hook", json!([""])),
             ["post_init_hook", "array", "[\"\"]"],
         ),
+    ]);
+}
+
+#[test]
+fn each_wrong_door_is_named_with_what_to_write() {
+    let socket = |value: Value| json!({ "admin_socket": value });
+    let status = |value: Value| json!({ "status_listen": value });
+    let node = |value: Value| json!({ "node_listen": value });
+    let long = format!("/{}", "s".repeat(103));
+    assert_all_refused(&[
+        (
+            socket(json!("run/admin.sock")),
+            ["admin_socket", "begins with `/`", "\"\" is off"],
+        ),
+        (
+            socket(json!(long)),
+            ["admin_socket", "103 bytes at most", "ssss"],
+        ),
+        (
+            socket(json!("/run/pollbal/")),
+            ["admin_socket", "/run/pollbal/admin.sock", "pollbal/\""],
+        ),
+        (
+            socket(json!("/run/a\u{0}b")),
+            ["admin_socket", "a path", "\\u0000"],
+        ),
+        (socket(json!(false)), ["admin_socket", "a path", "false"]),
+        (
+            status(json!("localhost:8098")),
+            ["status_listen", "127.0.0.1:8098", "localhost"],
+        ),
+        (
+            status(json!(8098)),
+            ["status_listen", "127.0.0.1:8098", "8098"],
+        ),
+        (
+            node(json!("0.0.0.0:0")),
+            ["node_listen", "0.0.0.0:8099", "0.0.0.0:0"],
+        ),
+        (node(json!(":8099")), ["node_listen", "a port", ":8099"]),
     ]);
 }
 
@@ -396,6 +440,7 @@ fn what_is_not_said_has_its_default() {
     let expected = [
         "GET /pool every 1s, given up after 500ms",
         "pool files: /run/pool",
+        "doors: admin /run/pollbal/admin.sock, status off, nodes off",
         "other pools: rise 1, fall 1, 100 of them at most",
         "perlbal: none, files only",
     ];

@@ -143,7 +143,11 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
     let nodes = stage.nodes(&["website"]);
     let mut first = Pollbal::start(&stage, &json!({}));
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
-    let config = json!({ "pools": { "intruder": {} }, "pool_file_format": "services" });
+    let config = json!({
+        "pools": { "intruder": {} },
+        "pool_file_format": "services",
+        "admin_socket": "",
+    });
     let second = Pollbal::start(&stage, &config);
     second.wait_log(&[
         "error",

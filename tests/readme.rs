@@ -355,7 +355,7 @@ fn the_defaults_in_the_readme_are_those_of_the_program() {
         inside.collect()
     };
     let top = defaults("");
-    assert_eq!(top.len(), 19, "all keys have a value for default: {top:?}");
+    assert_eq!(top.len(), 22, "all keys have a value for default: {top:?}");
     assert_eq!(read(Value::Object(top)), read(json!({})));
 
     let mut perlbal = defaults("perlbal[].");

@@ -82,7 +82,7 @@ fn the_pool_directory_changes_and_the_old_one_is_left_as_it_is() {
     assert_eq!(stage.lines("api.pool"), Some(pool_lines(&nodes[1..])));
 
     // The old one is free for another pollbal.
-    let other = Pollbal::start(&stage, &json!({}));
+    let other = Pollbal::start(&stage, &json!({ "admin_socket": "" }));
     wait_file(&stage, "api.pool", &pool_lines(&nodes));
     assert_eq!(other.log_with(&["another pollbal"]), Vec::<String>::new());
     pollbal.assert_alive();

@@ -203,7 +203,7 @@ fn a_reload_before_it_is_ready_makes_it_ready_no_sooner() {
     let notify = Notify::listen(&stage);
     let config = json!({ "service_timeout": "1h" });
     let pollbal = notify.start(&stage, &config, &[], &[]);
-    nodes[1].wait_polls(1);
+    becomes(SOON, "polls of the hanging node", &1, || nodes[1].polls());
     pollbal.reload();
     pollbal.wait_log(&["info", "reloaded"]);
     wait_rounds(&nodes[..1], 3);

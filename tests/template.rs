@@ -12,7 +12,7 @@ use common::stage::Stage;
 
 #[test]
 fn the_template_has_every_key_and_is_accepted() {
-    const KEYS: [&str; 20] = [
+    const KEYS: [&str; 23] = [
         "pool_directory",
         "services_file",
         "poll_interval",
@@ -24,6 +24,9 @@ fn the_template_has_every_key_and_is_accepted() {
         "pools",
         "accept_undeclared_pools",
         "max_undeclared_pools",
+        "admin_socket",
+        "status_listen",
+        "node_listen",
         "pool_file_format",
         "empty_pool_grace",
         "pre_init_hook",

@@ -130,6 +130,7 @@ impl Site {
         let text = json!({
             "services_file": services,
             "pool_directory": self.pool_directory(),
+            "admin_socket": self.room.path().join("admin.sock"),
             "perlbal": [{
                 "address": settings.relay.unwrap_or(perlbal.management).to_string(),
                 "resync_interval": format!("{}ms", settings.resync.as_millis()),

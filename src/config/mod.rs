@@ -1,5 +1,6 @@
 //! The configuration: JSON in, a [`Config`] that is valid throughout out.
 
+pub mod doors;
 mod json;
 mod pools;
 mod section;
@@ -18,6 +19,7 @@ use crate::model::names::{PerlbalName, PoolName};
 use crate::model::node::Node;
 use crate::model::rules::Rules;
 use crate::model::services::{self, LineError};
+use doors::{DoorSettings, read_doors};
 pub use section::KeyError;
 use section::{Errors, Section, expectation};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub leave_timeout: Duration,
     /// External commands.
     pub hooks: HookSettings,
+    /// Where pollbal can be asked.
+    pub doors: DoorSettings,
 }
 
 /// How nodes are polled.
@@ -241,6 +245,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
             file_remove: read_command(section, "file_remove_hook"),
             timeout: section.time("hook_timeout", 30 * SECOND, Duration::from_millis(1)),
         },
+        doors: read_doors(section),
     };
     section.finish();
     config

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use crate::asks::{Ask, Done, Moment, Nodes, Order, Refused, Seen, View};
+use crate::asks::{Ask, Done, Moment, Nodes, Order, Perlbals, Refused, Seen, View};
+use crate::drivers::PerlbalHandle;
+use crate::drivers::perlbal::wanted::Translation;
 use crate::model::membership::obedience::Effect;
 use crate::model::node::NodeAddr;
 use crate::model::orders::{ReasonWord, words};
@@ -160,9 +162,19 @@ impl Daemon {
         Nodes {
             moment: Moment::present(),
             nodes: addrs.iter().map(seen).collect(),
+            perlbals: self.perlbals(),
             first_round_done: self.membership.first_round_done(),
             rules: self.membership.rules().clone(),
             poll_interval: self.config.poll.interval,
+        }
+    }
+
+    fn perlbals(&self) -> Perlbals {
+        let each = self.drivers.perlbals().iter();
+        let standing = |perlbal: &PerlbalHandle| (perlbal.address.clone(), perlbal.standing());
+        Perlbals {
+            standings: each.map(standing).collect(),
+            files: *self.drivers.files.borrow(),
         }
     }
 
@@ -186,7 +198,12 @@ impl Daemon {
             snapshot: self.snapshots.borrow().clone(),
             rules: self.membership.rules().clone(),
             orders: self.membership.orders().clone(),
-            files: *self.drivers.files.borrow(),
+            perlbals: self.perlbals(),
+            managers: self.drivers.perlbals().to_vec(),
+            translation: Translation {
+                names: self.config.perlbal_names.clone(),
+                create_pools: false,
+            },
             tally: self.tally,
             last_event: self.journal.last_id(),
         }

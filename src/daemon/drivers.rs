@@ -9,12 +9,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drivers::perlbal::standing::Standing;
-use crate::drivers::perlbal::view::Question;
 use crate::drivers::perlbal::wanted::Translation;
 use crate::drivers::perlbal::{Manager, Memory, QUESTIONS};
 use crate::drivers::pool_files::PoolFiles;
 use crate::drivers::pool_files::directory::Directory;
-use crate::drivers::{Mode, Progress, Snapshot};
+use crate::drivers::{Mode, PerlbalHandle, Progress, Snapshot};
 use crate::hooks::Hooks;
 
 /// The running drivers.
@@ -25,18 +24,6 @@ pub(super) struct Drivers {
     perlbals: Vec<PerlbalHandle>,
     /// How far the pool files have come.
     pub(super) files: watch::Receiver<Progress>,
-}
-
-/// How others learn of a Perlbal.
-#[derive(Clone, Debug)]
-#[allow(dead_code, reason = "for those who are told what is so")]
-pub(super) struct PerlbalHandle {
-    /// Its management socket, as the configuration has it.
-    pub(super) address: String,
-    /// How it stands.
-    pub(super) standing: watch::Receiver<Standing>,
-    /// What its manager is asked.
-    pub(super) questions: mpsc::Sender<Question>,
 }
 
 impl Drivers {
@@ -57,6 +44,7 @@ impl Drivers {
         hooks: &Hooks,
         mode: Mode,
         snapshots: watch::Receiver<Option<Snapshot>>,
+        pulse: &watch::Sender<u64>,
         stop: &CancellationToken,
     ) -> Self {
         let (published, _) = watch::channel(None);
@@ -64,6 +52,7 @@ impl Drivers {
         for settings in &config.perlbals {
             let (standing_told, standing) = watch::channel(Standing::default());
             let (asked, questions) = mpsc::channel(QUESTIONS);
+            drivers.tasks.spawn(beat(standing.clone(), pulse.clone()));
             drivers.perlbals.push(PerlbalHandle {
                 address: settings.address.clone(),
                 standing,
@@ -86,6 +75,7 @@ impl Drivers {
             drivers.tasks.spawn(manager.run(mode));
         }
         let (files_progress, files) = drivers.new_progress();
+        drivers.tasks.spawn(beat(files.clone(), pulse.clone()));
         drivers.files = files;
         let pool_files = PoolFiles {
             directory: Directory::new(config.pool_directory.clone()),
@@ -115,7 +105,6 @@ impl Drivers {
     }
 
     /// The Perlbals, in the order of the configuration.
-    #[allow(dead_code, reason = "for those who are told what is so")]
     pub(super) fn perlbals(&self) -> &[PerlbalHandle] {
         &self.perlbals
     }
@@ -133,5 +122,12 @@ impl Drivers {
             && a.empty_pool_grace == b.empty_pool_grace
             && a.perlbals == b.perlbals
             && a.perlbal_names == b.perlbal_names
+    }
+}
+
+/// Lets those who wait for a change look again whenever `told` changes, until nobody tells any more.
+async fn beat<T>(mut told: watch::Receiver<T>, pulse: watch::Sender<u64>) {
+    while told.changed().await.is_ok() {
+        pulse.send_modify(|beats| *beats += 1);
     }
 }

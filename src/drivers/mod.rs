@@ -13,6 +13,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::perlbal::standing::Standing;
+use self::perlbal::statistics::{Statistics, StatisticsError};
+use self::perlbal::view::{PerlbalView, Question};
 use crate::model::pools::Pools;
 
 /// A snapshot on its way through the drivers.
@@ -46,4 +51,39 @@ pub enum Mode {
     Live,
     /// It prints to standard output what it would do: commands as they are, the rest as comments.
     DryRun,
+}
+
+/// How others learn of a Perlbal.
+#[derive(Clone, Debug)]
+pub struct PerlbalHandle {
+    /// Its management socket, as the configuration has it.
+    pub address: String,
+    /// How it stands.
+    pub standing: watch::Receiver<Standing>,
+    /// What its manager is asked.
+    pub questions: mpsc::Sender<Question>,
+}
+
+impl PerlbalHandle {
+    /// How it stands now.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// What its manager knows; nothing when that has ended.
+    pub async fn view(&self) -> Option<PerlbalView> {
+        let (answer, known) = oneshot::channel();
+        self.questions.send(Question::View(answer)).await.ok()?;
+        known.await.ok()
+    }
+
+    /// What it tells of itself in numbers, by node too if `by_node`.
+    pub async fn statistics(&self, by_node: bool) -> Result<Arc<Statistics>, StatisticsError> {
+        let (answer, told) = oneshot::channel();
+        let question = Question::Statistics { by_node, answer };
+        let asked = self.questions.send(question).await;
+        asked.map_err(|_| StatisticsError::NotConnected)?;
+        told.await.unwrap_or(Err(StatisticsError::NotConnected))
+    }
 }

@@ -60,6 +60,12 @@ impl AddressBook {
         all
     }
 
+    /// Whether a node has this address.
+    #[must_use]
+    pub fn knows(&self, ip: Ipv4Addr) -> bool {
+        self.ips.contains_key(&ip)
+    }
+
     /// The nodes at an address.
     #[must_use]
     pub fn at(&self, ip: Ipv4Addr) -> &[NodeAddr] {

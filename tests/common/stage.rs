@@ -134,6 +134,11 @@ impl Stage {
         self.path("pool")
     }
 
+    /// Short enough for a socket: the directory for temporary files is that of the machine.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.path("admin.sock")
+    }
+
     /// The path of `<name>.pool`.
     pub(crate) fn pool_file(&self, name: &str) -> PathBuf {
         self.pool_directory().join(format!("{name}.pool"))
@@ -167,6 +172,7 @@ impl Stage {
             "pool_directory": self.pool_directory(),
             "services_file": self.services_file(),
             "state_file": self.path("state.json"),
+            "admin_socket": self.admin_socket(),
             "poll_interval": "100ms",
             "service_timeout": "1s",
         });

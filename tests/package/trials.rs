@@ -103,6 +103,11 @@ fn apt_installs_it_and_it_polls() {
         machine.sh("stat -c '%U:%G %a' /run/pool"),
         "pollbal:pollbal 755"
     );
+    // Whoever is in the group pollbal may use it.
+    assert_eq!(
+        machine.sh("stat -c '%U:%G %a' /run/pollbal /run/pollbal/admin.sock"),
+        "pollbal:pollbal 755\npollbal:pollbal 660"
+    );
     assert_eq!(
         machine.sh("stat -c '%U:%G %a' /etc/pollbal.json /etc/pollbal.services"),
         "root:root 644\nroot:root 644"

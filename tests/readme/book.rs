@@ -131,13 +131,14 @@ impl<'a> Sandbox<'a> {
         let [a, b, c, _] = stage.ip(1).octets();
         let net = format!("{a}.{b}.{c}.");
         let pools = stage.pool_directory().display().to_string();
-        let (etc, var) = (stage.path("etc"), stage.path("var"));
-        for directory in [etc.join("perlbal"), var.join("www")] {
+        let (etc, var, run) = (stage.path("etc"), stage.path("var"), stage.path("run"));
+        for directory in [etc.join("perlbal"), var.join("www"), run.clone()] {
             fs::create_dir_all(directory).expect("failed to make a directory");
         }
         let pair = |readme: &str, here: String| (readme.to_owned(), here);
         let etc = format!("{}/", etc.display());
         let www_root = format!("{}/www", var.display());
+        let run = run.display().to_string();
         // The first that fits is taken, so the longer ones stand first.
         let words = vec![
             pair("127.0.0.1:16000", management.to_string()),
@@ -151,6 +152,7 @@ impl<'a> Sandbox<'a> {
             pair("8080", port.to_string()),
             pair("/etc/", etc.clone()),
             pair("/run/pool", pools.clone()),
+            pair("/run/pollbal", run.clone()),
             pair("/var/www", www_root.clone()),
             pair("sudo ", String::new()),
         ];
@@ -161,6 +163,7 @@ impl<'a> Sandbox<'a> {
             (format!(" {port}"), " 8080".to_owned()),
             (etc, "/etc/".to_owned()),
             (pools, "/run/pool".to_owned()),
+            (run, "/run/pollbal".to_owned()),
             (www_root, "/var/www".to_owned()),
         ];
         Self {
@@ -205,6 +208,7 @@ impl<'a> Sandbox<'a> {
     pub(crate) fn write_json(&self, mut config: Value) {
         config["services_file"] = json!(self.here("/etc/pollbal.services"));
         config["pool_directory"] = json!(self.here("/run/pool"));
+        config["admin_socket"] = json!(self.here("/run/pollbal/admin.sock"));
         fs::write(self.here("/etc/pollbal.json"), config.to_string())
             .expect("failed to write the configuration");
     }

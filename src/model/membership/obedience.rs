@@ -263,7 +263,13 @@ impl Membership {
         }
         self.keep_out(addr, now, changes);
         if let Some(node) = self.nodes.get_mut(addr) {
-            node.failed = matches!(observation, Observation::Failed(_)) || (node.failed && serving);
+            let failed = matches!(observation, Observation::Failed(_));
+            node.failed = failed || (node.failed && serving);
+            node.failures = if failed {
+                node.failures.saturating_add(1)
+            } else {
+                0
+            };
             node.answers = if serving {
                 node.answers.saturating_add(1)
             } else {

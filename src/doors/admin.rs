@@ -1,0 +1,186 @@
+//! The admin door: everything, for operators on this host.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::ask::{Parameters, Problem};
+use super::tell::node::node;
+use super::tell::progress::progress;
+use super::{Shared, reading};
+use crate::api::{self, Until};
+use crate::asks::{Done, Moment, Order};
+use crate::model::node::NodeAddr;
+use crate::model::orders::{Note, Reason, ReasonWord};
+
+/// A wait is held no longer than this; whoever waits longer asks again.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Between two looks of one that waits.
+const LOOKS: Duration = Duration::from_millis(2);
+
+/// So long an order may take to stand in the state file; then it is answered with a warning.
+const WRITTEN: Duration = Duration::from_secs(2);
+
+/// An order for a longer time is a typing error.
+const LONGEST_ORDER: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// What is answered at the admin door.
+pub(super) fn router(shared: Shared) -> Router {
+    reading::router()
+        .route("/v1/wait", get(wait))
+        .route("/v1/disable", post(disable))
+        .route("/v1/enable", post(enable))
+        .route("/v1/freeze", post(freeze))
+        .route("/v1/thaw", post(thaw))
+        .route("/v1/nudge", post(nudge))
+        .route("/v1/reload", post(reload))
+        .with_state(shared)
+}
+
+async fn wait(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<api::Progress>, Problem> {
+    let parameters = Parameters::read(query.as_deref(), &["node", "until", "timeout_ms"])?;
+    let addrs = shared.find(parameters.all("node"))?;
+    let until = match parameters.needed("until")? {
+        "rest" => Until::Rest,
+        "serving" => Until::Serving,
+        other => {
+            return Err(Problem::bad(format!(
+                "until: expected rest or serving, found {other:?}"
+            )));
+        }
+    };
+    let limit = Duration::from_millis(parameters.number("timeout_ms", 0)?);
+    let deadline = Instant::now() + limit.min(LONGEST_WAIT);
+    let mut pulse = shared.desk.pulse();
+    loop {
+        pulse.borrow_and_update();
+        let nodes = shared.desk.nodes(addrs.clone()).await?;
+        let progress = progress(&addrs, &nodes, until);
+        if progress.done || timeout_at(deadline, pulse.changed()).await.is_err() {
+            return Ok(Json(progress));
+        }
+        sleep(LOOKS).await;
+    }
+}
+
+async fn disable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+    let disable: api::Disable = read(&body)?;
+    let addrs = shared.find(disable.nodes.iter().map(String::as_str))?;
+    let time = disable.for_ms.map(Duration::from_millis);
+    if time.is_some_and(|time| time > LONGEST_ORDER) {
+        return Err(Problem::bad(
+            "for_ms: more than a year; leave it out instead",
+        ));
+    }
+    let order = Order::Disable {
+        nodes: addrs.clone(),
+        word: word(&disable.reason)?,
+        reason: reason(disable.note.as_deref(), disable.by.as_deref(), time),
+        force: disable.force,
+    };
+    obeyed(&shared, addrs, order).await
+}
+
+async fn enable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+    let enable: api::Enable = read(&body)?;
+    let addrs = shared.find(enable.nodes.iter().map(String::as_str))?;
+    let order = Order::Enable {
+        nodes: addrs.clone(),
+        word: word(&enable.reason)?,
+    };
+    obeyed(&shared, addrs, order).await
+}
+
+async fn freeze(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+    let freeze: api::Freeze = read(&body)?;
+    let reason = reason(freeze.note.as_deref(), freeze.by.as_deref(), None);
+    let order = Order::Freeze(word(&freeze.reason)?, reason);
+    obeyed(&shared, Vec::new(), order).await
+}
+
+async fn thaw(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+    let thaw: api::Freeze = read(&body)?;
+    obeyed(&shared, Vec::new(), Order::Thaw(word(&thaw.reason)?)).await
+}
+
+async fn nudge(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+    let nudge: api::Nudge = if body.is_empty() {
+        api::Nudge::default()
+    } else {
+        read(&body)?
+    };
+    let addrs = if nudge.nodes.is_empty() {
+        shared.book.borrow().all()
+    } else {
+        shared.find(nudge.nodes.iter().map(String::as_str))?
+    };
+    let named = if nudge.nodes.is_empty() {
+        Vec::new()
+    } else {
+        addrs.clone()
+    };
+    obeyed(&shared, named, Order::Nudge(addrs)).await
+}
+
+async fn reload(State(shared): State<Shared>) -> Result<Json<api::Reloaded>, Problem> {
+    match shared.desk.reload().await? {
+        Ok(nodes) => Ok(Json(api::Reloaded { nodes })),
+        Err(wrong) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, wrong)),
+    }
+}
+
+/// Has an order carried out, and tells how the nodes are then.
+async fn obeyed(
+    shared: &Shared,
+    addrs: Vec<NodeAddr>,
+    order: Order,
+) -> Result<Json<api::Ordered>, Problem> {
+    let Done { revision, .. } = shared.desk.order(order).await??;
+    let mut warnings = Vec::new();
+    if !shared.desk.is_written(revision, WRITTEN).await {
+        warnings.push(
+            "it is in force, but the state file could not be written: a restart of pollbal would \
+             forget it; see the log"
+                .to_owned(),
+        );
+    }
+    let nodes = shared.desk.nodes(addrs).await?;
+    let told = nodes.nodes.iter().flatten();
+    Ok(Json(api::Ordered {
+        nodes: told
+            .map(|seen| node(&nodes.moment, &nodes.perlbals, seen))
+            .collect(),
+        warnings,
+    }))
+}
+
+/// Reads a body, whatever its `Content-Type` says.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::bad(format!("the body is wrong: {error}")))
+}
+
+fn word(text: &str) -> Result<ReasonWord, Problem> {
+    text.parse()
+        .map_err(|error| Problem::bad(format!("{text:?}: {error}")))
+}
+
+fn reason(note: Option<&str>, by: Option<&str>, time: Option<Duration>) -> Reason {
+    let today = Moment::present().today;
+    Reason {
+        note: Note::new(note.unwrap_or("")),
+        by: Note::new(by.unwrap_or("")),
+        since: today,
+        until: time.map(|time| today.after(time)),
+    }
+}

@@ -1,0 +1,151 @@
+//! What handlers share: parameters of a request, nodes by their words, and reasons to refuse.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::Shared;
+use super::refusal::Form;
+use crate::asks::{Gone, Refused};
+use crate::model::address_book::NotFound;
+use crate::model::names::PoolName;
+use crate::model::node::NodeAddr;
+
+/// Why a handler has no answer: status and words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
+}
+
+impl Problem {
+    pub(super) fn bad(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    pub(super) fn unknown(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        Form::Json.error(self.status, &self.error)
+    }
+}
+
+impl From<Gone> for Problem {
+    fn from(gone: Gone) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())
+    }
+}
+
+impl From<NotFound> for Problem {
+    fn from(not_found: NotFound) -> Self {
+        Self::unknown(not_found.to_string())
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Unknown(_) => StatusCode::NOT_FOUND,
+            _ => StatusCode::CONFLICT,
+        };
+        Self::new(status, refused.to_string())
+    }
+}
+
+/// The parameters behind the `?`, each of which the handler has to know.
+pub(super) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Parameters<'a> {
+    /// Reads them; any but `known` is an error.
+    pub(super) fn read(query: Option<&'a str>, known: &[&str]) -> Result<Self, Problem> {
+        let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or("").as_bytes()).collect();
+        match pairs.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
+            Some((key, _)) => Err(Problem::bad(format!(
+                "the parameter {key:?} is not known; known are: {}",
+                known.join(", ")
+            ))),
+            None => Ok(Self(pairs)),
+        }
+    }
+
+    /// All values of a key.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.0.iter().filter(move |(name, _)| name == key);
+        pairs.map(|(_, value)| value.as_ref())
+    }
+
+    /// The last value of a key.
+    pub(super) fn one(&self, key: &str) -> Option<&str> {
+        self.all(key).last()
+    }
+
+    /// The value of a key that has to be there.
+    pub(super) fn needed(&self, key: &str) -> Result<&str, Problem> {
+        self.one(key)
+            .ok_or_else(|| Problem::bad(format!("the parameter {key} is missing")))
+    }
+
+    /// A whole number.
+    pub(super) fn number(&self, key: &str, default: u64) -> Result<u64, Problem> {
+        let Some(text) = self.one(key) else {
+            return Ok(default);
+        };
+        let wrong = |_| Problem::bad(format!("{key}: expected a whole number, found {text:?}"));
+        text.parse().map_err(wrong)
+    }
+
+    /// A time: a number of milliseconds, or a text such as `30s`.
+    pub(super) fn time(&self, key: &str) -> Result<Option<Duration>, Problem> {
+        let Some(text) = self.one(key) else {
+            return Ok(None);
+        };
+        let millis = text.parse().map(Duration::from_millis);
+        let time = millis.or_else(|_| humantime::parse_duration(text));
+        let wrong = |_| {
+            Problem::bad(format!(
+                "{key}: expected a time such as 30s, found {text:?}"
+            ))
+        };
+        time.map(Some).map_err(wrong)
+    }
+}
+
+impl Shared {
+    /// Nodes by their words; at least one.
+    pub(super) fn find<'a>(
+        &self,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<NodeAddr>, Problem> {
+        let book = self.book.borrow();
+        let mut addrs = Vec::new();
+        for word in words {
+            let addr = book.find(word)?;
+            if !addrs.contains(&addr) {
+                addrs.push(addr);
+            }
+        }
+        if addrs.is_empty() {
+            return Err(Problem::bad("no node is named"));
+        }
+        Ok(addrs)
+    }
+}
+
+/// A pool by its name.
+pub(super) fn pool(name: &str) -> Result<PoolName, Problem> {
+    name.parse()
+        .map_err(|error| Problem::bad(format!("{name:?}: {error}")))
+}

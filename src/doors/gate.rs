@@ -1,0 +1,300 @@
+//! Who gets into a door, and what becomes of each request: the limits come first, then the door's
+//! router.
+//!
+//! It outlives a reload that moves the door: places and paces are those of the door, not of the
+//! address where it listens.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::Request;
+use hyper::body::{Body as _, Bytes, Incoming};
+use tokio::time::timeout;
+use tower::ServiceExt;
+use tracing::{error, warn};
+
+use super::counters::{Counters, DoorCounters, Refusal};
+use super::limits::{BODY_TIME, Limits};
+use super::node::Peer;
+use super::pace::Paces;
+use super::places::{NoPlace, Place, Places};
+use super::refusal::{Form, Refused, with_reason};
+use super::{Book, Door};
+use crate::logging::count;
+use crate::model::text::printable;
+use crate::quota::Rarely;
+
+/// When who got no place may try again.
+const SOON: Duration = Duration::from_secs(1);
+
+/// One door's.
+pub(super) struct Gate {
+    pub(super) door: Door,
+    limits: Limits,
+    router: Router,
+    counters: Arc<Counters>,
+    places: Arc<Places>,
+    paces: Option<Mutex<Paces>>,
+    /// The only addresses that get in; none where all do.
+    nodes: Option<Book>,
+    /// What the log is told of, and how often.
+    told: Mutex<HashMap<&'static str, Rarely>>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        door: Door,
+        limits: Limits,
+        router: Router,
+        counters: Arc<Counters>,
+        nodes: Option<Book>,
+    ) -> Self {
+        Self {
+            door,
+            limits,
+            router,
+            counters,
+            places: Places::new(limits.places, limits.places_per_address),
+            paces: limits.pace.map(|pace| Mutex::new(Paces::new(pace))),
+            nodes,
+            told: Mutex::default(),
+        }
+    }
+
+    /// Lets a connection from `address` in; to be asked before anything of it is read.
+    pub(super) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, Refused> {
+        let place = self
+            .know(address)
+            .and_then(|()| {
+                self.places
+                    .take(address)
+                    .map_err(|why| no_place(why, address))
+            })
+            .inspect_err(|refused| {
+                self.count(refused.refusal);
+                self.tell(refused);
+            })?;
+        self.counters().count_accepted();
+        Ok(Admitted {
+            gate: self.clone(),
+            address,
+            _place: place,
+        })
+    }
+
+    /// Answers a request from `address`, whatever it is.
+    pub(super) async fn answer(
+        &self,
+        address: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> Answered {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let form = Form::of(self.door, &path);
+        let answered = match self.take(address, request).await {
+            Ok(request) => {
+                let response = self.handle(request, form, &method, &path).await;
+                let response = with_reason(response, form, method.as_str(), &path);
+                Answered {
+                    response,
+                    unread: false,
+                }
+            }
+            Err(refused) => {
+                self.count(refused.refusal);
+                Answered {
+                    response: refused.answer(form),
+                    unread: refused.closes,
+                }
+            }
+        };
+        self.counters().count_answer(answered.response.status());
+        answered
+    }
+
+    /// The request with its body, if it keeps to the limits.
+    async fn take(
+        &self,
+        address: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> Result<Request<Body>, Refused> {
+        // Again: the services file may have changed since the connection began.
+        self.know(address)?;
+        let peer = address.and_then(ipv4);
+        self.keep_pace(peer)?;
+        let (head, body) = request.into_parts();
+        let body = self.read(body).await?;
+        let mut request = Request::from_parts(head, Body::from(body));
+        if let Some(peer) = peer.filter(|_| self.nodes.is_some()) {
+            request.extensions_mut().insert(Peer(peer));
+        }
+        Ok(request)
+    }
+
+    /// That the address may speak here at all.
+    fn know(&self, address: Option<IpAddr>) -> Result<(), Refused> {
+        let Some(nodes) = &self.nodes else {
+            return Ok(());
+        };
+        if address
+            .and_then(ipv4)
+            .is_some_and(|address| nodes.borrow().knows(address))
+        {
+            return Ok(());
+        }
+        let who = address.map_or_else(|| "who asks".to_owned(), |address| address.to_string());
+        let reason = format!("{who} is no node of the services file");
+        let status = StatusCode::FORBIDDEN;
+        Err(Refused::closing(Refusal::Foreign, status, reason))
+    }
+
+    fn keep_pace(&self, peer: Option<Ipv4Addr>) -> Result<(), Refused> {
+        let (Some(paces), Some(pace), Some(peer)) = (&self.paces, self.limits.pace, peer) else {
+            return Ok(());
+        };
+        let asked = lock(paces).ask(peer, Instant::now());
+        asked.map_err(|wait| Refused {
+            refusal: Refusal::TooFast,
+            status: StatusCode::TOO_MANY_REQUESTS,
+            reason: format!(
+                "{peer} asks too often: {} requests a second are answered, {} at once",
+                pace.per_second, pace.burst
+            ),
+            retry_after: Some(wait),
+            closes: false,
+        })
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, Refused> {
+        let limit = self.limits.body_bytes;
+        let too_long = || {
+            let reason = match limit {
+                0 => "a request has no body here".to_owned(),
+                limit => format!("the body is too long: {limit} bytes are read"),
+            };
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Refused::closing(Refusal::BodyTooLong, status, reason)
+        };
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_long());
+        }
+        match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+            Ok(Err(_)) => {
+                let reason = "the body cannot be read".to_owned();
+                let status = StatusCode::BAD_REQUEST;
+                Err(Refused::closing(Refusal::NotUnderstood, status, reason))
+            }
+            Err(_) => {
+                let within = humantime::format_duration(BODY_TIME);
+                let reason = format!("the body did not come within {within}");
+                let status = StatusCode::REQUEST_TIMEOUT;
+                Err(Refused::closing(Refusal::TooSlow, status, reason))
+            }
+        }
+    }
+
+    /// What the router says. A handler that panics fails by itself.
+    async fn handle(
+        &self,
+        request: Request<Body>,
+        form: Form,
+        method: &Method,
+        path: &str,
+    ) -> Response {
+        let handled = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
+        match handled.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                error!(
+                    "the {} failed to answer {method} {}: its handler panicked; please tell the \
+                     maintainers what it printed on standard error",
+                    self.door,
+                    printable(path)
+                );
+                let reason = "this is a fault of pollbal; its log says more";
+                form.error(StatusCode::INTERNAL_SERVER_ERROR, reason)
+            }
+        }
+    }
+
+    pub(super) fn count(&self, refusal: Refusal) {
+        self.counters().count_refusal(refusal);
+    }
+
+    fn counters(&self) -> &DoorCounters {
+        self.counters.of(self.door)
+    }
+
+    /// Tells the log of a connection that was refused, once in a while for each reason.
+    fn tell(&self, refused: &Refused) {
+        let mut told = lock(&self.told);
+        let rarely = told.entry(refused.refusal.name()).or_default();
+        if rarely.ask(Instant::now()) {
+            warn!(
+                "refused a connection at the {}: {}; this is told once a minute",
+                self.door, refused.reason
+            );
+        }
+    }
+}
+
+/// A connection that was let in; dropped, its place is free again.
+pub(super) struct Admitted {
+    pub(super) gate: Arc<Gate>,
+    /// Where it comes from.
+    pub(super) address: Option<IpAddr>,
+    _place: Place,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.gate.counters().count_ended();
+    }
+}
+
+/// The answer to a request.
+pub(super) struct Answered {
+    pub(super) response: Response,
+    /// Some of the request was not read.
+    pub(super) unread: bool,
+}
+
+fn no_place(why: NoPlace, address: Option<IpAddr>) -> Refused {
+    let (refusal, reason) = match (why, address) {
+        (NoPlace::AddressFull(places), Some(address)) => {
+            let has = count(places, "connection");
+            (Refusal::AddressFull, format!("{address} has {has} already"))
+        }
+        (NoPlace::Full(places) | NoPlace::AddressFull(places), _) => {
+            let has = count(places, "connection");
+            (Refusal::Full, format!("this door has {has} already"))
+        }
+    };
+    Refused {
+        retry_after: Some(SOON),
+        ..Refused::closing(refusal, StatusCode::SERVICE_UNAVAILABLE, reason)
+    }
+}
+
+/// The IPv4 address, also of one that came as an IPv6 one to a socket for both.
+fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

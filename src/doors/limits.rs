@@ -1,0 +1,136 @@
+//! How much a door takes on.
+//!
+//! A door has places, one for each connection; one address may have a part of them only. How many
+//! there are follows from the limit of open files: pollers take most of it (see
+//! [`crate::poller`]), half of what they leave is for polls without a kept connection, and of the
+//! other half the doors leave [`FOR_PERLBALS`] or a half to Perlbals, files and hooks. So connections
+//! at a door never take a descriptor that a poll or Perlbal needs.
+
+use std::time::Duration;
+
+use super::Door;
+use crate::poller;
+
+/// The longest head of a request, in bytes: more than any browser or script sends.
+pub(super) const HEAD_BYTES: usize = 16 * 1024;
+
+/// From the first byte of a request's head to its last; and for the first byte, on a connection that
+/// is new.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// From the head to the last byte of the body.
+pub(super) const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Between two requests on one connection: longer than Prometheus's interval commonly is.
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// Until what was to be written is taken by the other side. A stream of events may last for ever, as
+/// long as each of them is read.
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
+
+/// So long a connection that was refused is still read, so that the other side, which may still
+/// write, reads the refusal rather than "connection reset".
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// And no more than so many bytes.
+pub(super) const LINGER_BYTES: usize = 256 * 1024;
+
+/// Descriptors for Perlbals, files and hooks, where there are enough.
+const FOR_PERLBALS: usize = 64;
+
+/// What one door takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Connections at a time.
+    pub(super) places: usize,
+    /// Of which one address may have so many. None where addresses say nothing.
+    pub(super) places_per_address: Option<usize>,
+    /// The longest body, in bytes.
+    pub(super) body_bytes: usize,
+    /// How often one address may ask, if that is limited.
+    pub(super) pace: Option<Pace>,
+}
+
+/// How often something may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// So often a second for long.
+    pub(super) per_second: u32,
+    /// And so often at once.
+    pub(super) burst: u32,
+}
+
+impl Limits {
+    /// Those of the door, when so many files may be open.
+    pub(super) fn new(door: Door, open_files: usize) -> Self {
+        let rest = poller::left_to_others(open_files);
+        let doors = (rest / 2).max(rest.saturating_sub(FOR_PERLBALS));
+        match door {
+            // People, and the scripts of a big deploy that wait for nodes. They are trusted, and
+            // there is no address to tell them apart.
+            Door::Admin => Self {
+                places: (doors / 4).min(128),
+                places_per_address: None,
+                body_bytes: 1024 * 1024,
+                pace: None,
+            },
+            // A page in a browser holds a place. All may come through one proxy, so one address
+            // has half of them.
+            Door::Status => {
+                let places = (doors / 4).min(256);
+                Self {
+                    places,
+                    places_per_address: Some((places / 2).max(1)),
+                    body_bytes: 0,
+                    pace: None,
+                }
+            }
+            // A node holds a place while it waits to leave. Many nodes may have one address.
+            Door::Node => {
+                let places = (doors / 2).min(1_024);
+                Self {
+                    places,
+                    places_per_address: Some((places / 4).clamp(1, 64)),
+                    body_bytes: 1024,
+                    pace: Some(Pace {
+                        per_second: 20,
+                        burst: 40,
+                    }),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(open_files: usize) -> [usize; 3] {
+        Door::ALL.map(|door| Limits::new(door, open_files).places)
+    }
+
+    #[test]
+    fn with_files_enough_each_door_has_all_its_places() {
+        assert_eq!(places(20_000), [128, 256, 1_024]);
+        assert_eq!(places(usize::MAX), [128, 256, 1_024]);
+    }
+
+    #[test]
+    fn with_few_files_the_doors_leave_half_of_the_rest_and_every_door_still_opens() {
+        assert_eq!(places(256), [4, 4, 8]);
+        assert_eq!(places(1_024), [16, 16, 32]);
+        assert_eq!(places(4_096), [112, 112, 224]);
+        for open_files in 64..10_000 {
+            let rest = poller::left_to_others(open_files);
+            let doors: usize = places(open_files).iter().sum();
+            assert!(doors <= rest.saturating_sub(FOR_PERLBALS).max(rest / 2));
+            for door in Door::ALL {
+                let limits = Limits::new(door, open_files);
+                assert!(limits.places >= 1, "{door:?} with {open_files} files");
+                let per_address = limits.places_per_address.unwrap_or(1);
+                assert!((1..=limits.places).contains(&per_address));
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Accepting connections at one door.
+//!
+//! A connection for which there is no place is told so and closed at once, unread and without a task
+//! of its own: that is cheap enough for thousands a second.
+
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use super::connection::serve;
+use super::gate::Gate;
+use super::open::Listener;
+use super::refusal::{Form, Refused};
+use crate::quota::Rarely;
+
+/// After an error that will be there again at once, such as that there are no more descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that listens, on the doors' runtime.
+enum Accepting {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// A connection.
+enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Accepting {
+    fn new(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+        })
+    }
+
+    /// The next connection, and where it comes from.
+    async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
+        match self {
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), None))
+            }
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Stream::Tcp(stream), Some(address.ip().to_canonical())))
+            }
+        }
+    }
+}
+
+/// Takes connections until `closed`; each is a task of `connections`.
+pub(super) async fn listen(
+    listener: Listener,
+    gate: Arc<Gate>,
+    connections: TaskTracker,
+    closed: CancellationToken,
+) {
+    let listener = match Accepting::new(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            error!(
+                "failed to listen at the {}: {error}; restart pollbal",
+                gate.door
+            );
+            return;
+        }
+    };
+    let mut failures = Failures::default();
+    while let Some(accepted) = closed.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, address)) => take(stream, address, &gate, &connections, &closed),
+            Err(error) => failures.after(&error, &gate).await,
+        }
+    }
+}
+
+/// Serves a connection, or refuses it.
+fn take(
+    stream: Stream,
+    address: Option<IpAddr>,
+    gate: &Arc<Gate>,
+    connections: &TaskTracker,
+    closed: &CancellationToken,
+) {
+    let admitted = match gate.admit(address) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refuse(stream, &refused, Form::of(gate.door, "/")),
+    };
+    let closed = closed.clone();
+    match stream {
+        Stream::Unix(stream) => {
+            connections.spawn(serve(stream, admitted, closed));
+        }
+        Stream::Tcp(stream) => {
+            // An answer is one write, or a stream whose events are not to wait.
+            _ = stream.set_nodelay(true);
+            connections.spawn(serve(stream, admitted, closed));
+        }
+    }
+}
+
+/// Says why, and closes the connection. None of it waits, and whether it is heard does not matter.
+fn refuse(stream: Stream, refused: &Refused, form: Form) {
+    let socket: io::Result<OwnedFd> = match stream {
+        Stream::Unix(stream) => stream.into_std().map(Into::into),
+        Stream::Tcp(stream) => stream.into_std().map(Into::into),
+    };
+    let Ok(socket) = socket else { return };
+    // The buffer of a new connection has room for a line.
+    _ = send(&socket, &refused.bytes(form), SendFlags::NOSIGNAL);
+    _ = shutdown(&socket, Shutdown::Write);
+    // Closed with something unread, the connection would be reset, and the line might not be read.
+    _ = recv(&socket, &mut [0; 4_096], RecvFlags::empty());
+}
+
+/// What is done when no connection can be accepted.
+#[derive(Default)]
+struct Failures(Rarely);
+
+impl Failures {
+    async fn after(&mut self, error: &io::Error, gate: &Gate) {
+        // Of that one connection.
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+        ) {
+            return;
+        }
+        if self.0.ask(Instant::now()) {
+            let few = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+            let hint = if few.contains(&error.raw_os_error()) {
+                "; raise the limit of open files (LimitNOFILE= of the service, or ulimit -n)"
+            } else {
+                ""
+            };
+            error!(
+                "the {} failed to accept a connection: {error}{hint}; told once a minute",
+                gate.door
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}

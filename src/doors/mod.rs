@@ -1,0 +1,295 @@
+//! The three doors by which pollbal is asked and told: each listens somewhere, has limits of its own,
+//! and a router that knows the answers.
+//!
+//! ```text
+//!   admin   Unix socket   operators on this host    everything
+//!   status  TCP           browsers, Prometheus      read only
+//!   node    TCP           the nodes                 each for itself alone
+//!
+//!   listener ──► gate ──► connection ──► gate ──► router (admin.rs, status.rs, node.rs)
+//!    accepts     places    HTTP, times     size, pace
+//! ```
+//!
+//! They live on a thread of their own with a runtime of its own, so that whatever comes to a door,
+//! polling and Perlbal do not wait for it. The sockets are opened before that, by whoever can still
+//! refuse to start or to reload. From the daemon the thread gets new listeners by a bounded channel,
+//! and what handlers need by what [`Contents`] holds.
+
+mod admin;
+mod ask;
+mod connection;
+mod counters;
+mod gate;
+mod limits;
+mod listener;
+pub mod node;
+mod open;
+mod pace;
+mod places;
+mod reading;
+mod refusal;
+mod socket;
+mod status;
+mod tell;
+mod views;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+pub use self::counters::{CLASSES, Counters, DoorCounters, Refusal};
+use self::gate::Gate;
+use self::limits::Limits;
+use self::listener::listen;
+pub use self::open::{Changes, DoorError, Hint, Standing};
+use self::open::{Kept, Listeners};
+pub use self::socket::SocketError;
+use self::views::Views;
+use crate::asks::Desk;
+use crate::model::address_book::AddressBook;
+
+/// Who is who, always the latest. At the node door only addresses that stand there may speak.
+pub type Book = watch::Receiver<Arc<AddressBook>>;
+
+/// Reloads come one after another; one more may wait while the thread takes the one before. When
+/// both are there, the thread hangs, and the reload says so.
+const RELOADS: usize = 2;
+
+/// So long requests under way may take at the end.
+const LAST_REQUESTS: Duration = Duration::from_millis(300);
+
+/// And so long the end of the doors may take in all, whatever they do.
+const END: Duration = Duration::from_millis(450);
+
+/// One of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// For operators on this host: everything.
+    Admin,
+    /// For browsers, Prometheus and probes: read only.
+    Status,
+    /// For the nodes, each for itself alone.
+    Node,
+}
+
+impl Door {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Admin, Self::Status, Self::Node];
+
+    /// The key of the configuration that says where it is.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Admin => "admin_socket",
+            Self::Status => "status_listen",
+            Self::Node => "node_listen",
+        }
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "admin door",
+            Self::Status => "status door",
+            Self::Node => "node door",
+        })
+    }
+}
+
+/// What handlers of all doors share. It outlives reloads.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Whose handlers these are.
+    door: Door,
+    /// What came to the doors.
+    pub counters: Arc<Counters>,
+    /// Who is who.
+    pub book: Book,
+    /// The way to ask the daemon.
+    pub desk: Desk,
+    /// What it told those who only look.
+    views: Arc<Views>,
+}
+
+/// What the doors need beside their sockets.
+pub struct Contents {
+    shared: Shared,
+    /// How many files may be open, from which the doors' limits follow.
+    open_files: usize,
+}
+
+impl Contents {
+    /// What the doors know of the rest of the program.
+    #[must_use]
+    pub fn new(book: Book, desk: Desk, open_files: usize) -> Self {
+        let shared = Shared {
+            door: Door::Admin,
+            counters: Arc::default(),
+            book,
+            desk,
+            views: Arc::default(),
+        };
+        Self { shared, open_files }
+    }
+
+    fn gate(&self, door: Door) -> Arc<Gate> {
+        let shared = Shared {
+            door,
+            ..self.shared.clone()
+        };
+        let nodes = (door == Door::Node).then(|| shared.book.clone());
+        let (counters, limits) = (shared.counters.clone(), Limits::new(door, self.open_files));
+        let router: Router = match door {
+            Door::Admin => admin::router(shared),
+            Door::Status => status::router(shared),
+            Door::Node => node::router(shared),
+        };
+        Arc::new(Gate::new(door, limits, router, counters, nodes))
+    }
+}
+
+/// The doors of a running daemon. Dropped, they are closed.
+pub struct Doors {
+    kept: BTreeMap<Door, Kept>,
+    listeners: mpsc::Sender<Listeners>,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Doors {
+    /// Serves at what was opened, on a new thread.
+    pub fn start(opened: Changes, contents: Contents) -> io::Result<Self> {
+        let (listeners, orders) = mpsc::channel(RELOADS);
+        let stop = CancellationToken::new();
+        let (ending, ended) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stopped, first) = (stop.clone(), opened.listeners);
+        thread::Builder::new()
+            .name("doors".to_owned())
+            .spawn(move || {
+                runtime.block_on(run(first, orders, contents, stopped));
+                // What is still under way ends here.
+                drop(runtime);
+                // Nobody listens when the end took too long.
+                _ = ending.send(());
+            })?;
+        tell(&opened.kept);
+        Ok(Self {
+            kept: opened.kept,
+            listeners,
+            stop,
+            ended,
+        })
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::of(&self.kept)
+    }
+
+    /// Opens and closes doors as [`Standing::open_changed`] prepared it.
+    pub fn change(&mut self, changes: Changes) {
+        tell(&changes.kept);
+        for door in changes.listeners.keys() {
+            self.kept.remove(door);
+        }
+        self.kept.extend(changes.kept);
+        if !changes.listeners.is_empty() && self.listeners.try_send(changes.listeners).is_err() {
+            error!("the doors hang: nobody can ask pollbal any more; restart it");
+        }
+    }
+
+    /// Takes no more connections, and waits a moment for the requests under way.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        // The admin socket's file: who comes now finds none.
+        self.kept.clear();
+        _ = timeout(END, &mut self.ended).await;
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn tell(opened: &BTreeMap<Door, Kept>) {
+    for (door, kept) in opened {
+        info!("the {door} is open at {}", kept.place);
+    }
+}
+
+/// The doors' thread.
+async fn run(
+    first: Listeners,
+    mut orders: mpsc::Receiver<Listeners>,
+    contents: Contents,
+    stop: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    let mut doors: BTreeMap<Door, Standee> = Door::ALL
+        .map(|door| (door, Standee::new(contents.gate(door))))
+        .into();
+    let mut listeners = Some(first);
+    while let Some(changed) = listeners {
+        for (door, listener) in changed {
+            if let Some(standee) = doors.get_mut(&door) {
+                standee.close();
+                if let Some(listener) = listener {
+                    standee.open(listener, &connections, &stop);
+                }
+            }
+        }
+        listeners = stop.run_until_cancelled(orders.recv()).await.flatten();
+    }
+    // Also when the daemon is gone without a word.
+    stop.cancel();
+    connections.close();
+    _ = timeout(LAST_REQUESTS, connections.wait()).await;
+}
+
+/// One door on the doors' thread.
+struct Standee {
+    gate: Arc<Gate>,
+    /// Closes it.
+    closed: CancellationToken,
+}
+
+impl Standee {
+    fn new(gate: Arc<Gate>) -> Self {
+        let closed = CancellationToken::new();
+        Self { gate, closed }
+    }
+
+    fn close(&self) {
+        self.closed.cancel();
+    }
+
+    fn open(
+        &mut self,
+        listener: open::Listener,
+        connections: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        self.closed = stop.child_token();
+        let (gate, closed) = (self.gate.clone(), self.closed.clone());
+        tokio::spawn(listen(listener, gate, connections.clone(), closed));
+    }
+}

@@ -1,0 +1,42 @@
+//! The status door: read only, for browsers, Prometheus and probes.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use super::ask::Problem;
+use super::{Shared, reading};
+
+/// What is answered at the status door.
+pub(super) fn router(shared: Shared) -> Router {
+    reading::router()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(shared)
+}
+
+/// pollbal is alive. Whether all is well is another question.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether each node was heard once and every Perlbal is in sync; else what is not so.
+async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
+    let nodes = shared.desk.nodes(Vec::new()).await?;
+    let out_of_sync = nodes
+        .perlbals
+        .standings
+        .iter()
+        .filter(|(_, perlbal)| !perlbal.in_sync);
+    let why = if nodes.first_round_done {
+        let addresses: Vec<_> = out_of_sync.map(|(address, _)| address.as_str()).collect();
+        if addresses.is_empty() {
+            return Ok("ready\n");
+        }
+        format!("not in sync: Perlbal {}", addresses.join(", "))
+    } else {
+        "not every node was heard yet".to_owned()
+    };
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))
+}

@@ -1,0 +1,90 @@
+//! One node.
+
+use super::{earlier, reason, time};
+use crate::api::{self, State};
+use crate::asks::{Moment, Perlbals, Seen};
+use crate::model::change::{Out, Place};
+use crate::model::observation::Observation;
+use crate::model::orders::words;
+use crate::model::view::{Kept, NodeState, NodeView};
+
+pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::Node {
+    let view = &seen.view;
+    let place = place(view);
+    api::Node {
+        node: view.node.addr.to_string(),
+        name: view.node.name.clone(),
+        state: state(view),
+        pool: place.as_ref().map(|place| place.pool.to_string()),
+        version: place
+            .and_then(|place| place.version)
+            .map(|version| version.to_string()),
+        why: why(view),
+        since: view.since.map(|since| earlier(moment, since)),
+        failing: is_failing(view),
+        reasons: view.reasons.iter().map(reason).collect(),
+        grant: view.grant.as_ref().map(|grant| api::Grant {
+            since: time(grant.since),
+            until: time(grant.until),
+        }),
+        at_rest: perlbals.at_rest(seen),
+    }
+}
+
+/// Where a node is, in one word.
+pub(crate) fn state(view: &NodeView) -> State {
+    match &view.state {
+        NodeState::Unheard => State::Awaited,
+        NodeState::Member(..) => State::Member,
+        NodeState::Out(why) => match why {
+            Out::Leaving | Out::Granted => State::Leaving,
+            Out::Idle => State::Idle,
+            Out::Failed(_) => State::Failed,
+            Out::Refused(_) => State::Refused,
+            Out::Disabled(_) => State::Disabled,
+            Out::Awaited => State::Awaited,
+        },
+    }
+}
+
+/// Whether it fails, though it is a member.
+pub(crate) fn is_failing(view: &NodeView) -> bool {
+    matches!(&view.state, NodeState::Member(_, kept) if *kept != Kept::Serving)
+}
+
+/// Where it is, or where it wanted to be when it last spoke.
+pub(crate) fn place(view: &NodeView) -> Option<Place> {
+    if let NodeState::Member(place, _) = &view.state {
+        return Some(place.clone());
+    }
+    match &view.last.as_ref()?.observation {
+        Observation::Announced(announcement) => Some(Place {
+            pool: announcement.pool.clone(),
+            version: announcement.version.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// Why it is out, or what is wrong though it is in.
+fn why(view: &NodeView) -> Option<String> {
+    match &view.state {
+        NodeState::Unheard => Some("not heard yet".to_owned()),
+        NodeState::Out(Out::Disabled(_)) => {
+            Some(format!("disabled: {}", words(view.reasons.keys())))
+        }
+        NodeState::Out(why) => Some(why.to_string()),
+        NodeState::Member(_, kept) => {
+            let failure = match view.last.as_ref().map(|poll| &poll.observation) {
+                Some(Observation::Failed(failure)) => failure.to_string(),
+                _ => String::new(),
+            };
+            match kept {
+                Kept::Serving => None,
+                Kept::Failing => Some(format!("fails, not yet often enough: {failure}")),
+                Kept::Held => Some(format!("fails, held by min_members: {failure}")),
+                Kept::Frozen => Some(format!("fails, kept by a freeze: {failure}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One Perlbal, as wanted, told and seen.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use humantime::format_duration;
+
+use super::earlier;
+use super::status::Filter;
+use crate::api;
+use crate::asks::Moment;
+use crate::drivers::perlbal::standing::Standing;
+use crate::drivers::perlbal::view::{Connection, Difference, PerlbalView, PoolView};
+use crate::drivers::perlbal::wanted::Translation;
+
+/// A Perlbal, with what its manager answered; nothing when it did not in time.
+pub(crate) struct Asked {
+    pub(crate) address: String,
+    pub(crate) standing: Standing,
+    pub(crate) view: Option<PerlbalView>,
+}
+
+pub(crate) fn perlbal(
+    moment: &Moment,
+    asked: &Asked,
+    translation: &Translation,
+    filter: &Filter,
+) -> api::Perlbal {
+    let Asked {
+        address,
+        standing,
+        view,
+    } = asked;
+    let names: BTreeSet<_> = filter
+        .pools
+        .iter()
+        .map(|pool| translation.name_of(pool))
+        .collect();
+    let wanted = |pool: &&PoolView| {
+        if names.is_empty() {
+            !is_same(pool)
+        } else {
+            names.contains(&pool.name)
+        }
+    };
+    let pools = view.iter().flat_map(|view| &view.pools);
+    let problems = view.iter().flat_map(|view| &view.pools);
+    api::Perlbal {
+        address: address.clone(),
+        connected: standing.connected,
+        connection: view.as_ref().map_or_else(
+            || "no answer".to_owned(),
+            |view| connection(view, moment.now),
+        ),
+        in_sync: standing.connected && standing.in_sync,
+        since: view
+            .as_ref()
+            .map(|view| earlier(moment, view.in_sync_since)),
+        problems: problems.flat_map(|pool| pool.problems.clone()).collect(),
+        pools: pools
+            .filter(wanted)
+            .map(|view| pool(moment, view))
+            .collect(),
+        unrest: standing
+            .unrest
+            .iter()
+            .map(|(node, pools)| api::Unrest {
+                node: node.to_string(),
+                pools: pools.keys().map(ToString::to_string).collect(),
+                since: earlier(moment, pools.values().min().copied().unwrap_or(moment.now)),
+            })
+            .collect(),
+    }
+}
+
+/// For people: how it is connected, or why it is not.
+fn connection(view: &PerlbalView, now: Instant) -> String {
+    match &view.connection {
+        Connection::Connected { since } => {
+            let version = view.version.as_deref().unwrap_or("of unknown version");
+            format!("Perlbal {version}, connected for {}", seconds(now, *since))
+        }
+        Connection::NotConnected { since, why } => format!("{why}, for {}", seconds(now, *since)),
+    }
+}
+
+/// How long ago that was, in whole seconds.
+pub(crate) fn seconds(now: Instant, since: Instant) -> String {
+    let time = now.saturating_duration_since(since).as_secs();
+    format_duration(Duration::from_secs(time)).to_string()
+}
+
+fn pool(moment: &Moment, view: &PoolView) -> api::PerlbalPool {
+    api::PerlbalPool {
+        name: view.name.to_string(),
+        wanted: view.wanted_count(),
+        told: view.told_count(),
+        seen: view.seen_count(),
+        seen_at: view.seen.as_ref().map(|seen| earlier(moment, seen.at)),
+        services: view.services.iter().map(ToString::to_string).collect(),
+        same: is_same(view),
+    }
+}
+
+/// Whether wanted, told and seen are the same. A version pool that nobody made is not wanted.
+fn is_same(view: &PoolView) -> bool {
+    let Some(told) = &view.told else {
+        return view.problems.is_empty();
+    };
+    let nothing =
+        |difference: &Difference| difference.missing.is_empty() && difference.extra.is_empty();
+    let seen = view
+        .seen
+        .as_ref()
+        .is_some_and(|seen| nothing(&seen.difference));
+    nothing(told) && seen && view.problems.is_empty()
+}

@@ -1,0 +1,68 @@
+//! How far nodes have come on their way to rest, or back to serving.
+
+use crate::api::{NodeProgress, Progress, Until};
+use crate::asks::{Moment, Nodes, Perlbals, Seen};
+use crate::model::node::NodeAddr;
+use crate::model::view::{Kept, NodeState};
+
+/// How far the nodes of these addresses have come.
+pub(crate) fn progress(addrs: &[NodeAddr], nodes: &Nodes, until: Until) -> Progress {
+    let each = addrs.iter().zip(&nodes.nodes);
+    let nodes: Vec<_> = each
+        .map(|(addr, seen)| match seen {
+            Some(seen) => of(seen, &nodes.perlbals, &nodes.moment, until),
+            None => gone(*addr),
+        })
+        .collect();
+    Progress {
+        done: nodes.iter().all(|node| node.done),
+        nodes,
+    }
+}
+
+fn of(seen: &Seen, perlbals: &Perlbals, moment: &Moment, until: Until) -> NodeProgress {
+    let node = &seen.view.node;
+    let lacks = match until {
+        Until::Rest => lacks_rest(seen, perlbals, moment),
+        Until::Serving => lacks_service(seen, perlbals),
+    };
+    let reached = match until {
+        Until::Rest => "at rest",
+        Until::Serving => "serving",
+    };
+    NodeProgress {
+        node: node.addr.to_string(),
+        name: node.name.clone(),
+        done: lacks.is_none(),
+        text: lacks.unwrap_or_else(|| reached.to_owned()),
+    }
+}
+
+/// What a node lacks to be at rest everywhere.
+fn lacks_rest(seen: &Seen, perlbals: &Perlbals, moment: &Moment) -> Option<String> {
+    match &seen.view.state {
+        NodeState::Unheard => Some("not heard yet".to_owned()),
+        NodeState::Member(place, _) => Some(format!("a member of {place}")),
+        NodeState::Out(_) => perlbals.unrest(seen, moment.now),
+    }
+}
+
+/// What a node lacks to serve everywhere.
+fn lacks_service(seen: &Seen, perlbals: &Perlbals) -> Option<String> {
+    match &seen.view.state {
+        NodeState::Unheard => Some("not heard yet".to_owned()),
+        NodeState::Out(why) => Some(format!("out: {why}")),
+        NodeState::Member(_, kept) if *kept != Kept::Serving => Some("fails".to_owned()),
+        NodeState::Member(..) => perlbals.untold(seen.serial),
+    }
+}
+
+/// A node that was taken from the services file is out; more cannot be told of it.
+fn gone(addr: NodeAddr) -> NodeProgress {
+    NodeProgress {
+        node: addr.to_string(),
+        name: addr.to_string(),
+        done: false,
+        text: "not in the services file".to_owned(),
+    }
+}

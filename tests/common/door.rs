@@ -1,0 +1,100 @@
+//! Requests to pollbal's doors: one each, on a connection of its own.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+
+use super::runtime;
+use super::stage::Stage;
+
+/// What a door answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    fn read(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .expect("the answer has no end of its head");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        Self {
+            status: status.expect("the answer has no status"),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.body))
+    }
+
+    /// The body, when the request was granted.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> &str {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body.trim_end()
+    }
+}
+
+/// Asks the admin door.
+pub(crate) fn get(stage: &Stage, path: &str) -> Reply {
+    admin(stage, "GET", path, "")
+}
+
+/// Tells the admin door.
+pub(crate) fn post(stage: &Stage, path: &str, body: &Value) -> Reply {
+    admin(stage, "POST", path, &body.to_string())
+}
+
+fn admin(stage: &Stage, method: &str, path: &str, body: &str) -> Reply {
+    let mut stream = UnixStream::connect(stage.admin_socket()).expect("the admin door is not open");
+    stream
+        .write_all(request(method, path, body).as_bytes())
+        .expect("failed to ask the admin door");
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .expect("the admin door's answer broke off");
+    Reply::read(&answer)
+}
+
+/// Asks a TCP door from an address of the test's choice.
+pub(crate) fn ask_from(source: Ipv4Addr, door: SocketAddrV4, method: &str, path: &str) -> Reply {
+    let request = request(method, path, "");
+    runtime().block_on(async {
+        let socket = TcpSocket::new_v4().expect("failed to make a socket");
+        let source = SocketAddr::from((source, 0));
+        socket.bind(source).expect("failed to take an address");
+        let mut stream = socket
+            .connect(door.into())
+            .await
+            .expect("the door is not open");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("failed to ask");
+        let mut answer = Vec::new();
+        stream
+            .read_to_end(&mut answer)
+            .await
+            .expect("the answer broke off");
+        Reply::read(&answer)
+    })
+}
+
+fn request(method: &str, path: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: pollbal\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

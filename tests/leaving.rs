@@ -1,0 +1,298 @@
+//! How nodes speak at the node door: nudge and leave, each for itself alone.
+
+mod common;
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use common::client::{Traffic, failures};
+use common::door::{Reply, ask_from, get};
+use common::nodes::{Node, addrs};
+use common::perlbal::{Config, Perlbal};
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, clock, eventually, stays};
+
+const CLIENTS: usize = 12;
+
+/// So many polls of a node.
+const A_WHILE: u64 = 5;
+
+/// Connections that are used again and again, idle ones without end.
+const KEPT_ALIVE: [(&str, &str); 3] = [
+    ("persist_client", "on"),
+    ("persist_backend", "on"),
+    ("backend_persist_cache", "64"),
+];
+
+struct Site {
+    door: SocketAddrV4,
+    pollbal: Pollbal,
+    perlbal: Perlbal,
+    nodes: Vec<Node>,
+    config: Value,
+    stage: Stage,
+}
+
+impl Site {
+    /// Nodes that serve `website`, two of which it needs.
+    fn start(stage: Stage, count: usize, keys: &Value) -> Self {
+        let nodes = stage.nodes(&vec!["website serving v1"; count]);
+        let pool = Config::new().pool("website");
+        let perlbal = pool
+            .service_with(&stage, "web", "website", &KEPT_ALIVE)
+            .start(&stage);
+        let door = stage.free_addr();
+        let mut config = json!({
+            "perlbal": perlbal.management(),
+            "pools": { "website": { "min_members": 2 } },
+            "node_listen": door,
+            // A node that a busy machine keeps from answering must not count as failed.
+            "service_timeout": "5s",
+        });
+        for (key, value) in keys.as_object().expect("keys are an object") {
+            config[key] = value.clone();
+        }
+        let pollbal = Pollbal::start(&stage, &config);
+        perlbal.wait_members("website", &addrs(&nodes));
+        Self {
+            door,
+            pollbal,
+            perlbal,
+            nodes,
+            config,
+            stage,
+        }
+    }
+
+    fn ask(&self, node: &Node, method: &str, path: &str) -> Reply {
+        ask_from(*node.addr().ip(), self.door, method, path)
+    }
+
+    /// Asks to leave until it is gone, and gives what was answered on the way.
+    fn leave(&self, node: &Node) -> Vec<String> {
+        let (mut answers, start) = (Vec::new(), Instant::now());
+        while answers.last().is_none_or(|last| last != "gone") {
+            assert!(clock::counted_since(start) < 6 * SOON, "{answers:?}");
+            answers.push(self.ask(node, "POST", "/leave?wait=10s").ok().to_owned());
+        }
+        answers
+    }
+
+    /// Waits until pollbal has noticed that the node does not answer any more.
+    #[track_caller]
+    fn wait_away(&self, node: &Node) {
+        let path = format!("/v1/explain?node={}", node.name());
+        let failures = || get(&self.stage, &path).json()["failures"].as_u64();
+        eventually(SOON, "the node fails", || {
+            failures().filter(|failures| *failures > 0)
+        });
+    }
+
+    #[track_caller]
+    fn wait_members<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
+        self.perlbal.wait_members("website", &addrs(nodes));
+    }
+}
+
+/// Ends whoever looks at it, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn six_nodes_that_leave_at_once_go_one_by_one_and_no_client_notices() {
+    let mut site = Site::start(
+        Stage::alone(),
+        6,
+        &json!({"pools": {"website": {"min_members": 5}}}),
+    );
+    let traffic = Traffic::start(site.perlbal.service("web"), CLIENTS);
+    for node in &site.nodes {
+        traffic.wait_answers_of(node.name(), 10);
+    }
+    let mut nodes = std::mem::take(&mut site.nodes);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ends = Ends(&done);
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let members = site
+                    .perlbal
+                    .members("website")
+                    .map_or(0, |members| members.len());
+                assert!(members >= 5, "{members} members");
+            }
+        });
+        let rolls: Vec<_> = nodes
+            .iter_mut()
+            .map(|node| {
+                let (site, traffic) = (&site, &traffic);
+                scope.spawn(move || {
+                    site.leave(node);
+                    let gone = Instant::now();
+                    traffic.wait_answers(10 * CLIENTS);
+                    assert_eq!(node.arrivals_after(gone).len(), 0, "{}", node.name());
+                    // As a restart looks from outside.
+                    node.die();
+                    site.wait_away(node);
+                    node.revive();
+                    site.pollbal.wait_log(&[node.name(), "the node is back"]);
+                })
+            })
+            .collect();
+        for roll in rolls {
+            roll.join().expect("a node's roll failed");
+        }
+    });
+    site.nodes = nodes;
+    site.wait_members(&site.nodes);
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
+fn a_node_hears_why_it_has_to_wait_and_then_that_it_is_gone() {
+    let site = Site::start(Stage::new(), 3, &json!({}));
+    let [one, two, three] = &site.nodes[..] else {
+        panic!("three nodes");
+    };
+    assert_eq!(site.leave(one).last().map(String::as_str), Some("gone"));
+    site.wait_members([two, three]);
+    let wait = site.ask(two, "POST", "/leave");
+    assert_eq!(
+        wait.ok(),
+        "wait pool website would have 1 of 2 members left, and its min_members is 2"
+    );
+    assert_eq!(site.ask(one, "POST", "/leave").ok(), "gone");
+    assert_eq!(site.ask(one, "DELETE", "/leave").ok(), "stays");
+    assert_eq!(site.ask(one, "DELETE", "/leave").ok(), "had no leave");
+    site.wait_members(&site.nodes);
+}
+
+#[test]
+fn no_more_than_max_leaving_leave_at_a_time() {
+    let keys = json!({"max_leaving": 2, "pools": {"website": {}}});
+    let site = Site::start(Stage::new(), 4, &keys);
+    for node in &site.nodes[..2] {
+        site.leave(node);
+    }
+    assert_eq!(
+        site.ask(&site.nodes[2], "POST", "/leave").ok(),
+        "wait others of pool website are leaving already: node-1, node-2"
+    );
+    site.wait_members(&site.nodes[2..]);
+}
+
+#[test]
+fn a_held_answer_comes_when_it_changes() {
+    let site = Site::start(Stage::new(), 3, &json!({}));
+    site.leave(&site.nodes[0]);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| site.ask(&site.nodes[1], "POST", "/leave?wait=60s"));
+        // It holds, as long as the first is away.
+        let polls = site.nodes[2].polls() + A_WHILE;
+        let over = || site.nodes[2].polls() >= polls;
+        stays(SOON, "the answer", &false, || waits.is_finished(), over);
+        site.ask(&site.nodes[0], "DELETE", "/leave").ok();
+        assert_eq!(waits.join().expect("no answer").ok(), "granted");
+    });
+}
+
+#[test]
+fn a_leave_survives_a_restart_and_ends_with_its_time() {
+    let mut site = Site::start(Stage::new(), 3, &json!({"leave_timeout": "3s"}));
+    site.leave(&site.nodes[0]);
+    site.pollbal.kill();
+    site.pollbal = Pollbal::start(&site.stage, &site.config);
+    site.pollbal.wait_log(&["first round done"]);
+    assert_eq!(
+        site.perlbal.members("website"),
+        Some(addrs(&site.nodes[1..]))
+    );
+    site.pollbal.wait_log(&["node-1", "leave", "time is over"]);
+    site.wait_members(&site.nodes);
+}
+
+#[test]
+fn a_nudge_under_load_brings_the_answer_to_perlbal_at_once() {
+    let site = Site::start(Stage::alone(), 4, &json!({"poll_interval": "60s"}));
+    let traffic = Traffic::start(site.perlbal.service("web"), CLIENTS);
+    for round in 0..20 {
+        let node = &site.nodes[round % 4];
+        traffic.wait_answers_of(node.name(), 1);
+        node.announce("website leaving");
+        site.ask(node, "POST", "/nudge").ok();
+        let others: Vec<_> = site
+            .nodes
+            .iter()
+            .filter(|other| other.name() != node.name())
+            .collect();
+        site.wait_members(others);
+        node.announce("website serving v1");
+        site.ask(node, "POST", "/nudge").ok();
+        site.wait_members(&site.nodes);
+    }
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
+fn a_node_speaks_for_itself_alone() {
+    let site = Site::start(Stage::new(), 3, &json!({}));
+    let [one, two, _] = &site.nodes[..] else {
+        panic!("three nodes");
+    };
+    for path in ["/leave", "/nudge"] {
+        let path = format!("{path}?node={}", two.addr());
+        let refused = site.ask(one, "POST", &path);
+        assert_eq!(refused.status, 403, "{}", refused.body);
+        assert!(
+            refused.body.contains("speaks for itself alone"),
+            "{}",
+            refused.body
+        );
+    }
+    let stranger = ask_from(site.stage.ip(200), site.door, "POST", "/leave");
+    assert_eq!(stranger.status, 403, "{}", stranger.body);
+    assert_eq!(site.ask(one, "POST", "/leave?port=1").status, 404);
+    assert_eq!(site.ask(one, "POST", "/leave?wait=soon").status, 400);
+    assert_eq!(
+        site.ask(one, "GET", "/v1/status").status,
+        404,
+        "nothing else is here"
+    );
+    let polls = one.polls() + A_WHILE;
+    let seen = || site.perlbal.members("website");
+    let members = Some(addrs(&site.nodes));
+    stays(SOON, "the members", &members, seen, || one.polls() >= polls);
+    let own = format!("/leave?node={}&port={}", one.name(), one.addr().port());
+    assert_eq!(site.ask(one, "POST", &own).status, 200);
+}
+
+#[test]
+fn of_several_nodes_at_one_address_the_port_tells_which_leaves() {
+    let stage = Stage::new();
+    let door = stage.free_addr();
+    let first = stage.node(1, "website");
+    let second = SocketAddrV4::new(stage.ip(1), stage.free_addr().port());
+    stage.write_services(&[first.services_line(), format!("{second} # beside-it")]);
+    let pollbal = Pollbal::start(&stage, &json!({"node_listen": door}));
+    pollbal.wait_log(&["first round done"]);
+    let ask = |path: &str| ask_from(stage.ip(1), door, "POST", path);
+    let which = ask("/leave");
+    assert_eq!(which.status, 400);
+    assert!(which.body.contains("say which by ?port="), "{}", which.body);
+    assert_eq!(ask("/nudge").status, 200, "both are asked");
+    let port = first.addr().port();
+    assert_eq!(ask(&format!("/leave?port={port}&wait=5s")).status, 200);
+    common::becomes(SOON, "the pool file", &Some(vec![]), || {
+        stage.lines("website.pool")
+    });
+}
