@@ -355,7 +355,12 @@ fn the_defaults_in_the_readme_are_those_of_the_program() {
         inside.collect()
     };
     let top = defaults("");
-    assert_eq!(top.len(), 22, "all keys have a value for default: {top:?}");
+    let keys = table.iter().filter(|(key, _)| !key.contains(['.', '[']));
+    assert_eq!(
+        top.len(),
+        keys.count(),
+        "all keys have a value for default: {top:?}"
+    );
     assert_eq!(read(Value::Object(top)), read(json!({})));
 
     let mut perlbal = defaults("perlbal[].");
@@ -367,7 +372,7 @@ fn the_defaults_in_the_readme_are_those_of_the_program() {
     );
 
     let pool = defaults("pools.<pool>.");
-    assert_eq!(pool.len(), 1, "{pool:?}");
+    assert_eq!(pool.len(), 2, "{pool:?}");
     assert_eq!(
         read(json!({ "pools": { "api": pool } })),
         read(json!({ "pools": { "api": {} } }))

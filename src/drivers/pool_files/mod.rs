@@ -80,6 +80,7 @@ impl PoolFiles {
         } = self;
         let worker = Worker::new(directory, declared, format, grace, hooks, mode);
         let task = Task {
+            mode,
             snapshots,
             published,
             progress,
@@ -93,6 +94,7 @@ impl PoolFiles {
 }
 
 struct Task {
+    mode: Mode,
     snapshots: watch::Receiver<Option<Snapshot>>,
     published: watch::Sender<Option<Snapshot>>,
     progress: watch::Sender<Progress>,
@@ -141,7 +143,7 @@ impl Task {
         snapshot: Option<Snapshot>,
     ) -> Result<(Worker, Pass), JoinError> {
         let wanted = snapshot.clone();
-        if worker.is_quick(wanted.as_ref()) {
+        if self.mode == Mode::Live && worker.is_quick(wanted.as_ref()) {
             let mut pass = worker.begin(wanted.as_ref());
             self.publish_with(snapshot, pass.current.clone());
             // Perlbals first.
@@ -150,10 +152,14 @@ impl Task {
             return Ok((worker, pass));
         }
         let (tell, mut written) = oneshot::channel();
+        // A dry run prints the whole of the files before it prints what Perlbal would be told.
+        let early = self.mode == Mode::Live;
         let mut job = spawn_blocking(move || {
             let mut pass = worker.begin(wanted.as_ref());
-            // Fails only when the driver is ending.
-            _ = tell.send(pass.current.clone());
+            if early {
+                // Fails only when the driver is ending.
+                _ = tell.send(pass.current.clone());
+            }
             worker.end(&mut pass);
             (worker, pass)
         });
@@ -190,7 +196,7 @@ impl Task {
 
     /// From the first snapshot on that waits.
     fn give_head_start(&mut self) {
-        if self.due.is_none() {
+        if self.due.is_none() && self.mode == Mode::Live {
             self.due = Some(self.head_start(Instant::now()));
         }
     }
