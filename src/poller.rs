@@ -4,26 +4,26 @@
 //! nodes spread evenly over it. Observations go to the daemon by one bounded channel. The daemon may
 //! call a poller out of its turn: see [`Pollers::nudge`] and [`Pollers::ask_again`].
 
+mod answer;
 mod connection;
 mod exchange;
 mod schedule;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::StatusCode;
 use rustix::io::Errno;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, trace, warn};
 
+use self::answer::{Answer, MAX_BODY_BYTES};
 use self::connection::{Connection, Permits, Trouble};
-use self::exchange::{Answer, Broken};
+use self::exchange::Broken;
 use self::schedule::{Rota, Schedule};
 use crate::config::PollSettings;
 use crate::logging::count;
@@ -31,9 +31,6 @@ use crate::model::announcement::Announcement;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::quota::Rarely;
-
-/// The longest body that is read, in bytes.
-pub const MAX_BODY_BYTES: usize = 4_096;
 
 /// So many nodes are polled at a time when many are new.
 const FIRST_POLLS: usize = 512;
@@ -282,8 +279,8 @@ impl Shared {
 
 /// What an answer says.
 fn understood(answer: Answer) -> Observation {
-    if answer.status != StatusCode::OK {
-        return Observation::Failed(Failure::Status(answer.status.as_u16()));
+    if answer.status != 200 {
+        return Observation::Failed(Failure::Status(answer.status));
     }
     let Some(body) = answer.body else {
         return Observation::Failed(Failure::TooLong(MAX_BODY_BYTES));
@@ -304,16 +301,8 @@ fn failure(trouble: Trouble) -> Option<Failure> {
             let ours = ours.contains(&error.raw_os_error());
             (!ours).then(|| Failure::Connect(error.to_string()))
         }
-        Trouble::Broken(Broken::BeforeAnswer(error)) => Some(Failure::Broken(deepest(&error))),
-        Trouble::Broken(Broken::InBody(error)) => Some(Failure::Broken(deepest(&*error))),
+        Trouble::Broken(Broken::BeforeAnswer(cause) | Broken::InBody(cause)) => {
+            Some(Failure::Broken(cause.to_string()))
+        }
     }
-}
-
-/// The cause behind all causes, such as the system's own words.
-fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

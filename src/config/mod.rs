@@ -11,7 +11,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::Uri;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -63,7 +62,7 @@ pub struct PollSettings {
     /// answer.
     pub retry_interval: Duration,
     /// What is asked for; begins with `/`.
-    pub path: Uri,
+    pub path: String,
 }
 
 /// One Perlbal.
@@ -251,15 +250,16 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
     config
 }
 
-fn read_poll_path(section: &Section<'_>) -> Uri {
+fn read_poll_path(section: &Section<'_>) -> String {
     let usable = |text: &&str| {
-        text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+        let fits = |byte: u8| byte.is_ascii_graphic() && !b"#<>".contains(&byte);
+        text.starts_with('/') && text.bytes().all(fits)
     };
-    let read = |value: &Value| value.as_str().filter(usable)?.parse().ok();
+    let read = |value: &Value| value.as_str().filter(usable).map(str::to_owned);
     let expected = "a path that begins with `/`, without blanks or `#<>`, such as \"/pool\"";
     section
         .read("poll_path", expected, read)
-        .unwrap_or_else(|| Uri::from_static("/pool"))
+        .unwrap_or_else(|| "/pool".to_owned())
 }
 
 fn read_state_file(section: &Section<'_>) -> Option<PathBuf> {

@@ -7,14 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Empty;
-use hyper::header::{ACCEPT, CACHE_CONTROL, CONNECTION, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Uri};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::exchange::{Answer, Broken, Exchanging, Question, exchange};
+use super::answer::Answer;
+use super::exchange::{Broken, Exchange};
 use crate::model::node::NodeAddr;
 
 /// So many polls in a row are left without an answer, each on a fresh connection, before a node
@@ -47,14 +45,14 @@ enum Permit {
 /// The connection to one node.
 pub(super) struct Connection {
     addr: NodeAddr,
-    /// Made once: it would be a good part of what a poll costs us.
-    host: HeaderValue,
+    /// As its `Host` header says. Made once: it would be a good part of what a poll costs us.
+    host: Box<str>,
     permits: Arc<Permits>,
     permit: Option<Permit>,
     /// Kept from the poll before.
     idle: Option<TcpStream>,
     /// A request that was not answered yet.
-    exchanging: Option<Exchanging>,
+    exchanging: Option<Exchange>,
     /// So many polls in a row were given up.
     given_up: u32,
 }
@@ -106,7 +104,7 @@ impl Connection {
     }
 
     /// Asks for `path`, and waits for the answer no longer than `limit`.
-    pub(super) async fn poll(&mut self, path: &Uri, limit: Duration) -> Result<Answer, Trouble> {
+    pub(super) async fn poll(&mut self, path: &str, limit: Duration) -> Result<Answer, Trouble> {
         if self.permit.is_none() {
             // Before the time begins: a shortage of ours says nothing of the node.
             self.permit = self.permits.take(self.hangs()).await;
@@ -124,11 +122,11 @@ impl Connection {
         answer
     }
 
-    async fn ask(&mut self, path: &Uri) -> Result<Answer, Trouble> {
+    async fn ask(&mut self, path: &str) -> Result<Answer, Trouble> {
         // What answers an earlier poll says only that the node lives again.
         if let Some(exchanging) = &mut self.exchanging {
-            let (_, stream) = exchanging.await;
-            self.settle(stream);
+            let late = exchanging.answer().await;
+            self.settle(&late);
         }
         if let Some(stream) = self.idle.take().filter(is_idle) {
             match self.exchange(stream, path).await {
@@ -173,44 +171,46 @@ impl Connection {
         Ok(stream)
     }
 
-    async fn exchange(&mut self, stream: TcpStream, path: &Uri) -> Result<Answer, Broken> {
-        let exchange = Box::pin(exchange(stream, self.question(path)));
-        let (answer, stream) = self.exchanging.insert(exchange).await;
-        self.settle(stream);
+    async fn exchange(&mut self, stream: TcpStream, path: &str) -> Result<Answer, Broken> {
+        let exchange = Exchange::new(stream, request(&self.host, path, self.may_be_kept()));
+        let answer = self.exchanging.insert(exchange).answer().await;
+        self.settle(&answer);
         answer
     }
 
     /// After an exchange: keeps the connection if it may be used again.
-    fn settle(&mut self, stream: Option<TcpStream>) {
-        self.exchanging = None;
-        self.idle = stream.filter(|_| self.may_be_kept());
-    }
-
-    fn question(&self, path: &Uri) -> Question {
-        let mut question = Request::new(Empty::default());
-        *question.uri_mut() = path.clone();
-        let headers = question.headers_mut();
-        headers.reserve(5);
-        headers.insert(HOST, self.host.clone());
-        let agent = concat!("pollbal/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        if !self.may_be_kept() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        question
+    fn settle(&mut self, answer: &Result<Answer, Broken>) {
+        let exchange = self.exchanging.take();
+        let keeps = answer.as_ref().is_ok_and(|answer| answer.keeps);
+        self.idle = exchange
+            .filter(|_| keeps && self.may_be_kept())
+            .map(Exchange::into_stream);
     }
 }
 
+/// Asks `host` for `path`, and says where the connection is for this alone.
+fn request(host: &str, path: &str, kept: bool) -> Vec<u8> {
+    const FIELDS: &str = concat!(
+        "\r\nUser-Agent: pollbal/",
+        env!("CARGO_PKG_VERSION"),
+        "\r\nAccept: */*\r\nCache-Control: no-cache\r\n"
+    );
+    let end = if kept {
+        "\r\n"
+    } else {
+        "Connection: close\r\n\r\n"
+    };
+    let request = ["GET ", path, " HTTP/1.1\r\nHost: ", host, FIELDS, end];
+    request.concat().into_bytes()
+}
+
 /// What the `Host` header says.
-fn host(addr: NodeAddr) -> HeaderValue {
+fn host(addr: NodeAddr) -> Box<str> {
     let text = match addr.port() {
         80 => addr.ip().to_string(),
         _ => addr.to_string(),
     };
-    // Digits, dots and a colon always make a value.
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    text.into()
 }
 
 /// Whether the node has neither closed the connection nor said anything unasked since.
@@ -223,16 +223,32 @@ fn is_idle(stream: &TcpStream) -> bool {
 mod tests {
     use super::*;
 
-    fn asked_host(addr: &str) -> HeaderValue {
-        let permits = Arc::new(Permits::new(1, 1));
-        let connection = Connection::new(addr.parse().unwrap(), permits);
-        connection.question(&Uri::from_static("/pool")).headers()[HOST].clone()
+    fn asked(addr: &str, kept: bool) -> String {
+        let host = host(addr.parse().unwrap());
+        String::from_utf8(request(&host, "/pool?all", kept)).unwrap()
+    }
+
+    #[test]
+    fn a_request_says_what_is_asked_of_whom_and_whether_the_connection_is_kept() {
+        let agent = format!("User-Agent: pollbal/{}", env!("CARGO_PKG_VERSION"));
+        let kept = asked("10.0.0.1:8080", true);
+        let lines = [
+            "GET /pool?all HTTP/1.1",
+            "Host: 10.0.0.1:8080",
+            &agent,
+            "Accept: */*",
+            "Cache-Control: no-cache",
+            "\r\n",
+        ];
+        assert_eq!(kept, lines.join("\r\n"));
+        let passing = asked("10.0.0.1:8080", false);
+        let end = "no-cache\r\nConnection: close\r\n\r\n";
+        assert!(passing.ends_with(end), "{passing}");
     }
 
     #[test]
     fn the_host_names_the_port_unless_it_is_80() {
-        assert_eq!(asked_host("10.0.0.1:8080"), "10.0.0.1:8080");
-        assert_eq!(asked_host("10.0.0.1:80"), "10.0.0.1");
+        assert!(asked("10.0.0.1:80", true).contains("\r\nHost: 10.0.0.1\r\n"));
     }
 
     #[tokio::test]

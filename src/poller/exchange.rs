@@ -1,127 +1,157 @@
 //! One exchange with a node: a request over a connection, and its whole answer.
-//!
-//! hyper has more than 20 KB of buffers for each of its connections. So between two polls a
-//! connection is a bare socket, and hyper has it only for the time of one exchange; both run in
-//! the node's own task.
 
-use std::future::{Future, poll_fn};
-use std::mem;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::MAX_BODY_BYTES;
+use super::answer::{Answer, Reading, Unreadable};
 
-/// What is asked; it has no body.
-pub(super) type Question = Request<Empty<Bytes>>;
+/// So much is read at a time, in bytes; most answers are a small part of it.
+const READ_BYTES: usize = 2 * 1024;
 
-type Http = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
-
-/// So much is read at a time, and so long may the answer's head be, in bytes: as long as nginx
-/// lets it be (`proxy_buffer_size`). There is one such buffer for each exchange under way.
-const BUFFER_BYTES: usize = 8 * 1024;
-
-/// A whole answer.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    /// `None` when it is longer than [`MAX_BODY_BYTES`].
-    pub(super) body: Option<Bytes>,
+/// An exchange under way. It holds no buffer but for what came of an answer that is not whole.
+pub(super) struct Exchange {
+    stream: TcpStream,
+    /// What is still to be sent of it.
+    request: Vec<u8>,
+    reading: Reading,
 }
 
 /// Why there is no whole answer.
+#[derive(Debug)]
 pub(super) enum Broken {
     /// The answer's head did not come whole, as when a kept connection is closed just when it is
     /// used.
-    BeforeAnswer(hyper::Error),
+    BeforeAnswer(Cause),
     /// The body broke off.
-    InBody(Box<dyn std::error::Error + Send + Sync>),
+    InBody(Cause),
 }
 
-/// Asks over `stream`, and gives it back when it may be used again.
-pub(super) async fn exchange(
-    stream: TcpStream,
-    question: Question,
-) -> (Result<Answer, Broken>, Option<TcpStream>) {
-    let handshake = http1::Builder::new()
-        .read_buf_exact_size(Some(BUFFER_BYTES))
-        // A question is one piece.
-        .writev(false)
-        .handshake(TokioIo::new(stream))
-        .await;
-    let (mut sender, connection) = match handshake {
-        Ok(made) => made,
-        Err(error) => return (Err(Broken::BeforeAnswer(error)), None),
-    };
-    let mut connection = Some(connection);
-    // The sender lives until the connection is taken apart: without it, hyper closes.
-    let answer = drive(&mut connection, ask(&mut sender, question)).await;
-    let stream = poll_fn(|context| Poll::Ready(take_idle(&mut connection, context))).await;
-    (answer, stream)
+#[derive(Debug, Error)]
+pub(super) enum Cause {
+    #[error(transparent)]
+    Connection(#[from] io::Error),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, question: Question) -> Result<Answer, Broken> {
-    let response = sender.send_request(question).await;
-    let (head, body) = response.map_err(Broken::BeforeAnswer)?.into_parts();
-    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => Some(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => None,
-        Err(error) => return Err(Broken::InBody(error)),
-    };
-    Ok(Answer {
-        status: head.status,
-        body,
-    })
-}
-
-/// Runs the connection until `asking` is done.
-///
-/// Each wakes the other when it has something for it, so any order would be right; this one costs
-/// the fewest turns of the task.
-async fn drive<T>(connection: &mut Option<Http>, asking: impl Future<Output = T>) -> T {
-    let mut asking = pin!(asking);
-    let mut asked = false;
-    poll_fn(|context| {
-        if !mem::replace(&mut asked, true) {
-            // Hands the question over, and then nothing can be there yet.
-            let done = asking.as_mut().poll(context);
-            run(connection, context);
-            return done;
+impl Exchange {
+    pub(super) fn new(stream: TcpStream, request: Vec<u8>) -> Self {
+        Self {
+            stream,
+            request,
+            reading: Reading::default(),
         }
-        // Twice: the head, then the body.
-        for _ in 0..2 {
-            run(connection, context);
-            if let Poll::Ready(done) = asking.as_mut().poll(context) {
-                return Poll::Ready(done);
+    }
+
+    /// The connection, for the next exchange.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Waits for the answer. What waits may be dropped, and another wait goes on from there.
+    pub(super) async fn answer(&mut self) -> Result<Answer, Broken> {
+        let answer = self.ask().await;
+        answer.map_err(|cause| {
+            if self.reading.has_head() {
+                Broken::InBody(cause)
+            } else {
+                Broken::BeforeAnswer(cause)
+            }
+        })
+    }
+
+    async fn ask(&mut self) -> Result<Answer, Cause> {
+        while !self.request.is_empty() {
+            let sent = self.stream.write(&self.request).await?;
+            self.request = self.request.split_off(sent);
+        }
+        loop {
+            if let Some(answer) = poll_fn(|context| self.poll_read(context)).await? {
+                return Ok(answer);
             }
         }
-        Poll::Pending
-    })
-    .await
-}
+    }
 
-/// Runs the connection as far as it goes; one that has ended is dropped, which tells `ask`.
-fn run(connection: &mut Option<Http>, context: &mut Context<'_>) {
-    let ended = connection
-        .as_mut()
-        .is_some_and(|connection| connection.poll_without_shutdown(context).is_ready());
-    if ended {
-        *connection = None;
+    /// Reads what is there, into a buffer that is there only as long.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Answer>, Cause>> {
+        let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(match buffer.filled() {
+            [] => Some(self.reading.end()?),
+            new => self.reading.take(new)?,
+        }))
     }
 }
 
-/// The socket, if the node keeps the connection and sent nothing behind its answer.
-fn take_idle(connection: &mut Option<Http>, context: &mut Context<'_>) -> Option<TcpStream> {
-    run(connection, context);
-    let parts = connection.take()?.into_parts();
-    parts.read_buf.is_empty().then(|| parts.io.into_inner())
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// An exchange under way.
-pub(super) type Exchanging =
-    Pin<Box<dyn Future<Output = (Result<Answer, Broken>, Option<TcpStream>)> + Send>>;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET /pool";
+
+    /// An exchange that has just begun, and the node's end of it.
+    async fn begin() -> (Exchange, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, node) = tokio::join!(ours, listener.accept());
+        let exchange = Exchange::new(ours.unwrap(), REQUEST.to_vec());
+        (exchange, node.unwrap().0)
+    }
+
+    /// What comes of this answer, behind which the node closes the connection.
+    async fn said(answer: &str) -> Result<Answer, Broken> {
+        let (mut exchange, mut node) = begin().await;
+        let say = async move {
+            node.read_exact(&mut [0; REQUEST.len()]).await.unwrap();
+            node.write_all(answer.as_bytes()).await.unwrap();
+        };
+        tokio::join!(exchange.answer(), say).0
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_before_the_body_is_told_from_what_does_within() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+        for broken in ["", "website", &head[..30]] {
+            let outcome = said(broken).await;
+            let before = matches!(outcome, Err(Broken::BeforeAnswer(_)));
+            assert!(before, "{broken:?}: {outcome:?}");
+        }
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx";
+        for broken in [head, &format!("{head}ap"), chunked] {
+            let outcome = said(broken).await;
+            let within = matches!(outcome, Err(Broken::InBody(_)));
+            assert!(within, "{broken:?}: {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wait_goes_on_where_the_one_before_was_dropped() {
+        let (mut exchange, mut node) = begin().await;
+        for piece in ["HTTP/1.1 200 OK\r\nContent-", "Length: 7\r\n\r\nweb"] {
+            node.write_all(piece.as_bytes()).await.unwrap();
+            let dropped = timeout(Duration::from_millis(20), exchange.answer()).await;
+            assert!(dropped.is_err(), "not whole yet: {dropped:?}");
+        }
+        node.write_all(b"site").await.unwrap();
+        let answer = exchange.answer().await.unwrap();
+        assert_eq!(answer.body.as_deref(), Some(&b"website"[..]));
+        drop(exchange);
+        let mut asked = Vec::new();
+        node.read_to_end(&mut asked).await.unwrap();
+        assert_eq!(asked, REQUEST, "asked once");
+    }
+}

@@ -119,7 +119,7 @@ mod tests {
             interval,
             timeout: interval,
             retry_interval: interval / 10,
-            path: "/pool".parse().unwrap(),
+            path: "/pool".to_owned(),
         };
         Schedule {
             settings: Arc::new(settings),
