@@ -22,8 +22,10 @@ const HANGS_FROM: u32 = 3;
 /// One in so many of the permits for one poll is for nodes that hang.
 const HANGING_SHARE: usize = 4;
 
-/// A node that hangs gets a fresh connection at each poll of this number only.
-const FRESH_EVERY: u32 = 4;
+/// A node that hangs gets a fresh connection when it has left 4, 8 and so many polls in a row
+/// without an answer, and then at each of so many: where its machine was restarted without a word
+/// to us, nothing will ever come over the old one.
+const FRESH_EVERY: u32 = 16;
 
 /// How many connections may be open, shared by all nodes: as many as there may be descriptors for.
 pub(super) struct Permits {
@@ -142,13 +144,13 @@ impl Connection {
     /// A poll came to its end without an answer: its request is given up.
     ///
     /// But a process that hangs takes no connections from the system, so its backlog would fill
-    /// with ours, one for each poll. So the request of a node that hangs stays for some polls,
-    /// which cost little time then, though the buffers stay too; as soon as it is answered, the
-    /// poll under way asks anew.
+    /// with ours, one for each poll, and each costs us as much as four polls. So the request of a
+    /// node that hangs stays for some polls; as soon as it is answered, the poll under way asks
+    /// anew.
     fn give_up(&mut self) {
         self.given_up = self.given_up.saturating_add(1);
-        let fresh = !self.hangs() || self.given_up.is_multiple_of(FRESH_EVERY);
-        if fresh || !self.may_be_kept() {
+        let fresh = self.given_up.is_power_of_two() || self.given_up.is_multiple_of(FRESH_EVERY);
+        if !self.hangs() || fresh || !self.may_be_kept() {
             self.exchanging = None;
         }
     }
