@@ -215,13 +215,8 @@ fn once_without_a_node_ends_with_1_and_says_why() {
 fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"; 100]);
-    let config = stage.write_config(&json!({ "service_timeout": "5s" }));
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -Sn 40; exec \"$0\" --config \"$1\""])
-        .arg(env!("CARGO_BIN_EXE_pollbal"))
-        .arg(&config);
-    let pollbal = Pollbal::spawn(command, config);
+    let config = json!({ "service_timeout": "5s" });
+    let pollbal = Pollbal::start_behind(&stage, &config, "ulimit -Sn 40");
     becomes(SOON, "members", &Some(100), || {
         Some(stage.lines("website.pool")?.len())
     });
@@ -234,13 +229,8 @@ fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
 fn without_descriptors_nodes_stay_what_they_were_and_one_error_says_so() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"; 60]);
-    let config = stage.write_config(&json!({ "service_timeout": "5s" }));
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 30; exec \"$0\" --config \"$1\""])
-        .arg(env!("CARGO_BIN_EXE_pollbal"))
-        .arg(&config);
-    let mut pollbal = Pollbal::spawn(command, config);
+    let config = json!({ "service_timeout": "5s" });
+    let mut pollbal = Pollbal::start_behind(&stage, &config, "ulimit -n 30");
     let told = pollbal.wait_log(&["error", "cannot be polled"]);
     assert!(told.contains("LimitNOFILE"), "{told}");
     let polled = || nodes.iter().filter(|node| node.polls() > 3).count();

@@ -119,13 +119,7 @@ fn nodes_for_which_no_connection_can_be_kept_are_polled_with_one_each() {
     let nodes: Vec<_> = (1..=60).map(node).collect();
     stage.write_services(&services_lines(&nodes));
     let config = json!({ "poll_interval": "100ms", "service_timeout": "5s" });
-    let config = stage.write_config(&config);
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 100; exec \"$0\" --config \"$1\""])
-        .arg(env!("CARGO_BIN_EXE_pollbal"))
-        .arg(&config);
-    let pollbal = Pollbal::spawn(command, config);
+    let pollbal = Pollbal::start_behind(&stage, &config, "ulimit -n 100");
     let told = pollbal.wait_log(&["can be kept", "36 connections", "60 nodes"]);
     assert!(told.contains("LimitNOFILE"), "{told}");
     for node in &nodes {

@@ -5,7 +5,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -175,13 +174,8 @@ fn each_version_has_its_file() {
 fn files_have_mode_0644_whatever_the_umask() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website ok v1", ""]);
-    let config = stage.write_config(&json!({ "pools": { "declared": {} } }));
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "umask 077; exec \"$0\" --config \"$1\""])
-        .arg(env!("CARGO_BIN_EXE_pollbal"))
-        .arg(&config);
-    let _pollbal = Pollbal::spawn(command, config);
+    let config = json!({ "pools": { "declared": {} } });
+    let _pollbal = Pollbal::start_behind(&stage, &config, "umask 077");
     wait_file(&stage, "website.pool", &pool_lines(&nodes[..1]));
     wait_file(&stage, "disabled_services", &services_lines(&nodes[1..]));
     let stamps = stamps(&stage);

@@ -70,14 +70,9 @@ fn a_file_that_cannot_be_written_is_told_once_tried_again_and_holds_back_no_othe
 fn when_nothing_can_be_written_what_was_there_stays_whole() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
-    let config = stage.write_config(&json!({ "poll_interval": "50ms" }));
+    let config = json!({ "poll_interval": "50ms" });
     // A write above the limit fails, as on a full disk, once the signal for it is ignored.
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "trap '' XFSZ; exec \"$0\" --config \"$1\""])
-        .arg(env!("CARGO_BIN_EXE_pollbal"))
-        .arg(&config);
-    let mut pollbal = Pollbal::spawn(command, config);
+    let mut pollbal = Pollbal::start_behind(&stage, &config, "trap '' XFSZ");
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
     wait_file(&stage, "disabled_services", &[]);
     let limit = |bytes| {

@@ -36,8 +36,18 @@ impl Pollbal {
         Self::spawn(command, config)
     }
 
-    /// Starts it by a command of the test's own, for an environment or limits of its own; the configuration is
-    /// already written.
+    /// Starts the daemon behind shell commands that set its limits, or what else it inherits.
+    pub(crate) fn start_behind(stage: &Stage, config: &Value, commands: &str) -> Self {
+        let config = stage.write_config(config);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{commands}; exec \"$0\" --config \"$1\"")])
+            .arg(env!("CARGO_BIN_EXE_pollbal"))
+            .arg(&config);
+        Self::spawn(command, config)
+    }
+
+    /// Starts it by a command of the test's own, for an environment of its own; the configuration is already written.
     pub(crate) fn spawn(mut command: Command, config: PathBuf) -> Self {
         let mut child = command
             .env_remove("POLLBAL_CONFIG")
