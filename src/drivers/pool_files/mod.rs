@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use self::directory::{Directory, DirectoryError};
-use self::worker::{Pass, Worker};
+use self::worker::{DIRECTORY, Pass, Worker};
 use super::{Mode, Progress, Snapshot};
 use crate::config::PoolFileFormat;
 use crate::hooks::Hooks;
@@ -297,7 +297,7 @@ impl Task {
             info!(
                 file = name,
                 "{} is in order again",
-                if name.is_empty() {
+                if name == DIRECTORY {
                     "the pool directory"
                 } else {
                     name

@@ -22,7 +22,7 @@ use crate::quota::{Quota, Word, last_word};
 const QUICK_MEMBERS: usize = 1_000;
 
 /// Stands for the directory itself where a file's name is expected; none is empty.
-const DIRECTORY: &str = "";
+pub(super) const DIRECTORY: &str = "";
 
 /// What one pass over the directory did.
 pub(super) struct Pass {
