@@ -197,9 +197,8 @@ async fn wait_until(due: Option<Instant>) {
 
 /// "12 of 14 nodes in 3 pools, sorry server in 1 pool".
 fn members(pools: &Pools) -> String {
-    let members = pools.pools.values().map(|pool| pool.members.len());
-    let filled: Vec<_> = members.filter(|members| *members > 0).collect();
-    let members: usize = filled.iter().sum();
+    let members = pools.member_count();
+    let filled = pools.pools.values().filter(|pool| !pool.members.is_empty());
     let sorry = pools.pools.values().filter(|pool| !pool.sorry.is_empty());
     let sorry = match sorry.count() {
         0 => String::new(),
@@ -208,6 +207,6 @@ fn members(pools: &Pools) -> String {
     format!(
         "{members} of {} in {}{sorry}",
         count(members + pools.disabled.len(), "node"),
-        count(filled.len(), "pool")
+        count(filled.count(), "pool")
     )
 }
