@@ -15,6 +15,7 @@ mod measure;
 mod nodes;
 mod parts;
 mod process;
+mod quantile;
 mod relay;
 mod remote;
 mod report;

@@ -16,6 +16,7 @@ use super::Plan;
 use crate::Outcome;
 use crate::clock::{milliseconds, now};
 use crate::nodes::address;
+use crate::quantile::{median, quantile};
 use crate::relay::{Command, Relay};
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Settings, Site};
@@ -83,8 +84,7 @@ fn measure(plan: &Plan, report: &mut Report, name: &str, pools: Option<&Path>) -
         Figure::new(id, format!("{place}: {what}"), "ms", value)
     };
     let changes = ["leaving, answer to sealed", "joining, answer to OK"];
-    for (what, took) in changes.into_iter().zip(&mut took) {
-        took.sort_by(f64::total_cmp);
+    for (what, took) in changes.into_iter().zip(&took) {
         let kind = &what[..7];
         for (id, about, part, goal) in [
             ("p50", "median", 0.5, Some(1.0)),
@@ -157,17 +157,5 @@ fn exchange(management: SocketAddrV4) -> Outcome<f64> {
         }
         took.push(milliseconds(now() - begin));
     }
-    took.sort_by(f64::total_cmp);
-    Ok(quantile(&took, 0.5))
-}
-
-/// Of what is in order.
-pub(super) fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let nth = (part * sorted.len() as f64).ceil();
-    // Rank 1 is the first.
-    sorted
-        .iter()
-        .zip(1_u32..)
-        .find(|(_, rank)| f64::from(*rank) >= nth)
-        .map_or(f64::NAN, |(value, _)| *value)
+    Ok(median(&took))
 }

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::{Plan, thousands};
+use crate::quantile::median;
 use crate::report::{Figure, Goal, Report};
 use crate::site::{PATIENCE, Settings, Site};
 use crate::{Outcome, eventually};
@@ -59,10 +60,4 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     );
     report.add(growth.goal(Goal::AtMost(NOISE)));
     Ok(())
-}
-
-fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
