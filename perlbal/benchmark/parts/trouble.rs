@@ -1,32 +1,43 @@
 //! Nodes in trouble: whether they change what the others see, or what pollbal costs.
+//!
+//! The site without trouble and those with it run all the time and are watched in turns, a short while each: a machine whose
+//! speed changes by a tenth from one half minute to the next is the same for all of them.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use super::{Plan, thousands};
 use crate::Outcome;
 use crate::measure::{Window, asked, watch};
 use crate::nodes::{MOST, address};
+use crate::process::Process;
+use crate::quantile::median;
 use crate::report::{Figure, Goal, Report};
-use crate::site::{Settings, Site};
+use crate::site::{Perlbal, Settings, Site, free_port};
+
+/// So often each site is watched; all of it takes as long as two of a plan's windows.
+const ROUNDS: u32 = 5;
 
 /// A rhythm that is worse by less than this, in milliseconds, is not worse: a thousandth of the interval.
 const NOISE: f64 = 1.0;
 
+/// No comparison with Perlbal falls into one window and not into another.
+const NO_RESYNC: Duration = Duration::from_secs(3600);
+
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let nodes = if plan.quick { 100 } else { 2000 };
-    let healthy = measure(plan, nodes, Trouble::None)?;
-    tell(
-        report,
-        "healthy",
-        &format!("{} healthy nodes", thousands(nodes)),
-        &healthy,
-        None,
-    );
-    let few = measure(plan, nodes, Trouble::SlowAndDead)?;
-    tell(report, "one", "one slow, one dead", &few, Some(&healthy));
-    let many = measure(plan, nodes, Trouble::Hanging)?;
-    tell(report, "hanging", "30 % hang", &many, Some(&healthy));
-    Ok(())
+    let mut healthy = Watched::start(plan, nodes, Trouble::None)?;
+    let mut few = Watched::start(plan, nodes, Trouble::SlowAndDead)?;
+    let mut many = Watched::start(plan, nodes, Trouble::Hanging)?;
+    for _ in 0..ROUNDS {
+        for site in [&mut healthy, &mut few, &mut many] {
+            site.watch(plan.window * 2 / ROUNDS)?;
+        }
+    }
+    let name = format!("{} healthy nodes", thousands(nodes));
+    tell(report, "healthy", &name, &healthy, None)?;
+    tell(report, "one", "one slow, one dead", &few, Some(&healthy))?;
+    tell(report, "hanging", "30 % hang", &many, Some(&healthy))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,59 +48,100 @@ enum Trouble {
     Hanging,
 }
 
-/// What was seen of it.
-struct Seen {
-    window: Window,
-    /// Resident, in MB.
-    memory: f64,
-    /// Polls that were due, of all and of the nodes that answer.
-    due: f64,
-    due_healthy: f64,
-    /// Polls of a node that answers.
-    due_each: f64,
+/// A site, and what was seen of it.
+struct Watched {
+    site: Site,
+    _perlbal: Perlbal,
+    pollbal: Process,
+    interval: Duration,
+    nodes: usize,
+    /// So many of them answer.
     healthy: usize,
+    windows: Vec<Window>,
 }
 
-fn measure(plan: &Plan, nodes: usize, trouble: Trouble) -> Outcome<Seen> {
-    let interval = plan.interval();
-    let mut site = Site::new()?;
-    let mut settings = Settings::new(nodes, interval);
-    let mut perlbal = site.perlbal()?;
-    let mut members = nodes;
-    match trouble {
-        Trouble::None => {}
-        Trouble::SlowAndDead => {
-            // Within the time that a node has; and a port where nobody listens.
-            site.nodes.slow(0, interval * 2 / 5)?;
-            let dead = SocketAddrV4::new(
-                address(MOST - 1),
-                crate::site::free_port(address(MOST - 1))?,
-            );
-            settings.more.push(dead);
+impl Watched {
+    fn start(plan: &Plan, nodes: usize, trouble: Trouble) -> Outcome<Self> {
+        let interval = plan.interval();
+        let mut site = Site::new()?;
+        let mut settings = Settings::new(nodes, interval);
+        settings.resync = NO_RESYNC;
+        let mut perlbal = site.perlbal()?;
+        let mut healthy = nodes;
+        match trouble {
+            Trouble::None => {}
+            Trouble::SlowAndDead => {
+                // Within the time that a node has; and a port where nobody listens.
+                site.nodes.slow(0, interval * 2 / 5)?;
+                let dead = address(MOST - 1);
+                settings
+                    .more
+                    .push(SocketAddrV4::new(dead, free_port(dead)?));
+            }
+            Trouble::Hanging => {
+                site.nodes.hang(3)?;
+                healthy = (0..nodes).filter(|node| node % 10 >= 3).count();
+            }
         }
-        Trouble::Hanging => {
-            site.nodes.hang(3)?;
-            members = (0..nodes).filter(|node| node % 10 >= 3).count();
-        }
+        let mut pollbal = site.pollbal(&plan.pollbal, &settings, &perlbal)?;
+        site.wait_file(&mut pollbal, healthy)?;
+        perlbal.wait_members(healthy)?;
+        site.settle(nodes, interval)?;
+        Ok(Self {
+            site,
+            _perlbal: perlbal,
+            pollbal,
+            interval,
+            nodes: nodes + settings.more.len(),
+            healthy,
+            windows: Vec::new(),
+        })
     }
-    let mut pollbal = site.pollbal(&plan.pollbal, &settings, &perlbal)?;
-    site.wait_file(&mut pollbal, members)?;
-    perlbal.wait_members(members)?;
-    site.settle(nodes, interval)?;
-    let window = watch(&mut site.nodes, &mut pollbal, interval, plan.window)?;
-    let due = |nodes| asked(nodes, interval, &window);
-    Ok(Seen {
-        window,
-        memory: pollbal.resident()?,
-        due: due(nodes + settings.more.len()),
-        due_healthy: due(members),
-        due_each: due(1),
-        healthy: members,
-    })
+
+    fn watch(&mut self, window: Duration) -> Outcome<()> {
+        let nodes = &mut self.site.nodes;
+        let seen = watch(nodes, &mut self.pollbal, self.interval, window)?;
+        self.windows.push(seen);
+        Ok(())
+    }
+
+    fn sum(&self, of: impl Fn(&Window) -> f64) -> f64 {
+        self.windows.iter().map(of).sum()
+    }
+
+    /// Processor time per second, in milliseconds.
+    fn load(&self) -> f64 {
+        self.sum(|window| window.load * window.seconds) / self.sum(|window| window.seconds)
+    }
+
+    /// Polls that so many nodes should have seen.
+    fn due(&self, nodes: usize) -> f64 {
+        self.sum(|window| asked(nodes, self.interval, window))
+    }
+
+    /// How far from the interval all but a hundredth of the polls were, in milliseconds.
+    fn p99(&self) -> f64 {
+        let windows = self.windows.iter().map(|window| window.rhythm.p99);
+        median(&windows.collect::<Vec<_>>())
+    }
+
+    /// Polls of healthy nodes that did not come, between others or all of a window's.
+    fn missed(&self) -> f64 {
+        self.sum(|window| {
+            let never = self.healthy as f64 - window.rhythm.nodes as f64;
+            let each = asked(1, self.interval, window);
+            window.rhythm.missed as f64 + (never.max(0.0) * each).round()
+        })
+    }
 }
 
-fn tell(report: &mut Report, id: &str, name: &str, seen: &Seen, healthy: Option<&Seen>) {
-    let (window, healthy) = (&seen.window, healthy.map(|healthy| &healthy.window));
+fn tell(
+    report: &mut Report,
+    id: &str,
+    name: &str,
+    seen: &Watched,
+    healthy: Option<&Watched>,
+) -> Outcome<()> {
     let figure = |what: &str, about: &str, unit, value| {
         Figure::new(
             format!("trouble.{id}.{what}"),
@@ -104,37 +156,39 @@ fn tell(report: &mut Report, id: &str, name: &str, seen: &Seen, healthy: Option<
         None => figure,
     };
     // Not per poll: a node that hangs is not asked anew each time.
-    let load = figure("cpu", "processor time per second", "ms", window.load);
-    report.add(goal(load, healthy.map(|healthy| healthy.load * 1.1)));
+    let load = figure("cpu", "processor time per second", "ms", seen.load());
+    report.add(goal(load, healthy.map(|healthy| healthy.load() * 1.1)));
+    let spent = seen.sum(|window| window.load * window.seconds);
     report.add(figure(
         "cpu_asked",
         "per 1,000 polls asked",
         "ms",
-        window.load * window.seconds * 1000.0 / seen.due,
+        spent * 1000.0 / seen.due(seen.nodes),
     ));
-    report.add(figure("memory", "resident memory", "MB", seen.memory));
+    let memory = seen.pollbal.resident()?;
+    report.add(figure("memory", "resident memory", "MB", memory));
     let p99 = figure(
         "rhythm_p99",
         "the others off the interval, p99",
         "ms",
-        window.rhythm.p99,
+        seen.p99(),
     );
-    let limit = |healthy: &Window| (healthy.rhythm.p99 * 1.1).max(healthy.rhythm.p99 + NOISE);
+    let limit = |healthy: &Watched| (healthy.p99() * 1.1).max(healthy.p99() + NOISE);
     report.add(goal(p99, healthy.map(limit)));
-    let never = seen.healthy as f64 - window.rhythm.nodes as f64;
     let missed = figure(
         "missed",
         "polls of the others that did not come",
         "",
-        window.rhythm.missed as f64 + (never.max(0.0) * seen.due_each).round(),
+        seen.missed(),
     );
     report.add(missed.goal(Goal::AtMost(0.0)));
-    // More or less by no more than what falls on the edges of the window.
+    // More or less by no more than what falls on the edges of a window.
     let reached = figure(
         "reached",
         "polls that reached them",
         "% of those due",
-        100.0 * window.rhythm.polls() as f64 / seen.due_healthy,
+        100.0 * seen.sum(|window| window.rhythm.polls() as f64) / seen.due(seen.healthy),
     );
     report.add(reached.goal(Goal::AtLeast(99.5)));
+    Ok(())
 }
