@@ -1,4 +1,4 @@
-//! `package-docs`: makes the man page and the shell completions of the Debian package from the definitions of the
+//! `package-docs`: makes the man pages and the shell completions of the Debian package from the definitions of the
 //! command line.
 //!
 //! ```text
@@ -28,6 +28,10 @@ const FILES: [(&str, &str); 7] = [
         "/etc/pollbal.services",
         "the list of nodes, a line each: \"10.0.0.1 8080 # api-node-1\"; looked at every second",
     ),
+    (
+        "/run/pollbal/admin.sock",
+        "where the daemon answers the commands of the user and the group pollbal",
+    ),
     ("/run/pool/POOL.pool", "the members of a pool"),
     (
         "/run/pool/POOL.VERSION.pool",
@@ -36,10 +40,6 @@ const FILES: [(&str, &str); 7] = [
     (
         "/run/pool/disabled_services",
         "the nodes that are in no pool now",
-    ),
-    (
-        "/run/pollbal/admin.sock",
-        "where the user and the group pollbal ask and tell the daemon",
     ),
     (
         "/usr/lib/systemd/system/pollbal.service",
@@ -58,10 +58,22 @@ const SIGNALS: [(&str, &str); 2] = [
     ),
 ];
 
-const ENVIRONMENT: [(&str, &str); 2] = [
+const ENVIRONMENT: [(&str, &str); 5] = [
     (
         "POLLBAL_CONFIG",
         "The configuration file, where --config names none.",
+    ),
+    (
+        "POLLBAL_ADMIN_SOCKET",
+        "The daemon's admin socket, where --socket names none.",
+    ),
+    (
+        "SUDO_USER, USER, LOGNAME",
+        "The first of them that is set is told to others as who gave an order.",
+    ),
+    (
+        "NO_COLOR",
+        "Set to anything: no colours, also on a terminal.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
@@ -74,25 +86,73 @@ const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks POLLBAL_SE
                      POLLBAL_FILE_NAME.";
 
 /// All files, by name.
-pub(crate) fn files() -> io::Result<Vec<(&'static str, Vec<u8>)>> {
+pub(crate) fn files() -> io::Result<Vec<(String, Vec<u8>)>> {
     let completion = |shell| {
         let mut script = Vec::new();
         generate(shell, &mut Cli::command(), "pollbal", &mut script);
         script
     };
-    Ok(vec![
-        ("pollbal.8", man_page()?),
-        ("pollbal.bash", completion(Shell::Bash)),
-        ("_pollbal", completion(Shell::Zsh)),
-        ("pollbal.fish", completion(Shell::Fish)),
-    ])
+    let mut files = vec![
+        ("pollbal.8".to_owned(), man_page()?),
+        ("pollbal.bash".to_owned(), completion(Shell::Bash)),
+        ("_pollbal".to_owned(), completion(Shell::Zsh)),
+        ("pollbal.fish".to_owned(), completion(Shell::Fish)),
+    ];
+    for command in built()
+        .get_subcommands()
+        .filter(|command| has_page(command))
+    {
+        files.push((format!("{}.8", page_name(command)), command_page(command)?));
+    }
+    Ok(files)
+}
+
+/// The whole command line, with what all commands share in each of them.
+fn built() -> Command {
+    // Its help is for the screen; the pages have sections of their own.
+    let mut command = Cli::command().after_help("");
+    command.build();
+    command
+}
+
+/// Those that are told of in the main page have none of their own.
+fn has_page(command: &Command) -> bool {
+    !["run", "check", "help"].contains(&command.get_name())
+}
+
+fn page_name(command: &Command) -> String {
+    format!("pollbal-{}", command.get_name())
+}
+
+/// The page of one command.
+fn command_page(command: &Command) -> io::Result<Vec<u8>> {
+    let name = page_name(command);
+    let usage = command.clone().render_usage().to_string();
+    let mut page = Vec::new();
+    let man = Man::new(command.clone().display_name(name.clone()))
+        .section("8")
+        .title(name.to_uppercase())
+        .date(DATE)
+        .source(concat!("pollbal ", env!("CARGO_PKG_VERSION")))
+        .manual("System Administration");
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold(usage.trim_start_matches("Usage: "))]);
+    page.write_all(roff.to_roff().as_bytes())?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut roff = Roff::new();
+    section(&mut roff, "EXIT STATUS", &EXIT_CODES);
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([bold("pollbal"), roman("(8)")]);
+    page.write_all(roff.to_roff().as_bytes())?;
+    Ok(page)
 }
 
 fn man_page() -> io::Result<Vec<u8>> {
-    let mut command = Cli::command();
-    // Its help is for the screen; here these have sections of their own.
-    command = command.after_help("");
-    command.build();
+    let command = built();
     let man = Man::new(command.clone())
         .section("8")
         .title("POLLBAL")
@@ -113,7 +173,13 @@ fn own_sections(command: &Command) -> Roff {
     roff.control("SH", ["COMMANDS"]);
     for command in command.get_subcommands() {
         let about = command.get_about().map(ToString::to_string);
-        entry(&mut roff, command.get_name(), &about.unwrap_or_default());
+        let about = about.unwrap_or_default();
+        if has_page(command) {
+            let more = format!("{about}; see {}(8)", page_name(command));
+            entry(&mut roff, command.get_name(), &more);
+        } else {
+            entry(&mut roff, command.get_name(), &about);
+        }
     }
     section(&mut roff, "EXIT STATUS", &EXIT_CODES);
     section(&mut roff, "FILES", &FILES);

@@ -1,13 +1,28 @@
 //! The command line.
+//!
+//! `run` is what is done when no command is named, so its flags stand before or behind it; the flags
+//! of every other command stand behind its name.
 
+mod commands;
+
+use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+pub use commands::{
+    ClientCommand, Disable, Door, Enable, Events, Explain, Freeze, Leave, Members, Nudge, Reload,
+    Roll, Status, Thaw, Until, Wait, Waiting,
+};
+
+/// The configuration file when nothing else is said.
+pub const CONFIG_FILE: &str = "/etc/pollbal.json";
+
 /// Command lines, and what each shows or does.
-pub const EXAMPLES: [(&str, &str); 4] = [
+pub const EXAMPLES: [(&str, &str); 10] = [
     ("pollbal check", "what is configured, or every error"),
     ("pollbal --dry-run --once", "what pollbal would change now"),
     (
@@ -15,17 +30,52 @@ pub const EXAMPLES: [(&str, &str); 4] = [
         "the same, done by Perlbal itself",
     ),
     ("pollbal", "the daemon; SIGHUP reloads, SIGTERM ends"),
+    ("pollbal status", "how all stands, and what is not right"),
+    (
+        "pollbal explain api-node-3",
+        "why it is in or out, and what brings it back",
+    ),
+    (
+        "pollbal disable api-node-3 --reason kernel --wait",
+        "takes it out, until no request is under way there",
+    ),
+    (
+        "pollbal enable api-node-3 --reason kernel --wait",
+        "the way back",
+    ),
+    (
+        "pollbal roll api -- sh -c 'ssh $POLLBAL_NODE_IP sudo deploy'",
+        "does that on each node of the pool, one after another, out of the pool",
+    ),
+    (
+        "pollbal leave http://lb1:8099 http://lb2:8099 -- systemctl stop api",
+        "on a node: stops it when no load balancer needs it any more",
+    ),
 ];
 
 /// Exit codes, and what each means.
-pub const EXIT_CODES: [(&str, &str); 4] = [
-    ("0", "ended as asked; with --once, all is in sync"),
-    ("1", "failed; with --once, something is not in sync"),
+pub const EXIT_CODES: [(&str, &str); 8] = [
+    (
+        "0",
+        "ended as asked; of status: all is right; with --once: all is in sync",
+    ),
+    (
+        "1",
+        "failed, refused, or not reached in time; of status: something is not right; with --once: something is not in \
+         sync",
+    ),
     ("64", "the command line is wrong"),
+    ("69", "no pollbal answers at the admin socket"),
     (
         "78",
-        "the configuration or the services file is wrong, or a door cannot be opened",
+        "the configuration or the services file is wrong or cannot be read, or a door cannot be opened",
     ),
+    (
+        "126, 127",
+        "of leave: COMMAND cannot be run, or is not there; else leave ends as COMMAND does",
+    ),
+    ("130", "interrupted by Ctrl-C (SIGINT)"),
+    ("129, 143", "of roll and leave: ended by SIGHUP, SIGTERM"),
 ];
 
 /// Keeps the pools of an HTTP load balancer true: polls nodes and drives Perlbal
@@ -36,15 +86,19 @@ pub const EXIT_CODES: [(&str, &str); 4] = [
 /// changed by hand.
 ///
 /// Start, reload and end never empty a pool: nothing changes before each node has answered or failed once.
+///
+/// The other commands talk to the running daemon over its admin socket, but for `leave`, which runs on a node.
 #[derive(Debug, Parser)]
-#[command(version, after_help = after_help(), args_conflicts_with_subcommands = false)]
+#[command(version, name = "pollbal", after_help = after_help())]
 pub struct Cli {
     /// What to do; `run` if nothing is said.
     #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The flags.
+    command: Option<Command>,
+    /// The configuration file [default: /etc/pollbal.json]
+    #[arg(long, global = true, value_name = "FILE", env = "POLLBAL_CONFIG")]
+    config: Option<PathBuf>,
     #[command(flatten)]
-    pub flags: Flags,
+    run: RunFlags,
 }
 
 /// The width of the command lines in the help.
@@ -62,48 +116,43 @@ fn after_help() -> String {
     }
     text += "\nExit codes:\n";
     for (code, means) in EXIT_CODES {
-        _ = writeln!(text, "  {code:4}{means}");
+        _ = writeln!(text, "  {code:10}{means}");
     }
     text
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Poll the nodes and keep the pools true (the default)
-    Run,
+    Run(RunFlags),
     /// Read configuration and services file, and say what they mean or what is wrong
     Check,
+    /// Talk to the running daemon.
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
-/// How to do it.
-#[derive(Debug, Args)]
-pub struct Flags {
-    /// The configuration file
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "POLLBAL_CONFIG",
-        default_value = "/etc/pollbal.json"
-    )]
-    pub config: PathBuf,
+/// How the daemon runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Options of run")]
+pub struct RunFlags {
     /// Poll for real, change nothing, and print what would be said to Perlbal, and as comments
     /// what would be written
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub dry_run: bool,
     /// End after the first full round and its sync
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub once: bool,
     /// Log more; twice for everything
-    #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
     /// Log less: warnings and errors; twice for errors only
-    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
-    pub quiet: u8,
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
+    quiet: u8,
 }
 
-impl Flags {
+impl RunFlags {
     /// How much is logged.
     #[must_use]
     pub fn level(&self) -> LevelFilter {
@@ -115,13 +164,74 @@ impl Flags {
             (0, 2..) => LevelFilter::ERROR,
         }
     }
+
+    /// Those that stand before the command and those behind it.
+    fn joined(&self, behind: &Self) -> Self {
+        Self {
+            dry_run: self.dry_run || behind.dry_run,
+            once: self.once || behind.once,
+            verbose: self.verbose.saturating_add(behind.verbose),
+            quiet: self.quiet.saturating_add(behind.quiet),
+        }
+    }
+}
+
+/// What a command line asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What to do.
+    pub command: Command,
+    /// The configuration file that was named.
+    pub config: Option<PathBuf>,
+}
+
+impl Asked {
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(CONFIG_FILE))
+    }
+}
+
+/// Understands a command line, the program's name first.
+///
+/// # Errors
+/// It is wrong, or asks for help or the version: what is to be printed.
+pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error> {
+    let cli = Cli::try_parse_from(words)?;
+    let command = match cli.command {
+        None => Command::Run(cli.run),
+        Some(Command::Run(behind)) => {
+            let flags = cli.run.joined(&behind);
+            if flags.verbose > 0 && flags.quiet > 0 {
+                return Err(conflict("--verbose cannot be used with --quiet"));
+            }
+            Command::Run(flags)
+        }
+        Some(other) if cli.run == RunFlags::default() => other,
+        Some(_) => {
+            let what = "--dry-run, --once, --verbose and --quiet are flags of `pollbal run`, not of other commands";
+            return Err(conflict(what));
+        }
+    };
+    Ok(Asked {
+        command,
+        config: cli.config,
+    })
+}
+
+fn conflict(what: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, what)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Command, clap::Error> {
+        let words = ["pollbal"].iter().chain(words).map(OsString::from);
+        read(words).map(|asked| asked.command)
+    }
 
     #[test]
     fn the_definitions_fit_together() {
@@ -129,13 +239,75 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_before_or_behind_the_command() {
+    fn flags_of_run_stand_alone_or_before_or_behind_it() {
         for words in [
-            ["pollbal", "--dry-run", "run"],
-            ["pollbal", "run", "--dry-run"],
+            &["--dry-run"][..],
+            &["--dry-run", "run"],
+            &["run", "--dry-run"],
         ] {
-            let cli = Cli::try_parse_from(words).unwrap();
-            assert!(cli.flags.dry_run && cli.command == Some(Command::Run));
+            let Command::Run(flags) = parsed(words).unwrap() else {
+                panic!("{words:?}")
+            };
+            assert!(flags.dry_run && !flags.once, "{words:?}");
+        }
+        let Command::Run(flags) = parsed(&["-v", "run", "-v"]).unwrap() else {
+            panic!("not run")
+        };
+        assert_eq!(flags.level(), LevelFilter::TRACE);
+        assert!(parsed(&["-v", "run", "-q"]).is_err());
+    }
+
+    #[test]
+    fn flags_of_run_are_no_flags_of_other_commands() {
+        for words in [
+            &["--dry-run", "status"][..],
+            &["-q", "check"],
+            &["check", "-q"],
+            &["status", "--once"],
+        ] {
+            let error = parsed(words).unwrap_err();
+            assert!(error.use_stderr(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_is_named_before_or_behind_any_command() {
+        for words in [
+            ["pollbal", "--config", "x", "status"],
+            ["pollbal", "status", "--config", "x"],
+        ] {
+            let asked = read(words.map(OsString::from)).unwrap();
+            assert_eq!(asked.config(), Path::new("x"));
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_two_dashes_is_a_command_with_flags_of_its_own() {
+        let words = ["roll", "api", "--parallel", "2", "--", "ssh", "--wait", "x"];
+        let Ok(Command::Client(ClientCommand::Roll(roll))) = parsed(&words) else {
+            panic!("not a roll")
+        };
+        assert_eq!(roll.command, ["ssh", "--wait", "x"]);
+        assert_eq!(roll.parallel.get(), 2);
+        assert!(parsed(&["roll", "api"]).is_err());
+        let words = ["leave", "http://a:1", "b:1", "--", "true"];
+        let Ok(Command::Client(ClientCommand::Leave(leave))) = parsed(&words) else {
+            panic!("not a leave")
+        };
+        assert_eq!((leave.urls.len(), leave.command.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_reason_is_asked_for_and_a_word() {
+        assert!(parsed(&["disable", "n", "--reason", "kernel"]).is_ok());
+        for words in [
+            &["disable", "n"][..],
+            &["disable", "--reason", "kernel"],
+            &["disable", "n", "--reason", "two words"],
+            &["disable", "n", "--reason", "a", "--timeout", "5s"],
+            &["wait", "n"],
+        ] {
+            assert!(parsed(words).is_err(), "{words:?}");
         }
     }
 }

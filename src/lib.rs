@@ -17,6 +17,7 @@ pub mod asks;
 pub mod change_log;
 pub mod check;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod doors;

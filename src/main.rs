@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use pollbal::cli::{Cli, Command};
+use pollbal::cli::{self, Asked, Command, RunFlags};
 use pollbal::daemon::{DaemonError, Ended, Options, run};
 use pollbal::drivers::Mode;
 use pollbal::drivers::console::print;
-use pollbal::{check, lifecycle, logging};
+use pollbal::{check, client, lifecycle, logging};
 use tokio::runtime;
 use tracing::error;
 
@@ -18,8 +17,8 @@ const USAGE: u8 = 64;
 const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let asked = match cli::read(std::env::args_os()) {
+        Ok(asked) => asked,
         Err(message) => {
             // `--help` and `--version` come here too. Nothing can be done if nobody reads it.
             _ = message.print();
@@ -30,14 +29,15 @@ fn main() -> ExitCode {
             };
         }
     };
-    match cli.command.unwrap_or(Command::Run) {
-        Command::Check => check(&cli),
-        Command::Run => daemon(cli),
+    match asked.command {
+        Command::Check => check(&asked),
+        Command::Run(ref flags) => daemon(&asked, flags),
+        Command::Client(command) => client::run(asked.config.as_deref(), command),
     }
 }
 
-fn check(cli: &Cli) -> ExitCode {
-    match check::check(&cli.flags.config) {
+fn check(asked: &Asked) -> ExitCode {
+    match check::check(asked.config()) {
         Ok(text) => {
             print(&text);
             ExitCode::SUCCESS
@@ -49,18 +49,18 @@ fn check(cli: &Cli) -> ExitCode {
     }
 }
 
-fn daemon(cli: Cli) -> ExitCode {
-    logging::start(cli.flags.level());
+fn daemon(asked: &Asked, flags: &RunFlags) -> ExitCode {
+    logging::start(flags.level());
     lifecycle::raise_open_files();
-    let mode = if cli.flags.dry_run {
+    let mode = if flags.dry_run {
         Mode::DryRun
     } else {
         Mode::Live
     };
     let options = Options {
-        config: cli.flags.config,
+        config: asked.config().to_owned(),
         mode,
-        once: cli.flags.once,
+        once: flags.once,
     };
     // One thread: an answer and what follows from it are a matter of microseconds, less than it
     // takes to wake another thread. Files are written by threads of their own.

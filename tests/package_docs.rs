@@ -26,6 +26,23 @@ fn man_page_and_completions_are_what_the_definitions_give() {
 }
 
 #[test]
+fn each_page_in_the_package_is_of_a_command_and_all_are_packed() {
+    let made: Vec<_> = files().unwrap().into_iter().map(|(name, _)| name).collect();
+    let kept = fs::read_dir(DIRECTORY).unwrap();
+    let pages = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".8"));
+    for page in pages {
+        assert!(
+            made.contains(&page),
+            "perlbal/debian/{page} is of no command"
+        );
+    }
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains("[\"perlbal/debian/*.8\", \"usr/share/man/man8/\", \"644\"]"));
+}
+
+#[test]
 fn the_configuration_as_it_comes_is_accepted_and_waits_for_nodes() {
     let stage = Stage::new();
     let text = fs::read_to_string(format!("{DIRECTORY}/pollbal.json")).unwrap();

@@ -33,14 +33,17 @@ pub fn say(pieces: &[String]) {
 
 /// Prints a text. When nobody reads it any more the program ends: it would go on for nobody.
 pub fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    if let Err(error) = write(text) {
         error!("failed to print: {error}");
         std::process::exit(1);
     }
+}
+
+/// Prints a text, all of it at once.
+pub fn write(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Puts blank comments between the pieces, so that none lies across the end of a read, and behind

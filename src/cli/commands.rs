@@ -1,0 +1,341 @@
+//! The commands that talk to the running daemon, and `leave`, which talks to load balancers.
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use humantime::parse_duration;
+
+use crate::api;
+use crate::model::names::PoolName;
+use crate::model::orders::ReasonWord;
+
+/// Nobody waits longer than a year; above, `Instant` arithmetic could overflow.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A NODE of the help texts.
+const NODE: &str = "NODE";
+
+/// A command for the running daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum ClientCommand {
+    /// Show how all stands; exit code 0 only when all is right
+    ///
+    /// Pools come first, then the nodes that are not simply serving and why, then each Perlbal, then what is not right. Exit
+    /// code 0 says that each node was heard, files and Perlbals are in sync and no declared pool is below its `min_members`, so
+    /// that this is a probe; 1 says that something is not right.
+    Status(Status),
+    /// Tell why a node is in or out, and what would bring it back
+    Explain(Explain),
+    /// Take nodes out for a reason
+    ///
+    /// A node may be out for several reasons by several people and scripts; it comes back when the last one is taken away by
+    /// `pollbal enable`. An order that would take a pool below its `min_members` is refused as a whole. With --wait it returns
+    /// when no Perlbal has a request under way at any of the nodes any more.
+    Disable(Disable),
+    /// Take a reason away; a node whose last one it was comes back at its next good answer
+    ///
+    /// The node is polled at once. With --wait it returns when all of the nodes serve and every Perlbal was told so; a node
+    /// that is out for other reasons too does not come back before these are taken away.
+    Enable(Enable),
+    /// Wait until nodes are at rest, or serve
+    Wait(Wait),
+    /// Poll nodes now
+    Nudge(Nudge),
+    /// Print the members of a pool, a line each
+    ///
+    /// A line is `ip:port`, the name and the version (`-` if it told none), with a tab between them, and behind another tab
+    /// `sorry` for a sorry server.
+    Members(Members),
+    /// Print what happened of late
+    Events(Events),
+    /// Read configuration and services file anew; tells what is wrong with them
+    ///
+    /// What is wrong is refused as a whole, and the old stays in force.
+    Reload(Reload),
+    /// Let failures put nobody out until all is thawed
+    ///
+    /// For the hour in which polls cannot be trusted. A node that says that it is leaving goes all the same.
+    Freeze(Freeze),
+    /// Take a freeze back
+    Thaw(Thaw),
+    /// Run a command for each node of a pool while it is out: a rolling deploy
+    ///
+    /// Node after node, in the order of the services file: disable it, wait until it is at rest, run COMMAND, enable it, wait
+    /// until it serves. The pool is never taken below its `min_members`: a node has to wait until others serve again.
+    ///
+    /// COMMAND runs here, not on the node, with `POLLBAL_NODE` (ip:port), `POLLBAL_NODE_NAME`, `POLLBAL_NODE_IP`, `POLLBAL_NODE_PORT`,
+    /// `POLLBAL_POOL` and `POLLBAL_VERSION` (empty if it told none) in its environment.
+    ///
+    /// The first failure ends it: that node stays disabled, nodes under way are finished, no other is begun. So does Ctrl-C,
+    /// but that no node stays disabled; a second Ctrl-C stops at once.
+    Roll(Roll),
+    /// On a node: leave all pools, wait until at rest, then run a command
+    ///
+    /// Asks every load balancer at its `node_listen`, each node in the same order, so that no two nodes wait for each other for
+    /// ever: a rolling deploy that is started on all nodes at once goes one by one by itself. When the node is gone from all of
+    /// them, and no request is under way at it, COMMAND takes the place of this program.
+    ///
+    /// If that cannot be, or is interrupted, it takes back what it was granted. A leave that is over without COMMAND having
+    /// stopped the node ends by itself (`leave_timeout`).
+    Leave(Leave),
+}
+
+/// How the daemon is reached, and how its answer is printed.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Door {
+    /// The daemon's admin socket [default: `admin_socket` of the configuration file, else
+    /// /run/pollbal/admin.sock]
+    #[arg(long, value_name = "PATH", env = "POLLBAL_ADMIN_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON: the daemon's answer as it is; where more than one thing is told, a line each
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What [`ClientCommand::Status`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Status {
+    /// Only these pools, with all their nodes, and these nodes (a name, `ip:port` or `ip`)
+    #[arg(value_name = "POOL|NODE")]
+    pub of: Vec<String>,
+    /// Show it again whenever it changes, until Ctrl-C; then exit as the last view says
+    #[arg(long)]
+    pub watch: bool,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Explain`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Explain {
+    /// Which: a name, `ip:port`, or `ip`
+    #[arg(value_name = NODE)]
+    pub node: String,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// How long to wait.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Waiting {
+    /// Return only when it is so in every Perlbal
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as 30s or 10m; then exit code 1
+    #[arg(long, value_name = "TIME", requires = "wait", default_value = "5m", value_parser = time)]
+    pub timeout: Duration,
+}
+
+/// What [`ClientCommand::Disable`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Disable {
+    /// Which: names, `ip:port`, or `ip`
+    #[arg(value_name = NODE, required = true)]
+    pub nodes: Vec<String>,
+    /// The name of the reason, a word of A-Z a-z 0-9 . _ + -; who gives it takes it back by it
+    #[arg(long, value_name = "WORD")]
+    pub reason: ReasonWord,
+    /// What others should know of it
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// Take it back after this time by itself, such as 2h
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    pub lasts: Option<Duration>,
+    /// Also when that takes a pool below its `min_members`
+    #[arg(long)]
+    pub force: bool,
+    /// Whether it returns at once.
+    #[command(flatten)]
+    pub waiting: Waiting,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Enable`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Enable {
+    /// Which: names, `ip:port`, or `ip`
+    #[arg(value_name = NODE, required = true)]
+    pub nodes: Vec<String>,
+    /// The name of the reason, as it was given to `pollbal disable`
+    #[arg(long, value_name = "WORD")]
+    pub reason: ReasonWord,
+    /// Whether it returns at once.
+    #[command(flatten)]
+    pub waiting: Waiting,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// Out, and no request under way at it
+    Rest,
+    /// A member that serves, and every Perlbal was told so
+    Serving,
+}
+
+impl From<Until> for api::Until {
+    fn from(until: Until) -> Self {
+        match until {
+            Until::Rest => Self::Rest,
+            Until::Serving => Self::Serving,
+        }
+    }
+}
+
+/// What [`ClientCommand::Wait`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Wait {
+    /// Which: names, `ip:port`, or `ip`
+    #[arg(value_name = NODE, required = true)]
+    pub nodes: Vec<String>,
+    /// What to wait for
+    #[arg(long, value_enum)]
+    pub until: Until,
+    /// How long to wait, such as 30s or 10m; then exit code 1
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    pub timeout: Duration,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Nudge`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Nudge {
+    /// Which: names, `ip:port`, or `ip`; all if none is named
+    #[arg(value_name = NODE)]
+    pub nodes: Vec<String>,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Members`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Members {
+    /// Which
+    #[arg(value_name = "POOL")]
+    pub pool: PoolName,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Events`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Events {
+    /// Go on with what happens, until Ctrl-C; with --json an event a line
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many of the last ones
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+    pub limit: usize,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Reload`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Reload {
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Freeze`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Freeze {
+    /// The name of the reason, a word of A-Z a-z 0-9 . _ + -; who gives it takes it back by it
+    #[arg(long, value_name = "WORD")]
+    pub reason: ReasonWord,
+    /// What others should know of it
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Thaw`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Thaw {
+    /// The name of the reason, as it was given to `pollbal freeze`
+    #[arg(long, value_name = "WORD")]
+    pub reason: ReasonWord,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Roll`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Roll {
+    /// The pool; its members at the start are rolled
+    #[arg(value_name = "POOL")]
+    pub pool: PoolName,
+    /// How many nodes at a time
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub parallel: NonZeroUsize,
+    /// How long to wait after a node before the next
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    pub pause: Duration,
+    /// How long each step may take but COMMAND: until the node may go, is at rest, serves again
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    pub timeout: Duration,
+    /// The name of the reason for which nodes are disabled
+    #[arg(long, value_name = "WORD", default_value = "roll")]
+    pub reason: ReasonWord,
+    /// What is run for each node
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    pub command: Vec<OsString>,
+    /// Socket and form of the answer.
+    #[command(flatten)]
+    pub door: Door,
+}
+
+/// What [`ClientCommand::Leave`] is told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Leave {
+    /// The load balancers: where their pollbals listen for nodes
+    #[arg(value_name = "URL", required = true)]
+    pub urls: Vec<String>,
+    /// How long to wait in all, such as 30s or 10m; then exit code 1
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    pub timeout: Duration,
+    /// Pass over a load balancer that is dead
+    #[arg(long)]
+    pub skip_dead: bool,
+    /// The node's address, where this machine has several
+    #[arg(long, value_name = "IP")]
+    pub from: Option<Ipv4Addr>,
+    /// The node's port, where several nodes share this machine's address
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<NonZeroU16>,
+    /// Print JSON: a line for each answer that differs from the one before
+    #[arg(long)]
+    pub json: bool,
+    /// What is run when the node is gone from all load balancers
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<OsString>,
+}
+
+/// A time such as `30s`, a year at most.
+fn time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if time <= MAX_TIME => Ok(time),
+        Ok(_) => Err("longer than a year".to_owned()),
+        Err(error) => Err(format!("{error}; a time is such as 30s, 5m or 2h")),
+    }
+}

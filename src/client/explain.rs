@@ -1,0 +1,192 @@
+//! `pollbal explain`: all that is known of one node.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::http::{ANSWER, Door};
+use super::status::{state, why};
+use super::terminal::{self, Paint, Tone};
+use super::words::{ago, exact, named, reason};
+use super::{ClientError, DONE, events};
+use crate::api::{Answer, Explanation};
+use crate::cli;
+use crate::logging::count;
+use crate::model::text::printable;
+
+pub(super) async fn explain(door: &Door, args: &cli::Explain) -> Result<u8, ClientError> {
+    let query = [("node", args.node.clone())];
+    let answer = door.get("/v1/explain", &query, ANSWER).await?;
+    if door.json {
+        terminal::print(&answer.pretty());
+    } else {
+        terminal::print(&text(&answer.value, Paint::of_stdout()));
+    }
+    Ok(DONE)
+}
+
+fn text(explanation: &Explanation, paint: Paint) -> String {
+    let now = &explanation.time;
+    let node = &explanation.node;
+    let mut text = String::new();
+    let mut line = |tone, line: &str| {
+        text += &paint.tone(tone, &printable(line));
+        text.push('\n');
+    };
+    line(Tone::Title, &named(&node.name, &node.node));
+    line(Tone::Plain, &format!("is       {}", place(explanation)));
+    for given in &node.reasons {
+        line(Tone::Notable, &format!("out for  {}", reason(given, now)));
+    }
+    line(Tone::Plain, &format!("answered {}", answered(explanation)));
+    for perlbal in &explanation.perlbals {
+        let told = format!("perlbal  {}: {}", perlbal.address, perlbal.text);
+        let tone = if perlbal.told { Tone::Plain } else { Tone::Bad };
+        line(tone, &told);
+    }
+    for step in &explanation.comes_back {
+        line(Tone::Plain, &format!("comes back: {step}"));
+    }
+    if !explanation.history.is_empty() {
+        _ = writeln!(text, "\n{}", paint.tone(Tone::Title, "what happened"));
+    }
+    for event in &explanation.history {
+        text += &events::text(event, Some(now), paint);
+    }
+    text
+}
+
+/// Where it is, since when and why.
+fn place(explanation: &Explanation) -> String {
+    let node = &explanation.node;
+    let mut text = state(node).to_owned();
+    if let Some(pool) = &node.pool {
+        _ = write!(text, " ({pool}");
+        if let Some(version) = &node.version {
+            _ = write!(text, " {version}");
+        }
+        text.push(')');
+    }
+    if let Some(since) = &node.since {
+        _ = write!(text, ", since {}", ago(since, &explanation.time));
+    }
+    // Reasons have lines of their own.
+    if node.reasons.is_empty() {
+        let why = why(node, &explanation.time);
+        if !why.is_empty() {
+            _ = write!(text, ": {why}");
+        }
+    }
+    text
+}
+
+fn answered(explanation: &Explanation) -> String {
+    let Some(answer) = &explanation.answer else {
+        return "nothing yet".to_owned();
+    };
+    let Answer {
+        text,
+        time,
+        took_ms,
+        interval_ms,
+    } = answer;
+    let row = match (explanation.answers, explanation.failures) {
+        (0, 0) => String::new(),
+        (0, failures) => format!(", {} in a row", count(failures as usize, "failure")),
+        (answers, _) => format!(", {} in a row", count(answers as usize, "good answer")),
+    };
+    format!(
+        "{text}, {}, in {took_ms:.1} ms; is asked every {}{row}",
+        ago(time, &explanation.time),
+        exact(Duration::from_millis(*interval_ms))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Event, Node, NodeInPerlbal, Reason, State};
+
+    const NOW: &str = "2026-11-21T09:30:00.000Z";
+    const BEFORE: &str = "2026-11-21T09:27:00.000Z";
+
+    fn explanation() -> Explanation {
+        Explanation {
+            time: NOW.to_owned(),
+            node: Node {
+                node: "10.0.0.3:8080".to_owned(),
+                name: "api-node-3".to_owned(),
+                state: State::Disabled,
+                pool: Some("api".to_owned()),
+                version: Some("v23".to_owned()),
+                why: Some("disabled: kernel".to_owned()),
+                since: Some(BEFORE.to_owned()),
+                failing: false,
+                reasons: vec![Reason {
+                    reason: "kernel".to_owned(),
+                    note: None,
+                    by: Some("ann".to_owned()),
+                    since: BEFORE.to_owned(),
+                    until: None,
+                }],
+                grant: None,
+                at_rest: Some(true),
+            },
+            answer: Some(Answer {
+                text: "api serving v23".to_owned(),
+                time: "2026-11-21T09:29:59.000Z".to_owned(),
+                took_ms: 0.84,
+                interval_ms: 1_000,
+            }),
+            failures: 0,
+            answers: 12,
+            comes_back: vec!["pollbal enable api-node-3 --reason kernel".to_owned()],
+            history: vec![Event {
+                id: 3,
+                time: BEFORE.to_owned(),
+                level: "info".to_owned(),
+                kind: "disabled".to_owned(),
+                node: Some("10.0.0.3:8080".to_owned()),
+                name: Some("api-node-3".to_owned()),
+                pool: None,
+                text: "api-node-3 is disabled: kernel (ann)".to_owned(),
+            }],
+            perlbals: vec![NodeInPerlbal {
+                address: "127.0.0.1:16000".to_owned(),
+                text: "told, at rest".to_owned(),
+                told: true,
+                at_rest: Some(true),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_node_is_explained_with_what_brings_it_back() {
+        let expected = "\
+api-node-3 (10.0.0.3:8080)
+is       disabled (api v23), since 3 min ago
+out for  kernel (ann), 3 min ago
+answered api serving v23, 1 s ago, in 0.8 ms; is asked every 1s, 12 good answers in a row
+perlbal  127.0.0.1:16000: told, at rest
+comes back: pollbal enable api-node-3 --reason kernel
+
+what happened
+2026-11-21T09:27:00.000Z     3 min ago           api-node-3 is disabled: kernel (ann)
+";
+        assert_eq!(text(&explanation(), Paint::none()), expected);
+    }
+
+    #[test]
+    fn one_that_was_not_heard_yet_is_explained_too() {
+        let mut unheard = explanation();
+        unheard.answer = None;
+        unheard.node.state = State::Awaited;
+        unheard.node.reasons.clear();
+        unheard.node.since = None;
+        unheard.node.why = Some("not heard yet".to_owned());
+        let text = text(&unheard, Paint::none());
+        assert!(
+            text.contains("is       awaited (api v23): not heard yet\nanswered nothing yet\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! `pollbal leave`: on a node, out of all pools at all load balancers, then perhaps a command.
+//!
+//! Every node asks the load balancers in the same order and keeps what it was granted while it asks
+//! the next one, so that of two nodes one always comes first everywhere. What it was granted it
+//! takes back unless it is gone from all.
+
+mod balancer;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use reqwest::Url;
+use tokio::time::sleep;
+
+use super::signals::Interrupts;
+use super::words::{cause, now};
+use super::{ClientError, DONE, line, runtime, terminal};
+use crate::api::{LeaveAnswer, LeaveStep};
+use crate::cli;
+use crate::model::text::printable;
+use balancer::{Balancers, Said};
+
+/// The command is there but cannot be run, as shells say it.
+const NOT_RUN: u8 = 126;
+/// There is no such command.
+const NOT_FOUND: u8 = 127;
+
+/// How long a load balancer holds its answer.
+const HOLD: Duration = Duration::from_secs(30);
+
+/// Before a load balancer is asked again that is dead, or that did not hold its answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// With `--skip-dead` one that did not answer so often in a row is passed over.
+const TRIES: usize = 3;
+
+pub(super) fn run(args: &cli::Leave) -> Result<u8, ClientError> {
+    let urls = in_order(&args.urls)?;
+    let given: Vec<_> = args.urls.iter().map(|url| plain(url)).collect();
+    let asked: Vec<_> = urls.iter().map(|url| plain(url.as_str())).collect();
+    if given != asked {
+        terminal::warn(&format!(
+            "asked in this order, which has to be the same on every node: {}",
+            asked.join(" ")
+        ));
+    }
+    runtime()?.block_on(leave(urls, args))
+}
+
+/// The load balancers in the one order that every node keeps, each once.
+fn in_order(urls: &[String]) -> Result<Vec<Url>, ClientError> {
+    let mut known = Vec::new();
+    for text in urls {
+        let wrong = |why: &str| ClientError::Usage(format!("{text}: {why}"));
+        let url = if text.contains("://") {
+            Url::parse(text)
+        } else {
+            Url::parse(&format!("http://{text}"))
+        };
+        let url = url.map_err(|error| wrong(&error.to_string()))?;
+        if url.scheme() != "http" {
+            return Err(wrong(
+                "only http is spoken there, such as http://lb1.example:8099",
+            ));
+        }
+        known.push(url);
+    }
+    known.sort();
+    known.dedup();
+    Ok(known)
+}
+
+/// A URL without what may be left out.
+fn plain(url: &str) -> &str {
+    let url = url.strip_prefix("http://").unwrap_or(url);
+    url.strip_suffix('/').unwrap_or(url)
+}
+
+/// One way out of the pools.
+struct Leaving {
+    balancers: Balancers,
+    skip_dead: bool,
+    timeout: Duration,
+    start: Instant,
+    /// Answers are told as JSON.
+    json: bool,
+    urls: Vec<Url>,
+    /// Those that were asked, and so may have granted something.
+    asked: RefCell<Vec<Url>>,
+    passed_over: RefCell<Vec<Url>>,
+    /// What each said last.
+    told: RefCell<BTreeMap<Url, (LeaveAnswer, String)>>,
+    taking_back: Cell<bool>,
+}
+
+async fn leave(urls: Vec<Url>, args: &cli::Leave) -> Result<u8, ClientError> {
+    let listening = Interrupts::listen();
+    let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
+    let leaving = Leaving {
+        balancers: Balancers::new(args.from, args.port).map_err(ClientError::Failed)?,
+        skip_dead: args.skip_dead,
+        timeout: args.timeout,
+        start: Instant::now(),
+        json: args.json,
+        urls,
+        asked: RefCell::default(),
+        passed_over: RefCell::default(),
+        told: RefCell::default(),
+        taking_back: Cell::new(false),
+    };
+    let gone = tokio::select! {
+        gone = leaving.gone_from_all() => gone,
+        () = interrupts.finish.cancelled() => Err(ClientError::Interrupted),
+    };
+    let ended = match gone {
+        Ok(()) if args.command.is_empty() => return Ok(DONE),
+        Ok(()) => Ok(become_command(&args.command)),
+        Err(error) => Err(error),
+    };
+    tokio::select! {
+        () = leaving.take_back() => {}
+        () = interrupts.stop.cancelled() => {}
+    }
+    match (ended, interrupts.code()) {
+        (Err(ClientError::Interrupted), Some(code)) => Ok(code),
+        (ended, _) => ended,
+    }
+}
+
+/// The command takes the place of this program, so that signals and its end are its own. Returns
+/// only when it cannot be run.
+fn become_command(command: &[OsString]) -> u8 {
+    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    let program = command[0].to_string_lossy();
+    terminal::warn(&format!("failed to run {program}: {}", cause(&error)));
+    match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_RUN,
+    }
+}
+
+impl Leaving {
+    async fn gone_from_all(&self) -> Result<(), ClientError> {
+        // All of them first agree, and only then it is waited for the requests under way.
+        for goal in [LeaveAnswer::Granted, LeaveAnswer::Gone] {
+            for url in &self.urls {
+                if !self.passed_over.borrow().contains(url) {
+                    self.reach(url, goal).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one load balancer until it has said so.
+    async fn reach(&self, url: &Url, goal: LeaveAnswer) -> Result<(), ClientError> {
+        let mut dead = 0;
+        // The first answer is wanted at once: it is what is told.
+        let mut hold = Duration::ZERO;
+        loop {
+            let left = self.timeout.saturating_sub(self.start.elapsed());
+            let asked = Instant::now();
+            let new = self.is_new(url);
+            let (answer, text) = match self.balancers.leave(url, hold.min(left)).await {
+                Said::Answer(answer, text) => {
+                    dead = 0;
+                    (answer, text)
+                }
+                Said::Refused(why) => {
+                    self.asked.borrow_mut().retain(|asked| asked != url || !new);
+                    return Err(ClientError::Failed(format!("{}: {why}", shown(url))));
+                }
+                Said::Nothing { why, reached } => {
+                    dead += 1;
+                    if !reached && new {
+                        self.asked.borrow_mut().retain(|asked| asked != url);
+                    }
+                    (LeaveAnswer::Dead, why)
+                }
+            };
+            self.tell(url, answer, &text);
+            if answer == LeaveAnswer::Gone || answer == goal {
+                return Ok(());
+            }
+            if self.skip_dead && dead >= TRIES {
+                self.passed_over.borrow_mut().push(url.clone());
+                self.tell(url, LeaveAnswer::PassedOver, &text);
+                return Ok(());
+            }
+            if left.is_zero() {
+                return Err(ClientError::TimeOver {
+                    timeout: self.timeout,
+                    missing: format!("{}: {}", shown(url), told(answer, &text)),
+                });
+            }
+            // It may hold nothing, whatever it is asked.
+            if dead > 0 || (!hold.is_zero() && asked.elapsed() < ASK_AGAIN) {
+                sleep(ASK_AGAIN.min(left)).await;
+            }
+            hold = HOLD;
+        }
+    }
+
+    /// Whether it is asked for the first time: from now on it may grant something.
+    fn is_new(&self, url: &Url) -> bool {
+        let mut asked = self.asked.borrow_mut();
+        let new = !asked.contains(url);
+        if new {
+            asked.push(url.clone());
+        }
+        new
+    }
+
+    /// Takes back whatever was granted, also by an answer that was not heard any more; the last one
+    /// first.
+    async fn take_back(&self) {
+        self.taking_back.set(true);
+        let asked = self.asked.borrow().clone();
+        for url in asked.iter().rev() {
+            match self.balancers.stay(url).await {
+                Ok(()) => self.tell(url, LeaveAnswer::TakenBack, ""),
+                Err(why) => self.tell(url, LeaveAnswer::Dead, &why),
+            }
+        }
+    }
+
+    /// Tells an answer, if it is news.
+    fn tell(&self, url: &Url, answer: LeaveAnswer, text: &str) {
+        let news = (answer, text.to_owned());
+        let before = self.told.borrow_mut().insert(url.clone(), news.clone());
+        if before == Some(news) {
+            return;
+        }
+        let mut text = told(answer, text);
+        if self.taking_back.get() && answer == LeaveAnswer::Dead {
+            text += "; what it granted ends there by itself (leave_timeout)";
+        }
+        let text = printable(&text);
+        if self.json {
+            let step = LeaveStep {
+                time: now(),
+                load_balancer: Some(shown(url).to_owned()),
+                answer,
+                text,
+            };
+            terminal::print(&line(&step));
+        } else {
+            terminal::warn(&format!("{}: {text}", shown(url)));
+        }
+    }
+}
+
+fn shown(url: &Url) -> &str {
+    let text = url.as_str();
+    text.strip_suffix('/').unwrap_or(text)
+}
+
+/// An answer in words.
+fn told(answer: LeaveAnswer, text: &str) -> String {
+    match answer {
+        LeaveAnswer::Wait => format!("waits: {text}"),
+        LeaveAnswer::Granted => "granted: out of its pools, not yet at rest".to_owned(),
+        LeaveAnswer::Gone => "gone: at rest".to_owned(),
+        LeaveAnswer::Dead => format!("does not answer: {text}"),
+        LeaveAnswer::PassedOver => format!("passed over, it does not answer: {text}"),
+        LeaveAnswer::TakenBack => "taken back: the node stays".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(urls: &[&str]) -> Result<Vec<String>, ClientError> {
+        let urls: Vec<_> = urls.iter().map(ToString::to_string).collect();
+        let known = in_order(&urls)?;
+        Ok(known.iter().map(|url| shown(url).to_owned()).collect())
+    }
+
+    #[test]
+    fn load_balancers_are_asked_in_one_order_and_once() {
+        let known = urls(&["http://lb2:8099/", "lb1:8099", "http://lb2:8099"]).unwrap();
+        assert_eq!(known, ["http://lb1:8099", "http://lb2:8099"]);
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_a_wrong_command_line() {
+        for wrong in ["https://lb1:8099", "http://", "ftp://lb1"] {
+            let error = urls(&[wrong]).unwrap_err();
+            assert_eq!(error.code(), super::super::USAGE, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The short commands: an order or a question, and its answer.
+
+use std::env;
+
+use super::http::{ANSWER, Answer, Door};
+use super::status::{state, why};
+use super::terminal;
+use super::wait::{Wanted, for_people};
+use super::words::named;
+use super::{ClientError, DONE};
+use crate::api::{Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reloaded, Until};
+use crate::cli;
+use crate::logging::count;
+use crate::model::text::printable;
+
+/// Of more nodes only the number is told.
+const TOLD: usize = 20;
+
+pub(super) async fn disable(door: &Door, args: &cli::Disable) -> Result<u8, ClientError> {
+    let order = Disable {
+        nodes: args.nodes.clone(),
+        reason: args.reason.to_string(),
+        note: args.note.clone(),
+        by: by(),
+        for_ms: args.lasts.map(millis),
+        force: args.force,
+    };
+    let answer = door.post("/v1/disable", &order).await?;
+    settle(door, &answer, &args.waiting, Until::Rest).await
+}
+
+pub(super) async fn enable(door: &Door, args: &cli::Enable) -> Result<u8, ClientError> {
+    let order = Enable {
+        nodes: args.nodes.clone(),
+        reason: args.reason.to_string(),
+    };
+    let answer = door.post("/v1/enable", &order).await?;
+    settle(door, &answer, &args.waiting, Until::Serving).await
+}
+
+/// Tells what was ordered, and waits for it where that is asked for.
+async fn settle(
+    door: &Door,
+    answer: &Answer<Ordered>,
+    waiting: &cli::Waiting,
+    until: Until,
+) -> Result<u8, ClientError> {
+    warn(&answer.value.warnings);
+    if !waiting.wait {
+        tell(door, answer);
+        return Ok(DONE);
+    }
+    let nodes: Vec<_> = answer
+        .value
+        .nodes
+        .iter()
+        .map(|node| node.node.clone())
+        .collect();
+    let wanted = Wanted {
+        nodes: &nodes,
+        until,
+        timeout: waiting.timeout,
+    };
+    for_people(door, &wanted).await
+}
+
+pub(super) async fn nudge(door: &Door, args: &cli::Nudge) -> Result<u8, ClientError> {
+    let order = Nudge {
+        nodes: args.nodes.clone(),
+    };
+    let answer: Answer<Ordered> = door.post("/v1/nudge", &order).await?;
+    warn(&answer.value.warnings);
+    if door.json {
+        terminal::print(&answer.pretty());
+    } else {
+        let who = match args.nodes.len() {
+            0 => "all nodes".to_owned(),
+            number => count(number, "node"),
+        };
+        terminal::print(&format!("{who}: polled now\n"));
+    }
+    Ok(DONE)
+}
+
+pub(super) async fn freeze(door: &Door, args: &cli::Freeze) -> Result<u8, ClientError> {
+    let order = Freeze {
+        reason: args.reason.to_string(),
+        note: args.note.clone(),
+        by: by(),
+    };
+    let answer: Answer<Ordered> = door.post("/v1/freeze", &order).await?;
+    let done = format!(
+        "frozen by {0}: failures put nobody out until `pollbal thaw --reason {0}`\n",
+        args.reason
+    );
+    site(door, &answer, &done);
+    Ok(DONE)
+}
+
+pub(super) async fn thaw(door: &Door, args: &cli::Thaw) -> Result<u8, ClientError> {
+    let order = Freeze {
+        reason: args.reason.to_string(),
+        note: None,
+        by: by(),
+    };
+    let answer: Answer<Ordered> = door.post("/v1/thaw", &order).await?;
+    site(
+        door,
+        &answer,
+        &format!("no longer frozen by {}\n", args.reason),
+    );
+    Ok(DONE)
+}
+
+pub(super) async fn reload(door: &Door, _: &cli::Reload) -> Result<u8, ClientError> {
+    let answer: Answer<Reloaded> = door.post("/v1/reload", &()).await?;
+    if door.json {
+        terminal::print(&answer.pretty());
+    } else {
+        let nodes = count(answer.value.nodes, "node");
+        terminal::print(&format!("reloaded: {nodes}\n"));
+    }
+    Ok(DONE)
+}
+
+pub(super) async fn members(door: &Door, args: &cli::Members) -> Result<u8, ClientError> {
+    let query = [("pool", args.pool.to_string())];
+    let answer: Answer<Members> = door.get("/v1/members", &query, ANSWER).await?;
+    if door.json {
+        terminal::print(&answer.pretty());
+        return Ok(DONE);
+    }
+    let mut text = String::new();
+    for member in &answer.value.members {
+        let version = member.version.as_deref().unwrap_or("-");
+        let sorry = if member.sorry { "\tsorry" } else { "" };
+        let line = format!("{}\t{}\t{version}{sorry}\n", member.node, member.name);
+        text += &line;
+    }
+    terminal::print(&text);
+    Ok(DONE)
+}
+
+/// What concerns all of the site.
+fn site(door: &Door, answer: &Answer<Ordered>, done: &str) {
+    warn(&answer.value.warnings);
+    terminal::print(&if door.json {
+        answer.pretty()
+    } else {
+        done.to_owned()
+    });
+}
+
+fn tell(door: &Door, answer: &Answer<Ordered>) {
+    terminal::print(&if door.json {
+        answer.pretty()
+    } else {
+        nodes(&answer.value.nodes)
+    });
+}
+
+/// Where each of them is now.
+fn nodes(nodes: &[Node]) -> String {
+    if nodes.len() > TOLD {
+        return format!("done: {}\n", count(nodes.len(), "node"));
+    }
+    nodes.iter().map(node).collect()
+}
+
+fn node(node: &Node) -> String {
+    let words: Vec<_> = node
+        .reasons
+        .iter()
+        .map(|reason| reason.reason.as_str())
+        .collect();
+    // When they were given is now, and by whom is known.
+    let why = match (words.is_empty(), why(node, "")) {
+        (false, _) => format!(" by {}", words.join(", ")),
+        (true, why) if why.is_empty() => why,
+        (true, why) => format!(": {why}"),
+    };
+    let line = format!("{}: {}{why}", named(&node.name, &node.node), state(node));
+    printable(&line) + "\n"
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        terminal::warn(&format!("warning: {warning}"));
+    }
+}
+
+/// Who gives an order: behind sudo, whoever said it.
+pub(super) fn by() -> Option<String> {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|name| env::var(name).ok())
+        .find(|name| !name.is_empty())
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

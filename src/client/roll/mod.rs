@@ -1,0 +1,291 @@
+//! `pollbal roll`: a command for each node of a pool, while the node is out.
+//!
+//! The daemon decides who may go and says who is at rest; here is only the order of steps. As many
+//! workers as nodes may be out at a time take nodes from one [`Plan`], on one thread.
+
+mod command;
+mod plan;
+mod report;
+mod start;
+mod steps;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::http::{Answer, Door};
+use super::signals::Interrupts;
+use super::{ClientError, DONE, FAILED, words};
+use crate::api::{Status, Step};
+use crate::cli;
+use crate::logging::count;
+use crate::model::names::PoolName;
+use crate::model::orders::ReasonWord;
+use plan::{Outcome, Plan, Target};
+use report::Report;
+
+/// How long the daemon is waited for when everything has to end at once.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// What all workers share.
+struct Site {
+    door: Door,
+    pool: PoolName,
+    word: ReasonWord,
+    timeout: Duration,
+    pause: Duration,
+    command: Vec<OsString>,
+    /// Several nodes at a time.
+    parallel: bool,
+    /// The socket that was named: what brings a node back names it too.
+    socket: Option<PathBuf>,
+    plan: RefCell<Plan>,
+    report: Report,
+    /// No other node is begun.
+    enough: CancellationToken,
+    /// The process groups of the commands that run.
+    running: RefCell<Vec<Pid>>,
+}
+
+pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError> {
+    let listening = Interrupts::listen();
+    let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
+    let start = tokio::select! {
+        start = start::start(&door, &args) => start?,
+        () = interrupts.finish.cancelled() => return Err(ClientError::Interrupted),
+    };
+    let plan = Plan::new(start.targets);
+    let report = Report::new(door.json, &plan);
+    if let Some(left_out) = start.left_out {
+        report.note(Step::Note, &left_out);
+    }
+    let workers = args.parallel.get();
+    let site = Rc::new(Site {
+        door,
+        pool: args.pool,
+        word: args.reason,
+        timeout: args.timeout,
+        pause: args.pause,
+        command: args.command,
+        parallel: workers > 1,
+        socket: args.door.socket,
+        plan: RefCell::new(plan),
+        report,
+        enough: CancellationToken::new(),
+        running: RefCell::default(),
+    });
+    let began = Instant::now();
+    let all = site.clone().run(workers, &interrupts);
+    let disabled = LocalSet::new().run_until(all).await;
+    site.report.clear();
+    site.sum_up(began.elapsed(), &disabled);
+    if site.plan.borrow().is_complete() {
+        return Ok(DONE);
+    }
+    Ok(interrupts.code().unwrap_or(FAILED))
+}
+
+impl Site {
+    /// Runs the workers to their end, or until two signals came; gives the nodes that stay disabled.
+    async fn run(self: Rc<Self>, workers: usize, interrupts: &Interrupts) -> Vec<Target> {
+        let mut all = JoinSet::new();
+        for _ in 0..workers.min(self.plan.borrow().total()) {
+            all.spawn_local(self.clone().work());
+        }
+        let mut finishing = false;
+        loop {
+            tokio::select! {
+                ended = all.join_next() => {
+                    if ended.is_none() {
+                        return self.left_disabled();
+                    }
+                }
+                () = interrupts.finish.cancelled(), if !finishing => {
+                    finishing = true;
+                    self.finish();
+                }
+                () = interrupts.stop.cancelled() => {
+                    all.abort_all();
+                    return self.stop().await;
+                }
+            }
+        }
+    }
+
+    /// Takes node after node.
+    async fn work(self: Rc<Self>) {
+        loop {
+            let Some(target) = self.plan.borrow_mut().take() else {
+                return;
+            };
+            let outcome = steps::through(&self, &target).await;
+            self.ended(&target, outcome);
+            if self.plan.borrow().goes_on() {
+                tokio::select! {
+                    () = sleep(self.pause) => {}
+                    () = self.enough.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    /// Tells a step, if that is news.
+    fn step(&self, target: &Target, step: Step, text: &str) {
+        if self.plan.borrow_mut().say(target, text) {
+            self.report.step(target, step, text);
+            self.report.show(&self.plan.borrow());
+        }
+    }
+
+    fn ended(&self, target: &Target, outcome: Outcome) {
+        match &outcome {
+            Outcome::PassedOver(why) => {
+                let text = format!("passed over: {why}");
+                self.report.step(target, Step::PassedOver, &text);
+            }
+            Outcome::Failed { why, disabled } => {
+                let stays = if *disabled { "; it stays disabled" } else { "" };
+                let text = format!("failed: {why}{stays}");
+                self.report.step(target, Step::Failed, &text);
+                self.enough.cancel();
+            }
+            Outcome::Done | Outcome::NotBegun => {}
+        }
+        self.plan.borrow_mut().end(target, outcome);
+        self.report.show(&self.plan.borrow());
+    }
+
+    /// A signal came: those under way are finished.
+    fn finish(&self) {
+        self.plan.borrow_mut().close();
+        self.enough.cancel();
+        let plan = self.plan.borrow();
+        let names: Vec<_> = plan
+            .under_way()
+            .iter()
+            .map(|(target, _)| target.name.as_str())
+            .collect();
+        if !names.is_empty() {
+            let text = format!(
+                "finishing {}; another signal (Ctrl-C) stops at once",
+                names.join(", ")
+            );
+            self.report.note(Step::Note, &text);
+        }
+    }
+
+    /// Another signal came: commands are ended, and nodes stay as they are.
+    async fn stop(&self) -> Vec<Target> {
+        for group in self.running.borrow().iter() {
+            // It may have ended by itself just now.
+            _ = kill_process_group(*group, Signal::TERM);
+        }
+        let under_way: Vec<_> = {
+            let plan = self.plan.borrow();
+            let under_way = plan.under_way().iter();
+            under_way.map(|(target, _)| target.clone()).collect()
+        };
+        let mut targets = self.left_disabled();
+        targets.extend(under_way);
+        // An order may have been on its way.
+        let query: Vec<_> = targets
+            .iter()
+            .map(|target| ("node", target.node.clone()))
+            .collect();
+        if query.is_empty() {
+            return targets;
+        }
+        let answer = self.door.get("/v1/status", &query, LAST_LOOK).await;
+        if let Ok(answer) = answer {
+            let answer: Answer<Status> = answer;
+            let disabled: Vec<_> = answer
+                .value
+                .nodes
+                .iter()
+                .filter(|node| {
+                    let mut reasons = node.reasons.iter();
+                    reasons.any(|given| given.reason == self.word.as_str())
+                })
+                .map(|node| node.node.clone())
+                .collect();
+            targets.retain(|target| disabled.contains(&target.node));
+        }
+        targets
+    }
+
+    /// Those that failed while they were out.
+    fn left_disabled(&self) -> Vec<Target> {
+        let plan = self.plan.borrow();
+        let failed = plan.failed().iter().filter(|(_, _, disabled)| *disabled);
+        failed.map(|(target, _, _)| target.clone()).collect()
+    }
+
+    fn sum_up(&self, took: Duration, disabled: &[Target]) {
+        let plan = self.plan.borrow();
+        let done = format!(
+            "rolled {} of {} of pool {} in {}",
+            plan.done(),
+            count(plan.total(), "node"),
+            self.pool,
+            words::took(took)
+        );
+        if plan.is_complete() {
+            return self.report.last(&done);
+        }
+        self.report.note(Step::Ended, &done);
+        for (target, why, _) in plan.failed() {
+            let text = format!("{} failed: {why}", target.name);
+            self.report.note(Step::Ended, &text);
+        }
+        for (target, what) in plan.under_way() {
+            let text = format!("{} was stopped: {what}", target.name);
+            self.report.note(Step::Ended, &text);
+        }
+        for (target, why) in plan.passed_over() {
+            let text = format!("{} was passed over, it is out by {why}", target.name);
+            self.report.note(Step::Ended, &text);
+        }
+        let left: Vec<_> = plan.left().map(|target| target.name.as_str()).collect();
+        if !left.is_empty() {
+            let text = format!("not begun: {}", left.join(", "));
+            self.report.note(Step::Ended, &text);
+        }
+        for target in disabled {
+            let way_back = way_back(
+                &target.name,
+                &target.node,
+                &self.word,
+                self.socket.as_deref(),
+            );
+            let text = format!("{} stays disabled; bring it back: {way_back}", target.name);
+            self.report.note(Step::Ended, &text);
+        }
+    }
+}
+
+/// Tells others why a node is out, and a later roll of what it is a leftover.
+fn note(pool: &PoolName) -> String {
+    format!("rolling pool {pool}")
+}
+
+/// The command that brings a node back.
+fn way_back(name: &str, node: &str, word: &ReasonWord, socket: Option<&Path>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let who = if name.chars().all(is_plain) && !name.starts_with('-') {
+        name
+    } else {
+        node
+    };
+    let socket = socket.map(|path| format!(" --socket {}", path.display()));
+    format!(
+        "pollbal enable {who} --reason {word}{}",
+        socket.unwrap_or_default()
+    )
+}

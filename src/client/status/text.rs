@@ -1,0 +1,279 @@
+//! The answer of `pollbal status` in words: pools first, then nodes, Perlbals, what is not right.
+
+use std::fmt::Write;
+
+use super::super::terminal::{Paint, Table, Tone};
+use super::super::words::{ago, between, named, reason, span};
+use super::phrases::{counts, is_out, remark, state, states, sync, tone, urgency, versions, why};
+use crate::api::{Node, Perlbal, PerlbalPool, Status, Unrest};
+use crate::logging::count;
+use crate::model::text::printable;
+
+/// So many rows of what is not right are shown; more of them nobody reads.
+const ROWS: usize = 20;
+
+/// The whole view. What was `asked` for by name is shown whatever its length.
+pub(super) fn render(status: &Status, asked: bool, paint: Paint) -> String {
+    let view = View {
+        status,
+        asked,
+        paint,
+    };
+    let sections = [
+        view.head(),
+        view.pools(),
+        view.nodes(),
+        view.perlbals(),
+        view.unrest(),
+        view.verdict(),
+    ];
+    let sections: Vec<_> = sections
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect();
+    sections.join("\n")
+}
+
+struct View<'a> {
+    status: &'a Status,
+    asked: bool,
+    paint: Paint,
+}
+
+impl View<'_> {
+    fn head(&self) -> String {
+        let status = self.status;
+        let up = between(&status.started, &status.time).map(span);
+        let mut text = format!(
+            "pollbal {}, up {}: {}\n",
+            status.version,
+            up.unwrap_or_else(|| format!("since {}", status.started)),
+            counts(&status.counts)
+        );
+        for freeze in &status.frozen {
+            let told = reason(freeze, &status.time);
+            let line = format!("frozen, failures put nobody out: {told}");
+            text += &self.line(Tone::Notable, &line);
+        }
+        text
+    }
+
+    fn pools(&self) -> String {
+        if self.status.pools.is_empty() {
+            return String::new();
+        }
+        let mut table = Table::new(&["POOL", "MEMBERS", "SERVING", "MIN", "OUT", "VERSIONS", ""]);
+        for pool in &self.status.pools {
+            let out = self
+                .status
+                .nodes
+                .iter()
+                .filter(|node| is_out(node) && node.pool.as_ref() == Some(&pool.name))
+                .count();
+            let (tone, remark) = remark(pool);
+            table.row(
+                tone,
+                &[
+                    pool.name.clone(),
+                    pool.members.to_string(),
+                    pool.serving.to_string(),
+                    pool.min_members.to_string(),
+                    out.to_string(),
+                    versions(&pool.versions),
+                    remark,
+                ],
+            );
+        }
+        table.render(&[1, 2, 3, 4], self.paint)
+    }
+
+    fn nodes(&self) -> String {
+        let mut nodes: Vec<_> = self.status.nodes.iter().collect();
+        if nodes.is_empty() {
+            return String::new();
+        }
+        let shown = if self.asked { nodes.len() } else { ROWS };
+        if nodes.len() > shown {
+            // What needs a person comes first.
+            nodes.sort_by_key(|node| urgency(node));
+        }
+        let mut table = Table::new(&["NODE", "ADDRESS", "POOL", "STATE", "SINCE", "WHY"]);
+        for node in nodes.iter().take(shown) {
+            table.row(tone(node), &self.node(node));
+        }
+        let mut text = table.render(&[], self.paint);
+        if let Some(rest) = nodes.get(shown..).filter(|rest| !rest.is_empty()) {
+            _ = writeln!(
+                text,
+                "and {} more ({}): `pollbal status POOL` shows all nodes of a pool, `--json` all that are not serving",
+                rest.len(),
+                states(rest)
+            );
+        }
+        text
+    }
+
+    fn node(&self, node: &Node) -> [String; 6] {
+        let now = &self.status.time;
+        let pool = match (&node.pool, &node.version) {
+            (Some(pool), Some(version)) => format!("{pool} {version}"),
+            (Some(pool), None) => pool.clone(),
+            (None, _) => "-".to_owned(),
+        };
+        let since = node.since.as_ref().map(|since| ago(since, now));
+        [
+            node.name.clone(),
+            node.node.clone(),
+            pool,
+            state(node).to_owned(),
+            since.unwrap_or_default(),
+            why(node, now),
+        ]
+    }
+
+    fn perlbals(&self) -> String {
+        let status = self.status;
+        let mut table = Table::new(&["PERLBAL", "STATE", "SINCE", "REMOVED MEMBERS", ""]);
+        for perlbal in &status.perlbals {
+            let rest = match perlbal.unrest.len() {
+                0 if perlbal.connected => "all at rest".to_owned(),
+                0 => "not known".to_owned(),
+                busy => format!("{busy} not at rest"),
+            };
+            let since = perlbal.since.as_ref().map(|since| ago(since, &status.time));
+            let (tone, state) = sync(perlbal);
+            let row = [
+                perlbal.address.clone(),
+                state.to_owned(),
+                since.unwrap_or_default(),
+                rest,
+                perlbal.connection.clone(),
+            ];
+            table.row(tone, &row);
+        }
+        let mut text = if status.perlbals.is_empty() {
+            String::new()
+        } else {
+            table.render(&[], self.paint)
+        };
+        if !status.files.in_sync {
+            text += &self.line(Tone::Bad, "pool files: not in sync");
+        }
+        text + &self.perlbal_pools()
+    }
+
+    /// What is wanted, told and seen, pool by pool.
+    fn perlbal_pools(&self) -> String {
+        let rows: Vec<_> = self
+            .status
+            .perlbals
+            .iter()
+            .flat_map(|perlbal| perlbal.pools.iter().map(move |pool| (perlbal, pool)))
+            .collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        let shown = if self.asked { rows.len() } else { ROWS };
+        let mut table = Table::new(&[
+            "POOL THERE",
+            "PERLBAL",
+            "WANTED",
+            "TOLD",
+            "SEEN",
+            "LOOKED",
+            "SERVICES",
+        ]);
+        for (perlbal, pool) in rows.iter().take(shown) {
+            let tone = if pool.same { Tone::Plain } else { Tone::Bad };
+            table.row(tone, &self.perlbal_pool(perlbal, pool));
+        }
+        let mut text = format!("\n{}", table.render(&[2, 3, 4], self.paint));
+        if rows.len() > shown {
+            let more = count(rows.len() - shown, "pool");
+            _ = writeln!(text, "and {more} more: `--json` shows all that differ");
+        }
+        text
+    }
+
+    fn perlbal_pool(&self, perlbal: &Perlbal, pool: &PerlbalPool) -> [String; 7] {
+        let number = |number: Option<usize>| number.map_or("-".to_owned(), |n| n.to_string());
+        let looked = pool.seen_at.as_ref().map(|at| ago(at, &self.status.time));
+        [
+            pool.name.clone(),
+            perlbal.address.clone(),
+            pool.wanted.to_string(),
+            number(pool.told),
+            number(pool.seen),
+            looked.unwrap_or_else(|| "never".to_owned()),
+            pool.services.join(", "),
+        ]
+    }
+
+    /// Removed members at which requests are under way.
+    fn unrest(&self) -> String {
+        let all: Vec<_> = self
+            .status
+            .perlbals
+            .iter()
+            .flat_map(|perlbal| perlbal.unrest.iter().map(move |unrest| (perlbal, unrest)))
+            .collect();
+        let mut text = String::new();
+        for (perlbal, unrest) in all.iter().take(ROWS) {
+            text += &self.line(Tone::Notable, &self.busy(perlbal, unrest));
+        }
+        if all.len() > ROWS {
+            _ = writeln!(text, "and {} more: `--json` shows all", all.len() - ROWS);
+        }
+        text
+    }
+
+    fn busy(&self, perlbal: &Perlbal, unrest: &Unrest) -> String {
+        let known = self
+            .status
+            .nodes
+            .iter()
+            .find(|node| node.node == unrest.node);
+        let name = known.map_or(unrest.node.as_str(), |node| &node.name);
+        format!(
+            "{} is not at rest in {}: removed from {} {}",
+            named(name, &unrest.node),
+            perlbal.address,
+            unrest.pools.join(", "),
+            ago(&unrest.since, &self.status.time)
+        )
+    }
+
+    fn verdict(&self) -> String {
+        let status = self.status;
+        let mut text = String::new();
+        let problems = status.perlbals.iter().flat_map(|perlbal| {
+            let told = |problem: &String| format!("{}: {problem}", perlbal.address);
+            perlbal.problems.iter().map(told)
+        });
+        let troubles: Vec<String> = status.troubles.iter().cloned().chain(problems).collect();
+        for trouble in troubles.iter().take(ROWS) {
+            text += &self.line(Tone::Bad, trouble);
+        }
+        if troubles.len() > ROWS {
+            _ = writeln!(
+                text,
+                "and {} more: `--json` shows all",
+                troubles.len() - ROWS
+            );
+        }
+        let (tone, verdict) = if status.all_right {
+            (Tone::Good, "all right")
+        } else {
+            (Tone::Bad, "not all right")
+        };
+        text + &self.line(tone, verdict)
+    }
+
+    fn line(&self, tone: Tone, text: &str) -> String {
+        let text = printable(text);
+        self.paint.tone(tone, &text) + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+use super::*;
+use crate::api::{Counts, Files, Grant, Pool, Reason, State, VersionCount};
+
+const NOW: &str = "2026-11-21T09:30:00.000Z";
+const BEFORE: &str = "2026-11-21T09:27:00.000Z";
+
+fn pool(name: &str, members: usize) -> Pool {
+    Pool {
+        name: name.to_owned(),
+        declared: true,
+        members,
+        serving: members,
+        min_members: 2,
+        short: false,
+        versions: vec![version("v23", members)],
+        leaving: 0,
+        sorry: vec![],
+    }
+}
+
+fn version(version: &str, members: usize) -> VersionCount {
+    VersionCount {
+        version: Some(version.to_owned()),
+        members,
+    }
+}
+
+fn node(number: usize, state: State, why: &str) -> Node {
+    Node {
+        node: format!("10.0.0.{number}:8080"),
+        name: format!("api-node-{number}"),
+        state,
+        pool: Some("api".to_owned()),
+        version: Some("v23".to_owned()),
+        why: Some(why.to_owned()),
+        since: Some(BEFORE.to_owned()),
+        failing: false,
+        reasons: vec![],
+        grant: None,
+        at_rest: None,
+    }
+}
+
+fn perlbal() -> Perlbal {
+    Perlbal {
+        address: "127.0.0.1:16000".to_owned(),
+        connected: true,
+        connection: "Perlbal 1.80".to_owned(),
+        in_sync: true,
+        since: Some(BEFORE.to_owned()),
+        problems: vec![],
+        pools: vec![],
+        unrest: vec![],
+    }
+}
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        time: NOW.to_owned(),
+        started: "2026-11-19T09:30:00.000Z".to_owned(),
+        all_right: true,
+        troubles: vec![],
+        first_round_done: true,
+        frozen: vec![],
+        counts: Counts {
+            nodes: 10,
+            members: 10,
+            ..Counts::default()
+        },
+        pools: vec![pool("api", 6), pool("website", 4)],
+        nodes: vec![],
+        files: Files { in_sync: true },
+        perlbals: vec![perlbal()],
+        last_event: 12,
+    }
+}
+
+fn text(status: &Status) -> String {
+    render(status, false, Paint::none())
+}
+
+#[test]
+fn where_all_is_right_it_says_so_in_a_few_lines() {
+    let expected = "\
+pollbal 0.1.0, up 2 days: 10 nodes, 10 in pools
+
+POOL     MEMBERS  SERVING  MIN  OUT  VERSIONS
+api            6        6    2    0  v23 ×6
+website        4        4    2    0  v23 ×4
+
+PERLBAL          STATE    SINCE      REMOVED MEMBERS
+127.0.0.1:16000  in sync  3 min ago  all at rest      Perlbal 1.80
+
+all right
+";
+    assert_eq!(text(&status()), expected);
+}
+
+#[test]
+fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
+    let mut status = status();
+    let mut disabled = node(3, State::Disabled, "disabled: kernel");
+    disabled.reasons = vec![Reason {
+        reason: "kernel".to_owned(),
+        note: Some("new kernel".to_owned()),
+        by: Some("ann".to_owned()),
+        since: BEFORE.to_owned(),
+        until: None,
+    }];
+    disabled.at_rest = Some(false);
+    let mut leaving = node(4, State::Leaving, "granted leave");
+    leaving.grant = Some(Grant {
+        since: BEFORE.to_owned(),
+        until: "2026-11-21T09:37:00.000Z".to_owned(),
+    });
+    status.nodes = vec![
+        disabled,
+        leaving,
+        node(5, State::Failed, "connection refused"),
+    ];
+    status.counts.disabled = 1;
+    status.perlbals[0].unrest = vec![Unrest {
+        node: "10.0.0.3:8080".to_owned(),
+        pools: vec!["api".to_owned()],
+        since: BEFORE.to_owned(),
+    }];
+    let text = text(&status);
+    for line in [
+        "10 nodes, 10 in pools, 1 disabled",
+        "api            6        6    2    3  v23 ×6",
+        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min ago  kernel (ann: new kernel), 3 min ago; not at rest\n",
+        "api-node-4  10.0.0.4:8080  api v23  leaving   3 min ago  was granted leave, which ends in 7 min\n",
+        "api-node-5  10.0.0.5:8080  api v23  failed    3 min ago  connection refused\n",
+        "1 not at rest",
+        "api-node-3 (10.0.0.3:8080) is not at rest in 127.0.0.1:16000: removed from api 3 min ago\n",
+    ] {
+        assert!(text.contains(line), "{line}\n---\n{text}");
+    }
+}
+
+#[test]
+fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
+    let mut status = status();
+    status.all_right = false;
+    status.troubles = vec!["pool api has 1 of its min_members of 2".to_owned()];
+    status.pools[0].short = true;
+    status.files.in_sync = false;
+    let perlbal = &mut status.perlbals[0];
+    (perlbal.connected, perlbal.in_sync) = (false, false);
+    perlbal.connection = "connection refused".to_owned();
+    perlbal.pools = vec![PerlbalPool {
+        name: "api".to_owned(),
+        wanted: 6,
+        told: None,
+        seen: Some(5),
+        seen_at: Some(BEFORE.to_owned()),
+        services: vec!["www".to_owned(), "rest".to_owned()],
+        same: false,
+    }];
+    perlbal.problems = vec!["pool api is missing".to_owned()];
+    let text = text(&status);
+    for line in [
+        "v23 ×6    below min_members\n",
+        "127.0.0.1:16000  not connected  3 min ago  not known        connection refused\n",
+        "pool files: not in sync\n",
+        "api         127.0.0.1:16000       6     -     5  3 min ago  www, rest\n",
+    ] {
+        assert!(text.contains(line), "{line}\n---\n{text}");
+    }
+    let end = "\npool api has 1 of its min_members of 2\n127.0.0.1:16000: pool api is missing\nnot all right\n";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
+    let mut status = status();
+    status.nodes = (0..10_000)
+        .map(|number| {
+            let (state, why) = match number {
+                9_999 => (State::Refused, "api is not for it"),
+                number if number % 2 == 0 => (State::Failed, "no answer within 1s"),
+                _ => (State::Disabled, "disabled: move"),
+            };
+            node(number, state, why)
+        })
+        .collect();
+    status.perlbals[0].unrest = (0..10_000)
+        .map(|number| Unrest {
+            node: format!("10.0.0.{number}:8080"),
+            pools: vec!["api".to_owned()],
+            since: BEFORE.to_owned(),
+        })
+        .collect();
+    status.troubles = vec!["trouble".to_owned(); 1_000];
+    let all = text(&status);
+    assert!(all.lines().count() < 90, "{all}");
+    let nodes = all.find("NODE ").unwrap();
+    let worst = all.find("api-node-9999").unwrap();
+    let next = all.find("api-node-0 ").unwrap();
+    assert!(nodes < worst && worst < next, "{all}");
+    assert!(
+        all.contains("and 9980 more (4981 failed, 4999 disabled): `pollbal status POOL`"),
+        "{all}"
+    );
+
+    let asked = render(&status, true, Paint::none());
+    assert!(asked.lines().count() > 10_000);
+}
+
+#[test]
+fn versions_are_told_the_largest_first_and_not_all_of_many() {
+    let few = [version("v24", 2), version("v23", 4)];
+    assert_eq!(versions(&few), "v23 ×4, v24 ×2");
+    let many: Vec<_> = (1..=7)
+        .map(|number| version(&format!("v{number}"), number))
+        .collect();
+    assert_eq!(versions(&many), "v7 ×7, v6 ×6, v5 ×5, v4 ×4, 3 more");
+    let none = VersionCount {
+        version: None,
+        members: 4,
+    };
+    assert_eq!(versions(std::slice::from_ref(&none)), "-");
+    assert_eq!(versions(&[none, version("v1", 1)]), "no version ×4, v1 ×1");
+}
+
+#[test]
+fn a_sorry_server_and_a_freeze_are_seen() {
+    let mut status = status();
+    status.pools[1].sorry = vec!["10.0.9.1:80".to_owned()];
+    status.pools[1].short = true;
+    status.pools[0].declared = false;
+    status.frozen = vec![Reason {
+        reason: "storm".to_owned(),
+        note: None,
+        by: Some("ann".to_owned()),
+        since: BEFORE.to_owned(),
+        until: None,
+    }];
+    let text = text(&status);
+    for line in [
+        "frozen, failures put nobody out: storm (ann), 3 min ago\n",
+        "below min_members, sorry server 10.0.9.1:80 stands in\n",
+        "not declared\n",
+    ] {
+        assert!(text.contains(line), "{line}\n---\n{text}");
+    }
+}
+
+#[test]
+fn colours_say_what_is_wrong_and_are_not_there_when_they_are_not_wanted() {
+    let mut status = status();
+    status.nodes = vec![node(5, State::Failed, "a\x1b[2Jb")];
+    let plain = text(&status);
+    assert!(!plain.contains('\x1b'), "{plain:?}");
+    let coloured = render(&status, false, Paint::always());
+    let line = coloured
+        .lines()
+        .find(|line| line.contains("api-node-5"))
+        .unwrap();
+    assert!(line.starts_with("\x1b[31m"), "{line:?}");
+    assert!(!line.contains("\x1b[2J"), "{line:?}");
+    assert!(coloured.contains("\x1b[32mall right\x1b[0m"));
+}

@@ -1,0 +1,175 @@
+//! `pollbal status --watch`: the view, shown again whenever it changes.
+
+use std::io;
+use std::time::Duration;
+
+use ::console::{Term, truncate_str};
+use tokio::time::sleep;
+
+use super::super::http::{Answer, AskError, Door};
+use super::super::terminal::{self, Paint};
+use super::super::{ClientError, signals};
+use super::{ask, code, text};
+use crate::api::Status;
+use crate::cli;
+
+/// How often the daemon is asked: as often as a person looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+type Asked = Result<Answer<Status>, AskError>;
+
+/// Shows it until Ctrl-C, and ends with the exit code of the last view.
+pub(in crate::client) async fn watch(door: &Door, args: &cli::Status) -> Result<u8, ClientError> {
+    // Whoever is not there now will hardly be so in a second; one that goes may well come back.
+    let mut answer = Ok(ask(door, &args.of).await?);
+    let mut screen = Screen::new(door.json, !args.of.is_empty());
+    let end = signals::interrupt();
+    tokio::pin!(end);
+    loop {
+        let code = screen.show(&answer);
+        let next = async {
+            sleep(LOOK).await;
+            ask(door, &args.of).await
+        };
+        answer = tokio::select! {
+            () = &mut end => return Ok(code),
+            next = next => next,
+        };
+    }
+}
+
+/// Where views go.
+enum Screen {
+    /// One document a line.
+    Json(Changes),
+    /// One view below the other.
+    Pipe(Changes, bool),
+    /// In place of the one before.
+    Terminal(Term, bool),
+}
+
+impl Screen {
+    fn new(json: bool, asked: bool) -> Self {
+        let term = Term::buffered_stdout();
+        if json {
+            Self::Json(Changes(None))
+        } else if terminal::is_attended() {
+            // A terminal that takes none of this shows one view below the other.
+            _ = term.clear_screen();
+            Self::Terminal(term, asked)
+        } else {
+            Self::Pipe(Changes(None), asked)
+        }
+    }
+
+    /// Shows a view, and gives the exit code that it stands for.
+    fn show(&mut self, answer: &Asked) -> u8 {
+        let (view, code) = match answer {
+            Ok(answer) => (Ok(&answer.value), code(&answer.value)),
+            Err(error) => (Err(error), ClientError::exit_code_of(error)),
+        };
+        match self {
+            Self::Json(changes) => {
+                if changes.is_one(view) {
+                    match answer {
+                        Ok(answer) => terminal::print(&answer.compact()),
+                        Err(error) => terminal::warn(&error.to_string()),
+                    }
+                }
+            }
+            Self::Pipe(changes, asked) => {
+                let first = changes.0.is_none();
+                if changes.is_one(view) {
+                    let blank = if first { "" } else { "\n" };
+                    terminal::print(&format!("{blank}{}", told(view, *asked)));
+                }
+            }
+            Self::Terminal(term, asked) => _ = draw(term, &told(view, *asked)),
+        }
+        code
+    }
+}
+
+fn told(view: Result<&Status, &AskError>, asked: bool) -> String {
+    match view {
+        Ok(status) => text::render(status, asked, Paint::of_stdout()),
+        Err(error) => format!("{error}\n"),
+    }
+}
+
+/// Tells views that differ from the one before.
+struct Changes(Option<Result<Status, String>>);
+
+impl Changes {
+    fn is_one(&mut self, view: Result<&Status, &AskError>) -> bool {
+        let essence = match view {
+            Ok(status) => Ok(essence(status)),
+            Err(error) => Err(error.to_string()),
+        };
+        let differs = self.0.as_ref() != Some(&essence);
+        self.0 = Some(essence);
+        differs
+    }
+}
+
+/// A view without times: they are told anew each time, by a clock of which the last digit wavers.
+/// What comes and goes between two looks counts by the number of the last event.
+fn essence(status: &Status) -> Status {
+    let mut essence = Status {
+        time: String::new(),
+        started: String::new(),
+        ..status.clone()
+    };
+    for node in &mut essence.nodes {
+        node.since = None;
+    }
+    for perlbal in &mut essence.perlbals {
+        perlbal.since = None;
+        for pool in &mut perlbal.pools {
+            pool.seen_at = None;
+        }
+        for unrest in &mut perlbal.unrest {
+            unrest.since.clear();
+        }
+    }
+    essence
+}
+
+/// Draws the view over the one before, as much of it as fits: its beginning, and the verdict.
+fn draw(term: &Term, view: &str) -> io::Result<()> {
+    let (height, width) = term.size();
+    let lines = fitting(view, usize::from(height).saturating_sub(1));
+    term.move_cursor_to(0, 0)?;
+    for line in lines {
+        term.clear_line()?;
+        term.write_line(&truncate_str(&line, usize::from(width), "…"))?;
+    }
+    term.clear_to_end_of_screen()?;
+    term.flush()
+}
+
+/// The lines that are shown where there is room for so many.
+fn fitting(view: &str, height: usize) -> Vec<String> {
+    let lines: Vec<_> = view.lines().map(str::to_owned).collect();
+    if lines.len() <= height || height < 3 {
+        return lines;
+    }
+    let begin = &lines[..height - 2];
+    let hidden = lines.len() - begin.len() - 1;
+    let mut shown = begin.to_vec();
+    shown.push(format!("… {hidden} lines more"));
+    shown.extend(lines.last().cloned());
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_cut_before_the_verdict() {
+        let view = "a\nb\nc\nd\nall right\n";
+        assert_eq!(fitting(view, 5), ["a", "b", "c", "d", "all right"]);
+        assert_eq!(fitting(view, 4), ["a", "b", "… 2 lines more", "all right"]);
+    }
+}

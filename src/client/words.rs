@@ -1,0 +1,167 @@
+//! Times and reasons in words.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use humantime::{format_duration, format_rfc3339_millis, parse_rfc3339};
+
+use crate::api::Reason;
+
+/// A time that people think in: its largest unit only.
+pub(super) fn span(time: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = time.as_secs();
+    // Two units' worth before the larger one, so that it is never wrong by more than a half.
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / MINUTE),
+        7_200..172_800 => format!("{} h", seconds / HOUR),
+        _ => format!("{} days", seconds / DAY),
+    }
+}
+
+/// How long something took.
+pub(super) fn took(time: Duration) -> String {
+    const SHORT: Duration = Duration::from_secs(10);
+    if time < SHORT {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        span(time)
+    }
+}
+
+/// A time as it was given: `1m 30s`.
+pub(super) fn exact(time: Duration) -> String {
+    format_duration(time).to_string()
+}
+
+/// The time of day, as the daemon tells it.
+pub(super) fn now() -> String {
+    format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+/// How long it is from a time of day to `now`: `3 min ago`.
+pub(super) fn ago(then: &str, now: &str) -> String {
+    match between(then, now) {
+        Some(time) => format!("{} ago", span(time)),
+        None => then.to_owned(),
+    }
+}
+
+/// How long it is from `now` to a time of day: `in 2 h`.
+pub(super) fn ahead(then: &str, now: &str) -> String {
+    match between(now, then) {
+        Some(time) => format!("in {}", span(time)),
+        None => then.to_owned(),
+    }
+}
+
+/// How long it is between two times of day; none when one of them is none.
+pub(super) fn between(earlier: &str, later: &str) -> Option<Duration> {
+    let earlier: SystemTime = parse_rfc3339(earlier).ok()?;
+    let later = parse_rfc3339(later).ok()?;
+    // A clock that was put back is no reason to say nothing.
+    Some(later.duration_since(earlier).unwrap_or_default())
+}
+
+/// What went wrong in the end, without its number.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = cause.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+/// A reason with all that is known of it: `kernel (ann: new kernel), 3 min ago, ends in 2 h`.
+pub(super) fn reason(reason: &Reason, now: &str) -> String {
+    let mut text = reason.reason.clone();
+    match (given(reason.by.as_ref()), given(reason.note.as_ref())) {
+        (None, None) => {}
+        (Some(one), None) | (None, Some(one)) => _ = write!(text, " ({one})"),
+        (Some(by), Some(note)) => _ = write!(text, " ({by}: {note})"),
+    }
+    _ = write!(text, ", {}", ago(&reason.since, now));
+    if let Some(until) = &reason.until {
+        _ = write!(text, ", ends {}", ahead(until, now));
+    }
+    text
+}
+
+/// A text that says something.
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+/// What people call a node, with its address where that is another.
+pub(super) fn named(name: &str, node: &str) -> String {
+    if name == node {
+        node.to_owned()
+    } else {
+        format!("{name} ({node})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-21T09:30:00.000Z";
+
+    #[test]
+    fn a_span_has_one_unit() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_199, "119 min"),
+            (7_200, "2 h"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn what_took_a_moment_is_told_to_the_tenth() {
+        assert_eq!(took(Duration::from_millis(840)), "0.8 s");
+        assert_eq!(took(Duration::from_secs(90)), "90 s");
+    }
+
+    #[test]
+    fn times_are_told_from_now() {
+        assert_eq!(ago("2026-11-21T09:26:59.500Z", NOW), "3 min ago");
+        assert_eq!(ahead("2026-11-21T11:30:00.000Z", NOW), "in 2 h");
+        // A clock that was put back, and what is no time.
+        assert_eq!(ago("2026-11-21T09:31:00.000Z", NOW), "0 s ago");
+        assert_eq!(ago("once", NOW), "once");
+    }
+
+    #[test]
+    fn a_reason_tells_what_is_known_of_it() {
+        let mut given = Reason {
+            reason: "kernel".to_owned(),
+            note: None,
+            by: None,
+            since: "2026-11-21T09:29:30.000Z".to_owned(),
+            until: None,
+        };
+        assert_eq!(reason(&given, NOW), "kernel, 30 s ago");
+        given.by = Some("ann".to_owned());
+        given.note = Some(String::new());
+        assert_eq!(reason(&given, NOW), "kernel (ann), 30 s ago");
+        given.note = Some("new kernel".to_owned());
+        given.until = Some("2026-11-21T12:00:00.000Z".to_owned());
+        assert_eq!(
+            reason(&given, NOW),
+            "kernel (ann: new kernel), 30 s ago, ends in 2 h"
+        );
+    }
+}
