@@ -2,10 +2,13 @@
 
 use std::process::{Command, Output};
 
-/// Runs the built program with these arguments, and no configuration from the environment.
+/// Runs the built program with these arguments, and nothing of its own from the environment.
 pub(crate) fn pollbal(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-    command.args(arguments).env_remove("POLLBAL_CONFIG");
+    command
+        .args(arguments)
+        .env_remove("POLLBAL_CONFIG")
+        .env_remove("POLLBAL_ADMIN_SOCKET");
     command.output().expect("failed to run pollbal")
 }
 
