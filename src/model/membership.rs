@@ -51,6 +51,8 @@ pub struct Membership {
     orders: Orders,
     /// How often orders changed.
     orders_revision: u64,
+    /// What [`Membership::take_levels_changed`] tells.
+    levels_changed: bool,
 }
 
 impl Membership {
@@ -60,6 +62,7 @@ impl Membership {
         let mut membership = Self {
             orders,
             orders_revision: 0,
+            levels_changed: false,
             rules: Arc::new(rules),
             nodes: Nodes::default(),
             pools: BTreeMap::new(),
@@ -87,6 +90,7 @@ impl Membership {
     pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
         self.rules = Arc::new(rules);
         self.own_pools_with_sorry();
+        self.levels_changed = true;
         self.snapshots.all_changed();
         let mut changes = Vec::new();
         self.settle_all(now, &mut changes);
@@ -193,6 +197,7 @@ impl Membership {
             return;
         }
         let pool = place.pool.clone();
+        self.levels_changed |= held_since.is_none();
         if let Some(state) = self.pools.get_mut(&pool) {
             state.hold(addr, held_since, failure, now);
         }
@@ -287,6 +292,7 @@ impl Membership {
             None => place.pool,
         };
         self.snapshots.changed(&pool);
+        self.levels_changed = true;
         let state = self.pools.entry(pool.clone()).or_default();
         let version = state.enter(place.version);
         node.state = State::Member {
@@ -310,6 +316,7 @@ impl Membership {
             pool.exit(addr, place.version.as_ref(), held_since);
         }
         self.snapshots.changed(&place.pool);
+        self.levels_changed = true;
         Some(place)
     }
 
@@ -359,7 +366,7 @@ impl Membership {
         if self.unheard > 0 || self.nodes.listed().is_empty() {
             return;
         }
-        self.first_round_done = true;
+        self.levels_changed |= !std::mem::replace(&mut self.first_round_done, true);
         let gone = self.nodes.gone().iter().map(|node| node.node.clone());
         for node in gone.collect::<Vec<_>>() {
             if let Some(from) = self.exit(node.addr) {

@@ -5,8 +5,11 @@
 //! a file name, a file or a command without another check.
 
 pub mod address_book;
+pub mod alerts;
 pub mod announcement;
 pub mod change;
+pub mod conditions;
+pub mod hours;
 pub mod journal;
 pub mod membership;
 pub mod names;

@@ -34,6 +34,11 @@ impl PoolState {
         self.serving + self.held.len()
     }
 
+    /// How many members serve, as far as is known: held ones do not count.
+    pub(super) fn serving(&self) -> usize {
+        self.serving
+    }
+
     /// Counts a member that comes in, and remembers its version. Gives the version, its text
     /// shared with the other members'.
     pub(super) fn enter(&mut self, version: Option<Version>) -> Option<Version> {

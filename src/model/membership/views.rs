@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::Membership;
 use super::nodes::{self, State};
+use super::pool_state::PoolState;
+use crate::model::conditions::PoolLevel;
+use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
-use crate::model::rules::Rules;
+use crate::model::rules::{PoolRules, Rules};
 use crate::model::view::{Kept, NodeState, NodeView};
 
 impl Membership {
@@ -31,6 +34,26 @@ impl Membership {
     #[must_use]
     pub fn views(&self) -> impl ExactSizeIterator<Item = NodeView> {
         self.nodes.listed().iter().map(|node| self.view_of(node))
+    }
+
+    /// Whether the answer of [`Self::levels`] may be another than when this was last asked.
+    pub fn take_levels_changed(&mut self) -> bool {
+        std::mem::take(&mut self.levels_changed)
+    }
+
+    /// How each declared pool stands, without sorry servers; nothing before the first round is done.
+    #[must_use]
+    pub fn levels(&self) -> Vec<PoolLevel> {
+        if !self.first_round_done {
+            return Vec::new();
+        }
+        let level = |(pool, rules): (&PoolName, &PoolRules)| PoolLevel {
+            pool: pool.clone(),
+            serving: self.pools.get(pool).map_or(0, PoolState::serving),
+            min_members: rules.min_members,
+            sorry: Vec::new(),
+        };
+        self.rules.declared.iter().map(level).collect()
     }
 
     fn view_of(&self, node: &nodes::NodeState) -> NodeView {

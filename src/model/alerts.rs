@@ -1,0 +1,221 @@
+//! When a person is told what holds, and when that it is over.
+//!
+//! [`Alerts`] compares what holds now with what it told. It reads no clock; time is an argument.
+//!
+//! ```text
+//!   conditions ─► settled ─► standing ─► due ─► told, if hours and limits allow it
+//!                   for Kind::settles      begin, over, still
+//! ```
+//!
+//! - What holds for a while *stands*, and ends when it is away as long: a [`Word`] for each.
+//! - Each that stands is told once, and once that it is over. One that comes and goes is told no
+//!   more than once in `interval`; if it stands when that is over, it is told then.
+//! - What stands on is told again after `interval`, then after twice as long, and so on up to a day.
+//! - Outside of `hours` nothing is told, and no more than `limit` notices within `interval`. What
+//!   stands is then told later, if it still does; that something is over is told for what was told,
+//!   and only for that.
+
+mod entry;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use self::entry::Entry;
+use super::conditions::{Condition, Kind};
+use super::hours::{Hours, Minute};
+
+/// When the hours may have begun is looked at so often.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+
+/// How often, and when, a person is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertSettings {
+    /// Whether there is anyone to tell.
+    pub on: bool,
+    /// When, by the local clock.
+    pub hours: Hours,
+    /// A condition is told once in this time.
+    pub interval: Duration,
+    /// So many notices within `interval`, of all conditions together.
+    pub limit: usize,
+}
+
+/// What is told, and what was.
+#[derive(Debug, Default)]
+pub struct Alerts {
+    entries: BTreeMap<(Kind, String), Entry>,
+    /// When the last notices were told, of `interval`.
+    told: VecDeque<Instant>,
+    /// How many that were due were not told because of `limit`, since the last that was.
+    left_out: usize,
+}
+
+/// That a condition stands from now on, or no longer: for the log and the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It stands.
+    Begins(Condition),
+    /// It is over; it stood for so long.
+    Ends(Condition, Duration),
+}
+
+/// What a person is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether it begins, still stands, or is over.
+    pub state: State,
+    /// What.
+    pub condition: Condition,
+    /// Since when it holds or held.
+    pub since: Instant,
+    /// How long it has held, or did.
+    pub lasted: Duration,
+    /// How many others were left out since the notice before.
+    pub left_out: usize,
+}
+
+/// Whether what is told begins, still stands, or is over. In the order in which they are told when
+/// there is a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// It was not told yet.
+    Begin,
+    /// It does not stand any more.
+    Over,
+    /// It was told before.
+    Still,
+}
+
+/// What follows from a look.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What began and ended.
+    pub words: Vec<Word>,
+    /// What to tell.
+    pub notices: Vec<Notice>,
+    /// When to look again although nothing changed; `None`: never.
+    pub next: Option<Instant>,
+}
+
+impl Alerts {
+    /// Takes what holds at `now`, which is `minute` of the local day.
+    pub fn look(
+        &mut self,
+        conditions: Vec<Condition>,
+        settings: &AlertSettings,
+        now: Instant,
+        minute: Minute,
+    ) -> Outcome {
+        self.take(conditions, now);
+        let entries = self.entries.values_mut();
+        let words = entries.filter_map(|entry| entry.settle(now)).collect();
+        let open = settings.hours.contain(minute);
+        let notices = if settings.on && open {
+            self.tell(settings, now)
+        } else {
+            Vec::new()
+        };
+        self.entries
+            .retain(|_, entry| !entry.is_forgotten(settings.interval, now));
+        Outcome {
+            words,
+            notices,
+            next: self.next(settings, open, now),
+        }
+    }
+
+    /// What stands.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Condition> {
+        let entries = self.entries.values();
+        let standing = entries.filter(|entry| entry.stands());
+        standing.map(|entry| entry.condition.clone()).collect()
+    }
+
+    fn take(&mut self, conditions: Vec<Condition>, now: Instant) {
+        for entry in self.entries.values_mut() {
+            entry.seen = false;
+        }
+        for condition in conditions {
+            let key = (condition.kind, condition.subject.clone());
+            match self.entries.get_mut(&key) {
+                Some(entry) => entry.see(condition, now),
+                None => _ = self.entries.insert(key, Entry::new(condition, now)),
+            }
+        }
+        for entry in self.entries.values_mut() {
+            entry.miss(now);
+        }
+    }
+
+    fn tell(&mut self, settings: &AlertSettings, now: Instant) -> Vec<Notice> {
+        self.forget_told(settings.interval, now);
+        let mut due: Vec<_> = self
+            .entries
+            .iter()
+            .filter_map(|(key, entry)| Some((entry.due(settings.interval, now)?, key.clone())))
+            .collect();
+        due.sort();
+        let mut notices = Vec::new();
+        for (state, key) in due {
+            if self.told.len() < settings.limit {
+                notices.extend(self.notice(&key, state, settings.interval, now));
+            } else if state != State::Still
+                && let Some(entry) = self.entries.get_mut(&key)
+                && !std::mem::replace(&mut entry.left_out, true)
+            {
+                self.left_out += 1;
+            }
+        }
+        notices
+    }
+
+    fn notice(
+        &mut self,
+        key: &(Kind, String),
+        state: State,
+        interval: Duration,
+        now: Instant,
+    ) -> Option<Notice> {
+        let entry = self.entries.get_mut(key)?;
+        let others = self.left_out - usize::from(entry.left_out);
+        entry.tell(state, interval, now);
+        let notice = Notice {
+            state,
+            condition: entry.condition.clone(),
+            since: entry.since,
+            lasted: entry.lasted(now),
+            left_out: others,
+        };
+        self.told.push_back(now);
+        self.left_out = 0;
+        for entry in self.entries.values_mut() {
+            entry.left_out = false;
+        }
+        Some(notice)
+    }
+
+    fn forget_told(&mut self, interval: Duration, now: Instant) {
+        let over = |told: &Instant| now.duration_since(*told) >= interval;
+        while self.told.front().is_some_and(over) {
+            self.told.pop_front();
+        }
+    }
+
+    fn next(&self, settings: &AlertSettings, open: bool, now: Instant) -> Option<Instant> {
+        let room = match self.told.front() {
+            Some(first) if self.told.len() >= settings.limit => *first + settings.interval,
+            _ => now,
+        };
+        let tells = self.entries.values().filter_map(|entry| {
+            let at = entry.due_at(settings.interval).filter(|_| settings.on)?;
+            let closed = if open { now } else { now + LOOK_AT_CLOCK };
+            Some(at.max(room).max(closed))
+        });
+        let settles = self.entries.values().filter_map(Entry::settles_at);
+        tells.chain(settles).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! One condition: whether it holds, whether it stands, and what was told of it.
+
+use std::time::{Duration, Instant};
+
+use super::{State, Word};
+use crate::model::conditions::Condition;
+
+/// The longest time after which what still stands is told again.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// One condition.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// As it was when it last held.
+    pub(super) condition: Condition,
+    /// Seen at the present look.
+    pub(super) seen: bool,
+    /// Since when it holds; when it stood last, held.
+    pub(super) since: Instant,
+    /// Since when it does not hold any more.
+    away: Option<Instant>,
+    /// It has held long enough to count, and has not been away long enough for its end.
+    stands: bool,
+    /// What a person believes: that it stands.
+    told: Option<Told>,
+    /// When it was last told to begin.
+    begun: Option<Instant>,
+    /// It counts among those that were left out.
+    pub(super) left_out: bool,
+}
+
+/// That it stands was told.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// For the last time.
+    at: Instant,
+    /// After this it is told again.
+    wait: Duration,
+}
+
+impl Entry {
+    pub(super) fn new(condition: Condition, now: Instant) -> Self {
+        Self {
+            condition,
+            seen: true,
+            since: now,
+            away: None,
+            stands: false,
+            told: None,
+            begun: None,
+            left_out: false,
+        }
+    }
+
+    /// It holds.
+    pub(super) fn see(&mut self, condition: Condition, now: Instant) {
+        (self.condition, self.seen) = (condition, true);
+        if self.away.take().is_some() && !self.stands {
+            self.since = now;
+        }
+    }
+
+    /// It does not hold, unless it was seen.
+    pub(super) fn miss(&mut self, now: Instant) {
+        if !self.seen {
+            self.away.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// How long it has held, or did.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        let until = self.away.filter(|_| !self.stands).unwrap_or(now);
+        until.duration_since(self.since)
+    }
+
+    /// Whether it stands from now on, or no longer.
+    pub(super) fn settle(&mut self, now: Instant) -> Option<Word> {
+        if self.settles_at()? > now {
+            return None;
+        }
+        self.stands = !self.stands;
+        let condition = self.condition.clone();
+        Some(if self.stands {
+            Word::Begins(condition)
+        } else {
+            Word::Ends(condition, self.lasted(now))
+        })
+    }
+
+    /// When it will stand, or will no longer, if it stays as it is.
+    pub(super) fn settles_at(&self) -> Option<Instant> {
+        let changed = match (self.stands, self.away) {
+            (true, away) => away?,
+            (false, None) => self.since,
+            (false, Some(_)) => return None,
+        };
+        Some(changed + self.condition.kind.settles())
+    }
+
+    /// What is to be told of it now.
+    pub(super) fn due(&self, interval: Duration, now: Instant) -> Option<State> {
+        (self.due_at(interval)? <= now).then_some(match (self.stands, self.told) {
+            (true, None) => State::Begin,
+            (true, Some(_)) => State::Still,
+            (false, _) => State::Over,
+        })
+    }
+
+    /// When something is to be told of it, if it stays as it is.
+    pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
+        match (self.stands, self.told) {
+            (true, None) => Some(self.begun.map_or(self.since, |begun| begun + interval)),
+            (true, Some(Told { at, wait })) => Some(at + wait),
+            (false, Some(Told { at, .. })) => Some(at),
+            (false, None) => None,
+        }
+    }
+
+    /// It is told.
+    pub(super) fn tell(&mut self, state: State, interval: Duration, now: Instant) {
+        let wait = match (state, self.told) {
+            (State::Still, Some(told)) => (2 * told.wait).min(LONGEST_WAIT.max(interval)),
+            _ => interval,
+        };
+        self.told = (state != State::Over).then_some(Told { at: now, wait });
+        if state == State::Begin {
+            self.begun = Some(now);
+        }
+    }
+
+    /// Whether nothing need be known of it any more.
+    pub(super) fn is_forgotten(&self, interval: Duration, now: Instant) -> bool {
+        let recent = |begun: Instant| now.duration_since(begun) < interval;
+        self.away.is_some()
+            && !self.stands
+            && self.told.is_none()
+            && !self.begun.is_some_and(recent)
+    }
+}

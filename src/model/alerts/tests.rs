@@ -1,0 +1,313 @@
+//! Who is told what when, with time as an argument.
+
+use super::*;
+use crate::model::conditions::{Circumstances, Fault, PerlbalLevel, PoolLevel};
+
+const MINUTE: u64 = 60;
+const NOON: Minute = minute(12);
+const NIGHT: Minute = minute(3);
+
+/// That hour.
+const fn minute(hour: u8) -> Minute {
+    Minute::of(hour, 0)
+}
+
+/// Alerts by seconds from a start.
+struct Site {
+    start: Instant,
+    alerts: Alerts,
+    settings: AlertSettings,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            alerts: Alerts::default(),
+            settings: AlertSettings {
+                on: true,
+                hours: "08:00-22:00".parse().unwrap(),
+                interval: Duration::from_secs(5 * MINUTE),
+                limit: 10,
+            },
+        }
+    }
+
+    fn at(&mut self, second: u64, holds: &Circumstances, minute: Minute) -> Outcome {
+        let now = self.start + Duration::from_secs(second);
+        self.alerts
+            .look(holds.conditions(), &self.settings, now, minute)
+    }
+
+    /// What is told at noon, as "begin api".
+    fn told(&mut self, second: u64, holds: &Circumstances) -> Vec<String> {
+        words(&self.at(second, holds, NOON))
+    }
+
+    /// When to look again, in seconds from the start.
+    fn next(&mut self, second: u64, holds: &Circumstances, minute: Minute) -> Option<u64> {
+        let next = self.at(second, holds, minute).next?;
+        Some(next.duration_since(self.start).as_secs())
+    }
+}
+
+fn words(outcome: &Outcome) -> Vec<String> {
+    let notices = outcome.notices.iter();
+    let word = |notice: &Notice| {
+        let left_out = match notice.left_out {
+            0 => String::new(),
+            others => format!(" ({others} left out)"),
+        };
+        let (state, subject) = (notice.state, &notice.condition.subject);
+        format!("{state:?} {subject}{left_out}").to_lowercase()
+    };
+    notices.map(word).collect()
+}
+
+/// These pools are short.
+fn short(pools: &[&str]) -> Circumstances {
+    let level = |pool: &&str| PoolLevel {
+        pool: pool.parse().unwrap(),
+        serving: 0,
+        min_members: 1,
+        sorry: Vec::new(),
+    };
+    Circumstances {
+        pools: pools.iter().map(level).collect(),
+        ..Circumstances::default()
+    }
+}
+
+fn well() -> Circumstances {
+    Circumstances::default()
+}
+
+fn pools(names: std::ops::Range<usize>) -> Circumstances {
+    let names: Vec<_> = names.map(|number| format!("p{number}")).collect();
+    short(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn what_holds_for_a_while_begins_and_what_is_away_as_long_is_over() {
+    let mut site = Site::new();
+    let api = short(&["api"]);
+    assert_eq!(site.next(0, &api, NOON), Some(2));
+    assert_eq!(site.alerts.standing(), []);
+    let begins = site.at(2, &api, NOON);
+    assert_eq!(words(&begins), ["begin api"]);
+    assert_eq!(begins.words, [Word::Begins(api.conditions()[0].clone())]);
+    assert_eq!(site.alerts.standing(), api.conditions());
+    assert_eq!(site.at(3, &api, NOON).words, []);
+    assert_eq!(site.next(60, &well(), NOON), Some(62));
+    assert_eq!(site.alerts.standing(), api.conditions());
+    let over = site.at(62, &well(), NOON);
+    assert_eq!(words(&over), ["over api"]);
+    let lasted = Duration::from_secs(60);
+    assert_eq!(over.notices[0].lasted, lasted);
+    assert_eq!(over.notices[0].since, site.start);
+    assert_eq!(
+        over.words,
+        [Word::Ends(api.conditions()[0].clone(), lasted)]
+    );
+    assert_eq!((site.alerts.standing(), over.next), (vec![], None));
+}
+
+#[test]
+fn what_passes_sooner_is_told_to_nobody() {
+    let mut site = Site::new();
+    assert_eq!(site.at(0, &short(&["api"]), NOON).words, []);
+    let outcome = site.at(1, &well(), NOON);
+    assert_eq!(outcome, Outcome::default());
+    assert!(site.alerts.entries.is_empty());
+    // Nor does it count as having held since then.
+    site.at(100, &short(&["api"]), NOON);
+    assert_eq!(site.told(101, &short(&["api"])), [""; 0]);
+    // And what is away for a moment has not ended.
+    assert_eq!(site.told(102, &short(&["api"])), ["begin api"]);
+    assert_eq!(site.at(110, &well(), NOON).words, []);
+    assert_eq!(site.at(111, &short(&["api"]), NOON).words, []);
+    assert_eq!(site.at(120, &short(&["api"]), NOON).words, []);
+}
+
+#[test]
+fn each_kind_settles_in_its_own_time() {
+    let mut site = Site::new();
+    let fault = |path: &str| {
+        Some(Fault {
+            path: path.to_owned(),
+            text: "wrong".to_owned(),
+        })
+    };
+    let level = |connected| PerlbalLevel {
+        connected,
+        in_sync: false,
+    };
+    let all = Circumstances {
+        first_round_done: true,
+        perlbals: [
+            ("lost".to_owned(), level(false)),
+            ("odd".to_owned(), level(true)),
+        ]
+        .into(),
+        files: fault("files"),
+        state: fault("state"),
+        services: fault("services"),
+        reload: fault("reload"),
+        ..short(&["api"])
+    };
+    assert_eq!(site.told(0, &all), ["begin reload"]);
+    assert_eq!(site.told(2, &all), ["begin api"]);
+    assert_eq!(
+        site.told(5, &all),
+        ["begin lost", "begin files", "begin services", "begin state"]
+    );
+    assert_eq!(site.told(10, &all), ["begin odd"]);
+    assert_eq!(site.alerts.standing().len(), 7);
+}
+
+#[test]
+fn what_comes_and_goes_is_told_once_in_the_interval_and_then_if_it_still_stands() {
+    let mut site = Site::new();
+    let api = short(&["api"]);
+    let mut told = Vec::new();
+    for second in 0..5 * MINUTE {
+        // Ten seconds so, ten seconds so.
+        let holds = if second % 20 < 10 { &api } else { &well() };
+        told.extend(site.told(second, holds));
+    }
+    assert_eq!(told, ["begin api", "over api"]);
+    // It began at second 2.
+    site.told(300, &api);
+    assert_eq!(site.next(301, &api, NOON), Some(302));
+    assert_eq!(site.told(302, &api), ["begin api"]);
+    // When the interval is over first, it waits for nothing.
+    site.at(310, &well(), NOON);
+    assert_eq!(site.told(312, &well()), ["over api"]);
+    site.at(1_000, &api, NOON);
+    assert_eq!(site.told(1_002, &api), ["begin api"]);
+}
+
+#[test]
+fn what_stands_on_is_told_again_less_and_less_often() {
+    let mut site = Site::new();
+    let api = short(&["api"]);
+    let mut second = 0;
+    let mut told = Vec::new();
+    while second < 5 * 24 * 60 * MINUTE {
+        let outcome = site.at(second, &api, NOON);
+        told.extend(
+            words(&outcome)
+                .into_iter()
+                .map(|word| (second / MINUTE, word)),
+        );
+        second = outcome.next.unwrap().duration_since(site.start).as_secs();
+    }
+    assert_eq!(told[0], (0, "begin api".to_owned()));
+    assert!(told[1..].iter().all(|(_, word)| word == "still api"));
+    let minutes: Vec<_> = told.iter().map(|(minute, _)| *minute).collect();
+    assert_eq!(minutes[..6], [0, 5, 15, 35, 75, 155]);
+    assert_eq!(minutes[10] - minutes[9], 24 * 60, "once a day in the end");
+}
+
+#[test]
+fn outside_of_the_hours_nothing_is_told_until_they_begin() {
+    let mut site = Site::new();
+    let night =
+        |site: &mut Site, second, holds: &Circumstances| words(&site.at(second, holds, NIGHT));
+    let (api, web) = (short(&["api"]), short(&["web"]));
+    site.at(0, &api, NIGHT);
+    assert_eq!(night(&mut site, 2, &api), [""; 0]);
+    assert_eq!(
+        site.alerts.standing(),
+        api.conditions(),
+        "it stands all the same"
+    );
+    // Passes before the hours begin: never told, nor that it is over.
+    site.at(100, &well(), NIGHT);
+    assert_eq!(night(&mut site, 102, &well()), [""; 0]);
+    assert_eq!(site.next(103, &well(), NIGHT), None);
+    // Still there when they begin.
+    site.at(200, &web, NIGHT);
+    assert_eq!(night(&mut site, 202, &web), [""; 0]);
+    assert_eq!(site.next(202, &web, NIGHT), Some(232), "looks at the clock");
+    assert_eq!(site.told(3_600, &web), ["begin web"]);
+    // Told, and over when they have ended: said when they begin again.
+    site.at(3_700, &well(), NIGHT);
+    assert_eq!(night(&mut site, 3_702, &well()), [""; 0]);
+    assert_eq!(site.told(36_000, &well()), ["over web"]);
+}
+
+#[test]
+fn no_more_than_the_limit_is_told_and_the_next_one_says_how_many_were_left_out() {
+    let mut site = Site::new();
+    site.settings.limit = 3;
+    let storm = pools(0..8);
+    site.at(0, &storm, NOON);
+    assert_eq!(site.told(2, &storm), ["begin p0", "begin p1", "begin p2"]);
+    assert_eq!(site.told(100, &storm), [""; 0]);
+    assert_eq!(site.next(100, &storm, NOON), Some(302));
+    // One passes meanwhile: never told, but counted.
+    let less = pools(0..7);
+    site.at(200, &less, NOON);
+    assert_eq!(site.told(202, &less), [""; 0]);
+    assert_eq!(
+        site.told(302, &less),
+        ["begin p3 (4 left out)", "begin p4", "begin p5"]
+    );
+    // Only p6 is left, and what is over; reminders do not count.
+    site.at(400, &well(), NOON);
+    assert_eq!(site.told(402, &well()), [""; 0]);
+    assert_eq!(
+        site.told(602, &well()),
+        ["over p0 (6 left out)", "over p1", "over p2"]
+    );
+    assert_eq!(
+        site.told(902, &well()),
+        ["over p3 (2 left out)", "over p4", "over p5"]
+    );
+    assert_eq!(site.at(903, &well(), NOON).next, None);
+}
+
+#[test]
+fn with_nobody_to_tell_words_are_told_all_the_same_and_notices_as_soon_as_there_is_one() {
+    let mut site = Site::new();
+    site.settings.on = false;
+    let api = short(&["api"]);
+    site.at(0, &api, NOON);
+    let outcome = site.at(2, &api, NOON);
+    assert_eq!((outcome.words.len(), outcome.notices.len()), (1, 0));
+    assert_eq!(outcome.next, None);
+    site.settings.on = true;
+    assert_eq!(site.told(1_000, &api), ["begin api"]);
+}
+
+#[test]
+fn a_look_too_many_or_too_few_changes_nothing() {
+    let mut often = Site::new();
+    let mut seldom = Site::new();
+    seldom.start = often.start;
+    seldom.settings.limit = 2;
+    often.settings.limit = 2;
+    let holds = |second| match second {
+        0..50 => pools(0..3),
+        50..400 => pools(1..3),
+        405..1_000 => pools(2..4),
+        _ => well(),
+    };
+    let (mut all, mut due) = (Vec::new(), Vec::new());
+    let mut next = Some(0);
+    let mut last = None;
+    for second in 0..4_000 {
+        all.extend(often.told(second, &holds(second)));
+        let changed = last.replace(holds(second)) != Some(holds(second));
+        if changed || next == Some(second) {
+            let outcome = seldom.at(second, &holds(second), NOON);
+            next = outcome
+                .next
+                .map(|at| at.duration_since(seldom.start).as_secs());
+            due.extend(words(&outcome));
+        }
+    }
+    assert_eq!(all, due);
+    assert!(all.len() > 8, "{all:?}");
+}
