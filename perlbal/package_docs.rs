@@ -19,7 +19,7 @@ pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/perlbal
 /// When the man page last changed.
 const DATE: &str = "2026-11-21";
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     (
         "/etc/pollbal.json",
         "the configuration; /usr/share/doc/pollbal/example.json has every key, with what it means",
@@ -44,6 +44,10 @@ const FILES: [(&str, &str); 7] = [
     (
         "/usr/lib/systemd/system/pollbal.service",
         "the service; it says what hooks may do in it, and how to change that",
+    ),
+    (
+        "/usr/share/pollbal/alert-mail",
+        "an alert_hook that mails through the system's sendmail",
     ),
 ];
 
@@ -83,7 +87,11 @@ const ENVIRONMENT: [(&str, &str); 5] = [
 ];
 
 const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks POLLBAL_SERVICES_FILE too, and the file hooks \
-                     POLLBAL_FILE_NAME.";
+                     POLLBAL_FILE_NAME. node_hook gets POLLBAL_NODE, POLLBAL_NODE_NAME, POLLBAL_POOL, POLLBAL_VERSION, \
+                     POLLBAL_STATE (in, out or moved), POLLBAL_REASON, and of one that moved POLLBAL_FROM_POOL and \
+                     POLLBAL_FROM_VERSION; alert_hook gets POLLBAL_ALERT, POLLBAL_ALERT_STATE (begin, still or over), \
+                     POLLBAL_SUBJECT, POLLBAL_TEXT and POLLBAL_LEFT_OUT. These two have all that, and more, as JSON on \
+                     their standard input.";
 
 /// All files, by name.
 pub(crate) fn files() -> io::Result<Vec<(String, Vec<u8>)>> {

@@ -22,7 +22,20 @@
 //! `min_members` asks) or 422 (a reload's errors). The status door answers the `GET`s of status,
 //! explain, members and events.
 
+pub(crate) mod event;
+pub mod hooks;
+
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
+
+use crate::model::time::Timestamp;
+
+/// A time of day as all of version 1 has it.
+#[must_use]
+pub fn time(at: Timestamp) -> String {
+    humantime::format_rfc3339_millis(SystemTime::from(at)).to_string()
+}
 
 /// How all stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

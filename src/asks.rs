@@ -4,7 +4,7 @@
 //! wait for its answer, a copy; the daemon takes asks between observations. When the queue is full
 //! the doors wait, and nobody else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::wanted::Translation;
 use crate::drivers::{PerlbalHandle, Progress, Snapshot};
+use crate::hooks::HookCounts;
+use crate::model::conditions::Condition;
 use crate::model::journal::Event;
 use crate::model::membership::obedience::{Shortage, Wait};
 use crate::model::node::NodeAddr;
@@ -191,6 +193,11 @@ pub struct View {
     pub tally: Tally,
     /// The number of the last event.
     pub last_event: u64,
+    /// What a person must know, the worst first. Only what has held for some seconds
+    /// ([`Kind::settles`](crate::model::conditions::Kind::settles)) and has not been away as long.
+    pub conditions: Vec<Condition>,
+    /// How the runs of hooks went, by the hook's key.
+    pub hooks: BTreeMap<&'static str, HookCounts>,
 }
 
 /// How those stand that are to show a change: the Perlbals and the pool files.

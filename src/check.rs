@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::config::doors::DoorSettings;
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
+use crate::pleas;
 
 /// What was understood, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
@@ -53,6 +54,7 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     if config.perlbals.is_empty() {
         _ = writeln!(text, "perlbal: none, files only");
     }
+    describe_alerts(&mut text, config);
     for warning in loaded.warnings() {
         _ = writeln!(text, "warning: {warning}");
     }
@@ -73,6 +75,25 @@ fn describe_doors(doors: &DoorSettings) -> String {
         address(doors.status_listen),
         address(doors.node_listen)
     )
+}
+
+fn describe_alerts(text: &mut String, config: &Config) {
+    let alerts = &config.alerts;
+    if alerts.on {
+        let interval = format_duration(alerts.interval);
+        _ = writeln!(
+            text,
+            "alerts: {} at most in {interval}, each once, at {}",
+            alerts.limit, alerts.hours
+        );
+    }
+    if config.pool_please_dont_go {
+        _ = writeln!(
+            text,
+            "members of a pool at its min_members are asked to stay: POST {}",
+            pleas::PATH
+        );
+    }
 }
 
 fn describe_pools(text: &mut String, config: &Config) {

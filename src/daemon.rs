@@ -13,6 +13,7 @@ mod desk;
 mod drivers;
 mod entrance;
 mod readiness;
+mod watchfulness;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,13 +32,14 @@ use self::desk::{ReloadWaiters, orders_end};
 use self::drivers::Drivers;
 use self::entrance::Entrance;
 use self::readiness::{Readiness, State};
+use self::watchfulness::Watchfulness;
 use crate::asks::{Ask, Desk, Moment, Serials};
 use crate::change_log::ChangeLog;
 use crate::config::Config;
 use crate::doors::{Changes, DoorError};
 use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Progress, Snapshot};
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, NodeChange};
 use crate::lifecycle::{Lifecycle, open_files};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::{count, errors};
@@ -134,6 +136,7 @@ struct Daemon {
     /// When to look for orders whose time is over.
     orders_end: Option<Instant>,
     readiness: Readiness,
+    watchfulness: Watchfulness,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Given how the first sync went; taken when the first snapshot is published.
@@ -185,6 +188,8 @@ async fn serve(
     let (written, revisions) = watch::channel(0);
     let (pulse, beats) = watch::channel(0);
     let (desk, asks) = Desk::new(beats, revisions);
+    let service = is_service(&options);
+    let watchfulness = Watchfulness::start(&config, &hooks, service, (&tasks, &stop));
     let mut daemon = Daemon {
         started: Instant::now(),
         membership: Membership::new(config.rules.clone(), orders),
@@ -210,6 +215,7 @@ async fn serve(
         state_file: watch::Sender::new(config.state_file.clone()),
         orders_end: None,
         readiness,
+        watchfulness,
         tasks,
         stop,
         first_sync: Some(first_sync),
@@ -284,6 +290,7 @@ impl Daemon {
         loop {
             self.publish();
             self.keep_orders();
+            self.report_pools();
             self.tell_manager();
             tokio::select! {
                 // Ended before its time, `--once` has not seen all in sync.
@@ -301,6 +308,7 @@ impl Daemon {
                 }
                 Some(ask) = self.asks.recv() => self.answer(ask),
                 () = orders_end(self.orders_end) => self.expire_orders(),
+                Some(word) = self.watchfulness.words.recv() => self.take_word(&word),
                 Ok(in_sync) = &mut first_synced, if !synced => {
                     synced = true;
                     if self.options.mode == Mode::Live {
@@ -319,6 +327,7 @@ impl Daemon {
     fn set_nodes(&mut self, nodes: Vec<Node>) {
         self.entrance.set_nodes(&nodes);
         self.pollers.set(&nodes, &self.config.poll);
+        self.watchfulness.set_nodes(&self.config, &nodes);
         let moment = Moment::present();
         let changes = self.membership.set_nodes(nodes, moment.now);
         self.tell(&changes, moment);
@@ -341,12 +350,19 @@ impl Daemon {
         }
     }
 
-    /// Tells the log, the journal and whoever waits for a change what changed.
+    /// Tells the log, the journal, `node_hook` and whoever waits for a change what changed.
     fn tell(&mut self, changes: &[Change], moment: Moment) {
         for change in changes {
             let telling = Telling::of(change);
             self.change_log.write(&telling, moment.now);
-            self.journal.write(&telling, moment.today);
+            let event = self.journal.write(&telling, moment.today);
+            // What the first snapshot shows is no change: nobody knows what was before.
+            if self.options.mode == Mode::Live
+                && self.serial > 0
+                && let Some(change) = NodeChange::of(change, &event)
+            {
+                self.hooks.node(&change);
+            }
             self.changed.extend(telling.node.map(|node| node.addr));
         }
         if !changes.is_empty() {
@@ -428,6 +444,7 @@ impl Daemon {
             Err(why) => {
                 errors(&why);
                 error!("reload refused; the old state stays in force");
+                self.report_refused_reload(&why);
                 self.readiness.reload_ends(None);
                 self.answer_reload(&Err(why));
             }
@@ -459,6 +476,7 @@ impl Daemon {
         } = loaded;
         let before = std::mem::replace(&mut self.config, config);
         self.hooks.reload(&self.config);
+        self.watchfulness.reload(&self.config);
         self.state_file.send_replace(self.config.state_file.clone());
         let moment = Moment::present();
         let changes = self
@@ -486,7 +504,8 @@ impl Daemon {
         // so that no list from before a reload comes after it.
         let (sender, lists) = mpsc::channel(1);
         self.lists = lists;
-        let watch = services_watch::watch(path, stamp, sender);
+        let reports = self.watchfulness.reports.clone();
+        let watch = services_watch::watch(path, stamp, sender, reports);
         self.tasks
             .spawn(async move { watching.run_until_cancelled(watch).await });
     }
@@ -494,7 +513,9 @@ impl Daemon {
     /// Keeps orders in the state file.
     fn keep_state(&self, written: watch::Sender<u64>) {
         let (path, orders) = (self.state_file.subscribe(), self.orders.subscribe());
-        let (stop, keep) = (self.stop.clone(), state_file::keep(path, orders, written));
+        let reports = self.watchfulness.reports.clone();
+        let keep = state_file::keep(path, orders, written, reports);
+        let stop = self.stop.clone();
         self.tasks
             .spawn(async move { stop.run_until_cancelled(keep).await });
     }
@@ -503,6 +524,7 @@ impl Daemon {
         let snapshots = self.snapshots.subscribe();
         let (config, hooks, mode) = (&self.config, &self.hooks, self.options.mode);
         self.drivers = Drivers::start(config, hooks, mode, snapshots, &self.pulse, &self.stop);
+        self.report_drivers();
     }
 }
 

@@ -12,6 +12,7 @@
 //! the wanted pools, each by a pure plan and an executor that decides nothing. [`daemon`] wires all
 //! together and is the only one that knows everybody.
 
+pub mod alerts;
 pub mod api;
 pub mod asks;
 pub mod change_log;
@@ -27,6 +28,7 @@ pub mod lifecycle;
 pub mod load;
 pub mod logging;
 pub mod model;
+pub mod pleas;
 pub mod poller;
 pub mod quota;
 pub mod retry;

@@ -2,7 +2,7 @@
 //!
 //! The file is looked at every second by its path, so that an editor's rename, a symlink switch
 //! and a bind mount are all noticed. A list that is understood goes to the daemon; one that is not
-//! is logged, and the last good one stays in force.
+//! is logged and reported, and the last good one stays in force.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,8 +14,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::error;
 
+use crate::alerts::Reports;
 use crate::config::{ConfigError, load_services};
 use crate::logging::{chain, errors};
+use crate::model::conditions::Fault;
 use crate::model::node::Node;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -48,7 +50,12 @@ impl Stamp {
 
 /// Watches a services file, last read after it had the stamp `known`, for ever; sends each new
 /// list that is understood.
-pub async fn watch(path: PathBuf, mut known: Stamp, lists: mpsc::Sender<Vec<Node>>) {
+pub async fn watch(
+    path: PathBuf,
+    mut known: Stamp,
+    lists: mpsc::Sender<Vec<Node>>,
+    reports: Reports,
+) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The failure to read that the log was told of. That may pass without the file changing.
@@ -70,26 +77,32 @@ pub async fn watch(path: PathBuf, mut known: Stamp, lists: mpsc::Sender<Vec<Node
             _ => None,
         };
         let told = std::mem::replace(&mut unread, failure);
-        match list {
-            Err(ConfigError::Read(..)) if unread == told => {}
-            Ok(nodes) if nodes.is_empty() => error!(
-                "{} names no node; the last good list stays in force",
-                path.display()
-            ),
+        let (what, why) = match list {
+            Err(ConfigError::Read(..)) if unread == told => continue,
+            Ok(nodes) if nodes.is_empty() => ("names no node", None),
             Ok(nodes) => {
+                reports.set(|now| &mut now.services, None);
                 if lists.send(nodes).await.is_err() {
                     return;
                 }
+                continue;
             }
-            Err(error) => {
-                errors(&chain(&error));
-                error!(
-                    "{} is refused; the last good list stays in force",
-                    path.display()
-                );
-            }
-        }
+            Err(error) => ("is refused", Some(chain(&error))),
+        };
+        refuse(&path, what, why.as_deref(), &reports);
     }
+}
+
+/// Says what is wrong with a list, and why if that needs words.
+fn refuse(path: &Path, what: &str, why: Option<&str>, reports: &Reports) {
+    let path = path.display().to_string();
+    let text = format!("{path} {what}; the last good list stays in force");
+    if let Some(why) = why {
+        errors(&why);
+    }
+    error!("{text}");
+    let text = why.map_or(text.clone(), |why| format!("{text}: {why}"));
+    reports.set(|now| &mut now.services, Some(Fault { path, text }));
 }
 
 /// On a thread of its own, since the file may lie on a disk that hangs.

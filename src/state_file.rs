@@ -16,7 +16,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+use crate::alerts::Reports;
 use crate::logging::chain;
+use crate::model::conditions::Fault;
 use crate::model::orders::Orders;
 use crate::retry::Retry;
 
@@ -116,6 +118,7 @@ pub async fn keep(
     mut path: watch::Receiver<Option<PathBuf>>,
     mut orders: watch::Receiver<Revised>,
     written: watch::Sender<u64>,
+    reports: Reports,
 ) {
     let mut retry = Retry::new();
     let mut told = false;
@@ -130,9 +133,11 @@ pub async fn keep(
         loop {
             let (revision, latest) = orders.borrow_and_update().clone();
             let file = path.borrow_and_update().clone();
+            let name = file.as_ref().map(|file| file.display().to_string());
             let wrote = spawn_blocking(move || file.map_or(Ok(()), |file| write(&file, &latest)));
             match wrote.await {
                 Ok(Ok(())) => {
+                    reports.set(|now| &mut now.state, None);
                     written.send_replace(revision);
                     retry.reset();
                     if std::mem::take(&mut told) {
@@ -141,9 +146,12 @@ pub async fn keep(
                     break;
                 }
                 Ok(Err(wrong)) => {
+                    let text = format!("{}; orders hold, but not beyond a restart", chain(&wrong));
                     if !std::mem::replace(&mut told, true) {
-                        error!("{}; orders hold, but not beyond a restart", chain(&wrong));
+                        error!("{text}");
                     }
+                    let path = name.unwrap_or_default();
+                    reports.set(|now| &mut now.state, Some(Fault { path, text }));
                     sleep(retry.next_wait()).await;
                 }
                 // Only a bug makes it panic.

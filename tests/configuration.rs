@@ -113,6 +113,32 @@ fn assert_warned(stage: &Stage, config: &Value, warnings: &[&str]) {
 }
 
 #[test]
+fn check_says_when_alerts_are_told_and_that_nodes_are_asked_to_stay() {
+    let stage = Stage::new();
+    stage.write_services(&["10.0.0.1 80 # node".to_owned()]);
+    let mut config = json!({
+        "alert_hook": ["true"],
+        "alert_hours": "22:00-06:00",
+        "alert_limit": 3,
+        "pool_please_dont_go": true,
+        "pools": { "api": { "min_members": 1 } },
+    });
+    let output = check(&stage, &config);
+    let text = stdout(&output);
+    for line in [
+        "alerts: 3 at most in 5m, each once, at 22:00-06:00",
+        "members of a pool at its min_members are asked to stay: POST /pool_please_dont_go",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing:\n{text}");
+    }
+    assert!(!text.contains("does nothing"), "{text}");
+    config["pools"]["api"] = json!({});
+    assert_warned(&stage, &config, &["pool_please_dont_go does nothing"]);
+    let text = stdout(&check(&stage, &json!({})));
+    assert!(!text.contains("alerts") && !text.contains("stay"), "{text}");
+}
+
+#[test]
 fn an_unknown_key_is_named_with_the_nearest_known_one() {
     let stage = Stage::new();
     let wrong = [
@@ -263,6 +289,41 @@ fn each_wrong_door_is_named_with_what_to_write() {
             ["node_listen", "0.0.0.0:8099", "0.0.0.0:0"],
         ),
         (node(json!(":8099")), ["node_listen", "a port", ":8099"]),
+    ]);
+}
+
+#[test]
+fn each_wrong_hook_and_alert_is_named_with_what_to_write() {
+    let key = |key: &str, value: Value| json!({ key: value });
+    assert_all_refused(&[
+        (
+            key("alert_interval", json!("10ms")),
+            ["alert_interval", "1s", "10ms"],
+        ),
+        (
+            key("alert_limit", json!(0)),
+            ["alert_limit", "1 to 1000", "0"],
+        ),
+        (
+            key("alert_hours", json!("8-22")),
+            ["alert_hours", "08:00-22:00", "8-22"],
+        ),
+        (
+            key("alert_hours", json!("08:00-08:00")),
+            ["alert_hours", "00:00-24:00", "08:00-08:00"],
+        ),
+        (
+            key("pool_please_dont_go", json!(1)),
+            ["pool_please_dont_go", "true or false", "1"],
+        ),
+        (
+            key("node_hook", json!("touch x")),
+            ["node_hook", "array", "touch x"],
+        ),
+        (
+            key("alert_hook", json!([""])),
+            ["alert_hook", "array", "[\"\"]"],
+        ),
     ]);
 }
 

@@ -170,7 +170,7 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     stays(SOON, "members", &Some(2), held, || {
         nodes[3].polls() >= enough
     });
-    assert_eq!(pollbal.log_with(&["min_members"]).len(), 1);
+    assert_eq!(pollbal.log_with(&["warn", "min_members"]).len(), 1);
 
     // Those who are well again take the places of those who are held.
     nodes[0].recover();

@@ -73,11 +73,18 @@ pub(crate) enum Behaviour {
     Fail(StatusCode),
 }
 
-/// A request for anything but `/pool` and `/announce`: the traffic that a load balancer sent here.
+/// A request for anything but what is named here: the traffic that a load balancer sent here.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) at: Instant,
     pub(crate) path: String,
+}
+
+/// A request for `/pool_please_dont_go`: `POST` asks the node to stay, `DELETE` says that this is over.
+#[derive(Clone, Debug)]
+pub(crate) struct Plea {
+    pub(crate) at: Instant,
+    pub(crate) method: Method,
 }
 
 /// An answer to `GET /pool` (its line, or the status of an error), taken down just before it goes out.
@@ -98,6 +105,7 @@ pub(crate) struct State {
     pub(crate) requests: u64,
     arrivals: VecDeque<Arrival>,
     told: VecDeque<Told>,
+    pleas: VecDeque<Plea>,
 }
 
 impl State {
@@ -148,6 +156,11 @@ impl MockNode {
         self.state().told.iter().cloned().collect()
     }
 
+    /// The pleas to stay so far, oldest first.
+    pub(crate) fn pleas(&self) -> Vec<Plea> {
+        self.state().pleas.iter().cloned().collect()
+    }
+
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/pool") => self.poll().await,
@@ -159,6 +172,14 @@ impl MockNode {
                     Ok(()) => self.reply(StatusCode::OK, control::show(&self.state())),
                     Err(why) => self.reply(StatusCode::BAD_REQUEST, format!("{why}\n")),
                 }
+            }
+            (method, "/pool_please_dont_go") => {
+                let plea = Plea {
+                    at: Instant::now(),
+                    method: method.clone(),
+                };
+                remember(&mut self.state().pleas, plea);
+                self.reply(StatusCode::OK, String::new())
             }
             _ => self.serve_traffic(request).await,
         }

@@ -1,5 +1,6 @@
 //! The configuration: JSON in, a [`Config`] that is valid throughout out.
 
+mod alerts;
 pub mod doors;
 mod json;
 mod pools;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::model::alerts::AlertSettings;
 use crate::model::names::{PerlbalName, PoolName};
 use crate::model::node::Node;
 use crate::model::rules::Rules;
@@ -49,6 +51,10 @@ pub struct Config {
     pub hooks: HookSettings,
     /// Where pollbal can be asked.
     pub doors: DoorSettings,
+    /// How often, and when, a person is told.
+    pub alerts: AlertSettings,
+    /// Whether members of a pool at its `min_members` are asked to stay.
+    pub pool_please_dont_go: bool,
 }
 
 /// How nodes are polled.
@@ -100,6 +106,10 @@ pub struct HookSettings {
     pub file_update: Vec<String>,
     /// When a file is about to be deleted.
     pub file_remove: Vec<String>,
+    /// When a node goes into a pool, out of one, or from one to another.
+    pub node: Vec<String>,
+    /// When a person must know something, or that it is over.
+    pub alert: Vec<String>,
     /// After it a hook is ended, with its process group.
     pub timeout: Duration,
 }
@@ -184,6 +194,12 @@ impl Config {
                     .to_owned(),
             );
         }
+        let mut pools = self.rules.declared.values();
+        if self.pool_please_dont_go && pools.all(|rules| rules.min_members == 0) {
+            warnings.push(
+                "pool_please_dont_go does nothing: no pool has a min_members in `pools`".to_owned(),
+            );
+        }
         if self.pool_file_format == PoolFileFormat::Services && !self.perlbals.is_empty() {
             warnings.push(
                 "pool_file_format is \"services\": Perlbal would read these files wrongly for \
@@ -220,6 +236,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
                 .unwrap_or_else(|| default.to_owned()),
         )
     };
+    let hooks = read_hooks(section);
     let config = Config {
         pool_directory: path("pool_directory", "/run/pool"),
         services_file: path("services_file", "/etc/pollbal.services"),
@@ -236,14 +253,9 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         empty_pool_grace: section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO),
         state_file: read_state_file(section),
         leave_timeout: section.time("leave_timeout", 600 * SECOND, SECOND),
-        hooks: HookSettings {
-            pre_init: read_command(section, "pre_init_hook"),
-            post_init: read_command(section, "post_init_hook"),
-            pre_quit: read_command(section, "pre_quit_hook"),
-            file_update: read_command(section, "file_update_hook"),
-            file_remove: read_command(section, "file_remove_hook"),
-            timeout: section.time("hook_timeout", 30 * SECOND, Duration::from_millis(1)),
-        },
+        alerts: alerts::read_alerts(section, !hooks.alert.is_empty()),
+        hooks,
+        pool_please_dont_go: section.boolean("pool_please_dont_go", false),
         doors: read_doors(section),
     };
     section.finish();
@@ -279,6 +291,21 @@ fn read_format(section: &Section<'_>) -> PoolFileFormat {
     section
         .read("pool_file_format", expected, read)
         .unwrap_or(PoolFileFormat::Perlbal)
+}
+
+fn read_hooks(section: &Section<'_>) -> HookSettings {
+    const SECOND: Duration = Duration::from_secs(1);
+    let command = |key| read_command(section, key);
+    HookSettings {
+        pre_init: command("pre_init_hook"),
+        post_init: command("post_init_hook"),
+        pre_quit: command("pre_quit_hook"),
+        file_update: command("file_update_hook"),
+        file_remove: command("file_remove_hook"),
+        node: command("node_hook"),
+        alert: command("alert_hook"),
+        timeout: section.time("hook_timeout", 30 * SECOND, Duration::from_millis(1)),
+    }
 }
 
 fn read_command(section: &Section<'_>, key: &'static str) -> Vec<String> {

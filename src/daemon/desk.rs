@@ -206,6 +206,8 @@ impl Daemon {
             },
             tally: self.tally,
             last_event: self.journal.last_id(),
+            conditions: self.watchfulness.conditions(),
+            hooks: self.hooks.counts(),
         }
     }
 }

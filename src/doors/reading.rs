@@ -18,11 +18,11 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::ask::{Parameters, Problem, pool};
-use super::tell::event::event;
 use super::tell::explain::explanation;
 use super::tell::perlbal::Asked;
 use super::tell::status::{Filter, status};
 use crate::api;
+use crate::api::event::event;
 use crate::asks::View;
 use crate::model::journal::Event;
 use crate::model::names::{PoolName, Version};

@@ -45,10 +45,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Takes what happened at `at`.
-    pub fn write(&mut self, telling: &Telling, at: Timestamp) {
+    /// Takes what happened at `at`; gives it back with its number.
+    pub fn write(&mut self, telling: &Telling, at: Timestamp) -> Arc<Event> {
         self.last_id += 1;
-        let event = Event {
+        let event = Arc::new(Event {
             id: self.last_id,
             at,
             weight: telling.weight,
@@ -56,7 +56,7 @@ impl Journal {
             node: telling.node.cloned(),
             pool: telling.pool.cloned(),
             text: telling.text.clone(),
-        };
+        });
         if let Some(node) = telling.node {
             let ids = self.of_node.entry(node.addr).or_default();
             ids.push_back(event.id);
@@ -65,10 +65,11 @@ impl Journal {
                     .and_then(|oldest| self.events.remove(&oldest));
             }
         }
-        self.events.insert(event.id, Arc::new(event));
+        self.events.insert(event.id, event.clone());
         if self.events.len() > MAX_EVENTS {
             self.forget_oldest();
         }
+        event
     }
 
     /// The number of the last event; 0 before the first.

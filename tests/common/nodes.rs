@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::mock_node::server::{self, Announcement, Arrival, Behaviour, MockNode};
+use super::mock_node::server::{self, Announcement, Arrival, Behaviour, MockNode, Plea};
 use super::{SOON, eventually, runtime};
 
 /// A running (or stopped) node; dropped, it stops.
@@ -119,6 +119,11 @@ impl Node {
                 .find(|told| told.at >= since && told.line == line)
                 .map(|told| told.at)
         })
+    }
+
+    /// When it was asked to stay (`POST`), and told that this is over (`DELETE`).
+    pub(crate) fn pleas(&self) -> Vec<Plea> {
+        self.mock.pleas()
     }
 
     /// The requests that reached it through a load balancer (not polls).

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::event::event;
 use super::{earlier, node, time};
 use crate::api;
+use crate::api::event::event;
 use crate::asks::{Nodes, Perlbals, Seen};
 use crate::model::announcement::Status;
 use crate::model::change::Out;

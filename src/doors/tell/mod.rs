@@ -1,25 +1,16 @@
 //! What is known, in the words of [`api`](crate::api). Pure.
 
-pub(super) mod event;
 pub(super) mod explain;
 pub(super) mod node;
 pub(super) mod perlbal;
 pub(super) mod progress;
 pub(super) mod status;
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use humantime::format_rfc3339_millis;
-
-use crate::api;
+use crate::api::{self, time};
 use crate::asks::Moment;
 use crate::model::orders::{self, Note, ReasonWord};
-use crate::model::time::Timestamp;
-
-/// A time of day as the API tells it.
-pub(super) fn time(time: Timestamp) -> String {
-    format_rfc3339_millis(SystemTime::from(time)).to_string()
-}
 
 /// An earlier moment as the API tells it.
 pub(super) fn earlier(moment: &Moment, earlier: Instant) -> String {

@@ -1,10 +1,11 @@
-//! Events.
+//! Events, from the journal.
 
 use super::time;
 use crate::api;
 use crate::model::journal::Event;
 use crate::model::telling::Weight;
 
+/// An event as it is told.
 pub(crate) fn event(event: &Event) -> api::Event {
     let level = match event.weight {
         Weight::Info => "info",

@@ -1,0 +1,189 @@
+//! What a person must know: gathers how things stand, and tells `alert_hook` and the daemon.
+//!
+//! ```text
+//!   daemon: pools, reloads ─┐                                          ┌─► alert_hook
+//!   drivers: in sync or not ├─► Reports ─(Circumstances, watch)─► Watch ├─(words, mpsc)─► daemon: log, journal
+//!   files: refused or not  ─┘                                          └─(standing, watch)─► status
+//! ```
+//!
+//! Whoever knows how something stands says so whenever it changes; nobody is asked. So while
+//! nothing changes nothing is done.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use humantime::format_duration;
+use jiff::Zoned;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+use crate::api::hooks::{Alert, AlertState};
+use crate::api::time;
+use crate::asks::Moment;
+use crate::hooks::Hooks;
+use crate::logging::count;
+use crate::model::alerts::{AlertSettings, Alerts, Notice, State, Word};
+use crate::model::conditions::{Circumstances, Condition, PerlbalLevel};
+use crate::model::hours::{Hours, Minute};
+
+/// The way to say how things stand; clones speak of the same site.
+#[derive(Clone, Debug)]
+pub struct Reports(watch::Sender<Circumstances>);
+
+impl Reports {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(watch::Sender::new(Circumstances::default()))
+    }
+
+    /// Says how one thing stands.
+    pub fn set<T: PartialEq>(&self, thing: impl FnOnce(&mut Circumstances) -> &mut T, value: T) {
+        self.0.send_if_modified(|circumstances| {
+            let thing = thing(circumstances);
+            let differs = *thing != value;
+            *thing = value;
+            differs
+        });
+    }
+
+    /// Says how a Perlbal stands.
+    pub fn perlbal(&self, address: &str, level: PerlbalLevel) {
+        self.0.send_if_modified(|circumstances| {
+            let before = circumstances.perlbals.insert(address.to_owned(), level);
+            before != Some(level)
+        });
+    }
+
+    /// There are no other Perlbals than these.
+    pub fn only_perlbals(&self, keep: impl Fn(&str) -> bool) {
+        self.0.send_if_modified(|circumstances| {
+            let before = circumstances.perlbals.len();
+            circumstances.perlbals.retain(|address, _| keep(address));
+            circumstances.perlbals.len() != before
+        });
+    }
+
+    /// How things stand, whenever that changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Circumstances> {
+        self.0.subscribe()
+    }
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The task that watches over the site.
+pub struct Watch {
+    /// How things stand.
+    pub circumstances: watch::Receiver<Circumstances>,
+    /// How often, and when, a person is told.
+    pub settings: watch::Receiver<AlertSettings>,
+    /// Where a person is told.
+    pub hooks: Hooks,
+    /// What began and ended, for the log and the journal. When it is full, this task waits.
+    pub words: mpsc::Sender<Word>,
+    /// What stands.
+    pub standing: watch::Sender<Arc<Vec<Condition>>>,
+}
+
+impl Watch {
+    /// Watches until nobody can say anything any more.
+    pub async fn run(mut self) {
+        let mut alerts = Alerts::default();
+        loop {
+            let next = self.look(&mut alerts).await;
+            tokio::select! {
+                changed = self.circumstances.changed() => if changed.is_err() { return },
+                changed = self.settings.changed() => if changed.is_err() { return },
+                () = until(next) => {}
+            }
+        }
+    }
+
+    async fn look(&mut self, alerts: &mut Alerts) -> Option<Instant> {
+        let conditions = self.circumstances.borrow_and_update().conditions();
+        let settings = *self.settings.borrow_and_update();
+        let moment = Moment::present();
+        let outcome = alerts.look(conditions, &settings, moment.now, minute(settings.hours));
+        for notice in &outcome.notices {
+            self.hooks.alert(&alert(notice, &moment));
+        }
+        self.standing.send_if_modified(|told| {
+            let standing = alerts.standing();
+            let differs = **told != standing;
+            if differs {
+                *told = Arc::new(standing);
+            }
+            differs
+        });
+        for word in outcome.words {
+            // Fails only when the daemon is ending.
+            _ = self.words.send(word).await;
+        }
+        outcome.next
+    }
+}
+
+/// The present minute of the local day; any one where it does not matter, so that no time zone need
+/// be read.
+fn minute(hours: Hours) -> Minute {
+    if hours == Hours::ALL {
+        return Minute::of(0, 0);
+    }
+    let now = Zoned::now();
+    Minute::of(now.hour().unsigned_abs(), now.minute().unsigned_abs())
+}
+
+fn alert(notice: &Notice, moment: &Moment) -> Alert {
+    let Notice {
+        state,
+        condition,
+        since,
+        lasted,
+        left_out,
+    } = notice;
+    let (state, text) = match state {
+        State::Begin => (AlertState::Begin, condition.text.clone()),
+        State::Still => {
+            let text = format!("still so after {}: {}", seconds(*lasted), condition.text);
+            (AlertState::Still, text)
+        }
+        State::Over => (AlertState::Over, over(condition, *lasted)),
+    };
+    let text = match left_out {
+        0 => text,
+        others => format!("{text} ({} left out before)", count(*others, "other alert")),
+    };
+    Alert {
+        alert: condition.kind.word().to_owned(),
+        state,
+        subject: condition.subject.clone(),
+        text,
+        since: time(moment.of(*since)),
+        time: time(moment.today),
+        left_out: *left_out,
+    }
+}
+
+/// That the condition, which stood for so long, is over.
+#[must_use]
+pub fn over(condition: &Condition, lasted: Duration) -> String {
+    format!("over after {}: {}", seconds(lasted), condition.text)
+}
+
+fn seconds(time: Duration) -> impl Display {
+    format_duration(Duration::from_secs(time.as_secs()))
+}
+
+async fn until(next: Option<Instant>) {
+    match next {
+        Some(next) => sleep_until(next.into()).await,
+        None => std::future::pending().await,
+    }
+}

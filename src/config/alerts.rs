@@ -1,0 +1,30 @@
+//! The keys that decide when `alert_hook` is run.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::section::Section;
+use crate::model::alerts::AlertSettings;
+use crate::model::hours::Hours;
+
+/// Shorter, what comes and goes would be told without end.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Beyond, a typo is more likely.
+const MAX_LIMIT: u32 = 1_000;
+
+pub(super) fn read_alerts(section: &Section<'_>, on: bool) -> AlertSettings {
+    let hours = |value: &Value| value.as_str()?.parse().ok();
+    let expected = "hours of the day such as \"08:00-22:00\", or \"22:00-06:00\" over midnight; \
+                    \"00:00-24:00\" is always";
+    let limit = section.integer("alert_limit", 10, 1..=MAX_LIMIT);
+    AlertSettings {
+        on,
+        hours: section
+            .read("alert_hours", expected, hours)
+            .unwrap_or(Hours::ALL),
+        interval: section.time("alert_interval", 300 * SHORTEST_INTERVAL, SHORTEST_INTERVAL),
+        limit: limit as usize,
+    }
+}

@@ -1,0 +1,345 @@
+//! `alert_hook`: what a person is told, that it is told when it is over too, and what is not told.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use common::door;
+use common::nodes::{addrs, wait_rounds};
+use common::perlbal::Config;
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, becomes, stays};
+
+/// A condition must hold, or be away, for up to ten seconds.
+const LATER: Duration = Duration::from_secs(25);
+
+/// What one run was told, by variables and by JSON.
+#[derive(Clone, Debug)]
+struct Told {
+    /// Kind, state and subject.
+    words: String,
+    text: String,
+    json: Value,
+}
+
+/// A hook that appends what it is told to a file. Alerts are told one after the other.
+fn note(stage: &Stage) -> Value {
+    let script = "printf '%s %s %s\\n%s\\n' \"$POLLBAL_ALERT\" \"$POLLBAL_ALERT_STATE\" \"$POLLBAL_SUBJECT\" \
+                  \"$POLLBAL_TEXT\" >> \"$0/alerts\"; cat >> \"$0/alerts\"";
+    json!(["sh", "-c", script, stage.dir()])
+}
+
+fn alerts(stage: &Stage) -> Vec<Told> {
+    let text = fs::read_to_string(stage.path("alerts")).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    let told = |lines: &[&str]| {
+        let json: Value = serde_json::from_str(lines[2]).ok()?;
+        let text = |key: &str| json[key].as_str().unwrap().to_owned();
+        let words = [text("alert"), text("state"), text("subject")].join(" ");
+        assert_eq!(
+            (words.as_str(), text("text").as_str()),
+            (lines[0], lines[1])
+        );
+        Some(Told {
+            words,
+            text: text("text"),
+            json,
+        })
+    };
+    // What is being written is not whole yet.
+    lines.chunks_exact(3).filter_map(told).collect()
+}
+
+/// Waits until exactly this was told; gives the last of it.
+#[track_caller]
+fn wait_alerts(stage: &Stage, wanted: &[String]) -> Told {
+    let words = || alerts(stage).into_iter().map(|told| told.words).collect();
+    becomes(LATER, "alerts", &wanted.to_vec(), words);
+    alerts(stage).pop().unwrap()
+}
+
+/// What the journal has of alerts: kind, level and text of each.
+fn journal(stage: &Stage) -> Vec<[String; 3]> {
+    let events = door::get(stage, "/v1/events").json();
+    let events = events["events"].as_array().unwrap().clone();
+    let alerts = events
+        .iter()
+        .filter(|event| event["kind"].as_str().unwrap().starts_with("alert"));
+    let text = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
+    alerts
+        .map(|event| ["kind", "level", "text"].map(|key| text(event, key)))
+        .collect()
+}
+
+/// A pool that needs two, and alerts.
+fn config(stage: &Stage) -> Value {
+    json!({
+        "alert_hook": note(stage),
+        "pools": { "api": { "min_members": 2 } },
+        // A node that a busy machine keeps from answering must not count as failed.
+        "service_timeout": "5s",
+    })
+}
+
+#[test]
+fn a_pool_below_its_min_members_is_told_and_that_it_is_over() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api", "api"]);
+    let mut pollbal = Pollbal::start(&stage, &config(&stage));
+    pollbal.wait_log(&["first round done"]);
+    nodes[0].announce("api leaving");
+    nodes[1].announce("api leaving");
+    let words = |state: &str| format!("pool_short {state} api");
+    let begin = wait_alerts(&stage, &[words("begin")]);
+    assert!(begin.text.contains("1 serving"), "{}", begin.text);
+    assert!(begin.text.contains("min_members is 2"), "{}", begin.text);
+    assert_eq!(begin.json["left_out"], 0);
+    let (since, time) = (&begin.json["since"], &begin.json["time"]);
+    let seconds = |time: &Value| {
+        let time = humantime::parse_rfc3339(time.as_str().unwrap()).unwrap();
+        time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+    };
+    let held = seconds(time) - seconds(since);
+    assert!((1.9..5.0).contains(&held), "{held} s before it is told");
+    pollbal.wait_log(&["error", "pool api is short"]);
+
+    nodes[0].announce("api");
+    let over = wait_alerts(&stage, &[words("begin"), words("over")]);
+    assert!(over.text.starts_with("over after "), "{}", over.text);
+    assert_eq!(&over.json["since"], since);
+    pollbal.wait_log(&["info", "over after", "pool api is short"]);
+    let (begin_text, over_text) = (begin.text, over.text);
+    let wanted = [
+        ["alert", "error", &begin_text],
+        ["alert-over", "info", &over_text],
+    ];
+    assert_eq!(journal(&stage), wanted);
+    pollbal.assert_alive();
+}
+
+#[test]
+fn held_members_are_none_and_a_moment_is_nothing() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let pollbal = Pollbal::start(&stage, &config(&stage));
+    pollbal.wait_log(&["first round done"]);
+    let mark = pollbal.mark();
+    nodes[0].announce("api leaving");
+    pollbal.wait_log(&["node-1 leaves api"]);
+    nodes[0].announce("api");
+    pollbal.wait_log_after(mark, &["node-1 joins api"]);
+    // Three seconds: longer than it must hold to be told.
+    wait_rounds(&nodes, 30);
+    assert_eq!(alerts(&stage).len(), 0);
+    // It stays in the pool, and is told all the same.
+    nodes[1].fail(500);
+    let short = "pool_short begin api".to_owned();
+    wait_alerts(&stage, &[short]);
+    assert_eq!(stage.lines("api.pool").map(|lines| lines.len()), Some(2));
+}
+
+#[test]
+fn a_sorry_server_is_told_when_it_comes_and_when_it_goes() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api"]);
+    let mut config = config(&stage);
+    config["pools"]["api"] = json!({ "sorry": [stage.free_addr()] });
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    nodes[0].announce("");
+    let words = |state: &str| format!("sorry_server {state} api");
+    let told = wait_alerts(&stage, &[words("begin")]);
+    let addr = config["pools"]["api"]["sorry"][0].as_str().unwrap();
+    assert!(told.text.contains(addr), "{}", told.text);
+    nodes[0].announce("api");
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+    // The log tells it as a change of the pool, and only so.
+    assert_eq!(pollbal.log_with(&["sorry server", "pool api has"]).len(), 2);
+    assert_eq!(pollbal.log_with(&["stands in"]), Vec::<String>::new());
+}
+
+#[test]
+fn a_perlbal_that_is_gone_for_long_is_told_and_that_it_is_back() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let mut perlbal = Config::new().pool("api").start(&stage);
+    let mut config = config(&stage);
+    config["perlbal"] = json!(perlbal.management());
+    let pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("api", &addrs(&nodes));
+    // A restart is nothing to wake anyone for.
+    perlbal.kill();
+    perlbal.start();
+    perlbal.wait_members("api", &addrs(&nodes));
+    perlbal.kill();
+    let words = |state: &str| format!("perlbal_lost {state} {}", perlbal.management());
+    wait_alerts(&stage, &[words("begin")]);
+    let (begin, over) = (words("begin"), words("over"));
+    perlbal.start();
+    wait_alerts(&stage, &[begin, over]);
+    // The log has what the driver says of it, and no more.
+    let kinds = journal(&stage).into_iter().map(|[kind, ..]| kind);
+    let kinds: Vec<_> = kinds.collect();
+    assert_eq!(kinds, ["alert", "alert-over"]);
+    assert_eq!(
+        pollbal.log_with(&["there is no connection"]),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_perlbal_that_does_not_obey_is_told_until_it_does() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["api", "api"]);
+    let perlbal = Config::new().pool("other").start(&stage);
+    let mut config = config(&stage);
+    config["perlbal"] = json!({
+        "address": perlbal.management(), "create_pools": false, "resync_interval": "500ms",
+    });
+    let _pollbal = Pollbal::start(&stage, &config);
+    let words = |state: &str| format!("perlbal_not_in_sync {state} {}", perlbal.management());
+    wait_alerts(&stage, &[words("begin")]);
+    perlbal.ask("CREATE POOL api");
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+}
+
+#[test]
+fn pool_files_that_cannot_be_written_are_told_until_they_can() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["api", "api"]);
+    let obstacle = stage.pool_file("api");
+    fs::create_dir_all(obstacle.join("full")).unwrap();
+    let _pollbal = Pollbal::start(&stage, &config(&stage));
+    let words = |state: &str| {
+        format!(
+            "files_not_written {state} {}",
+            stage.pool_directory().display()
+        )
+    };
+    wait_alerts(&stage, &[words("begin")]);
+    fs::remove_dir_all(&obstacle).unwrap();
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+}
+
+#[test]
+fn a_services_file_that_is_refused_is_told_with_what_is_wrong() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let pollbal = Pollbal::start(&stage, &config(&stage));
+    pollbal.wait_log(&["first round done"]);
+    stage.write_services(&["nonsense".to_owned(), "10.0.0.1 0".to_owned()]);
+    let words = |state: &str| {
+        format!(
+            "services_refused {state} {}",
+            stage.services_file().display()
+        )
+    };
+    let told = wait_alerts(&stage, &[words("begin")]);
+    for word in ["line 1", "line 2", "the last good list stays in force"] {
+        assert!(told.text.contains(word), "{}", told.text);
+    }
+    stage.list(&nodes);
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+}
+
+#[test]
+fn a_reload_that_is_refused_is_told_at_once_and_over_with_the_next_good_one() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["api", "api"]);
+    let good = config(&stage);
+    let pollbal = Pollbal::start(&stage, &good);
+    pollbal.wait_log(&["first round done"]);
+    let mut wrong = good.clone();
+    wrong["rise"] = json!(0);
+    stage.write_config(&wrong);
+    pollbal.reload();
+    let file = pollbal.config_file().display().to_string();
+    let words = |state: &str| format!("reload_refused {state} {file}");
+    let told = wait_alerts(&stage, &[words("begin")]);
+    assert!(told.text.contains("rise"), "{}", told.text);
+    stage.write_config(&good);
+    pollbal.reload();
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+}
+
+#[test]
+fn a_state_file_that_cannot_be_written_is_told() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["api", "api"]);
+    let mut config = config(&stage);
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    fs::write(stage.path("obstacle"), "").unwrap();
+    let path = stage.path("obstacle/state.json");
+    config["state_file"] = json!(path);
+    stage.write_config(&config);
+    pollbal.reload();
+    let words = |state: &str| format!("state_not_written {state} {}", path.display());
+    let told = wait_alerts(&stage, &[words("begin")]);
+    assert!(told.text.contains("failed to write"), "{}", told.text);
+    fs::remove_file(stage.path("obstacle")).unwrap();
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+}
+
+#[test]
+fn outside_of_the_hours_nobody_is_told_but_the_log_and_a_reload_may_open_them() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    // In a zone three and a half hours behind UTC, from two hours on.
+    let minutes = |ahead: u64| (now.as_secs() / 60 + 24 * 60 - 210 + ahead) % (24 * 60);
+    let time = |minutes: u64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    let hours = |from, until| json!(format!("{}-{}", time(minutes(from)), time(minutes(until))));
+    let mut own = config(&stage);
+    own["alert_hours"] = hours(120, 180);
+    let config = stage.write_config(&own);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command
+        .env("TZ", "<-0330>3:30")
+        .arg("--config")
+        .arg(&config);
+    let pollbal = Pollbal::spawn(command, config);
+    pollbal.wait_log(&["first round done"]);
+    nodes[0].announce("api leaving");
+    pollbal.wait_log(&["error", "pool api is short"]);
+    let enough = nodes[0].polls() + 10;
+    let polled = || nodes[0].polls() >= enough;
+    stays(SOON, "alerts", &0, || alerts(&stage).len(), polled);
+    own["alert_hours"] = hours(24 * 60 - 60, 120);
+    stage.write_config(&own);
+    pollbal.reload();
+    wait_alerts(&stage, &["pool_short begin api".to_owned()]);
+}
+
+#[test]
+fn an_alert_reaches_a_person_while_hooks_of_thousands_of_nodes_hang() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api"; 40]);
+    let mut config = config(&stage);
+    config["node_hook"] = json!(["sleep", "1000"]);
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    for node in &nodes {
+        node.announce("");
+    }
+    wait_alerts(&stage, &["pool_short begin api".to_owned()]);
+}
+
+#[test]
+fn a_dry_run_and_once_alert_nobody() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api"]);
+    let config = config(&stage);
+    Pollbal::run(&stage, &config, &["--once"]).assert_code(0);
+    let pollbal = Pollbal::start_with(&stage, &config, &["--dry-run"]);
+    pollbal.wait_log(&["first round done"]);
+    // Three seconds: longer than what must hold.
+    wait_rounds(&nodes, 30);
+    assert_eq!(alerts(&stage).len(), 0);
+    assert_eq!(pollbal.log_with(&["is short"]), Vec::<String>::new());
+}

@@ -1,0 +1,177 @@
+//! `pool_please_dont_go`: who is asked to stay, who is told that it is over, and who never hears of it.
+
+mod common;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use common::nodes::Node;
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, becomes, eventually, stays};
+
+fn config(min_members: usize) -> Value {
+    json!({
+        "pool_please_dont_go": true,
+        "pools": { "website": { "min_members": min_members } },
+        // A node that a busy machine keeps from answering must not count as failed.
+        "service_timeout": "5s",
+    })
+}
+
+/// What each was told, as "POST DELETE".
+fn pleas(nodes: &[Node]) -> Vec<String> {
+    let told = |node: &Node| {
+        let methods: Vec<_> = node
+            .pleas()
+            .iter()
+            .map(|plea| plea.method.to_string())
+            .collect();
+        methods.join(" ")
+    };
+    nodes.iter().map(told).collect()
+}
+
+#[track_caller]
+fn wait_pleas(nodes: &[Node], wanted: &[&str]) {
+    let wanted: Vec<_> = wanted.iter().map(|&word| word.to_owned()).collect();
+    becomes(SOON, "pleas", &wanted, || pleas(nodes));
+}
+
+/// Nobody hears anything more for so many rounds.
+#[track_caller]
+fn stay_pleas(nodes: &[Node], wanted: &[&str]) {
+    let wanted: Vec<_> = wanted.iter().map(|&word| word.to_owned()).collect();
+    let enough: Vec<_> = nodes.iter().map(|node| node.polls() + 8).collect();
+    let polled = || {
+        let mut polled = nodes.iter().zip(&enough);
+        polled.all(|(node, enough)| node.polls() >= *enough)
+    };
+    stays(SOON, "pleas", &wanted, || pleas(nodes), polled);
+}
+
+#[test]
+fn members_of_a_pool_at_its_min_members_are_asked_once_and_told_when_it_is_over() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", "website", "api"]);
+    let pollbal = Pollbal::start(&stage, &config(2));
+    pollbal.wait_log(&["first round done"]);
+    stay_pleas(&nodes, &["", "", "", ""]);
+    nodes[2].announce("website leaving");
+    wait_pleas(&nodes, &["POST", "POST", "", ""]);
+    stay_pleas(&nodes, &["POST", "POST", "", ""]);
+    // Who leaves all the same is told that it is over: it is no member.
+    nodes[1].announce("website leaving");
+    wait_pleas(&nodes, &["POST", "POST DELETE", "", ""]);
+    nodes[2].announce("website");
+    wait_pleas(&nodes, &["POST", "POST DELETE", "POST", ""]);
+    nodes[1].announce("website");
+    wait_pleas(&nodes, &["POST DELETE", "POST DELETE", "POST DELETE", ""]);
+    stay_pleas(&nodes, &["POST DELETE", "POST DELETE", "POST DELETE", ""]);
+}
+
+#[test]
+fn held_members_do_not_count_but_are_asked_too() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", "website"]);
+    let pollbal = Pollbal::start(&stage, &config(2));
+    pollbal.wait_log(&["first round done"]);
+    // The first is put out; then the second is held.
+    nodes[0].fail(500);
+    wait_pleas(&nodes, &["", "POST", "POST"]);
+    nodes[1].fail(500);
+    pollbal.wait_log(&["below its min_members"]);
+    nodes[0].recover();
+    // One serves, and one comes in: the held one is put out, and two are just enough.
+    pollbal.wait_log(&["node-2 is put out"]);
+    wait_pleas(&nodes, &["POST", "POST DELETE", "POST"]);
+}
+
+#[test]
+fn a_plea_ends_with_the_configuration_that_asked_for_it() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let mut own = config(1);
+    let pollbal = Pollbal::start(&stage, &own);
+    wait_pleas(&nodes, &["POST"]);
+    own["pool_please_dont_go"] = json!(false);
+    stage.write_config(&own);
+    pollbal.reload();
+    wait_pleas(&nodes, &["POST DELETE"]);
+    own["pool_please_dont_go"] = json!(true);
+    stage.write_config(&own);
+    pollbal.reload();
+    wait_pleas(&nodes, &["POST DELETE POST"]);
+}
+
+#[test]
+fn what_is_no_node_hears_nothing() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let sorry = stage.node(9, "website");
+    let mut own = config(2);
+    own["pools"]["website"]["sorry"] = json!([sorry.addr()]);
+    let pollbal = Pollbal::start(&stage, &own);
+    wait_pleas(&nodes, &["POST", "POST"]);
+    // Gone from the services file, it may be anybody's address.
+    stage.list(&nodes[..1]);
+    pollbal.wait_log(&["node-2", "gone from the services file"]);
+    nodes[0].announce("website leaving");
+    pollbal.wait_log(&["pool website has no member"]);
+    wait_pleas(&nodes, &["POST DELETE", "POST"]);
+    nodes[0].wait_polls(8);
+    assert_eq!(pleas(&[sorry]), [""]);
+    assert_eq!(pleas(&nodes), ["POST DELETE", "POST"]);
+}
+
+#[test]
+fn nobody_is_asked_unless_the_configuration_says_so_nor_by_a_dry_run_or_once() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let mut own = config(1);
+    Pollbal::run(&stage, &own, &["--once"]).assert_code(0);
+    let pollbal = Pollbal::start_with(&stage, &own, &["--dry-run"]);
+    pollbal.wait_log(&["first round done"]);
+    stay_pleas(&nodes, &[""]);
+    drop(pollbal);
+    own.as_object_mut().unwrap().remove("pool_please_dont_go");
+    let pollbal = Pollbal::start(&stage, &own);
+    pollbal.wait_log(&["first round done"]);
+    stay_pleas(&nodes, &[""]);
+}
+
+#[test]
+fn many_are_asked_at_a_bounded_rate_and_one_that_is_dead_holds_up_nobody() {
+    const NODES: usize = 60;
+    let stage = Stage::alone();
+    let mut nodes = stage.nodes(&["website"; NODES]);
+    let mut own = config(NODES);
+    own["pools"]["website"]["fall"] = json!(1_000);
+    own["pool_please_dont_go"] = json!(false);
+    let pollbal = Pollbal::start_with(&stage, &own, &["-v"]);
+    pollbal.wait_log(&["first round done"]);
+    nodes[0].die();
+    own["pool_please_dont_go"] = json!(true);
+    stage.write_config(&own);
+    pollbal.reload();
+    let asked = |nodes: &[Node]| pleas(nodes).iter().filter(|told| *told == "POST").count();
+    becomes(SOON, "who is asked", &(NODES - 1), || asked(&nodes));
+    let mut times: Vec<_> = nodes.iter().flat_map(Node::pleas).collect();
+    times.sort_by_key(|plea| plea.at);
+    let took = times[NODES - 2].at.duration_since(times[0].at);
+    // 58 times 20 ms, but for what a busy machine holds back of the first.
+    assert!(took > Duration::from_secs(1), "all within {took:?}");
+    // The dead one is not forgotten: when all is over, it is told so too, if it lives again.
+    nodes[0].revive();
+    own["pools"]["website"]["min_members"] = json!(0);
+    stage.write_config(&own);
+    pollbal.reload();
+    eventually(SOON, "all are told that it is over", || {
+        let told = pleas(&nodes);
+        let (dead, others) = told.split_first().unwrap();
+        (dead == "DELETE" && others.iter().all(|told| told == "POST DELETE")).then_some(())
+    });
+    let told = pollbal.log_with(&["debug", "failed to ask", &nodes[0].addr().to_string()]);
+    assert_eq!(told.len(), 1, "{told:#?}");
+}
