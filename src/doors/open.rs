@@ -7,11 +7,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use rustix::net::listen;
 use thiserror::Error;
 
 use super::Door;
 use super::socket::{self, Mark, SocketError, SocketFile};
 use crate::config::doors::DoorSettings;
+
+/// Connections that may wait to be accepted. Of more than that the system forgets some, which their
+/// callers then take for open; it has a limit of its own too (`net.core.somaxconn`).
+const BACKLOG: i32 = 4_096;
 
 /// Why a door could not be opened.
 #[derive(Debug, Error)]
@@ -176,9 +181,7 @@ fn open(door: Door, place: &Place) -> Result<(Listener, Option<SocketFile>), Doo
             Ok((Listener::Unix(listener), Some(file)))
         }
         Place::Address(address) => {
-            let opened = TcpListener::bind(address)
-                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-            let listener = opened.map_err(|source| DoorError::Listen {
+            let listener = listen_at(*address).map_err(|source| DoorError::Listen {
                 door,
                 address: *address,
                 hint: Hint::of(&source),
@@ -187,4 +190,12 @@ fn open(door: Door, place: &Place) -> Result<(Listener, Option<SocketFile>), Doo
             Ok((Listener::Tcp(listener), None))
         }
     }
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    // Once more, since std lets few wait.
+    listen(&listener, BACKLOG)?;
+    Ok(listener)
 }

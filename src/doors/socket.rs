@@ -214,3 +214,38 @@ impl Drop for Opening {
         _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn of_many_that_replace_a_dead_ones_socket_at_once_one_has_it() {
+        const MANY: usize = 4;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        for round in 0..500 {
+            // Closed, but its file stays.
+            drop(UnixListener::bind(&path).unwrap());
+            let together = Barrier::new(MANY);
+            let opened: Vec<_> = thread::scope(|scope| {
+                let begin = || {
+                    together.wait();
+                    open(&path)
+                };
+                let opening: Vec<_> = (0..MANY).map(|_| scope.spawn(begin)).collect();
+                let opened = opening.into_iter().map(|thread| thread.join().unwrap());
+                opened.collect()
+            });
+            let have: Vec<_> = opened.iter().flatten().collect();
+            assert_eq!(have.len(), 1, "round {round}: {opened:?}");
+            assert!(have[0].1.mark.is_at(&path));
+            drop(opened);
+            let left = fs::read_dir(directory.path()).unwrap().count();
+            assert_eq!(left, 0, "round {round}: what is left of it");
+        }
+    }
+}
