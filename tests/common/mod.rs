@@ -21,6 +21,7 @@ pub(crate) mod raw_node;
 pub(crate) mod relay;
 pub(crate) mod run;
 pub(crate) mod stage;
+pub(crate) mod wire;
 
 #[path = "../../perlbal/mock_node"]
 pub(crate) mod mock_node {

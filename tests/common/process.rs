@@ -28,6 +28,12 @@ pub(crate) fn open_files(pid: Pid) -> (String, String) {
     (word(), word())
 }
 
+/// How many files it has open.
+pub(crate) fn files(pid: Pid) -> u64 {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("failed to list open files");
+    entries.count() as u64
+}
+
 /// The processes whose parent it is; zombies too.
 pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").expect("failed to list processes");

@@ -1,0 +1,161 @@
+//! Thousands of connections at the doors: each is answered or closed, and polls stay on time.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pollbal::lifecycle::{open_files, raise_open_files};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use common::pollbal::Pollbal;
+use common::process::peak_memory;
+use common::raw_node::{Answer, RawNode};
+use common::stage::Stage;
+use common::wire::Doors;
+use common::{client, clock};
+
+/// So many at once, or what the limit of open files of the test itself allows.
+const CONNECTIONS: usize = 10_000;
+
+const NODES: u8 = 20;
+
+/// Longer than any time that a door gives to who says nothing, or half a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The statuses that a connection may be answered with.
+const STATUSES: [&str; 6] = ["200", "403", "404", "408", "429", "503"];
+
+/// Connections of which the system knew nothing.
+static FORGOTTEN: AtomicUsize = AtomicUsize::new(0);
+
+/// What becomes of a connection: the status of the answer, or none when it is just closed.
+type Outcome = Option<String>;
+
+/// Connects, says this, and hears what is said until the end.
+async fn call(from: Ipv4Addr, to: SocketAddrV4, text: &'static str) -> Result<Outcome, String> {
+    let mut heard = Vec::new();
+    let called = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        let mut stream = socket.connect(to.into()).await?;
+        // Whoever is refused at once may not be able to say anything.
+        _ = stream.write_all(text.as_bytes()).await;
+        if timeout(PATIENCE, stream.read_to_end(&mut heard))
+            .await
+            .is_err()
+        {
+            // When too many come at a time, the system may know nothing of a connection that we take
+            // for open, until it hears of it again.
+            FORGOTTEN.fetch_add(1, Ordering::Relaxed);
+            stream.write_all(b"GET").await?;
+            stream.read_to_end(&mut heard).await?;
+        }
+        Ok(())
+    };
+    // Closed impolitely is closed too.
+    let _: io::Result<()> = timeout(2 * PATIENCE, called)
+        .await
+        .map_err(|_| format!("{from} at {to}: neither answered nor closed"))?;
+    let heard = String::from_utf8_lossy(&heard);
+    Ok(heard.split(' ').nth(1).map(str::to_owned))
+}
+
+/// So many connections at once, from addresses in turn; how many had which outcome.
+fn flood(
+    count: usize,
+    from: &[Ipv4Addr],
+    to: [SocketAddrV4; 2],
+    text: &'static str,
+) -> BTreeMap<Outcome, usize> {
+    // Not on the runtime of the nodes, which answer polls meanwhile.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut calls = JoinSet::new();
+        for number in 0..count {
+            calls.spawn(call(from[number / 2 % from.len()], to[number % 2], text));
+        }
+        let mut outcomes = BTreeMap::new();
+        while let Some(outcome) = calls.join_next().await {
+            let outcome = outcome.unwrap().unwrap_or_else(|why| panic!("{why}"));
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+        outcomes
+    })
+}
+
+/// The time between two moments that counted.
+fn counted_between(earlier: Instant, later: Instant) -> Duration {
+    clock::counted_since(earlier).saturating_sub(clock::counted_since(later))
+}
+
+#[test]
+fn ten_thousand_connections_are_answered_or_closed_and_polls_stay_on_time() {
+    raise_open_files();
+    let stage = Stage::alone();
+    let nodes: Vec<_> = (1..=NODES)
+        .map(|number| {
+            let name = format!("node-{number}");
+            RawNode::start(stage.node_addr(number), &name, Answer::body("website\n"))
+        })
+        .collect();
+    let lines: Vec<_> = nodes.iter().map(RawNode::services_line).collect();
+    stage.write_services(&lines);
+    let doors = Doors::new(&stage);
+    let config = doors.config(&json!({ "poll_interval": "200ms", "service_timeout": "2s" }));
+    let mut pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    let memory = peak_memory(pollbal.pid());
+
+    let count = CONNECTIONS.min(open_files().saturating_sub(1_000));
+    // The nodes, and as many who are none.
+    let from: Vec<_> = (1..=2 * NODES).map(|host| stage.ip(host)).collect();
+    let begun: Vec<_> = nodes.iter().map(RawNode::polls).collect();
+    // Begins to count.
+    clock::counted_since(Instant::now());
+    for (text, expected) in [
+        (
+            "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n",
+            ["200", "403", "404"],
+        ),
+        // Half a request, and silence.
+        ("GET /healthz HTT", ["403", "408", "503"]),
+        ("", ["403", "403", "503"]),
+    ] {
+        let outcomes = flood(count, &from, [doors.status, doors.node], text);
+        for status in outcomes.keys().flatten() {
+            assert!(STATUSES.contains(&status.as_str()), "{outcomes:?}");
+        }
+        for status in expected {
+            let had = outcomes.contains_key(&Some(status.to_owned()));
+            assert!(had, "{status} in {outcomes:?}");
+        }
+        assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
+    }
+    let forgotten = FORGOTTEN.load(Ordering::Relaxed);
+    assert!(forgotten * 20 < count, "{forgotten} were not noticed");
+    for (node, begun) in nodes.iter().zip(begun) {
+        let times = &node.times()[begun..];
+        let gaps = times
+            .windows(2)
+            .map(|pair| counted_between(pair[0], pair[1]));
+        let longest = gaps.max().expect("polls meanwhile");
+        assert!(
+            longest < Duration::from_millis(600),
+            "{}: {longest:?}",
+            node.name()
+        );
+    }
+    let grown = peak_memory(pollbal.pid()) - memory;
+    assert!(grown < 48 * 1024, "{grown} KiB more");
+    pollbal.assert_alive();
+    assert_eq!(pollbal.log_with(&["error"]), [""; 0]);
+}
