@@ -198,6 +198,8 @@ pub struct View {
     pub conditions: Vec<Condition>,
     /// How the runs of hooks went, by the hook's key.
     pub hooks: BTreeMap<&'static str, HookCounts>,
+    /// Whether metrics have series for each node.
+    pub metrics_per_node: bool,
 }
 
 /// How those stand that are to show a change: the Perlbals and the pool files.

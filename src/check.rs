@@ -55,6 +55,9 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         _ = writeln!(text, "perlbal: none, files only");
     }
     describe_alerts(&mut text, config);
+    if config.metrics_per_node {
+        _ = writeln!(text, "metrics: some series for each node");
+    }
     for warning in loaded.warnings() {
         _ = writeln!(text, "warning: {warning}");
     }

@@ -45,6 +45,7 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "admin_socket": "",
         "status_listen": "127.0.0.1:8098",
         "node_listen": "0.0.0.0:8099",
+        "metrics_per_node": true,
     });
     let output = check(&stage, &config);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -62,6 +63,7 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "17 of them at most".to_owned(),
         "doors: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
         "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
+        "metrics: some series for each node".to_owned(),
     ];
     for line in expected {
         assert!(text.contains(&line), "{line:?} is missing:\n{text}");

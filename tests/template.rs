@@ -12,7 +12,7 @@ use common::stage::Stage;
 
 #[test]
 fn the_template_has_every_key_and_is_accepted() {
-    const KEYS: [&str; 23] = [
+    const KEYS: [&str; 24] = [
         "pool_directory",
         "services_file",
         "poll_interval",
@@ -35,6 +35,7 @@ fn the_template_has_every_key_and_is_accepted() {
         "file_update_hook",
         "file_remove_hook",
         "hook_timeout",
+        "metrics_per_node",
         "README",
     ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.json");

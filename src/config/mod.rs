@@ -55,6 +55,8 @@ pub struct Config {
     pub alerts: AlertSettings,
     /// Whether members of a pool at its `min_members` are asked to stay.
     pub pool_please_dont_go: bool,
+    /// Whether metrics have series for each node.
+    pub metrics_per_node: bool,
 }
 
 /// How nodes are polled.
@@ -257,6 +259,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         hooks,
         pool_please_dont_go: section.boolean("pool_please_dont_go", false),
         doors: read_doors(section),
+        metrics_per_node: section.boolean("metrics_per_node", false),
     };
     section.finish();
     config

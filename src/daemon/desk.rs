@@ -208,6 +208,7 @@ impl Daemon {
             last_event: self.journal.last_id(),
             conditions: self.watchfulness.conditions(),
             hooks: self.hooks.counts(),
+            metrics_per_node: self.config.metrics_per_node,
         }
     }
 }
