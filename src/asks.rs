@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::wanted::Translation;
+use crate::drivers::pool_files::FileCounts;
 use crate::drivers::{PerlbalHandle, Progress, Snapshot};
 use crate::hooks::HookCounts;
 use crate::model::conditions::Condition;
@@ -189,6 +190,8 @@ pub struct View {
     pub managers: Vec<PerlbalHandle>,
     /// From names of pools to those in Perlbal.
     pub translation: Translation,
+    /// What became of the changes of pool files, counted.
+    pub file_counts: FileCounts,
     /// Polls, counted.
     pub tally: Tally,
     /// The number of the last event.

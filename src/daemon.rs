@@ -37,6 +37,7 @@ use crate::asks::{Ask, Desk, Moment, Serials};
 use crate::change_log::ChangeLog;
 use crate::config::Config;
 use crate::doors::{Changes, DoorError};
+use crate::drivers::pool_files::FileCounters;
 use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::{Hooks, NodeChange};
@@ -120,6 +121,7 @@ struct Daemon {
     /// When the first answer came that changed something since a snapshot was last taken.
     cause: Option<Instant>,
     drivers: Drivers,
+    file_counters: Arc<FileCounters>,
     /// Lists of the services file that is watched now.
     lists: mpsc::Receiver<Vec<Node>>,
     watching: CancellationToken,
@@ -205,6 +207,7 @@ async fn serve(
         serials: Serials::default(),
         cause: None,
         drivers: Drivers::none(&stop),
+        file_counters: Arc::default(),
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
         reloads: JoinSet::new(),
@@ -523,7 +526,8 @@ impl Daemon {
     fn start_drivers(&mut self) {
         let snapshots = self.snapshots.subscribe();
         let (config, hooks, mode) = (&self.config, &self.hooks, self.options.mode);
-        self.drivers = Drivers::start(config, hooks, mode, snapshots, &self.pulse, &self.stop);
+        let (counters, pulse) = (self.file_counters.clone(), &self.pulse);
+        self.drivers = Drivers::start(config, hooks, mode, snapshots, counters, pulse, &self.stop);
         self.report_drivers();
     }
 }

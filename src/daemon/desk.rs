@@ -204,6 +204,7 @@ impl Daemon {
                 names: self.config.perlbal_names.clone(),
                 create_pools: false,
             },
+            file_counts: self.file_counters.counts(),
             tally: self.tally,
             last_event: self.journal.last_id(),
             conditions: self.watchfulness.conditions(),

@@ -1,5 +1,6 @@
 //! The drivers as one: started together, stopped together, each telling how far it has come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -11,8 +12,8 @@ use crate::config::Config;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::wanted::Translation;
 use crate::drivers::perlbal::{Manager, Memory, QUESTIONS};
-use crate::drivers::pool_files::PoolFiles;
 use crate::drivers::pool_files::directory::Directory;
+use crate::drivers::pool_files::{FileCounters, PoolFiles};
 use crate::drivers::{Mode, PerlbalHandle, Progress, Snapshot};
 use crate::hooks::Hooks;
 
@@ -44,6 +45,7 @@ impl Drivers {
         hooks: &Hooks,
         mode: Mode,
         snapshots: watch::Receiver<Option<Snapshot>>,
+        counters: Arc<FileCounters>,
         pulse: &watch::Sender<u64>,
         stop: &CancellationToken,
     ) -> Self {
@@ -83,6 +85,7 @@ impl Drivers {
             format: config.pool_file_format,
             grace: config.empty_pool_grace,
             hooks: hooks.clone(),
+            counters,
             snapshots,
             published,
             progress: files_progress,

@@ -7,6 +7,7 @@
 //! memory.
 
 pub mod content;
+mod counters;
 pub mod directory;
 mod worker;
 
@@ -20,6 +21,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use self::counters::{FileCounters, FileCounts};
 use self::directory::{Directory, DirectoryError};
 use self::worker::{DIRECTORY, Pass, Worker};
 use super::{Mode, Progress, Snapshot};
@@ -54,6 +56,8 @@ pub struct PoolFiles {
     pub grace: Duration,
     /// Told of each file before it changes.
     pub hooks: Hooks,
+    /// Where changes are counted.
+    pub counters: Arc<FileCounters>,
     /// The wanted state, always the latest; `None` before the first round is done.
     pub snapshots: watch::Receiver<Option<Snapshot>>,
     /// The same, once its files are written.
@@ -73,12 +77,13 @@ impl PoolFiles {
             format,
             grace,
             hooks,
+            counters,
             snapshots,
             published,
             progress,
             stop,
         } = self;
-        let worker = Worker::new(directory, declared, format, grace, hooks, mode);
+        let worker = Worker::new(directory, declared, format, grace, hooks, counters, mode);
         let task = Task {
             mode,
             snapshots,

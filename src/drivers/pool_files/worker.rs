@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
 use super::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
+use super::counters::FileCounters;
 use super::directory::{Directory, DirectoryError};
 use crate::config::PoolFileFormat;
 use crate::drivers::console::say;
@@ -45,6 +47,7 @@ pub(super) struct Worker {
     format: PoolFileFormat,
     grace: Duration,
     hooks: Hooks,
+    counters: Arc<FileCounters>,
     mode: Mode,
     dry_run_has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
@@ -62,6 +65,7 @@ impl Worker {
         format: PoolFileFormat,
         grace: Duration,
         hooks: Hooks,
+        counters: Arc<FileCounters>,
         mode: Mode,
     ) -> Self {
         Self {
@@ -70,6 +74,7 @@ impl Worker {
             format,
             grace,
             hooks,
+            counters,
             mode,
             dry_run_has_read: false,
             failed: BTreeSet::new(),
@@ -97,6 +102,7 @@ impl Worker {
         };
         let now = Instant::now();
         if let Err(error) = self.open().and_then(|()| self.read(now)) {
+            self.counters.count_failed();
             pass.errors.insert(DIRECTORY.to_owned(), error);
             return pass;
         }
@@ -137,6 +143,7 @@ impl Worker {
         let now = Instant::now();
         for step in steps {
             if let Err(error) = self.execute(step, now) {
+                self.counters.count_failed();
                 errors.insert(step.name().to_owned(), error);
             }
         }
@@ -182,6 +189,7 @@ impl Worker {
                     self.hooks.file_update(name);
                 }
                 self.directory.write(name, content, now)?;
+                self.counters.count_written();
                 let content = count(content.lines().count(), self.kind_of_lines(name));
                 self.tell(name, now, &format!("wrote {name}: {content}"));
             }
@@ -190,6 +198,7 @@ impl Worker {
                     self.hooks.file_remove(name);
                 }
                 self.directory.remove(name)?;
+                self.counters.count_deleted();
                 self.tell(name, now, &format!("deleted {name}, which was empty"));
             }
         }
