@@ -133,11 +133,13 @@ impl Moment {
         }
     }
 
-    /// The time of day of an earlier moment.
+    /// The time of day of another moment.
     #[must_use]
-    pub fn of(&self, earlier: Instant) -> Timestamp {
-        self.today
-            .before(self.now.saturating_duration_since(earlier))
+    pub fn of(&self, other: Instant) -> Timestamp {
+        match other.checked_duration_since(self.now) {
+            Some(later) => self.today.after(later),
+            None => self.today.before(self.now - other),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod counters;
 mod gate;
 mod limits;
 mod listener;
+mod metrics;
 pub mod node;
 mod open;
 mod pace;

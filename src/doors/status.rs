@@ -6,13 +6,14 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use super::ask::Problem;
-use super::{Shared, reading};
+use super::{Shared, metrics, reading};
 
 /// What is answered at the status door.
 pub(super) fn router(shared: Shared) -> Router {
     reading::router()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(metrics::router())
         .with_state(shared)
 }
 
