@@ -168,6 +168,8 @@ impl View<'_> {
             .status
             .perlbals
             .iter()
+            // What was seen may be older than what was told; where all is in sync that is no news.
+            .filter(|perlbal| self.asked || !perlbal.in_sync)
             .flat_map(|perlbal| perlbal.pools.iter().map(move |pool| (perlbal, pool)))
             .collect();
         if rows.is_empty() {
@@ -184,7 +186,11 @@ impl View<'_> {
             "SERVICES",
         ]);
         for (perlbal, pool) in rows.iter().take(shown) {
-            let tone = if pool.same { Tone::Plain } else { Tone::Bad };
+            let tone = if pool.same || perlbal.in_sync {
+                Tone::Plain
+            } else {
+                Tone::Bad
+            };
             table.row(tone, &self.perlbal_pool(perlbal, pool));
         }
         let mut text = format!("\n{}", table.render(&[2, 3, 4], self.paint));

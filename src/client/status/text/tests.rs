@@ -168,6 +168,11 @@ fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
+    // What was seen is older than what was told: no news, but told to who asks.
+    let mut in_sync = status.clone();
+    in_sync.perlbals[0].in_sync = true;
+    assert!(!super::tests::text(&in_sync).contains("www, rest"));
+    assert!(render(&in_sync, true, Paint::none()).contains("www, rest"));
     let end = "\npool api has 1 of its min_members of 2\n127.0.0.1:16000: pool api is missing\nnot all right\n";
     assert!(text.ends_with(end), "{text}");
 }
