@@ -4,6 +4,8 @@
 #[path = "readme/book.rs"]
 mod book;
 mod common;
+#[path = "readme/operations.rs"]
+mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +16,7 @@ use pollbal::config::Config;
 use rustix::process::Signal;
 use serde_json::{Map, Value, json};
 
-use book::{Book, Sandbox, blocks, section};
+use book::{Book, Running, Sandbox, blocks, section};
 use common::nodes::{Node, addrs};
 use common::perlbal::Management;
 use common::pollbal::Pollbal;
@@ -59,6 +61,8 @@ fn every_example_is_known_here() {
         ("A whole site in containers", "console"),
         ("A whole site in containers", "console"),
         ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
         ("Quick start", "sh"),
         ("Quick start", "text"),
         ("Quick start", "json"),
@@ -72,6 +76,10 @@ fn every_example_is_known_here() {
         ("As a Debian package", "sh"),
         ("A file", "sh"),
         ("An Express handler", "js"),
+        ("A node that asks before it leaves", "sh"),
+        ("A node that asks before it leaves", "sh"),
+        ("A node that asks before it leaves", "sh"),
+        ("Operations", "console"),
         ("Look first", "text"),
         ("Look first", "json"),
         ("Look first", "console"),
@@ -125,23 +133,31 @@ fn the_package_is_made_as_perlbal_dockerfile_makes_it() {
     assert!(dockerfile.contains(&format!("&& {} ", lines[2])));
 }
 
-#[test]
-fn the_quick_start_works_as_it_is_written() {
-    let stage = Stage::new();
-    let nodes = four_nodes(&stage);
-    let sandbox = Sandbox::new(&stage);
+/// Does what the quick start says, and gives pollbal and Perlbal.
+fn quick_start(stage: &Stage, sandbox: &Sandbox<'_>) -> (Running, Running) {
     let mut book = Book::of("Quick start");
     book.next("sh");
     sandbox.write("/etc/pollbal.services", &book.next("text"));
     sandbox.write_config(&book.next("json"));
     sandbox.run(&book.next("console"));
     let pollbal = sandbox.start(&book.next("console"));
+    let last = stage.pool_directory().join("disabled_services");
+    eventually(SOON, "the last file", || last.exists().then_some(()));
     sandbox.run(&book.next("console"));
     sandbox.write("/etc/perlbal/perlbal.conf", &book.next("text"));
-    let _perlbal = sandbox.start(&book.next("console"));
+    let perlbal = sandbox.start(&book.next("console"));
     sandbox.wait_lines(&pollbal, &book.next("text").text);
     sandbox.run(&book.next("console"));
     assert!(book.is_read());
+    (pollbal, perlbal)
+}
+
+#[test]
+fn the_quick_start_works_as_it_is_written() {
+    let stage = Stage::new();
+    let nodes = four_nodes(&stage);
+    let sandbox = Sandbox::new(&stage);
+    let (pollbal, _perlbal) = quick_start(&stage, &sandbox);
 
     assert_eq!(members(&sandbox, "api"), texts(&nodes[..2]));
     for (service, names) in [

@@ -209,6 +209,7 @@ impl<'a> Sandbox<'a> {
         config["services_file"] = json!(self.here("/etc/pollbal.services"));
         config["pool_directory"] = json!(self.here("/run/pool"));
         config["admin_socket"] = json!(self.here("/run/pollbal/admin.sock"));
+        config["state_file"] = json!(self.here("/run/pollbal/state.json"));
         fs::write(self.here("/etc/pollbal.json"), config.to_string())
             .expect("failed to write the configuration");
     }
