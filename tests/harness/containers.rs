@@ -105,11 +105,14 @@ impl Containers {
 
     fn write_etc(&self) {
         let management = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 16_000);
-        let config = pollbal_config(
+        let mut config = pollbal_config(
             Path::new("/run/pool"),
             Path::new("/etc/pollbal/services"),
             management,
         );
+        // As `perlbal/stack/pollbal.json` has them.
+        config["status_listen"] = "0.0.0.0:8098".into();
+        config["node_listen"] = "0.0.0.0:8099".into();
         let services = common::text(&services_lines(|node| self.node_addr(node)));
         self.write("etc/pollbal.json", &config.to_string());
         self.write("etc/services", &services);
