@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::machine::{Machine, NEXT_PACKAGE, PACKAGE, PATIENCE};
+use crate::common::docker::text;
 use crate::common::{becomes, eventually};
 
 /// A trial's name, and what it does.
@@ -39,6 +40,10 @@ pub(crate) fn all() -> Vec<Named> {
         (
             "service_starts_stops_reloads_and_tells",
             service_starts_stops_reloads_and_tells,
+        ),
+        (
+            "who_is_in_the_group_gives_orders_and_they_outlive_a_restart",
+            who_is_in_the_group_gives_orders_and_they_outlive_a_restart,
         ),
         ("a_hook_is_shut_in", a_hook_is_shut_in),
         (
@@ -185,6 +190,39 @@ fn service_starts_stops_reloads_and_tells() {
     machine.wait_property("pollbal", "ActiveState", "active");
     assert_eq!(machine.property("pollbal", "MainPID"), pid);
     unchanged();
+}
+
+fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
+    let machine = Machine::with_pollbal();
+    machine.node(11, "website");
+    wait_pool(&machine, "127.0.0.11:8081 # node-11");
+    machine.sh("useradd ann && useradd bob && adduser --quiet ann pollbal");
+    let asks =
+        |who: &str, what: &str| machine.try_sh(&format!("runuser -u {who} -- pollbal {what} 2>&1"));
+    let refused = asks("bob", "status");
+    assert_eq!(refused.status.code(), Some(69));
+    let told = text(&refused);
+    let reason = "Permission denied; become a member of its group, `pollbal`";
+    assert!(told.contains(reason), "{told}");
+
+    let ordered = asks("ann", "disable node-11 --reason kernel --wait");
+    assert!(ordered.status.success(), "{}", text(&ordered));
+    wait_pool(&machine, "");
+    for restart in [
+        "service pollbal restart",
+        "service pollbal stop; service pollbal start",
+    ] {
+        machine.sh(restart);
+        let status = text(&asks("ann", "status"));
+        assert!(
+            status.contains("1 disabled") && status.contains("kernel, "),
+            "{status}"
+        );
+        wait_pool(&machine, "");
+    }
+    let enabled = asks("ann", "enable node-11 --reason kernel --wait");
+    assert!(enabled.status.success(), "{}", text(&enabled));
+    wait_pool(&machine, "127.0.0.11:8081 # node-11");
 }
 
 fn a_hook_is_shut_in() {
