@@ -13,6 +13,8 @@ mod desk;
 mod drivers;
 mod entrance;
 mod readiness;
+mod reloading;
+mod telling;
 mod watchfulness;
 
 use std::io;
@@ -22,16 +24,17 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use self::desk::{ReloadWaiters, orders_end};
+use self::desk::orders_end;
 use self::drivers::Drivers;
 use self::entrance::Entrance;
 use self::readiness::{Readiness, State};
+use self::reloading::ReloadWaiters;
 use self::watchfulness::Watchfulness;
 use crate::asks::{Ask, Desk, Moment, Serials};
 use crate::change_log::ChangeLog;
@@ -39,17 +42,15 @@ use crate::config::Config;
 use crate::doors::{Changes, DoorError};
 use crate::drivers::pool_files::FileCounters;
 use crate::drivers::pool_files::directory::earlier_pools;
-use crate::drivers::{Mode, Progress, Snapshot};
-use crate::hooks::{Hooks, NodeChange};
+use crate::drivers::{Mode, Snapshot};
+use crate::hooks::Hooks;
 use crate::lifecycle::{Lifecycle, open_files};
 use crate::load::{LoadErrors, Loaded, load};
-use crate::logging::{count, errors};
-use crate::model::change::{Change, sorry_changes};
+use crate::logging::count;
 use crate::model::journal::Journal;
 use crate::model::membership::Membership;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::tally::Tally;
-use crate::model::telling::Telling;
 use crate::poller::{Observed, Pollers};
 use crate::service_manager::ServiceManager;
 use crate::services_watch::{self, Stamp};
@@ -333,85 +334,9 @@ impl Daemon {
         self.watchfulness.set_nodes(&self.config, &nodes);
         let moment = Moment::present();
         let changes = self.membership.set_nodes(nodes, moment.now);
+        let membership = &self.membership;
+        self.serials.retain(|addr| membership.view(addr).is_some());
         self.tell(&changes, moment);
-    }
-
-    fn take_polls(&mut self, polls: &mut Vec<Observed>) {
-        let moment = Moment::present();
-        for (addr, poll) in polls.drain(..) {
-            self.tally.count(&poll);
-            let answered = poll.asked_at + poll.took;
-            let changes = self.membership.observe(addr, poll, moment.now);
-            self.tell(&changes, moment);
-            if !changes.is_empty() {
-                let first = self.cause.map_or(answered, |at| at.min(answered));
-                self.cause = Some(first);
-            }
-            if self.membership.is_undecided(addr) {
-                self.pollers.ask_again(addr);
-            }
-        }
-    }
-
-    /// Tells the log, the journal, `node_hook` and whoever waits for a change what changed.
-    fn tell(&mut self, changes: &[Change], moment: Moment) {
-        for change in changes {
-            let telling = Telling::of(change);
-            self.change_log.write(&telling, moment.now);
-            let event = self.journal.write(&telling, moment.today);
-            // What the first snapshot shows is no change: nobody knows what was before.
-            if self.options.mode == Mode::Live
-                && self.serial > 0
-                && let Some(change) = NodeChange::of(change, &event)
-            {
-                self.hooks.node(&change);
-            }
-            self.changed.extend(telling.node.map(|node| node.addr));
-        }
-        if !changes.is_empty() {
-            self.beat();
-        }
-    }
-
-    fn beat(&self) {
-        self.pulse.send_modify(|beats| *beats += 1);
-    }
-
-    /// Gives the drivers the wanted state, if it changed.
-    fn publish(&mut self) {
-        // An answer that changes no pool is the cause of nothing that comes later.
-        let cause = self.cause.take();
-        let Some(pools) = self.membership.take_changed() else {
-            self.changed.clear();
-            return;
-        };
-        let before = self.snapshots.borrow().clone();
-        let before = before.as_ref().map(|before| &*before.pools);
-        self.tell(&sorry_changes(before, &pools), Moment::present());
-        self.serial += 1;
-        self.serials.set(self.changed.drain(..), self.serial);
-        let pools = Arc::new(pools);
-        if let Some(first_sync) = self.first_sync.take() {
-            info!(
-                "first round done: {} in {}, {} in none",
-                count(pools.member_count(), "member"),
-                count(pools.pools.len(), "pool"),
-                count(pools.disabled.len(), "node")
-            );
-            self.tasks.spawn(report_sync(
-                self.drivers.progress(),
-                self.serial,
-                first_sync,
-            ));
-        }
-        let snapshot = Snapshot {
-            serial: self.serial,
-            pools,
-            current_files: Arc::default(),
-            cause,
-        };
-        self.snapshots.send_replace(Some(snapshot));
-        self.beat();
     }
 
     fn tell_manager(&mut self) {
@@ -422,79 +347,6 @@ impl Daemon {
             snapshot: snapshot.as_ref(),
             files: *self.drivers.files.borrow(),
         });
-    }
-
-    /// Begins to read everything anew, on a thread of its own: the files may lie on a disk that
-    /// hangs, and meanwhile decisions go on.
-    fn begin_reload(&mut self) {
-        self.readiness.reload_begins();
-        let (config, doors) = (self.options.config.clone(), self.entrance.standing());
-        self.reloads
-            .spawn_blocking(move || entrance::read_anew(&config, doors));
-    }
-
-    /// Takes what was read; what is wrong is refused as a whole, and the old stays in force.
-    async fn end_reload(&mut self, read: Result<Result<(Loaded, Changes), String>, JoinError>) {
-        let read = read.map_err(|error| error.to_string());
-        match read.and_then(|read| self.accept(read)) {
-            Ok((loaded, doors)) => {
-                self.entrance.change(doors);
-                self.reload(loaded).await;
-                self.publish();
-                self.readiness.reload_ends(Some(self.serial));
-                self.answer_reload(&Ok(self.membership.node_count()));
-            }
-            Err(why) => {
-                errors(&why);
-                error!("reload refused; the old state stays in force");
-                self.report_refused_reload(&why);
-                self.readiness.reload_ends(None);
-                self.answer_reload(&Err(why));
-            }
-        }
-    }
-
-    fn answer_reload(&mut self, outcome: &Result<usize, String>) {
-        if self.reload_waiters.tell(outcome) {
-            self.begin_reload();
-        }
-    }
-
-    /// What was read, if it is good to be in force.
-    fn accept(&self, read: Result<(Loaded, Changes), String>) -> Result<(Loaded, Changes), String> {
-        let (loaded, doors) = read?;
-        if loaded.nodes.is_empty() && self.membership.node_count() > 0 {
-            let file = loaded.config.services_file.display();
-            return Err(format!("{file} names no node"));
-        }
-        Ok((loaded, doors))
-    }
-
-    async fn reload(&mut self, loaded: Loaded) {
-        loaded.warn();
-        let Loaded {
-            config,
-            nodes,
-            stamp,
-        } = loaded;
-        let before = std::mem::replace(&mut self.config, config);
-        self.hooks.reload(&self.config);
-        self.watchfulness.reload(&self.config);
-        self.state_file.send_replace(self.config.state_file.clone());
-        let moment = Moment::present();
-        let changes = self
-            .membership
-            .set_rules(self.config.rules.clone(), moment.now);
-        self.tell(&changes, moment);
-        self.set_nodes(nodes);
-        self.watch_services(stamp);
-        // Before the first snapshot the pool files know what is declared from their start only.
-        let nothing_published = self.snapshots.borrow().is_none();
-        if nothing_published || !Drivers::same_settings(&before, &self.config) {
-            self.drivers.stop(TASKS_AT_END).await;
-            self.start_drivers();
-        }
-        info!("reloaded: {}", count(self.membership.node_count(), "node"));
     }
 
     /// Watches the services file of the present configuration, and no other any more.
@@ -530,21 +382,4 @@ impl Daemon {
         self.drivers = Drivers::start(config, hooks, mode, snapshots, counters, pulse, &self.stop);
         self.report_drivers();
     }
-}
-
-/// Tells once whether all drivers have brought the snapshot in force.
-async fn report_sync(
-    progress: Vec<watch::Receiver<Progress>>,
-    serial: u64,
-    told: oneshot::Sender<bool>,
-) {
-    let mut in_sync = true;
-    for mut progress in progress {
-        let reached = progress
-            .wait_for(|progress| progress.serial >= serial)
-            .await;
-        in_sync &= reached.is_ok_and(|progress| progress.in_sync);
-    }
-    // The daemon is ending when nobody listens.
-    _ = told.send(in_sync);
 }

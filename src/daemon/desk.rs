@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::Daemon;
 use crate::asks::{Ask, Done, Moment, Nodes, Order, Perlbals, Refused, Seen, View};
 use crate::drivers::PerlbalHandle;
@@ -17,29 +15,6 @@ use crate::model::view::NodeView;
 /// An end of orders is not waited for longer than this at a time: the clock may be set.
 const LONGEST_EXPIRY: Duration = Duration::from_secs(60);
 
-/// Who asked for a reload: those that wait for the one under way, and those that came after it
-/// began to read.
-#[derive(Default)]
-pub(super) struct ReloadWaiters {
-    pub(super) present: Vec<ReloadWaiter>,
-    pub(super) next: Vec<ReloadWaiter>,
-}
-
-/// Is told the number of nodes, or what is wrong.
-type ReloadWaiter = oneshot::Sender<Result<usize, String>>;
-
-impl ReloadWaiters {
-    /// Tells those that wait for the reload that ended; whether others wait for another.
-    pub(super) fn tell(&mut self, outcome: &Result<usize, String>) -> bool {
-        for waiter in self.present.drain(..) {
-            // It may have given up.
-            _ = waiter.send(outcome.clone());
-        }
-        self.present.append(&mut self.next);
-        !self.present.is_empty()
-    }
-}
-
 impl Daemon {
     /// Answers one ask. Whoever does not wait for the answer any more is no trouble.
     pub(super) fn answer(&mut self, ask: Ask) {
@@ -49,12 +24,7 @@ impl Daemon {
             Ask::History(addr, to) => _ = to.send(self.journal.of(addr)),
             Ask::Events(after, limit, to) => _ = to.send(self.journal.after(after, limit)),
             Ask::Order(order, to) => _ = to.send(self.obey(order)),
-            Ask::Reload(to) if self.reloads.is_empty() => {
-                self.reload_waiters.present.push(to);
-                self.begin_reload();
-            }
-            // What is being read may be older than this ask.
-            Ask::Reload(to) => self.reload_waiters.next.push(to),
+            Ask::Reload(to) => self.reload_for(to),
         }
     }
 

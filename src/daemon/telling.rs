@@ -1,0 +1,114 @@
+//! What was heard is decided on, and what was decided is told: to the log, the journal and hooks, and
+//! as a snapshot to the drivers.
+
+use std::sync::Arc;
+
+use tokio::sync::{oneshot, watch};
+use tracing::info;
+
+use super::Daemon;
+use crate::asks::Moment;
+use crate::drivers::{Mode, Progress, Snapshot};
+use crate::hooks::NodeChange;
+use crate::logging::count;
+use crate::model::change::{Change, sorry_changes};
+use crate::model::telling::Telling;
+use crate::poller::Observed;
+
+impl Daemon {
+    pub(super) fn take_polls(&mut self, polls: &mut Vec<Observed>) {
+        let moment = Moment::present();
+        for (addr, poll) in polls.drain(..) {
+            self.tally.count(&poll);
+            let answered = poll.asked_at + poll.took;
+            let changes = self.membership.observe(addr, poll, moment.now);
+            self.tell(&changes, moment);
+            if !changes.is_empty() {
+                let first = self.cause.map_or(answered, |at| at.min(answered));
+                self.cause = Some(first);
+            }
+            if self.membership.is_undecided(addr) {
+                self.pollers.ask_again(addr);
+            }
+        }
+    }
+
+    /// Tells the log, the journal, `node_hook` and whoever waits for a change what changed.
+    pub(super) fn tell(&mut self, changes: &[Change], moment: Moment) {
+        for change in changes {
+            let telling = Telling::of(change);
+            self.change_log.write(&telling, moment.now);
+            let event = self.journal.write(&telling, moment.today);
+            // What the first snapshot shows is no change: nobody knows what was before.
+            if self.options.mode == Mode::Live
+                && self.serial > 0
+                && let Some(change) = NodeChange::of(change, &event)
+            {
+                self.hooks.node(&change);
+            }
+            self.changed.extend(telling.node.map(|node| node.addr));
+        }
+        if !changes.is_empty() {
+            self.beat();
+        }
+    }
+
+    /// Lets those who wait for a change look again.
+    pub(super) fn beat(&self) {
+        self.pulse.send_modify(|beats| *beats += 1);
+    }
+
+    /// Gives the drivers the wanted state, if it changed.
+    pub(super) fn publish(&mut self) {
+        // An answer that changes no pool is the cause of nothing that comes later.
+        let cause = self.cause.take();
+        let Some(pools) = self.membership.take_changed() else {
+            self.changed.clear();
+            return;
+        };
+        let before = self.snapshots.borrow().clone();
+        let before = before.as_ref().map(|before| &*before.pools);
+        self.tell(&sorry_changes(before, &pools), Moment::present());
+        self.serial += 1;
+        self.serials.set(self.changed.drain(..), self.serial);
+        let pools = Arc::new(pools);
+        if let Some(first_sync) = self.first_sync.take() {
+            info!(
+                "first round done: {} in {}, {} in none",
+                count(pools.member_count(), "member"),
+                count(pools.pools.len(), "pool"),
+                count(pools.disabled.len(), "node")
+            );
+            self.tasks.spawn(report_sync(
+                self.drivers.progress(),
+                self.serial,
+                first_sync,
+            ));
+        }
+        let snapshot = Snapshot {
+            serial: self.serial,
+            pools,
+            current_files: Arc::default(),
+            cause,
+        };
+        self.snapshots.send_replace(Some(snapshot));
+        self.beat();
+    }
+}
+
+/// Tells once whether all drivers have brought the snapshot in force.
+async fn report_sync(
+    progress: Vec<watch::Receiver<Progress>>,
+    serial: u64,
+    told: oneshot::Sender<bool>,
+) {
+    let mut in_sync = true;
+    for mut progress in progress {
+        let reached = progress
+            .wait_for(|progress| progress.serial >= serial)
+            .await;
+        in_sync &= reached.is_ok_and(|progress| progress.in_sync);
+    }
+    // The daemon is ending when nobody listens.
+    _ = told.send(in_sync);
+}
