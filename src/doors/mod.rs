@@ -26,6 +26,7 @@ mod metrics;
 pub mod node;
 mod open;
 mod pace;
+mod page;
 mod places;
 mod reading;
 mod refusal;

@@ -111,11 +111,20 @@ async fn explain(
     RawQuery(query): RawQuery,
 ) -> Result<Json<api::Explanation>, Problem> {
     let parameters = Parameters::read(query.as_deref(), &["node"])?;
-    let addr = shared.find([parameters.needed("node")?])?[0];
+    let explained = explanation_of(&shared, parameters.needed("node")?).await?;
+    Ok(Json(explained))
+}
+
+/// All about the node that goes by this word.
+pub(super) async fn explanation_of(
+    shared: &Shared,
+    word: &str,
+) -> Result<api::Explanation, Problem> {
+    let addr = shared.find([word])?[0];
     let nodes = shared.desk.nodes(vec![addr]).await?;
     let history = shared.desk.history(addr).await?;
     match nodes.nodes.first() {
-        Some(Some(seen)) => Ok(Json(explanation(&nodes, seen, &history))),
+        Some(Some(seen)) => Ok(explanation(&nodes, seen, &history)),
         _ => Err(Problem::unknown(format!(
             "{addr} is not in the services file"
         ))),

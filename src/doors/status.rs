@@ -6,11 +6,12 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use super::ask::Problem;
-use super::{Shared, metrics, reading};
+use super::{Shared, metrics, page, reading};
 
 /// What is answered at the status door.
 pub(super) fn router(shared: Shared) -> Router {
     reading::router()
+        .merge(page::router())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(metrics::router())

@@ -1,0 +1,219 @@
+//! Makes the page's text of what is so: pure.
+//!
+//! The templates lie beside this file; askama builds them into the program and escapes every text in
+//! them. An address and a pool's name can stand in a link as they are: all their characters may.
+
+use askama::Template;
+
+use super::when::When;
+use super::{reasons, versions, words};
+use crate::api;
+
+pub(super) const STYLE: &str = include_str!("page.css");
+pub(super) const SCRIPT: &str = include_str!("page.js");
+
+/// So many nodes are shown, unless all are asked for.
+const NODES: usize = 100;
+
+/// With more nodes than these, why they are out is told in sum too.
+const FEW: usize = 20;
+
+/// So many troubles are listed.
+const TROUBLES: usize = 12;
+
+/// What a page is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// Everything.
+    Site {
+        /// Also all nodes that do not simply serve, however many.
+        all: bool,
+    },
+    /// A pool and all its nodes.
+    Pool(&'a str),
+    /// A node.
+    Node(&'a api::Explanation),
+    /// What was asked for is not there; why.
+    Nothing(&'a str),
+}
+
+/// The part of the page that changes with what is so.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "main.html", config = "src/doors/page/askama.toml")]
+pub(super) struct Page<'a> {
+    /// This machine's name.
+    pub(super) host: &'a str,
+    /// How all stands, as far as the page is about it.
+    pub(super) status: &'a api::Status,
+    /// What it is about.
+    pub(super) about: About<'a>,
+    /// The last events, the oldest first.
+    pub(super) events: &'a [api::Event],
+}
+
+/// The whole page.
+#[derive(Template)]
+#[template(path = "page.html", config = "src/doors/page/askama.toml")]
+struct Document<'a> {
+    main: Page<'a>,
+    style: &'static str,
+    script: &'static str,
+}
+
+/// All in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Right,
+    /// Nothing is wrong, but failures put nobody out.
+    Frozen,
+    /// So many things need a person.
+    Troubles(usize),
+}
+
+impl Verdict {
+    fn text(self) -> String {
+        match self {
+            Self::Right => "All right".to_owned(),
+            Self::Frozen => "All right, but frozen".to_owned(),
+            Self::Troubles(1) => "1 trouble".to_owned(),
+            Self::Troubles(count) => format!("{} troubles", words::thousands(count)),
+        }
+    }
+
+    /// For the style sheet.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Right => "good",
+            Self::Frozen => "warning",
+            Self::Troubles(_) => "bad",
+        }
+    }
+
+    /// Of the page's icon.
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Right => "green",
+            Self::Frozen => "orange",
+            Self::Troubles(_) => "red",
+        }
+    }
+}
+
+impl<'a> Page<'a> {
+    /// The whole page.
+    pub(super) fn document(&self) -> askama::Result<String> {
+        let main = *self;
+        let (style, script) = (STYLE, SCRIPT);
+        Document {
+            main,
+            style,
+            script,
+        }
+        .render()
+    }
+
+    /// Only its part that changes, for the script.
+    pub(super) fn fragment(&self) -> askama::Result<String> {
+        self.render()
+    }
+
+    fn verdict(&self) -> Verdict {
+        if !self.status.all_right {
+            Verdict::Troubles(self.status.troubles.len())
+        } else if self.status.frozen.is_empty() {
+            Verdict::Right
+        } else {
+            Verdict::Frozen
+        }
+    }
+
+    fn title(&self) -> String {
+        let about = match self.about {
+            About::Site { .. } => None,
+            About::Pool(name) => Some(name),
+            About::Node(explained) => Some(explained.node.name.as_str()),
+            About::Nothing(_) => Some("nothing"),
+        };
+        let verdict = self.verdict().text();
+        let parts = [
+            about,
+            Some(verdict.as_str()),
+            Some(self.host),
+            Some("pollbal"),
+        ];
+        let parts: Vec<_> = parts
+            .into_iter()
+            .flatten()
+            .filter(|part| !part.is_empty())
+            .collect();
+        parts.join(" · ")
+    }
+
+    /// Without the script, the page is loaded anew so often; a long one less often.
+    fn refresh_seconds(&self) -> u32 {
+        if self.nodes().len() > NODES { 60 } else { 5 }
+    }
+
+    fn is_site(&self) -> bool {
+        matches!(self.about, About::Site { .. })
+    }
+
+    fn troubles(&self) -> &'a [String] {
+        let troubles = &self.status.troubles;
+        &troubles[..troubles.len().min(TROUBLES)]
+    }
+
+    fn more_troubles(&self) -> usize {
+        self.status.troubles.len() - self.troubles().len()
+    }
+
+    /// The nodes that are shown.
+    fn nodes(&self) -> &'a [api::Node] {
+        let nodes = &self.status.nodes;
+        match self.about {
+            About::Site { all: false } => &nodes[..nodes.len().min(NODES)],
+            _ => nodes,
+        }
+    }
+
+    fn more_nodes(&self) -> usize {
+        self.status.nodes.len() - self.nodes().len()
+    }
+
+    /// Why nodes are where they are, where they are too many to read.
+    fn common_reasons(&self) -> Vec<reasons::Group<'a>> {
+        if self.is_site() && self.status.nodes.len() > FEW {
+            reasons::groups(&self.status.nodes)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The nodes, counted: in words, how much that needs a person, and how many.
+    fn counts(&self) -> [(&'static str, &'static str, usize); 9] {
+        let counts = &self.status.counts;
+        [
+            ("nodes", "", counts.nodes),
+            ("members", "good", counts.members),
+            ("of these failing", "warning", counts.failing),
+            ("failed", "bad", counts.failed),
+            ("refused", "bad", counts.refused),
+            ("disabled", "ordered", counts.disabled),
+            ("leaving", "leaving", counts.leaving),
+            ("idle", "quiet", counts.idle),
+            ("awaited", "quiet", counts.awaited),
+        ]
+    }
+
+    fn ago(&self, time: &str) -> When {
+        When::ago(time, &self.status.time)
+    }
+
+    fn length(&self, time: &str) -> When {
+        When::length(time, &self.status.time)
+    }
+
+    fn clock(&self, time: &str) -> When {
+        When::clock(time, &self.status.time)
+    }
+}

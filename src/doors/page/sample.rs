@@ -1,0 +1,322 @@
+//! Made-up states, for tests of how the page shows them.
+
+use crate::api::{
+    Answer, Counts, Event, Explanation, Files, Grant, Node, NodeInPerlbal, Perlbal, PerlbalPool,
+    Pool, Reason, State, Status, Unrest, VersionCount,
+};
+
+pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
+
+/// A quiet site of two pools.
+pub(super) fn quiet() -> Status {
+    Status {
+        version: "1.0.0".to_owned(),
+        time: NOW.to_owned(),
+        started: "2026-07-27T22:10:00.000Z".to_owned(),
+        all_right: true,
+        troubles: Vec::new(),
+        first_round_done: true,
+        frozen: Vec::new(),
+        counts: Counts {
+            nodes: 52,
+            members: 52,
+            ..Counts::default()
+        },
+        pools: vec![
+            pool("api", &[("v23", 40)]),
+            pool("website", &[("2026-07-29", 12)]),
+        ],
+        nodes: Vec::new(),
+        files: Files { in_sync: true },
+        perlbals: vec![perlbal("127.0.0.1:8065")],
+        last_event: 60,
+    }
+}
+
+/// A site at night, with a bit of everything.
+pub(super) fn night() -> Status {
+    let mut short = pool("images", &[("r7", 1)]);
+    (short.min_members, short.short) = (3, true);
+    let mut sorry = pool("shop", &[]);
+    sorry.sorry = vec!["10.0.0.250:80".to_owned()];
+    let mut deploy = pool("api", &[("v23", 4), ("v24", 31)]);
+    (deploy.serving, deploy.min_members, deploy.leaving) = (34, 20, 2);
+    Status {
+        all_right: false,
+        troubles: vec![
+            "pool images has 1 member serving, and its min_members is 3".to_owned(),
+            "pool shop has no member: its sorry server 10.0.0.250:80 stands in".to_owned(),
+            "Perlbal 10.0.9.2:8065 is not connected: connection refused, for 2min 10s".to_owned(),
+        ],
+        frozen: vec![reason(
+            "network",
+            Some("switch sw3 flaps, all racks of hall B"),
+        )],
+        counts: Counts {
+            nodes: 52,
+            members: 42,
+            failing: 1,
+            leaving: 2,
+            idle: 1,
+            failed: 3,
+            refused: 1,
+            disabled: 2,
+            awaited: 1,
+        },
+        pools: vec![
+            deploy,
+            short,
+            sorry,
+            Pool {
+                declared: false,
+                ..pool("website", &[("2026-07-29", 9), ("", 1)])
+            },
+        ],
+        nodes: night_nodes(),
+        perlbals: night_perlbals(),
+        ..quiet()
+    }
+}
+
+/// One in each state.
+fn night_nodes() -> Vec<Node> {
+    vec![
+        node(1, State::Leaving, "leaving"),
+        Node {
+            grant: Some(Grant {
+                since: "2026-07-30T02:01:00.000Z".to_owned(),
+                until: "2026-07-30T02:11:00.000Z".to_owned(),
+            }),
+            ..node(2, State::Leaving, "leaving: it asked to leave, and may")
+        },
+        node(3, State::Failed, "failed: no answer within 3s"),
+        node(4, State::Failed, "failed: connection refused"),
+        Node {
+            reasons: vec![
+                reason("kernel", Some("new kernel, reboot under way")),
+                Reason {
+                    until: Some("2026-07-30T06:00:00.000Z".to_owned()),
+                    ..reason("disk", None)
+                },
+            ],
+            ..node(5, State::Disabled, "disabled: kernel, disk")
+        },
+        Node {
+            failing: true,
+            at_rest: None,
+            ..node(
+                6,
+                State::Member,
+                "fails, not yet often enough: status 503 Service Unavailable",
+            )
+        },
+        node(7, State::Idle, "idle: it answered with an empty body"),
+        node(8, State::Refused, "refused: pool test is not declared"),
+        Node {
+            pool: None,
+            version: None,
+            since: None,
+            ..node(9, State::Awaited, "not heard yet")
+        },
+    ]
+}
+
+/// One that is in sync, and one that is lost.
+fn night_perlbals() -> Vec<Perlbal> {
+    let mut far = perlbal("10.0.9.2:8065");
+    (far.connected, far.in_sync) = (false, false);
+    far.connection = "connection refused, for 2min 10s".to_owned();
+    vec![
+        Perlbal {
+            unrest: vec![Unrest {
+                node: "10.0.0.1:8080".to_owned(),
+                pools: vec!["api".to_owned(), "api__v23".to_owned()],
+                since: "2026-07-30T02:03:00.000Z".to_owned(),
+            }],
+            ..perlbal("127.0.0.1:8065")
+        },
+        Perlbal {
+            problems: vec!["pool api is not there, and create_pools is off".to_owned()],
+            pools: vec![PerlbalPool {
+                name: "api".to_owned(),
+                wanted: 35,
+                told: None,
+                seen: Some(36),
+                seen_at: Some("2026-07-30T02:00:54.000Z".to_owned()),
+                services: vec!["web".to_owned(), "intern".to_owned()],
+                same: false,
+            }],
+            ..far
+        },
+    ]
+}
+
+/// A site of so many nodes, all out, each by a person's order.
+pub(super) fn all_out(nodes: usize) -> Status {
+    let node = |number| Node {
+        reasons: vec![Reason {
+            until: Some("2026-07-30T06:00:00.000Z".to_owned()),
+            ..reason("maintenance", Some("hall B has no power until the morning"))
+        }],
+        ..node(number, State::Disabled, "disabled: maintenance")
+    };
+    let pools = (0..20).map(|number| Pool {
+        short: true,
+        ..pool(&format!("pool-{number}"), &[])
+    });
+    Status {
+        all_right: false,
+        troubles: (0..20)
+            .map(|number| {
+                format!("pool pool-{number} has 0 members serving, and its min_members is 10")
+            })
+            .collect(),
+        counts: Counts {
+            nodes,
+            disabled: nodes,
+            ..Counts::default()
+        },
+        pools: pools.collect(),
+        nodes: (0..nodes).map(node).collect(),
+        perlbals: vec![Perlbal {
+            unrest: (0..nodes)
+                .map(|number| Unrest {
+                    node: addr(number),
+                    pools: vec!["api".to_owned()],
+                    since: NOW.to_owned(),
+                })
+                .collect(),
+            ..perlbal("127.0.0.1:8065")
+        }],
+        ..quiet()
+    }
+}
+
+/// A pool with so many members at each version.
+pub(super) fn pool(name: &str, versions: &[(&str, usize)]) -> Pool {
+    let version = |(name, members): &(&str, usize)| VersionCount {
+        version: Some((*name).to_owned()).filter(|name| !name.is_empty()),
+        members: *members,
+    };
+    let members = versions.iter().map(|(_, members)| members).sum();
+    Pool {
+        name: name.to_owned(),
+        declared: true,
+        members,
+        serving: members,
+        min_members: 0,
+        short: false,
+        versions: versions.iter().map(version).collect(),
+        leaving: 0,
+        sorry: Vec::new(),
+    }
+}
+
+fn addr(number: usize) -> String {
+    format!("10.0.{}.{}:8080", number / 200, number % 200)
+}
+
+/// A node that was in pool api.
+pub(super) fn node(number: usize, state: State, why: &str) -> Node {
+    Node {
+        node: addr(number),
+        name: format!("web-{number:04}"),
+        state,
+        pool: Some("api".to_owned()),
+        version: Some("v23".to_owned()),
+        why: Some(why.to_owned()).filter(|why| !why.is_empty()),
+        since: Some("2026-07-30T02:00:54.123Z".to_owned()),
+        failing: false,
+        reasons: Vec::new(),
+        grant: None,
+        at_rest: (state != State::Member).then_some(number != 1),
+    }
+}
+
+pub(super) fn reason(word: &str, note: Option<&str>) -> Reason {
+    Reason {
+        reason: word.to_owned(),
+        note: note.map(ToOwned::to_owned),
+        by: Some("ann".to_owned()),
+        since: "2026-07-29T22:40:00.000Z".to_owned(),
+        until: None,
+    }
+}
+
+fn perlbal(address: &str) -> Perlbal {
+    Perlbal {
+        address: address.to_owned(),
+        connected: true,
+        connection: "Perlbal 1.80, connected for 2days 3h".to_owned(),
+        in_sync: true,
+        since: Some("2026-07-30T02:03:00.000Z".to_owned()),
+        problems: Vec::new(),
+        pools: Vec::new(),
+        unrest: Vec::new(),
+    }
+}
+
+/// So many events, of all levels.
+pub(super) fn events(count: u64) -> Vec<Event> {
+    (1..=count)
+        .map(|id| {
+            let number = usize::try_from(id).unwrap_or_default();
+            let (level, kind, text) = match id % 4 {
+                0 => (
+                    "warning",
+                    "left",
+                    "is put out of api at v23: failed: no answer within 3s",
+                ),
+                1 => ("info", "joined", "joins api at v24"),
+                2 => ("info", "left", "leaves api at v23: leaving"),
+                _ => (
+                    "error",
+                    "out",
+                    "is in no pool: refused: pool test is not declared",
+                ),
+            };
+            event(id, level, kind, &format!("web-{number:04} {text}"))
+        })
+        .collect()
+}
+
+fn event(id: u64, level: &str, kind: &str, text: &str) -> Event {
+    let name = text.split(' ').next().unwrap_or_default();
+    Event {
+        id,
+        time: format!("2026-07-30T02:{:02}:{:02}.250Z", id / 60 % 60, id % 60),
+        level: level.to_owned(),
+        kind: kind.to_owned(),
+        node: Some(addr(usize::try_from(id).unwrap_or_default())),
+        name: Some(name.to_owned()),
+        pool: Some("api".to_owned()),
+        text: text.to_owned(),
+    }
+}
+
+/// All about a node that two reasons keep out.
+pub(super) fn explanation() -> Explanation {
+    Explanation {
+        time: NOW.to_owned(),
+        node: night().nodes.swap_remove(4),
+        answer: Some(Answer {
+            text: "api serving v23".to_owned(),
+            time: "2026-07-30T02:03:02.000Z".to_owned(),
+            took_ms: 3.25,
+            interval_ms: 3_000,
+        }),
+        failures: 0,
+        answers: 1_234,
+        comes_back: vec![
+            "someone says `pollbal enable web-0005 --reason kernel`".to_owned(),
+            "someone says `pollbal enable web-0005 --reason disk`".to_owned(),
+        ],
+        history: events(6),
+        perlbals: vec![NodeInPerlbal {
+            address: "127.0.0.1:8065".to_owned(),
+            text: "told, at rest".to_owned(),
+            told: true,
+            at_rest: Some(true),
+        }],
+    }
+}

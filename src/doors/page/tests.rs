@@ -1,0 +1,187 @@
+//! The page's text; tests/page.rs looks at it with a browser.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::render::{About, Page, SCRIPT, STYLE};
+use super::sample::{self, events, node};
+use crate::api::{State, Status};
+
+fn page(status: &Status, about: About) -> String {
+    let events = events(50);
+    let page = Page {
+        host: "lb1",
+        status,
+        about,
+        events: &events,
+    };
+    page.document().expect("the page is made")
+}
+
+fn site(status: &Status) -> String {
+    page(status, About::Site { all: false })
+}
+
+#[test]
+fn the_first_word_is_the_verdict() {
+    let quiet = site(&sample::quiet());
+    assert!(quiet.contains("<title>All right · lb1 · pollbal</title>"));
+    let night = site(&sample::night());
+    assert!(night.contains("<title>3 troubles · lb1 · pollbal</title>"));
+    assert!(night.contains("<li>pool images has 1 member serving, and its min_members is 3</li>"));
+    let mut frozen = sample::quiet();
+    frozen.frozen = sample::night().frozen;
+    assert!(site(&frozen).contains("<title>All right, but frozen · lb1"));
+}
+
+#[test]
+fn reasons_are_shown_whole() {
+    let text = site(&sample::night());
+    for part in [
+        "<b>network</b> by ann: “switch sw3 flaps, all racks of hall B”",
+        "<b>kernel</b> by ann: “new kernel, reboot under way”, <time",
+        r#"<b>disk</b> by ann, <time datetime="2026-07-29T22:40:00Z">3 h 23 min ago</time>, ends <time"#,
+        "leave ends <time",
+        "10.0.0.250:80 stands in",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_node_says_what_brings_it_back() {
+    let text = page(&sample::night(), About::Node(&sample::explanation()));
+    for part in [
+        "<title>web-0005 · 3 troubles · lb1 · pollbal</title>",
+        "“api serving v23”",
+        "took 3.2 ms; asked every 3 s",
+        "someone says <code>pollbal enable web-0005 --reason disk</code>",
+        "told, at rest",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+/// A text that would be an element, or leave the attribute that it stands in.
+const HOSTILE: &str = r#""'><script>alert(1)</script>"#;
+
+/// In every text of a state, wherever the page may show it.
+fn hostile<T: serde::Serialize + serde::de::DeserializeOwned>(state: &T) -> T {
+    let mut value = serde_json::to_value(state).expect("a state is JSON");
+    spoil(&mut value);
+    serde_json::from_value(value).expect("a state it still is")
+}
+
+fn spoil(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.push_str(HOSTILE),
+        Value::Array(values) => values.iter_mut().for_each(spoil),
+        // Where a node is stays one of its words.
+        Value::Object(fields) => fields
+            .iter_mut()
+            .filter(|(key, _)| *key != "state")
+            .for_each(|(_, value)| spoil(value)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_text_from_outside_becomes_markup() {
+    let (status, explained) = (hostile(&sample::night()), hostile(&sample::explanation()));
+    let events: Vec<_> = events(8).iter().map(hostile).collect();
+    let abouts = [
+        About::Site { all: true },
+        About::Pool(HOSTILE),
+        About::Node(&explained),
+        About::Nothing(HOSTILE),
+    ];
+    for about in abouts {
+        let page = Page {
+            host: HOSTILE,
+            status: &status,
+            about,
+            events: &events,
+        };
+        let text = page.document().expect("the page is made");
+        assert_eq!(text.matches("<script").count(), 1, "in {text}");
+        assert!(!text.contains(r#""'>"#), "in {text}");
+        assert!(text.contains("&#60;script&#62;"), "in {text}");
+    }
+}
+
+#[test]
+fn nothing_in_it_needs_more_than_the_policy_allows() {
+    let text = page(&sample::night(), About::Node(&sample::explanation()));
+    assert!(text.contains(&format!("<style>{STYLE}</style>")));
+    assert!(text.contains(&format!("<script>{SCRIPT}</script>")));
+    let markup = text.replace(STYLE, "").replace(SCRIPT, "");
+    for forbidden in [" style=", " onclick=", " onload=", " src=", "javascript:"] {
+        assert!(!markup.contains(forbidden), "{forbidden} in {markup}");
+    }
+    // The name of SVG in the icon is no address that anybody asks.
+    let addresses: Vec<_> = text
+        .match_indices("http:")
+        .chain(text.match_indices("https:"))
+        .collect();
+    assert_eq!(addresses.len(), 1, "{addresses:?}");
+    for end in ["</style", "</script", "<!--"] {
+        assert!(!STYLE.contains(end) && !SCRIPT.contains(end));
+    }
+}
+
+/// What this thread has had of the processor: others use the machine too.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a time is not negative")
+}
+
+#[test]
+fn ten_thousand_nodes_that_are_out_make_a_short_page_at_once() {
+    let status = sample::all_out(10_000);
+    let begun = spent();
+    let text = site(&status);
+    let took = spent().saturating_sub(begun);
+    assert!(text.len() < 100_000, "{} bytes", text.len());
+    assert!(took < Duration::from_millis(50), "{took:?}");
+    assert!(
+        text.contains("<b>10,000</b> <span class=\"chip ordered\">disabled</span> maintenance")
+    );
+    assert!(text.contains(r#"<a href="/?all=1">9,900 more</a>"#));
+    let all = page(&status, About::Site { all: true });
+    assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
+    // Without the script it is not loaded every moment.
+    assert!(all.contains(r#"http-equiv="refresh" content="60""#));
+}
+
+#[test]
+fn few_nodes_are_not_summed_up() {
+    assert!(!site(&sample::night()).contains("class=\"reasons\""));
+}
+
+#[test]
+fn a_state_without_anything_is_shown_too() {
+    let mut status = sample::quiet();
+    status.pools.clear();
+    status.perlbals.clear();
+    status.first_round_done = false;
+    status.nodes = vec![crate::api::Node {
+        pool: None,
+        version: None,
+        since: None,
+        at_rest: None,
+        ..node(1, State::Awaited, "not heard yet")
+    }];
+    let page = Page {
+        host: "",
+        status: &status,
+        about: About::Site { all: false },
+        events: &[],
+    };
+    let text = page.document().expect("the page is made");
+    assert!(text.contains("There is no pool yet"));
+    assert!(text.contains("No Perlbal is driven"));
+    assert!(text.contains("None since the start"));
+    assert!(text.contains("<title>All right · pollbal</title>"));
+}

@@ -1,0 +1,89 @@
+//! What the page says, in words.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::when::length;
+use crate::api::{self, State};
+
+/// A number that people can read: "10,000".
+pub(super) fn thousands(count: impl Display) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The number, or a dash where none is known.
+pub(super) fn count_or_none(count: Option<usize>) -> String {
+    count.map_or_else(|| "–".to_owned(), thousands)
+}
+
+/// Where a node is.
+pub(super) fn state(node: &api::Node) -> &'static str {
+    match node.state {
+        State::Member if node.failing => "failing",
+        State::Member => "serving",
+        State::Leaving => "leaving",
+        State::Idle => "idle",
+        State::Failed => "failed",
+        State::Refused => "refused",
+        State::Disabled => "disabled",
+        State::Awaited => "awaited",
+    }
+}
+
+/// How much that needs a person, for the style sheet.
+pub(super) fn class(node: &api::Node) -> &'static str {
+    match node.state {
+        State::Member if node.failing => "warning",
+        State::Member => "good",
+        State::Leaving => "leaving",
+        State::Idle | State::Awaited => "quiet",
+        State::Failed | State::Refused => "bad",
+        State::Disabled => "ordered",
+    }
+}
+
+/// Why it is there; nothing when the state says it all, or its reasons do, which stand beside.
+pub(super) fn why(node: &api::Node) -> Option<&str> {
+    let why = node.why.as_deref()?;
+    if node.state == State::Disabled && !node.reasons.is_empty() {
+        return None;
+    }
+    match why.strip_prefix(state(node)) {
+        Some("") => None,
+        Some(rest) => Some(rest.strip_prefix(": ").unwrap_or(why)),
+        None => Some(why),
+    }
+}
+
+/// The text of an event that begins with its node's name: address, name, and what follows.
+pub(super) fn named(event: &api::Event) -> Option<(&str, &str, &str)> {
+    let (addr, name) = (event.node.as_deref()?, event.name.as_deref()?);
+    let rest = event.text.strip_prefix(name)?;
+    Some((addr, name, rest))
+}
+
+/// How long an answer took, from its milliseconds.
+pub(super) fn took(millis: f64) -> String {
+    if millis < 1_000.0 {
+        format!("{millis:.1} ms")
+    } else {
+        format!("{:.1} s", millis / 1_000.0)
+    }
+}
+
+/// A length of time that somebody set, from its milliseconds.
+pub(super) fn interval(millis: u64) -> String {
+    if millis.is_multiple_of(1_000) {
+        length(Duration::from_millis(millis))
+    } else {
+        format!("{millis} ms")
+    }
+}
