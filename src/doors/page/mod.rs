@@ -37,8 +37,8 @@ use self::render::{About, Page};
 use super::Shared;
 use super::ask::{Parameters, Problem, pool};
 use super::reading::{explanation_of, status_of};
-use super::tell::event::event;
 use super::tell::status::Filter;
+use crate::api::event::event;
 use crate::api::{self, State as NodeState};
 
 /// So many events are shown.
