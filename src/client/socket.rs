@@ -1,24 +1,18 @@
 //! Where the daemon's admin socket is.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use thiserror::Error;
 
 use crate::cli::CONFIG_FILE;
-
-/// Where it is when nothing else is said.
-const SOCKET: &str = "/run/pollbal/admin.sock";
+use crate::config::doors::DEFAULT_ADMIN_SOCKET;
+use crate::config::{Config, ConfigError};
 
 /// The configuration does not say where the socket is.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
-    #[error("failed to read {}", .0.display())]
-    Read(PathBuf, #[source] io::Error),
-    #[error("failed to understand {} as JSON", .0.display())]
-    Json(PathBuf, #[source] serde_json::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(
         "`admin_socket` is off (\"\") in {}, so that nobody can ask this pollbal; give it a path, and start pollbal anew",
         .0.display()
@@ -33,25 +27,21 @@ pub(super) fn find(flag: Option<&Path>, config: Option<&Path>) -> Result<PathBuf
         return Ok(flag.to_owned());
     }
     let file = config.unwrap_or(Path::new(CONFIG_FILE));
-    match configured(file) {
-        Ok(Some(socket)) if socket.as_os_str().is_empty() => Err(SocketError::Off(file.to_owned())),
-        Ok(Some(socket)) => Ok(socket),
-        Err(error) if config.is_some() => Err(error),
-        Ok(None) | Err(_) => Ok(SOCKET.into()),
+    match Config::load(file) {
+        // Its other keys may be wrong: the daemon that runs may have read it before they were.
+        Ok((read, _)) => read
+            .doors
+            .admin_socket
+            .ok_or_else(|| SocketError::Off(file.to_owned())),
+        Err(error) if config.is_some() => Err(error.into()),
+        Err(_) => Ok(DEFAULT_ADMIN_SOCKET.into()),
     }
-}
-
-/// What the file says. Other keys may be wrong: the daemon that runs may have read it before they were.
-fn configured(file: &Path) -> Result<Option<PathBuf>, SocketError> {
-    let text =
-        fs::read_to_string(file).map_err(|error| SocketError::Read(file.to_owned(), error))?;
-    let value: Value =
-        serde_json::from_str(&text).map_err(|error| SocketError::Json(file.to_owned(), error))?;
-    Ok(value["admin_socket"].as_str().map(PathBuf::from))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn written(text: &str) -> tempfile::NamedTempFile {
@@ -67,17 +57,23 @@ mod tests {
         assert_eq!(find(Some(Path::new("/y")), path).unwrap(), Path::new("/y"));
         assert_eq!(find(None, path).unwrap(), Path::new("/x/a.sock"));
         let other = written("{}");
-        assert_eq!(find(None, Some(other.path())).unwrap(), Path::new(SOCKET));
+        assert_eq!(
+            find(None, Some(other.path())).unwrap(),
+            Path::new(DEFAULT_ADMIN_SOCKET)
+        );
     }
 
     #[test]
     fn a_file_that_was_named_has_to_be_there_and_right_and_the_socket_on() {
         let missing = find(None, Some(Path::new("/nowhere/pollbal.json")));
-        assert!(matches!(missing, Err(SocketError::Read(..))));
+        assert!(matches!(
+            missing,
+            Err(SocketError::Config(ConfigError::Read(..)))
+        ));
         let broken = written("{");
         assert!(matches!(
             find(None, Some(broken.path())),
-            Err(SocketError::Json(..))
+            Err(SocketError::Config(ConfigError::Json(..)))
         ));
         let off = written(r#"{ "admin_socket": "" }"#);
         assert!(matches!(
