@@ -275,14 +275,15 @@ impl Lines {
                 Ok(None) => {}
                 Err(error) => return Err(self.not_understood(&error.to_string())),
             }
+            // It goes on for as long as the daemon lives, and says no word when it ends.
             match self.response.chunk().await {
                 Ok(Some(bytes)) => self.read.extend_from_slice(&bytes),
-                Ok(None) => {
-                    let why = "it has ended".to_owned();
-                    let socket = self.socket.clone();
-                    return Err(AskError::NoAnswer { socket, why });
+                Ok(None) | Err(_) => {
+                    return Err(AskError::NoAnswer {
+                        socket: self.socket.clone(),
+                        why: "it has ended".to_owned(),
+                    });
                 }
-                Err(error) => return Err(no_answer(&self.socket, &error)),
             }
         }
     }

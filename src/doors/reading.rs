@@ -208,10 +208,16 @@ impl Follower {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             self.pulse.borrow_and_update();
-            let events = self.shared.desk.events(self.after, self.limit).await.ok()?;
+            // Who wants nothing of what was there before begins behind the last of it.
+            let silent = self.limit == 0;
+            let limit = self.limit.max(1);
+            let events = self.shared.desk.events(self.after, limit).await.ok()?;
             self.limit = EVENTS;
             if let Some(last) = events.last() {
                 self.after = last.id;
+                if silent {
+                    continue;
+                }
                 return Some(lines(&events));
             }
             self.pulse.changed().await.ok()?;
