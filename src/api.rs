@@ -481,7 +481,7 @@ pub struct RollStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The node may not go yet: its pool needs it.
+    /// It is waited for: until it may go, is at rest, or serves.
     Waiting,
     /// It is out, and perhaps not yet at rest.
     Disabled,

@@ -138,10 +138,18 @@ impl Site {
 
     /// Tells a step, if that is news.
     fn step(&self, target: &Target, step: Step, text: &str) {
-        if self.plan.borrow_mut().say(target, text) {
+        if self.show(target, text) {
             self.report.step(target, step, text);
+        }
+    }
+
+    /// Shows on a terminal what is done at a node; whether that is news.
+    fn show(&self, target: &Target, text: &str) -> bool {
+        let news = self.plan.borrow_mut().say(target, text);
+        if news {
             self.report.show(&self.plan.borrow());
         }
+        news
     }
 
     fn ended(&self, target: &Target, outcome: Outcome) {

@@ -11,7 +11,7 @@ use super::super::wait::{self, Wanted};
 use super::super::words::{exact, now, reason, took};
 use super::plan::{Outcome, Target};
 use super::{Site, command, note};
-use crate::api::{Disable, Enable, Ordered, Step, Until};
+use crate::api::{Disable, Enable, Ordered, Progress, Step, Until};
 
 /// How often a node that may not go yet asks again: others come back within moments.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -146,20 +146,36 @@ async fn reach(site: &Rc<Site>, target: &Target, until: Until) -> Result<(), Str
         until,
         timeout: site.timeout,
     };
-    let (step, what) = match until {
-        Until::Rest => (Step::Disabled, "at rest"),
-        Until::Serving => (Step::Enabled, "serving"),
-    };
+    let mut told = false;
     let progress = wait::until(&site.door, &wanted, LOOK, |progress| {
-        let text = progress.nodes.first().map_or("", |node| node.text.as_str());
-        site.step(target, step, &format!("not yet {what}: {text}"));
+        let text = format!("waits: {}", where_it_is(progress));
+        // Told once; how long it takes is for the bar.
+        if told {
+            site.show(target, &text);
+        } else {
+            site.step(target, Step::Waiting, &text);
+        }
+        told = true;
     });
     let progress = progress.await.map_err(|error| error.to_string())?;
     if progress.done {
         return Ok(());
     }
-    let text = progress.nodes.first().map_or("", |node| node.text.as_str());
-    Err(format!("not {what} within {}: {text}", exact(site.timeout)))
+    let what = match until {
+        Until::Rest => "at rest",
+        Until::Serving => "serving",
+    };
+    Err(format!(
+        "not {what} within {}: {}",
+        exact(site.timeout),
+        where_it_is(&progress)
+    ))
+}
+
+/// Where the one node is.
+fn where_it_is(progress: &Progress) -> &str {
+    let node = progress.nodes.first();
+    node.map_or("", |node| node.text.as_str())
 }
 
 /// A node that does not come to serve is kept from doing so when nobody looks any more.

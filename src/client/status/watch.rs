@@ -65,7 +65,7 @@ impl Screen {
     /// Shows a view, and gives the exit code that it stands for.
     fn show(&mut self, answer: &Asked) -> u8 {
         let (view, code) = match answer {
-            Ok(answer) => (Ok(&answer.value), code(&answer.value)),
+            Ok(answer) => (Ok(&answer.value), code(answer.value.all_right)),
             Err(error) => (Err(error), ClientError::exit_code_of(error)),
         };
         match self {
@@ -165,6 +165,38 @@ fn fitting(view: &str, height: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Counts;
+
+    #[test]
+    fn times_alone_are_no_change() {
+        let status = |time: &str, last_event: u64| -> Status {
+            serde_json::from_value(serde_json::json!({
+                "version": "0.1.0", "time": time, "started": time, "all_right": true, "troubles": [],
+                "first_round_done": true, "frozen": [], "counts": Counts::default(), "pools": [],
+                "nodes": [{
+                    "node": "10.0.0.1:80", "name": "a", "state": "idle", "pool": null, "version": null,
+                    "why": null, "since": time, "failing": false, "reasons": [], "grant": null,
+                    "at_rest": true,
+                }],
+                "files": { "in_sync": true },
+                "perlbals": [{
+                    "address": "127.0.0.1:16000", "connected": true, "connection": "", "in_sync": true,
+                    "since": time, "problems": [],
+                    "pools": [{
+                        "name": "api", "wanted": 1, "told": 1, "seen": 1, "seen_at": time,
+                        "services": [], "same": true,
+                    }],
+                    "unrest": [{ "node": "10.0.0.1:80", "pools": ["api"], "since": time }],
+                }],
+                "last_event": last_event,
+            }))
+            .unwrap()
+        };
+        let mut changes = Changes(None);
+        assert!(changes.is_one(Ok(&status("1", 7))));
+        assert!(!changes.is_one(Ok(&status("2", 7))));
+        assert!(changes.is_one(Ok(&status("2", 8))));
+    }
 
     #[test]
     fn what_does_not_fit_is_cut_before_the_verdict() {
