@@ -1,119 +1,232 @@
-//! The commands for the running daemon: what they print and how they end, with the daemon there and not.
+//! The commands for the running daemon that answer at once: what they print, and how they end.
 
 mod common;
+#[path = "commands/site.rs"]
+mod site;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use common::run::{pollbal, stderr, stdout};
-use common::stage::Stage;
+use serde_json::{Value, json};
 
-/// A command line for each command that asks the daemon.
-const ALL: [&[&str]; 14] = [
-    &["status"],
-    &["status", "--watch"],
-    &["explain", "node-1"],
-    &["disable", "node-1", "--reason", "kernel"],
-    &["disable", "node-1", "--reason", "kernel", "--wait"],
-    &["enable", "node-1", "--reason", "kernel"],
-    &["wait", "node-1", "--until", "rest"],
-    &["nudge"],
-    &["members", "website"],
-    &["events", "--follow"],
-    &["reload"],
-    &["freeze", "--reason", "storm"],
-    &["thaw", "--reason", "storm"],
-    &["roll", "website", "--", "true"],
-];
-
-/// Runs a command with that socket; behind `--` a flag would be the other command's.
-fn ask(socket: &str, arguments: &[&str]) -> Output {
-    let (name, others) = arguments.split_first().unwrap();
-    pollbal(&[&[name, "--socket", socket], others].concat())
-}
+use common::nodes::{Node, addrs};
+use common::{SOON, eventually};
+use site::Site;
 
 #[test]
-fn without_a_daemon_each_command_ends_with_69_and_says_what_to_look_at() {
-    let stage = Stage::new();
-    let path = stage.path("admin.sock");
-    let socket = path.to_str().unwrap();
-    let wrong = |why: &str| {
-        for arguments in ALL {
-            for json in [&[][..], &["--json"]] {
-                let (name, others) = arguments.split_first().unwrap();
-                let output = ask(socket, &[&[*name], json, others].concat());
-                assert_eq!(output.status.code(), Some(69), "{arguments:?}");
-                assert_eq!(stdout(&output), "", "{arguments:?}");
-                let expected =
-                    format!("pollbal does not answer at {socket}: {why}; is it running?");
-                assert!(
-                    stderr(&output).starts_with(&expected),
-                    "{arguments:?}: {}",
-                    stderr(&output)
-                );
-            }
-        }
-    };
-    wrong("No such file or directory");
-    // As a daemon leaves it that was killed.
-    drop(UnixListener::bind(&path).unwrap());
-    wrong("Connection refused");
-}
-
-#[test]
-fn who_may_not_ask_is_told_the_group_that_may() {
-    let stage = Stage::new();
-    let path = stage.path("admin.sock");
-    let _listener = UnixListener::bind(&path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
-    fs::set_permissions(stage.dir(), fs::Permissions::from_mode(0o755)).unwrap();
-    // The program itself may lie where only its owner looks.
-    let copy = stage.path("pollbal");
-    fs::copy(env!("CARGO_BIN_EXE_pollbal"), &copy).unwrap();
-    // Root may do everything, so it asks as someone else; anyone else may not when nobody may.
-    let mut command = if rustix::process::geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(&copy);
-        command
-    } else {
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-        Command::new(&copy)
-    };
-    let output = command.args(["status", "--socket"]).arg(&path).output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
-    let told = stderr(&output);
-    let group = Command::new("stat").args(["-c", "%G"]).arg(&path).output();
-    let group = stdout(&group.unwrap());
-    let expected = format!(
-        "Permission denied; become a member of its group, `{}`",
-        group.trim()
-    );
-    assert!(told.contains(&expected), "{told}");
-}
-
-#[test]
-fn the_configuration_says_where_the_daemon_is_and_one_that_was_named_has_to_be_there() {
-    let stage = Stage::new();
-    let config =
-        stage.write_config(&serde_json::json!({ "admin_socket": stage.path("mine.sock") }));
-    let config = config.to_str().unwrap();
-    let output = pollbal(&["--config", config, "status"]);
-    assert_eq!(output.status.code(), Some(69));
-    assert!(stderr(&output).contains("mine.sock: No such file"));
-
-    let missing = stage.path("missing.json");
-    for (file, text) in [
-        (missing.to_str().unwrap(), "missing.json"),
-        (config, "`admin_socket` is off"),
+fn status_shows_the_site_and_is_a_probe() {
+    let site = Site::start();
+    let text = site.tell(&["status"]);
+    for line in [
+        "4 nodes, 4 in pools",
+        "website        4        4    2    0  v1 ×4",
+        "in sync",
+        "all at rest",
     ] {
-        stage.write_config(&serde_json::json!({ "admin_socket": "" }));
-        let output = pollbal(&["status", "--config", file]);
-        assert_eq!(output.status.code(), Some(78));
-        assert!(stderr(&output).contains(text), "{}", stderr(&output));
+        assert!(text.contains(line), "{line}\n---\n{text}");
     }
+    assert!(text.ends_with("\nall right\n"), "{text}");
+    assert!(!text.contains("node-1") && !text.contains('\x1b'), "{text}");
+
+    // A pool shows all its nodes, a node itself.
+    let pool = site.tell(&["status", "website"]);
+    for node in &site.nodes {
+        let row = format!("{}  {}  website v1  serving", node.name(), node.addr());
+        assert!(pool.contains(&row), "{row}\n---\n{pool}");
+    }
+    let node = site.tell(&["status", "node-2"]);
+    assert!(
+        node.contains("node-2") && !node.contains("node-3"),
+        "{node}"
+    );
+    assert_eq!(
+        site.refused(&["status", "nothing"]),
+        "pollbal: no node of the services file is called nothing\n"
+    );
+
+    let json = site.tell_json(&["status"]);
+    assert_eq!(json["all_right"], true);
+    assert_eq!(json["counts"]["members"], 4);
+
+    // Below its min_members something is not right.
+    for node in &site.nodes[1..] {
+        node.announce("");
+    }
+    eventually(SOON, "not all right", || {
+        let (code, text, error) = site.ask(&["status"]);
+        assert_eq!(error, "");
+        (code == 1 && text.ends_with("not all right\n") && text.contains("below min_members"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_node_is_taken_out_and_brought_back_by_reasons() {
+    let site = Site::start();
+    let told = site.tell(&[
+        "disable", "node-1", "--reason", "kernel", "--note", "6.1", "--wait",
+    ]);
+    assert_eq!(told, "at rest: node-1\n");
+    site.perlbal
+        .wait_members("website", &addrs(&site.nodes[1..]));
+    let told = site.tell(&["disable", "node-1", "--reason", "disk", "--for", "2h"]);
+    assert_eq!(
+        told,
+        format!("{}: disabled by disk, kernel\n", site.named(1))
+    );
+    let text = site.tell(&["status"]);
+    assert!(
+        text.contains("disk") && text.contains("ends in 119 min"),
+        "{text}"
+    );
+    assert!(text.contains("6.1)"), "{text}");
+
+    let told = site.tell(&["enable", "node-1", "--reason", "kernel"]);
+    assert_eq!(told, format!("{}: disabled by disk\n", site.named(1)));
+    // It does not serve for long now; whoever waits for it is told why.
+    let told = site.refused(&["wait", "node-1", "--until", "serving", "--timeout", "300ms"]);
+    assert_eq!(
+        told,
+        "pollbal: not so within 300ms: node-1: out: disabled: disk\n"
+    );
+    assert_eq!(
+        site.refused(&["enable", "node-1", "--reason", "kernel"]),
+        "pollbal: node-1 is not disabled by kernel; it is by: disk\n"
+    );
+    let told = site.tell_json(&["enable", "node-1", "--reason", "disk", "--wait"]);
+    assert_eq!(
+        (&told["done"], &told["nodes"][0]["name"]),
+        (&json!(true), &json!("node-1"))
+    );
+    site.perlbal.wait_members("website", &addrs(&site.nodes));
+}
+
+#[test]
+fn who_gives_an_order_is_told_to_others() {
+    let site = Site::start();
+    let socket = site.stage.admin_socket();
+    let by = |sudo: &str, user: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pollbal"))
+            .args([
+                "disable", "node-1", "--reason", "kernel", "--json", "--socket",
+            ])
+            .arg(&socket)
+            .envs([("SUDO_USER", sudo), ("USER", user), ("LOGNAME", "cat")])
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        told["nodes"][0]["reasons"][0]["by"].clone()
+    };
+    assert_eq!(by("ann", "root"), "ann");
+    assert_eq!(by("", "bob"), "bob");
+    assert_eq!(by("", ""), "cat");
+}
+
+#[test]
+fn a_disable_that_takes_too_many_is_refused_with_the_numbers_unless_it_is_forced() {
+    let site = Site::start();
+    let three = ["disable", "node-1", "node-2", "node-3", "--reason", "move"];
+    let refusal = "pool website would have 1 of 4 members left, and its min_members is 2";
+    assert_eq!(site.refused(&three), format!("pollbal: {refusal}\n"));
+    let (code, json, error) = site.ask(&[&three[..], &["--json"]].concat());
+    assert_eq!((code, error), (1, format!("pollbal: {refusal}\n")));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json, json!({ "error": refusal }));
+    assert!(site.tell(&["status"]).contains("4 in pools"));
+    let told = site.tell(&[&three[..], &["--force", "--wait"]].concat());
+    assert_eq!(told, "at rest: node-1, node-2, node-3\n");
+    site.perlbal
+        .wait_members("website", &addrs(&site.nodes[3..]));
+}
+
+#[test]
+fn explain_members_and_events_tell_what_happened() {
+    let site = Site::start();
+    site.tell(&["disable", "node-2", "--reason", "kernel", "--wait"]);
+    let text = site.tell(&["explain", "node-2"]);
+    for line in [
+        format!("{}\nis       disabled (website v1), since ", site.named(2)),
+        "out for  kernel".to_owned(),
+        "answered website serving v1, ".to_owned(),
+        ": told, at rest\n".to_owned(),
+        "comes back: someone says `pollbal enable node-2 --reason kernel`\n".to_owned(),
+        "node-2 leaves website at v1: disabled: kernel\n".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}\n---\n{text}");
+    }
+    assert_eq!(
+        site.tell_json(&["explain", "node-2"])["node"]["state"],
+        "disabled"
+    );
+    assert!(
+        site.refused(&["explain", "node-9"])
+            .starts_with("pollbal: ")
+    );
+
+    let line = |node: &Node| format!("{}\t{}\tv1\n", node.addr(), node.name());
+    let members: String = [0, 2, 3].map(|index| line(&site.nodes[index])).concat();
+    assert_eq!(site.tell(&["members", "website"]), members);
+    assert_eq!(
+        site.tell_json(&["members", "website"])["members"][0]["name"],
+        "node-1"
+    );
+    assert!(
+        site.refused(&["members", "nothing"])
+            .contains("there is no pool nothing")
+    );
+
+    let last = site.tell(&["events", "-n", "1"]);
+    assert!(
+        last.ends_with("node-2 leaves website at v1: disabled: kernel\n"),
+        "{last}"
+    );
+    assert_eq!(last.lines().count(), 1);
+    assert_eq!(
+        site.tell_json(&["events", "--limit", "2"])["events"][0]["kind"],
+        "disabled"
+    );
+}
+
+#[test]
+fn a_nudge_polls_now_and_a_reload_tells_what_is_wrong() {
+    let site = Site::start();
+    let polls = site.nodes[0].polls();
+    assert_eq!(site.tell(&["nudge", "node-1"]), "1 node: polled now\n");
+    eventually(SOON, "a poll", || {
+        (site.nodes[0].polls() > polls).then_some(())
+    });
+    assert_eq!(site.tell(&["nudge"]), "all nodes: polled now\n");
+    assert_eq!(site.tell(&["reload"]), "reloaded: 4 nodes\n");
+    assert_eq!(site.tell_json(&["reload"]), json!({ "nodes": 4 }));
+    site.stage
+        .write_config(&json!({ "pool_directry": "/x", "rise": 0 }));
+    let told = site.refused(&["reload"]);
+    assert!(
+        told.starts_with("pollbal: ") && told.contains("pool_directry"),
+        "{told}"
+    );
+    assert!(told.contains("rise"), "{told}");
+}
+
+#[test]
+fn a_freeze_is_seen_until_it_is_thawed() {
+    let site = Site::start();
+    let told = site.tell(&["freeze", "--reason", "storm", "--note", "switch"]);
+    assert_eq!(
+        told,
+        "frozen by storm: failures put nobody out until `pollbal thaw --reason storm`\n"
+    );
+    let text = site.tell(&["status"]);
+    assert!(
+        text.contains("frozen, failures put nobody out: storm ("),
+        "{text}"
+    );
+    assert_eq!(
+        site.refused(&["thaw", "--reason", "rain"]),
+        "pollbal: nothing is frozen by rain\n"
+    );
+    assert_eq!(
+        site.tell(&["thaw", "--reason", "storm"]),
+        "no longer frozen by storm\n"
+    );
+    assert!(!site.tell(&["status"]).contains("frozen"));
 }

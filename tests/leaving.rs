@@ -15,7 +15,7 @@ use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
 use common::stage::Stage;
-use common::{SOON, clock, eventually, stays};
+use common::{Ends, SOON, clock, eventually, stays};
 
 const CLIENTS: usize = 12;
 
@@ -96,15 +96,6 @@ impl Site {
     #[track_caller]
     fn wait_members<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
         self.perlbal.wait_members("website", &addrs(nodes));
-    }
-}
-
-/// Ends whoever looks at it, also when the test fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod mock_node {
 
 use std::fmt::Debug;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,15 @@ pub(crate) fn stays<T: PartialEq + Debug>(
             "{what}: no end of it within {deadline:?}"
         );
         thread::sleep(LOOK);
+    }
+}
+
+/// Ends whoever looks at it, also when the test fails.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 /// The most memory that it ever had, in KiB.
 pub(crate) fn peak_memory(pid: Pid) -> u64 {
@@ -32,6 +32,17 @@ pub(crate) fn open_files(pid: Pid) -> (String, String) {
 pub(crate) fn files(pid: Pid) -> u64 {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("failed to list open files");
     entries.count() as u64
+}
+
+/// Whether it has a handler for the signal, so that it does not end by it at once.
+pub(crate) fn catches(pid: Pid, signal: Signal) -> bool {
+    let status = read(pid, "status");
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .expect("the process tells which signals it catches");
+    caught >> (signal.as_raw() - 1) & 1 == 1
 }
 
 /// The processes whose parent it is; zombies too.

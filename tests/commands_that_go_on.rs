@@ -1,0 +1,141 @@
+//! The commands that wait, follow and watch, and what is seen of them on a terminal.
+
+mod common;
+#[path = "commands/site.rs"]
+mod site;
+
+use std::fs;
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
+use common::pollbal::Pollbal;
+use common::process::children;
+use common::run::stdout;
+use common::{SOON, eventually};
+use site::{Site, interrupt, on_terminal};
+
+#[test]
+fn events_are_followed_until_the_daemon_ends_or_ctrl_c() {
+    let mut site = Site::start();
+    let mut lines = site.begin(&["events", "--follow", "-n", "0"]);
+    let mut json = site.begin(&["events", "--follow", "--json"]);
+    json.wait_stdout(&["\"joined\"", "node-4"]);
+    site.tell(&["disable", "node-1", "--reason", "kernel"]);
+    json.wait_stdout(&["\"disabled\"", "node-1"]);
+    let json_lines = json.stdout();
+    assert!(
+        json_lines
+            .iter()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok())
+    );
+    interrupt(&json);
+    assert_eq!(json.wait_end(SOON).code(), Some(130));
+
+    // Nobody sees when it began to listen, but that it is told nothing of what was before.
+    eventually(SOON, "an event", || {
+        site.tell(&["freeze", "--reason", "storm"]);
+        site.tell(&["thaw", "--reason", "storm"]);
+        (!lines.stdout().is_empty()).then_some(())
+    });
+    assert!(!lines.stdout_text().contains("joins"));
+    assert_eq!(site.pollbal.terminate().code(), Some(0));
+    assert_eq!(lines.wait_end(SOON).code(), Some(69));
+    lines.wait_log(&["pollbal does not answer at", "it has ended"]);
+}
+
+#[test]
+fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
+    let mut site = Site::start();
+    let mut wait = site.begin(&["wait", "node-1", "node-2", "--until", "rest"]);
+    site.tell(&["disable", "node-1", "--reason", "kernel", "--wait"]);
+    site.pollbal.terminate();
+    let config = fs::read_to_string(site.pollbal.config_file()).unwrap();
+    site.pollbal = Pollbal::start(&site.stage, &serde_json::from_str(&config).unwrap());
+    site.pollbal.wait_log(&["first round done"]);
+    wait.assert_alive();
+    site.tell(&["disable", "node-2", "--reason", "kernel"]);
+    assert_eq!(wait.wait_end(SOON).code(), Some(0));
+    assert_eq!(wait.stdout(), ["at rest: node-1, node-2"]);
+
+    let mut wait = site.begin(&["wait", "node-1", "--until", "serving"]);
+    interrupt(&wait);
+    assert_eq!(wait.wait_end(SOON).code(), Some(130));
+}
+
+#[test]
+fn a_watched_status_is_printed_when_it_changes_and_ends_as_the_last_view_says() {
+    let site = Site::start();
+    let mut watch = site.begin(&["status", "--watch"]);
+    let mut json = site.begin(&["status", "--watch", "--json"]);
+    watch.wait_stdout(&["all right"]);
+    json.wait_stdout(&["\"all_right\":true"]);
+    for node in &site.nodes[1..] {
+        node.announce("");
+    }
+    watch.wait_stdout(&["not all right"]);
+    json.wait_stdout(&["\"all_right\":false"]);
+    for watch in [&mut watch, &mut json] {
+        interrupt(watch);
+        assert_eq!(watch.wait_end(SOON).code(), Some(1));
+    }
+    let views = watch.stdout_text();
+    assert!(views.contains("\nall right\n\npollbal 0"), "{views}");
+    let documents = json.stdout();
+    assert!(
+        documents
+            .iter()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok())
+    );
+    // Times alone are no change, or there would be one every second.
+    assert!(documents.len() <= 6, "{documents:#?}");
+}
+
+#[test]
+fn a_terminal_shows_colours_unless_they_are_not_wanted_and_what_is_waited_for() {
+    let site = Site::start();
+    let shown = |environment: &[(&str, &str)], line: &str| {
+        let output = on_terminal(&site, environment, line).output();
+        stdout(&output.expect("failed to run script"))
+    };
+    let coloured = shown(&[], "status");
+    assert!(
+        coloured.contains("\x1b[32mall right\x1b[0m"),
+        "{coloured:?}"
+    );
+    let plain = shown(&[("NO_COLOR", "1")], "status");
+    assert!(
+        plain.contains("all right") && !plain.contains('\x1b'),
+        "{plain:?}"
+    );
+
+    let wait = "wait node-1 node-2 --until rest --timeout 700ms";
+    let waited = shown(&[], wait);
+    assert!(
+        waited.contains("0 of 2 at rest; waiting for node-1: a member of website"),
+        "{waited:?}"
+    );
+    let (_, _, piped) = site.ask(&wait.split(' ').collect::<Vec<_>>());
+    assert_eq!(piped.lines().count(), 1, "{piped}");
+
+    let rolled = shown(&[], "roll website -- true");
+    assert!(
+        rolled.contains("1 of 4, ") && rolled.contains("rolled 4 of 4 nodes"),
+        "{rolled:?}"
+    );
+}
+
+#[test]
+fn on_a_terminal_a_watched_status_is_drawn_over_the_one_before() {
+    let site = Site::start();
+    let line = on_terminal(&site, &[], "status --watch");
+    let mut screen = Pollbal::spawn(line, site.stage.admin_socket());
+    eventually(SOON, "two views", || {
+        (screen.stdout_text().matches("\x1b[1;1H").count() >= 2).then_some(())
+    });
+    let watch = children(screen.pid())[0];
+    kill_process(watch, Signal::INT).unwrap();
+    assert_eq!(screen.wait_end(SOON).code(), Some(0));
+    let cleared = screen.stdout_text().matches("\x1b[2J").count();
+    assert_eq!(cleared, 1, "{}", screen.stdout_text());
+}
