@@ -14,6 +14,7 @@ mod entrances;
 mod families;
 mod format;
 mod nodes;
+mod outside;
 mod perlbals;
 mod process;
 mod rendering;

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 use super::entrances::{self, Entrance};
 use super::families::Families;
 use super::nodes::{self, Node};
+use super::outside::Outside;
 use super::perlbals::{Perlbal, Perlbals};
 use super::process::Process;
 use super::site::Site;
@@ -18,6 +19,7 @@ use super::site::Site;
 pub(super) struct Values {
     pub(super) site: Site,
     pub(super) perlbals: Vec<Perlbal>,
+    pub(super) outside: Outside,
     pub(super) entrances: Vec<Entrance>,
     pub(super) process: Process,
     /// Only with `metrics_per_node`.
@@ -45,6 +47,7 @@ impl Collector for Values {
             [(version, 1_u64)],
         )?;
         self.site.write(&mut families)?;
+        self.outside.write(&mut families)?;
         entrances::write(&self.entrances, &mut families)?;
         Perlbals(&self.perlbals).write(&mut families)?;
         nodes::write(&self.nodes, &mut families)?;

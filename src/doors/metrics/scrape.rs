@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::entrances;
 use super::format::{Format, to_prometheus};
 use super::nodes::Node;
+use super::outside::Outside;
 use super::perlbals::{Known, Perlbal};
 use super::process::Process;
 use super::rendering::Values;
@@ -95,6 +96,7 @@ async fn write(shared: &Shared, view: Arc<View>, clock: Moment) -> Option<Texts>
         Texts::of(Values {
             site: Site::of(&view),
             perlbals,
+            outside: Outside::of(&view),
             entrances,
             process: Process::read(seconds(clock, view.started)),
             nodes: nodes.map(|seen| Node::of(&seen.view)).collect(),

@@ -15,6 +15,7 @@ use crate::drivers::perlbal::statistics::{
     self, NodeStatistics, Nodes, Queues, Statistics, Waiting,
 };
 use crate::drivers::pool_files::FileCounts;
+use crate::hooks::HookCounts;
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::tally::Tally;
 
@@ -139,6 +140,18 @@ fn values() -> Values {
     Values {
         site: site(),
         perlbals: perlbals(),
+        outside: Outside {
+            hooks: [(
+                "node_hook",
+                HookCounts {
+                    well: 6,
+                    failed: 1,
+                    left_out: 0,
+                },
+            )]
+            .into(),
+            alerts: [("pool_short", 1)].into(),
+        },
         entrances: vec![Entrance {
             door: "status",
             open: 1,
