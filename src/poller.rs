@@ -154,14 +154,15 @@ impl Pollers {
 
     fn start(&mut self, addr: NodeAddr) -> Handle {
         let call = Arc::<Call>::default();
-        let poller = Poller {
+        let mut poller = Poller {
             addr,
             connection: Connection::new(addr, self.shared.permits.clone()),
             shared: self.shared.clone(),
             rota: self.rota.subscribe(),
             call: call.clone(),
         };
-        let end = self.tasks.spawn(poller.run());
+        // By reference: as an argument it would be in the task's memory twice.
+        let end = self.tasks.spawn(async move { poller.run().await });
         Handle { end, call }
     }
 
@@ -197,7 +198,7 @@ struct Poller {
 
 impl Poller {
     /// Polls until it is ended.
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let shared = self.shared.clone();
         let call = self.call.clone();
         let first = shared.first_polls.acquire().await;
