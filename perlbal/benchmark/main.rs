@@ -10,6 +10,7 @@
 
 mod clients;
 mod clock;
+mod doors;
 mod floor;
 mod measure;
 mod nodes;
@@ -34,7 +35,9 @@ use std::{env, fs};
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
-use parts::{Plan, churn, cost, fleet, memory, quiet, reaction, soak, start, trouble};
+use parts::{
+    Plan, churn, cost, fleet, memory, nudge, quiet, reaction, soak, start, status, trouble,
+};
 use report::Report;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -71,12 +74,15 @@ enum Part {
     Reaction,
     Churn,
     Quiet,
+    Nudge,
+    Status,
+    Doors,
     Fleet,
     Soak,
 }
 
 /// All of them; the last two are run only where they are named, and for a moment.
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 12] = [
     Part::Cost,
     Part::Memory,
     Part::Trouble,
@@ -84,10 +90,13 @@ const PARTS: [Part; 9] = [
     Part::Reaction,
     Part::Churn,
     Part::Quiet,
+    Part::Nudge,
+    Part::Status,
+    Part::Doors,
     Part::Fleet,
     Part::Soak,
 ];
-const USUAL: usize = 7;
+const USUAL: usize = 10;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
@@ -173,6 +182,9 @@ fn conduct(args: &Args) -> Outcome<bool> {
             Part::Reaction => reaction::run(&plan, &mut report),
             Part::Churn => churn::run(&plan, &mut report),
             Part::Quiet => quiet::run(&plan, &mut report),
+            Part::Nudge => nudge::run(&plan, &mut report),
+            Part::Status => status::run(&plan, &mut report),
+            Part::Doors => parts::doors::run(&plan, &mut report),
             Part::Fleet => fleet::run(&plan, &mut report),
             Part::Soak => soak::run(&plan, &mut report),
         };

@@ -82,6 +82,8 @@ struct Nodes {
     /// Polls, of all nodes since the start.
     polls: u64,
     rhythm: Rhythm,
+    /// One of each so many nodes is in `api`, the others are in `web`.
+    home: u32,
     /// So many of each ten nodes do not answer.
     hanging: u32,
     slow: Option<(u32, Duration)>,
@@ -108,6 +110,7 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
         states: vec![Node::default(); MOST],
         polls: 0,
         rhythm: Rhythm::new(0),
+        home: 1,
         hanging: 0,
         slow: None,
         late: VecDeque::new(),
@@ -293,7 +296,7 @@ impl Nodes {
         let index = connection.node;
         let node = self.states.get_mut(index as usize);
         let leaving = node.as_ref().is_some_and(|node| node.leaving);
-        let answer = request::answer(leaving, keep_alive);
+        let answer = request::answer(index.is_multiple_of(self.home), leaving, keep_alive);
         // Before the write: on loopback that delivers, and pollbal may go on before it is over here.
         let stamp = now();
         let written = connection.stream.write(answer);

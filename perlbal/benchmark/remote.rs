@@ -62,6 +62,11 @@ impl Nodes {
         Ok(self.ask("rhythm")?.parse()?)
     }
 
+    /// When that node was polled last.
+    pub(crate) fn polled(&mut self, node: usize) -> Outcome<u64> {
+        Ok(self.ask(&format!("polled {node}"))?.parse()?)
+    }
+
     /// Changes what each `step`th node of the first `nodes` announces.
     pub(crate) fn set(
         &mut self,
@@ -71,6 +76,11 @@ impl Nodes {
     ) -> Outcome<()> {
         let (from, to) = (nodes.start, nodes.end);
         self.tell(&format!("set {from} {to} {step} {status}"))
+    }
+
+    /// Lets only each `step`th node announce `api`, and the others `web`.
+    pub(crate) fn home(&mut self, step: usize) -> Outcome<()> {
+        self.tell(&format!("home {step}"))
     }
 
     /// Lets so many of each ten nodes hang.

@@ -1,5 +1,6 @@
 //! A site to measure: mock nodes, and beside them Perlbal and pollbal, `HAProxy`, or the floor.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_tcp_quickack;
 use serde_json::json;
 
+use crate::doors::Doors;
 use crate::nodes::address;
 use crate::process::Process;
 use crate::remote::Nodes;
@@ -31,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) more: Vec<SocketAddrV4>,
     /// Where it reaches Perlbal, if not directly.
     pub(crate) relay: Option<SocketAddrV4>,
+    pub(crate) doors: Doors,
 }
 
 impl Settings {
@@ -41,6 +44,7 @@ impl Settings {
             resync: Duration::from_secs(30),
             more: Vec::new(),
             relay: None,
+            doors: Doors::usual(),
         }
     }
 }
@@ -50,7 +54,9 @@ pub(crate) struct Site {
     room: Room,
     pub(crate) nodes: Nodes,
     /// Where the pool files are, if not in the directory.
-    pools: Option<Room>,
+    directory: Option<Room>,
+    /// The pools of the nodes, `api` first.
+    pools: Vec<&'static str>,
 }
 
 impl Site {
@@ -63,34 +69,54 @@ impl Site {
     pub(crate) fn with_pools(parent: Option<&Path>) -> Outcome<Self> {
         let room = Room::new()?;
         let nodes = Nodes::start(room.path(), free_port(Ipv4Addr::UNSPECIFIED)?)?;
-        let pools = parent.map(Room::within).transpose()?;
-        Ok(Self { room, nodes, pools })
+        let directory = parent.map(Room::within).transpose()?;
+        Ok(Self {
+            room,
+            nodes,
+            directory,
+            pools: vec!["api"],
+        })
     }
 
     pub(crate) fn pool_directory(&self) -> PathBuf {
-        self.pools
+        self.directory
             .as_ref()
             .unwrap_or(&self.room)
             .path()
             .join("pool")
     }
 
-    /// A Perlbal whose pool `api` follows the pool file, with a service on it.
+    /// Where pollbal's admin door is, if it is open.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.room.path().join("admin.sock")
+    }
+
+    /// Lets only each `step`th node be in `api`, and the others in `web`; before Perlbal starts.
+    pub(crate) fn split(&mut self, step: usize) -> Outcome<()> {
+        self.pools.push("web");
+        self.nodes.home(step)
+    }
+
+    /// A Perlbal whose pools follow the pool files, with a service on `api`.
     pub(crate) fn perlbal(&self) -> Outcome<Perlbal> {
-        let pools = self.pool_directory();
-        fs::create_dir_all(&pools)?;
-        let file = pools.join("api.pool");
-        fs::write(&file, "")?;
+        let directory = self.pool_directory();
+        fs::create_dir_all(&directory)?;
+        let mut text = String::new();
+        for pool in &self.pools {
+            let file = directory.join(format!("{pool}.pool"));
+            fs::write(&file, "")?;
+            let file = file.display();
+            writeln!(text, "CREATE POOL {pool}\n  SET nodefile = {file}")?;
+        }
         let management = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?);
         let service = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?);
         let config = self.room.path().join("perlbal.conf");
-        let text = format!(
-            "CREATE POOL api\n  SET nodefile = {}\n\
-             CREATE SERVICE rest\n  SET role = reverse_proxy\n  SET listen = {service}\n  SET pool = api\n  \
+        write!(
+            text,
+            "CREATE SERVICE rest\n  SET role = reverse_proxy\n  SET listen = {service}\n  SET pool = api\n  \
              SET persist_client = on\n  SET persist_backend = on\n  SET backend_persist_cache = 16\nENABLE rest\n\
-             CREATE SERVICE management\n  SET role = management\n  SET listen = {management}\nENABLE management\n",
-            file.display()
-        );
+             CREATE SERVICE management\n  SET role = management\n  SET listen = {management}\nENABLE management\n"
+        )?;
         fs::write(&config, text)?;
         let command = [
             "perlbal".to_owned(),
@@ -127,17 +153,24 @@ impl Site {
         }
         fs::write(&services, text)?;
         let config = self.room.path().join("pollbal.json");
+        let open =
+            |door: Option<SocketAddrV4>| door.map_or_else(String::new, |door| door.to_string());
+        let doors = settings.doors;
+        let pools: BTreeMap<_, _> = self.pools.iter().map(|pool| (pool, json!({}))).collect();
         let text = json!({
             "services_file": services,
             "pool_directory": self.pool_directory(),
-            "admin_socket": self.room.path().join("admin.sock"),
+            "state_file": self.room.path().join("state.json"),
+            "admin_socket": if doors.admin { self.admin_socket() } else { PathBuf::new() },
+            "status_listen": open(doors.status),
+            "node_listen": open(doors.node),
             "perlbal": [{
                 "address": settings.relay.unwrap_or(perlbal.management).to_string(),
                 "resync_interval": format!("{}ms", settings.resync.as_millis()),
                 // A pool of 10,000 takes Perlbal its time.
                 "timeout": "20s",
             }],
-            "pools": { "api": {} },
+            "pools": pools,
             "poll_interval": format!("{}ms", settings.interval.as_millis()),
         });
         fs::write(&config, text.to_string())?;
@@ -257,6 +290,11 @@ pub(crate) struct Perlbal {
 impl Perlbal {
     /// How many members the pool `api` has.
     pub(crate) fn members(&mut self) -> Outcome<usize> {
+        self.members_of("api")
+    }
+
+    fn members_of(&mut self, pool: &str) -> Outcome<usize> {
+        let begin = format!("{pool} nodes ");
         self.stream.get_mut().write_all(b"SHOW POOL\r\n")?;
         let mut members = None;
         loop {
@@ -268,18 +306,22 @@ impl Perlbal {
             }
             let line = line.trim_end();
             if line == "." {
-                return members.ok_or_else(|| "Perlbal has no pool api".into());
+                return members.ok_or_else(|| format!("Perlbal has no pool {pool}").into());
             }
-            if let Some(number) = line.strip_prefix("api nodes ") {
+            if let Some(number) = line.strip_prefix(&begin) {
                 members = Some(number.parse()?);
             }
         }
     }
 
     pub(crate) fn wait_members(&mut self, members: usize) -> Outcome<()> {
-        let what = format!("{members} members in Perlbal");
+        self.wait_members_of("api", members)
+    }
+
+    pub(crate) fn wait_members_of(&mut self, pool: &str, members: usize) -> Outcome<()> {
+        let what = format!("{members} members of {pool} in Perlbal");
         eventually(PATIENCE, &what, || {
-            Ok((self.members()? == members).then_some(()))
+            Ok((self.members_of(pool)? == members).then_some(()))
         })
     }
 }

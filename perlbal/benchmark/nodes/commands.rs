@@ -5,7 +5,9 @@
 //! | `count` | says how many polls there were, and how many connections are open |
 //! | `begin NS` | begins a new rhythm of that interval |
 //! | `rhythm` | says how even it was |
+//! | `polled NODE` | says when that node was polled last; 0 where it was not since the rhythm was begun |
 //! | `set FROM TO STEP serving\|leaving` | changes what these nodes announce; `changed NODE STAMP` is told for each when it was |
+//! | `home STEP` | lets only each STEPth node announce `api`, and the others `web` |
 //! | `hang N` | lets N of each ten nodes hang |
 //! | `slow NODE NS` | lets one node answer late |
 
@@ -42,6 +44,10 @@ impl Nodes {
                 }
             }
             ["rhythm"] => return Some(self.rhythm.summary().to_string()),
+            ["polled", node] => {
+                let node = self.states.get(node.parse::<usize>().ok()?)?;
+                return Some(node.polled.to_string());
+            }
             ["set", from, to, step, status] => {
                 let leaving = match status {
                     "leaving" => true,
@@ -54,6 +60,7 @@ impl Nodes {
                     node.leaving = leaving;
                 }
             }
+            ["home", step] => self.home = step.parse().ok().filter(|step| *step > 0)?,
             ["hang", tenths] => self.hanging = tenths.parse().ok()?,
             ["slow", node, delay] => {
                 let delay = Duration::from_nanos(delay.parse().ok()?);

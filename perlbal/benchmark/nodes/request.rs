@@ -30,24 +30,30 @@ impl Request {
 }
 
 /// A whole answer, as long as that of an ordinary server.
-pub(super) fn answer(leaving: bool, keep_alive: bool) -> &'static [u8] {
+pub(super) fn answer(home: bool, leaving: bool, keep_alive: bool) -> &'static [u8] {
     macro_rules! answer {
-        ($connection:literal, $body:literal) => {
+        ($pool:literal, $status:literal, $connection:literal) => {
             concat!(
                 "HTTP/1.1 200 OK\r\nServer: node\r\nContent-Type: text/plain; charset=utf-8\r\n",
                 "Cache-Control: no-store\r\nConnection: ",
                 $connection,
                 "\r\nContent-Length: 16\r\n\r\n",
-                $body,
-                "\n"
+                $pool,
+                " ",
+                $status,
+                " v23\n"
             )
             .as_bytes()
         };
     }
-    match (leaving, keep_alive) {
-        (false, true) => answer!("keep-alive", "api serving v23"),
-        (false, false) => answer!("close", "api serving v23"),
-        (true, true) => answer!("keep-alive", "api leaving v23"),
-        (true, false) => answer!("close", "api leaving v23"),
+    match (home, leaving, keep_alive) {
+        (true, false, true) => answer!("api", "serving", "keep-alive"),
+        (true, false, false) => answer!("api", "serving", "close"),
+        (true, true, true) => answer!("api", "leaving", "keep-alive"),
+        (true, true, false) => answer!("api", "leaving", "close"),
+        (false, false, true) => answer!("web", "serving", "keep-alive"),
+        (false, false, false) => answer!("web", "serving", "close"),
+        (false, true, true) => answer!("web", "leaving", "keep-alive"),
+        (false, true, false) => answer!("web", "leaving", "close"),
     }
 }

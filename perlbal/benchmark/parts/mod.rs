@@ -1,13 +1,17 @@
 //! The parts of a run, each with its own goals.
 
+mod change;
 pub(crate) mod churn;
 pub(crate) mod cost;
+pub(crate) mod doors;
 pub(crate) mod fleet;
 pub(crate) mod memory;
+pub(crate) mod nudge;
 pub(crate) mod quiet;
 pub(crate) mod reaction;
 pub(crate) mod soak;
 pub(crate) mod start;
+pub(crate) mod status;
 pub(crate) mod trouble;
 
 use std::path::PathBuf;
