@@ -165,8 +165,10 @@ fn nudge(
     let nudge = Nudge::send(door, address(node))?;
     let sent = nudge.sent;
     let member = format!("{}:{}", address(node), nodes.port);
-    let done = wait_answered(relay, mark, &member, leaves)?;
+    let done = wait_answered(relay, mark, &member, leaves);
+    // Why it was refused tells more.
     nudge.finish()?;
+    let done = done?;
     let (answering, answered) = nodes.changed()?;
     if answering != node {
         return Err(format!("node {answering} changed rather than {node}").into());
