@@ -1,4 +1,4 @@
-//! What is known, in the words of [`api`](crate::api). Pure.
+//! What is known, in the words of [`api`]. Pure.
 
 pub(super) mod explain;
 pub(super) mod node;
