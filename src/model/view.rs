@@ -19,6 +19,8 @@ pub struct NodeView {
     pub since: Option<Instant>,
     /// What it said last, and when.
     pub last: Option<Poll>,
+    /// The place that it last spoke of, whatever it said or failed to say since.
+    pub spoke_of: Option<Place>,
     /// Failures in a row.
     pub failures: u32,
     /// Allowed announcements in a row.

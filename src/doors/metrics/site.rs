@@ -307,6 +307,7 @@ mod tests {
             node: Arc::new(node),
             state,
             since: None,
+            spoke_of: None,
             last: None,
             failures: 0,
             answers: 0,

@@ -54,15 +54,9 @@ pub(crate) fn is_failing(view: &NodeView) -> bool {
 
 /// Where it is, or where it wanted to be when it last spoke.
 pub(crate) fn place(view: &NodeView) -> Option<Place> {
-    if let NodeState::Member(place, _) = &view.state {
-        return Some(place.clone());
-    }
-    match &view.last.as_ref()?.observation {
-        Observation::Announced(announcement) => Some(Place {
-            pool: announcement.pool.clone(),
-            version: announcement.version.clone(),
-        }),
-        _ => None,
+    match &view.state {
+        NodeState::Member(place, _) => Some(place.clone()),
+        _ => view.spoke_of.clone(),
     }
 }
 

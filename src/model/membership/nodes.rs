@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::model::change::{Out, Place};
 use crate::model::node::{Node, NodeAddr};
-use crate::model::observation::Poll;
+use crate::model::observation::{Observation, Poll};
 
 /// All nodes. One is found by its address in the time of a hash, since each poll of each node asks
 /// for it.
@@ -33,6 +33,8 @@ pub(super) struct NodeState {
     pub(super) failed: bool,
     /// What it said last.
     pub(super) last: Option<Poll>,
+    /// The place that it last spoke of, whatever it said or failed to say since.
+    pub(super) spoke_of: Option<Place>,
     /// Only an answer that was asked for after this lets it in.
     pub(super) fresh_from: Option<Instant>,
     /// Since when it is where it is.
@@ -117,7 +119,15 @@ impl NodeState {
                 last.asked_at = poll.asked_at;
                 last.took = poll.took;
             }
-            last => *last = Some(poll),
+            last => {
+                if let Observation::Announced(announcement) = &poll.observation {
+                    self.spoke_of = Some(Place {
+                        pool: announcement.pool.clone(),
+                        version: announcement.version.clone(),
+                    });
+                }
+                *last = Some(poll);
+            }
         }
     }
 
@@ -130,6 +140,7 @@ impl NodeState {
             answers: 0,
             failed: false,
             last: None,
+            spoke_of: None,
             fresh_from: None,
             since: None,
         }

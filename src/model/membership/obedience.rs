@@ -171,11 +171,13 @@ impl Membership {
                 return Err(Wait::Others(pool.clone(), leaving));
             }
         }
-        let Some(node) = self.node(addr) else {
+        let Some(node) = self.nodes.get(addr) else {
             return Ok(effect);
         };
+        let spoke_of = node.spoke_of.as_ref().map(|place| place.pool.clone());
+        let node = node.node.clone();
         let grant = Grant {
-            pool: pool.clone().or_else(|| self.announced_pool(addr)),
+            pool: pool.clone().or(spoke_of),
             since: today,
             until: today.after(timeout),
             was_away: false,
@@ -370,14 +372,6 @@ impl Membership {
         match &self.nodes.get(addr)?.state {
             State::Member { place, .. } => Some(&place.pool),
             State::Out(_) => None,
-        }
-    }
-
-    /// The pool that the node last spoke of.
-    fn announced_pool(&self, addr: NodeAddr) -> Option<PoolName> {
-        match &self.nodes.get(addr)?.last.as_ref()?.observation {
-            Observation::Announced(announcement) => Some(announcement.pool.clone()),
-            _ => None,
         }
     }
 }

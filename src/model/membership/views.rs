@@ -63,6 +63,7 @@ impl Membership {
             state: self.state_of(node),
             since: node.since,
             last: node.last.clone(),
+            spoke_of: node.spoke_of.clone(),
             failures: node.failures,
             answers: node.answers,
             reasons: self.orders.reasons(addr).cloned().unwrap_or_default(),
