@@ -48,11 +48,11 @@ enum Trouble {
     Hanging,
 }
 
-/// A site, and what was seen of it.
+/// A site, and what was seen of it. Its processes end before its directory goes, or they would write there again.
 struct Watched {
-    site: Site,
-    _perlbal: Perlbal,
     pollbal: Process,
+    _perlbal: Perlbal,
+    site: Site,
     interval: Duration,
     nodes: usize,
     /// So many of them answer.
@@ -88,9 +88,9 @@ impl Watched {
         perlbal.wait_members(healthy)?;
         site.settle(nodes, interval)?;
         Ok(Self {
-            site,
-            _perlbal: perlbal,
             pollbal,
+            _perlbal: perlbal,
+            site,
             interval,
             nodes: nodes + settings.more.len(),
             healthy,
