@@ -205,7 +205,7 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
     let reason = "Permission denied; become a member of its group, `pollbal`";
     assert!(told.contains(reason), "{told}");
 
-    let ordered = asks("ann", "disable node-11 --reason kernel --wait");
+    let ordered = asks("ann", "disable node-11 --reason kernel");
     assert!(ordered.status.success(), "{}", text(&ordered));
     wait_pool(&machine, "");
     for restart in [
@@ -220,7 +220,7 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
         );
         wait_pool(&machine, "");
     }
-    let enabled = asks("ann", "enable node-11 --reason kernel --wait");
+    let enabled = asks("ann", "enable node-11 --reason kernel");
     assert!(enabled.status.success(), "{}", text(&enabled));
     wait_pool(&machine, "127.0.0.11:8081 # node-11");
 }
