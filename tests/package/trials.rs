@@ -215,7 +215,7 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
         machine.sh(restart);
         let status = text(&asks("ann", "status"));
         assert!(
-            status.contains("1 disabled") && status.contains("kernel, "),
+            status.contains("1 disabled") && status.contains("kernel ("),
             "{status}"
         );
         wait_pool(&machine, "");
