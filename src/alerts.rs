@@ -110,7 +110,12 @@ impl Watch {
         let conditions = self.circumstances.borrow_and_update().conditions();
         let settings = *self.settings.borrow_and_update();
         let moment = Moment::present();
-        let outcome = alerts.look(conditions, &settings, moment.now, minute(settings.hours));
+        let outcome = alerts.look(
+            conditions,
+            &settings,
+            (moment.now, moment.today),
+            minute(settings.hours),
+        );
         for notice in &outcome.notices {
             self.hooks.alert(&alert(notice, &moment));
         }
@@ -165,7 +170,7 @@ fn alert(notice: &Notice, moment: &Moment) -> Alert {
         state,
         subject: condition.subject.clone(),
         text,
-        since: time(moment.of(*since)),
+        since: time(*since),
         time: time(moment.today),
         left_out: *left_out,
     }

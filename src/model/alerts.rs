@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use self::entry::Entry;
 use super::conditions::{Condition, Kind};
 use super::hours::{Hours, Minute};
+use super::time::Timestamp;
 
 /// When the hours may have begun is looked at so often.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
@@ -66,8 +67,8 @@ pub struct Notice {
     pub state: State,
     /// What.
     pub condition: Condition,
-    /// Since when it holds or held.
-    pub since: Instant,
+    /// Since when it holds or held; the same each time that it is told.
+    pub since: Timestamp,
     /// How long it has held, or did.
     pub lasted: Duration,
     /// How many others were left out since the notice before.
@@ -98,15 +99,15 @@ pub struct Outcome {
 }
 
 impl Alerts {
-    /// Takes what holds at `now`, which is `minute` of the local day.
+    /// Takes what holds at `now`, which is `today`, and `minute` of the local day.
     pub fn look(
         &mut self,
         conditions: Vec<Condition>,
         settings: &AlertSettings,
-        now: Instant,
+        (now, today): (Instant, Timestamp),
         minute: Minute,
     ) -> Outcome {
-        self.take(conditions, now);
+        self.take(conditions, (now, today));
         let entries = self.entries.values_mut();
         let words = entries.filter_map(|entry| entry.settle(now)).collect();
         let open = settings.hours.contain(minute);
@@ -132,15 +133,17 @@ impl Alerts {
         standing.map(|entry| entry.condition.clone()).collect()
     }
 
-    fn take(&mut self, conditions: Vec<Condition>, now: Instant) {
+    fn take(&mut self, conditions: Vec<Condition>, (now, today): (Instant, Timestamp)) {
         for entry in self.entries.values_mut() {
             entry.seen = false;
         }
         for condition in conditions {
             let key = (condition.kind, condition.subject.clone());
-            match self.entries.get_mut(&key) {
-                Some(entry) => entry.see(condition, now),
-                None => _ = self.entries.insert(key, Entry::new(condition, now)),
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.see(condition, (now, today));
+            } else {
+                let entry = Entry::new(condition, (now, today));
+                self.entries.insert(key, entry);
             }
         }
         for entry in self.entries.values_mut() {
@@ -183,7 +186,7 @@ impl Alerts {
         let notice = Notice {
             state,
             condition: entry.condition.clone(),
-            since: entry.since,
+            since: entry.date,
             lasted: entry.lasted(now),
             left_out: others,
         };

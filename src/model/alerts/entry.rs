@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{State, Word};
 use crate::model::conditions::Condition;
+use crate::model::time::Timestamp;
 
 /// The longest time after which what still stands is told again.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -16,7 +17,9 @@ pub(super) struct Entry {
     /// Seen at the present look.
     pub(super) seen: bool,
     /// Since when it holds; when it stood last, held.
-    pub(super) since: Instant,
+    since: Instant,
+    /// The time of day then: as it is told, each time the same.
+    pub(super) date: Timestamp,
     /// Since when it does not hold any more.
     away: Option<Instant>,
     /// It has held long enough to count, and has not been away long enough for its end.
@@ -39,11 +42,12 @@ struct Told {
 }
 
 impl Entry {
-    pub(super) fn new(condition: Condition, now: Instant) -> Self {
+    pub(super) fn new(condition: Condition, (now, today): (Instant, Timestamp)) -> Self {
         Self {
             condition,
             seen: true,
             since: now,
+            date: today,
             away: None,
             stands: false,
             told: None,
@@ -53,10 +57,10 @@ impl Entry {
     }
 
     /// It holds.
-    pub(super) fn see(&mut self, condition: Condition, now: Instant) {
+    pub(super) fn see(&mut self, condition: Condition, (now, today): (Instant, Timestamp)) {
         (self.condition, self.seen) = (condition, true);
         if self.away.take().is_some() && !self.stands {
-            self.since = now;
+            (self.since, self.date) = (now, today);
         }
     }
 
