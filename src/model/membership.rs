@@ -17,6 +17,7 @@
 mod nodes;
 pub mod obedience;
 mod pool_state;
+pub mod shortage;
 mod snapshots;
 mod views;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::change::{Out, Place};
+use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::{Observation, Poll};
 
@@ -93,6 +94,11 @@ impl Nodes {
         self.states[..self.listed].get_mut(*self.index.get(&addr)?)
     }
 
+    /// Those that the services file lists, and behind them those that are gone from it.
+    pub(super) fn all(&self) -> &[NodeState] {
+        &self.states
+    }
+
     /// Those that the services file lists, in its order.
     pub(super) fn listed(&self) -> &[NodeState] {
         &self.states[..self.listed]
@@ -128,6 +134,14 @@ impl NodeState {
                 }
                 *last = Some(poll);
             }
+        }
+    }
+
+    /// The pool that it is a member of.
+    pub(super) fn pool(&self) -> Option<&PoolName> {
+        match &self.state {
+            State::Member { place, .. } => Some(&place.pool),
+            State::Out(_) => None,
         }
     }
 

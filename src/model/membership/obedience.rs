@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Membership;
-use super::nodes::State;
-use super::pool_state::PoolState;
+use super::nodes::{NodeState, State};
+use super::shortage::Shortage;
 use crate::model::announcement::Status;
 use crate::model::change::{Change, Ending, Out};
 use crate::model::names::PoolName;
@@ -17,19 +17,6 @@ use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::Observation;
 use crate::model::orders::{Grant, Orders, Reason, ReasonWord};
 use crate::model::time::Timestamp;
-
-/// A pool would have fewer members than it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortage {
-    /// The pool.
-    pub pool: PoolName,
-    /// How many members it has.
-    pub members: usize,
-    /// How many of them would go.
-    pub going: usize,
-    /// Its `min_members`.
-    pub min_members: usize,
-}
 
 /// Why a node may not leave yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,17 +36,6 @@ pub struct Effect {
     pub changes: Vec<Change>,
     /// Whom nothing keeps out any more: they are to be polled at once.
     pub freed: Vec<NodeAddr>,
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.members.saturating_sub(self.going);
-        write!(
-            f,
-            "pool {} would have {left} of {} members left, and its min_members is {}",
-            self.pool, self.members, self.min_members
-        )
-    }
 }
 
 impl fmt::Display for Wait {
@@ -87,28 +63,6 @@ impl Membership {
     #[must_use]
     pub fn orders_revision(&self) -> u64 {
         self.orders_revision
-    }
-
-    /// What keeps pools from doing without these nodes, one for each pool that cannot.
-    #[must_use]
-    pub fn shortages(&self, addrs: &[NodeAddr]) -> Vec<Shortage> {
-        let mut shortages: Vec<Shortage> = Vec::new();
-        for addr in addrs {
-            let Some(pool) = self.pool_of(*addr) else {
-                continue;
-            };
-            match shortages.iter_mut().find(|known| known.pool == *pool) {
-                Some(known) => known.going += 1,
-                None => shortages.push(Shortage {
-                    pool: pool.clone(),
-                    members: self.pools.get(pool).map_or(0, PoolState::members),
-                    going: 1,
-                    min_members: self.rules.of(pool).min_members,
-                }),
-            }
-        }
-        shortages.retain(|pool| pool.members < pool.min_members + pool.going);
-        shortages
     }
 
     /// Puts nodes out for a reason, beside those for which they are out already.
@@ -164,7 +118,7 @@ impl Membership {
         if let Some(shortage) = self.shortages(&[addr]).pop() {
             return Err(Wait::Short(shortage));
         }
-        let pool = self.pool_of(addr).cloned();
+        let pool = self.nodes.get(addr).and_then(NodeState::pool).cloned();
         if let Some(pool) = &pool {
             let leaving = self.leaving(pool);
             if leaving.len() >= self.rules.of(pool).max_leaving {
@@ -365,13 +319,5 @@ impl Membership {
 
     fn node(&self, addr: NodeAddr) -> Option<Arc<Node>> {
         self.nodes.get(addr).map(|node| node.node.clone())
-    }
-
-    /// The pool that the node is a member of.
-    fn pool_of(&self, addr: NodeAddr) -> Option<&PoolName> {
-        match &self.nodes.get(addr)?.state {
-            State::Member { place, .. } => Some(&place.pool),
-            State::Out(_) => None,
-        }
     }
 }

@@ -116,6 +116,36 @@ fn shortages_are_counted_over_all_nodes_of_an_order() {
 }
 
 #[test]
+fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
+    let mut bench = Bench::serving(rules(1, 1, 2), 4);
+    bench.membership.freeze(&word("storm"), &reason(None));
+    bench.see(1, fails());
+    assert!(bench.leave(4).is_ok());
+    bench.membership.take_back(addr(4), bench.now);
+    bench.see(4, says("api"));
+    bench.see(2, fails());
+    let short = bench.membership.shortages(&[addr(4)]);
+    assert_eq!(
+        short[0].to_string(),
+        "pool api would have 3 of 4 members left, 1 of them answering, and its min_members is 2"
+    );
+    assert!(matches!(bench.leave(4), Err(Wait::Short(_))));
+    assert!(bench.membership.shortages(&[addr(1), addr(2)]).is_empty());
+    assert!(!bench.membership.shortages(&[addr(1), addr(4)]).is_empty());
+    // Counted whole too: below that failures would keep nobody in.
+    bench
+        .membership
+        .disable(&[addr(1)], &word("disk"), &reason(None), bench.now);
+    bench.see(3, fails());
+    bench.see(4, fails());
+    assert!(bench.membership.shortages(&[addr(2)]).is_empty());
+    bench
+        .membership
+        .disable(&[addr(2)], &word("disk"), &reason(None), bench.now);
+    assert!(!bench.membership.shortages(&[addr(3)]).is_empty());
+}
+
+#[test]
 fn one_after_the_other_may_leave() {
     let mut bench = Bench::serving(rules(1, 1, 1), 3);
     let granted = bench.leave(1).unwrap().changes;
