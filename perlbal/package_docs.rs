@@ -19,7 +19,7 @@ pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/perlbal
 /// When the man page last changed.
 const DATE: &str = "2026-11-21";
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     (
         "/etc/pollbal.json",
         "the configuration; /usr/share/doc/pollbal/example.json has every key, with what it means",
@@ -31,6 +31,10 @@ const FILES: [(&str, &str); 8] = [
     (
         "/run/pollbal/admin.sock",
         "where the daemon answers the commands of the user and the group pollbal",
+    ),
+    (
+        "/run/pollbal/state.json",
+        "reasons, leaves and freezes, so that they outlive a restart",
     ),
     ("/run/pool/POOL.pool", "the members of a pool"),
     (
