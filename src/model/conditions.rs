@@ -34,8 +34,8 @@ pub struct Circumstances {
 pub struct PoolLevel {
     /// Which.
     pub pool: PoolName,
-    /// How many members serve, as far as is known: held ones do not count, and members that fail
-    /// while failures are frozen do.
+    /// How many members serve, as far as is known: those that failed, and that only `min_members`
+    /// or a freeze keeps in, do not count.
     pub serving: usize,
     /// Its `min_members`.
     pub min_members: usize,

@@ -166,7 +166,8 @@ impl Membership {
             State::Member { place, .. } => {
                 node.failures > 0 && node.failures < self.rules.of(&place.pool).fall
             }
-            State::Out(_) => node.failed && node.answers > 0,
+            // Whatever is decided of one that orders keep out, it stays out.
+            State::Out(_) => node.failed && node.answers > 0 && !self.orders.bars(addr),
         }
     }
 
@@ -194,14 +195,19 @@ impl Membership {
         let State::Member { place, held_since } = &mut node.state else {
             return self.put_out(addr, Out::Failed(failure), now, changes);
         };
-        if node.failures < self.rules.of(&place.pool).fall || self.orders.is_frozen() {
+        let fall = self.rules.of(&place.pool).fall;
+        // Counts for as much as a whole row of failures from then on.
+        self.levels_changed |= node.failures == fall;
+        let Some(state) = self.pools.get_mut(&place.pool) else {
+            return;
+        };
+        state.fails(addr, node.failures);
+        if node.failures < fall || self.orders.is_frozen() {
             return;
         }
         let pool = place.pool.clone();
         self.levels_changed |= held_since.is_none();
-        if let Some(state) = self.pools.get_mut(&pool) {
-            state.hold(addr, held_since, failure, now);
-        }
+        state.hold(addr, held_since, failure, now);
         self.settle(&pool, now, changes);
     }
 
@@ -218,7 +224,14 @@ impl Membership {
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
-        node.failures = 0;
+        let failed = std::mem::take(&mut node.failures) > 0;
+        if failed
+            && let State::Member { place, .. } = &node.state
+            && let Some(pool) = self.pools.get_mut(&place.pool)
+        {
+            pool.answers(addr);
+            self.levels_changed = true;
+        }
         node.answers = node.answers.saturating_add(1);
         let place = Place {
             pool: announcement.pool,

@@ -94,11 +94,6 @@ impl Nodes {
         self.states[..self.listed].get_mut(*self.index.get(&addr)?)
     }
 
-    /// Those that the services file lists, and behind them those that are gone from it.
-    pub(super) fn all(&self) -> &[NodeState] {
-        &self.states
-    }
-
     /// Those that the services file lists, in its order.
     pub(super) fn listed(&self) -> &[NodeState] {
         &self.states[..self.listed]

@@ -19,6 +19,9 @@ pub(super) struct PoolState {
     serving: usize,
     /// Members that are held, the longest failing first.
     pub(super) held: BTreeMap<(Instant, NodeAddr), Failure>,
+    /// Members that did not answer when they were last asked, and how often in a row: held ones,
+    /// those that a freeze keeps in, and those that have not failed often enough yet.
+    failing: BTreeMap<NodeAddr, u32>,
     /// Whether the log was told that members are held.
     pub(super) told_held: bool,
 }
@@ -34,9 +37,27 @@ impl PoolState {
         self.serving + self.held.len()
     }
 
-    /// How many members serve, as far as is known: held ones do not count.
-    pub(super) fn serving(&self) -> usize {
-        self.serving
+    /// How many members answered when they were last asked.
+    pub(super) fn answering(&self) -> usize {
+        self.members() - self.failing.len()
+    }
+
+    /// How many members serve, as far as is known: those that failed `fall` times in a row do not
+    /// count, whether they are held or a freeze keeps them in.
+    pub(super) fn serving(&self, fall: u32) -> usize {
+        let failed = self.failing.values().filter(|failures| **failures >= fall);
+        // Of held ones `fall` may have been another.
+        self.serving.min(self.members() - failed.count())
+    }
+
+    /// A member failed so many times in a row.
+    pub(super) fn fails(&mut self, addr: NodeAddr, failures: u32) {
+        self.failing.insert(addr, failures);
+    }
+
+    /// A member that failed answers again.
+    pub(super) fn answers(&mut self, addr: NodeAddr) {
+        self.failing.remove(&addr);
     }
 
     /// Counts a member that comes in, and remembers its version. Gives the version, its text
@@ -67,6 +88,7 @@ impl PoolState {
             Some(since) => _ = self.held.remove(&(since, addr)),
             None => self.serving -= 1,
         }
+        self.failing.remove(&addr);
         if let Some(version) = version
             && let Some(count) = self.at_version.get_mut(version)
         {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Membership;
 use super::nodes::NodeState;
+use super::pool_state::PoolState;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 
@@ -58,14 +59,12 @@ impl Membership {
         shortages
     }
 
-    /// Looks at every node: orders are few.
     fn headcount(&self, pool: &PoolName) -> Headcount {
-        let mut members = Headcount::default();
-        let nodes = self.nodes.all().iter();
-        for node in nodes.filter(|node| node.pool() == Some(pool)) {
-            members.add(node);
-        }
-        members
+        let members = |pool: &PoolState| Headcount {
+            all: pool.members(),
+            answering: pool.answering(),
+        };
+        self.pools.get(pool).map(members).unwrap_or_default()
     }
 }
 

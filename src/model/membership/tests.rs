@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::super::pools::{Pool, Pools};
 use super::super::rules::PoolRules;
+use super::super::view::{Kept, NodeState};
 use super::*;
 
 /// A membership with a clock that ticks a second at each observation.
@@ -481,6 +482,49 @@ proptest! {
             prop_assert_eq!(after, bench.whole());
             let nodes = nodes(if fewer_nodes { 1..=3 } else { 1..=5 });
             bench.membership.set_nodes(nodes, Instant::now());
+        }
+    }
+
+    #[test]
+    fn what_is_counted_of_a_pool_is_what_its_nodes_are(
+        (rise, fall, min_members) in (1..3u32, 1..4u32, 0..3usize),
+        rounds in proptest::collection::vec(
+            (proptest::collection::vec((1..6u8, observation()), 0..6), any::<bool>(), 1..6u8),
+            1..20,
+        ),
+    ) {
+        let mut rules = rules(rise, fall, min_members);
+        let api: PoolName = "api".parse().unwrap();
+        rules.declared.insert(api.clone(), rules.undeclared.clone());
+        let mut bench = Bench::serving(rules, 5);
+        for (polls, freezes, disabled) in rounds {
+            let before = bench.membership.levels();
+            bench.membership.take_levels_changed();
+            if freezes {
+                bench.freeze("storm");
+                bench.disable(disabled, "disk");
+            } else {
+                bench.membership.thaw(&orders::word("storm"), bench.now);
+                bench.enable(disabled, "disk");
+            }
+            for (node, observation) in polls {
+                bench.see(node, observation);
+            }
+            let levels = bench.membership.levels();
+            prop_assert!(levels == before || bench.membership.take_levels_changed());
+            let of_api: Vec<_> = bench
+                .membership
+                .views()
+                .filter_map(|view| match view.state {
+                    NodeState::Member(place, kept) if place.pool == api => Some((kept, view.failures)),
+                    _ => None,
+                })
+                .collect();
+            let serving = of_api.iter().filter(|(kept, _)| matches!(kept, Kept::Serving | Kept::Failing));
+            prop_assert_eq!(levels[0].serving, serving.count());
+            let answering = of_api.iter().filter(|(_, failures)| *failures == 0);
+            let pool = &bench.membership.pools[&api];
+            prop_assert_eq!((pool.members(), pool.answering()), (of_api.len(), answering.count()));
         }
     }
 

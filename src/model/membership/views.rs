@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Membership;
 use super::nodes::{self, State};
-use super::pool_state::PoolState;
 use crate::model::conditions::PoolLevel;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
@@ -49,7 +48,10 @@ impl Membership {
         }
         let level = |(pool, rules): (&PoolName, &PoolRules)| PoolLevel {
             pool: pool.clone(),
-            serving: self.pools.get(pool).map_or(0, PoolState::serving),
+            serving: self
+                .pools
+                .get(pool)
+                .map_or(0, |state| state.serving(rules.fall)),
             min_members: rules.min_members,
             sorry: Vec::new(),
         };

@@ -5,11 +5,10 @@ use crate::model::change::Ending;
 use crate::model::membership::obedience::{Effect, Wait};
 use crate::model::orders::{Note, Reason, ReasonWord};
 use crate::model::time::Timestamp;
-use crate::model::view::{Kept, NodeState};
 
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-fn word(text: &str) -> ReasonWord {
+pub(super) fn word(text: &str) -> ReasonWord {
     text.parse().unwrap()
 }
 
@@ -23,7 +22,11 @@ fn reason(until: Option<u64>) -> Reason {
 }
 
 impl Bench {
-    fn disable(&mut self, number: u8, why: &str) -> Vec<Change> {
+    pub(super) fn freeze(&mut self, why: &str) {
+        self.membership.freeze(&word(why), &reason(None));
+    }
+
+    pub(super) fn disable(&mut self, number: u8, why: &str) -> Vec<Change> {
         let addrs = [addr(number)];
         let effect = self
             .membership
@@ -31,7 +34,7 @@ impl Bench {
         effect.changes
     }
 
-    fn enable(&mut self, number: u8, why: &str) -> Effect {
+    pub(super) fn enable(&mut self, number: u8, why: &str) -> Effect {
         self.now += Duration::from_secs(1);
         self.membership
             .enable(&[addr(number)], &word(why), self.now)
@@ -118,7 +121,7 @@ fn shortages_are_counted_over_all_nodes_of_an_order() {
 #[test]
 fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
     let mut bench = Bench::serving(rules(1, 1, 2), 4);
-    bench.membership.freeze(&word("storm"), &reason(None));
+    bench.freeze("storm");
     bench.see(1, fails());
     assert!(bench.leave(4).is_ok());
     bench.membership.take_back(addr(4), bench.now);
@@ -222,7 +225,7 @@ fn a_disabled_node_stays_out_when_its_leave_is_over() {
 #[test]
 fn while_it_is_frozen_failures_put_nobody_out_but_leaving_counts() {
     let mut bench = Bench::serving(rules(1, 1, 0), 3);
-    bench.membership.freeze(&word("storm"), &reason(None));
+    bench.freeze("storm");
     for _ in 0..3 {
         bench.see(1, fails());
     }
@@ -240,7 +243,7 @@ fn held_members_go_when_a_freeze_that_kept_them_ends() {
     let mut bench = Bench::serving(rules(1, 1, 1), 2);
     bench.see(1, fails());
     bench.see(2, fails());
-    bench.membership.freeze(&word("storm"), &reason(None));
+    bench.freeze("storm");
     bench.now += Duration::from_secs(1);
     assert!(matches!(bench.state(2), NodeState::Member(_, Kept::Held)));
     bench.see(1, says("api"));
@@ -283,5 +286,13 @@ fn an_undecided_node_is_one_whose_rise_or_fall_is_not_over() {
     ] {
         bench.see(1, observation);
         assert_eq!(bench.membership.is_undecided(addr(1)), undecided);
+    }
+    bench.disable(1, "disk");
+    for observation in [fails(), says("api"), says("api")] {
+        bench.see(1, observation);
+        assert!(
+            !bench.membership.is_undecided(addr(1)),
+            "it stays out anyway"
+        );
     }
 }
