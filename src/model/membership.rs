@@ -139,7 +139,7 @@ impl Membership {
         }
         let (observation, asked_at) = (poll.observation.clone(), poll.asked_at);
         node.remember(poll);
-        if self.is_kept_out(addr, &observation, now, &mut changes) {
+        if self.is_kept_out(addr, &observation, (asked_at, now), &mut changes) {
             self.end_round(now, &mut changes);
             return changes;
         }

@@ -7,7 +7,12 @@ use std::time::Instant;
 use crate::model::change::{Out, Place};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
-use crate::model::observation::{Observation, Poll};
+use crate::model::observation::{Failure, Observation, Poll};
+
+/// A node that has a leave, and only does not answer in time, is away after so many failures in a
+/// row. One alone happens to any node; were it taken for a stop, the next answer would be taken for
+/// the return, and end the leave of a node that was told that it may stop.
+const SILENCES: u32 = 3;
 
 /// All nodes. One is found by its address in the time of a hash, since each poll of each node asks
 /// for it.
@@ -137,6 +142,31 @@ impl NodeState {
         match &self.state {
             State::Member { place, .. } => Some(&place.pool),
             State::Out(_) => None,
+        }
+    }
+
+    /// Counts what it said while orders keep it out.
+    pub(super) fn count_kept_out(&mut self, observation: &Observation) {
+        let failed = matches!(observation, Observation::Failed(_));
+        let serving = observation.is_serving();
+        self.failed = failed || (self.failed && serving);
+        self.failures = if failed {
+            self.failures.saturating_add(1)
+        } else {
+            0
+        };
+        self.answers = if serving {
+            self.answers.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// Whether what it said shows, after it was counted, that it does not serve any more.
+    pub(super) fn is_away(&self, observation: &Observation) -> bool {
+        match observation {
+            Observation::Failed(Failure::Timeout) => self.failures >= SILENCES,
+            other => !other.is_serving(),
         }
     }
 

@@ -138,6 +138,10 @@ impl Membership {
         };
         self.orders.granted.insert(addr, grant);
         self.orders_revision += 1;
+        if let Some(node) = self.nodes.get_mut(addr) {
+            // What it answered before says nothing of its return.
+            (node.fresh_from, node.failures) = (Some(now), 0);
+        }
         effect.changes.push(Change::LeaveGranted(node, pool));
         self.keep_out(addr, now, &mut effect.changes);
         Ok(effect)
@@ -194,43 +198,38 @@ impl Membership {
         &mut self,
         addr: NodeAddr,
         observation: &Observation,
-        now: Instant,
+        (asked_at, now): (Instant, Instant),
         changes: &mut Vec<Change>,
     ) -> bool {
         if !self.orders.bars(addr) {
             return false;
         }
         let serving = observation.is_serving();
-        if let Some(grant) = self.orders.granted.get_mut(&addr) {
-            if serving && grant.was_away {
-                let mut effect = Effect::default();
-                self.end_leave(addr, Ending::Returned, now, &mut effect);
-                changes.append(&mut effect.changes);
-                if let Some(node) = self.nodes.get_mut(addr) {
-                    // This very answer lets it in.
-                    node.fresh_from = None;
-                }
-                return self.orders.bars(addr);
+        let grant = self.orders.granted.get(&addr);
+        if serving && grant.is_some_and(|grant| grant.was_away) {
+            let mut effect = Effect::default();
+            self.end_leave(addr, Ending::Returned, now, &mut effect);
+            changes.append(&mut effect.changes);
+            if let Some(node) = self.nodes.get_mut(addr) {
+                // This very answer lets it in.
+                node.fresh_from = None;
             }
-            if !serving && !grant.was_away {
-                grant.was_away = true;
-                self.orders_revision += 1;
-            }
+            return self.orders.bars(addr);
         }
         self.keep_out(addr, now, changes);
-        if let Some(node) = self.nodes.get_mut(addr) {
-            let failed = matches!(observation, Observation::Failed(_));
-            node.failed = failed || (node.failed && serving);
-            node.failures = if failed {
-                node.failures.saturating_add(1)
-            } else {
-                0
-            };
-            node.answers = if serving {
-                node.answers.saturating_add(1)
-            } else {
-                0
-            };
+        let Some(node) = self.nodes.get_mut(addr) else {
+            return true;
+        };
+        if node.fresh_from.is_some_and(|from| asked_at < from) {
+            return true;
+        }
+        node.count_kept_out(observation);
+        if let Some(grant) = self.orders.granted.get_mut(&addr)
+            && !grant.was_away
+            && node.is_away(observation)
+        {
+            grant.was_away = true;
+            self.orders_revision += 1;
         }
         true
     }

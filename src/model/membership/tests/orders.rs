@@ -21,6 +21,11 @@ fn reason(until: Option<u64>) -> Reason {
     }
 }
 
+/// Nothing listens there any more.
+fn refuses() -> Observation {
+    Observation::Failed(Failure::Connect("Connection refused".to_owned()))
+}
+
 impl Bench {
     pub(super) fn freeze(&mut self, why: &str) {
         self.membership.freeze(&word(why), &reason(None));
@@ -163,7 +168,7 @@ fn one_after_the_other_may_leave() {
     assert_eq!(others[0].addr, addr(1));
     // Still up, and still saying that it serves: not back yet.
     assert!(bench.see(1, says("api")).is_empty());
-    bench.see(1, fails());
+    bench.see(1, refuses());
     assert!(bench.leave(2).is_err());
     let back = bench.see(1, says("api serving v2"));
     assert!(matches!(
@@ -171,6 +176,27 @@ fn one_after_the_other_may_leave() {
         [Change::LeaveOver(_, Ending::Returned), Change::Joined(..)]
     ));
     assert!(bench.leave(2).is_ok());
+}
+
+#[test]
+fn a_poll_that_is_lost_or_from_before_does_not_end_a_leave() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 3);
+    let before = bench.now;
+    bench.now += Duration::from_secs(1);
+    bench.leave(1).unwrap();
+    let late = Poll::at(before, refuses());
+    bench.membership.observe(addr(1), late, bench.now);
+    bench.see(1, fails());
+    bench.see(1, fails());
+    assert!(bench.see(1, says("api")).is_empty(), "it was told: gone");
+    for _ in 0..3 {
+        bench.see(1, fails());
+    }
+    let back = bench.see(1, says("api"));
+    assert!(matches!(
+        back[..],
+        [Change::LeaveOver(_, Ending::Returned), Change::Joined(..)]
+    ));
 }
 
 #[test]
@@ -216,7 +242,7 @@ fn a_disabled_node_stays_out_when_its_leave_is_over() {
     let mut bench = Bench::serving(rules(1, 1, 0), 2);
     bench.leave(1).unwrap();
     bench.disable(1, "kernel");
-    bench.see(1, fails());
+    bench.see(1, refuses());
     bench.see(1, says("api"));
     assert_eq!(bench.members("api"), [2]);
     assert!(bench.membership.orders().granted.is_empty());
