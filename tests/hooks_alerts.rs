@@ -193,6 +193,25 @@ fn a_perlbal_that_is_gone_for_long_is_told_and_that_it_is_back() {
 }
 
 #[test]
+fn a_perlbal_that_a_reload_takes_out_is_not_lost() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = Config::new().pool("api").start(&stage);
+    let mut config = config(&stage);
+    config["perlbal"] = json!(perlbal.management());
+    let pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("api", &addrs(&nodes));
+    config["perlbal"] = json!([]);
+    stage.write_config(&config);
+    pollbal.reload();
+    pollbal.wait_log(&["reloaded: 2 nodes"]);
+    // Takes as long to be told as a Perlbal that is lost, and begins later.
+    stage.write_services(&["nonsense".to_owned()]);
+    let refused = format!("services_refused begin {}", stage.services_file().display());
+    wait_alerts(&stage, &[refused]);
+}
+
+#[test]
 fn a_perlbal_that_does_not_obey_is_told_until_it_does() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["api", "api"]);

@@ -118,6 +118,7 @@ impl Daemon {
         // Before the first snapshot the pool files know what is declared from their start only.
         let nothing_published = self.snapshots.borrow().is_none();
         if nothing_published || !Drivers::same_settings(&before, &self.config) {
+            self.watchfulness.leave_drivers();
             self.drivers.stop(TASKS_AT_END).await;
             self.start_drivers();
         }

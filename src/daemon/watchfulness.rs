@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,8 @@ pub(super) struct Watchfulness {
     pub(super) words: mpsc::Receiver<Word>,
     standing: watch::Receiver<Arc<Vec<Condition>>>,
     pleas: watch::Sender<Pleas>,
+    /// They say how the drivers stand.
+    reporters: JoinSet<()>,
     /// The last snapshot whose pools were reported.
     serial: u64,
 }
@@ -68,6 +71,7 @@ impl Watchfulness {
             words,
             standing,
             pleas: who_stays,
+            reporters: JoinSet::new(),
             serial: 0,
         }
     }
@@ -85,6 +89,11 @@ impl Watchfulness {
             perlbals.any(|perlbal| perlbal.address == address)
         };
         self.reports.only_perlbals(is_there);
+    }
+
+    /// How the drivers stand is said no more: they are to end, and that is no trouble.
+    pub(super) fn leave_drivers(&mut self) {
+        self.reporters.abort_all();
     }
 
     /// Takes the nodes of the services file.
@@ -106,16 +115,17 @@ impl Watchfulness {
 }
 
 impl Daemon {
-    /// Has it said how the drivers stand, until they are stopped.
-    pub(super) fn report_drivers(&self) {
-        let reports = &self.watchfulness.reports;
+    /// Has it said how the drivers stand, until they are left.
+    pub(super) fn report_drivers(&mut self) {
+        let Watchfulness {
+            reports, reporters, ..
+        } = &mut self.watchfulness;
         for perlbal in self.drivers.perlbals() {
-            let report = report_perlbal(perlbal.clone(), reports.clone());
-            self.tasks.spawn(report);
+            reporters.spawn(report_perlbal(perlbal.clone(), reports.clone()));
         }
         let directory = self.config.pool_directory.display().to_string();
-        let report = report_files(directory, self.drivers.files.clone(), reports.clone());
-        self.tasks.spawn(report);
+        let files = self.drivers.files.clone();
+        reporters.spawn(report_files(directory, files, reports.clone()));
     }
 
     /// Says how pools stand, if that may have changed.
