@@ -20,6 +20,7 @@ use crate::model::conditions::Condition;
 use crate::model::journal::Event;
 use crate::model::membership::obedience::Wait;
 use crate::model::membership::shortage::Shortage;
+use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::orders::{Orders, Reason, ReasonWord};
 use crate::model::rules::Rules;
@@ -215,6 +216,8 @@ pub struct Perlbals {
     pub standings: Vec<(String, Standing)>,
     /// How far the pool files have come.
     pub files: Progress,
+    /// The sorry servers that stand in now, and for which pool.
+    pub sorry: BTreeMap<NodeAddr, PoolName>,
 }
 
 impl Perlbals {
@@ -229,6 +232,9 @@ impl Perlbals {
     #[must_use]
     pub fn unrest(&self, seen: &Seen, now: Instant) -> Option<String> {
         let addr = seen.view.node.addr;
+        if let Some(pool) = self.sorry.get(&addr) {
+            return Some(format!("it stands in as sorry server of pool {pool}"));
+        }
         self.untold(seen.serial).or_else(|| {
             self.standings.iter().find_map(|(address, standing)| {
                 let pools = standing.unrest.get(&addr)?;
@@ -261,9 +267,10 @@ impl Perlbals {
     /// at rest there if it is out.
     pub fn each(&self, seen: &Seen) -> impl Iterator<Item = (&str, bool, bool)> {
         let (addr, serial) = (seen.view.node.addr, seen.serial);
+        let stands_in = self.sorry.contains_key(&addr);
         self.standings.iter().map(move |(address, standing)| {
             let told = standing.connected && standing.told >= serial;
-            let rest = told && !standing.unrest.contains_key(&addr);
+            let rest = told && !stands_in && !standing.unrest.contains_key(&addr);
             (address.as_str(), told, rest)
         })
     }

@@ -198,6 +198,41 @@ fn a_held_answer_comes_when_it_changes() {
 }
 
 #[test]
+fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", "api"]);
+    let perlbal = Config::new()
+        .pool("website")
+        .pool("api")
+        .service(&stage, "web", "website")
+        .service(&stage, "rest", "api")
+        .start(&stage);
+    let door = stage.free_addr();
+    let stands_in = nodes[0].addr().to_string();
+    let pools = json!({ "website": {}, "api": { "sorry": [stands_in] } });
+    let config = json!({
+        "perlbal": perlbal.management(), "pools": pools, "node_listen": door,
+        "service_timeout": "5s",
+    });
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["warn", "a sorry server should be no node"]);
+    let leave = |path: &str| ask_from(*nodes[0].addr().ip(), door, "POST", path);
+    nodes[2].announce("api leaving");
+    perlbal.wait_members("api", &addrs(&nodes[..1]));
+    assert_eq!(leave("/leave?wait=10s").ok(), "granted");
+    perlbal.wait_members("website", &addrs(&nodes[1..2]));
+    let polls = nodes[1].polls() + A_WHILE;
+    let at_rest =
+        || get(&stage, "/v1/explain?node=node-1").json()["perlbals"][0]["at_rest"].clone();
+    stays(SOON, "at rest", &json!(false), at_rest, || {
+        nodes[1].polls() >= polls
+    });
+    assert_eq!(leave("/leave").ok(), "granted");
+    nodes[2].announce("api");
+    assert_eq!(leave("/leave?wait=10s").ok(), "gone");
+}
+
+#[test]
 fn a_leave_survives_a_restart_and_ends_with_its_time() {
     let mut site = Site::start(Stage::new(), 3, &json!({"leave_timeout": "3s"}));
     site.leave(&site.nodes[0]);

@@ -1,5 +1,6 @@
 //! The daemon's side of the desk: answers what the doors ask, and carries orders out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use crate::asks::{Ask, Done, Moment, Nodes, Order, Perlbals, Refused, Seen, View
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::wanted::Translation;
 use crate::model::membership::obedience::Effect;
+use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::orders::{ReasonWord, words};
 use crate::model::view::NodeView;
@@ -145,7 +147,18 @@ impl Daemon {
         Perlbals {
             standings: each.map(standing).collect(),
             files: *self.drivers.files.borrow(),
+            sorry: self.sorry(),
         }
+    }
+
+    fn sorry(&self) -> BTreeMap<NodeAddr, PoolName> {
+        let snapshot = self.snapshots.borrow();
+        let pools = snapshot.iter().flat_map(|snapshot| &snapshot.pools.pools);
+        let sorry = pools.flat_map(|(name, pool)| {
+            let servers = pool.sorry.iter();
+            servers.map(|server| (server.addr, name.clone()))
+        });
+        sorry.collect()
     }
 
     fn seen(&self, view: NodeView) -> Seen {
