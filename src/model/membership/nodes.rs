@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::model::announcement::Status;
 use crate::model::change::{Out, Place};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
@@ -143,6 +144,13 @@ impl NodeState {
             State::Member { place, .. } => Some(&place.pool),
             State::Out(_) => None,
         }
+    }
+
+    /// Whether it said last that it leaves this pool.
+    pub(super) fn says_it_leaves(&self, pool: &PoolName) -> bool {
+        let last = self.last.as_ref().map(|poll| &poll.observation);
+        matches!(last, Some(Observation::Announced(announcement))
+            if announcement.status == Status::Leaving && announcement.pool == *pool)
     }
 
     /// Counts what it said while orders keep it out.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::Membership;
 use super::nodes::{NodeState, State};
 use super::shortage::Shortage;
-use crate::model::announcement::Status;
 use crate::model::change::{Change, Ending, Out};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
@@ -119,11 +118,10 @@ impl Membership {
             return Err(Wait::Short(shortage));
         }
         let pool = self.nodes.get(addr).and_then(NodeState::pool).cloned();
-        if let Some(pool) = &pool {
-            let leaving = self.leaving(pool);
-            if leaving.len() >= self.rules.of(pool).max_leaving {
-                return Err(Wait::Others(pool.clone(), leaving));
-            }
+        if let Some(pool) = &pool
+            && let Some(leaving) = self.leaving(pool)
+        {
+            return Err(Wait::Others(pool.clone(), leaving));
         }
         let Some(node) = self.nodes.get(addr) else {
             return Ok(effect);
@@ -299,21 +297,21 @@ impl Membership {
         }
     }
 
-    /// Who of a pool is leaving: by a grant, or because it says so.
-    fn leaving(&self, pool: &PoolName) -> Vec<Arc<Node>> {
-        let granted = |addr| {
-            let grant = self.orders.granted.get(&addr);
-            grant.is_some_and(|grant| grant.pool.as_ref() == Some(pool))
-        };
-        let says_so = |last: &Observation| {
-            matches!(last, Observation::Announced(announcement)
-                if announcement.status == Status::Leaving && announcement.pool == *pool)
-        };
-        let leaving = self.nodes.listed().iter().filter(|node| {
-            let last = node.last.as_ref().map(|poll| &poll.observation);
-            granted(node.node.addr) || last.is_some_and(says_so)
-        });
-        leaving.map(|node| node.node.clone()).collect()
+    /// Those of a pool that are leaving, if they are as many as may: by a grant, or, where those
+    /// are not enough, because they say so.
+    fn leaving(&self, pool: &PoolName) -> Option<Vec<Arc<Node>>> {
+        let limit = self.rules.of(pool).max_leaving;
+        let granted = self.orders.granted.iter();
+        let granted = granted.filter(|(_, grant)| grant.pool.as_ref() == Some(pool));
+        let mut leaving: Vec<_> = granted.filter_map(|(addr, _)| self.node(*addr)).collect();
+        if leaving.len() < limit {
+            // Looks at every node, so only now: hundreds may ask at every change.
+            let others = self.nodes.listed().iter().filter(|node| {
+                node.says_it_leaves(pool) && !self.orders.granted.contains_key(&node.node.addr)
+            });
+            leaving.extend(others.map(|node| node.node.clone()));
+        }
+        (leaving.len() >= limit).then_some(leaving)
     }
 
     fn node(&self, addr: NodeAddr) -> Option<Arc<Node>> {
