@@ -238,6 +238,9 @@ async fn serve(
         daemon.live(observations, first_synced, lifecycle).await
     };
     daemon.readiness.manager.stopping();
+    daemon.keep_orders();
+    // Nobody changes them any more: the state file's task writes the last ones, and ends.
+    daemon.orders = watch::Sender::default();
     daemon.stop.cancel();
     daemon.pollers.stop();
     // Together: each may take its time.
@@ -370,9 +373,7 @@ impl Daemon {
         let (path, orders) = (self.state_file.subscribe(), self.orders.subscribe());
         let reports = self.watchfulness.reports.clone();
         let keep = state_file::keep(path, orders, written, reports);
-        let stop = self.stop.clone();
-        self.tasks
-            .spawn(async move { stop.run_until_cancelled(keep).await });
+        self.tasks.spawn(keep);
     }
 
     fn start_drivers(&mut self) {

@@ -52,7 +52,8 @@ enum StateError {
 }
 
 /// Reads the orders of the last run; none when there is no file. One that is not understood is
-/// logged and, if `set_aside`, renamed, so that it is not lost when the next is written.
+/// logged and, if `set_aside`, renamed, so that it is not lost when the next is written. What is no
+/// file stays where it is.
 #[must_use]
 pub fn load(path: Option<&Path>, set_aside: bool) -> Orders {
     let Some(path) = path else {
@@ -66,7 +67,7 @@ pub fn load(path: Option<&Path>, set_aside: bool) -> Orders {
         "{}; none of its reasons, leaves and freezes is in force",
         chain(&wrong)
     );
-    if set_aside {
+    if set_aside && path.is_file() {
         let aside = path.with_extension("json.broken");
         match fs::rename(path, &aside) {
             Ok(()) => error!("{} is set aside as {}", path.display(), aside.display()),
@@ -123,12 +124,9 @@ pub async fn keep(
     let mut retry = Retry::new();
     let mut told = false;
     loop {
-        let changed = tokio::select! {
-            changed = orders.changed() => changed,
-            changed = path.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
+        tokio::select! {
+            changed = orders.changed() => if changed.is_err() { return },
+            Ok(()) = path.changed() => {}
         }
         loop {
             let (revision, latest) = orders.borrow_and_update().clone();
@@ -192,6 +190,25 @@ mod tests {
         assert_eq!(load(Some(&path), true), orders());
         let files = fs::read_dir(directory.path().join("made")).unwrap();
         assert_eq!(files.count(), 1, "nothing half-written is left");
+    }
+
+    #[test]
+    fn a_directory_stays_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(load(Some(directory.path()), true), Orders::default());
+        assert!(directory.path().exists());
+    }
+
+    #[tokio::test]
+    async fn the_last_orders_are_written_although_nobody_changes_them_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let (revised, kept) = watch::channel(Revised::default());
+        let (_path, known) = watch::channel(Some(path.clone()));
+        revised.send_replace((1, Arc::new(orders())));
+        drop(revised);
+        keep(known, kept, watch::Sender::default(), Reports::new()).await;
+        assert_eq!(load(Some(&path), true), orders());
     }
 
     #[test]

@@ -279,6 +279,14 @@ fn each_wrong_door_is_named_with_what_to_write() {
         ),
         (socket(json!(false)), ["admin_socket", "a path", "false"]),
         (
+            json!({ "state_file": "state.json" }),
+            ["state_file", "begins with `/`", "\"state.json\""],
+        ),
+        (
+            json!({ "state_file": "/var/lib/" }),
+            ["state_file", "/run/pollbal/state.json", "/var/lib/"],
+        ),
+        (
             status(json!("localhost:8098")),
             ["status_listen", "127.0.0.1:8098", "localhost"],
         ),

@@ -52,7 +52,7 @@ fn read_admin_socket(section: &Section<'_>) -> Option<PathBuf> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
-fn is_file_path(text: &str) -> bool {
+pub(super) fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control)
 }
 

@@ -278,8 +278,10 @@ fn read_poll_path(section: &Section<'_>) -> String {
 }
 
 fn read_state_file(section: &Section<'_>) -> Option<PathBuf> {
-    let read = |value: &Value| value.as_str().map(PathBuf::from);
-    let path = section.read("state_file", "a path; \"\" is off", read);
+    let usable = |text: &&str| text.is_empty() || doors::is_file_path(text);
+    let read = |value: &Value| value.as_str().filter(usable).map(PathBuf::from);
+    let expected = "a path that begins with `/`, such as \"/run/pollbal/state.json\"; \"\" is off";
+    let path = section.read("state_file", expected, read);
     let path = path.unwrap_or_else(|| PathBuf::from("/run/pollbal/state.json"));
     (!path.as_os_str().is_empty()).then_some(path)
 }
