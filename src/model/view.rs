@@ -54,3 +54,12 @@ pub enum Kept {
     /// It fails, and a freeze keeps it.
     Frozen,
 }
+
+impl Kept {
+    /// Whether it counts for its pool's `min_members`: it serves, or has not failed often enough to
+    /// be taken for one that does not.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Serving | Self::Failing)
+    }
+}

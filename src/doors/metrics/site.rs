@@ -116,8 +116,9 @@ impl Site {
             };
             let (versions, serving) = members.entry(&place.pool).or_default();
             *versions.entry(place.version.as_ref()).or_default() += 1;
+            *serving += u64::from(kept.serves());
             match kept {
-                Kept::Serving => *serving += 1,
+                Kept::Serving => {}
                 Kept::Failing => self.failing[0] += 1,
                 Kept::Held => self.failing[1] += 1,
                 Kept::Frozen => self.failing[2] += 1,

@@ -52,6 +52,11 @@ pub(crate) fn is_failing(view: &NodeView) -> bool {
     matches!(&view.state, NodeState::Member(_, kept) if *kept != Kept::Serving)
 }
 
+/// Whether it counts for its pool's `min_members`.
+pub(super) fn serves(view: &NodeView) -> bool {
+    matches!(&view.state, NodeState::Member(_, kept) if kept.serves())
+}
+
 /// Where it is, or where it wanted to be when it last spoke.
 pub(crate) fn place(view: &NodeView) -> Option<Place> {
     match &view.state {

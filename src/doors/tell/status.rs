@@ -120,7 +120,7 @@ fn count_in(view: &NodeView, pools: &mut BTreeMap<PoolName, Members>) {
         return;
     }
     pool.all += 1;
-    pool.serving += usize::from(!node::is_failing(view));
+    pool.serving += usize::from(node::serves(view));
     *pool.versions.entry(place.version).or_default() += 1;
 }
 
