@@ -32,6 +32,9 @@ use crate::model::view::{NodeState, NodeView};
 /// daemon; each is answered within a millisecond or so.
 const WAITING: usize = 256;
 
+/// So long an order may take to stand in the state file; then it is answered with a warning.
+const WRITTEN: Duration = Duration::from_secs(2);
+
 /// A question or an order.
 #[derive(Debug)]
 pub enum Ask {
@@ -100,6 +103,9 @@ pub enum Refused {
     /// Pools would have too few members.
     #[error("{}", shortages(.0))]
     Short(Vec<Shortage>),
+    /// Nobody knows yet whether pools would.
+    #[error("not every node was heard yet, so nobody knows whether its pool can do without it")]
+    FirstRound,
     /// Nobody gave that reason.
     #[error("nothing is frozen by {0}")]
     NotFrozen(ReasonWord),
@@ -344,11 +350,11 @@ impl Desk {
     }
 
     /// Waits until the state file holds this revision of the orders; at once when there is none.
-    /// `false` when it takes longer than `limit`.
-    pub async fn is_written(&self, revision: u64, limit: Duration) -> bool {
+    /// `false` when it takes longer than [`WRITTEN`].
+    pub async fn is_written(&self, revision: u64) -> bool {
         let mut written = self.written.clone();
         let reached = written.wait_for(|written| *written >= revision);
-        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(WRITTEN, reached).await, Ok(Ok(_)))
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Gone> {
@@ -368,10 +374,11 @@ impl Serials {
         self.0.extend(addrs.into_iter().map(|addr| (addr, serial)));
     }
 
-    /// The first snapshot that shows where the node is now.
+    /// The first snapshot that shows where the node is now. That is the very first one where nothing
+    /// changed since; before there is one, nobody was told anything.
     #[must_use]
     pub fn of(&self, addr: NodeAddr) -> u64 {
-        self.0.get(&addr).copied().unwrap_or(0)
+        self.0.get(&addr).copied().unwrap_or(1)
     }
 
     /// Forgets all others.

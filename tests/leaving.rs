@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use common::client::{Traffic, failures};
-use common::door::{Reply, ask_from, get};
+use common::client::{Traffic, failures, get_later};
+use common::door::{Asked, Reply, ask_from, get};
 use common::nodes::{Node, addrs};
 use common::perlbal::{Config, Perlbal};
 use common::pollbal::Pollbal;
@@ -221,15 +221,58 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     perlbal.wait_members("api", &addrs(&nodes[..1]));
     assert_eq!(leave("/leave?wait=10s").ok(), "granted");
     perlbal.wait_members("website", &addrs(&nodes[1..2]));
-    let polls = nodes[1].polls() + A_WHILE;
+    let enough = nodes[1].polls() + A_WHILE;
     let at_rest =
         || get(&stage, "/v1/explain?node=node-1").json()["perlbals"][0]["at_rest"].clone();
     stays(SOON, "at rest", &json!(false), at_rest, || {
-        nodes[1].polls() >= polls
+        nodes[1].polls() >= enough
     });
     assert_eq!(leave("/leave").ok(), "granted");
     nodes[2].announce("api");
     assert_eq!(leave("/leave?wait=10s").ok(), "gone");
+}
+
+#[test]
+fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
+    let site = Site::start(Stage::new(), 1, &json!({"pools": {"website": {}}}));
+    let [node] = &site.nodes[..] else {
+        panic!("one node");
+    };
+    // A request under way keeps it from being gone.
+    let request = get_later(site.perlbal.service("web"), "/?wait=3000");
+    eventually(SOON, "the request", || {
+        (!node.arrivals().is_empty()).then_some(())
+    });
+    assert_eq!(site.ask(node, "POST", "/leave").ok(), "granted");
+    let held = Asked::from(*node.addr().ip(), site.door, "POST", "/leave?wait=60s");
+    // Behind it in the door's queue.
+    assert_eq!(site.ask(node, "POST", "/nudge").ok(), "polled now");
+    assert_eq!(site.ask(node, "DELETE", "/leave").ok(), "stays");
+    assert_eq!(held.reply().ok(), "wait the leave is over");
+    site.wait_members([node]);
+    drop(request);
+}
+
+#[test]
+fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
+    let mut site = Site::start(Stage::new(), 3, &json!({"service_timeout": "3s"}));
+    site.leave(&site.nodes[0]);
+    site.pollbal.kill();
+    site.nodes[1].hang();
+    site.pollbal = Pollbal::start(&site.stage, &site.config);
+    site.pollbal.wait_log(&["connected to Perlbal"]);
+    let told = || {
+        let explained = get(&site.stage, "/v1/explain?node=node-1").json();
+        ["told", "at_rest"].map(|key| explained["perlbals"][0][key].clone())
+    };
+    let enough = site.nodes[2].polls() + A_WHILE;
+    let no = [json!(false), json!(false)];
+    stays(SOON, "told, at rest", &no, told, || {
+        site.nodes[2].polls() >= enough
+    });
+    assert_eq!(site.ask(&site.nodes[0], "POST", "/leave").ok(), "granted");
+    let answer = site.ask(&site.nodes[0], "POST", "/leave?wait=20s");
+    assert_eq!(answer.ok(), "gone");
 }
 
 #[test]

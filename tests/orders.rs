@@ -412,3 +412,39 @@ fn status_tells_pools_nodes_and_perlbal_as_wanted_told_and_seen() {
     let members = get(&site.stage, "/v1/members?pool=website").json();
     assert_eq!(members["members"][1]["name"], "node-2");
 }
+
+#[test]
+fn nobody_is_put_out_before_it_is_known_whom_pools_need() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    nodes[1].hang();
+    let config = json!({ "pools": { "website": { "min_members": 2 } }, "service_timeout": "30s" });
+    let _pollbal = Pollbal::start(&stage, &config);
+    nodes[0].wait_polls(A_WHILE);
+    let mut disable = json!({ "nodes": ["node-1"], "reason": "kernel" });
+    let refused = post(&stage, "/v1/disable", &disable);
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(
+        refused.body.contains("not every node was heard yet"),
+        "{}",
+        refused.body
+    );
+    disable["force"] = json!(true);
+    assert_eq!(post(&stage, "/v1/disable", &disable).status, 200);
+}
+
+#[test]
+fn a_pool_is_not_short_because_of_a_node_that_has_not_failed_often_enough() {
+    let site = Site::start(2, &json!({ "fall": 100 }));
+    site.nodes[0].fail(500);
+    eventually(SOON, "a failure", || {
+        let status = get(&site.stage, "/v1/status?pool=website").json();
+        (status["counts"]["failing"] == 1).then_some(())
+    });
+    let status = get(&site.stage, "/v1/status?pool=website").json();
+    let pool = &status["pools"][0];
+    assert_eq!(
+        (&pool["serving"], &pool["short"]),
+        (&json!(2), &json!(false))
+    );
+}

@@ -8,6 +8,7 @@ use super::Daemon;
 use crate::asks::{Ask, Done, Moment, Nodes, Order, Perlbals, Refused, Seen, View};
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::wanted::Translation;
+use crate::model::membership::Membership;
 use crate::model::membership::obedience::Effect;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
@@ -70,9 +71,8 @@ impl Daemon {
                 force,
             } => {
                 listed(&nodes, |addr| membership.view(addr))?;
-                let shortages = membership.shortages(&nodes);
-                if !force && !shortages.is_empty() {
-                    return Err(Refused::Short(shortages));
+                if !force {
+                    can_do_without(membership, &nodes)?;
                 }
                 Ok(membership.disable(&nodes, &word, &reason, now))
             }
@@ -194,6 +194,17 @@ impl Daemon {
             hooks: self.hooks.counts(),
             metrics_per_node: self.config.metrics_per_node,
         }
+    }
+}
+
+/// Whether pools have members enough without these.
+fn can_do_without(membership: &Membership, addrs: &[NodeAddr]) -> Result<(), Refused> {
+    if !membership.first_round_done() && membership.rules().need_members() {
+        return Err(Refused::FirstRound);
+    }
+    match membership.shortages(addrs) {
+        none if none.is_empty() => Ok(()),
+        shortages => Err(Refused::Short(shortages)),
     }
 }
 

@@ -25,9 +25,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Between two looks of one that waits.
 const LOOKS: Duration = Duration::from_millis(2);
 
-/// So long an order may take to stand in the state file; then it is answered with a warning.
-const WRITTEN: Duration = Duration::from_secs(2);
-
 /// An order for a longer time is a typing error.
 const LONGEST_ORDER: Duration = Duration::from_secs(366 * 24 * 3_600);
 
@@ -147,7 +144,7 @@ async fn obeyed(
 ) -> Result<Json<api::Ordered>, Problem> {
     let Done { revision, .. } = shared.desk.order(order).await??;
     let mut warnings = Vec::new();
-    if !shared.desk.is_written(revision, WRITTEN).await {
+    if !shared.desk.is_written(revision).await {
         warnings.push(
             "it is in force, but the state file could not be written: a restart of pollbal would \
              forget it; see the log"

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Shared;
 use super::ask::{Parameters, Problem};
 use super::refusal::Form;
-use crate::asks::{Nodes, Order, Refused};
+use crate::asks::{Done, Nodes, Order, Refused};
+use crate::model::address_book::NotFound;
 use crate::model::node::NodeAddr;
 
 /// Where a request at the node door comes from: an address of the services file. An extension of
@@ -69,14 +70,20 @@ async fn leave(
     let deadline = Instant::now() + limit.min(LONGEST_WAIT);
     let mut pulse = shared.desk.pulse();
     let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
+    let mut holds = had_leave;
     loop {
         pulse.borrow_and_update();
-        let now = ask(&shared, addr).await?;
+        let now = if holds {
+            look(&shared, addr).await?
+        } else {
+            ask(&shared, addr).await?
+        };
         let changed = match now {
-            Leave::Wait(_) => false,
+            Leave::Wait(_) => holds,
             Leave::Granted => !had_leave,
             Leave::Gone => true,
         };
+        holds = !matches!(now, Leave::Wait(_));
         if changed || timeout_at(deadline, pulse.changed()).await.is_err() {
             return Ok(line(&match now {
                 Leave::Wait(why) => format!("wait {why}"),
@@ -91,11 +98,22 @@ async fn leave(
 /// Asks to leave, and looks how far that has come.
 async fn ask(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
     match shared.desk.order(Order::Leave(addr)).await? {
-        Ok(_) => {}
+        // Before it is told, so that no restart of ours forgets what the node relies on. Where that
+        // fails, the log and an alert tell it.
+        Ok(Done { revision, .. }) => _ = shared.desk.is_written(revision).await,
         Err(Refused::Wait(why)) => return Ok(Leave::Wait(why.to_string())),
         Err(refused) => return Err(refused.into()),
     }
+    look(shared, addr).await
+}
+
+/// Looks how far the leave has come. One that is over is not asked for anew: it may have been taken
+/// back.
+async fn look(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
     let nodes = shared.desk.nodes(vec![addr]).await?;
+    if !has_leave(&nodes) {
+        return Ok(Leave::Wait("the leave is over".to_owned()));
+    }
     let rest = nodes.nodes.first().and_then(Option::as_ref);
     let gone = rest.is_some_and(|seen| nodes.perlbals.at_rest(seen) == Some(true));
     Ok(if gone { Leave::Gone } else { Leave::Granted })
@@ -122,16 +140,13 @@ async fn stay(
 /// one.
 fn own(shared: &Shared, peer: Peer, parameters: &Parameters<'_>) -> Result<Vec<NodeAddr>, Problem> {
     let mut addrs = shared.book.borrow().at(peer.0).to_vec();
+    if addrs.is_empty() {
+        // Gone from the services file since its request was let in.
+        let error = format!("the services file lists no node at {}", peer.0);
+        return Err(Problem::new(StatusCode::FORBIDDEN, error));
+    }
     if let Some(word) = parameters.one("node") {
-        let addr = shared.find([word])?[0];
-        if !addrs.contains(&addr) {
-            let error = format!(
-                "{} may not speak for {addr}: a node speaks for itself alone",
-                peer.0
-            );
-            return Err(Problem::new(StatusCode::FORBIDDEN, error));
-        }
-        addrs = vec![addr];
+        addrs = vec![named(shared, peer, word, &addrs)?];
     }
     if let Some(port) = parameters.one("port") {
         addrs.retain(|addr| addr.port().to_string() == port);
@@ -144,6 +159,28 @@ fn own(shared: &Shared, peer: Peer, parameters: &Parameters<'_>) -> Result<Vec<N
         }
     }
     Ok(addrs)
+}
+
+/// The node of this name among its own; those at other addresses may be called the same.
+fn named(shared: &Shared, peer: Peer, word: &str, own: &[NodeAddr]) -> Result<NodeAddr, Problem> {
+    let addr = match shared.book.borrow().find(word) {
+        Err(NotFound::Ambiguous(word, several)) => {
+            let mut ours = several.iter().filter(|addr| own.contains(addr));
+            match (ours.next(), ours.next()) {
+                (Some(addr), None) => *addr,
+                _ => return Err(NotFound::Ambiguous(word, several).into()),
+            }
+        }
+        found => found?,
+    };
+    if own.contains(&addr) {
+        return Ok(addr);
+    }
+    let error = format!(
+        "{} may not speak for {addr}: a node speaks for itself alone",
+        peer.0
+    );
+    Err(Problem::new(StatusCode::FORBIDDEN, error))
 }
 
 /// The one node that is meant.

@@ -58,6 +58,13 @@ impl Rules {
     pub fn of(&self, pool: &PoolName) -> &PoolRules {
         self.declared.get(pool).unwrap_or(&self.undeclared)
     }
+
+    /// Whether any pool has a `min_members`.
+    #[must_use]
+    pub fn need_members(&self) -> bool {
+        let mut rules = self.declared.values().chain([&self.undeclared]);
+        rules.any(|rules| rules.min_members > 0)
+    }
 }
 
 impl PoolRules {

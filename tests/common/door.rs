@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::runtime;
 use super::stage::Stage;
@@ -70,26 +70,35 @@ fn admin(stage: &Stage, method: &str, path: &str, body: &str) -> Reply {
 
 /// Asks a TCP door from an address of the test's choice.
 pub(crate) fn ask_from(source: Ipv4Addr, door: SocketAddrV4, method: &str, path: &str) -> Reply {
-    let request = request(method, path, "");
-    runtime().block_on(async {
-        let socket = TcpSocket::new_v4().expect("failed to make a socket");
-        let source = SocketAddr::from((source, 0));
-        socket.bind(source).expect("failed to take an address");
-        let mut stream = socket
-            .connect(door.into())
-            .await
-            .expect("the door is not open");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("failed to ask");
-        let mut answer = Vec::new();
-        stream
-            .read_to_end(&mut answer)
-            .await
-            .expect("the answer broke off");
-        Reply::read(&answer)
-    })
+    Asked::from(source, door, method, path).reply()
+}
+
+/// A request to a TCP door that is sent, and not answered yet.
+pub(crate) struct Asked(TcpStream);
+
+impl Asked {
+    pub(crate) fn from(source: Ipv4Addr, door: SocketAddrV4, method: &str, path: &str) -> Self {
+        let request = request(method, path, "");
+        runtime().block_on(async {
+            let socket = TcpSocket::new_v4().expect("failed to make a socket");
+            let source = SocketAddr::from((source, 0));
+            socket.bind(source).expect("failed to take an address");
+            let stream = socket.connect(door.into()).await;
+            let mut stream = stream.expect("the door is not open");
+            let sent = stream.write_all(request.as_bytes()).await;
+            sent.expect("failed to ask");
+            Self(stream)
+        })
+    }
+
+    pub(crate) fn reply(mut self) -> Reply {
+        runtime().block_on(async {
+            let mut answer = Vec::new();
+            let read = self.0.read_to_end(&mut answer).await;
+            read.expect("the answer broke off");
+            Reply::read(&answer)
+        })
+    }
 }
 
 fn request(method: &str, path: &str, body: &str) -> String {
