@@ -1,6 +1,6 @@
 //! Pollers: a task per node that asks it `GET /pool`, again and again.
 //!
-//! Each new node is polled at once, [`FIRST_POLLS`] at a time, and then every `poll_interval`, the
+//! Each new node is polled at once, [`OUT_OF_TURN`] at a time, and then every `poll_interval`, the
 //! nodes spread evenly over it. Observations go to the daemon by one bounded channel. The daemon may
 //! call a poller out of its turn: see [`Pollers::nudge`] and [`Pollers::ask_again`].
 
@@ -32,8 +32,8 @@ use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::quota::Rarely;
 
-/// So many nodes are polled at a time when many are new.
-const FIRST_POLLS: usize = 512;
+/// So many nodes are polled at a time out of their turn: when many are new, or are called at once.
+const OUT_OF_TURN: usize = 512;
 
 /// One in so many open files is left for others than kept connections: half for the polls of
 /// nodes that have none, the rest for Perlbals, files, hooks and the doors.
@@ -87,7 +87,7 @@ struct Call {
 /// What all pollers use.
 struct Shared {
     observed: mpsc::Sender<Observed>,
-    first_polls: Semaphore,
+    out_of_turn: Semaphore,
     permits: Arc<Permits>,
     /// Slots of an interval are counted from here.
     epoch: Instant,
@@ -103,7 +103,7 @@ impl Pollers {
         let kept = open_files.saturating_sub(others);
         let shared = Shared {
             observed,
-            first_polls: Semaphore::new(FIRST_POLLS),
+            out_of_turn: Semaphore::new(OUT_OF_TURN),
             permits: Arc::new(Permits::new(kept, others / 2)),
             epoch: Instant::now(),
             no_descriptors: Mutex::default(),
@@ -201,7 +201,7 @@ impl Poller {
     async fn run(&mut self) {
         let shared = self.shared.clone();
         let call = self.call.clone();
-        let first = shared.first_polls.acquire().await;
+        let first = shared.out_of_turn.acquire().await;
         let mut schedule = self.schedule();
         let mut took = Duration::ZERO;
         if let Some(now) = &schedule {
@@ -213,9 +213,9 @@ impl Poller {
         while let Some(now) = &schedule {
             let turn = now.next(shared.epoch, Instant::now());
             let due = again.map_or(turn, |again: Instant| again.min(turn));
-            let poll = tokio::select! {
-                () = sleep_until(due) => true,
-                () = call.came.notified() => call.at_once.swap(false, Ordering::Relaxed),
+            let called = tokio::select! {
+                () = sleep_until(due) => None,
+                () = call.came.notified() => Some(call.at_once.swap(false, Ordering::Relaxed)),
                 changed = self.rota.changed() => match changed {
                     Ok(()) => {
                         schedule = self.schedule();
@@ -224,13 +224,18 @@ impl Poller {
                     Err(_) => return,
                 },
             };
-            if poll {
-                again = None;
-                // In memory of its own: most of the time there is no poll.
-                took = Box::pin(self.poll(&now.settings)).await;
-            } else {
+            if called == Some(false) {
                 again = Some(Instant::now() + now.pause(took));
+                continue;
             }
+            again = None;
+            let place = match called {
+                Some(_) => Some(shared.out_of_turn.acquire().await),
+                None => None,
+            };
+            // In memory of its own: most of the time there is no poll.
+            took = Box::pin(self.poll(&now.settings)).await;
+            drop(place);
         }
     }
 
@@ -240,6 +245,7 @@ impl Poller {
 
     /// Polls once, and gives how long it took.
     async fn poll(&mut self, settings: &PollSettings) -> Duration {
+        self.connection.permitted().await;
         let asked_at = Instant::now();
         let polled = self.connection.poll(&settings.path, settings.timeout);
         let answer = polled.await;

@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use serde_json::json;
 
+use common::door::post;
 use common::nodes::{Node, wait_rounds};
 use common::pollbal::Pollbal;
 use common::raw_node::{Answer, RawNode, Reply};
@@ -44,6 +47,38 @@ fn ups_and_downs(pollbal: &Pollbal) -> (usize, usize) {
     let joins = pollbal.log_with(&["node-1 joins website"]).len();
     let exits = pollbal.log_with(&["node-1 is put out of website"]).len();
     (joins, exits)
+}
+
+#[test]
+fn rise_and_fall_cost_no_whole_intervals() {
+    let stage = Stage::new();
+    let words = ["ok", "500", "500", "500", "ok"];
+    let node = script(&stage, 1, &words);
+    stage.write_services(&[node.services_line()]);
+    let config = json!({
+        "poll_interval": "1h", "retry_interval": "200ms", "rise": 3, "fall": 3,
+        // A node that a busy machine keeps from answering must not count as failed.
+        "service_timeout": "5s",
+    });
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["node-1 joins website"]);
+    let nudge = || assert_eq!(post(&stage, "/v1/nudge", &json!({})).status, 200);
+    nudge();
+    pollbal.wait_log(&["node-1 is put out of website", "500"]);
+    node.wait_polls(4);
+    nudge();
+    eventually(SOON, "it joins again", || {
+        (ups_and_downs(&pollbal) == (2, 1)).then_some(())
+    });
+    let times = node.times();
+    assert_eq!(times.len(), 7, "no more than rise and fall ask for");
+    for again in [2, 3, 5, 6] {
+        let pause = times[again] - times[again - 1];
+        assert!(
+            pause >= Duration::from_millis(160),
+            "poll {again} after {pause:?}"
+        );
+    }
 }
 
 #[test]

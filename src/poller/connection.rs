@@ -105,12 +105,17 @@ impl Connection {
         }
     }
 
-    /// Asks for `path`, and waits for the answer no longer than `limit`.
-    pub(super) async fn poll(&mut self, path: &str, limit: Duration) -> Result<Answer, Trouble> {
+    /// Waits until there may be a connection; before the time of a poll begins, since a shortage of
+    /// ours says nothing of the node.
+    pub(super) async fn permitted(&mut self) {
         if self.permit.is_none() {
-            // Before the time begins: a shortage of ours says nothing of the node.
             self.permit = self.permits.take(self.hangs()).await;
         }
+    }
+
+    /// Asks for `path`, and waits for the answer no longer than `limit`. It must be
+    /// [`permitted`](Self::permitted).
+    pub(super) async fn poll(&mut self, path: &str, limit: Duration) -> Result<Answer, Trouble> {
         let answered = timeout(limit, self.ask(path)).await;
         let answer = answered.unwrap_or(Err(Trouble::Timeout));
         if matches!(answer, Err(Trouble::Timeout)) {
