@@ -336,7 +336,7 @@ fn outside_of_the_hours_nobody_is_told_but_the_log_and_a_reload_may_open_them() 
 }
 
 #[test]
-fn an_alert_reaches_a_person_while_hooks_of_thousands_of_nodes_hang() {
+fn an_alert_reaches_a_person_while_hooks_of_many_nodes_hang() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api"; 40]);
     let mut config = config(&stage);

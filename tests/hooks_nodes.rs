@@ -165,11 +165,16 @@ fn hooks_that_hang_on_nodes_hold_back_neither_files_nor_their_hooks() {
 fn a_hook_that_does_not_read_is_no_trouble() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
-    let mut pollbal = Pollbal::start(&stage, &json!({ "node_hook": ["true"] }));
+    let script = "echo ran >> \"$0/ran\"";
+    let hook = json!(["sh", "-c", script, stage.dir()]);
+    let mut pollbal = Pollbal::start(&stage, &json!({ "node_hook": hook }));
     pollbal.wait_log(&["first round done"]);
-    for round in 0..5 {
-        nodes[0].announce(["", "website"][round % 2]);
-        nodes[0].wait_polls(2);
+    for round in 1..=5 {
+        nodes[0].announce(["website", ""][round % 2]);
+        let ran = || fs::read_to_string(stage.path("ran")).unwrap_or_default();
+        eventually(SOON, "a run of the hook", || {
+            (ran().lines().count() == round).then_some(())
+        });
     }
     assert_eq!(pollbal.log_with(&["node_hook"]), Vec::<String>::new());
     pollbal.assert_alive();
