@@ -2,54 +2,56 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use pollbal::config::Config;
 use serde_json::{Value, json};
 
 use common::pollbal::Pollbal;
 use common::stage::Stage;
 
+/// The keys of an object, as `Config::keys` tells them; those of all pools and Perlbals together.
+fn keys(template: &Value) -> BTreeSet<String> {
+    let fields = |object: &Value| -> Vec<String> {
+        let object = object.as_object().expect("an object");
+        object
+            .keys()
+            .filter(|key| !key.starts_with("README"))
+            .cloned()
+            .collect()
+    };
+    let mut keys: BTreeSet<_> = fields(template).into_iter().collect();
+    for perlbal in template["perlbal"].as_array().expect("an array") {
+        keys.extend(fields(perlbal).iter().map(|key| format!("perlbal[].{key}")));
+    }
+    for pool in template["pools"].as_object().expect("an object").values() {
+        keys.extend(fields(pool).iter().map(|key| format!("pools.<pool>.{key}")));
+    }
+    keys
+}
+
+#[test]
+fn the_readme_has_every_key_and_no_other() {
+    let readme = include_str!("../README.md");
+    let (_, section) = readme
+        .split_once("\n## Configuration\n")
+        .expect("a section");
+    let tables = section.split("\n### ").next().expect("its beginning");
+    let rows = tables.lines().filter_map(|line| line.strip_prefix("| `"));
+    let named: BTreeSet<_> = rows
+        .filter_map(|row| Some(row.split_once('`')?.0.to_owned()))
+        .collect();
+    assert_eq!(named, Config::keys());
+}
+
 #[test]
 fn the_template_has_every_key_and_is_accepted() {
-    const KEYS: [&str; 24] = [
-        "pool_directory",
-        "services_file",
-        "poll_interval",
-        "service_timeout",
-        "poll_path",
-        "rise",
-        "fall",
-        "perlbal",
-        "pools",
-        "accept_undeclared_pools",
-        "max_undeclared_pools",
-        "admin_socket",
-        "status_listen",
-        "node_listen",
-        "pool_file_format",
-        "empty_pool_grace",
-        "pre_init_hook",
-        "post_init_hook",
-        "pre_quit_hook",
-        "file_update_hook",
-        "file_remove_hook",
-        "hook_timeout",
-        "metrics_per_node",
-        "README",
-    ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.json");
     let template: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    for key in KEYS {
-        assert!(template.get(key).is_some(), "{key} is missing");
-    }
-    let one = |object: &Value, keys: &[&str]| keys.iter().all(|key| object.get(key).is_some());
-    let perlbals = template["perlbal"].as_array().unwrap();
-    let keys = ["address", "create_pools", "resync_interval", "timeout"];
-    assert!(perlbals.iter().any(|perlbal| one(perlbal, &keys)));
-    let mut pools = template["pools"].as_object().unwrap().values();
-    let keys = ["perlbal_pool", "rise", "fall", "min_members", "nodes"];
-    assert!(pools.any(|pool| one(pool, &keys)));
+    assert_eq!(keys(&template), Config::keys());
+    assert!(template["README"].is_string());
 
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);

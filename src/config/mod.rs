@@ -6,7 +6,7 @@ mod json;
 mod pools;
 mod section;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -161,18 +161,39 @@ impl Config {
     /// Understands a JSON value, and tells all its errors.
     #[must_use]
     pub fn from_value(value: &Value) -> (Self, Vec<KeyError>) {
+        let (config, errors, _) = Self::read(value);
+        (config, errors)
+    }
+
+    /// The path of each key that there is, such as `perlbal[].timeout` and `pools.<pool>.rise`.
+    #[must_use]
+    pub fn keys() -> BTreeSet<String> {
+        let one = serde_json::json!({ "perlbal": [{}], "pools": { "any": {} } });
+        let (_, _, known) = Self::read(&one);
+        let known = known.into_iter();
+        known
+            .map(|key| {
+                key.replace("[0]", "[]")
+                    .replace("pools.any.", "pools.<pool>.")
+            })
+            .collect()
+    }
+
+    /// The configuration, what is wrong with it, and the keys that were looked for.
+    fn read(value: &Value) -> (Self, Vec<KeyError>, BTreeSet<String>) {
         let errors = Errors::default();
         let nothing = serde_json::Map::new();
         let map = value.as_object().unwrap_or_else(|| {
             let problem = expectation("an object, `{ … }`", value);
-            errors.borrow_mut().push(KeyError {
+            errors.push(KeyError {
                 key: "the whole file".to_owned(),
                 problem,
             });
             &nothing
         });
         let config = read_config(&Section::new(String::new(), map, &errors), &errors);
-        (config, errors.into_inner())
+        let (errors, known) = errors.into_inner();
+        (config, errors, known)
     }
 
     /// What is allowed but probably not meant.

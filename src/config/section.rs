@@ -26,8 +26,23 @@ impl fmt::Display for KeyError {
     }
 }
 
-/// Where the errors of all sections gather.
-pub(super) type Errors = RefCell<Vec<KeyError>>;
+/// Where the errors of all sections gather, and their keys.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    found: RefCell<Vec<KeyError>>,
+    /// The paths of all keys that were asked for.
+    known: RefCell<BTreeSet<String>>,
+}
+
+impl Errors {
+    pub(super) fn push(&self, error: KeyError) {
+        self.found.borrow_mut().push(error);
+    }
+
+    pub(super) fn into_inner(self) -> (Vec<KeyError>, BTreeSet<String>) {
+        (self.found.into_inner(), self.known.into_inner())
+    }
+}
 
 /// One JSON object that is being read.
 pub(super) struct Section<'a> {
@@ -64,7 +79,7 @@ impl<'a> Section<'a> {
             key: self.path(key),
             problem: problem.into(),
         };
-        self.errors.borrow_mut().push(error);
+        self.errors.push(error);
     }
 
     /// The key's value as `read` understands it; `None` when it is missing or wrong.
@@ -125,6 +140,8 @@ impl<'a> Section<'a> {
     /// Ends the reading: each key that nobody asked for is an error, unless it is a comment.
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
+        let paths = known.iter().map(|key| self.path(key));
+        self.errors.known.borrow_mut().extend(paths);
         for key in self.map.keys().filter(|key| !is_comment(key)) {
             if !known.contains(key.as_str()) {
                 self.error(key, unknown(key, known.iter().copied()));
