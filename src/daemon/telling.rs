@@ -31,6 +31,10 @@ impl Daemon {
                 self.pollers.ask_again(addr);
             }
         }
+        // Whoever watches sees that a member fails before anything comes of it.
+        if self.membership.take_kept_changed() {
+            self.beat();
+        }
     }
 
     /// Tells the log, the journal, `node_hook` and whoever waits for a change what changed.

@@ -54,6 +54,8 @@ pub struct Membership {
     orders_revision: u64,
     /// What [`Membership::take_levels_changed`] tells.
     levels_changed: bool,
+    /// What [`Membership::take_kept_changed`] tells.
+    kept_changed: bool,
 }
 
 impl Membership {
@@ -64,6 +66,7 @@ impl Membership {
             orders,
             orders_revision: 0,
             levels_changed: false,
+            kept_changed: false,
             rules: Arc::new(rules),
             nodes: Nodes::default(),
             pools: BTreeMap::new(),
@@ -198,6 +201,7 @@ impl Membership {
         let fall = self.rules.of(&place.pool).fall;
         // Counts for as much as a whole row of failures from then on.
         self.levels_changed |= node.failures == fall;
+        self.kept_changed |= node.failures == 1 || node.failures == fall;
         let Some(state) = self.pools.get_mut(&place.pool) else {
             return;
         };
@@ -207,6 +211,7 @@ impl Membership {
         }
         let pool = place.pool.clone();
         self.levels_changed |= held_since.is_none();
+        self.kept_changed |= held_since.is_none();
         state.hold(addr, held_since, failure, now);
         self.settle(&pool, now, changes);
     }
@@ -225,6 +230,7 @@ impl Membership {
             return;
         };
         let failed = std::mem::take(&mut node.failures) > 0;
+        self.kept_changed |= failed;
         if failed
             && let State::Member { place, .. } = &node.state
             && let Some(pool) = self.pools.get_mut(&place.pool)

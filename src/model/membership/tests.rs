@@ -233,6 +233,22 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
 }
 
 #[test]
+fn whoever_watches_is_told_when_a_member_begins_to_fail_and_when_it_serves_again() {
+    let mut bench = Bench::serving(rules(1, 3, 0), 2);
+    let mut told = |number, observation| {
+        let changes = bench.see(number, observation);
+        (bench.membership.take_kept_changed(), changes.len())
+    };
+    told(1, says("api"));
+    assert_eq!(told(1, says("api")), (false, 0), "a steady poll is no news");
+    assert_eq!(told(1, fails()), (true, 0));
+    assert_eq!(told(1, fails()), (false, 0), "it fails as before");
+    assert_eq!(told(2, says("api")), (false, 0));
+    assert_eq!(told(1, says("api")), (true, 0));
+    assert_eq!(told(1, says("api")), (false, 0));
+}
+
+#[test]
 fn a_held_member_that_says_leaving_goes() {
     let mut bench = Bench::serving(rules(1, 1, 1), 1);
     bench.see(1, fails());

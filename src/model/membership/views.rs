@@ -40,6 +40,12 @@ impl Membership {
         std::mem::take(&mut self.levels_changed)
     }
 
+    /// Whether a member began to fail, another thing keeps it in, or it serves again, since this was
+    /// last asked. Not all of that is a [`Change`](crate::model::change::Change).
+    pub fn take_kept_changed(&mut self) -> bool {
+        std::mem::take(&mut self.kept_changed)
+    }
+
     /// How each declared pool stands, without sorry servers; nothing before the first round is done.
     #[must_use]
     pub fn levels(&self) -> Vec<PoolLevel> {
