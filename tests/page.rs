@@ -193,7 +193,7 @@ fn a_hidden_page_asks_nothing_and_catches_up_when_it_is_seen() {
     // Another listener, to know that changes were told.
     browser.run(
         "window.changes = 0;
-        window.other = new EventSource('/v1/stream');
+        window.other = new EventSource('/stream');
         other.addEventListener('changed', () => { changes += 1; });",
     );
     let told = || number("return changes");

@@ -27,11 +27,13 @@ pub enum Refusal {
     NotUnderstood,
     /// The answer was not read.
     NotRead,
+    /// The answer is long, and too many long ones are not read yet.
+    Unread,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Foreign,
         Self::Full,
         Self::AddressFull,
@@ -41,6 +43,7 @@ impl Refusal {
         Self::TooSlow,
         Self::NotUnderstood,
         Self::NotRead,
+        Self::Unread,
     ];
 
     /// A name for metrics.
@@ -56,6 +59,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::NotUnderstood => "not_understood",
             Self::NotRead => "not_read",
+            Self::Unread => "unread",
         }
     }
 }

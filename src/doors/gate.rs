@@ -24,6 +24,7 @@ use tracing::{error, warn};
 
 use super::counters::{Counters, DoorCounters, Refusal};
 use super::limits::{BODY_TIME, Limits};
+use super::long::{IsHeld, Long};
 use super::node::Peer;
 use super::pace::Paces;
 use super::places::{NoPlace, Place, Places};
@@ -34,7 +35,7 @@ use crate::model::text::printable;
 use crate::quota::Rarely;
 
 /// When who got no place may try again.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// One door's.
 pub(super) struct Gate {
@@ -48,6 +49,7 @@ pub(super) struct Gate {
     nodes: Option<Book>,
     /// What the log is told of, and how often.
     told: Mutex<HashMap<&'static str, Rarely>>,
+    long: Arc<Long>,
 }
 
 impl Gate {
@@ -57,6 +59,7 @@ impl Gate {
         router: Router,
         counters: Arc<Counters>,
         nodes: Option<Book>,
+        long: Arc<Long>,
     ) -> Self {
         Self {
             door,
@@ -67,6 +70,7 @@ impl Gate {
             paces: limits.pace.map(|pace| Mutex::new(Paces::new(pace))),
             nodes,
             told: Mutex::default(),
+            long,
         }
     }
 
@@ -104,7 +108,7 @@ impl Gate {
                 let response = self.handle(request, form, &method, &path).await;
                 let response = with_reason(response, form, method.as_str(), &path);
                 Answered {
-                    response,
+                    response: self.hold(response, form).await,
                     unread: false,
                 }
             }
@@ -224,6 +228,25 @@ impl Gate {
                 );
                 let reason = "this is a fault of pollbal; its log says more";
                 form.error(StatusCode::INTERNAL_SERVER_ERROR, reason)
+            }
+        }
+    }
+
+    /// The answer, if it is short or there is room for one more that is long. What is a stream makes
+    /// its parts as they are read.
+    async fn hold(&self, response: Response, form: Form) -> Response {
+        let whole = response.body().size_hint().exact().is_some();
+        if !whole || response.extensions().get::<IsHeld>().is_some() {
+            return response;
+        }
+        let (head, body) = response.into_parts();
+        // It is there: nothing is waited for, and nothing can fail.
+        let text = body.collect().await.unwrap_or_default().to_bytes();
+        match self.long.hold(text) {
+            Ok(text) => Response::from_parts(head, Body::from(text)),
+            Err(refused) => {
+                self.count(refused.refusal);
+                refused.answer(form)
             }
         }
     }

@@ -28,6 +28,13 @@ pub(super) const IDLE_TIME: Duration = Duration::from_secs(75);
 /// long as each of them is read.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(30);
 
+/// Answers of no more bytes than these are not counted: all places of a door together hold little.
+pub(super) const SHORT: usize = 64 * 1024;
+
+/// Of longer answers one door has no more bytes in memory that are not yet written. The longest, of
+/// 10,000 nodes, has 3 MB.
+pub(super) const UNREAD: usize = 32 * 1024 * 1024;
+
 /// So long a connection that was refused is still read, so that the other side, which may still
 /// write, reads the refusal rather than "connection reset".
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);

@@ -22,6 +22,7 @@ mod counters;
 mod gate;
 mod limits;
 mod listener;
+mod long;
 mod metrics;
 pub mod node;
 mod open;
@@ -55,6 +56,7 @@ pub use self::counters::{CLASSES, Counters, DoorCounters, Refusal};
 use self::gate::Gate;
 use self::limits::Limits;
 use self::listener::listen;
+use self::long::Long;
 pub use self::open::{Changes, DoorError, Hint, Standing};
 use self::open::{Kept, Listeners};
 pub use self::socket::SocketError;
@@ -124,6 +126,8 @@ pub struct Shared {
     pub desk: Desk,
     /// What it told those who only look.
     views: Arc<Views>,
+    /// The door's own: long answers.
+    long: Arc<Long>,
 }
 
 /// What the doors need beside their sockets.
@@ -143,6 +147,7 @@ impl Contents {
             book,
             desk,
             views: Arc::default(),
+            long: Arc::default(),
         };
         Self { shared, open_files }
     }
@@ -150,16 +155,18 @@ impl Contents {
     fn gate(&self, door: Door) -> Arc<Gate> {
         let shared = Shared {
             door,
+            long: Arc::default(),
             ..self.shared.clone()
         };
         let nodes = (door == Door::Node).then(|| shared.book.clone());
         let (counters, limits) = (shared.counters.clone(), Limits::new(door, self.open_files));
+        let long = shared.long.clone();
         let router: Router = match door {
             Door::Admin => admin::router(shared),
             Door::Status => status::router(shared),
             Door::Node => node::router(shared),
         };
-        Arc::new(Gate::new(door, limits, router, counters, nodes))
+        Arc::new(Gate::new(door, limits, router, counters, nodes, long))
     }
 }
 

@@ -42,18 +42,10 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/events", get(events))
 }
 
-/// How all stands, as `filter` asks.
-#[allow(dead_code, reason = "for the page")]
-pub(super) async fn status_of(shared: &Shared, filter: &Filter) -> Result<api::Status, Problem> {
-    let view = shared.view().await?;
-    let perlbals = ask_perlbals(&view).await;
-    Ok(status(&view, &perlbals, filter))
-}
-
 async fn tell_status(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
-) -> Result<Json<api::Status>, Problem> {
+) -> Result<Response, Problem> {
     let parameters = Parameters::read(query.as_deref(), &["node", "pool", "of"])?;
     let mut filter = Filter::default();
     for name in parameters.all("pool") {
@@ -78,7 +70,10 @@ async fn tell_status(
         return Err(no_pool(unknown));
     }
     let perlbals = ask_perlbals(&view).await;
-    Ok(Json(status(&view, &perlbals, &filter)))
+    let made = shared
+        .long
+        .make(move || Json(status(&view, &perlbals, &filter)).into_response());
+    made.await
 }
 
 fn is_pool(view: &View, pool: &PoolName) -> bool {
@@ -94,7 +89,7 @@ fn no_pool(pool: &PoolName) -> Problem {
 }
 
 /// Asks each manager what it knows, all at once.
-async fn ask_perlbals(view: &View) -> Vec<Asked> {
+pub(super) async fn ask_perlbals(view: &View) -> Vec<Asked> {
     let asks = view.managers.iter().map(|manager| async {
         let known = timeout(MANAGER, manager.view()).await;
         Asked {

@@ -10,7 +10,7 @@ use super::{Door, Shared};
 use crate::asks::{Gone, View};
 
 /// For so long the same view is given at the status door.
-const KEPT: Duration = Duration::from_millis(200);
+pub(super) const KEPT: Duration = Duration::from_millis(200);
 
 /// The last view that was made, and when.
 #[derive(Debug, Default)]

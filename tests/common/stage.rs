@@ -126,6 +126,22 @@ impl Stage {
         fs::rename(&new, self.services_file()).expect("failed to put the services file in place");
     }
 
+    /// Makes so many nodes members of a pool as a run before would have left them, though nobody is there, and gives their
+    /// lines of the services file. With as many `min_members` they stay.
+    pub(crate) fn write_dead_members(&self, pool: &str, count: usize) -> Vec<String> {
+        let hosts = 1..PERLBAL_HOST - 1;
+        let addrs = (1..).flat_map(|port| hosts.clone().map(move |host| (host, port)));
+        let (mut members, mut nodes) = (Vec::new(), Vec::new());
+        for (number, (host, port)) in (1..=count).zip(addrs) {
+            let ip = self.ip(host);
+            members.push(format!("{ip}:{port} # dead-{number}"));
+            nodes.push(format!("{ip} {port} # dead-{number}"));
+        }
+        fs::create_dir_all(self.pool_directory()).expect("failed to make the pool directory");
+        fs::write(self.pool_file(pool), text(&members)).expect("failed to write the pool file");
+        nodes
+    }
+
     pub(crate) fn services_file(&self) -> PathBuf {
         self.path("services")
     }

@@ -42,7 +42,8 @@ impl Caller {
         };
         let (_, nodes) = watch::channel(Arc::new(AddressBook::new(&[node])));
         let limits = Limits::new(Door::Node, 20_000);
-        let gate = Gate::new(Door::Node, limits, router(), counters.clone(), Some(nodes));
+        let (kept, long) = (counters.clone(), Arc::default());
+        let gate = Gate::new(Door::Node, limits, router(), kept, Some(nodes), long);
         let admitted = Arc::new(gate).admit(Some(address.into())).unwrap();
         Self {
             stream,

@@ -148,7 +148,7 @@ function late() {
 let stream = null, silence = 0, relisten = 0;
 function listen() {
   hush();
-  stream = new EventSource('/v1/stream');
+  stream = new EventSource('/stream');
   stream.addEventListener('changed', () => { heard(); refresh(); });
   // Nothing changed, but the page is to be as new as its clock says.
   stream.addEventListener('alive', () => { heard(); refresh(); });

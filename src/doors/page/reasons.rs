@@ -10,20 +10,20 @@ const GROUPS: usize = 8;
 
 /// Nodes that are in the same state for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group<'a> {
+pub(super) struct Group {
     pub(super) state: &'static str,
     pub(super) class: &'static str,
-    pub(super) why: Why<'a>,
+    /// A text that they share; the names of the reasons where people gave some.
+    pub(super) why: String,
     pub(super) nodes: usize,
 }
 
-/// A text that nodes share; the names of the reasons where people gave some.
-type Why<'a> = std::borrow::Cow<'a, str>;
+/// Nodes as they are counted.
+#[derive(Debug, Default)]
+pub(super) struct Groups(HashMap<(&'static str, String), Group>);
 
-/// The largest groups, the largest first.
-pub(super) fn groups(nodes: &[api::Node]) -> Vec<Group<'_>> {
-    let mut groups: HashMap<(&str, Why), Group> = HashMap::new();
-    for node in nodes {
+impl Groups {
+    pub(super) fn count(&mut self, node: &api::Node) {
         let (state, why) = (words::state(node), why(node));
         let fresh = || Group {
             state,
@@ -31,30 +31,32 @@ pub(super) fn groups(nodes: &[api::Node]) -> Vec<Group<'_>> {
             why: why.clone(),
             nodes: 0,
         };
-        groups
-            .entry((state, why.clone()))
-            .or_insert_with(fresh)
-            .nodes += 1;
+        let group = self.0.entry((state, why.clone())).or_insert_with(fresh);
+        group.nodes += 1;
     }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by(|one, other| {
-        let size = other.nodes.cmp(&one.nodes);
-        size.then_with(|| (one.state, &one.why).cmp(&(other.state, &other.why)))
-    });
-    groups.truncate(GROUPS);
-    groups
+
+    /// The largest, the largest first.
+    pub(super) fn largest(self) -> Vec<Group> {
+        let mut groups: Vec<_> = self.0.into_values().collect();
+        groups.sort_by(|one, other| {
+            let size = other.nodes.cmp(&one.nodes);
+            size.then_with(|| (one.state, &one.why).cmp(&(other.state, &other.why)))
+        });
+        groups.truncate(GROUPS);
+        groups
+    }
 }
 
-fn why(node: &api::Node) -> Why<'_> {
+fn why(node: &api::Node) -> String {
     if node.reasons.is_empty() {
-        return words::why(node).unwrap_or_default().into();
+        return words::why(node).unwrap_or_default().to_owned();
     }
     let names: Vec<_> = node
         .reasons
         .iter()
         .map(|reason| reason.reason.as_str())
         .collect();
-    names.join(", ").into()
+    names.join(", ")
 }
 
 #[cfg(test)]
@@ -67,8 +69,12 @@ mod tests {
     fn nodes_are_counted_by_what_keeps_them_out() {
         let mut nodes = sample::all_out(3).nodes;
         nodes.push(node(3, State::Failed, "failed: connection refused"));
-        let groups = groups(&nodes);
-        let told: Vec<_> = groups
+        let mut groups = Groups::default();
+        for node in &nodes {
+            groups.count(node);
+        }
+        let largest = groups.largest();
+        let told: Vec<_> = largest
             .iter()
             .map(|one| (one.nodes, one.state, &*one.why))
             .collect();

@@ -5,8 +5,9 @@
 
 use askama::Template;
 
+use super::reasons::{Group, Groups};
 use super::when::When;
-use super::{reasons, versions, words};
+use super::{versions, words};
 use crate::api;
 
 pub(super) const STYLE: &str = include_str!("page.css");
@@ -29,8 +30,13 @@ pub(super) enum About<'a> {
         /// Also all nodes that do not simply serve, however many.
         all: bool,
     },
-    /// A pool and all its nodes.
-    Pool(&'a str),
+    /// A pool and its nodes.
+    Pool {
+        /// Its name.
+        name: &'a str,
+        /// All nodes, however many.
+        all: bool,
+    },
     /// A node.
     Node(&'a api::Explanation),
     /// What was asked for is not there; why.
@@ -43,12 +49,64 @@ pub(super) enum About<'a> {
 pub(super) struct Page<'a> {
     /// This machine's name.
     pub(super) host: &'a str,
-    /// How all stands, as far as the page is about it.
+    /// How all stands, as far as the page is about it; but for the nodes.
     pub(super) status: &'a api::Status,
+    /// The nodes.
+    pub(super) listed: &'a Listed,
     /// What it is about.
     pub(super) about: About<'a>,
     /// The last events, the oldest first.
     pub(super) events: &'a [api::Event],
+}
+
+/// The nodes of a page.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Those that are shown.
+    nodes: Vec<api::Node>,
+    /// So many there are.
+    all: usize,
+    /// Why they are where they are, where they are too many to read.
+    reasons: Vec<Group>,
+}
+
+impl Listed {
+    /// Of these the first are shown, or all; `tell` is asked for no more than is needed. What they
+    /// have in common is told in sum of the site's.
+    pub(super) fn of<T>(
+        nodes: impl Iterator<Item = T>,
+        about: About<'_>,
+        tell: impl Fn(T) -> api::Node,
+    ) -> Self {
+        let (limit, summed_up) = match about {
+            About::Site { all } => (if all { usize::MAX } else { NODES }, true),
+            About::Pool { all, .. } => (if all { usize::MAX } else { NODES }, false),
+            About::Node(_) | About::Nothing(_) => return Self::default(),
+        };
+        let (mut listed, mut groups) = (Self::default(), Groups::default());
+        for node in nodes {
+            listed.all += 1;
+            if listed.nodes.len() >= limit && !summed_up {
+                continue;
+            }
+            let node = tell(node);
+            if summed_up {
+                groups.count(&node);
+            }
+            if listed.nodes.len() < limit {
+                listed.nodes.push(node);
+            }
+        }
+        if listed.all > FEW {
+            listed.reasons = groups.largest();
+        }
+        listed
+    }
+
+    /// There is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all == 0
+    }
 }
 
 /// The whole page.
@@ -130,7 +188,7 @@ impl<'a> Page<'a> {
     fn title(&self) -> String {
         let about = match self.about {
             About::Site { .. } => None,
-            About::Pool(name) => Some(name),
+            About::Pool { name, .. } => Some(name),
             About::Node(explained) => Some(explained.node.name.as_str()),
             About::Nothing(_) => Some("nothing"),
         };
@@ -151,7 +209,11 @@ impl<'a> Page<'a> {
 
     /// Without the script, the page is loaded anew so often; a long one less often.
     fn refresh_seconds(&self) -> u32 {
-        if self.nodes().len() > NODES { 60 } else { 5 }
+        if self.listed.nodes.len() > NODES {
+            60
+        } else {
+            5
+        }
     }
 
     fn is_site(&self) -> bool {
@@ -167,25 +229,15 @@ impl<'a> Page<'a> {
         self.status.troubles.len() - self.troubles().len()
     }
 
-    /// The nodes that are shown.
-    fn nodes(&self) -> &'a [api::Node] {
-        let nodes = &self.status.nodes;
-        match self.about {
-            About::Site { all: false } => &nodes[..nodes.len().min(NODES)],
-            _ => nodes,
-        }
-    }
-
     fn more_nodes(&self) -> usize {
-        self.status.nodes.len() - self.nodes().len()
+        self.listed.all - self.listed.nodes.len()
     }
 
-    /// Why nodes are where they are, where they are too many to read.
-    fn common_reasons(&self) -> Vec<reasons::Group<'a>> {
-        if self.is_site() && self.status.nodes.len() > FEW {
-            reasons::groups(&self.status.nodes)
-        } else {
-            Vec::new()
+    /// Where all are shown.
+    fn all_nodes(&self) -> String {
+        match self.about {
+            About::Pool { name, .. } => format!("/?pool={name}&all=1"),
+            _ => "/?all=1".to_owned(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The page's text; tests/page.rs looks at it with a browser.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::render::{About, Page, SCRIPT, STYLE};
+use super::render::{About, Listed, Page, SCRIPT, STYLE};
 use super::sample::{self, events, node};
 use crate::api::{State, Status};
 
@@ -13,10 +14,15 @@ fn page(status: &Status, about: About) -> String {
     let page = Page {
         host: "lb1",
         status,
+        listed: &listed(status, about),
         about,
         events: &events,
     };
     page.document().expect("the page is made")
+}
+
+fn listed(status: &Status, about: About) -> Listed {
+    Listed::of(status.nodes.iter(), about, Clone::clone)
 }
 
 fn site(status: &Status) -> String {
@@ -93,7 +99,10 @@ fn no_text_from_outside_becomes_markup() {
     let events: Vec<_> = events(8).iter().map(hostile).collect();
     let abouts = [
         About::Site { all: true },
-        About::Pool(HOSTILE),
+        About::Pool {
+            name: HOSTILE,
+            all: false,
+        },
         About::Node(&explained),
         About::Nothing(HOSTILE),
     ];
@@ -101,6 +110,7 @@ fn no_text_from_outside_becomes_markup() {
         let page = Page {
             host: HOSTILE,
             status: &status,
+            listed: &listed(&status, about),
             about,
             events: &events,
         };
@@ -156,6 +166,44 @@ fn ten_thousand_nodes_that_are_out_make_a_short_page_at_once() {
 }
 
 #[test]
+fn a_big_pool_is_cut_to_its_first_nodes_too_and_no_other_is_looked_at() {
+    let status = sample::all_out(10_000);
+    let about = |all| About::Pool { name: "api", all };
+    let text = page(&status, about(false));
+    assert_eq!(text.matches("<tr id=\"n").count(), 100);
+    assert!(text.contains(r#"<a href="/?pool=api&#38;all=1">9,900 more</a></p>"#));
+    assert!(text.contains(r#"http-equiv="refresh" content="5""#));
+    let all = page(&status, about(true));
+    assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
+    assert!(all.contains(r#"http-equiv="refresh" content="60""#));
+    let told = Cell::new(0);
+    Listed::of(status.nodes.iter(), about(false), |node| {
+        told.set(told.get() + 1);
+        node.clone()
+    });
+    assert_eq!(told.get(), 100);
+}
+
+#[test]
+fn a_pool_that_only_nodes_who_may_not_be_in_it_speak_of_is_told_to_be_empty() {
+    let mut status = sample::quiet();
+    status.pools.clear();
+    status.nodes = vec![node(
+        8,
+        State::Refused,
+        "refused: pool test is not declared",
+    )];
+    let about = About::Pool {
+        name: "test",
+        all: false,
+    };
+    let text = page(&status, about);
+    assert!(text.contains("Nobody is in this pool, and it is not declared."));
+    assert!(!text.contains("There is no pool yet"));
+    assert!(text.contains("web-0008"));
+}
+
+#[test]
 fn few_nodes_are_not_summed_up() {
     assert!(!site(&sample::night()).contains("class=\"reasons\""));
 }
@@ -173,10 +221,12 @@ fn a_state_without_anything_is_shown_too() {
         at_rest: None,
         ..node(1, State::Awaited, "not heard yet")
     }];
+    let about = About::Site { all: false };
     let page = Page {
         host: "",
         status: &status,
-        about: About::Site { all: false },
+        listed: &listed(&status, about),
+        about,
         events: &[],
     };
     let text = page.document().expect("the page is made");

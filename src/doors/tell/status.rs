@@ -44,16 +44,27 @@ struct Members {
 
 /// Tells what `filter` asks for.
 pub(crate) fn status(view: &View, perlbals: &[Asked], filter: &Filter) -> api::Status {
+    let nodes = nodes(view, filter).map(|seen| node::node(&view.moment, &view.perlbals, seen));
+    api::Status {
+        nodes: nodes.collect(),
+        ..without_nodes(view, perlbals, filter)
+    }
+}
+
+/// The nodes that `filter` asks for.
+pub(crate) fn nodes<'a>(view: &'a View, filter: &Filter) -> impl Iterator<Item = &'a Seen> {
+    let nodes = view.nodes.iter();
+    nodes.filter(|seen| filter.wants_node(&seen.view))
+}
+
+/// The same as [`status`], but for the nodes.
+pub(crate) fn without_nodes(view: &View, perlbals: &[Asked], filter: &Filter) -> api::Status {
     let pools = pools(view);
     let perlbals: Vec<_> = perlbals
         .iter()
         .map(|asked| perlbal::perlbal(&view.moment, asked, &view.translation, filter))
         .collect();
     let troubles = troubles(view, &pools, &perlbals);
-    let wanted = view
-        .nodes
-        .iter()
-        .filter(|seen| filter.wants_node(&seen.view));
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time: time(view.moment.today),
@@ -68,9 +79,7 @@ pub(crate) fn status(view: &View, perlbals: &[Asked], filter: &Filter) -> api::S
             .filter(|(name, _)| wants(filter, name))
             .map(|(_, pool)| pool)
             .collect(),
-        nodes: wanted
-            .map(|seen| node::node(&view.moment, &view.perlbals, seen))
-            .collect(),
+        nodes: Vec::new(),
         files: api::Files {
             in_sync: view.perlbals.files.in_sync,
         },

@@ -157,7 +157,7 @@ fn values() -> Values {
             open: 1,
             accepted: 12,
             answered: [0, 11, 0, 1, 0],
-            refused: [0, 0, 0, 2, 0, 0, 0, 0, 0],
+            refused: [0, 0, 0, 2, 0, 0, 0, 0, 0, 0],
         }],
         process: Process {
             start: 1_700_000_000.25,
