@@ -273,6 +273,13 @@ fn what_perlbal_tells_of_each_member_is_true_with_metrics_per_node() {
     for node in &nodes {
         let labels = format!("node=\"{}\",name=\"{}\"", node.addr(), node.name());
         scrape.assert(&format!("pollbal_node_member{{{labels}}}"), 1.0);
+        let pool = if node.name() == "node-3" {
+            "other"
+        } else {
+            "api"
+        };
+        let info = format!("{labels},state=\"member\",pool=\"{pool}\"");
+        scrape.assert(&format!("pollbal_node_info{{{info}}}"), 1.0);
         assert!(scrape.value(&format!("pollbal_node_poll_duration_seconds{{{labels}}}")) > 0.0);
     }
 }
@@ -302,6 +309,10 @@ fn promtool_has_nothing_to_say_and_openmetrics_is_there_for_who_asks() {
     );
     assert_eq!(promtool(&scrape.text), "");
     assert_ne!(promtool("# TYPE a counter\na 1\n"), "", "promtool works");
+    // A family without samples is not in a scrape; here each has one, as a test of its own sees to.
+    let all = include_str!("../src/doors/metrics/rendering/example.prom");
+    assert!(all.contains("\npollbal_alerts{"));
+    assert_eq!(promtool(all), "");
 
     let open = door.scrape_as("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
     assert_eq!(

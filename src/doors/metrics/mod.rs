@@ -7,8 +7,9 @@
 //!
 //! Nothing is counted here and nothing kept: all numbers are asked for when someone scrapes, and
 //! the text is made from them by a pure function. Names and units follow Prometheus' conventions.
-//! Labels that nodes or scripts may invent are bounded; series for each node are there only with
-//! `metrics_per_node`.
+//! Of labels that nodes or scripts may invent, which are versions and reasons, a scrape has a bounded
+//! number; who invents others all the time makes new series for ever all the same. Series for each
+//! node are there only with `metrics_per_node`, and have no such label.
 
 mod entrances;
 mod families;

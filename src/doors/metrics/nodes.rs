@@ -5,8 +5,8 @@ use std::fmt;
 use super::families::Families;
 use super::site::word;
 use crate::api::State;
-use crate::doors::tell::node::{place, state};
-use crate::model::view::NodeView;
+use crate::doors::tell::node::state;
+use crate::model::view::{NodeState, NodeView};
 
 /// One node.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,24 +14,22 @@ pub(super) struct Node {
     pub(super) addr: String,
     pub(super) name: String,
     pub(super) state: State,
-    /// Where it is, or wanted to be when it last spoke; else empty.
+    /// Where it is; empty when in no pool.
     pub(super) pool: String,
-    pub(super) version: String,
     /// How long its last poll took, in seconds.
     pub(super) took: Option<f64>,
 }
 
 impl Node {
     pub(super) fn of(view: &NodeView) -> Self {
-        let place = place(view);
-        let version = place.as_ref().and_then(|place| place.version.as_ref());
-        let text = |version: &_| ToString::to_string(version);
         Self {
             addr: view.node.addr.to_string(),
             name: view.node.name.clone(),
             state: state(view),
-            version: version.map_or(String::new(), text),
-            pool: place.map_or(String::new(), |place| place.pool.to_string()),
+            pool: match &view.state {
+                NodeState::Member(place, _) => place.pool.to_string(),
+                _ => String::new(),
+            },
             took: view.last.as_ref().map(|poll| poll.took.as_secs_f64()),
         }
     }
@@ -46,16 +44,17 @@ pub(super) fn write(nodes: &[Node], families: &mut Families<'_>) -> fmt::Result 
             (labels, u64::from(node.state == State::Member))
         }),
     )?;
+    // Without the version, which a node may make up at each poll, and the pool that it only spoke of:
+    // of pools there are no more than are declared and `max_undeclared_pools`.
     families.gauges(
-        "pollbal_node_state",
-        "Always 1; the labels tell where the node is, and which pool and version it announced.",
+        "pollbal_node_info",
+        "Where the node is, and in which pool if it is in one; always 1.",
         nodes.iter().map(|node| {
             let labels = [
                 ("node", node.addr.as_str()),
                 ("name", &node.name),
                 ("state", word(node.state)),
                 ("pool", &node.pool),
-                ("version", &node.version),
             ];
             (labels, 1_u64)
         }),

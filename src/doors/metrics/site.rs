@@ -14,7 +14,8 @@ use crate::model::tally::{BUCKETS, RESULTS, Tally};
 use crate::model::view::{Kept, NodeState, NodeView};
 
 /// So many versions of a pool, and reasons for which nodes are disabled, are told by themselves: nodes
-/// and scripts may invent words on and on, and each is a series for ever.
+/// and scripts may invent words on and on. So many at a time, that is: one that is gone makes room for
+/// another, and Prometheus keeps a series for each that there ever was.
 const MOST: usize = 50;
 
 /// The label for all further ones; no version and no reason has parentheses.
@@ -187,7 +188,7 @@ impl Site {
         let disabled = self.disabled.iter();
         families.gauges(
             "pollbal_disabled_nodes",
-            "Nodes that are to be out, by reason; a node may have several.",
+            "Nodes that are to be out, by reason, of the 50 with the most nodes at a time; a node may have several.",
             disabled.map(|(reason, nodes)| ([("reason", reason.as_str())], *nodes)),
         )?;
         families.gauge(
@@ -214,7 +215,7 @@ impl Site {
         });
         families.gauges(
             "pollbal_pool_members",
-            "Members of pools, by the version that they told; sorry servers apart.",
+            "Members of pools, by version, of the 50 with the most members at a time; sorry servers apart.",
             versions,
         )?;
         let mut pools = |name, help, value: fn(&Pool) -> u64| {

@@ -173,7 +173,6 @@ fn values() -> Values {
             name: "a \"name\"".to_owned(),
             state: State::Member,
             pool: "api".to_owned(),
-            version: "v23".to_owned(),
             took: Some(0.002),
         }],
     }
