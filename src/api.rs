@@ -6,7 +6,7 @@
 //!
 //! | request at the admin door | answer |
 //! | --- | --- |
-//! | `GET /v1/status[?node=N…][&pool=P…]` | [`Status`]; with `node` or `pool` only of these |
+//! | `GET /v1/status[?node=N…][&pool=P…][&of=W…]` | [`Status`]; with `node` or `pool` only of these; W is either, a pool if there is one |
 //! | `GET /v1/explain?node=N` | [`Explanation`] |
 //! | `GET /v1/members?pool=P` | [`Members`] |
 //! | `GET /v1/events[?after=ID][&limit=N][&follow=true]` | [`Events`]; followed, an [`Event`] a line for ever |
