@@ -36,7 +36,7 @@ use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
 use parts::{
-    Plan, churn, cost, fleet, memory, nudge, quiet, reaction, soak, start, status, trouble,
+    Plan, churn, cost, fleet, memory, nudge, quiet, reaction, scrapes, soak, start, status, trouble,
 };
 use report::Report;
 
@@ -77,12 +77,13 @@ enum Part {
     Nudge,
     Status,
     Doors,
+    Scrapes,
     Fleet,
     Soak,
 }
 
 /// All of them; the last two are run only where they are named, and for a moment.
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     Part::Cost,
     Part::Memory,
     Part::Trouble,
@@ -93,10 +94,11 @@ const PARTS: [Part; 12] = [
     Part::Nudge,
     Part::Status,
     Part::Doors,
+    Part::Scrapes,
     Part::Fleet,
     Part::Soak,
 ];
-const USUAL: usize = 10;
+const USUAL: usize = 11;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
@@ -185,6 +187,7 @@ fn conduct(args: &Args) -> Outcome<bool> {
             Part::Nudge => nudge::run(&plan, &mut report),
             Part::Status => status::run(&plan, &mut report),
             Part::Doors => parts::doors::run(&plan, &mut report),
+            Part::Scrapes => scrapes::run(&plan, &mut report),
             Part::Fleet => fleet::run(&plan, &mut report),
             Part::Soak => soak::run(&plan, &mut report),
         };

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     /// Where it reaches Perlbal, if not directly.
     pub(crate) relay: Option<SocketAddrV4>,
     pub(crate) doors: Doors,
+    pub(crate) metrics_per_node: bool,
 }
 
 impl Settings {
@@ -45,6 +46,7 @@ impl Settings {
             more: Vec::new(),
             relay: None,
             doors: Doors::usual(),
+            metrics_per_node: false,
         }
     }
 }
@@ -164,6 +166,7 @@ impl Site {
             "admin_socket": if doors.admin { self.admin_socket() } else { PathBuf::new() },
             "status_listen": open(doors.status),
             "node_listen": open(doors.node),
+            "metrics_per_node": settings.metrics_per_node,
             "perlbal": [{
                 "address": settings.relay.unwrap_or(perlbal.management).to_string(),
                 "resync_interval": format!("{}ms", settings.resync.as_millis()),

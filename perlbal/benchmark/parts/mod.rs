@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod nudge;
 pub(crate) mod quiet;
 pub(crate) mod reaction;
+pub(crate) mod scrapes;
 pub(crate) mod soak;
 pub(crate) mod start;
 pub(crate) mod status;
