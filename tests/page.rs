@@ -1,6 +1,8 @@
 //! The status door's page in a real browser: what it shows of a real Perlbal and real nodes, how it keeps up with them, and
 //! what a browser may not do with it.
 
+#[path = "page/big.rs"]
+mod big;
 #[path = "page/browser.rs"]
 mod browser;
 mod common;
@@ -9,7 +11,7 @@ mod look;
 #[path = "page/site.rs"]
 mod site;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use browser::{Browser, Reader};
 use common::nodes::Node;
@@ -173,6 +175,20 @@ fn a_change_is_shown_without_a_reload() {
         before,
         "page, focus, place and selection"
     );
+    browser.assert_quiet();
+}
+
+#[test]
+fn a_member_that_begins_to_fail_is_shown_before_anything_comes_of_it() {
+    let pools = json!({ "api": { "fall": 1_000 } });
+    let site = Site::start_with(&["api serving v23"; 2], &pools);
+    let browser = Browser::start(Reader::AT_A_DESK);
+    browser.open(&site.url("/"));
+    browser.wait_text("#nodes", &["None"]);
+    site.nodes[0].fail(503);
+    browser.wait_text("#nodes", &["node-1", "fails, not yet often enough"]);
+    site.nodes[0].recover();
+    browser.wait_text("#nodes", &["None"]);
     browser.assert_quiet();
 }
 
@@ -371,24 +387,4 @@ fn a_browser_may_do_nothing_that_the_page_does_not_need() {
         });
     }
     assert_eq!(browser.run("return window.harm ?? null"), json!(null));
-}
-
-#[test]
-fn of_many_nodes_the_first_are_shown_and_the_rest_on_demand() {
-    let site = Site::start_beside_dead(&["api serving v23"], 150);
-    let browser = Browser::start(Reader::AT_A_DESK);
-    // Rows out of sight are there, but count for no text that can be read.
-    let rows = || {
-        browser.run(
-            "return [...document.querySelectorAll('#nodes tbody th a')].map((one) => one.text)",
-        )
-    };
-    let dead = |count| -> Value { (1..=count).map(|number| format!("dead-{number}")).collect() };
-    browser.open(&site.url("/"));
-    browser.wait_text("#nodes .reasons", &["150 failed", "Connection refused"]);
-    browser.wait_text("#nodes .more", &["50 more"]);
-    assert_eq!(rows(), dead(100));
-    browser.run("document.querySelector('#nodes .more a').click()");
-    becomes(SOON, "the rows", &dead(150), rows);
-    browser.assert_quiet();
 }

@@ -91,9 +91,9 @@ fn tables_are_tables_for_those_who_hear_the_page_also_on_a_phone() {
     }
 }
 
-/// perlbal/screenshot copies it to where the README shows it.
+/// perlbal/screenshot copies it to where the README shows it; whether that was done since the page changed is for people to see.
 #[test]
-fn the_readme_shows_a_page_like_this() {
+fn a_picture_for_the_readme_can_be_taken() {
     let site = Site::at_night();
     let browser = Browser::start(Reader {
         width: 1280,

@@ -44,6 +44,23 @@ impl Site {
         Self::run(stage, nodes, &dead, &json!({}))
     }
 
+    /// The same beside so many members of `api` that are dead, and held by its `min_members`.
+    pub(crate) fn start_beside_held(announcements: &[&str], count: usize) -> Self {
+        let stage = Stage::new();
+        let nodes = (250 - announcements.len()..250).zip(announcements);
+        let nodes: Vec<_> = nodes
+            .zip(1..)
+            .map(|((host, announcement), number)| {
+                let addr = stage.node_addr(u8::try_from(host).expect("a host"));
+                Node::start(addr, &format!("node-{number}"), announcement)
+            })
+            .collect();
+        let dead = stage.write_dead_members("api", count);
+        let pools = json!({ "api": { "min_members": count } });
+        // Each of them is a connection that fails, each time.
+        Self::run_every("10s", stage, nodes, &dead, &pools)
+    }
+
     /// Nodes that serve `api`, and all have the same name.
     pub(crate) fn start_named(name: &str, count: u8) -> Self {
         let stage = Stage::new();
@@ -84,6 +101,16 @@ impl Site {
     }
 
     fn run(stage: Stage, nodes: Vec<Node>, others: &[String], pools: &Value) -> Self {
+        Self::run_every("100ms", stage, nodes, others, pools)
+    }
+
+    fn run_every(
+        interval: &str,
+        stage: Stage,
+        nodes: Vec<Node>,
+        others: &[String],
+        pools: &Value,
+    ) -> Self {
         let lines = nodes.iter().map(Node::services_line);
         let lines: Vec<_> = lines.chain(others.iter().cloned()).collect();
         stage.write_services(&lines);
@@ -94,6 +121,7 @@ impl Site {
         let door = stage.free_addr();
         let config = json!({
             "perlbal": perlbal.management(),
+            "poll_interval": interval,
             "pools": pools,
             "status_listen": door,
         });
@@ -129,7 +157,7 @@ impl Site {
 
     #[track_caller]
     fn wait(&self, so: impl Fn(&Value) -> bool) {
-        eventually(SOON, "all is as it is wanted", || {
+        eventually(2 * SOON, "all is as it is wanted", || {
             so(&get(&self.stage, "/v1/status").json()).then_some(())
         });
     }
@@ -168,6 +196,12 @@ impl Site {
             "freeze",
             &json!({ "reason": reason, "note": words, "by": "ann" }),
         );
+    }
+
+    /// Has a node polled now.
+    #[track_caller]
+    pub(crate) fn nudge(&self, node: &str) {
+        self.order("nudge", &json!({ "nodes": [node] }));
     }
 
     #[track_caller]
