@@ -101,7 +101,7 @@ pub struct Pool {
     pub declared: bool,
     /// How many members it has, sorry servers apart.
     pub members: usize,
-    /// How many of them serve, as far as is known.
+    /// How many of them serve, as far as is known: that have not failed `fall` times in a row.
     pub serving: usize,
     /// Its `min_members`.
     pub min_members: usize,

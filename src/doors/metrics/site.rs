@@ -225,7 +225,7 @@ impl Site {
         };
         pools(
             "pollbal_pool_serving_members",
-            "Members that serve, as far as is known: those that do not fail.",
+            "Members that count for min_members: those that have not failed fall times in a row.",
             |pool| pool.serving,
         )?;
         pools(
@@ -347,7 +347,7 @@ mod tests {
             api.versions,
             versions.map(|(version, count)| (version.to_owned(), count))
         );
-        assert_eq!((api.serving, site.failing), (1, [1, 1, 1]));
+        assert_eq!((api.serving, site.failing), (2, [1, 1, 1]));
         assert_eq!(site.states, [4, 0, 0, 0, 0, 0, 1]);
     }
 
