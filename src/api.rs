@@ -532,6 +532,8 @@ pub enum LeaveAnswer {
     Granted,
     /// It is at rest.
     Gone,
+    /// The load balancer answers that it cannot say now, and is asked again.
+    Busy,
     /// The load balancer does not answer, and is asked again.
     Dead,
     /// It did not answer for long, and is passed over.

@@ -267,7 +267,7 @@ fn a_load_balancer_that_is_dead_is_told_and_passed_over_if_that_is_asked_for() {
     leave.wait_log(&["not so within 2s", &dead]);
     alive.wait_members(&site.nodes);
 
-    let command = ["--skip-dead", "--", "sh", "-c", "exit 5"];
+    let command = ["--skip-dead=1s", "--", "sh", "-c", "exit 5"];
     let mut leave = site.leave(&site.nodes[0], &urls, &command);
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
     leave.wait_log(&[&dead, "passed over"]);

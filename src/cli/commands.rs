@@ -314,9 +314,17 @@ pub struct Leave {
     /// How long to wait in all, such as 30s or 10m; then exit code 1
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
     pub timeout: Duration,
-    /// Pass over a load balancer that is dead
-    #[arg(long)]
-    pub skip_dead: bool,
+    /// Pass over a load balancer that does not answer for so long [default when no time is given: 60s, more than a restart of
+    /// pollbal takes]; one that answers that it is busy is waited for
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "60s",
+        value_parser = time
+    )]
+    pub skip_dead: Option<Duration>,
     /// The node's address, where this machine has several
     #[arg(long, value_name = "IP")]
     pub from: Option<Ipv4Addr>,
@@ -337,5 +345,33 @@ fn time(text: &str) -> Result<Duration, String> {
         Ok(time) if time <= MAX_TIME => Ok(time),
         Ok(_) => Err("longer than a year".to_owned()),
         Err(error) => Err(format!("{error}; a time is such as 30s, 5m or 2h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::{Command, read};
+
+    #[test]
+    fn a_load_balancer_is_passed_over_after_a_minute_or_the_time_that_is_given() {
+        let skip_dead = |words: &str| {
+            let asked = read(words.split(' ').map(OsString::from)).unwrap();
+            match asked.command {
+                Command::Client(ClientCommand::Leave(leave)) => (leave.skip_dead, leave.urls),
+                other => panic!("{other:?}"),
+            }
+        };
+        let urls = vec!["lb1:8099".to_owned()];
+        for (words, time) in [
+            ("pollbal leave lb1:8099", None),
+            ("pollbal leave --skip-dead lb1:8099", Some(60)),
+            ("pollbal leave --skip-dead=5m lb1:8099", Some(300)),
+        ] {
+            let time = time.map(Duration::from_secs);
+            assert_eq!(skip_dead(words), (time, urls.clone()), "{words}");
+        }
     }
 }

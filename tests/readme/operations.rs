@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::json;
 
 use crate::book::{Sandbox, section, text_of};
+use crate::common::double::{Double, doubles};
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
@@ -142,9 +143,7 @@ impl Balancers {
             pollbal.wait_log(&["first round done: 2 members"]);
             pollbal
         });
-        let script = stage.path("leave.sh");
-        fs::write(&script, &section(LEAVING)[1].text).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&stage);
         Self {
             pollbals,
             doors,
@@ -188,6 +187,14 @@ impl Balancers {
             });
         }
     }
+}
+
+/// Puts the README's `leave.sh` onto the stage.
+fn write_script(stage: &Stage) -> PathBuf {
+    let script = stage.path("leave.sh");
+    fs::write(&script, &section(LEAVING)[1].text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    script
 }
 
 /// A script in the background; dropped, it is killed with all that it started.
@@ -245,6 +252,23 @@ fn two_nodes_leave_by_curl_alone_one_after_the_other() {
     assert!(ended.success(), "{ended}");
     site.wait_members(&[first]);
     site.pollbals[0].wait_log_after(mark, &["node-2 leaves website"]);
+}
+
+#[test]
+fn the_script_too_asks_again_who_took_the_node_in_while_another_was_waited_for() {
+    let stage = Stage::new();
+    let doubles = doubles(&stage, ["200 gone", "200 granted"]);
+    let [first, last] = &doubles;
+    let mut script = Command::new(write_script(&stage));
+    script.args(doubles.iter().map(Double::url));
+    let mut script = Script::start(&mut script);
+    last.wait_heard("POST", 2);
+    first.say("200 granted");
+    last.say("200 gone");
+    first.wait_heard("POST", 2);
+    assert!(script.0.try_wait().unwrap().is_none(), "it is not gone");
+    first.say("200 gone");
+    assert!(script.wait_end().success());
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(super) enum Said {
     Answer(LeaveAnswer, String),
     /// It will not do, however often it is asked.
     Refused(String),
+    /// It is there, but has too much to do, or is about to end.
+    Busy(String),
     /// It is dead, for now; perhaps after it has done what it was asked for.
     Nothing {
         why: String,
@@ -105,10 +107,9 @@ fn understand(status: StatusCode, text: &str) -> Said {
             Said::Answer(answer, why.to_owned())
         }
         // Too many requests are a matter of time, too.
-        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Said::Nothing {
-            why: format!("{status}: {line}"),
-            reached: true,
-        },
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Said::Busy(format!("{status}: {line}"))
+        }
         _ if status.is_success() => {
             Said::Refused(format!("it does not know how to leave: \"{line}\""))
         }
@@ -156,7 +157,7 @@ mod tests {
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::SERVICE_UNAVAILABLE,
         ] {
-            assert!(matches!(understand(status, "x"), Said::Nothing { .. }));
+            assert!(matches!(understand(status, "x"), Said::Busy(_)));
         }
     }
 }

@@ -36,9 +36,6 @@ const HOLD: Duration = Duration::from_secs(30);
 /// Before a load balancer is asked again that is dead, or that did not hold its answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// With `--skip-dead` one that did not answer so often in a row is passed over.
-const TRIES: usize = 3;
-
 pub(super) fn run(args: &cli::Leave) -> Result<u8, ClientError> {
     let urls = in_order(&args.urls)?;
     let given: Vec<_> = args.urls.iter().map(|url| plain(url)).collect();
@@ -84,7 +81,8 @@ fn plain(url: &str) -> &str {
 /// One way out of the pools.
 struct Leaving {
     balancers: Balancers,
-    skip_dead: bool,
+    /// One that does not answer for so long is passed over.
+    skip_dead: Option<Duration>,
     timeout: Duration,
     start: Instant,
     /// Answers are told as JSON.
@@ -147,19 +145,28 @@ fn become_command(command: &[OsString]) -> u8 {
 impl Leaving {
     async fn gone_from_all(&self) -> Result<(), ClientError> {
         // All of them first agree, and only then it is waited for the requests under way.
-        for goal in [LeaveAnswer::Granted, LeaveAnswer::Gone] {
-            for url in &self.urls {
-                if !self.passed_over.borrow().contains(url) {
-                    self.reach(url, goal).await?;
-                }
-            }
-        }
+        self.round(LeaveAnswer::Granted).await?;
+        // While one was waited for, another may have taken the node in again: a leave ends by a
+        // failed poll before a good one, and by its time.
+        while !self.round(LeaveAnswer::Gone).await? {}
         Ok(())
     }
 
-    /// Asks one load balancer until it has said so.
-    async fn reach(&self, url: &Url, goal: LeaveAnswer) -> Result<(), ClientError> {
-        let mut dead = 0;
+    /// Asks all of them, one after the other; whether each was there already when it was asked.
+    async fn round(&self, goal: LeaveAnswer) -> Result<bool, ClientError> {
+        let mut already = true;
+        for url in &self.urls {
+            if !self.passed_over.borrow().contains(url) {
+                already &= self.reach(url, goal).await?;
+            }
+        }
+        Ok(already)
+    }
+
+    /// Asks one load balancer until it has said so; whether that was its first answer.
+    async fn reach(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, ClientError> {
+        let mut dead_since = None;
+        let mut first = true;
         // The first answer is wanted at once: it is what is told.
         let mut hold = Duration::ZERO;
         loop {
@@ -168,15 +175,19 @@ impl Leaving {
             let new = self.is_new(url);
             let (answer, text) = match self.balancers.leave(url, hold.min(left)).await {
                 Said::Answer(answer, text) => {
-                    dead = 0;
+                    dead_since = None;
                     (answer, text)
+                }
+                Said::Busy(why) => {
+                    dead_since = None;
+                    (LeaveAnswer::Busy, why)
                 }
                 Said::Refused(why) => {
                     self.asked.borrow_mut().retain(|asked| asked != url || !new);
                     return Err(ClientError::Failed(format!("{}: {why}", shown(url))));
                 }
                 Said::Nothing { why, reached } => {
-                    dead += 1;
+                    dead_since.get_or_insert_with(Instant::now);
                     if !reached && new {
                         self.asked.borrow_mut().retain(|asked| asked != url);
                     }
@@ -185,12 +196,13 @@ impl Leaving {
             };
             self.tell(url, answer, &text);
             if answer == LeaveAnswer::Gone || answer == goal {
-                return Ok(());
+                return Ok(first);
             }
-            if self.skip_dead && dead >= TRIES {
+            first = false;
+            if self.is_to_be_passed_over(dead_since) {
                 self.passed_over.borrow_mut().push(url.clone());
                 self.tell(url, LeaveAnswer::PassedOver, &text);
-                return Ok(());
+                return Ok(false);
             }
             if left.is_zero() {
                 return Err(ClientError::TimeOver {
@@ -198,11 +210,38 @@ impl Leaving {
                     missing: format!("{}: {}", shown(url), told(answer, &text)),
                 });
             }
+            if answer == LeaveAnswer::Wait {
+                self.let_go_behind(url).await;
+            }
+            let waits = matches!(answer, LeaveAnswer::Wait | LeaveAnswer::Granted);
             // It may hold nothing, whatever it is asked.
-            if dead > 0 || (!hold.is_zero() && asked.elapsed() < ASK_AGAIN) {
+            if !waits || (!hold.is_zero() && asked.elapsed() < ASK_AGAIN) {
                 sleep(ASK_AGAIN.min(left)).await;
             }
-            hold = HOLD;
+            // Who is not all right is not asked for more than a sign of life.
+            hold = if waits { HOLD } else { Duration::ZERO };
+        }
+    }
+
+    /// Whether one that does not answer since then is passed over.
+    fn is_to_be_passed_over(&self, dead_since: Option<Instant>) -> bool {
+        match (self.skip_dead, dead_since) {
+            (Some(limit), Some(since)) => since.elapsed() >= limit,
+            _ => false,
+        }
+    }
+
+    /// A load balancer that took the node in again has it wait: those behind it are left, or another
+    /// node that comes first here and waits there would wait for ever.
+    async fn let_go_behind(&self, url: &Url) {
+        let behind: Vec<_> = {
+            let asked = self.asked.borrow();
+            asked.iter().filter(|one| *one > url).cloned().collect()
+        };
+        for one in behind.iter().rev() {
+            if self.stay(one).await {
+                self.asked.borrow_mut().retain(|asked| asked != one);
+            }
         }
     }
 
@@ -222,11 +261,18 @@ impl Leaving {
         self.taking_back.set(true);
         let asked = self.asked.borrow().clone();
         for url in asked.iter().rev() {
-            match self.balancers.stay(url).await {
-                Ok(()) => self.tell(url, LeaveAnswer::TakenBack, ""),
-                Err(why) => self.tell(url, LeaveAnswer::Dead, &why),
-            }
+            self.stay(url).await;
         }
+    }
+
+    /// Takes back what one load balancer granted; whether that was heard.
+    async fn stay(&self, url: &Url) -> bool {
+        let stayed = self.balancers.stay(url).await;
+        match &stayed {
+            Ok(()) => self.tell(url, LeaveAnswer::TakenBack, ""),
+            Err(why) => self.tell(url, LeaveAnswer::Dead, why),
+        }
+        stayed.is_ok()
     }
 
     /// Tells an answer, if it is news.
@@ -266,6 +312,7 @@ fn told(answer: LeaveAnswer, text: &str) -> String {
         LeaveAnswer::Wait => format!("waits: {text}"),
         LeaveAnswer::Granted => "granted: out of its pools, not yet at rest".to_owned(),
         LeaveAnswer::Gone => "gone: at rest".to_owned(),
+        LeaveAnswer::Busy => format!("cannot say now: {text}"),
         LeaveAnswer::Dead => format!("does not answer: {text}"),
         LeaveAnswer::PassedOver => format!("passed over, it does not answer: {text}"),
         LeaveAnswer::TakenBack => "taken back: the node stays".to_owned(),

@@ -1,0 +1,75 @@
+//! `pollbal leave`, where load balancers answer what the test has them say.
+
+mod common;
+
+use std::process::Command;
+
+use common::double::{Double, doubles};
+use common::pollbal::Pollbal;
+use common::stage::Stage;
+use common::{SOON, eventually};
+
+fn leave(doubles: &[Double], stage: &Stage, arguments: &[&str]) -> Pollbal {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+    command
+        .current_dir(stage.dir())
+        .arg("leave")
+        .args(doubles.iter().map(Double::url))
+        .args(arguments);
+    Pollbal::spawn(command, stage.path("no configuration"))
+}
+
+#[test]
+fn one_that_took_the_node_in_again_while_another_was_waited_for_is_asked_again() {
+    let stage = Stage::new();
+    let doubles = doubles(&stage, ["200 gone", "200 granted"]);
+    let [first, last] = &doubles;
+    let mut leave = leave(&doubles, &stage, &["--", "sh", "-c", "touch run; exit 5"]);
+    leave.wait_log(&[&last.url(), "granted"]);
+    last.wait_heard("POST", 1);
+    first.say("200 granted");
+    last.say("200 gone");
+    first.wait_heard("POST", 2);
+    leave.wait_log(&[&first.url(), "granted"]);
+    assert!(!stage.path("run").exists(), "it is not gone from all");
+    first.say("200 gone");
+    assert_eq!(leave.wait_end(SOON).code(), Some(5));
+    let asked = [first.heard("POST"), last.heard("POST")];
+    assert!(asked.iter().all(|asked| *asked >= 3), "{asked:?}");
+}
+
+#[test]
+fn who_has_to_wait_again_at_one_is_not_in_the_way_at_those_behind_it() {
+    let stage = Stage::new();
+    let doubles = doubles(&stage, ["200 gone", "200 granted"]);
+    let [first, last] = &doubles;
+    let mut leave = leave(&doubles, &stage, &["--", "sh", "-c", "exit 5"]);
+    leave.wait_log(&[&last.url(), "granted"]);
+    // Another node came first there, and will wait here.
+    first.say("200 wait another is leaving already");
+    last.say("200 gone");
+    eventually(SOON, "the last is left", || {
+        (last.heard("DELETE") == 1).then_some(())
+    });
+    leave.wait_log(&[&last.url(), "taken back: the node stays"]);
+    first.say("200 gone");
+    assert_eq!(leave.wait_end(SOON).code(), Some(5));
+}
+
+#[test]
+fn one_that_is_busy_is_waited_for_and_never_passed_over() {
+    let stage = Stage::new();
+    let doubles = doubles(&stage, ["503 pollbal is ending", "200 gone"]);
+    let [first, _] = &doubles;
+    let arguments = ["--skip-dead=10ms", "--", "sh", "-c", "exit 5"];
+    let mut leave = leave(&doubles, &stage, &arguments);
+    first.wait_heard("POST", 2);
+    first.say("429 too many requests");
+    leave.wait_log(&[&first.url(), "cannot say now: 429"]);
+    first.wait_heard("POST", 2);
+    first.say("200 gone");
+    assert_eq!(leave.wait_end(SOON).code(), Some(5));
+    leave.wait_log(&[&first.url(), "cannot say now: 503"]);
+    leave.wait_log(&[&first.url(), "gone: at rest"]);
+    assert_eq!(leave.log_with(&["passed over"]), [""; 0]);
+}
