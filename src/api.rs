@@ -209,7 +209,7 @@ pub struct Perlbal {
     pub address: String,
     /// Whether there is a connection to it.
     pub connected: bool,
-    /// For people: since when it is connected and which version it is, or why it is not.
+    /// For people: which version it is, or why it is not connected.
     pub connection: String,
     /// Whether all is there as it is wanted.
     pub in_sync: bool,

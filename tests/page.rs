@@ -45,7 +45,7 @@ fn it_shows_pools_nodes_with_their_reasons_and_perlbals() {
         "it simply serves"
     );
     let perlbal = site.perlbal.management().to_string();
-    browser.wait_text("#perlbals", &[&perlbal, "in sync", "connected"]);
+    browser.wait_text("#perlbals", &[&perlbal, "in sync", "Perlbal 1."]);
     browser.wait_text(
         "#events",
         &["node-1 is disabled: kernel", "node-2 joins api"],

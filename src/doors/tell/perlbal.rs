@@ -1,9 +1,6 @@
 //! One Perlbal, as wanted, told and seen.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
-
-use humantime::format_duration;
 
 use super::earlier;
 use super::status::Filter;
@@ -48,10 +45,9 @@ pub(crate) fn perlbal(
     api::Perlbal {
         address: address.clone(),
         connected: standing.connected,
-        connection: view.as_ref().map_or_else(
-            || "no answer".to_owned(),
-            |view| connection(view, moment.now),
-        ),
+        connection: view
+            .as_ref()
+            .map_or_else(|| "no answer".to_owned(), connection),
         in_sync: standing.connected && standing.in_sync,
         since: view
             .as_ref()
@@ -73,21 +69,16 @@ pub(crate) fn perlbal(
     }
 }
 
-/// For people: how it is connected, or why it is not.
-fn connection(view: &PerlbalView, now: Instant) -> String {
+/// For people: what it is, or why it is not connected. Without a time that runs on, or each look would
+/// find something new.
+fn connection(view: &PerlbalView) -> String {
     match &view.connection {
-        Connection::Connected { since } => {
+        Connection::Connected { .. } => {
             let version = view.version.as_deref().unwrap_or("of unknown version");
-            format!("Perlbal {version}, connected for {}", seconds(now, *since))
+            format!("Perlbal {version}")
         }
-        Connection::NotConnected { since, why } => format!("{why}, for {}", seconds(now, *since)),
+        Connection::NotConnected { why, .. } => why.clone(),
     }
-}
-
-/// How long ago that was, in whole seconds.
-pub(crate) fn seconds(now: Instant, since: Instant) -> String {
-    let time = now.saturating_duration_since(since).as_secs();
-    format_duration(Duration::from_secs(time)).to_string()
 }
 
 fn pool(moment: &Moment, view: &PoolView) -> api::PerlbalPool {
