@@ -325,6 +325,45 @@ fn a_node_that_others_keep_out_is_left_to_them() {
 }
 
 #[test]
+fn a_node_that_others_take_out_while_its_command_runs_is_left_to_them_at_once() {
+    let site = Site::start(4);
+    let mut roll = site.roll(&[]);
+    site.wait_at(&site.nodes[0]);
+    let (code, ..) = site.ask(&["disable", "node-1", "--reason", "disk"]);
+    assert_eq!(code, Some(0));
+    for node in &site.nodes {
+        site.go(node, 0);
+    }
+    // Well before its five minutes are over.
+    assert_eq!(roll.wait_end(ROLL).code(), Some(1));
+    roll.wait_log(&["rolled 5 of 6 nodes"]);
+    roll.wait_log(&["node-1 was passed over", "disk"]);
+    assert_eq!(site.disabled(), [""; 0]);
+}
+
+#[test]
+fn a_node_that_another_roll_has_out_is_not_taken_for_its_own() {
+    // None may go yet.
+    let site = Site::start(NODES);
+    let mut roll = site.roll(&["--json"]);
+    roll.wait_stdout(&["node-1", "waits until it may go"]);
+    // Another roll comes first: it gives the same word.
+    let other = ["disable", "node-1", "--reason", "roll", "--note", "another"];
+    let (code, ..) = site.ask(&[&other[..], &["--force"]].concat());
+    assert_eq!(code, Some(0));
+    assert_eq!(roll.wait_end(ROLL).code(), Some(1));
+    let why = "it is being rolled, or was left out, by roll (";
+    let told = roll.wait_stdout(&["\"failed\"", why, "another"]);
+    assert!(!told.contains("stays disabled"), "{told}");
+    assert!(
+        roll.stdout_text()
+            .contains(&format!("node-1 failed: {why}"))
+    );
+    assert_eq!(site.disabled(), ["node-1"]);
+    assert!(!site.stage.path("at-node-1").exists());
+}
+
+#[test]
 fn a_roll_outlives_a_restart_of_the_daemon() {
     let mut site = Site::start(5);
     let mut roll = site.roll(&[]);
@@ -345,13 +384,18 @@ fn a_roll_outlives_a_restart_of_the_daemon() {
 #[test]
 fn a_node_that_does_not_come_back_is_kept_out() {
     let site = Site::start(5);
-    let mut roll = site.roll(&["--timeout", "1s"]);
+    let mut roll = site.roll(&["--timeout", "1s", "--json"]);
     site.wait_at(&site.nodes[0]);
     site.nodes[0].fail(500);
     site.go(&site.nodes[0], 0);
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
-    roll.wait_log(&["node-1 failed: not serving within 1s", "500"]);
-    roll.wait_log(&["node-1 stays disabled"]);
+    roll.wait_stdout(&["node-1 failed: not serving within 1s", "500"]);
+    let told = roll.wait_stdout(&["node-1 stays disabled"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told["step"], &told["name"]),
+        (&json!("ended"), &json!("node-1"))
+    );
     assert_eq!(site.disabled(), ["node-1"]);
 }
 

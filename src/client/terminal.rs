@@ -15,7 +15,7 @@ use crate::drivers::console;
 use crate::model::text::printable;
 
 /// How often what moves is drawn.
-const TICK: Duration = Duration::from_millis(120);
+pub(super) const TICK: Duration = Duration::from_millis(120);
 
 /// Prints a text. When nobody reads it any more there is nothing left to do.
 pub(super) fn print(text: &str) {

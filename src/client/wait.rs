@@ -117,7 +117,7 @@ async fn look(door: &Door, wanted: &Wanted<'_>, hold: Duration) -> Result<Progre
     Ok(all)
 }
 
-fn reached(until: Until) -> &'static str {
+pub(super) fn reached(until: Until) -> &'static str {
     match until {
         Until::Rest => "at rest",
         Until::Serving => "serving",

@@ -28,7 +28,7 @@ use crate::cli;
 use crate::logging::count;
 use crate::model::names::PoolName;
 use crate::model::orders::ReasonWord;
-use plan::{Outcome, Plan, Target};
+use plan::{Left, Outcome, Plan, Target};
 use report::Report;
 
 /// How long the daemon is waited for when everything has to end at once.
@@ -59,7 +59,9 @@ pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError>
     let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
     let start = tokio::select! {
         start = start::start(&door, &args) => start?,
-        () = interrupts.finish.cancelled() => return Err(ClientError::Interrupted),
+        () = interrupts.finish.cancelled() => {
+            return interrupts.code().ok_or(ClientError::Interrupted);
+        }
     };
     let plan = Plan::new(start.targets);
     let report = Report::new(door.json, &plan);
@@ -83,9 +85,9 @@ pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError>
     });
     let began = Instant::now();
     let all = site.clone().run(workers, &interrupts);
-    let disabled = LocalSet::new().run_until(all).await;
+    let out = LocalSet::new().run_until(all).await;
     site.report.clear();
-    site.sum_up(began.elapsed(), &disabled);
+    site.sum_up(began.elapsed(), &out);
     if site.plan.borrow().is_complete() {
         return Ok(DONE);
     }
@@ -93,8 +95,9 @@ pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError>
 }
 
 impl Site {
-    /// Runs the workers to their end, or until two signals came; gives the nodes that stay disabled.
-    async fn run(self: Rc<Self>, workers: usize, interrupts: &Interrupts) -> Vec<Target> {
+    /// Runs the workers to their end, or until two signals came; gives the nodes that stay disabled,
+    /// or may.
+    async fn run(self: Rc<Self>, workers: usize, interrupts: &Interrupts) -> Vec<(Target, Left)> {
         let mut all = JoinSet::new();
         for _ in 0..workers.min(self.plan.borrow().total()) {
             all.spawn_local(self.clone().work());
@@ -104,7 +107,7 @@ impl Site {
             tokio::select! {
                 ended = all.join_next() => {
                     if ended.is_none() {
-                        return self.left_disabled();
+                        return self.left_out();
                     }
                 }
                 () = interrupts.finish.cancelled(), if !finishing => {
@@ -158,9 +161,9 @@ impl Site {
                 let text = format!("passed over: {why}");
                 self.report.step(target, Step::PassedOver, &text);
             }
-            Outcome::Failed { why, disabled } => {
-                let stays = if *disabled { "; it stays disabled" } else { "" };
-                let text = format!("failed: {why}{stays}");
+            Outcome::Failed { why, left } => {
+                let stays = left.words().map(|words| format!("; it {words}"));
+                let text = format!("failed: {why}{}", stays.unwrap_or_default());
                 self.report.step(target, Step::Failed, &text);
                 self.enough.cancel();
             }
@@ -190,52 +193,59 @@ impl Site {
     }
 
     /// Another signal came: commands are ended, and nodes stay as they are.
-    async fn stop(&self) -> Vec<Target> {
+    async fn stop(&self) -> Vec<(Target, Left)> {
         for group in self.running.borrow().iter() {
             // It may have ended by itself just now.
             _ = kill_process_group(*group, Signal::TERM);
         }
-        let under_way: Vec<_> = {
-            let plan = self.plan.borrow();
-            let under_way = plan.under_way().iter();
-            under_way.map(|(target, _)| target.clone()).collect()
-        };
-        let mut targets = self.left_disabled();
-        targets.extend(under_way);
+        let mut nodes = self.left_out();
         // An order may have been on its way.
-        let query: Vec<_> = targets
+        nodes.extend(self.under_way());
+        if let Some(disabled) = self.disabled(&nodes).await {
+            nodes.retain(|(target, _)| disabled.contains(&target.node));
+            for (_, left) in &mut nodes {
+                *left = Left::Disabled;
+            }
+        }
+        nodes
+    }
+
+    /// Those that were begun, of which only the daemon knows how they are left.
+    fn under_way(&self) -> Vec<(Target, Left)> {
+        let plan = self.plan.borrow();
+        let under_way = plan.under_way().iter();
+        under_way
+            .map(|(target, _)| (target.clone(), Left::Unknown))
+            .collect()
+    }
+
+    /// Which of these are disabled by this roll; none when nobody says so.
+    async fn disabled(&self, nodes: &[(Target, Left)]) -> Option<Vec<String>> {
+        let query: Vec<_> = nodes
             .iter()
-            .map(|target| ("node", target.node.clone()))
+            .map(|(target, _)| ("node", target.node.clone()))
             .collect();
         if query.is_empty() {
-            return targets;
+            return None;
         }
         let answer = self.door.get("/v1/status", &query, LAST_LOOK).await;
-        if let Ok(answer) = answer {
-            let answer: Answer<Status> = answer;
-            let disabled: Vec<_> = answer
-                .value
-                .nodes
-                .iter()
-                .filter(|node| {
-                    let mut reasons = node.reasons.iter();
-                    reasons.any(|given| given.reason == self.word.as_str())
-                })
-                .map(|node| node.node.clone())
-                .collect();
-            targets.retain(|target| disabled.contains(&target.node));
-        }
-        targets
+        let answer: Answer<Status> = answer.ok()?;
+        let nodes = answer.value.nodes.into_iter();
+        let disabled = nodes.filter(|node| steps::own_reason(self, node).is_some());
+        Some(disabled.map(|node| node.node).collect())
     }
 
-    /// Those that failed while they were out.
-    fn left_disabled(&self) -> Vec<Target> {
+    /// Those that failed and are not as they were.
+    fn left_out(&self) -> Vec<(Target, Left)> {
         let plan = self.plan.borrow();
-        let failed = plan.failed().iter().filter(|(_, _, disabled)| *disabled);
-        failed.map(|(target, _, _)| target.clone()).collect()
+        let failed = plan.failed().iter();
+        let failed = failed.filter(|(_, _, left)| *left != Left::Untouched);
+        failed
+            .map(|(target, _, left)| (target.clone(), *left))
+            .collect()
     }
 
-    fn sum_up(&self, took: Duration, disabled: &[Target]) {
+    fn sum_up(&self, took: Duration, out: &[(Target, Left)]) {
         let plan = self.plan.borrow();
         let done = format!(
             "rolled {} of {} of pool {} in {}",
@@ -250,30 +260,31 @@ impl Site {
         self.report.note(Step::Ended, &done);
         for (target, why, _) in plan.failed() {
             let text = format!("{} failed: {why}", target.name);
-            self.report.note(Step::Ended, &text);
+            self.report.end_of(target, &text);
         }
         for (target, what) in plan.under_way() {
             let text = format!("{} was stopped: {what}", target.name);
-            self.report.note(Step::Ended, &text);
+            self.report.end_of(target, &text);
         }
         for (target, why) in plan.passed_over() {
             let text = format!("{} was passed over, it is out by {why}", target.name);
-            self.report.note(Step::Ended, &text);
+            self.report.end_of(target, &text);
         }
         let left: Vec<_> = plan.left().map(|target| target.name.as_str()).collect();
         if !left.is_empty() {
             let text = format!("not begun: {}", left.join(", "));
             self.report.note(Step::Ended, &text);
         }
-        for target in disabled {
+        for (target, left) in out {
             let way_back = way_back(
                 &target.name,
                 &target.node,
                 &self.word,
                 self.socket.as_deref(),
             );
-            let text = format!("{} stays disabled; bring it back: {way_back}", target.name);
-            self.report.note(Step::Ended, &text);
+            let words = left.words().unwrap_or_default();
+            let text = format!("{} {words}; bring it back: {way_back}", target.name);
+            self.report.end_of(target, &text);
         }
     }
 }

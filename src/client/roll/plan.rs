@@ -31,10 +31,32 @@ pub(super) enum Outcome {
     Done,
     /// Others keep it out: it was left to them.
     PassedOver(String),
-    /// Why it failed, and whether it stays disabled.
-    Failed { why: String, disabled: bool },
+    /// Why it failed, and how it is left.
+    Failed { why: String, left: Left },
     /// The roll ended before it could be taken out.
     NotBegun,
+}
+
+/// How a node that failed is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// As it was: this roll has not disabled it.
+    Untouched,
+    /// It stays disabled.
+    Disabled,
+    /// What became of the last order is not known.
+    Unknown,
+}
+
+impl Left {
+    /// For people; none for one that is as it was.
+    pub(super) fn words(self) -> Option<&'static str> {
+        match self {
+            Self::Untouched => None,
+            Self::Disabled => Some("stays disabled"),
+            Self::Unknown => Some("may be disabled"),
+        }
+    }
 }
 
 /// The order of nodes, and how far each is.
@@ -46,7 +68,7 @@ pub(super) struct Plan {
     under_way: Vec<(Target, String)>,
     done: usize,
     passed_over: Vec<(Target, String)>,
-    failed: Vec<(Target, String, bool)>,
+    failed: Vec<(Target, String, Left)>,
     /// No other is begun.
     closed: bool,
 }
@@ -92,8 +114,8 @@ impl Plan {
         match outcome {
             Outcome::Done => self.done += 1,
             Outcome::PassedOver(why) => self.passed_over.push((target.clone(), why)),
-            Outcome::Failed { why, disabled } => {
-                self.failed.push((target.clone(), why, disabled));
+            Outcome::Failed { why, left } => {
+                self.failed.push((target.clone(), why, left));
                 self.close();
             }
             Outcome::NotBegun => self.left.push_front(target.clone()),
@@ -135,8 +157,8 @@ impl Plan {
         &self.passed_over
     }
 
-    /// Who failed, why, and whether it stays disabled.
-    pub(super) fn failed(&self) -> &[(Target, String, bool)] {
+    /// Who failed, why, and how it is left.
+    pub(super) fn failed(&self) -> &[(Target, String, Left)] {
         &self.failed
     }
 
@@ -181,7 +203,7 @@ mod tests {
         let second = plan.take().unwrap();
         let failed = Outcome::Failed {
             why: "exit code 1".to_owned(),
-            disabled: true,
+            left: Left::Disabled,
         };
         plan.end(&first, failed);
         assert_eq!(plan.take(), None);

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -13,9 +12,6 @@ use super::plan::{Plan, Target};
 use crate::api::{RollStep, Step};
 use crate::drivers::console;
 use crate::model::text::printable;
-
-/// How often the bar is drawn when nothing happens.
-const TICK: Duration = Duration::from_millis(120);
 
 /// Where steps are told. A terminal that is gone is no reason to leave a roll half done, so nothing
 /// here fails.
@@ -39,7 +35,7 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(TICK);
+        bar.enable_steady_tick(terminal::TICK);
         Self::Bar(bar)
     }
 
@@ -65,8 +61,17 @@ impl Report {
 
     /// Something about the roll as a whole.
     pub(super) fn note(&self, step: Step, text: &str) {
+        self.remark(None, step, text);
+    }
+
+    /// How a node is left in the end.
+    pub(super) fn end_of(&self, target: &Target, text: &str) {
+        self.remark(Some(target), Step::Ended, text);
+    }
+
+    fn remark(&self, target: Option<&Target>, step: Step, text: &str) {
         match self {
-            Self::Json => json(None, step, printable(text)),
+            Self::Json => json(target, step, printable(text)),
             Self::Bar(_) | Self::Lines => {
                 self.suspend(|| terminal::warn(text));
             }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::super::http::{AWAY, Answer, AskError, persist};
+use super::super::http::{ANSWER, AWAY, Answer, AskError, persist};
 use super::super::orders::by;
 use super::super::wait::{self, Wanted};
 use super::super::words::{exact, now, reason, took};
-use super::plan::{Outcome, Target};
+use super::plan::{Left, Outcome, Target};
 use super::{Site, command, note};
-use crate::api::{Disable, Enable, Ordered, Progress, Step, Until};
+use crate::api::{Disable, Enable, Explanation, Node, Ordered, Progress, Reason, Step, Until};
 
 /// How often a node that may not go yet asks again: others come back within moments.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target) -> Outcome {
     }
     let failed = |why| Outcome::Failed {
         why,
-        disabled: true,
+        left: Left::Disabled,
     };
     site.step(target, Step::Disabled, "disabled");
     if let Err(why) = reach(site, target, Until::Rest).await {
@@ -42,8 +42,10 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target) -> Outcome {
         Step::Enabled,
         "the command is done; comes back to the pool",
     );
-    if let Err(error) = bring_back(site, target).await {
-        return failed(error.to_string());
+    match bring_back(site, target).await {
+        Ok(None) => {}
+        Ok(Some(others)) => return Outcome::PassedOver(others),
+        Err(outcome) => return outcome,
     }
     if let Err(why) = reach(site, target, Until::Serving).await {
         return keep_out(site, target, why).await;
@@ -57,14 +59,19 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target) -> Outcome {
 async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
     let start = Instant::now();
     loop {
-        let error = match disable(site, target).await {
+        let left = site.timeout.saturating_sub(start.elapsed());
+        not_rolled_by_others(site, target, left).await?;
+        let error = match disable(site, target, left).await {
             Ok(answer) => return left_to_others(site, target, &answer.value).await,
             Err(error) => error,
         };
         if !error.is_conflict() {
-            return Err(untouched(error.to_string()));
+            return Err(Outcome::Failed {
+                left: left_by(&error),
+                why: error.to_string(),
+            });
         }
-        if start.elapsed() >= site.timeout {
+        if left.is_zero() {
             let timeout = exact(site.timeout);
             return Err(untouched(format!(
                 "it could not be taken out within {timeout}: {error}"
@@ -73,7 +80,7 @@ async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
         let waits = format!("waits until it may go: {error}");
         site.step(target, Step::Waiting, &waits);
         tokio::select! {
-            () = sleep(ASK_AGAIN) => {}
+            () = sleep(ASK_AGAIN.min(left)) => {}
             () = site.enough.cancelled() => return Err(Outcome::NotBegun),
         }
     }
@@ -82,8 +89,44 @@ async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
 fn untouched(why: String) -> Outcome {
     Outcome::Failed {
         why,
-        disabled: false,
+        left: Left::Untouched,
     }
+}
+
+/// How an order that failed leaves a node: without an answer, it may have been carried out.
+fn left_by(error: &AskError) -> Left {
+    if error.is_refusal() {
+        Left::Untouched
+    } else {
+        Left::Unknown
+    }
+}
+
+/// A node that is disabled by this very word belongs to another roll, or was left out by one: it must
+/// not be brought back by this one.
+async fn not_rolled_by_others(
+    site: &Site,
+    target: &Target,
+    limit: Duration,
+) -> Result<(), Outcome> {
+    let query = [("node", target.node.clone())];
+    let told = persist(AWAY.min(limit), || {
+        site.door.get("/v1/explain", &query, ANSWER)
+    });
+    let told: Answer<Explanation> = told.await.map_err(|error| untouched(error.to_string()))?;
+    match own_reason(site, &told.value.node) {
+        None => Ok(()),
+        Some(given) => Err(untouched(format!(
+            "it is being rolled, or was left out, by {}",
+            reason(given, &told.value.time)
+        ))),
+    }
+}
+
+/// The reason of a node that has the word of this roll.
+pub(super) fn own_reason<'a>(site: &Site, node: &'a Node) -> Option<&'a Reason> {
+    let mut reasons = node.reasons.iter();
+    reasons.find(|given| given.reason == site.word.as_str())
 }
 
 /// A node that others took out is theirs: it may be open on a table.
@@ -92,9 +135,16 @@ async fn left_to_others(
     target: &Target,
     ordered: &Ordered,
 ) -> Result<(), Outcome> {
-    let Some(node) = ordered.nodes.first() else {
+    let Some(others) = others(site, ordered) else {
         return Ok(());
     };
+    bring_back(site, target).await?;
+    Err(Outcome::PassedOver(others))
+}
+
+/// Why others keep the node out; none when they do not.
+fn others(site: &Site, ordered: &Ordered) -> Option<String> {
+    let node = ordered.nodes.first()?;
     let others = node
         .reasons
         .iter()
@@ -102,21 +152,16 @@ async fn left_to_others(
     let now = now();
     let mut why: Vec<_> = others.map(|given| reason(given, &now)).collect();
     if node.grant.is_some() {
-        why.push("it was granted leave".to_owned());
+        why.push("its leave, which it was granted".to_owned());
     }
-    if why.is_empty() {
-        return Ok(());
-    }
-    match bring_back(site, target).await {
-        Ok(()) => Err(Outcome::PassedOver(why.join("; "))),
-        Err(error) => Err(Outcome::Failed {
-            why: error.to_string(),
-            disabled: true,
-        }),
-    }
+    (!why.is_empty()).then(|| why.join("; "))
 }
 
-async fn disable(site: &Rc<Site>, target: &Target) -> Result<Answer<Ordered>, AskError> {
+async fn disable(
+    site: &Rc<Site>,
+    target: &Target,
+    limit: Duration,
+) -> Result<Answer<Ordered>, AskError> {
     let order = Disable {
         nodes: vec![target.node.clone()],
         reason: site.word.to_string(),
@@ -125,17 +170,27 @@ async fn disable(site: &Rc<Site>, target: &Target) -> Result<Answer<Ordered>, As
         for_ms: None,
         force: false,
     };
-    persist(AWAY, || site.door.post("/v1/disable", &order)).await
+    persist(AWAY.min(limit), || site.door.post("/v1/disable", &order)).await
 }
 
-async fn bring_back(site: &Rc<Site>, target: &Target) -> Result<(), AskError> {
+/// Takes the reason away; gives why others keep the node out.
+async fn bring_back(site: &Rc<Site>, target: &Target) -> Result<Option<String>, Outcome> {
     let order = Enable {
         nodes: vec![target.node.clone()],
         reason: site.word.to_string(),
     };
-    let answer = persist(AWAY, || site.door.post("/v1/enable", &order));
-    let _: Answer<Ordered> = answer.await?;
-    Ok(())
+    let limit = AWAY.min(site.timeout);
+    let answer = persist(limit, || site.door.post("/v1/enable", &order)).await;
+    let answer: Answer<Ordered> = answer.map_err(|error| Outcome::Failed {
+        left: if error.is_conflict() {
+            // Someone took it away before.
+            Left::Untouched
+        } else {
+            Left::Unknown
+        },
+        why: error.to_string(),
+    })?;
+    Ok(others(site, &answer.value))
 }
 
 /// Waits until the node has reached it; an error says where it is instead.
@@ -161,12 +216,9 @@ async fn reach(site: &Rc<Site>, target: &Target, until: Until) -> Result<(), Str
     if progress.done {
         return Ok(());
     }
-    let what = match until {
-        Until::Rest => "at rest",
-        Until::Serving => "serving",
-    };
     Err(format!(
-        "not {what} within {}: {}",
+        "not {} within {}: {}",
+        wait::reached(until),
         exact(site.timeout),
         where_it_is(&progress)
     ))
@@ -180,6 +232,17 @@ fn where_it_is(progress: &Progress) -> &str {
 
 /// A node that does not come to serve is kept from doing so when nobody looks any more.
 async fn keep_out(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
-    let disabled = disable(site, target).await.is_ok();
-    Outcome::Failed { why, disabled }
+    match disable(site, target, site.timeout).await {
+        Ok(answer) => match left_to_others(site, target, &answer.value).await {
+            Ok(()) => Outcome::Failed {
+                why,
+                left: Left::Disabled,
+            },
+            Err(outcome) => outcome,
+        },
+        Err(error) => Outcome::Failed {
+            why,
+            left: left_by(&error),
+        },
+    }
 }
