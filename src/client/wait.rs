@@ -83,38 +83,62 @@ pub(super) async fn until(
     mut say: impl FnMut(&Progress),
 ) -> Result<Progress, AskError> {
     let start = Instant::now();
+    let left = || wanted.timeout.saturating_sub(start.elapsed());
     let mut next = FIRST_LOOK;
     loop {
-        let left = wanted.timeout.saturating_sub(start.elapsed());
-        let patience = AWAY.min(left);
-        let progress = persist(patience, || look(door, wanted, next.min(left))).await?;
-        next = hold;
-        if progress.done || left.is_zero() {
+        let is_last = left().is_zero();
+        let patience = AWAY.min(left());
+        let progress = persist(patience, || look(door, wanted, next.min(left()))).await?;
+        if is_last || (progress.done && (is_whole(wanted) || next.is_zero())) {
             return Ok(progress);
         }
-        say(&progress);
+        if progress.done {
+            // Of many, the first may have changed while the last were waited for.
+            next = Duration::ZERO;
+        } else {
+            next = hold;
+            say(&progress);
+        }
     }
+}
+
+/// Whether all of them are asked about at once.
+fn is_whole(wanted: &Wanted<'_>) -> bool {
+    wanted.nodes.len() <= AT_A_TIME
 }
 
 /// How far they are; the answer comes when they have reached it, or after `hold`.
 async fn look(door: &Door, wanted: &Wanted<'_>, hold: Duration) -> Result<Progress, AskError> {
+    let deadline = Instant::now() + hold;
     let mut all = Progress {
         done: true,
         nodes: Vec::new(),
     };
     for nodes in wanted.nodes.chunks(AT_A_TIME) {
-        let mut query: Vec<_> = nodes.iter().map(|node| ("node", node.clone())).collect();
-        let word = match wanted.until {
-            Until::Rest => "rest",
-            Until::Serving => "serving",
-        };
-        query.push(("until", word.to_owned()));
-        query.push(("timeout_ms", hold.as_millis().to_string()));
-        let answer: Answer<Progress> = door.get("/v1/wait", &query, hold + ANSWER).await?;
-        all.done &= answer.value.done;
-        all.nodes.extend(answer.value.nodes);
+        // When some have not reached it in time, it is only asked where the others are.
+        let hold = deadline.saturating_duration_since(Instant::now());
+        let progress = look_at(door, nodes, wanted.until, hold).await?;
+        all.done &= progress.done;
+        all.nodes.extend(progress.nodes);
     }
     Ok(all)
+}
+
+async fn look_at(
+    door: &Door,
+    nodes: &[String],
+    until: Until,
+    hold: Duration,
+) -> Result<Progress, AskError> {
+    let mut query: Vec<_> = nodes.iter().map(|node| ("node", node.clone())).collect();
+    let word = match until {
+        Until::Rest => "rest",
+        Until::Serving => "serving",
+    };
+    query.push(("until", word.to_owned()));
+    query.push(("timeout_ms", hold.as_millis().to_string()));
+    let answer: Answer<Progress> = door.get("/v1/wait", &query, hold + ANSWER).await?;
+    Ok(answer.value)
 }
 
 pub(super) fn reached(until: Until) -> &'static str {
