@@ -44,7 +44,7 @@ pub const EXAMPLES: [(&str, &str); 10] = [
         "the way back",
     ),
     (
-        "pollbal roll api -- sh -c 'ssh $POLLBAL_NODE_IP sudo deploy'",
+        "pollbal roll api -- sh -c 'ssh -o BatchMode=yes $POLLBAL_NODE_IP sudo -n deploy'",
         "does that on each node of the pool, one after another, out of the pool",
     ),
     (

@@ -136,6 +136,15 @@ fn a_terminal_shows_colours_unless_they_are_not_wanted_and_what_is_waited_for() 
 }
 
 #[test]
+fn a_command_of_roll_that_asks_at_the_terminal_is_not_waited_for_for_ever() {
+    let site = Site::start();
+    let line = "roll website -- sh -c 'read answer </dev/tty'";
+    let mut roll = Pollbal::spawn(on_terminal(&site, &[], line), site.stage.admin_socket());
+    assert_eq!(roll.wait_end(SOON).code(), Some(1));
+    roll.wait_stdout(&["node-1 failed: the command was stopped", "sudo -n"]);
+}
+
+#[test]
 fn on_a_terminal_a_watched_status_is_drawn_over_the_one_before() {
     let site = Site::start();
     let line = on_terminal(&site, &[], "status --watch");

@@ -68,10 +68,15 @@ pub enum ClientCommand {
     /// until it serves. The pool is never taken below its `min_members`: a node has to wait until others serve again.
     ///
     /// COMMAND runs here, not on the node, with `POLLBAL_NODE` (ip:port), `POLLBAL_NODE_NAME`, `POLLBAL_NODE_IP`, `POLLBAL_NODE_PORT`,
-    /// `POLLBAL_POOL` and `POLLBAL_VERSION` (empty if it told none) in its environment.
+    /// `POLLBAL_POOL` and `POLLBAL_VERSION` (empty if it told none) in its environment. It has no terminal: a program that asks
+    /// there would be stopped, and is a failure. Let it ask nothing (ssh -o BatchMode=yes, sudo -n).
     ///
     /// The first failure ends it: that node stays disabled, nodes under way are finished, no other is begun. So does Ctrl-C,
     /// but that no node stays disabled; a second Ctrl-C stops at once.
+    ///
+    /// Nodes that are out already when it begins are told and left alone. One that others take out meanwhile is passed over,
+    /// and the roll goes on; but since that node was not rolled, the exit code is 1. One that another roll has out is a
+    /// failure.
     Roll(Roll),
     /// On a node: leave all pools, wait until at rest, then run a command
     ///

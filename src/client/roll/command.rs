@@ -7,11 +7,11 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::words::cause;
 use super::Site;
@@ -20,8 +20,16 @@ use super::plan::Target;
 /// A longer line of output is told in pieces.
 const LONGEST_LINE: u64 = 64 * 1024;
 
-/// A process that the command left behind may hold its output open for ever.
+/// A process that the command left behind may hold its output open for ever, and one that is to end
+/// may not want to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it is stopped.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What became of one that asked at the terminal, and what to do.
+const STOPPED: &str = "the command was stopped, as is a program that asks at the terminal: it has none \
+                       (ssh -o BatchMode=yes, sudo -n)";
 
 /// Runs it to its end; an error says for people what went wrong.
 pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> {
@@ -42,16 +50,48 @@ pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> 
     if let Some(stderr) = child.stderr.take() {
         output.spawn_local(forward(site.clone(), target.name.clone(), stderr, true));
     }
-    let status = child.wait().await;
+    let ended = tokio::select! {
+        status = child.wait() => Ok(status),
+        () = stopped(group) => Err(STOPPED.to_owned()),
+    };
+    if let (Err(_), Some(group)) = (&ended, group) {
+        end(&mut child, group).await;
+    }
     site.running.borrow_mut().retain(|one| Some(*one) != group);
     _ = timeout(LAST_WORDS, async {
         while output.join_next().await.is_some() {}
     })
     .await;
-    match status {
+    match ended? {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("the command ended with {}", words(status))),
         Err(error) => Err(format!("failed to wait for the command: {error}")),
+    }
+}
+
+/// Waits until it is stopped. In the background of a terminal whoever asks there is, with its whole
+/// group, and would be so for ever.
+async fn stopped(group: Option<Pid>) {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        sleep(LOOK).await;
+        // It may have ended just now; that is for others to see.
+        let seen = group.and_then(|leader| waitid(WaitId::Pid(leader), options).ok().flatten());
+        if seen.is_some_and(|status| status.stopped()) {
+            return;
+        }
+    }
+}
+
+/// Ends a group that is stopped: it hears of that only when it goes on.
+async fn end(child: &mut Child, group: Pid) {
+    for signal in [Signal::TERM, Signal::CONT] {
+        // It may have ended by itself just now.
+        _ = kill_process_group(group, signal);
+    }
+    if timeout(LAST_WORDS, child.wait()).await.is_err() {
+        _ = kill_process_group(group, Signal::KILL);
+        _ = child.wait().await;
     }
 }
 
