@@ -32,10 +32,6 @@ async fn follow(door: &Door, query: &[(&'static str, String)]) -> Result<u8, Cli
     let mut lines = door.follow("/v1/events", query).await?;
     loop {
         let line = lines.next().await?;
-        // An empty line is a sign of life.
-        if line.is_empty() {
-            continue;
-        }
         if door.json {
             terminal::print(&(line + "\n"));
             continue;

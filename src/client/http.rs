@@ -29,6 +29,9 @@ pub(super) const AWAY: Duration = Duration::from_secs(60);
 /// The longest line of a stream, in bytes: an event's text is a line for people.
 const LONGEST_LINE: usize = 1 << 20;
 
+/// What is said of a daemon that does not answer in time.
+const MUTE: &str = "it took the request, but says nothing; its log may tell why";
+
 /// The `key=value`s of a request.
 pub(super) type Query<'a> = &'a [(&'static str, String)];
 
@@ -171,7 +174,14 @@ impl Door {
 
     /// Asks for lines that come for as long as the daemon lives.
     pub(super) async fn follow(&self, path: &str, query: Query<'_>) -> Result<Lines, AskError> {
-        let response = self.send(self.request(Method::GET, path, query)).await?;
+        let answer = self.send(self.request(Method::GET, path, query));
+        let Ok(answer) = tokio::time::timeout(ANSWER, answer).await else {
+            return Err(AskError::NoAnswer {
+                socket: self.socket.clone(),
+                why: MUTE.to_owned(),
+            });
+        };
+        let response = answer?;
         Ok(Lines {
             response,
             socket: self.socket.clone(),
@@ -303,7 +313,7 @@ fn no_answer(socket: &Path, error: &reqwest::Error) -> AskError {
 /// Why nobody answered, and what to do.
 fn reason(socket: &Path, error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "it took the request, but says nothing; its log may tell why".to_owned();
+        return MUTE.to_owned();
     }
     let Some(cause) = io_error(error) else {
         return words::cause(error);

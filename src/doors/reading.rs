@@ -31,7 +31,7 @@ use crate::model::node::Node;
 /// So long a manager has to say what it knows; it is busy with Perlbal at most for moments.
 const MANAGER: Duration = Duration::from_secs(1);
 
-/// So many events are told at a time, unless fewer are asked for.
+/// So many events are told, unless fewer are asked for; who follows is told all that came since.
 const EVENTS: usize = 1_000;
 
 pub(super) fn router() -> Router<Shared> {
@@ -158,7 +158,10 @@ async fn events(
 ) -> Result<Response, Problem> {
     let parameters = Parameters::read(query.as_deref(), &["after", "limit", "follow"])?;
     let after = parameters.number("after", 0)?;
-    let limit = parameters.number("limit", EVENTS as u64)?;
+    // Who goes on behind an event is left none out of either.
+    let goes_on = after > 0 && parameters.one("follow") == Some("true");
+    let most = if goes_on { u64::MAX } else { EVENTS as u64 };
+    let limit = parameters.number("limit", most)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     match parameters.one("follow") {
         None | Some("false") => {
@@ -207,7 +210,8 @@ impl Follower {
             let silent = self.limit == 0;
             let limit = self.limit.max(1);
             let events = self.shared.desk.events(self.after, limit).await.ok()?;
-            self.limit = EVENTS;
+            // From here on none is left out; the journal keeps a bounded number.
+            self.limit = usize::MAX;
             if let Some(last) = events.last() {
                 self.after = last.id;
                 if silent {
