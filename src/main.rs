@@ -1,5 +1,6 @@
 //! The `pollbal` program: parses its arguments, calls the library, chooses the exit code.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ fn check(asked: &Asked) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            // Nobody could be told that it failed.
+            _ = writeln!(io::stderr(), "{errors}");
             CONFIG.into()
         }
     }

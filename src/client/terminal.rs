@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use ::console::{Style, colors_enabled};
+use ::console::{Style, Term};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Cells};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -57,7 +57,8 @@ pub(super) struct Paint(bool);
 impl Paint {
     /// As it is right for standard output.
     pub(super) fn of_stdout() -> Self {
-        Self(colors_enabled())
+        // Whatever forces colours elsewhere (`CLICOLOR_FORCE`), here it does not.
+        Self(Term::stdout().features().colors_supported())
     }
 
     /// No colours.
