@@ -17,13 +17,33 @@
 //! | `POST /v1/nudge` [`Nudge`] | [`Ordered`] |
 //! | `POST /v1/reload` | [`Reloaded`] |
 //!
-//! N is a node's name, `ip:port`, or `ip` where only one node has it. What is refused is answered by
-//! [`Problem`], with status 400 (the request is wrong), 404 (no such node or pool), 409 (refused, as
-//! `min_members` asks) or 422 (a reload's errors). The status door answers the `GET`s of status,
-//! explain, members and events.
+//! N is a node's name, `ip:port`, or `ip` where only one node has it; W a pool's name where there is
+//! such a pool, else an N. What is refused is answered by [`Problem`], with status 400 (the request is
+//! wrong), 404 (no such node or pool), 409 (refused, as `min_members` asks), 422 (a reload's errors) or
+//! 503 (pollbal is ending, or has too much to do: ask again); what is over the limits of a door, with
+//! 408, 413 or 429. The status door answers the `GET`s of status, explain, members and events.
+//!
+//! | command with `--json` | prints |
+//! | --- | --- |
+//! | `status` | [`Status`]; with `--watch` one a line, whenever it changes |
+//! | `explain` | [`Explanation`] |
+//! | `members` | [`Members`] |
+//! | `events` | [`Events`]; with `--follow` an [`Event`] a line |
+//! | `wait` | [`Progress`], in the end |
+//! | `disable`, `enable` | [`Ordered`]; with `--wait` [`Progress`] instead |
+//! | `nudge`, `freeze`, `thaw` | [`Ordered`] |
+//! | `reload` | [`Reloaded`] |
+//! | `roll` | a [`RollStep`] a line |
+//! | `leave` | a [`LeaveStep`] a line |
+//!
+//! A command that the daemon refuses prints the [`Problem`]. For people the same stands on standard
+//! error, as does what no JSON tells: that no daemon answers, and what a command of `roll` says.
 
+mod commands;
 pub(crate) mod event;
 pub mod hooks;
+
+pub use commands::{LeaveAnswer, LeaveStep, RollStep, Step};
 
 use std::time::SystemTime;
 
@@ -460,84 +480,4 @@ pub enum Until {
 pub struct Problem {
     /// For people, perhaps of several lines.
     pub error: String,
-}
-
-/// A line of `pollbal roll --json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RollStep {
-    /// When.
-    pub time: String,
-    /// The node that it is about, `ip:port`; none for the roll as a whole.
-    pub node: Option<String>,
-    /// What people call it.
-    pub name: Option<String>,
-    /// What happens.
-    pub step: Step,
-    /// The same for people, with all that is known of it.
-    pub text: String,
-}
-
-/// What happens in a roll.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// It is waited for: until it may go, is at rest, or serves.
-    Waiting,
-    /// It is out, and perhaps not yet at rest.
-    Disabled,
-    /// It is at rest, and the command runs.
-    Command,
-    /// The command is done, and the node is on its way back.
-    Enabled,
-    /// It serves again.
-    Done,
-    /// It was left to others, who keep it out.
-    PassedOver,
-    /// It failed; the roll ends.
-    Failed,
-    /// Something to know about the roll as a whole.
-    Note,
-    /// The roll is over; in the end, how.
-    Ended,
-}
-
-impl Step {
-    /// Whether the node has had its turn.
-    #[must_use]
-    pub fn is_last(self) -> bool {
-        matches!(self, Self::Done | Self::PassedOver | Self::Failed)
-    }
-}
-
-/// A line of `pollbal leave --json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaveStep {
-    /// When.
-    pub time: String,
-    /// The load balancer that it is about; none for the end.
-    pub load_balancer: Option<String>,
-    /// What it says, or what became of it.
-    pub answer: LeaveAnswer,
-    /// The same for people, with all that is known of it.
-    pub text: String,
-}
-
-/// How far a leave is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeaveAnswer {
-    /// The node may not go yet.
-    Wait,
-    /// It is out, and not yet at rest.
-    Granted,
-    /// It is at rest.
-    Gone,
-    /// The load balancer answers that it cannot say now, and is asked again.
-    Busy,
-    /// The load balancer does not answer, and is asked again.
-    Dead,
-    /// It did not answer for long, and is passed over.
-    PassedOver,
-    /// The node stays.
-    TakenBack,
 }

@@ -290,7 +290,7 @@ impl Leaving {
         if self.json {
             let step = LeaveStep {
                 time: now(),
-                load_balancer: Some(shown(url).to_owned()),
+                load_balancer: shown(url).to_owned(),
                 answer,
                 text,
             };
