@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::thread;
 
 use serde_json::json;
 
@@ -119,5 +120,27 @@ fn the_configuration_says_where_the_daemon_is_and_one_that_was_named_has_to_be_t
         let output = pollbal(&["status", "--config", file]);
         assert_eq!(output.status.code(), Some(78));
         assert!(stderr(&output).contains(text), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_daemon_that_takes_a_request_and_says_nothing_is_not_waited_for_for_ever() {
+    let stage = Stage::new();
+    let path = stage.admin_socket();
+    let listener = UnixListener::bind(&path).unwrap();
+    let socket = path.to_str().unwrap();
+    // None is accepted, but each connection is there, as with a daemon that hangs.
+    let ended = thread::scope(|scope| {
+        let commands = ALL.map(|arguments| scope.spawn(move || ask(socket, arguments)));
+        commands.map(|command| command.join().unwrap())
+    });
+    drop(listener);
+    for (arguments, output) in ALL.iter().zip(ended) {
+        assert_eq!(output.status.code(), Some(69), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        let expected =
+            format!("pollbal does not answer at {socket}: it took the request, but says nothing");
+        let told = stderr(&output);
+        assert!(told.starts_with(&expected), "{arguments:?}: {told}");
     }
 }
