@@ -42,8 +42,10 @@
 mod commands;
 pub(crate) mod event;
 pub mod hooks;
+mod state;
 
 pub use commands::{LeaveAnswer, LeaveStep, RollStep, Step};
+pub use state::State;
 
 use std::time::SystemTime;
 
@@ -169,26 +171,6 @@ pub struct Node {
     pub grant: Option<Grant>,
     /// Whether no load balancer has a busy connection to it; `null` for a member.
     pub at_rest: Option<bool>,
-}
-
-/// Where a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// In a pool.
-    Member,
-    /// Out: it said so, or was granted leave.
-    Leaving,
-    /// Out: it serves nothing.
-    Idle,
-    /// Out: it did not answer properly.
-    Failed,
-    /// Out: it announced a pool that it may not join.
-    Refused,
-    /// Out: for reasons that people gave.
-    Disabled,
-    /// Not heard yet, or enabled and not heard since.
-    Awaited,
 }
 
 /// A reason that someone gave.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::http::{ANSWER, Door};
-use super::status::{state, why};
+use super::status::why;
 use super::terminal::{self, Paint, Tone};
 use super::words::{ago, exact, named, reason};
 use super::{ClientError, DONE, events};
@@ -58,7 +58,7 @@ fn text(explanation: &Explanation, paint: Paint) -> String {
 /// Where it is, since when and why.
 fn place(explanation: &Explanation) -> String {
     let node = &explanation.node;
-    let mut text = state(node).to_owned();
+    let mut text = node.word().to_owned();
     if let Some(pool) = &node.pool {
         _ = write!(text, " ({pool}");
         if let Some(version) = &node.version {

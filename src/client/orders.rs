@@ -3,7 +3,7 @@
 use std::env;
 
 use super::http::{ANSWER, Answer, Door};
-use super::status::{state, why};
+use super::status::why;
 use super::terminal;
 use super::wait::{Wanted, for_people};
 use super::words::named;
@@ -179,7 +179,7 @@ fn node(node: &Node) -> String {
         (true, why) if why.is_empty() => why,
         (true, why) => format!(": {why}"),
     };
-    let line = format!("{}: {}{why}", named(&node.name, &node.node), state(node));
+    let line = format!("{}: {}{why}", named(&node.name, &node.node), node.word());
     printable(&line) + "\n"
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use tracing::{error, warn};
 
 use super::counters::{Counters, DoorCounters, Refusal};
-use super::limits::{BODY_TIME, Limits};
+use super::limits::{BODY_TIME, Limits, SOON};
 use super::long::{IsHeld, Long};
 use super::node::Peer;
 use super::pace::Paces;
@@ -33,9 +33,6 @@ use super::{Book, Door};
 use crate::logging::count;
 use crate::model::text::printable;
 use crate::quota::Rarely;
-
-/// When who got no place may try again.
-pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// One door's.
 pub(super) struct Gate {

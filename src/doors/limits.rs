@@ -35,6 +35,9 @@ pub(super) const SHORT: usize = 64 * 1024;
 /// 10,000 nodes, has 3 MB.
 pub(super) const UNREAD: usize = 32 * 1024 * 1024;
 
+/// When who was refused for want of room may try again.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
 /// So long a connection that was refused is still read, so that the other side, which may still
 /// write, reads the refusal rather than "connection reset".
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);

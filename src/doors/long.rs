@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use super::Shared;
 use super::ask::Problem;
 use super::counters::Refusal;
-use super::limits::{SHORT, UNREAD};
+use super::limits::{SHORT, SOON, UNREAD};
 use super::refusal::Refused;
 use crate::asks::Gone;
 
@@ -100,7 +100,7 @@ fn too_many() -> Refused {
         refusal: Refusal::Unread,
         status: StatusCode::SERVICE_UNAVAILABLE,
         reason,
-        retry_after: Some(super::gate::SOON),
+        retry_after: Some(SOON),
         closes: false,
     }
 }

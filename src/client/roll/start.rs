@@ -2,7 +2,7 @@
 
 use super::super::ClientError;
 use super::super::http::{ANSWER, Answer, Door};
-use super::super::status::{state, why};
+use super::super::status::why;
 use super::super::words::{named, reason};
 use super::plan::Target;
 use super::{note, way_back};
@@ -81,7 +81,7 @@ fn left_out(status: &Status, args: &cli::Roll) -> Option<String> {
         .take(NAMED)
         .map(|node| {
             let why = why(node, &status.time);
-            format!("{} ({}: {why})", node.name, state(node))
+            format!("{} ({}: {why})", node.name, node.word())
         })
         .collect();
     if out.len() > NAMED {

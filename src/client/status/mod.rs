@@ -4,7 +4,7 @@ mod phrases;
 mod text;
 pub(super) mod watch;
 
-pub(super) use phrases::{state, why};
+pub(super) use phrases::why;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

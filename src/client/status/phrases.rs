@@ -74,7 +74,7 @@ pub(super) fn versions(versions: &[VersionCount]) -> String {
 pub(super) fn states(nodes: &[&Node]) -> String {
     let mut parts: Vec<(&str, usize)> = Vec::new();
     for node in nodes {
-        let state = state(node);
+        let state = node.word();
         match parts.iter_mut().find(|(known, _)| *known == state) {
             Some((_, number)) => *number += 1,
             None => parts.push((state, 1)),
@@ -85,20 +85,6 @@ pub(super) fn states(nodes: &[&Node]) -> String {
         .map(|(state, number)| format!("{number} {state}"))
         .collect();
     parts.join(", ")
-}
-
-/// Where it is, in one word.
-pub(in crate::client) fn state(node: &Node) -> &'static str {
-    match node.state {
-        State::Member if node.failing => "failing",
-        State::Member => "serving",
-        State::Leaving => "leaving",
-        State::Idle => "idle",
-        State::Failed => "failed",
-        State::Refused => "refused",
-        State::Disabled => "disabled",
-        State::Awaited => "awaited",
-    }
 }
 
 /// What needs a person comes first.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::super::terminal::{Paint, Table, Tone};
 use super::super::words::{ago, between, named, reason, span};
-use super::phrases::{counts, is_out, remark, state, states, sync, tone, urgency, versions, why};
+use super::phrases::{counts, is_out, remark, states, sync, tone, urgency, versions, why};
 use crate::api::{Node, Perlbal, PerlbalPool, Status, Unrest};
 use crate::logging::count;
 use crate::model::text::printable;
@@ -125,7 +125,7 @@ impl View<'_> {
             node.name.clone(),
             node.node.clone(),
             pool,
-            state(node).to_owned(),
+            node.word().to_owned(),
             since.unwrap_or_default(),
             why(node, now),
         ]

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::families::Families;
-use super::site::word;
 use crate::api::State;
 use crate::doors::tell::node::state;
 use crate::model::view::{NodeState, NodeView};
@@ -53,7 +52,7 @@ pub(super) fn write(nodes: &[Node], families: &mut Families<'_>) -> fmt::Result 
             let labels = [
                 ("node", node.addr.as_str()),
                 ("name", &node.name),
-                ("state", word(node.state)),
+                ("state", node.state.word()),
                 ("pool", &node.pool),
             ];
             (labels, 1_u64)

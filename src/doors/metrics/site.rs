@@ -177,7 +177,7 @@ impl Site {
         families.gauges(
             "pollbal_nodes",
             "Nodes of the services file, by where they are.",
-            states.map(|(state, nodes)| ([("state", word(*state))], nodes)),
+            states.map(|(state, nodes)| ([("state", state.word())], nodes)),
         )?;
         let failing = KEEPERS.iter().zip(self.failing);
         families.gauges(
@@ -264,19 +264,6 @@ impl Site {
     }
 }
 
-/// A state's word, as the API has it.
-pub(super) fn word(state: State) -> &'static str {
-    match state {
-        State::Member => "member",
-        State::Leaving => "leaving",
-        State::Idle => "idle",
-        State::Failed => "failed",
-        State::Refused => "refused",
-        State::Disabled => "disabled",
-        State::Awaited => "awaited",
-    }
-}
-
 /// The [`MOST`] with the greatest numbers, by name, and behind them the sum of the others.
 fn most(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut counts: Vec<_> = counts.collect();
@@ -355,7 +342,7 @@ mod tests {
     fn every_state_is_told_under_its_own_word() {
         for (index, state) in STATES.into_iter().enumerate() {
             assert_eq!(state as usize, index);
-            assert_eq!(serde_json::json!(state), word(state));
+            assert_eq!(serde_json::json!(state), state.word());
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Groups(HashMap<(&'static str, String), Group>);
 
 impl Groups {
     pub(super) fn count(&mut self, node: &api::Node) {
-        let (state, why) = (words::state(node), why(node));
+        let (state, why) = (node.word(), why(node));
         let fresh = || Group {
             state,
             class: words::class(node),

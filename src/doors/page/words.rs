@@ -24,20 +24,6 @@ pub(super) fn count_or_none(count: Option<usize>) -> String {
     count.map_or_else(|| "–".to_owned(), thousands)
 }
 
-/// Where a node is.
-pub(super) fn state(node: &api::Node) -> &'static str {
-    match node.state {
-        State::Member if node.failing => "failing",
-        State::Member => "serving",
-        State::Leaving => "leaving",
-        State::Idle => "idle",
-        State::Failed => "failed",
-        State::Refused => "refused",
-        State::Disabled => "disabled",
-        State::Awaited => "awaited",
-    }
-}
-
 /// How much that needs a person, for the style sheet.
 pub(super) fn class(node: &api::Node) -> &'static str {
     match node.state {
@@ -56,7 +42,7 @@ pub(super) fn why(node: &api::Node) -> Option<&str> {
     if node.state == State::Disabled && !node.reasons.is_empty() {
         return None;
     }
-    match why.strip_prefix(state(node)) {
+    match why.strip_prefix(node.word()) {
         Some("") => None,
         Some(rest) => Some(rest.strip_prefix(": ").unwrap_or(why)),
         None => Some(why),
