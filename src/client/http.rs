@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -99,8 +99,12 @@ impl AskError {
 }
 
 impl<T> Answer<T> {
-    /// The answer as it came, laid out for people too.
+    /// The answer as it came; laid out for people where they look, on a terminal. To lay out
+    /// thousands of nodes takes longer than to ask for them.
     pub(super) fn pretty(&self) -> String {
+        if !io::stdout().is_terminal() {
+            return self.text.clone() + "\n";
+        }
         let mut out = Vec::new();
         rewrite(&self.text, &mut serde_json::Serializer::pretty(&mut out));
         closed(out)
