@@ -93,7 +93,8 @@ impl Watchfulness {
 
     /// How the drivers stand is said no more: they are to end, and that is no trouble.
     pub(super) fn leave_drivers(&mut self) {
-        self.reporters.abort_all();
+        // Dropped rather than aborted: a set keeps those that ended until they are asked for.
+        self.reporters = JoinSet::new();
     }
 
     /// Takes the nodes of the services file.
