@@ -22,6 +22,12 @@ const NODES: usize = 200;
 /// Within it every node is polled once.
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// What takes Perlbal as long is felt by its clients, and followed by a pause.
+const FELT: Duration = Duration::from_millis(2);
+
+/// No pause need be longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// From the last answer of a round to the last member.
 const AFTER: Duration = Duration::from_millis(500);
 
@@ -170,4 +176,31 @@ fn a_hundred_members_that_go_at_once_get_no_more_requests_where_the_pool_follows
     let stage = Stage::alone();
     let pool = Config::new().nodefile_pool("api", &stage.pool_file("api"));
     half_of_them_go_in_one_plan(&stage, pool);
+}
+
+#[test]
+fn perlbal_is_left_alone_for_as_long_as_commands_took_before_the_next_ones() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["api"; 40]);
+    let perlbal = Config::new().pool("api").pool("website").start(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let _pollbal = Pollbal::start(&stage, &config(relay.addr()));
+    perlbal.wait_members("api", &addrs(&nodes));
+
+    relay.delay(Duration::from_millis(5));
+    move_all(&perlbal, &nodes);
+
+    let stretches = relay.stretches();
+    let long = stretches.windows(2).filter_map(|pair| {
+        let [(sent, answered), (next, _)] = *pair else {
+            unreachable!("two at a time")
+        };
+        let took = answered - sent;
+        (took >= FELT).then(|| (took, next - answered))
+    });
+    let long: Vec<_> = long.collect();
+    assert!(long.len() > 2, "nothing took long: {stretches:?}");
+    for (took, pause) in &long {
+        assert!(pause >= took.min(&LONGEST_PAUSE), "{long:?}");
+    }
 }

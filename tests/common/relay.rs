@@ -1,9 +1,10 @@
-//! A TCP relay before Perlbal's management port that notes what is said to Perlbal, and that can be cut: at once, or
-//! after so many bytes of an answer.
+//! A TCP relay before Perlbal's management port that notes what is said to Perlbal and how long that takes, that can be
+//! slow, and that can be cut: at once, or after so many bytes of an answer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,6 +12,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
 use super::runtime;
 
@@ -36,6 +38,53 @@ struct Plan {
     connections: usize,
     /// Everything that was sent to Perlbal, over all connections.
     said: Vec<u8>,
+    /// So much later what is said to Perlbal is handed on.
+    delay: Duration,
+    stretches: Stretches,
+}
+
+/// When Perlbal owed answers, as is seen here: later than by who asked it began, and sooner it ended.
+#[derive(Default)]
+struct Stretches {
+    /// From when to when, but for the present one.
+    over: Vec<(Instant, Instant)>,
+    began: Option<Instant>,
+    owed: usize,
+    /// The beginning of a line of an answer.
+    line: Vec<u8>,
+}
+
+impl Stretches {
+    /// A connection begins; what was owed over another is not given any more.
+    fn begin(&mut self) {
+        (self.began, self.owed) = (None, 0);
+        self.line.clear();
+    }
+
+    fn ask(&mut self, bytes: &[u8]) {
+        self.owed += bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.began.get_or_insert_with(Instant::now);
+    }
+
+    fn answer(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(*byte);
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            let ends = [b"OK".as_slice(), b"."].contains(&line.trim_ascii_end());
+            if ends || line.starts_with(b"ERROR") {
+                // None is owed to a connection that is no more.
+                self.owed = self.owed.saturating_sub(1);
+            }
+        }
+        if self.owed == 0
+            && let Some(began) = self.began.take()
+        {
+            self.over.push((began, Instant::now()));
+        }
+    }
 }
 
 impl Relay {
@@ -77,6 +126,16 @@ impl Relay {
         text.lines()
             .map(|line| line.trim_end().to_owned())
             .collect()
+    }
+
+    /// Hands on what is said to Perlbal so much later, as if Perlbal had much else to do.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.shared.plan().delay = delay;
+    }
+
+    /// From when to when Perlbal owed answers, each time until all were given.
+    pub(crate) fn stretches(&self) -> Vec<(Instant, Instant)> {
+        self.shared.plan().stretches.over.clone()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -125,6 +184,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                         continue;
                     }
                     plan.connections += 1;
+                    plan.stretches.begin();
                     plan.limits.pop_front().unwrap_or(usize::MAX)
                 };
                 connections.spawn(relay(client, Arc::clone(&shared), limit, cuts));
@@ -149,19 +209,25 @@ async fn relay(
     let (mut from_server, mut to_server) = server.split();
     tokio::select! {
         () = copy_up_to(usize::MAX, &mut from_client, &mut to_server, |bytes| {
-            shared.plan().said.extend_from_slice(bytes);
+            let mut plan = shared.plan();
+            plan.said.extend_from_slice(bytes);
+            plan.stretches.ask(bytes);
+            plan.delay
         }) => {}
-        () = copy_up_to(limit, &mut from_server, &mut to_client, |_| {}) => {}
+        () = copy_up_to(limit, &mut from_server, &mut to_client, |bytes| {
+            shared.plan().stretches.answer(bytes);
+            Duration::ZERO
+        }) => {}
         _ = cuts.changed() => {}
     }
 }
 
-/// Byte for byte until the limit, even in the middle of a line.
+/// Byte for byte until the limit, even in the middle of a line; each read as much later as its note says.
 async fn copy_up_to(
     mut left: usize,
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
-    note: impl Fn(&[u8]),
+    note: impl Fn(&[u8]) -> Duration,
 ) {
     let mut buffer = [0; 4096];
     while left > 0 {
@@ -172,7 +238,10 @@ async fn copy_up_to(
             return;
         };
         // Before it goes out, so that whoever sees an effect finds the cause noted.
-        note(&buffer[..read]);
+        let delay = note(&buffer[..read]);
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
         if to.write_all(&buffer[..read]).await.is_err() {
             return;
         }

@@ -12,6 +12,7 @@ use tokio::time::sleep_until;
 
 use self::questions::Askers;
 use super::Manager;
+use super::pace::Pace;
 use super::plan::{Plan, PoolChange, plan};
 use super::reading::{Reading, change_by};
 use super::rest::Membered;
@@ -29,6 +30,9 @@ const READ_BACK_AFTER: Duration = Duration::from_millis(200);
 struct Link<'a> {
     manager: &'a mut Manager,
     session: Session,
+    pace: Pace,
+    /// What is there, or what is wanted, may be otherwise than at the last plan.
+    plan_due: bool,
     /// What each reading command was asked for that is not answered yet, the oldest first.
     asked: VecDeque<Purpose>,
     /// What is there was read over this connection.
@@ -89,6 +93,8 @@ impl Manager {
             resync_at: Instant::now() + self.settings.resync_interval,
             manager: self,
             session,
+            pace: Pace::default(),
+            plan_due: true,
             asked: VecDeque::new(),
             is_read: false,
             reading: None,
@@ -122,7 +128,7 @@ impl Link<'_> {
         let stop = self.manager.stop.clone();
         self.read_whole();
         loop {
-            self.session.flush().await?;
+            self.send().await?;
             let wake = self.next_wake();
             // At once, where it is time: a timer would take a millisecond.
             if wake <= Instant::now() {
@@ -146,8 +152,27 @@ impl Link<'_> {
         }
     }
 
+    /// Sends what there is to say, if now is the time.
+    async fn send(&mut self) -> Result<(), SessionError> {
+        let now = Instant::now();
+        if !self.pace.may_send(now) {
+            return Ok(());
+        }
+        // Together with what comes until the last plan is sent: that is less to say.
+        if self.plan_due && self.is_read && !self.session.has_unsent_changes() {
+            self.make_it_so();
+        }
+        self.session.flush().await?;
+        if self.session.is_owed() {
+            self.pace.sent(now);
+        }
+        Ok(())
+    }
+
     fn next_wake(&self) -> Instant {
-        [self.read_back_at, self.look_at()]
+        let waits = self.plan_due && self.is_read || self.session.has_unsent();
+        let pause_ends = self.pace.pause_ends().filter(|_| waits);
+        [self.read_back_at, self.look_at(), pause_ends]
             .into_iter()
             .flatten()
             .fold(self.resync_at, Instant::min)
@@ -190,11 +215,15 @@ impl Link<'_> {
         let snapshot = self.manager.snapshots.borrow();
         let cause = snapshot.as_ref().and_then(|snapshot| snapshot.cause);
         drop(snapshot);
-        self.taken = Some((Instant::now(), cause));
-        self.make_it_so();
+        // Who waits longest counts.
+        self.taken.get_or_insert((Instant::now(), cause));
+        self.plan_due = true;
     }
 
     fn take_answer(&mut self, command: &Command, answer: Answer) -> Result<(), SessionError> {
+        if !self.session.is_owed() {
+            self.pace.all_answered(Instant::now());
+        }
         if let Answer::Error(_) = answer {
             self.manager.memory.counters.errors += 1;
         }
@@ -221,11 +250,9 @@ impl Link<'_> {
         (READ_BACK_AFTER * 2u32.saturating_pow(self.surprises.min(16))).min(longest)
     }
 
-    /// Plans and sends what makes Perlbal look as wanted.
+    /// Plans what makes Perlbal look as wanted, and gives it to the session to send.
     fn make_it_so(&mut self) {
-        if !self.is_read {
-            return;
-        }
+        self.plan_due = false;
         let now = Instant::now();
         self.note_unnoted(now);
         let memory = &mut self.manager.memory;

@@ -141,6 +141,21 @@ impl Session {
         waiting.filter(|command| command.is_change())
     }
 
+    /// Whether Perlbal still has to answer something that was sent.
+    pub fn is_owed(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// Whether there are changes that are not sent yet.
+    pub fn has_unsent_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Whether there is anything that is not sent yet.
+    pub fn has_unsent(&self) -> bool {
+        self.has_unsent_changes() || !self.readings.is_empty()
+    }
+
     /// Sends what may be sent now. To be called after [`change`](Self::change) and
     /// [`ask`](Self::ask) and after each answer; not to be dropped half-way.
     pub async fn flush(&mut self) -> Result<(), SessionError> {

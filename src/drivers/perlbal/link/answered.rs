@@ -87,11 +87,16 @@ impl Link<'_> {
                 }
             }
         }
-        if self.is_read && self.session.unanswered_changes().next().is_none() {
-            memory.connected.set(true);
+        if self.is_read && !self.is_changing() {
+            self.manager.memory.connected.set(true);
         }
         self.report_progress();
         self.manager.tell_standing();
+    }
+
+    /// Whether something is still to be said, or answered.
+    fn is_changing(&self) -> bool {
+        self.plan_due || self.session.unanswered_changes().next().is_some()
     }
 
     /// Once all is sent, answered and read back: the snapshot is in force, or cannot be.
@@ -100,8 +105,7 @@ impl Link<'_> {
         let Some((serial, _)) = memory.wanted.as_ref().filter(|_| self.is_read) else {
             return;
         };
-        let busy = self.session.unanswered_changes().next().is_some();
-        if busy || !self.dirty.is_empty() || self.reading.is_some() {
+        if self.is_changing() || !self.dirty.is_empty() || self.reading.is_some() {
             return;
         }
         let in_sync = memory.problems.is_empty() && memory.refused.is_empty();

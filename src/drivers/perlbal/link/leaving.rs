@@ -112,7 +112,7 @@ impl Link<'_> {
             memory.leavers.forget(who);
         }
         self.log_rest(&seen, &untold);
-        self.make_it_so();
+        self.plan_due = true;
     }
 
     fn log_rest(&mut self, seen: &Look, untold: &[Membered]) {

@@ -103,7 +103,7 @@ impl Link<'_> {
             self.manager.take_snapshot();
             self.admit_defeat();
         }
-        self.make_it_so();
+        self.plan_due = true;
     }
 
     /// Notes what the pools were shown to hold.
