@@ -13,7 +13,7 @@ use common::nodes::{Node, wait_rounds};
 use common::pollbal::Pollbal;
 use common::process::cpu_ticks;
 use common::stage::Stage;
-use common::{SOON, becomes, stays};
+use common::{SOON, becomes, stays, text};
 
 /// The directory is looked at every ten seconds for what others did to it.
 const LOOKED_AT: Duration = Duration::from_secs(15);
@@ -130,6 +130,32 @@ fn a_directory_that_was_deleted_is_made_anew() {
     becomes(LOOKED_AT, "website.pool", &Some(pool_lines(&nodes)), || {
         stage.lines("website.pool")
     });
+}
+
+/// Before files in memory are written nobody looks what others did to them; that is done right behind.
+#[test]
+fn what_others_did_to_files_in_memory_is_put_right_with_the_next_change() {
+    /// Sooner than the directory is looked at without a change.
+    const WITH_A_CHANGE: Duration = Duration::from_secs(5);
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "api", "api"]);
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let pools = memory.path().join("pool");
+    let _pollbal = Pollbal::start(&stage, &json!({ "pool_directory": pools }));
+    let wait = |within, file: &str, lines: Vec<String>| {
+        becomes(within, file, &Some(text(&lines)), || {
+            fs::read_to_string(pools.join(file)).ok()
+        });
+    };
+    wait(SOON, "disabled_services", Vec::new());
+    fs::write(pools.join("website.pool"), "10.0.0.1 80 # by hand\n").unwrap();
+    nodes[1].announce("api leaving");
+    wait(WITH_A_CHANGE, "website.pool", pool_lines(&nodes[..1]));
+    wait(WITH_A_CHANGE, "api.pool", pool_lines(&nodes[2..]));
+    fs::remove_dir_all(&pools).unwrap();
+    nodes[1].announce("api");
+    wait(WITH_A_CHANGE, "website.pool", pool_lines(&nodes[..1]));
+    wait(WITH_A_CHANGE, "api.pool", pool_lines(&nodes[1..]));
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl Task {
         snapshot: Option<Snapshot>,
     ) -> Result<(Worker, Pass), JoinError> {
         let wanted = snapshot.clone();
-        if self.mode == Mode::Live && worker.is_quick(wanted.as_ref()) {
+        if worker.is_quick(wanted.as_ref()) {
             let mut pass = worker.begin(wanted.as_ref());
             self.publish_with(snapshot, pass.current.clone());
             // Perlbals first.

@@ -36,8 +36,8 @@ pub(super) struct Pass {
     pub(super) current: BTreeSet<String>,
     /// What is wanted; none without a snapshot, or where the directory cannot be read.
     files: Option<Files>,
-    /// What is left for its second half.
-    rest: Vec<Step>,
+    /// Whether the directory was read.
+    looked: bool,
 }
 
 /// What passes need, one at a time.
@@ -49,7 +49,8 @@ pub(super) struct Worker {
     hooks: Hooks,
     counters: Arc<FileCounters>,
     mode: Mode,
-    dry_run_has_read: bool,
+    /// The last time that the directory was to be read, it could be.
+    has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
     failed: BTreeSet<String>,
     /// The pools that sorry servers serve, as the last snapshot says.
@@ -76,7 +77,7 @@ impl Worker {
             hooks,
             counters,
             mode,
-            dry_run_has_read: false,
+            has_read: false,
             failed: BTreeSet::new(),
             sorry: BTreeSet::new(),
             quota: Quota::default(),
@@ -86,86 +87,108 @@ impl Worker {
     /// Whether a pass is over sooner than a thread wakes for it.
     pub(super) fn is_quick(&self, snapshot: Option<&Snapshot>) -> bool {
         let few = |snapshot: &Snapshot| snapshot.pools.member_count() <= QUICK_MEMBERS;
-        self.directory.is_in_memory() && snapshot.is_none_or(few)
+        self.mode == Mode::Live && self.directory.is_in_memory() && snapshot.is_none_or(few)
     }
 
-    /// The first half of a pass: reads the directory and brings the pool files in line with the
-    /// snapshot; without one, makes the declared pools' files where they are missing and touches
-    /// nothing else.
+    /// The first half of a pass: brings the pool files in line with the snapshot; without one, makes
+    /// the declared pools' files where they are missing and touches nothing else.
+    ///
+    /// Before that the directory is read, but not where every moment counts and what is there is
+    /// known well enough: in memory, and when nothing goes wrong. What others did is then seen in
+    /// the second half.
     pub(super) fn begin(&mut self, snapshot: Option<&Snapshot>) -> Pass {
+        let known = self.has_read && self.failed.is_empty() && snapshot.is_some();
+        if known && self.is_quick(snapshot) {
+            let pass = self.write(snapshot, false);
+            if pass.errors.is_empty() {
+                return pass;
+            }
+        }
+        self.write(snapshot, true)
+    }
+
+    fn write(&mut self, snapshot: Option<&Snapshot>, look: bool) -> Pass {
         let mut pass = Pass {
             errors: BTreeMap::new(),
             next_removal: None,
             current: BTreeSet::new(),
             files: None,
-            rest: Vec::new(),
+            looked: look,
         };
         let now = Instant::now();
-        if let Err(error) = self.open().and_then(|()| self.read(now)) {
+        if look && let Err(error) = self.look(now) {
             self.counters.count_failed();
             pass.errors.insert(DIRECTORY.to_owned(), error);
             return pass;
         }
         let Some(snapshot) = snapshot else {
-            self.execute_all(&self.missing_declared(), &mut pass.errors);
+            self.execute_all(self.missing_declared(), &mut pass.errors);
             return pass;
         };
         let pools = snapshot.pools.pools.iter();
         let sorry = pools.filter(|(_, pool)| !pool.sorry.is_empty());
         self.sorry = sorry.map(|(name, _)| name.clone()).collect();
         let files = wanted(&snapshot.pools, self.format);
-        let steps = plan(&files, &self.directory.files(), self.grace, now);
-        let (rest, pools): (Vec<_>, Vec<_>) = steps
-            .into_iter()
-            .partition(|step| step.name() == DISABLED_SERVICES);
-        self.execute_all(&pools, &mut pass.errors);
+        let mut steps = plan(&files, &self.directory.files(), self.grace, now);
+        steps.retain(|step| step.name() != DISABLED_SERVICES);
+        self.execute_all(steps, &mut pass.errors);
         pass.current = self.current(&files, &pass.errors);
         pass.files = Some(files);
-        pass.rest = rest;
         pass
     }
 
-    /// The second half: the list of who is in none, for which no Perlbal waits.
+    /// The second half, for which no Perlbal waits: the list of who is in none, and what others did
+    /// if the directory was not read yet.
     pub(super) fn end(&mut self, pass: &mut Pass) {
-        self.execute_all(&mem::take(&mut pass.rest), &mut pass.errors);
-        if let Some(files) = pass.files.take() {
+        let now = Instant::now();
+        if !pass.looked
+            && let Err(error) = self.look(now)
+        {
+            self.counters.count_failed();
+            pass.errors.insert(DIRECTORY.to_owned(), error);
+        }
+        if let Some(files) = pass
+            .files
+            .take()
+            .filter(|_| !pass.errors.contains_key(DIRECTORY))
+        {
+            let mut steps = plan(&files, &self.directory.files(), self.grace, now);
+            // What failed is tried again with back-off.
+            steps.retain(|step| !pass.errors.contains_key(step.name()));
+            self.execute_all(steps, &mut pass.errors);
             let mut actual = self.directory.files();
-            // What failed is tried again with back-off, not at its time.
             actual.retain(|name, _| !pass.errors.contains_key(name));
             pass.next_removal = next_removal(&files, &actual, self.grace);
+            pass.current = self.current(&files, &pass.errors);
         }
         if !pass.errors.contains_key(DIRECTORY) {
             self.failed = pass.errors.keys().cloned().collect();
         }
     }
 
-    fn execute_all(&mut self, steps: &[Step], errors: &mut BTreeMap<String, DirectoryError>) {
+    fn execute_all(&mut self, steps: Vec<Step>, errors: &mut BTreeMap<String, DirectoryError>) {
         let now = Instant::now();
         for step in steps {
-            if let Err(error) = self.execute(step, now) {
+            if let Err(error) = self.execute(&step, now) {
                 self.counters.count_failed();
                 errors.insert(step.name().to_owned(), error);
             }
         }
     }
 
-    fn open(&mut self) -> Result<(), DirectoryError> {
-        if self.mode == Mode::Live {
-            self.directory.open()
-        } else {
-            Ok(())
+    /// Reads what is there, in a directory that is there and ours.
+    fn look(&mut self, now: Instant) -> Result<(), DirectoryError> {
+        if self.mode == Mode::DryRun {
+            // It reads once and goes on from what it printed; a missing directory is an empty one.
+            if !mem::replace(&mut self.has_read, true) {
+                _ = self.directory.read(now);
+            }
+            return Ok(());
         }
-    }
-
-    fn read(&mut self, now: Instant) -> Result<(), DirectoryError> {
-        if self.mode == Mode::Live {
-            return self.directory.read(now);
-        }
-        // A dry run reads once and goes on from what it printed; a missing directory is an
-        // empty one.
-        if !std::mem::replace(&mut self.dry_run_has_read, true) {
-            _ = self.directory.read(now);
-        }
+        self.has_read = false;
+        self.directory.open()?;
+        self.directory.read(now)?;
+        self.has_read = true;
         Ok(())
     }
 
