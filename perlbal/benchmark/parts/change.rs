@@ -77,6 +77,8 @@ pub(super) struct Told<'a> {
     pub(super) since: &'a str,
     /// What the median and the 99th percentile may be, in milliseconds.
     pub(super) goals: [Option<f64>; 2],
+    /// What Perlbal alone takes for one who leaves, and for one who joins, in the median, in milliseconds.
+    pub(super) alone: [Option<f64>; 2],
 }
 
 /// Tells how long changes took, in milliseconds: those of nodes that left, and of those that came back.
@@ -86,20 +88,22 @@ pub(super) fn tell(report: &mut Report, told: Told<'_>, took: &[Vec<f64>; 2]) {
         place,
         since,
         goals: [median, p99],
+        alone,
     } = told;
     let kinds = [("leaving", "sealed"), ("joining", "OK")];
-    for ((kind, end), took) in kinds.into_iter().zip(took) {
-        for (name, about, part, goal) in [
-            ("p50", "median", 0.5, median),
-            ("p99", "p99", 0.99, p99),
-            ("max", "longest", 1.0, None),
+    for (((kind, end), took), alone) in kinds.into_iter().zip(took).zip(alone) {
+        for (name, about, part, goal, floor) in [
+            ("p50", "median", 0.5, median, alone),
+            ("p99", "p99", 0.99, p99, None),
+            ("max", "longest", 1.0, None, None),
         ] {
             let figure = Figure::new(
                 format!("{id}.{kind}.{name}"),
                 format!("{place}: {kind}, {since} to {end}, {about}"),
                 "ms",
                 quantile(took, part),
-            );
+            )
+            .beside(None, floor);
             report.add(match goal {
                 Some(limit) => figure.goal(Goal::AtMost(limit)),
                 None => figure,

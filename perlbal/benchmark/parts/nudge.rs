@@ -128,6 +128,7 @@ fn measure(plan: &Plan, report: &mut Report, trial: &Trial) -> Outcome<()> {
         place,
         since: "nudge",
         goals: [None, trial.goal],
+        alone: [None; 2],
     };
     tell(report, told, &took);
     report.add(Figure::new(
