@@ -133,7 +133,7 @@ impl Bare {
 
     /// How long it takes until all of these are answered with `OK`, in milliseconds.
     fn ask(&mut self, commands: &[&str]) -> Outcome<f64> {
-        let text: String = commands.iter().map(|line| format!("{line}\r\n")).collect();
+        let text = commands.join("\r\n") + "\r\n";
         let begin = now();
         self.0.get_mut().write_all(text.as_bytes())?;
         for _ in commands {
