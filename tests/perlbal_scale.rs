@@ -204,3 +204,42 @@ fn perlbal_is_left_alone_for_as_long_as_commands_took_before_the_next_ones() {
         assert!(pause >= took.min(&LONGEST_PAUSE), "{long:?}");
     }
 }
+
+/// A pool that follows its file holds what the file held when Perlbal read it, which may be more than it was told by then.
+#[test]
+fn what_perlbal_read_of_a_newer_file_is_not_taken_for_someone_elses_change() {
+    let stage = Stage::alone();
+    let nodes = two_hundred(&stage, "api");
+    let pools = tempfile::tempdir_in("/dev/shm").unwrap();
+    let files = ["api", "website"].map(|pool| pools.path().join(format!("{pool}.pool")));
+    for file in &files {
+        fs::write(file, "").unwrap();
+    }
+    let perlbal = Config::new()
+        .nodefile_pool("api", &files[0])
+        .nodefile_pool("website", &files[1])
+        .start(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let mut config = config(relay.addr());
+    config["pool_directory"] = json!(pools.path());
+    let pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("api", &addrs(&nodes));
+
+    // So many changes come meanwhile that the files are read for them.
+    relay.delay(Duration::from_millis(40));
+    let mark = relay.said().len();
+    for (from, to) in [("api", "website"), ("website", "api")].repeat(3) {
+        announce(&nodes, to);
+        perlbal.wait_members(to, &addrs(&nodes));
+        perlbal.wait_members(from, &addrs([]));
+    }
+    let said = &relay.said()[mark..];
+    for pool in ["api", "website"] {
+        let reload = format!("SET {pool} nodefile");
+        assert!(
+            said.iter().any(|line| line.starts_with(&reload)),
+            "{said:?}"
+        );
+    }
+    assert_eq!(pollbal.log_with(&["someone else"]), [""; 0]);
+}

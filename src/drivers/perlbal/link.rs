@@ -52,7 +52,8 @@ struct Link<'a> {
     unlogged: Option<(Instant, BTreeMap<PerlbalName, PoolChange>)>,
     /// Snapshots on their way.
     on_the_way: OnTheWay,
-    /// Of a snapshot that no plan was made from yet: since when it is here, and its cause.
+    /// Of the first snapshot that no plan was made from yet: since when it is here, and its cause or
+    /// that of one after it.
     taken: Option<(Instant, Option<Instant>)>,
     /// Who may have connections that no seal has reached: to be watched once it is known who is
     /// wanted.
@@ -154,14 +155,14 @@ impl Link<'_> {
 
     /// Sends what there is to say, if now is the time.
     async fn send(&mut self) -> Result<(), SessionError> {
-        let now = Instant::now();
-        if !self.pace.may_send(now) {
+        if !self.pace.may_send(Instant::now()) {
             return Ok(());
         }
-        // Together with what comes until the last plan is sent: that is less to say.
+        // Not while the last plan is unsent: what comes meanwhile is planned together.
         if self.plan_due && self.is_read && !self.session.has_unsent_changes() {
             self.make_it_so();
         }
+        let now = Instant::now();
         self.session.flush().await?;
         if self.session.is_owed() {
             self.pace.sent(now);
@@ -215,8 +216,8 @@ impl Link<'_> {
         let snapshot = self.manager.snapshots.borrow();
         let cause = snapshot.as_ref().and_then(|snapshot| snapshot.cause);
         drop(snapshot);
-        // Who waits longest counts.
-        self.taken.get_or_insert((Instant::now(), cause));
+        let taken = self.taken.get_or_insert((Instant::now(), cause));
+        taken.1 = taken.1.or(cause);
         self.plan_due = true;
     }
 
@@ -230,6 +231,10 @@ impl Link<'_> {
         if command.is_change() {
             self.take_change_answer(command, answer);
             return Ok(());
+        }
+        // What is read is judged by what is wanted now: a file that was reloaded is as new as that.
+        if self.plan_due && self.is_read {
+            self.make_it_so();
         }
         // Reading commands are answered in the order in which they were asked.
         match (self.asked.pop_front(), answer) {

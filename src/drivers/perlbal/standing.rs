@@ -52,8 +52,8 @@ struct Waiting {
 pub struct Told {
     /// Its serial.
     pub serial: u64,
-    /// Since when the manager had it, if it was the first to be planned from it and changed
-    /// something here.
+    /// Since when the manager had it, or one before it that was planned together with it; if that
+    /// plan changed something here.
     pub taken: Option<Instant>,
     /// When the answer came that caused it, if that is known and `taken` is, too.
     pub cause: Option<Instant>,

@@ -149,7 +149,7 @@ impl Directory {
             let file = match self.files.remove(&name) {
                 Some((known, file)) if known == stamp => file,
                 known => {
-                    self.newest_gone = self.newest_gone.max(latest(known));
+                    self.newest_gone = self.newest_gone.max(latest(known.as_ref()));
                     let content = read_file(&path).unwrap_or_else(|_| UNREADABLE.to_owned());
                     let empty_since = content.is_empty().then_some(now);
                     ActualFile {
@@ -161,7 +161,7 @@ impl Directory {
             files.insert(name, (stamp, file));
         }
         for gone in std::mem::replace(&mut self.files, files).into_values() {
-            self.newest_gone = self.newest_gone.max(latest(Some(gone)));
+            self.newest_gone = self.newest_gone.max(latest(Some(&gone)));
         }
         Ok(())
     }
@@ -178,14 +178,15 @@ impl Directory {
     /// Gives a file this content, whole or not at all.
     pub fn write(&mut self, name: &str, content: &str, now: Instant) -> Result<(), DirectoryError> {
         let path = self.path(name);
+        let known = latest(self.files.get(name));
         let stamp = self
-            .replace(&path, content)
+            .replace(&path, content, known)
             .map_err(|error| DirectoryError::Write(path, bare(error)))?;
         self.pretend(name, content, stamp, now);
         Ok(())
     }
 
-    fn replace(&self, path: &Path, content: &str) -> io::Result<Stamp> {
+    fn replace(&self, path: &Path, content: &str, known: SystemTime) -> io::Result<Stamp> {
         let mut file = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
             .suffix(TEMPORARY_SUFFIX)
@@ -193,7 +194,7 @@ impl Directory {
         file.write_all(content.as_bytes())?;
         file.as_file()
             .set_permissions(Permissions::from_mode(0o644))?;
-        file.as_file().set_modified(self.next_mtime(path)?)?;
+        file.as_file().set_modified(self.next_mtime(path, known)?)?;
         file.as_file().sync_all()?;
         let file = file.persist(path)?;
         Ok(Stamp::of(&file.metadata()?))
@@ -202,12 +203,13 @@ impl Directory {
     /// Now, or a second after the file's present time of modification if that is later: Perlbal
     /// takes a file for unchanged when this time is the same in whole seconds (Pool.pm,
     /// `_load_nodefile_sync`). It only ever grows, so no earlier one comes back.
-    fn next_mtime(&self, path: &Path) -> io::Result<SystemTime> {
-        let before = match fs::metadata(path) {
-            Ok(metadata) => metadata.modified()?.max(self.newest_gone),
-            Err(_) => self.newest_gone,
+    fn next_mtime(&self, path: &Path, known: SystemTime) -> io::Result<SystemTime> {
+        let there = match fs::metadata(path) {
+            Ok(metadata) => metadata.modified()?,
+            Err(_) => known,
         };
-        let whole = before
+        let whole = there
+            .max(self.newest_gone)
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
@@ -286,7 +288,7 @@ fn read_file(path: &Path) -> io::Result<String> {
 }
 
 /// The time of modification of a file that was there, in whole seconds.
-fn latest(gone: Option<(Stamp, ActualFile)>) -> SystemTime {
+fn latest(gone: Option<&(Stamp, ActualFile)>) -> SystemTime {
     let seconds = gone.and_then(|(stamp, _)| u64::try_from(stamp.seconds).ok());
     let since = Duration::from_secs(seconds.unwrap_or(0));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)

@@ -49,7 +49,7 @@ pub(super) struct Worker {
     hooks: Hooks,
     counters: Arc<FileCounters>,
     mode: Mode,
-    /// The last time that the directory was to be read, it could be.
+    /// The last time that the directory was to be read, it could be; in a dry run, it was tried.
     has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
     failed: BTreeSet<String>,
@@ -103,6 +103,7 @@ impl Worker {
             if pass.errors.is_empty() {
                 return pass;
             }
+            self.failed = pass.errors.into_keys().collect();
         }
         self.write(snapshot, true)
     }
@@ -130,15 +131,16 @@ impl Worker {
         self.sorry = sorry.map(|(name, _)| name.clone()).collect();
         let files = wanted(&snapshot.pools, self.format);
         let mut steps = plan(&files, &self.directory.files(), self.grace, now);
-        steps.retain(|step| step.name() != DISABLED_SERVICES);
+        // The rest can wait; nothing is deleted before it was looked at.
+        steps.retain(|step| matches!(step, Step::Write(name, _) if name != DISABLED_SERVICES));
         self.execute_all(steps, &mut pass.errors);
         pass.current = self.current(&files, &pass.errors);
         pass.files = Some(files);
         pass
     }
 
-    /// The second half, for which no Perlbal waits: the list of who is in none, and what others did
-    /// if the directory was not read yet.
+    /// The second half, for which no Perlbal waits: the list of who is in none, deletions, and what
+    /// others did if the directory was not read yet.
     pub(super) fn end(&mut self, pass: &mut Pass) {
         let now = Instant::now();
         if !pass.looked

@@ -112,7 +112,8 @@ impl Link<'_> {
             memory.leavers.forget(who);
         }
         self.log_rest(&seen, &untold);
-        self.plan_due = true;
+        self.plan_due |= !seen.busy.is_empty();
+        self.manager.tell_standing();
     }
 
     fn log_rest(&mut self, seen: &Look, untold: &[Membered]) {
