@@ -159,7 +159,7 @@ impl Link<'_> {
             return Ok(());
         }
         // Not while the last plan is unsent: what comes meanwhile is planned together.
-        if self.plan_due && self.is_read && !self.session.has_unsent_changes() {
+        if self.has_to_plan() && !self.session.has_unsent_changes() {
             self.make_it_so();
         }
         let now = Instant::now();
@@ -170,8 +170,13 @@ impl Link<'_> {
         Ok(())
     }
 
+    /// Whether a plan is due, and can be made: what is there is known.
+    fn has_to_plan(&self) -> bool {
+        self.plan_due && self.is_read
+    }
+
     fn next_wake(&self) -> Instant {
-        let waits = self.plan_due && self.is_read || self.session.has_unsent();
+        let waits = self.has_to_plan() || self.session.has_unsent();
         let pause_ends = self.pace.pause_ends().filter(|_| waits);
         [self.read_back_at, self.look_at(), pause_ends]
             .into_iter()
@@ -233,7 +238,7 @@ impl Link<'_> {
             return Ok(());
         }
         // What is read is judged by what is wanted now: a file that was reloaded is as new as that.
-        if self.plan_due && self.is_read {
+        if self.has_to_plan() {
             self.make_it_so();
         }
         // Reading commands are answered in the order in which they were asked.

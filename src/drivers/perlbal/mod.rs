@@ -8,10 +8,11 @@
 //!
 //! One task per Perlbal owns one connection. It reads what is there when it connects, every
 //! `resync_interval` and when an answer surprises; a change in between is planned against what is
-//! known, sent as soon as `pace` allows, which is mostly at once, and read back. So a restart of Perlbal, a hand on the telnet console and a
-//! lost command heal by the same path. `wanted`, `plan`, `pace`, `reading`, `rest`, `standing`,
-//! `statistics`, `view` and `wire` are pure; `session` owns the socket; `link` is one connection's life; `memory`
-//! is what outlives it; this file is the task around it.
+//! known, sent as soon as `pace` allows, which is mostly at once, and read back. So a restart of
+//! Perlbal, a hand on the telnet console and a lost command heal by the same path. `wanted`, `plan`,
+//! `pace`, `reading`, `rest`, `standing`, `statistics`, `view` and `wire` are pure; `session` owns the
+//! socket; `link` is one connection's life; `memory` is what outlives it; this file is the task around
+//! it.
 //!
 //! It tells of itself by two `watch` channels, [`Progress`] and [`Standing`], and answers
 //! [`Question`]s from one bounded channel in every state.

@@ -1,8 +1,8 @@
 //! The socket: one connection to one Perlbal's management port.
 //!
-//! Commands are pipelined and each answer is matched to its command. Changes go out
-//! before reading commands that wait; a group is written in one piece, and only when Perlbal reads
-//! it in one piece (see [`GROUP_BYTES`](super::plan::GROUP_BYTES)).
+//! Commands are pipelined and each answer is matched to its command. Changes go out before reading
+//! commands that wait; a group is written in one piece, and only when Perlbal reads it in one piece
+//! (see [`GROUP_BYTES`](super::plan::GROUP_BYTES)).
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,5 +1,5 @@
-//! One pass over the directory: what is there is read, and what is not as wanted is changed. On a
-//! thread of its own where a disk may hang.
+//! One pass over the directory: what is there is read, and what is not as wanted is changed; what
+//! Perlbals wait for comes first. On a thread of its own where a disk may hang.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -117,10 +117,11 @@ impl Worker {
             looked: look,
         };
         let now = Instant::now();
-        if look && let Err(error) = self.look(now) {
-            self.counters.count_failed();
-            pass.errors.insert(DIRECTORY.to_owned(), error);
-            return pass;
+        if look {
+            self.look(now, &mut pass.errors);
+            if !pass.errors.is_empty() {
+                return pass;
+            }
         }
         let Some(snapshot) = snapshot else {
             self.execute_all(self.missing_declared(), &mut pass.errors);
@@ -143,11 +144,8 @@ impl Worker {
     /// others did if the directory was not read yet.
     pub(super) fn end(&mut self, pass: &mut Pass) {
         let now = Instant::now();
-        if !pass.looked
-            && let Err(error) = self.look(now)
-        {
-            self.counters.count_failed();
-            pass.errors.insert(DIRECTORY.to_owned(), error);
+        if !pass.looked {
+            self.look(now, &mut pass.errors);
         }
         if let Some(files) = pass
             .files
@@ -178,8 +176,16 @@ impl Worker {
         }
     }
 
+    /// Reads what is there, or notes why that fails.
+    fn look(&mut self, now: Instant, errors: &mut BTreeMap<String, DirectoryError>) {
+        if let Err(error) = self.read(now) {
+            self.counters.count_failed();
+            errors.insert(DIRECTORY.to_owned(), error);
+        }
+    }
+
     /// Reads what is there, in a directory that is there and ours.
-    fn look(&mut self, now: Instant) -> Result<(), DirectoryError> {
+    fn read(&mut self, now: Instant) -> Result<(), DirectoryError> {
         if self.mode == Mode::DryRun {
             // It reads once and goes on from what it printed; a missing directory is an empty one.
             if !mem::replace(&mut self.has_read, true) {
