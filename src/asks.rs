@@ -16,6 +16,7 @@ use crate::drivers::perlbal::wanted::Translation;
 use crate::drivers::pool_files::FileCounts;
 use crate::drivers::{PerlbalHandle, Progress, Snapshot};
 use crate::hooks::HookCounts;
+use crate::model::census::Census;
 use crate::model::conditions::Condition;
 use crate::model::journal::Event;
 use crate::model::membership::obedience::Wait;
@@ -23,6 +24,7 @@ use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::orders::{Orders, Reason, ReasonWord};
+use crate::model::pools::Pool;
 use crate::model::rules::Rules;
 use crate::model::tally::Tally;
 use crate::model::time::Timestamp;
@@ -40,6 +42,8 @@ const WRITTEN: Duration = Duration::from_secs(2);
 pub enum Ask {
     /// All that is known.
     View(oneshot::Sender<View>),
+    /// The same without each single node.
+    Overview(oneshot::Sender<Overview>),
     /// These nodes.
     Nodes(Vec<NodeAddr>, oneshot::Sender<Nodes>),
     /// What happened to a node of late, the oldest first.
@@ -180,12 +184,21 @@ pub struct Seen {
 /// All that is known.
 #[derive(Debug)]
 pub struct View {
+    /// Of the whole.
+    pub overview: Overview,
+    /// Of each node, in the order of the services file.
+    pub nodes: Vec<Seen>,
+}
+
+/// What is known of the whole; at a big site a hundredth of what is known of each node.
+#[derive(Debug)]
+pub struct Overview {
     /// When this was so.
     pub moment: Moment,
     /// When the program started.
     pub started: Instant,
-    /// All nodes, in the order of the services file.
-    pub nodes: Vec<Seen>,
+    /// All nodes, counted.
+    pub census: Census,
     /// Whether each was heard once.
     pub first_round_done: bool,
     /// The wanted state; none before the first round is done.
@@ -213,6 +226,21 @@ pub struct View {
     pub hooks: BTreeMap<&'static str, HookCounts>,
     /// Whether metrics have series for each node.
     pub metrics_per_node: bool,
+}
+
+impl Overview {
+    /// Whether there is that pool: declared, or announced.
+    #[must_use]
+    pub fn is_pool(&self, name: &PoolName) -> bool {
+        self.rules.declared.contains_key(name) || self.pool(name).is_some()
+    }
+
+    /// That pool as it is wanted; nothing before the first round is done.
+    #[must_use]
+    pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        let pools = &self.snapshot.as_ref()?.pools.pools;
+        pools.get(name).map(Arc::as_ref)
+    }
 }
 
 /// How those stand that are to show a change: the Perlbals and the pool files.
@@ -316,6 +344,11 @@ impl Desk {
     /// All that is known.
     pub async fn view(&self) -> Result<View, Gone> {
         self.ask(Ask::View).await
+    }
+
+    /// The same without each single node.
+    pub async fn overview(&self) -> Result<Overview, Gone> {
+        self.ask(Ask::Overview).await
     }
 
     /// These nodes.

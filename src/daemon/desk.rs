@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Daemon;
-use crate::asks::{Ask, Done, Moment, Nodes, Order, Perlbals, Refused, Seen, View};
+use crate::asks::{Ask, Done, Moment, Nodes, Order, Overview, Perlbals, Refused, Seen, View};
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::wanted::Translation;
 use crate::model::membership::Membership;
@@ -23,6 +23,7 @@ impl Daemon {
     pub(super) fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::View(to) => _ = to.send(self.view()),
+            Ask::Overview(to) => _ = to.send(self.overview()),
             Ask::Nodes(addrs, to) => _ = to.send(self.nodes(&addrs)),
             Ask::History(addr, to) => _ = to.send(self.journal.of(addr)),
             Ask::Events(after, limit, to) => _ = to.send(self.journal.after(after, limit)),
@@ -169,14 +170,18 @@ impl Daemon {
     }
 
     fn view(&self) -> View {
+        let nodes = self.membership.views();
         View {
+            overview: self.overview(),
+            nodes: nodes.map(|view| self.seen(view)).collect(),
+        }
+    }
+
+    fn overview(&self) -> Overview {
+        Overview {
             moment: Moment::present(),
             started: self.started,
-            nodes: self
-                .membership
-                .views()
-                .map(|view| self.seen(view))
-                .collect(),
+            census: self.membership.census(),
             first_round_done: self.membership.first_round_done(),
             snapshot: self.snapshots.borrow().clone(),
             rules: self.membership.rules().clone(),

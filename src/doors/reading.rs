@@ -23,7 +23,7 @@ use super::tell::perlbal::Asked;
 use super::tell::status::{Filter, status};
 use crate::api;
 use crate::api::event::event;
-use crate::asks::View;
+use crate::drivers::PerlbalHandle;
 use crate::model::journal::Event;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::Node;
@@ -60,26 +60,21 @@ async fn tell_status(
         match word
             .parse::<PoolName>()
             .ok()
-            .filter(|pool| is_pool(&view, pool))
+            .filter(|pool| view.overview.is_pool(pool))
         {
             Some(pool) => _ = filter.pools.insert(pool),
             None => filter.nodes.extend(shared.find([word])?),
         }
     }
-    if let Some(unknown) = filter.pools.iter().find(|pool| !is_pool(&view, pool)) {
+    let mut pools = filter.pools.iter();
+    if let Some(unknown) = pools.find(|pool| !view.overview.is_pool(pool)) {
         return Err(no_pool(unknown));
     }
-    let perlbals = ask_perlbals(&view).await;
+    let perlbals = ask_perlbals(&view.overview.managers).await;
     let made = shared
         .long
         .make(move || Json(status(&view, &perlbals, &filter)).into_response());
     made.await
-}
-
-fn is_pool(view: &View, pool: &PoolName) -> bool {
-    let snapshot = view.snapshot.as_ref();
-    view.rules.declared.contains_key(pool)
-        || snapshot.is_some_and(|snapshot| snapshot.pools.pools.contains_key(pool))
 }
 
 fn no_pool(pool: &PoolName) -> Problem {
@@ -89,8 +84,8 @@ fn no_pool(pool: &PoolName) -> Problem {
 }
 
 /// Asks each manager what it knows, all at once.
-pub(super) async fn ask_perlbals(view: &View) -> Vec<Asked> {
-    let asks = view.managers.iter().map(|manager| async {
+pub(super) async fn ask_perlbals(managers: &[PerlbalHandle]) -> Vec<Asked> {
+    let asks = managers.iter().map(|manager| async {
         let known = timeout(MANAGER, manager.view()).await;
         Asked {
             address: manager.address.clone(),
@@ -132,12 +127,11 @@ async fn members(
 ) -> Result<Json<api::Members>, Problem> {
     let parameters = Parameters::read(query.as_deref(), &["pool"])?;
     let name = pool(parameters.needed("pool")?)?;
-    let view = shared.view().await?;
-    if !is_pool(&view, &name) {
+    let whole = shared.overview().await?;
+    if !whole.is_pool(&name) {
         return Err(no_pool(&name));
     }
-    let snapshot = view.snapshot.as_ref();
-    let pool = snapshot.and_then(|snapshot| snapshot.pools.pools.get(&name));
+    let pool = whole.pool(&name);
     let sorry = pool.is_some_and(|pool| !pool.sorry.is_empty());
     let member = |(node, version): (&Arc<Node>, Option<&Version>)| api::Member {
         node: node.addr.to_string(),

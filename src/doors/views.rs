@@ -1,36 +1,90 @@
-//! The daemon's view, for those who only look: however many ask, the daemon makes one at a time, and
+//! The daemon's views, for those who only look: however many ask, the daemon makes one at a time, and
 //! no more than a few a second.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 use super::{Door, Shared};
-use crate::asks::{Gone, View};
+use crate::asks::{Gone, Overview, View};
 
 /// For so long the same view is given at the status door.
 pub(super) const KEPT: Duration = Duration::from_millis(200);
 
-/// The last view that was made, and when.
+/// The last views that were made.
 #[derive(Debug, Default)]
-pub(super) struct Views(Mutex<Option<(Instant, Arc<View>)>>);
+pub(super) struct Views {
+    views: Last<View>,
+    overviews: Last<Overview>,
+}
 
 impl Shared {
-    /// What is so; at the status door, or was a moment ago. Who comes there while a view is made
-    /// waits for the same.
+    /// What is so; at the status door, or was a moment ago.
     pub(super) async fn view(&self) -> Result<Arc<View>, Gone> {
-        if self.door == Door::Admin {
-            return self.desk.view().await.map(Arc::new);
+        self.see(&self.views.views, self.desk.view()).await
+    }
+
+    /// The same without each single node.
+    pub(super) async fn overview(&self) -> Result<Arc<Overview>, Gone> {
+        self.see(&self.views.overviews, self.desk.overview()).await
+    }
+
+    async fn see<T: Send + Sync + 'static>(
+        &self,
+        last: &Last<T>,
+        present: impl Future<Output = Result<T, Gone>>,
+    ) -> Result<Arc<T>, Gone> {
+        match self.door {
+            Door::Admin => present.await.map(Arc::new),
+            Door::Status | Door::Node => last.or(present).await,
         }
-        let mut last = self.views.0.lock().await;
-        if let Some((made, view)) = &*last
-            && made.elapsed() < KEPT
-        {
-            return Ok(view.clone());
+    }
+}
+
+/// The last one that was made, until it is too old.
+#[derive(Debug)]
+struct Last<T>(Arc<Mutex<Option<Made<T>>>>);
+
+#[derive(Debug)]
+struct Made<T> {
+    at: Instant,
+    what: Arc<T>,
+}
+
+impl<T: Send + Sync + 'static> Last<T> {
+    /// That one, or the present one. Who comes while one is made waits for the same.
+    async fn or(&self, present: impl Future<Output = Result<T, Gone>>) -> Result<Arc<T>, Gone> {
+        let mut last = self.0.lock().await;
+        if let Some(made) = last.as_ref().filter(|made| !made.is_old()) {
+            return Ok(made.what.clone());
         }
-        let view = Arc::new(self.desk.view().await?);
-        *last = Some((Instant::now(), view.clone()));
-        Ok(view)
+        let what = Arc::new(present.await?);
+        let at = Instant::now();
+        *last = Some(Made {
+            at,
+            what: what.clone(),
+        });
+        tokio::spawn(Self(self.0.clone()).forget());
+        Ok(what)
+    }
+
+    /// A big site's view is some megabytes, and the next who looks may come tomorrow.
+    async fn forget(self) {
+        sleep(KEPT).await;
+        self.0.lock().await.take_if(|made| made.is_old());
+    }
+}
+
+impl<T> Made<T> {
+    fn is_old(&self) -> bool {
+        self.at.elapsed() >= KEPT
+    }
+}
+
+impl<T> Default for Last<T> {
+    fn default() -> Self {
+        Self(Arc::default())
     }
 }

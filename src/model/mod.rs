@@ -7,6 +7,7 @@
 pub mod address_book;
 pub mod alerts;
 pub mod announcement;
+pub mod census;
 pub mod change;
 pub mod conditions;
 pub mod hours;

@@ -42,6 +42,57 @@ pub enum NodeState {
     Out(Out),
 }
 
+impl NodeState {
+    /// In one word.
+    #[must_use]
+    pub fn whereabouts(&self) -> Whereabouts {
+        match self {
+            Self::Unheard => Whereabouts::Awaited,
+            Self::Member(..) => Whereabouts::Member,
+            Self::Out(why) => match why {
+                Out::Leaving | Out::Granted => Whereabouts::Leaving,
+                Out::Idle => Whereabouts::Idle,
+                Out::Failed(_) => Whereabouts::Failed,
+                Out::Refused(_) => Whereabouts::Refused,
+                Out::Disabled(_) => Whereabouts::Disabled,
+                Out::Awaited => Whereabouts::Awaited,
+            },
+        }
+    }
+}
+
+/// Where a node is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// In a pool.
+    Member,
+    /// Out: it said so, or was granted leave.
+    Leaving,
+    /// Out: it serves nothing.
+    Idle,
+    /// Out: it did not answer properly.
+    Failed,
+    /// Out: it announced a pool that it may not join.
+    Refused,
+    /// Out: for reasons that people gave.
+    Disabled,
+    /// Not heard yet, or enabled and not heard since.
+    Awaited,
+}
+
+impl Whereabouts {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Member,
+        Self::Leaving,
+        Self::Idle,
+        Self::Failed,
+        Self::Refused,
+        Self::Disabled,
+        Self::Awaited,
+    ];
+}
+
 /// What keeps a member in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -56,6 +107,9 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Serving, Self::Failing, Self::Held, Self::Frozen];
+
     /// Whether it counts for its pool's `min_members`: it serves, or has not failed often enough to
     /// be taken for one that does not.
     #[must_use]

@@ -1,7 +1,7 @@
 //! `GET /metrics` at the status door: what pollbal and the Perlbals do, in numbers, for Prometheus.
 //!
 //! ```text
-//!   daemon (a view), managers, doors, /proc ──► Values ──► OpenMetrics ──► Prometheus' own format
+//!   daemon (an overview), managers, doors, /proc ──► Values ──► OpenMetrics ──► Prometheus' own format
 //!                    scrape                        rendering            format
 //! ```
 //!

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::families::Families;
-use crate::asks::View;
+use crate::asks::Overview;
 use crate::hooks::HookCounts;
 
 /// Hooks and alerts.
@@ -17,13 +17,13 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) fn of(view: &View) -> Self {
+    pub(super) fn of(whole: &Overview) -> Self {
         let mut alerts = BTreeMap::new();
-        for condition in &view.conditions {
+        for condition in &whole.conditions {
             *alerts.entry(condition.kind.word()).or_default() += 1;
         }
         Self {
-            hooks: view.hooks.clone(),
+            hooks: whole.hooks.clone(),
             alerts,
         }
     }

@@ -17,7 +17,7 @@ use super::perlbals::{Known, Perlbal};
 use super::process::Process;
 use super::rendering::Values;
 use super::site::Site;
-use crate::asks::{Gone, Moment, View};
+use crate::asks::{Gone, Moment, Overview, View};
 use crate::doors::Shared;
 use crate::drivers::PerlbalHandle;
 
@@ -76,29 +76,39 @@ impl Scraper {
         {
             return Ok(Some(texts.clone()));
         }
-        let view = shared.view().await?;
-        let clock = kept.clock.at(view.moment);
-        let texts = write(shared, view, clock).await;
+        let whole = shared.overview().await?;
+        let each = if whole.metrics_per_node {
+            Some(shared.view().await?)
+        } else {
+            None
+        };
+        let clock = kept.clock.at(whole.moment);
+        let texts = write(shared, whole, each, clock).await;
         kept.texts = texts.clone().map(|texts| (Instant::now(), texts));
         Ok(texts)
     }
 }
 
-/// Asks for what the view does not have, and writes it all.
-async fn write(shared: &Shared, view: Arc<View>, clock: Moment) -> Option<Texts> {
-    let asks = view.managers.iter();
-    let asks = asks.map(|manager| ask(manager, view.metrics_per_node, clock));
+/// Asks for what the overview does not have, and writes it all.
+async fn write(
+    shared: &Shared,
+    whole: Arc<Overview>,
+    each: Option<Arc<View>>,
+    clock: Moment,
+) -> Option<Texts> {
+    let asks = whole.managers.iter();
+    let asks = asks.map(|manager| ask(manager, whole.metrics_per_node, clock));
     let perlbals = join_all(asks).await;
     let entrances = entrances::all(&shared.counters);
     // Away from the doors: with thousands of nodes or sockets it takes some milliseconds.
     let written = spawn_blocking(move || {
-        let nodes = view.nodes.iter().filter(|_| view.metrics_per_node);
+        let nodes = each.iter().flat_map(|view| &view.nodes);
         Texts::of(Values {
-            site: Site::of(&view),
+            site: Site::of(&whole),
             perlbals,
-            outside: Outside::of(&view),
+            outside: Outside::of(&whole),
             entrances,
-            process: Process::read(seconds(clock, view.started)),
+            process: Process::read(seconds(clock, whole.started)),
             nodes: nodes.map(|seen| Node::of(&seen.view)).collect(),
         })
     });

@@ -1,17 +1,16 @@
 //! What pollbal itself does and knows: polls, nodes, pools, orders, files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::families::{Families, Times};
 use crate::api::State;
-use crate::asks::View;
-use crate::doors::tell::node::state;
+use crate::asks::Overview;
 use crate::drivers::pool_files::FileCounts;
+use crate::model::census::{Census, PoolCensus};
 use crate::model::names::{PoolName, Version};
-use crate::model::orders::ReasonWord;
 use crate::model::tally::{BUCKETS, RESULTS, Tally};
-use crate::model::view::{Kept, NodeState, NodeView};
+use crate::model::view::{Kept, Whereabouts};
 
 /// So many versions of a pool, and reasons for which nodes are disabled, are told by themselves: nodes
 /// and scripts may invent words on and on. So many at a time, that is: one that is gone makes room for
@@ -21,18 +20,12 @@ const MOST: usize = 50;
 /// The label for all further ones; no version and no reason has parentheses.
 const OTHERS: &str = "(others)";
 
-const STATES: [State; 7] = [
-    State::Member,
-    State::Leaving,
-    State::Idle,
-    State::Failed,
-    State::Refused,
-    State::Disabled,
-    State::Awaited,
+/// What keeps a failing member in its pool, and its word.
+const KEEPERS: [(Kept, &str); 3] = [
+    (Kept::Failing, "fall"),
+    (Kept::Held, "min_members"),
+    (Kept::Frozen, "freeze"),
 ];
-
-/// What keeps a failing member in its pool.
-const KEEPERS: [&str; 3] = ["fall", "min_members", "freeze"];
 
 /// What pollbal does and knows, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +34,8 @@ pub(super) struct Site {
     /// Things that happened, as `pollbal events` tells them.
     pub(super) events: u64,
     pub(super) first_round_done: bool,
-    /// Nodes, as [`STATES`].
-    pub(super) states: [u64; STATES.len()],
+    /// Nodes, as [`Whereabouts::ALL`].
+    pub(super) states: [u64; Whereabouts::ALL.len()],
     /// Members that fail, as [`KEEPERS`].
     pub(super) failing: [u64; KEEPERS.len()],
     /// Nodes that are disabled, by reason.
@@ -68,71 +61,30 @@ pub(super) struct Pool {
 }
 
 impl Site {
-    /// Counts what is known.
-    pub(super) fn of(view: &View) -> Self {
-        let mut site = Self {
-            tally: view.tally,
-            events: view.last_event,
-            first_round_done: view.first_round_done,
-            frozen: !view.orders.frozen.is_empty(),
-            files_in_sync: view.perlbals.files.in_sync,
-            files: view.file_counts,
-            ..Self::default()
-        };
-        let pools = || {
-            view.snapshot
-                .iter()
-                .flat_map(|snapshot| &snapshot.pools.pools)
-        };
-        for name in view
-            .rules
-            .declared
-            .keys()
-            .chain(pools().map(|(name, _)| name))
-        {
-            site.pools.entry(name.clone()).or_default();
-        }
-        site.count(view.nodes.iter().map(|seen| &seen.view));
-        for (name, pool) in &mut site.pools {
-            pool.min_members = view.rules.of(name).min_members as u64;
-        }
-        for (name, pool) in pools() {
-            site.pools.entry(name.clone()).or_default().sorry = !pool.sorry.is_empty();
-        }
-        site
-    }
-
-    fn count<'a>(&mut self, nodes: impl Iterator<Item = &'a NodeView>) {
-        type Versions<'a> = HashMap<Option<&'a Version>, u64>;
-        let mut members: HashMap<&PoolName, (Versions<'_>, u64)> = HashMap::new();
-        let mut disabled: HashMap<&ReasonWord, u64> = HashMap::new();
-        for node in nodes {
-            self.states[state(node) as usize] += 1;
-            self.grants += u64::from(node.grant.is_some());
-            for reason in node.reasons.keys() {
-                *disabled.entry(reason).or_default() += 1;
-            }
-            let NodeState::Member(place, kept) = &node.state else {
-                continue;
+    /// From what is known.
+    pub(super) fn of(whole: &Overview) -> Self {
+        let pool = |(name, counted): (&PoolName, &PoolCensus)| {
+            let pool = Pool {
+                versions: versions(counted),
+                serving: counted.serving as u64,
+                min_members: whole.rules.of(name).min_members as u64,
+                sorry: whole.pool(name).is_some_and(|pool| !pool.sorry.is_empty()),
             };
-            let (versions, serving) = members.entry(&place.pool).or_default();
-            *versions.entry(place.version.as_ref()).or_default() += 1;
-            *serving += u64::from(kept.serves());
-            match kept {
-                Kept::Serving => {}
-                Kept::Failing => self.failing[0] += 1,
-                Kept::Held => self.failing[1] += 1,
-                Kept::Frozen => self.failing[2] += 1,
-            }
-        }
-        let disabled = disabled.into_iter();
-        self.disabled = most(disabled.map(|(reason, nodes)| (reason.to_string(), nodes)));
-        for (name, (versions, serving)) in members {
-            let pool = self.pools.entry(name.clone()).or_default();
-            let text = |version: Option<&Version>| version.map_or("", Version::as_str).to_owned();
-            let versions = versions.into_iter();
-            pool.versions = most(versions.map(|(version, members)| (text(version), members)));
-            pool.serving = serving;
+            (name.clone(), pool)
+        };
+        let census = &whole.census;
+        Self {
+            tally: whole.tally,
+            events: whole.last_event,
+            first_round_done: whole.first_round_done,
+            states: Whereabouts::ALL.map(|whereabouts| census.at(whereabouts) as u64),
+            failing: KEEPERS.map(|(kept, _)| census.kept(kept) as u64),
+            disabled: disabled(census),
+            grants: census.grants as u64,
+            frozen: !whole.orders.frozen.is_empty(),
+            pools: census.pools.iter().map(pool).collect(),
+            files_in_sync: whole.perlbals.files.in_sync,
+            files: whole.file_counts,
         }
     }
 
@@ -173,7 +125,8 @@ impl Site {
             "Whether each node was heard once; nothing changes before.",
             u64::from(self.first_round_done),
         )?;
-        let states = STATES.iter().zip(self.states);
+        let states = Whereabouts::ALL.map(State::from);
+        let states = states.iter().zip(self.states);
         families.gauges(
             "pollbal_nodes",
             "Nodes of the services file, by where they are.",
@@ -183,7 +136,7 @@ impl Site {
         families.gauges(
             "pollbal_failing_members",
             "Members that fail, by what keeps them in: `fall` not reached yet, `min_members`, or a freeze.",
-            failing.map(|(keeper, members)| ([("kept_by", *keeper)], members)),
+            failing.map(|((_, keeper), members)| ([("kept_by", *keeper)], members)),
         )?;
         let disabled = self.disabled.iter();
         families.gauges(
@@ -264,6 +217,19 @@ impl Site {
     }
 }
 
+/// How many nodes are disabled for which reason.
+fn disabled(census: &Census) -> Vec<(String, u64)> {
+    let reasons = census.reasons.iter();
+    most(reasons.map(|(reason, nodes)| (reason.to_string(), *nodes as u64)))
+}
+
+/// How many members are at which version, of which those that told none have an empty one.
+fn versions(pool: &PoolCensus) -> Vec<(String, u64)> {
+    let text = |version: &Option<Version>| version.as_ref().map_or("", Version::as_str).to_owned();
+    let versions = pool.versions.iter();
+    most(versions.map(|(version, members)| (text(version), *members as u64)))
+}
+
 /// The [`MOST`] with the greatest numbers, by name, and behind them the sum of the others.
 fn most(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut counts: Vec<_> = counts.collect();
@@ -279,117 +245,34 @@ fn most(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::model::change::{Out, Place};
-    use crate::model::node::Node;
-    use crate::model::orders::{Grant, Note, Reason};
-    use crate::model::time::Timestamp;
-
-    fn node(state: NodeState) -> NodeView {
-        let node = Node {
-            addr: "10.0.0.1:80".parse().unwrap(),
-            name: "node".to_owned(),
-        };
-        NodeView {
-            node: Arc::new(node),
-            state,
-            since: None,
-            spoke_of: None,
-            last: None,
-            failures: 0,
-            answers: 0,
-            reasons: BTreeMap::new(),
-            grant: None,
-        }
-    }
-
-    fn member(version: Option<&str>, kept: Kept) -> NodeView {
-        let place = Place {
-            pool: "api".parse().unwrap(),
-            version: version.map(|version| version.parse().unwrap()),
-        };
-        node(NodeState::Member(place, kept))
-    }
-
-    fn counted(nodes: &[NodeView]) -> Site {
-        let mut site = Site::default();
-        site.count(nodes.iter());
-        site
-    }
-
-    #[test]
-    fn members_count_by_version_whether_they_fail_or_not() {
-        let site = counted(&[
-            member(Some("v1"), Kept::Serving),
-            member(Some("v1"), Kept::Held),
-            member(None, Kept::Failing),
-            member(Some("v2"), Kept::Frozen),
-            node(NodeState::Unheard),
-        ]);
-        let api = &site.pools["api"];
-        let versions = [("", 1), ("v1", 2), ("v2", 1)];
-        assert_eq!(
-            api.versions,
-            versions.map(|(version, count)| (version.to_owned(), count))
-        );
-        assert_eq!((api.serving, site.failing), (2, [1, 1, 1]));
-        assert_eq!(site.states, [4, 0, 0, 0, 0, 0, 1]);
-    }
-
-    #[test]
-    fn every_state_is_told_under_its_own_word() {
-        for (index, state) in STATES.into_iter().enumerate() {
-            assert_eq!(state as usize, index);
-            assert_eq!(serde_json::json!(state), state.word());
-        }
-    }
-
-    #[test]
-    fn a_node_counts_for_each_of_its_reasons() {
-        let reason = Reason {
-            note: Note::default(),
-            by: Note::default(),
-            since: Timestamp::from_millis(0),
-            until: None,
-        };
-        let mut disabled = node(NodeState::Out(Out::Idle));
-        for word in ["deploy", "disk"] {
-            disabled
-                .reasons
-                .insert(word.parse().unwrap(), reason.clone());
-        }
-        let mut granted = node(NodeState::Out(Out::Granted));
-        granted.grant = Some(Grant {
-            pool: None,
-            since: Timestamp::from_millis(0),
-            until: Timestamp::from_millis(1),
-            was_away: false,
-        });
-        let site = counted(&[disabled.clone(), disabled, granted]);
-        let reasons = [("deploy", 2), ("disk", 2)];
-        assert_eq!(
-            site.disabled,
-            reasons.map(|(reason, count)| (reason.to_owned(), count))
-        );
-        assert_eq!(site.grants, 1);
-    }
 
     #[test]
     fn versions_that_nodes_invent_become_one_series() {
-        let mut nodes: Vec<_> = (0..200)
-            .map(|number| member(Some(&format!("v{number:03}")), Kept::Serving))
-            .collect();
-        nodes.push(member(Some("v150"), Kept::Serving));
-        let api = &counted(&nodes).pools["api"];
-        assert_eq!(api.versions.len(), MOST + 1);
+        let version = |number| format!("v{number:03}").parse::<Version>().unwrap();
+        let mut pool = PoolCensus::default();
+        for number in 0..200 {
+            let members = if number == 150 { 2 } else { 1 };
+            pool.versions.insert(Some(version(number)), members);
+        }
+        let told = versions(&pool);
+        assert_eq!(told.len(), MOST + 1);
         assert!(
-            api.versions.contains(&("v150".to_owned(), 2)),
+            told.contains(&("v150".to_owned(), 2)),
             "the most members come first"
         );
-        assert_eq!(api.versions.last(), Some(&(OTHERS.to_owned(), 150)));
-        let all: u64 = api.versions.iter().map(|(_, members)| members).sum();
+        assert_eq!(told.last(), Some(&(OTHERS.to_owned(), 150)));
+        let all: u64 = told.iter().map(|(_, members)| members).sum();
         assert_eq!(all, 201);
+    }
+
+    #[test]
+    fn members_that_told_no_version_are_told_under_an_empty_one() {
+        let pool = PoolCensus {
+            versions: [(None, 1), (Some("v1".parse().unwrap()), 2)].into(),
+            ..PoolCensus::default()
+        };
+        let told = [(String::new(), 1), ("v1".to_owned(), 2)];
+        assert_eq!(versions(&pool), told);
     }
 }

@@ -182,7 +182,7 @@ impl Matter {
             count => shared.desk.events(0, count).await?,
         };
         Ok(Self {
-            perlbals: ask_perlbals(&view).await,
+            perlbals: ask_perlbals(&view.overview.managers).await,
             view,
             events,
             subject,
@@ -197,7 +197,7 @@ impl Matter {
         if let Subject::Pool(name) = &self.subject {
             filter.pools.insert(name.clone());
         }
-        let status = without_nodes(&self.view, &self.perlbals, &filter);
+        let status = without_nodes(&self.view.overview, &self.perlbals, &filter);
         let mut about = self.about();
         let listed = self.list(&filter, about);
         let missing = format!("there is no pool {}", self.pool().unwrap_or_default());
@@ -256,7 +256,8 @@ impl Matter {
                 node::state(&seen.view) == NodeState::Member && !node::is_failing(&seen.view)
             });
         }
-        let tell = |seen: &Seen| node::node(&view.moment, &view.perlbals, seen);
+        let whole = &view.overview;
+        let tell = |seen: &Seen| node::node(&whole.moment, &whole.perlbals, seen);
         Listed::of(wanted.into_iter(), about, tell)
     }
 

@@ -6,7 +6,7 @@ use crate::asks::{Moment, Perlbals, Seen};
 use crate::model::change::{Out, Place};
 use crate::model::observation::Observation;
 use crate::model::orders::words;
-use crate::model::view::{Kept, NodeState, NodeView};
+use crate::model::view::{Kept, NodeState, NodeView, Whereabouts};
 
 pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::Node {
     let view = &seen.view;
@@ -33,28 +33,26 @@ pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::No
 
 /// Where a node is, in one word.
 pub(crate) fn state(view: &NodeView) -> State {
-    match &view.state {
-        NodeState::Unheard => State::Awaited,
-        NodeState::Member(..) => State::Member,
-        NodeState::Out(why) => match why {
-            Out::Leaving | Out::Granted => State::Leaving,
-            Out::Idle => State::Idle,
-            Out::Failed(_) => State::Failed,
-            Out::Refused(_) => State::Refused,
-            Out::Disabled(_) => State::Disabled,
-            Out::Awaited => State::Awaited,
-        },
+    view.state.whereabouts().into()
+}
+
+impl From<Whereabouts> for State {
+    fn from(whereabouts: Whereabouts) -> Self {
+        match whereabouts {
+            Whereabouts::Member => Self::Member,
+            Whereabouts::Leaving => Self::Leaving,
+            Whereabouts::Idle => Self::Idle,
+            Whereabouts::Failed => Self::Failed,
+            Whereabouts::Refused => Self::Refused,
+            Whereabouts::Disabled => Self::Disabled,
+            Whereabouts::Awaited => Self::Awaited,
+        }
     }
 }
 
 /// Whether it fails, though it is a member.
 pub(crate) fn is_failing(view: &NodeView) -> bool {
     matches!(&view.state, NodeState::Member(_, kept) if *kept != Kept::Serving)
-}
-
-/// Whether it counts for its pool's `min_members`.
-pub(super) fn serves(view: &NodeView) -> bool {
-    matches!(&view.state, NodeState::Member(_, kept) if kept.serves())
 }
 
 /// Where it is, or where it wanted to be when it last spoke.

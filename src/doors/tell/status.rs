@@ -1,16 +1,17 @@
 //! How all stands.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use super::perlbal::{self, Asked};
 use super::{earlier, node, reason, time};
 use crate::api::{self, State};
-use crate::asks::{Seen, View};
+use crate::asks::{Overview, Seen, View};
 use crate::logging::count;
+use crate::model::census::{Census, PoolCensus};
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
 use crate::model::rules::Rules;
-use crate::model::view::{NodeState, NodeView};
+use crate::model::view::{NodeView, Whereabouts};
 
 /// What of all is asked for; everything that matters, where nothing is named.
 #[derive(Clone, Debug, Default)]
@@ -33,21 +34,13 @@ impl Filter {
     }
 }
 
-/// What nodes make of a pool.
-#[derive(Default)]
-struct Members {
-    all: usize,
-    serving: usize,
-    leaving: usize,
-    versions: BTreeMap<Option<Version>, usize>,
-}
-
 /// Tells what `filter` asks for.
 pub(crate) fn status(view: &View, perlbals: &[Asked], filter: &Filter) -> api::Status {
-    let nodes = nodes(view, filter).map(|seen| node::node(&view.moment, &view.perlbals, seen));
+    let whole = &view.overview;
+    let nodes = nodes(view, filter).map(|seen| node::node(&whole.moment, &whole.perlbals, seen));
     api::Status {
         nodes: nodes.collect(),
-        ..without_nodes(view, perlbals, filter)
+        ..without_nodes(whole, perlbals, filter)
     }
 }
 
@@ -58,22 +51,22 @@ pub(crate) fn nodes<'a>(view: &'a View, filter: &Filter) -> impl Iterator<Item =
 }
 
 /// The same as [`status`], but for the nodes.
-pub(crate) fn without_nodes(view: &View, perlbals: &[Asked], filter: &Filter) -> api::Status {
-    let pools = pools(view);
+pub(crate) fn without_nodes(whole: &Overview, perlbals: &[Asked], filter: &Filter) -> api::Status {
+    let pools: Vec<_> = pools(whole).collect();
     let perlbals: Vec<_> = perlbals
         .iter()
-        .map(|asked| perlbal::perlbal(&view.moment, asked, &view.translation, filter))
+        .map(|asked| perlbal::perlbal(&whole.moment, asked, &whole.translation, filter))
         .collect();
-    let troubles = troubles(view, &pools, &perlbals);
+    let troubles = troubles(whole, &pools, &perlbals);
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        time: time(view.moment.today),
-        started: earlier(&view.moment, view.started),
+        time: time(whole.moment.today),
+        started: earlier(&whole.moment, whole.started),
         all_right: troubles.is_empty(),
         troubles,
-        first_round_done: view.first_round_done,
-        frozen: view.orders.frozen.iter().map(reason).collect(),
-        counts: counts(view),
+        first_round_done: whole.first_round_done,
+        frozen: whole.orders.frozen.iter().map(reason).collect(),
+        counts: counts(&whole.census),
         pools: pools
             .into_iter()
             .filter(|(name, _)| wants(filter, name))
@@ -81,10 +74,10 @@ pub(crate) fn without_nodes(view: &View, perlbals: &[Asked], filter: &Filter) ->
             .collect(),
         nodes: Vec::new(),
         files: api::Files {
-            in_sync: view.perlbals.files.in_sync,
+            in_sync: whole.perlbals.files.in_sync,
         },
         perlbals,
-        last_event: view.last_event,
+        last_event: whole.last_event,
     }
 }
 
@@ -93,106 +86,57 @@ fn wants(filter: &Filter, pool: &PoolName) -> bool {
 }
 
 /// All pools, so that none is left out of the verdict.
-fn pools(view: &View) -> Vec<(PoolName, api::Pool)> {
-    let mut members: BTreeMap<PoolName, Members> = BTreeMap::new();
-    for name in view.rules.declared.keys() {
-        members.entry(name.clone()).or_default();
-    }
-    let known = view
-        .snapshot
-        .iter()
-        .flat_map(|snapshot| snapshot.pools.pools.keys());
-    for name in known {
-        members.entry(name.clone()).or_default();
-    }
-    for seen in &view.nodes {
-        count_in(&seen.view, &mut members);
-    }
-    let pool = |(name, members): (PoolName, Members)| {
-        let told = pool(view, &name, members);
-        (name, told)
-    };
-    members.into_iter().map(pool).collect()
+fn pools(whole: &Overview) -> impl Iterator<Item = (&PoolName, api::Pool)> {
+    let pools = whole.census.pools.iter();
+    pools.map(|(name, counted)| (name, pool(whole, name, counted)))
 }
 
-fn count_in(view: &NodeView, pools: &mut BTreeMap<PoolName, Members>) {
-    let Some(place) = node::place(view) else {
-        return;
-    };
-    let state = node::state(view);
-    if !matches!(state, State::Member | State::Leaving) {
-        return;
-    }
-    let pool = pools.entry(place.pool).or_default();
-    if state == State::Leaving {
-        pool.leaving += 1;
-        return;
-    }
-    pool.all += 1;
-    pool.serving += usize::from(node::serves(view));
-    *pool.versions.entry(place.version).or_default() += 1;
-}
-
-fn pool(view: &View, name: &PoolName, members: Members) -> api::Pool {
-    let rules: &Rules = &view.rules;
+fn pool(whole: &Overview, name: &PoolName, counted: &PoolCensus) -> api::Pool {
+    let rules: &Rules = &whole.rules;
     let min_members = rules.of(name).min_members;
-    let wanted = view
-        .snapshot
-        .as_ref()
-        .and_then(|snapshot| snapshot.pools.pools.get(name));
-    let version = |(version, members): (Option<Version>, usize)| api::VersionCount {
-        version: version.map(|version| version.to_string()),
-        members,
+    let version = |(version, members): (&Option<Version>, &usize)| api::VersionCount {
+        version: version.as_ref().map(ToString::to_string),
+        members: *members,
     };
+    let sorry = whole.pool(name).into_iter().flat_map(|pool| &pool.sorry);
     api::Pool {
         name: name.to_string(),
         declared: rules.declared.contains_key(name),
-        members: members.all,
-        serving: members.serving,
+        members: counted.members,
+        serving: counted.serving,
         min_members,
-        short: members.serving < min_members,
-        versions: members.versions.into_iter().map(version).collect(),
-        leaving: members.leaving,
-        sorry: wanted.map_or(Vec::new(), |pool| {
-            pool.sorry
-                .iter()
-                .map(|sorry| sorry.addr.to_string())
-                .collect()
-        }),
+        short: counted.serving < min_members,
+        versions: counted.versions.iter().map(version).collect(),
+        leaving: counted.leaving,
+        sorry: sorry.map(|sorry| sorry.addr.to_string()).collect(),
     }
 }
 
-fn counts(view: &View) -> api::Counts {
-    let mut counts = api::Counts::default();
-    for seen in &view.nodes {
-        counts.nodes += 1;
-        counts.failing += usize::from(node::is_failing(&seen.view));
-        *match node::state(&seen.view) {
-            State::Member => &mut counts.members,
-            State::Leaving => &mut counts.leaving,
-            State::Idle => &mut counts.idle,
-            State::Failed => &mut counts.failed,
-            State::Refused => &mut counts.refused,
-            State::Disabled => &mut counts.disabled,
-            State::Awaited => &mut counts.awaited,
-        } += 1;
+fn counts(census: &Census) -> api::Counts {
+    api::Counts {
+        nodes: census.nodes(),
+        members: census.at(Whereabouts::Member),
+        failing: census.failing(),
+        leaving: census.at(Whereabouts::Leaving),
+        idle: census.at(Whereabouts::Idle),
+        failed: census.at(Whereabouts::Failed),
+        refused: census.at(Whereabouts::Refused),
+        disabled: census.at(Whereabouts::Disabled),
+        awaited: census.at(Whereabouts::Awaited),
     }
-    counts
 }
 
 /// What needs a person, a line each.
 fn troubles(
-    view: &View,
-    pools: &[(PoolName, api::Pool)],
+    whole: &Overview,
+    pools: &[(&PoolName, api::Pool)],
     perlbals: &[api::Perlbal],
 ) -> Vec<String> {
     let mut troubles = Vec::new();
-    if !view.first_round_done {
-        let unheard = |seen: &&Seen| seen.view.state == NodeState::Unheard;
-        let unheard = view.nodes.iter().filter(unheard).count();
+    if !whole.first_round_done {
         troubles.push(format!(
             "not every node was heard yet, {} to go: nothing changes before",
-            count(unheard, "node")
+            count(whole.census.unheard, "node")
         ));
     }
     for (name, pool) in pools.iter().filter(|(_, pool)| pool.short) {
@@ -208,7 +152,7 @@ fn troubles(
             pool.sorry.join(", ")
         ));
     }
-    if view.first_round_done && !view.perlbals.files.in_sync {
+    if whole.first_round_done && !whole.perlbals.files.in_sync {
         troubles.push("the pool files do not hold what is wanted".to_owned());
     }
     for perlbal in perlbals.iter().filter(|perlbal| !perlbal.in_sync) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Membership;
 use super::nodes::{self, State};
+use crate::model::census::Census;
 use crate::model::conditions::PoolLevel;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
@@ -33,6 +34,15 @@ impl Membership {
     #[must_use]
     pub fn views(&self) -> impl ExactSizeIterator<Item = NodeView> {
         self.nodes.listed().iter().map(|node| self.view_of(node))
+    }
+
+    /// All nodes, counted.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let pools = self.rules.declared.keys().chain(self.pools.keys());
+        let mut census = Census::new(pools);
+        self.views().for_each(|node| census.count(&node));
+        census
     }
 
     /// Whether the answer of [`Self::levels`] may be another than when this was last asked.
