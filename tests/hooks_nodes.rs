@@ -162,6 +162,39 @@ fn hooks_that_hang_on_nodes_hold_back_neither_files_nor_their_hooks() {
 }
 
 #[test]
+fn runs_of_one_node_follow_one_another_and_hold_up_no_other() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"; 2]);
+    let script = "cd \"$0\"; said=\"$POLLBAL_NODE_NAME $POLLBAL_STATE\"
+        echo \"$said\" begins >> runs
+        while [ $POLLBAL_NODE_NAME = node-1 ] && [ ! -e go ]; do sleep 0.01; done
+        echo \"$said\" ends >> runs";
+    let hook = json!(["sh", "-c", script, stage.dir()]);
+    let pollbal = Pollbal::start(&stage, &json!({ "node_hook": hook }));
+    pollbal.wait_log(&["first round done"]);
+    let of = |node: &Node| -> Vec<String> {
+        let runs = fs::read_to_string(stage.path("runs")).unwrap_or_default();
+        let runs = runs.lines().filter_map(|run| run.strip_prefix(node.name()));
+        runs.map(|run| run.trim().to_owned()).collect()
+    };
+    let goes = |node: &Node, announcement, event| {
+        node.announce(announcement);
+        pollbal.wait_log(&[event]);
+    };
+    goes(&nodes[0], "", "node-1 leaves website");
+    goes(&nodes[0], "website", "node-1 joins website");
+    goes(&nodes[1], "", "node-2 leaves website");
+    let both = |state: &str| [format!("{state} begins"), format!("{state} ends")];
+    becomes(SOON, "runs of node-2", &both("out").to_vec(), || {
+        of(&nodes[1])
+    });
+    assert_eq!(of(&nodes[0]), ["out begins"]);
+    fs::write(stage.path("go"), "").unwrap();
+    let all = [both("out"), both("in")].concat();
+    becomes(SOON, "runs of node-1", &all, || of(&nodes[0]));
+}
+
+#[test]
 fn a_hook_that_does_not_read_is_no_trouble() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);

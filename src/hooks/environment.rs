@@ -78,6 +78,7 @@ impl<'a> NodeChange<'a> {
             reason: self.reason.clone(),
         };
         Words {
+            subject: Some(self.node.addr.to_string()),
             environment,
             input: line(&json),
         }
@@ -94,6 +95,7 @@ pub(super) fn alert(alert: &Alert) -> Words {
         variable("POLLBAL_LEFT_OUT", &alert.left_out.to_string()),
     ];
     Words {
+        subject: None,
         environment,
         input: line(alert),
     }

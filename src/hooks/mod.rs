@@ -2,7 +2,8 @@
 //!
 //! Whoever has something to tell puts a run into a bounded queue and goes on. There are three
 //! queues, so that what a person must know never waits for thousands of nodes: the [`Lane`]s. One
-//! task starts the runs of each in their order, so many at a time; each is its own process group,
+//! task starts the runs of each in their order, so many at a time and those of one node or file one
+//! after the other, so that none overtakes the one before; each is its own process group,
 //! may get JSON on its standard input, its output goes to the log line by line, and after
 //! `hook_timeout` its group is ended.
 
@@ -59,7 +60,8 @@ enum Lane {
 impl Lane {
     const ALL: [Self; 3] = [Self::Life, Self::Nodes, Self::Alerts];
 
-    /// So many of its runs are under way at once; the others wait in order. Of alerts one, so that
+    /// So many of its runs are under way at once, one of a node and one of a file; the others wait in
+    /// order. Of alerts one, so that
     /// the word that something is over never overtakes the word that it began.
     const fn places(self) -> usize {
         match self {
@@ -84,6 +86,8 @@ struct Told {
 /// What one hook is told.
 #[derive(Default)]
 struct Words {
+    /// As [`Run`] has it.
+    subject: Option<String>,
     environment: Vec<Variable>,
     /// For its standard input; none: there is nothing to read.
     input: Option<Vec<u8>>,
@@ -97,7 +101,7 @@ impl Hooks {
         let queues = channels.each_ref().map(|(_, (sender, _))| sender.clone());
         let lanes = channels.map(|(lane, (_, queue))| (lane.places(), queue));
         let tally = Tally::default();
-        let runner = HookRunner::new(lanes, tally.clone());
+        let runner = HookRunner::new(lanes, &tally);
         let hooks = Self {
             queues,
             told: Arc::new(Mutex::new(Told::new(config))),
@@ -204,6 +208,7 @@ impl Hooks {
         let run = Run {
             hook,
             command,
+            subject: words.subject,
             environment: [directory].into_iter().chain(words.environment).collect(),
             input: words.input,
             limit: told.settings.timeout,
@@ -257,15 +262,16 @@ impl Told {
         let file = self.services_file.clone().into_os_string();
         Words {
             environment: vec![("POLLBAL_SERVICES_FILE", file)],
-            input: None,
+            ..Words::default()
         }
     }
 }
 
 fn file(name: &str) -> Words {
     Words {
+        subject: Some(name.to_owned()),
         environment: vec![("POLLBAL_FILE_NAME", name.into())],
-        input: None,
+        ..Words::default()
     }
 }
 

@@ -28,6 +28,8 @@ const MAX_LINE_BYTES: usize = 4_096;
 pub(super) struct Run {
     pub(super) hook: &'static str,
     pub(super) command: Vec<String>,
+    /// What it is told of: runs of one subject follow one another.
+    pub(super) subject: Option<String>,
     pub(super) environment: Vec<Variable>,
     /// For its standard input.
     pub(super) input: Option<Vec<u8>>,
@@ -162,6 +164,7 @@ mod tests {
         let run = Run {
             hook: "test_hook",
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            subject: None,
             environment: Vec::new(),
             input: Some(vec![b'x'; 4_000_000]),
             limit: Duration::from_secs(10),

@@ -1,13 +1,12 @@
 //! The task that starts runs of hooks, in their order and so many at a time.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use super::run::Run;
@@ -15,25 +14,26 @@ use super::tally::Tally;
 use super::{Lane, PRE_QUIT};
 use crate::logging::count;
 
+/// So many runs at most wait beside a queue because an earlier one of the same subject is under way.
+const HELD: usize = 16;
+
 /// The task behind [`Hooks`](super::Hooks).
 pub struct HookRunner {
     lanes: [Queue; Lane::ALL.len()],
-    running: Running,
+    /// Ends all runs.
+    kill: CancellationToken,
 }
 
 /// The runs of one lane.
 struct Queue {
     runs: mpsc::Receiver<Run>,
-    places: Arc<Semaphore>,
-    /// At the end, what still waits.
+    /// So many are under way at once.
+    places: usize,
+    /// Taken out of the queue, and not begun.
     waiting: VecDeque<Run>,
-}
-
-/// The runs that are under way.
-#[derive(Clone)]
-struct Running {
-    tasks: TaskTracker,
-    /// Ends them all.
+    under_way: JoinSet<()>,
+    /// The subjects of those that have one.
+    subjects: HashMap<Id, String>,
     kill: CancellationToken,
     tally: Tally,
 }
@@ -42,88 +42,118 @@ impl HookRunner {
     /// Starts runs of these queues, of each so many at a time.
     pub(super) fn new(
         lanes: [(usize, mpsc::Receiver<Run>); Lane::ALL.len()],
-        tally: Tally,
+        tally: &Tally,
     ) -> Self {
-        let running = Running {
-            tasks: TaskTracker::new(),
-            kill: CancellationToken::new(),
-            tally,
-        };
+        let kill = CancellationToken::new();
         let lanes = lanes.map(|(places, runs)| Queue {
             runs,
-            places: Arc::new(Semaphore::new(places)),
+            places,
             waiting: VecDeque::new(),
+            under_way: JoinSet::new(),
+            subjects: HashMap::new(),
+            kill: kill.clone(),
+            tally: tally.clone(),
         });
-        Self { lanes, running }
+        Self { lanes, kill }
     }
 
     /// Runs what is queued until `stop`; then `pre_quit_hook` at once and what else still waits in
     /// order, and after `grace` ends all that is not done.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
-        let running = &self.running;
         let [life, nodes, alerts] = &mut self.lanes;
-        let start = async {
-            tokio::join!(
-                life.start_all(running),
-                nodes.start_all(running),
-                alerts.start_all(running)
-            )
-        };
+        let start = async { tokio::join!(life.run(), nodes.run(), alerts.run()) };
         stop.run_until_cancelled(start).await;
         for lane in [&mut *life, nodes, alerts] {
-            lane.close(running).await;
+            lane.close().await;
         }
-        let rest = async {
-            tokio::join!(
-                life.start_rest(running),
-                nodes.start_rest(running),
-                alerts.start_rest(running)
-            );
-            running.tasks.close();
-            running.tasks.wait().await;
-        };
+        let rest = async { tokio::join!(life.finish(), nodes.finish(), alerts.finish()) };
         if timeout(grace, rest).await.is_err() {
-            running.kill.cancel();
-            running.tasks.close();
-            running.tasks.wait().await;
+            self.kill.cancel();
         }
-        for lane in &self.lanes {
+        for lane in &mut self.lanes {
             lane.report();
+            while lane.under_way.join_next().await.is_some() {}
         }
     }
 }
 
 impl Queue {
-    async fn start_all(&mut self, running: &Running) {
-        // The place is taken first, so that a run is not lost when this is dropped.
-        while let Ok(place) = self.places.clone().acquire_owned().await {
-            let Some(run) = self.runs.recv().await else {
-                return;
-            };
-            running.start(run, Some(place));
+    /// Begins runs as they come. May be dropped at any time: none is lost.
+    async fn run(&mut self) {
+        loop {
+            self.begin_all();
+            let has_room = self.under_way.len() < self.places && self.waiting.len() < HELD;
+            tokio::select! {
+                Some(ended) = self.under_way.join_next_with_id() => self.ended(&ended),
+                run = self.runs.recv(), if has_room => match run {
+                    Some(run) => self.waiting.push_back(run),
+                    None => return,
+                },
+            }
         }
     }
 
     /// Takes no more runs.
-    async fn close(&mut self, running: &Running) {
+    async fn close(&mut self) {
         self.runs.close();
         while let Some(run) = self.runs.recv().await {
             if run.hook == PRE_QUIT {
-                running.start(run, None);
+                self.begin(run);
             } else {
                 self.waiting.push_back(run);
             }
         }
     }
 
-    async fn start_rest(&mut self, running: &Running) {
-        while !self.waiting.is_empty() {
-            // The place first here too, so that no run is lost between the two.
-            let place = self.places.clone().acquire_owned().await.ok();
-            if let Some(run) = self.waiting.pop_front() {
-                running.start(run, place);
-            }
+    /// Runs all that waits, to its end.
+    async fn finish(&mut self) {
+        self.begin_all();
+        while let Some(ended) = self.under_way.join_next_with_id().await {
+            self.ended(&ended);
+            self.begin_all();
         }
+    }
+
+    /// Begins those for which there is a place and that follow none of the same subject.
+    fn begin_all(&mut self) {
+        while self.under_way.len() < self.places {
+            let is_free = |run: &Run| {
+                let mut busy = self.subjects.values();
+                !busy.any(|subject| run.subject.as_ref() == Some(subject))
+            };
+            let next = self.waiting.iter().position(is_free);
+            let Some(run) = next.and_then(|next| self.waiting.remove(next)) else {
+                return;
+            };
+            self.begin(run);
+        }
+    }
+
+    fn begin(&mut self, mut run: Run) {
+        let subject = run.subject.take();
+        let (kill, tally) = (self.kill.clone(), self.tally.clone());
+        let task = self.under_way.spawn(async move {
+            let hook = run.hook;
+            let well = run.run(kill).await;
+            tally.count(hook, |counts| {
+                if well {
+                    counts.well += 1;
+                } else {
+                    counts.failed += 1;
+                }
+            });
+        });
+        self.subjects
+            .extend(subject.map(|subject| (task.id(), subject)));
+    }
+
+    fn ended(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => *id,
+            // Only a bug makes it panic.
+            Err(panicked) => panicked.id(),
+        };
+        self.subjects.remove(&id);
     }
 
     /// Says what is never run.
@@ -134,23 +164,5 @@ impl Queue {
             let (hook, number) = (runs[0], count(runs.len(), "run"));
             error!(hook, "{number} of {hook} are left out: pollbal ends");
         }
-    }
-}
-
-impl Running {
-    fn start(&self, run: Run, place: Option<OwnedSemaphorePermit>) {
-        let (kill, tally) = (self.kill.clone(), self.tally.clone());
-        self.tasks.spawn(async move {
-            let hook = run.hook;
-            let well = run.run(kill).await;
-            tally.count(hook, |counts| {
-                if well {
-                    counts.well += 1;
-                } else {
-                    counts.failed += 1;
-                }
-            });
-            drop(place);
-        });
     }
 }
