@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use common::run::stdout;
 use common::stage::Stage;
 use common::{SOON, eventually};
-use site::Site;
+use site::{Site, on_terminal};
 
 type Words = &'static [&'static str];
 
@@ -83,6 +83,16 @@ fn each_command_prints_json_and_ends_well() {
             );
         }
     }
+}
+
+#[test]
+fn it_is_one_line_for_programs_and_laid_out_for_people() {
+    let site = Site::start();
+    let line = site.tell(&["status", "--json"]);
+    assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
+    let shown = on_terminal(&site, &[], "status --json").output().unwrap();
+    let shown = stdout(&shown);
+    assert!(shown.contains("\n  \"counts\": {"), "{shown}");
 }
 
 #[test]

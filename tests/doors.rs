@@ -406,6 +406,10 @@ fn the_node_door_is_for_addresses_of_the_services_file() {
         "not told each time"
     );
 
+    let counted = "pollbal_door_refused_total{door=\"node\",reason=\"foreign\"} 2\n";
+    let metrics = get(dial(doors.status), "/metrics").body;
+    assert!(metrics.contains(counted), "{metrics}");
+
     let mut kept = dial_from(own, doors.node);
     assert_eq!(get_kept(&mut kept, "/nowhere").status, 404);
     stage.list(&nodes[1..]);

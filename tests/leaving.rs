@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -343,6 +344,57 @@ fn a_node_speaks_for_itself_alone() {
     stays(SOON, "the members", &members, seen, || one.polls() >= polls);
     let own = format!("/leave?node={}&port={}", one.name(), one.addr().port());
     assert_eq!(site.ask(one, "POST", &own).status, 200);
+}
+
+#[test]
+fn a_node_may_call_itself_by_a_name_that_others_have_too() {
+    let stage = Stage::new();
+    let door = stage.free_addr();
+    let nodes = [stage.node(1, "website"), stage.node(2, "website")];
+    let beside = SocketAddrV4::new(stage.ip(2), stage.free_addr().port());
+    let twin = |addr: SocketAddrV4| format!("{} {} # twin", addr.ip(), addr.port());
+    stage.write_services(&[nodes[0].addr(), nodes[1].addr(), beside].map(twin));
+    let pollbal = Pollbal::start(
+        &stage,
+        &json!({ "node_listen": door, "poll_interval": "1h" }),
+    );
+    pollbal.wait_log(&["first round done"]);
+    let ask = |host, path| ask_from(stage.ip(host), door, "POST", path);
+    let polls = nodes[1].polls();
+    let one = nodes[0].polls() + 1;
+    assert_eq!(ask(1, "/nudge?node=twin").ok(), "polled now");
+    eventually(SOON, "the node is polled", || {
+        (nodes[0].polls() == one).then_some(())
+    });
+    assert_eq!(ask(1, "/leave?node=twin").status, 200);
+    let several = ask(2, "/nudge?node=twin");
+    assert_eq!(several.status, 404, "{}", several.body);
+    assert!(
+        several.body.contains(&beside.to_string()),
+        "{}",
+        several.body
+    );
+    assert_eq!(nodes[1].polls(), polls, "nobody else is polled");
+}
+
+#[test]
+fn a_leave_is_told_only_when_the_state_file_holds_it() {
+    let stage = Stage::new();
+    let (door, state_file) = (stage.free_addr(), stage.path("state.json"));
+    let nodes = stage.nodes(&["website"; 2]);
+    let config = json!({ "node_listen": door, "state_file": state_file });
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    let node = nodes[0].addr();
+    let ask = |method| ask_from(*node.ip(), door, method, "/leave");
+    for _ in 0..20 {
+        assert_ne!(ask("POST").ok().split(' ').next(), Some("wait"));
+        let text = fs::read_to_string(&state_file).unwrap();
+        let kept: Value = serde_json::from_str(&text).unwrap();
+        let granted = &kept["orders"]["granted"][node.to_string()];
+        assert!(granted.is_object(), "{text}");
+        assert_eq!(ask("DELETE").ok(), "stays");
+    }
 }
 
 #[test]

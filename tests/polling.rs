@@ -5,16 +5,21 @@ mod common;
 use std::io::Read;
 use std::net::TcpListener;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use pollbal::lifecycle::raise_open_files;
 use serde_json::json;
 use tokio::sync::watch;
 
+use common::door::get;
 use common::pollbal::Pollbal;
 use common::process::peak_memory;
 use common::raw_node::{Answer, RawNode, Reply};
 use common::stage::Stage;
-use common::{SOON, becomes, stays};
+use common::{SOON, becomes, eventually, stays};
+
+/// So long nodes wait until pollbal has a connection for them: longer than an answer takes on a busy machine.
+const WAITED: Duration = Duration::from_secs(1);
 
 fn services_lines<'a>(nodes: impl IntoIterator<Item = &'a RawNode>) -> Vec<String> {
     nodes.into_iter().map(RawNode::services_line).collect()
@@ -142,6 +147,70 @@ fn nodes_for_which_no_connection_can_be_kept_are_polled_with_one_each() {
         pollbal.log_with(&["cannot be polled"]),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn what_a_node_waits_for_a_connection_of_ours_is_no_time_of_its_own() {
+    let stage = Stage::new();
+    let (wake, until) = watch::channel(false);
+    let node = |number| {
+        let answer = Answer::HangUntil(until.clone(), "website", "website");
+        RawNode::start(stage.node_addr(number), &format!("node-{number}"), answer)
+    };
+    let nodes: Vec<_> = (1..=90).map(node).collect();
+    stage.write_services(&services_lines(&nodes));
+    let config = json!({ "poll_interval": "1h", "service_timeout": "1h" });
+    let _pollbal = Pollbal::start_behind(&stage, &config, "ulimit -n 100");
+    // 36 that are kept, and 24 for one poll.
+    let asked = || nodes.iter().filter(|node| node.polls() == 1).count();
+    becomes(SOON, "nodes that are asked", &60, asked);
+    let begun = Instant::now();
+    stays(SOON, "nodes that are asked", &60, asked, || {
+        begun.elapsed() >= WAITED
+    });
+    let waiting: Vec<_> = nodes.iter().filter(|node| node.polls() == 0).collect();
+    wake.send_replace(true);
+    for node in waiting {
+        let path = format!("/v1/explain?node={}", node.name());
+        let took = eventually(SOON, "the node is heard", || {
+            get(&stage, &path).json()["answer"]["took_ms"].as_f64()
+        });
+        assert!(took < WAITED.as_secs_f64() * 1000.0, "{took} ms");
+    }
+}
+
+#[test]
+fn of_many_nodes_that_are_new_512_are_polled_at_a_time() {
+    raise_open_files();
+    let stage = Stage::new();
+    let ports = [0, 1, 2].map(|_| stage.free_addr().port());
+    let at = |port| (1..=200).map(move |host| (host, port));
+    let addrs = ports.into_iter().flat_map(at);
+    let listen = |(host, port)| TcpListener::bind((stage.ip(host), port)).unwrap();
+    let nodes: Vec<_> = addrs.map(listen).collect();
+    let lines = nodes.iter().map(|node| node.local_addr().unwrap());
+    let lines: Vec<_> = lines
+        .map(|addr| format!("{} {}", addr.ip(), addr.port()))
+        .collect();
+    stage.write_services(&lines);
+    let config = json!({ "poll_interval": "1h", "service_timeout": "1h" });
+    let _pollbal = Pollbal::start(&stage, &config);
+    for node in &nodes {
+        node.set_nonblocking(true).unwrap();
+    }
+    let mut polls = Vec::new();
+    let polled = |polls: &mut Vec<_>| {
+        polls.extend(nodes.iter().filter_map(|node| node.accept().ok()));
+        polls.len()
+    };
+    let what = "nodes that are polled";
+    becomes(SOON, what, &512, || polled(&mut polls));
+    let begun = Instant::now();
+    let waited = || begun.elapsed() >= WAITED;
+    stays(SOON, what, &512, || polled(&mut polls), waited);
+    // One that is done makes room for another.
+    drop(polls.pop());
+    becomes(SOON, what, &512, || polled(&mut polls));
 }
 
 #[test]

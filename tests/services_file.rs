@@ -43,6 +43,8 @@ fn three_nodes_of_which_one_is_listed(stage: &Stage) -> (Vec<Node>, Pollbal) {
     stage.list(&nodes[..1]);
     let pollbal = Pollbal::start(stage, &quick());
     wait_website(stage, SOON, &nodes[..1]);
+    // Told when the file stands, so that nothing of the start comes behind this.
+    pollbal.wait_log(&["wrote website.pool"]);
     (nodes, pollbal)
 }
 
