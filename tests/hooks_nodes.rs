@@ -178,8 +178,9 @@ fn runs_of_one_node_follow_one_another_and_hold_up_no_other() {
         runs.map(|run| run.trim().to_owned()).collect()
     };
     let goes = |node: &Node, announcement, event| {
+        let mark = pollbal.mark();
         node.announce(announcement);
-        pollbal.wait_log(&[event]);
+        pollbal.wait_log_after(mark, &[event]);
     };
     goes(&nodes[0], "", "node-1 leaves website");
     goes(&nodes[0], "website", "node-1 joins website");
