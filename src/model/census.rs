@@ -205,6 +205,7 @@ mod tests {
         let mut granted = node(NodeState::Out(Out::Granted));
         granted.grant = Some(Grant {
             pool: None,
+            version: None,
             since: Timestamp::from_millis(0),
             until: Timestamp::from_millis(1),
             was_away: false,

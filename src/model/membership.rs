@@ -158,10 +158,14 @@ impl Membership {
         changes
     }
 
-    /// Whether the node failed or came back, and has yet to do so as often in a row as the rules
-    /// ask for: to ask it again soon gives a decision sooner.
+    /// Whether to ask the node again soon gives a decision sooner: it failed or came back, and has
+    /// yet to do so as often in a row as the rules ask for; or it was granted leave, and may be away
+    /// for less than an interval.
     #[must_use]
     pub fn is_undecided(&self, addr: NodeAddr) -> bool {
+        if self.orders.granted.contains_key(&addr) {
+            return true;
+        }
         let Some(node) = self.nodes.get(addr) else {
             return false;
         };

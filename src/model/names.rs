@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct PoolName(Arc<str>);
 
 /// The version that a node serves: 1 to 128 of `A–Z a–z 0–9 . _ + -`, not beginning with `.`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Version(Arc<str>);
 
 /// The name of a pool or service in Perlbal: `\w+` in lower case, since Perlbal takes no other
@@ -130,6 +131,20 @@ impl FromStr for Version {
         } else {
             Err(VersionError)
         }
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = VersionError;
+
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.as_str().to_owned()
     }
 }
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::PoolName;
+use super::names::{PoolName, Version};
 use super::node::NodeAddr;
+use super::observation::Observation;
 use super::text::printable;
 use super::time::Timestamp;
 
@@ -121,15 +122,32 @@ pub struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
-    /// The pool that it left; none when it was in none.
+    /// The pool that it left, or spoke of last; none when it spoke of none.
     pub pool: Option<PoolName>,
+    /// And the version.
+    #[serde(default)]
+    pub version: Option<Version>,
     /// When it was granted.
     pub since: Timestamp,
     /// When it ends by itself.
     pub until: Timestamp,
-    /// The node did not answer as a serving one since: when it does again, the leave is over.
+    /// The node answered otherwise since: when it serves, the leave is over.
     #[serde(default)]
     pub was_away: bool,
+}
+
+impl Grant {
+    /// Whether a node that says this serves elsewhere, or another version, than when it was granted
+    /// leave: then it was started anew, though no poll came while it was away.
+    #[must_use]
+    pub fn is_other(&self, observation: &Observation) -> bool {
+        match (observation, &self.pool) {
+            (Observation::Announced(said), Some(pool)) => {
+                said.pool != *pool || said.version != self.version
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Reasons by their word.
@@ -279,6 +297,7 @@ mod tests {
         orders.frozen.insert("storm".parse().unwrap(), reason(None));
         let grant = Grant {
             pool: Some("api".parse().unwrap()),
+            version: Some("v1".parse().unwrap()),
             since: Timestamp::from_millis(1),
             until: Timestamp::from_millis(2),
             was_away: true,

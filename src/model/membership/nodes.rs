@@ -146,6 +146,14 @@ impl NodeState {
         }
     }
 
+    /// Where it is, or where it wanted to be when it last spoke.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match &self.state {
+            State::Member { place, .. } => Some(place),
+            State::Out(_) => self.spoke_of.as_ref(),
+        }
+    }
+
     /// Whether it said last that it leaves this pool.
     pub(super) fn says_it_leaves(&self, pool: &PoolName) -> bool {
         let last = self.last.as_ref().map(|poll| &poll.observation);

@@ -126,10 +126,11 @@ impl Membership {
         let Some(node) = self.nodes.get(addr) else {
             return Ok(effect);
         };
-        let spoke_of = node.spoke_of.as_ref().map(|place| place.pool.clone());
+        let place = node.place().cloned();
         let node = node.node.clone();
         let grant = Grant {
-            pool: pool.clone().or(spoke_of),
+            pool: place.as_ref().map(|place| place.pool.clone()),
+            version: place.and_then(|place| place.version),
             since: today,
             until: today.after(timeout),
             was_away: false,
@@ -203,8 +204,11 @@ impl Membership {
             return false;
         }
         let serving = observation.is_serving();
+        let node = self.nodes.get(addr);
+        let is_fresh = node.is_some_and(|node| node.fresh_from.is_none_or(|from| asked_at >= from));
         let grant = self.orders.granted.get(&addr);
-        if serving && grant.is_some_and(|grant| grant.was_away) {
+        let returned = |grant: &Grant| grant.was_away || (is_fresh && grant.is_other(observation));
+        if serving && grant.is_some_and(returned) {
             let mut effect = Effect::default();
             self.end_leave(addr, Ending::Returned, now, &mut effect);
             changes.append(&mut effect.changes);
@@ -218,7 +222,7 @@ impl Membership {
         let Some(node) = self.nodes.get_mut(addr) else {
             return true;
         };
-        if node.fresh_from.is_some_and(|from| asked_at < from) {
+        if !is_fresh {
             return true;
         }
         node.count_kept_out(observation);

@@ -179,6 +179,41 @@ fn one_after_the_other_may_leave() {
 }
 
 #[test]
+fn who_serves_another_version_or_pool_was_away_though_no_poll_came_meanwhile() {
+    for said in ["api serving v2", "web serving v1", "api"] {
+        let mut bench = Bench::serving(rules(1, 1, 0), 3);
+        bench.see(1, says("api serving v1"));
+        let before = bench.now;
+        bench.now += Duration::from_secs(1);
+        bench.leave(1).unwrap();
+        let late = Poll::at(before, says(said));
+        let late = bench.membership.observe(addr(1), late, bench.now);
+        assert!(late.is_empty(), "{said}: asked before it was granted");
+        bench.see(1, says("api serving v1"));
+        let back = bench.see(1, says(said));
+        assert!(
+            matches!(
+                back[..],
+                [Change::LeaveOver(_, Ending::Returned), Change::Joined(..)]
+            ),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_was_granted_leave_is_asked_again_soon_until_it_is_back() {
+    let mut bench = Bench::serving(rules(1, 1, 0), 2);
+    bench.leave(1).unwrap();
+    for observation in [says("api"), refuses(), refuses()] {
+        bench.see(1, observation);
+        assert!(bench.membership.is_undecided(addr(1)));
+    }
+    bench.see(1, says("api"));
+    assert!(!bench.membership.is_undecided(addr(1)));
+}
+
+#[test]
 fn a_poll_that_is_lost_or_from_before_does_not_end_a_leave() {
     let mut bench = Bench::serving(rules(1, 1, 1), 3);
     let before = bench.now;
