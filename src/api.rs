@@ -161,7 +161,7 @@ pub struct Node {
     pub version: Option<String>,
     /// For people: why it is out, or what is wrong though it is in.
     pub why: Option<String>,
-    /// Since when it is where it is.
+    /// Since when it is where it is; of a member that fails, since its first failure in a row.
     pub since: Option<String>,
     /// Whether it fails, though it is a member.
     pub failing: bool,

@@ -23,6 +23,9 @@ pub struct ChangeLog {
 impl ChangeLog {
     /// Logs a change that came at `now`.
     pub fn write(&mut self, telling: &Telling, now: Instant) {
+        if telling.quiet {
+            return;
+        }
         match self.ask(telling, now) {
             Word::Tell => write(telling),
             Word::Last => warn!("{}", last_word(&format!("{} changes", telling.who()))),

@@ -198,6 +198,7 @@ impl Daemon {
         };
         let moment = Moment::present();
         let telling = Telling {
+            quiet: false,
             weight,
             kind,
             node: None,

@@ -9,6 +9,7 @@ use super::observation::Failure;
 use super::orders::{Reason, ReasonWord, words};
 use super::pools::Pools;
 use super::rules::Refusal;
+use super::view::Kept;
 
 /// Why a node is in no pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,10 @@ pub enum Change {
     Held(PoolName, usize),
     /// No failed member is held in the pool any more.
     Released(PoolName),
+    /// A member failed often enough to be put out, and this keeps it in.
+    Kept(Arc<Node>, Place, Kept, Failure),
+    /// A member that this kept in answers again.
+    Recovered(Arc<Node>, Place, Kept),
     /// A node is to be out for this reason, from now on or as it was before.
     Disabled(Arc<Node>, ReasonWord, Reason),
     /// A node is not to be out for this reason any more.

@@ -14,6 +14,7 @@
 //!   is disabled, or granted leave         → out, whatever it announces
 //! ```
 
+mod failing;
 mod nodes;
 pub mod obedience;
 mod pool_state;
@@ -33,10 +34,11 @@ use super::announcement::{Announcement, Status};
 use super::change::{Change, Out, Place};
 use super::names::PoolName;
 use super::node::{Node, NodeAddr};
-use super::observation::{Failure, Observation, Poll};
+use super::observation::{Observation, Poll};
 use super::orders::Orders;
 use super::pools::Pools;
 use super::rules::{Refusal, Rules};
+use super::view::Kept;
 
 /// Who is in which pool, and why the others are in none.
 #[derive(Debug)]
@@ -90,7 +92,8 @@ impl Membership {
         changes
     }
 
-    /// Takes new rules. What they no longer allow ends with the node's next answer.
+    /// Takes new rules. What they no longer allow ends with the node's next answer; failures count by
+    /// them at once.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
         self.rules = Arc::new(rules);
         self.own_pools_with_sorry();
@@ -193,33 +196,6 @@ impl Membership {
         self.snapshots.take(&self.rules, &self.pools, &self.nodes)
     }
 
-    fn fail(&mut self, addr: NodeAddr, failure: Failure, now: Instant, changes: &mut Vec<Change>) {
-        let Some(node) = self.nodes.get_mut(addr) else {
-            return;
-        };
-        node.answers = 0;
-        node.failures = node.failures.saturating_add(1);
-        let State::Member { place, held_since } = &mut node.state else {
-            return self.put_out(addr, Out::Failed(failure), now, changes);
-        };
-        let fall = self.rules.of(&place.pool).fall;
-        // Counts for as much as a whole row of failures from then on.
-        self.levels_changed |= node.failures == fall;
-        self.kept_changed |= node.failures == 1 || node.failures == fall;
-        let Some(state) = self.pools.get_mut(&place.pool) else {
-            return;
-        };
-        state.fails(addr, node.failures);
-        if node.failures < fall || self.orders.is_frozen() {
-            return;
-        }
-        let pool = place.pool.clone();
-        self.levels_changed |= held_since.is_none();
-        self.kept_changed |= held_since.is_none();
-        state.hold(addr, held_since, failure, now);
-        self.settle(&pool, now, changes);
-    }
-
     fn serve(
         &mut self,
         addr: NodeAddr,
@@ -233,14 +209,22 @@ impl Membership {
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
-        let failed = std::mem::take(&mut node.failures) > 0;
-        self.kept_changed |= failed;
-        if failed
+        let failures = std::mem::take(&mut node.failures);
+        self.kept_changed |= failures > 0;
+        if failures > 0
             && let State::Member { place, .. } = &node.state
             && let Some(pool) = self.pools.get_mut(&place.pool)
         {
             pool.answers(addr);
             self.levels_changed = true;
+            let kept_by = if node.is_held() {
+                Some(Kept::Held)
+            } else {
+                let fall = self.rules.of(&place.pool).fall;
+                (failures >= fall).then_some(Kept::Frozen)
+            };
+            let recovered = |kept_by| Change::Recovered(node.node.clone(), place.clone(), kept_by);
+            changes.extend(kept_by.map(recovered));
         }
         node.answers = node.answers.saturating_add(1);
         let place = Place {
@@ -342,47 +326,6 @@ impl Membership {
         self.snapshots.changed(&place.pool);
         self.levels_changed = true;
         Some(place)
-    }
-
-    /// Puts out the failed members that `min_members` does not hold, the longest failing first,
-    /// and tells when holding begins or ends.
-    fn settle(&mut self, name: &PoolName, now: Instant, changes: &mut Vec<Change>) {
-        let min_members = self.rules.of(name).min_members;
-        let frozen = self.orders.is_frozen();
-        loop {
-            let Some(pool) = self.pools.get_mut(name) else {
-                return;
-            };
-            let surplus = pool.members() > min_members && !frozen;
-            let Some(longest) = pool.held.first_entry().filter(|_| surplus) else {
-                break;
-            };
-            let ((_, addr), failure) = (*longest.key(), longest.get().clone());
-            let from = self.exit(addr);
-            if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
-                let why = Out::Failed(failure);
-                node.state = State::Out(Some(why.clone()));
-                (node.failed, node.since) = (true, Some(now));
-                changes.push(Change::Left(node.node.clone(), from, why));
-            }
-        }
-        let Some(pool) = self.pools.get_mut(name) else {
-            return;
-        };
-        let holds = !pool.held.is_empty();
-        if std::mem::replace(&mut pool.told_held, holds) != holds {
-            changes.push(if holds {
-                Change::Held(name.clone(), min_members)
-            } else {
-                Change::Released(name.clone())
-            });
-        }
-    }
-
-    fn settle_all(&mut self, now: Instant, changes: &mut Vec<Change>) {
-        for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
-            self.settle(&pool, now, changes);
-        }
     }
 
     /// When every node is heard: those that are gone from the services file leave their pools.

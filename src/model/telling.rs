@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::change::{Change, Out, Place};
 use super::names::PoolName;
 use super::node::Node;
+use super::observation::Failure;
 use super::orders::Reason;
 use super::rules::Refusal;
+use super::view::Kept;
 
 /// A change, told.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Telling<'a> {
     pub pool: Option<&'a PoolName>,
     /// Someone ordered it; it did not come about by itself.
     pub ordered: bool,
+    /// Not for the log, which says of the whole pool that it holds failed members.
+    pub quiet: bool,
     /// What happened, for people.
     pub text: String,
 }
@@ -75,6 +79,18 @@ impl<'a> Telling<'a> {
             Change::Released(pool) => {
                 let text = format!("pool {pool} holds no failed member any more");
                 Self::pool("released", pool, text)
+            }
+            Change::Kept(node, place, by, failure) => Self {
+                weight: Weight::Warning,
+                quiet: *by == Kept::Held,
+                ..Self::member("kept", node, place, kept(node, place, *by, failure))
+            },
+            Change::Recovered(node, place, by) => {
+                let text = format!("{} answers again, in {place}", node.name);
+                Self {
+                    quiet: *by == Kept::Held,
+                    ..Self::member("recovered", node, place, text)
+                }
             }
             Change::SorryOn(pool, sorry) => Self {
                 weight: Weight::Warning,
@@ -194,6 +210,7 @@ impl<'a> Telling<'a> {
             node: None,
             pool: None,
             ordered: false,
+            quiet: false,
             text,
         }
     }
@@ -207,6 +224,15 @@ fn takes_over(pool: &PoolName, sorry: &[Arc<Node>]) -> String {
     };
     let addrs = addrs.join(", ");
     format!("pool {pool} has no member: its sorry {servers} {addrs} {take} over")
+}
+
+fn kept(node: &Node, place: &Place, by: Kept, failure: &Failure) -> String {
+    let by = match by {
+        Kept::Frozen => "a freeze keeps it",
+        Kept::Held => "`min_members` holds it",
+        Kept::Failing | Kept::Serving => "it stays",
+    };
+    format!("{} fails, but {by} in {place}: {failure}", node.name)
 }
 
 fn weight(why: &Out) -> Weight {

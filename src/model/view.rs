@@ -15,7 +15,8 @@ pub struct NodeView {
     pub node: Arc<Node>,
     /// Where it is.
     pub state: NodeState,
-    /// Since when; nothing before it is heard.
+    /// Since when, of a member that fails since its first failure in a row; nothing before it is
+    /// heard.
     pub since: Option<Instant>,
     /// What it said last, and when.
     pub last: Option<Poll>,

@@ -46,6 +46,8 @@ pub(super) struct NodeState {
     pub(super) fresh_from: Option<Instant>,
     /// Since when it is where it is.
     pub(super) since: Option<Instant>,
+    /// When the first of its failures in a row came, if there are any.
+    pub(super) failing_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,11 @@ impl NodeState {
         }
     }
 
+    /// Whether it fails, and `min_members` holds it.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(&self.state, State::Member { held_since, .. } if held_since.is_some())
+    }
+
     /// The pool that it is a member of.
     pub(super) fn pool(&self) -> Option<&PoolName> {
         match &self.state {
@@ -198,6 +205,7 @@ impl NodeState {
             spoke_of: None,
             fresh_from: None,
             since: None,
+            failing_since: None,
         }
     }
 }

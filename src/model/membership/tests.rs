@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::observation::Failure;
 use super::super::pools::{Pool, Pools};
 use super::super::rules::PoolRules;
+use super::super::telling::Telling;
 use super::super::view::{Kept, NodeState};
 use super::*;
 
@@ -215,8 +217,14 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     let mut bench = Bench::serving(rules(1, 1, 2), 4);
     assert!(matches!(&bench.see(1, fails())[..], [Change::Left(..)]));
     assert!(matches!(&bench.see(2, fails())[..], [Change::Left(..)]));
-    assert!(matches!(&bench.see(3, fails())[..], [Change::Held(_, 2)]));
-    assert!(bench.see(4, fails()).is_empty());
+    assert!(matches!(
+        &bench.see(3, fails())[..],
+        [Change::Held(_, 2), Change::Kept(..)]
+    ));
+    // Of the pool the log is told once, of each member only who asks for it.
+    let next = bench.see(4, fails());
+    assert!(matches!(&next[..], [Change::Kept(..)]));
+    assert!(Telling::of(&next[0]).quiet);
     assert!(bench.see(3, fails()).is_empty());
     assert_eq!(bench.members("api"), [3, 4]);
     // One that answers again frees the one that has failed for longer.
@@ -227,7 +235,7 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     assert_eq!(bench.members("api"), [1, 4]);
     assert!(matches!(
         &bench.see(4, says("api"))[..],
-        [Change::Released(_)]
+        [Change::Recovered(..), Change::Released(_)]
     ));
     assert_eq!(bench.members("api"), [1, 4]);
 }

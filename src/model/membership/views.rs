@@ -79,7 +79,10 @@ impl Membership {
         NodeView {
             node: node.node.clone(),
             state: self.state_of(node),
-            since: node.since,
+            since: match &node.state {
+                State::Member { .. } if node.failures > 0 => node.failing_since,
+                _ => node.since,
+            },
             last: node.last.clone(),
             spoke_of: node.spoke_of.clone(),
             failures: node.failures,

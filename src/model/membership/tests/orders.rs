@@ -295,8 +295,58 @@ fn while_it_is_frozen_failures_put_nobody_out_but_leaving_counts() {
     assert!(matches!(bench.state(1), NodeState::Member(_, Kept::Frozen)));
     assert!(bench.membership.thaw(&word("calm"), bench.now).is_none());
     bench.membership.thaw(&word("storm"), bench.now).unwrap();
-    bench.see(1, fails());
     assert_eq!(bench.members("api"), [3]);
+}
+
+#[test]
+fn what_keeps_a_failed_member_in_is_told_of_each_once_and_that_it_answers_again() {
+    let mut bench = Bench::serving(rules(1, 2, 2), 2);
+    let kept = |changes: &[Change], by| matches!(changes, [.., Change::Kept(_, _, kept, _)] if *kept == by);
+    assert!(bench.see(1, fails()).is_empty(), "not yet often enough");
+    let began = bench.membership.view(addr(1)).unwrap().since;
+    assert!(kept(&bench.see(1, fails()), Kept::Held));
+    assert!(bench.see(1, fails()).is_empty());
+    let since = bench.membership.view(addr(1)).unwrap().since;
+    assert_eq!((since, since < Some(bench.now)), (began, true));
+    let back = bench.see(1, says("api"));
+    assert!(matches!(
+        back[..],
+        [Change::Recovered(_, _, Kept::Held), Change::Released(_)]
+    ));
+
+    bench.freeze("storm");
+    assert!(bench.see(2, fails()).is_empty());
+    assert!(kept(&bench.see(2, fails()), Kept::Frozen));
+    assert!(bench.see(2, fails()).is_empty());
+    assert!(matches!(
+        bench.see(2, says("api"))[..],
+        [Change::Recovered(_, _, Kept::Frozen)]
+    ));
+    bench.see(2, fails());
+    assert!(bench.see(2, says("api")).is_empty(), "it never was to go");
+}
+
+#[test]
+fn a_failed_member_that_goes_is_not_told_as_kept() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 2);
+    assert!(matches!(bench.see(1, fails())[..], [Change::Left(..)]));
+}
+
+#[test]
+fn when_a_freeze_ends_those_that_fail_go_the_longest_failing_first() {
+    let mut bench = Bench::serving(rules(1, 1, 2), 4);
+    bench.freeze("storm");
+    for number in [3, 2, 1] {
+        bench.see(number, fails());
+    }
+    let thawed = bench.membership.thaw(&word("storm"), bench.now).unwrap();
+    assert_eq!(bench.members("api"), [1, 4]);
+    let left = thawed.changes.iter().filter_map(|change| match change {
+        Change::Left(node, ..) => Some(node.addr),
+        _ => None,
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [addr(3), addr(2)]);
+    assert!(matches!(bench.state(1), NodeState::Member(_, Kept::Held)));
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! What failures lead to: a member that failed often enough is put out, or kept in by `min_members`
+//! or a freeze.
+
+use std::time::Instant;
+
+use super::Membership;
+use super::nodes::{NodeState, State};
+use crate::model::change::{Change, Out};
+use crate::model::names::PoolName;
+use crate::model::node::NodeAddr;
+use crate::model::observation::{Failure, Observation};
+use crate::model::view::Kept;
+
+impl Membership {
+    pub(super) fn fail(
+        &mut self,
+        addr: NodeAddr,
+        failure: Failure,
+        now: Instant,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(node) = self.nodes.get_mut(addr) else {
+            return;
+        };
+        node.answers = 0;
+        node.failures = node.failures.saturating_add(1);
+        if node.failures == 1 {
+            node.failing_since = Some(now);
+        }
+        let State::Member { place, .. } = &node.state else {
+            return self.put_out(addr, Out::Failed(failure), now, changes);
+        };
+        let fall = self.rules.of(&place.pool).fall;
+        // Counts for as much as a whole row of failures from then on.
+        self.levels_changed |= node.failures == fall;
+        self.kept_changed |= node.failures == 1 || node.failures == fall;
+        let Some(state) = self.pools.get_mut(&place.pool) else {
+            return;
+        };
+        state.fails(addr, node.failures);
+        if node.failures < fall {
+            return;
+        }
+        if !self.orders.is_frozen() {
+            return self.hold(addr, failure, now, changes);
+        }
+        if node.failures == fall {
+            let (node, place) = (node.node.clone(), place.clone());
+            changes.push(Change::Kept(node, place, Kept::Frozen, failure));
+        }
+    }
+
+    /// Takes a member that failed often enough out, or holds it if `min_members` asks for that.
+    fn hold(&mut self, addr: NodeAddr, failure: Failure, now: Instant, changes: &mut Vec<Change>) {
+        let Some(state) = self.nodes.get_mut(addr) else {
+            return;
+        };
+        let since = state.failing_since.unwrap_or(now);
+        let State::Member { place, held_since } = &mut state.state else {
+            return;
+        };
+        let (node, place, is_news) = (state.node.clone(), place.clone(), held_since.is_none());
+        let Some(pool) = self.pools.get_mut(&place.pool) else {
+            return;
+        };
+        self.levels_changed |= is_news;
+        self.kept_changed |= is_news;
+        pool.hold(addr, held_since, failure.clone(), since);
+        self.settle(&place.pool, now, changes);
+        if is_news && self.nodes.get(addr).is_some_and(NodeState::is_held) {
+            changes.push(Change::Kept(node, place, Kept::Held, failure));
+        }
+    }
+
+    /// Puts out the failed members that `min_members` does not hold, the longest failing first,
+    /// and tells when holding begins or ends.
+    pub(super) fn settle(&mut self, name: &PoolName, now: Instant, changes: &mut Vec<Change>) {
+        let min_members = self.rules.of(name).min_members;
+        let frozen = self.orders.is_frozen();
+        loop {
+            let Some(pool) = self.pools.get_mut(name) else {
+                return;
+            };
+            let surplus = pool.members() > min_members && !frozen;
+            let Some(longest) = pool.held.first_entry().filter(|_| surplus) else {
+                break;
+            };
+            let ((_, addr), failure) = (*longest.key(), longest.get().clone());
+            let from = self.exit(addr);
+            if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
+                let why = Out::Failed(failure);
+                node.state = State::Out(Some(why.clone()));
+                (node.failed, node.since) = (true, Some(now));
+                changes.push(Change::Left(node.node.clone(), from, why));
+            }
+        }
+        let Some(pool) = self.pools.get_mut(name) else {
+            return;
+        };
+        let holds = !pool.held.is_empty();
+        if std::mem::replace(&mut pool.told_held, holds) != holds {
+            changes.push(if holds {
+                Change::Held(name.clone(), min_members)
+            } else {
+                Change::Released(name.clone())
+            });
+        }
+    }
+
+    /// The same for all pools, when failures may count for more than before.
+    pub(super) fn settle_all(&mut self, now: Instant, changes: &mut Vec<Change>) {
+        if !self.orders.is_frozen() {
+            for (addr, failure) in self.failed_members() {
+                self.hold(addr, failure, now, changes);
+            }
+        }
+        for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
+            self.settle(&pool, now, changes);
+        }
+    }
+
+    /// Members that failed often enough to be put out and are not held, the longest failing first.
+    fn failed_members(&self) -> Vec<(NodeAddr, Failure)> {
+        let failed = |node: &&NodeState| {
+            let fall = node.pool().map(|pool| self.rules.of(pool).fall);
+            fall.is_some_and(|fall| node.failures >= fall) && !node.is_held()
+        };
+        let mut failed: Vec<_> = self.nodes.listed().iter().filter(failed).collect();
+        failed.sort_by_key(|node| node.failing_since);
+        let why = failed
+            .into_iter()
+            .filter_map(|node| match &node.last.as_ref()?.observation {
+                Observation::Failed(failure) => Some((node.node.addr, failure.clone())),
+                _ => None,
+            });
+        why.collect()
+    }
+}
