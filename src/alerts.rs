@@ -23,7 +23,7 @@ use crate::api::time;
 use crate::asks::Moment;
 use crate::hooks::Hooks;
 use crate::logging::count;
-use crate::model::alerts::{AlertSettings, Alerts, Notice, State, Word};
+use crate::model::alerts::{AlertSettings, Alerts, Notice, StandingCondition, State, Word};
 use crate::model::conditions::{Circumstances, Condition, PerlbalLevel};
 use crate::model::hours::{Hours, Minute};
 
@@ -89,7 +89,7 @@ pub struct Watch {
     /// What began and ended, for the log and the journal. When it is full, this task waits.
     pub words: mpsc::Sender<Word>,
     /// What stands.
-    pub standing: watch::Sender<Arc<Vec<Condition>>>,
+    pub standing: watch::Sender<Arc<Vec<StandingCondition>>>,
 }
 
 impl Watch {

@@ -68,11 +68,16 @@ pub struct Status {
     pub time: String,
     /// Since when pollbal runs.
     pub started: String,
-    /// Whether nothing needs a person: each node was heard, files and Perlbals are in sync, and no
-    /// declared pool is below its `min_members`.
+    /// Whether all is in sync and there is enough of it: each node was heard, files and Perlbals are in
+    /// sync, no declared pool is below its `min_members`, and no sorry server stands in. Then the exit
+    /// code of `status` is 0. Whether a person must know something all the same, `conditions` tells.
     pub all_right: bool,
     /// What is not, a line each.
     pub troubles: Vec<String>,
+    /// What a person must know besides: of that which `alert_hook` is told, all that stands and that
+    /// `troubles` does not say.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// Whether each node was heard once.
     pub first_round_done: bool,
     /// Why failures put nobody out; empty when they do.
@@ -89,6 +94,19 @@ pub struct Status {
     pub perlbals: Vec<Perlbal>,
     /// The number of the last event.
     pub last_event: u64,
+}
+
+/// Something that holds and that a person must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What kind of thing it is, such as `services_refused`, in the words of `alert_hook`.
+    pub kind: String,
+    /// What it is about: a file.
+    pub subject: String,
+    /// What it is, for people.
+    pub text: String,
+    /// Since when it holds.
+    pub since: String,
 }
 
 /// How many nodes are where.

@@ -16,8 +16,8 @@ use crate::drivers::perlbal::wanted::Translation;
 use crate::drivers::pool_files::FileCounts;
 use crate::drivers::{PerlbalHandle, Progress, Snapshot};
 use crate::hooks::HookCounts;
+use crate::model::alerts::StandingCondition;
 use crate::model::census::Census;
-use crate::model::conditions::Condition;
 use crate::model::journal::Event;
 use crate::model::membership::obedience::Wait;
 use crate::model::membership::shortage::Shortage;
@@ -221,7 +221,7 @@ pub struct Overview {
     pub last_event: u64,
     /// What a person must know, the worst first. Only what has held for some seconds
     /// ([`Kind::settles`](crate::model::conditions::Kind::settles)) and has not been away as long.
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<StandingCondition>,
     /// How the runs of hooks went, by the hook's key.
     pub hooks: BTreeMap<&'static str, HookCounts>,
     /// Whether metrics have series for each node.
@@ -284,7 +284,9 @@ impl Perlbals {
     #[must_use]
     pub fn untold(&self, serial: u64) -> Option<String> {
         if self.standings.is_empty() && (!self.files.in_sync || self.files.serial < serial) {
-            return Some("the pool files are not written".to_owned());
+            let why = self.files.why.as_deref();
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            return Some(format!("the pool files are not written{why}"));
         }
         self.standings.iter().find_map(|(address, standing)| {
             if !standing.connected {

@@ -57,7 +57,7 @@ pub const EXAMPLES: [(&str, &str); 10] = [
 pub const EXIT_CODES: [(&str, &str); 8] = [
     (
         "0",
-        "ended as asked; of status: all is right; with --once: all is in sync",
+        "ended as asked; of status: all is in sync, no pool is short; with --once: all is in sync",
     ),
     (
         "1",

@@ -348,7 +348,7 @@ impl Daemon {
             services_file: &self.config.services_file,
             nodes: self.membership.node_count(),
             snapshot: snapshot.as_ref(),
-            files: *self.drivers.files.borrow(),
+            files: self.drivers.files.borrow().clone(),
         });
     }
 

@@ -5,6 +5,7 @@ mod common;
 mod site;
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -56,6 +57,50 @@ fn status_shows_the_site_and_is_a_probe() {
         assert_eq!(error, "");
         (code == 1 && text.ends_with("not all right\n") && text.contains("below min_members"))
             .then_some(())
+    });
+}
+
+#[test]
+fn what_a_person_must_know_is_told_though_all_is_in_sync() {
+    /// What is over is no more told, though it counts as standing for longer.
+    const AT_ONCE: Duration = Duration::from_secs(3);
+    let site = Site::start();
+    assert_eq!(site.tell_json(&["status"])["conditions"], json!([]));
+    site.stage.write_services(&["nonsense".to_owned()]);
+    let status = eventually(SOON, "a condition", || {
+        let status = site.tell_json(&["status"]);
+        (status["conditions"] != json!([])).then_some(status)
+    });
+    assert_eq!(
+        (&status["all_right"], &status["troubles"]),
+        (&json!(true), &json!([]))
+    );
+    let condition = &status["conditions"][0];
+    let services_file = site.stage.services_file();
+    assert_eq!(condition["kind"], "services_refused");
+    assert_eq!(condition["subject"], services_file.to_str().unwrap());
+    assert!(condition["since"].as_str().unwrap().ends_with('Z'));
+    let told = condition["text"].as_str().unwrap();
+    assert!(told.contains("line 1"), "{told}");
+    // Still a probe: all is in sync.
+    let text = site.tell(&["status"]);
+    assert!(text.contains(told), "{text}");
+    assert!(
+        text.ends_with("\nin sync, but: services file refused\n"),
+        "{text}"
+    );
+
+    site.refused(&["reload"]);
+    let text = site.tell(&["status"]);
+    assert!(
+        text.ends_with("\nin sync, but: reload refused, services file refused\n"),
+        "{text}"
+    );
+    site.stage.list(&site.nodes);
+    site.tell(&["reload"]);
+    eventually(AT_ONCE, "all right", || {
+        let text = site.tell(&["status"]);
+        text.ends_with("\nall right\n").then_some(())
     });
 }
 

@@ -240,7 +240,8 @@ fn pool_files_that_cannot_be_written_are_told_until_they_can() {
             stage.pool_directory().display()
         )
     };
-    wait_alerts(&stage, &[words("begin")]);
+    let told = wait_alerts(&stage, &[words("begin")]);
+    assert!(told.text.contains("failed to write"), "{}", told.text);
     fs::remove_dir_all(&obstacle).unwrap();
     wait_alerts(&stage, &[words("begin"), words("over")]);
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use common::nodes::{Node, wait_rounds};
 use common::pollbal::Pollbal;
 use common::process::cpu_ticks;
+use common::run;
 use common::stage::Stage;
 use common::{SOON, becomes, stays, text};
 
@@ -167,7 +168,7 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
     let config = json!({
         "pools": { "intruder": {} },
         "pool_file_format": "services",
-        "admin_socket": "",
+        "admin_socket": stage.path("second.sock"),
     });
     let second = Pollbal::start(&stage, &config);
     second.wait_log(&[
@@ -182,6 +183,15 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
         nodes[0].polls() >= enough
     });
     assert_eq!(second.log_with(&["error"]).len(), 1, "{:#?}", second.log());
+    let socket = stage.path("second.sock");
+    let status = run::pollbal(&["status", "--socket", socket.to_str().unwrap()]);
+    let status = run::stdout(&status);
+    assert!(
+        status.contains(
+            "the pool files do not hold what is wanted: another pollbal writes the pool directory"
+        ),
+        "{status}"
+    );
     assert_eq!(first.log_with(&["error"]), Vec::<String>::new());
     first.terminate();
     wait_file(&stage, "intruder.pool", &[]);

@@ -22,11 +22,13 @@ const NODE: &str = "NODE";
 /// A command for the running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum ClientCommand {
-    /// Show how all stands; exit code 0 only when all is right
+    /// Show how all stands; exit code 0 only when all is in sync and no pool is short
     ///
     /// Pools come first, then the nodes that are not simply serving and why, then each Perlbal, then what is not right. Exit
     /// code 0 says that each node was heard, files and Perlbals are in sync and no declared pool is below its `min_members`, so
-    /// that this is a probe; 1 says that something is not right.
+    /// that this is a probe; 1 says that something is not right. What a person must know besides (a services file or a reload
+    /// that was refused, a state file that cannot be written) is told before the verdict, which then is `in sync, but: ...`;
+    /// it does not change the exit code.
     Status(Status),
     /// Tell why a node is in or out, and what would bring it back
     Explain(Explain),

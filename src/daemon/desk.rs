@@ -147,7 +147,7 @@ impl Daemon {
         let standing = |perlbal: &PerlbalHandle| (perlbal.address.clone(), perlbal.standing());
         Perlbals {
             standings: each.map(standing).collect(),
-            files: *self.drivers.files.borrow(),
+            files: self.drivers.files.borrow().clone(),
             sorry: self.sorry(),
         }
     }

@@ -15,8 +15,8 @@ use crate::asks::Moment;
 use crate::config::Config;
 use crate::drivers::{PerlbalHandle, Progress};
 use crate::hooks::Hooks;
-use crate::model::alerts::{AlertSettings, Word};
-use crate::model::conditions::{Condition, Fault, Kind, PerlbalLevel, PoolLevel};
+use crate::model::alerts::{AlertSettings, StandingCondition, Word};
+use crate::model::conditions::{Fault, Kind, PerlbalLevel, PoolLevel};
 use crate::model::node::{Node, NodeAddr};
 use crate::model::telling::{Telling, Weight};
 use crate::pleas::{self, Pleas};
@@ -31,7 +31,7 @@ pub(super) struct Watchfulness {
     settings: watch::Sender<AlertSettings>,
     /// What began and ended.
     pub(super) words: mpsc::Receiver<Word>,
-    standing: watch::Receiver<Arc<Vec<Condition>>>,
+    standing: watch::Receiver<Arc<Vec<StandingCondition>>>,
     pleas: watch::Sender<Pleas>,
     /// They say how the drivers stand.
     reporters: JoinSet<()>,
@@ -110,7 +110,7 @@ impl Watchfulness {
     }
 
     /// What a person must know now.
-    pub(super) fn conditions(&self) -> Vec<Condition> {
+    pub(super) fn conditions(&self) -> Vec<StandingCondition> {
         self.standing.borrow().to_vec()
     }
 }
@@ -222,15 +222,25 @@ impl Daemon {
 /// Says how the pool files stand, until their driver ends.
 async fn report_files(directory: String, mut files: watch::Receiver<Progress>, reports: Reports) {
     loop {
-        let wrong = !files.borrow_and_update().in_sync;
-        let fault = wrong.then(|| Fault {
-            path: directory.clone(),
-            text: format!("pool files in {directory} are not as they should be; the log says why"),
-        });
+        let fault = {
+            let progress = files.borrow_and_update();
+            (!progress.in_sync).then(|| Fault {
+                path: directory.clone(),
+                text: files_fault(&directory, progress.why.as_deref()),
+            })
+        };
         reports.set(|now| &mut now.files, fault);
         if files.changed().await.is_err() {
             return;
         }
+    }
+}
+
+fn files_fault(directory: &str, why: Option<&str>) -> String {
+    let fault = format!("pool files in {directory} are not as they should be");
+    match why {
+        Some(why) => format!("{fault}: {why}"),
+        None => format!("{fault}; the log says why"),
     }
 }
 

@@ -35,13 +35,15 @@ pub struct Snapshot {
 }
 
 /// How far a driver has come, by a `watch` channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The serial of the last snapshot that was brought in force, or failed to be; 0 before there is one, when
     /// only the declared pools' files are made.
     pub serial: u64,
     /// Whether it is in force whole.
     pub in_sync: bool,
+    /// Why it is not, for people, where the driver tells that here: the pool files do.
+    pub why: Option<Arc<str>>,
 }
 
 /// Whether a driver changes the world or says what it would change.

@@ -51,6 +51,17 @@ pub struct Alerts {
     left_out: usize,
 }
 
+/// A condition that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandingCondition {
+    /// Which.
+    pub condition: Condition,
+    /// Since when it holds.
+    pub since: Timestamp,
+    /// Whether it holds at this moment: what is away for a moment still stands.
+    pub holds: bool,
+}
+
 /// That a condition stands from now on, or no longer: for the log and the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -127,10 +138,15 @@ impl Alerts {
 
     /// What stands.
     #[must_use]
-    pub fn standing(&self) -> Vec<Condition> {
+    pub fn standing(&self) -> Vec<StandingCondition> {
         let entries = self.entries.values();
         let standing = entries.filter(|entry| entry.stands());
-        standing.map(|entry| entry.condition.clone()).collect()
+        let told = |entry: &Entry| StandingCondition {
+            condition: entry.condition.clone(),
+            since: entry.date,
+            holds: entry.holds(),
+        };
+        standing.map(told).collect()
     }
 
     fn take(&mut self, conditions: Vec<Condition>, (now, today): (Instant, Timestamp)) {

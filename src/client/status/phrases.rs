@@ -2,7 +2,7 @@
 
 use super::super::terminal::Tone;
 use super::super::words::{ahead, reason};
-use crate::api::{Counts, Node, Perlbal, Pool, State, VersionCount};
+use crate::api::{Condition, Counts, Node, Perlbal, Pool, State, VersionCount};
 use crate::logging::count;
 
 /// So many versions of a pool are shown.
@@ -127,6 +127,19 @@ pub(in crate::client) fn why(node: &Node, now: &str) -> String {
         parts.push("not at rest".to_owned());
     }
     parts.join("; ")
+}
+
+/// What a person must know, in a few words each: `services file refused, state file not written`.
+pub(super) fn in_short(conditions: &[Condition]) -> String {
+    let words = |condition: &Condition| match condition.kind.as_str() {
+        "files_not_written" => "pool files not written".to_owned(),
+        "services_refused" => "services file refused".to_owned(),
+        "state_not_written" => "state file not written".to_owned(),
+        // A newer daemon may know others.
+        kind => kind.replace('_', " "),
+    };
+    let each: Vec<_> = conditions.iter().map(words).collect();
+    each.join(", ")
 }
 
 pub(super) fn sync(perlbal: &Perlbal) -> (Tone, &'static str) {

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::super::terminal::{Paint, Table, Tone};
 use super::super::words::{ago, between, named, reason, span};
-use super::phrases::{counts, is_out, remark, states, sync, tone, urgency, versions, why};
+use super::phrases::{
+    counts, in_short, is_out, remark, states, sync, tone, urgency, versions, why,
+};
 use crate::api::{Node, Perlbal, PerlbalPool, Status, Unrest};
 use crate::logging::count;
 use crate::model::text::printable;
@@ -267,12 +269,20 @@ impl View<'_> {
                 troubles.len() - ROWS
             );
         }
-        let (tone, verdict) = if status.all_right {
-            (Tone::Good, "all right")
-        } else {
-            (Tone::Bad, "not all right")
+        for condition in &status.conditions {
+            let since = ago(&condition.since, &status.time);
+            let line = format!("{} (since {since})", condition.text);
+            text += &self.line(Tone::Notable, &line);
+        }
+        let (tone, verdict) = match (status.all_right, &status.conditions[..]) {
+            (false, _) => (Tone::Bad, "not all right".to_owned()),
+            (true, []) => (Tone::Good, "all right".to_owned()),
+            (true, conditions) => (
+                Tone::Notable,
+                format!("in sync, but: {}", in_short(conditions)),
+            ),
         };
-        text + &self.line(tone, verdict)
+        text + &self.line(tone, &verdict)
     }
 
     fn line(&self, tone: Tone, text: &str) -> String {

@@ -19,8 +19,8 @@ pub(super) struct Outside {
 impl Outside {
     pub(super) fn of(whole: &Overview) -> Self {
         let mut alerts = BTreeMap::new();
-        for condition in &whole.conditions {
-            *alerts.entry(condition.kind.word()).or_default() += 1;
+        for stands in &whole.conditions {
+            *alerts.entry(stands.condition.kind.word()).or_default() += 1;
         }
         Self {
             hooks: whole.hooks.clone(),

@@ -124,6 +124,8 @@ pub(super) enum Verdict {
     Right,
     /// Nothing is wrong, but failures put nobody out.
     Frozen,
+    /// All is in sync, but so many things a person must know.
+    Alerts(usize),
     /// So many things need a person.
     Troubles(usize),
 }
@@ -133,6 +135,8 @@ impl Verdict {
         match self {
             Self::Right => "All right".to_owned(),
             Self::Frozen => "All right, but frozen".to_owned(),
+            Self::Alerts(1) => "In sync, but 1 alert".to_owned(),
+            Self::Alerts(count) => format!("In sync, but {} alerts", words::thousands(count)),
             Self::Troubles(1) => "1 trouble".to_owned(),
             Self::Troubles(count) => format!("{} troubles", words::thousands(count)),
         }
@@ -142,7 +146,7 @@ impl Verdict {
     fn class(self) -> &'static str {
         match self {
             Self::Right => "good",
-            Self::Frozen => "warning",
+            Self::Frozen | Self::Alerts(_) => "warning",
             Self::Troubles(_) => "bad",
         }
     }
@@ -151,7 +155,7 @@ impl Verdict {
     fn colour(self) -> &'static str {
         match self {
             Self::Right => "green",
-            Self::Frozen => "orange",
+            Self::Frozen | Self::Alerts(_) => "orange",
             Self::Troubles(_) => "red",
         }
     }
@@ -178,6 +182,8 @@ impl<'a> Page<'a> {
     fn verdict(&self) -> Verdict {
         if !self.status.all_right {
             Verdict::Troubles(self.status.troubles.len())
+        } else if !self.status.conditions.is_empty() {
+            Verdict::Alerts(self.status.conditions.len())
         } else if self.status.frozen.is_empty() {
             Verdict::Right
         } else {
@@ -218,6 +224,11 @@ impl<'a> Page<'a> {
 
     fn is_site(&self) -> bool {
         matches!(self.about, About::Site { .. })
+    }
+
+    /// Nothing is wrong, and nothing a person must know.
+    fn is_quiet(&self) -> bool {
+        self.status.troubles.is_empty() && self.status.conditions.is_empty()
     }
 
     fn troubles(&self) -> &'a [String] {

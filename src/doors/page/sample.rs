@@ -1,8 +1,8 @@
 //! Made-up states, for tests of how the page shows them.
 
 use crate::api::{
-    Answer, Counts, Event, Explanation, Files, Grant, Node, NodeInPerlbal, Perlbal, PerlbalPool,
-    Pool, Reason, State, Status, Unrest, VersionCount,
+    Answer, Condition, Counts, Event, Explanation, Files, Grant, Node, NodeInPerlbal, Perlbal,
+    PerlbalPool, Pool, Reason, State, Status, Unrest, VersionCount,
 };
 
 pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
@@ -15,6 +15,7 @@ pub(super) fn quiet() -> Status {
         started: "2026-07-27T22:10:00.000Z".to_owned(),
         all_right: true,
         troubles: Vec::new(),
+        conditions: Vec::new(),
         first_round_done: true,
         frozen: Vec::new(),
         counts: Counts {
@@ -33,6 +34,16 @@ pub(super) fn quiet() -> Status {
     }
 }
 
+/// A services file that was refused.
+pub(super) fn refused() -> Condition {
+    Condition {
+        kind: "services_refused".to_owned(),
+        subject: "/etc/pollbal.services".to_owned(),
+        text: "/etc/pollbal.services is refused; the last good list stays in force".to_owned(),
+        since: "2026-07-30T02:00:04.567Z".to_owned(),
+    }
+}
+
 /// A site at night, with a bit of everything.
 pub(super) fn night() -> Status {
     let mut short = pool("images", &[("r7", 1)]);
@@ -48,6 +59,7 @@ pub(super) fn night() -> Status {
             "pool shop has no member: its sorry server 10.0.0.250:80 stands in".to_owned(),
             "Perlbal 10.0.9.2:8065 is not connected: connection refused".to_owned(),
         ],
+        conditions: vec![refused()],
         frozen: vec![reason(
             "network",
             Some("switch sw3 flaps, all racks of hall B"),

@@ -39,6 +39,14 @@ fn the_first_word_is_the_verdict() {
     let mut frozen = sample::quiet();
     frozen.frozen = sample::night().frozen;
     assert!(site(&frozen).contains("<title>All right, but frozen · lb1"));
+    let mut refused = frozen;
+    refused.conditions = vec![sample::refused()];
+    let refused = site(&refused);
+    assert!(refused.contains("<title>In sync, but 1 alert · lb1"));
+    for page in [&refused, &night] {
+        assert!(page.contains("<li>/etc/pollbal.services is refused; "));
+    }
+    assert!(!quiet.contains("is refused; "));
 }
 
 #[test]

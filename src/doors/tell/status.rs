@@ -7,7 +7,9 @@ use super::{earlier, node, reason, time};
 use crate::api::{self, State};
 use crate::asks::{Overview, Seen, View};
 use crate::logging::count;
+use crate::model::alerts::StandingCondition;
 use crate::model::census::{Census, PoolCensus};
+use crate::model::conditions::Kind;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
 use crate::model::rules::Rules;
@@ -64,6 +66,7 @@ pub(crate) fn without_nodes(whole: &Overview, perlbals: &[Asked], filter: &Filte
         started: earlier(&whole.moment, whole.started),
         all_right: troubles.is_empty(),
         troubles,
+        conditions: conditions(whole),
         first_round_done: whole.first_round_done,
         frozen: whole.orders.frozen.iter().map(reason).collect(),
         counts: counts(&whole.census),
@@ -126,7 +129,30 @@ fn counts(census: &Census) -> api::Counts {
     }
 }
 
-/// What needs a person, a line each.
+/// What a person must know besides the troubles, the worst first.
+fn conditions(whole: &Overview) -> Vec<api::Condition> {
+    let told = |stands: &StandingCondition| api::Condition {
+        kind: stands.condition.kind.word().to_owned(),
+        subject: stands.condition.subject.clone(),
+        text: stands.condition.text.clone(),
+        since: time(stands.since),
+    };
+    let conditions = whole.conditions.iter();
+    let conditions = conditions.filter(|stands| stands.holds && !is_trouble(whole, stands));
+    conditions.map(told).collect()
+}
+
+/// Whether the troubles say it, as long as it holds.
+fn is_trouble(whole: &Overview, stands: &StandingCondition) -> bool {
+    match stands.condition.kind {
+        Kind::SorryServer | Kind::PoolShort | Kind::PerlbalLost | Kind::PerlbalNotInSync => true,
+        // Before the first round it is no trouble that they do not hold what is wanted.
+        Kind::FilesNotWritten => whole.first_round_done,
+        Kind::ReloadRefused | Kind::ServicesRefused | Kind::StateNotWritten => false,
+    }
+}
+
+/// What is not in sync, or too few, a line each.
 fn troubles(
     whole: &Overview,
     pools: &[(&PoolName, api::Pool)],
@@ -153,7 +179,9 @@ fn troubles(
         ));
     }
     if whole.first_round_done && !whole.perlbals.files.in_sync {
-        troubles.push("the pool files do not hold what is wanted".to_owned());
+        let why = whole.perlbals.files.why.as_deref();
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        troubles.push(format!("the pool files do not hold what is wanted{why}"));
     }
     for perlbal in perlbals.iter().filter(|perlbal| !perlbal.in_sync) {
         let why = if perlbal.connected {

@@ -159,7 +159,11 @@ impl Manager {
 
     /// Tells how far this Perlbal has come.
     fn tell_progress(&mut self, serial: u64, in_sync: bool) {
-        let progress = Progress { serial, in_sync };
+        let progress = Progress {
+            serial,
+            in_sync,
+            why: None,
+        };
         self.progress.send_if_modified(|old| {
             let changed = *old != progress;
             *old = progress;

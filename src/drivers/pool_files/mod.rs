@@ -27,7 +27,7 @@ use self::worker::{DIRECTORY, Pass, Worker};
 use super::{Mode, Progress, Snapshot};
 use crate::config::PoolFileFormat;
 use crate::hooks::Hooks;
-use crate::logging::chain;
+use crate::logging::{chain, count};
 use crate::model::names::PoolName;
 use crate::retry::Retry;
 
@@ -43,6 +43,15 @@ const LONGEST_HEAD_START: Duration = Duration::from_secs(2);
 
 /// How often the directory is looked at although nothing changed, for what others did to it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What failed, if something did: the first of it, and how much more.
+fn first(failures: &BTreeMap<String, String>) -> Option<Arc<str>> {
+    let first = failures.values().next()?;
+    Some(match failures.len() - 1 {
+        0 => first.as_str().into(),
+        more => format!("{first}; and {} more", count(more, "file")).into(),
+    })
+}
 
 /// What the driver works with.
 pub struct PoolFiles {
@@ -224,7 +233,12 @@ impl Task {
         let in_sync = pass.errors.is_empty();
         self.report(pass.errors);
         let serial = snapshot.as_ref().map_or(0, |snapshot| snapshot.serial);
-        self.progress.send_replace(Progress { serial, in_sync });
+        let why = first(&self.failures);
+        self.progress.send_replace(Progress {
+            serial,
+            in_sync,
+            why,
+        });
         self.publish_with(snapshot, pass.current);
         let wake = if in_sync {
             self.retry.reset();
@@ -270,6 +284,7 @@ impl Task {
         let failed = |snapshot: &Snapshot| Progress {
             serial: snapshot.serial,
             in_sync: false,
+            why: Some("their thread failed".into()),
         };
         let stop = self.stop.clone();
         while let Some(Ok(())) = stop.run_until_cancelled(self.snapshots.changed()).await {

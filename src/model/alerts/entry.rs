@@ -75,6 +75,11 @@ impl Entry {
         self.stands
     }
 
+    /// Whether it holds at this moment.
+    pub(super) fn holds(&self) -> bool {
+        self.away.is_none()
+    }
+
     /// How long it has held, or did.
     pub(super) fn lasted(&self, now: Instant) -> Duration {
         let until = self.away.filter(|_| !self.stands).unwrap_or(now);

@@ -42,6 +42,11 @@ impl Site {
     }
 
     /// What is told at noon, as "begin api".
+    fn standing(&self) -> Vec<Condition> {
+        let standing = self.alerts.standing().into_iter();
+        standing.map(|stands| stands.condition).collect()
+    }
+
     fn told(&mut self, second: u64, holds: &Circumstances) -> Vec<String> {
         words(&self.at(second, holds, NOON))
     }
@@ -94,14 +99,20 @@ fn what_holds_for_a_while_begins_and_what_is_away_as_long_is_over() {
     let mut site = Site::new();
     let api = short(&["api"]);
     assert_eq!(site.next(0, &api, NOON), Some(2));
-    assert_eq!(site.alerts.standing(), []);
+    assert_eq!(site.standing(), []);
     let begins = site.at(2, &api, NOON);
     assert_eq!(words(&begins), ["begin api"]);
     assert_eq!(begins.words, [Word::Begins(api.conditions()[0].clone())]);
-    assert_eq!(site.alerts.standing(), api.conditions());
+    assert_eq!(site.standing(), api.conditions());
+    let stands = &site.alerts.standing()[0];
+    assert_eq!(
+        (stands.since, stands.holds),
+        (Timestamp::from_millis(0), true)
+    );
     assert_eq!(site.at(3, &api, NOON).words, []);
     assert_eq!(site.next(60, &well(), NOON), Some(62));
-    assert_eq!(site.alerts.standing(), api.conditions());
+    assert_eq!(site.standing(), api.conditions());
+    assert!(!site.alerts.standing()[0].holds, "it only stands still");
     let over = site.at(62, &well(), NOON);
     assert_eq!(words(&over), ["over api"]);
     let lasted = Duration::from_secs(60);
@@ -111,7 +122,7 @@ fn what_holds_for_a_while_begins_and_what_is_away_as_long_is_over() {
         over.words,
         [Word::Ends(api.conditions()[0].clone(), lasted)]
     );
-    assert_eq!((site.alerts.standing(), over.next), (vec![], None));
+    assert_eq!((site.standing(), over.next), (vec![], None));
 }
 
 #[test]
@@ -221,11 +232,7 @@ fn outside_of_the_hours_nothing_is_told_until_they_begin() {
     let (api, web) = (short(&["api"]), short(&["web"]));
     site.at(0, &api, NIGHT);
     assert_eq!(night(&mut site, 2, &api), [""; 0]);
-    assert_eq!(
-        site.alerts.standing(),
-        api.conditions(),
-        "it stands all the same"
-    );
+    assert_eq!(site.standing(), api.conditions(), "it stands all the same");
     // Passes before the hours begin: never told, nor that it is over.
     site.at(100, &well(), NIGHT);
     assert_eq!(night(&mut site, 102, &well()), [""; 0]);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Counts, Files, Grant, Pool, Reason, State, VersionCount};
+use crate::api::{Condition, Counts, Files, Grant, Pool, Reason, State, VersionCount};
 
 const NOW: &str = "2026-11-21T09:30:00.000Z";
 const BEFORE: &str = "2026-11-21T09:27:00.000Z";
@@ -61,6 +61,7 @@ fn status() -> Status {
         started: "2026-11-19T09:30:00.000Z".to_owned(),
         all_right: true,
         troubles: vec![],
+        conditions: vec![],
         first_round_done: true,
         frozen: vec![],
         counts: Counts {
@@ -175,6 +176,31 @@ fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
     assert!(render(&in_sync, true, Paint::none()).contains("www, rest"));
     let end = "\npool api has 1 of its min_members of 2\n127.0.0.1:16000: pool api is missing\nnot all right\n";
     assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn what_a_person_must_know_stands_before_a_verdict_that_names_it() {
+    let condition = |kind: &str, text: &str| Condition {
+        kind: kind.to_owned(),
+        subject: "/etc/pollbal.services".to_owned(),
+        text: text.to_owned(),
+        since: BEFORE.to_owned(),
+    };
+    let mut status = status();
+    status.conditions = vec![
+        condition("reload_refused", "a reload was refused"),
+        condition("services_refused", "line 2: wrong"),
+    ];
+    let end = "\n\na reload was refused (since 3 min ago)\nline 2: wrong (since 3 min ago)\n\
+               in sync, but: reload refused, services file refused\n";
+    let told = text(&status);
+    assert!(told.ends_with(end), "{told}");
+    assert!(!told.contains("all right"), "{told}");
+    status.all_right = false;
+    status.troubles = vec!["trouble".to_owned()];
+    let end = "\n\ntrouble\na reload was refused (since 3 min ago)\nline 2: wrong (since 3 min ago)\nnot all right\n";
+    let told = text(&status);
+    assert!(told.ends_with(end), "{told}");
 }
 
 #[test]
