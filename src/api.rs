@@ -10,7 +10,7 @@
 //! | `GET /v1/explain?node=N` | [`Explanation`] |
 //! | `GET /v1/members?pool=P` | [`Members`] |
 //! | `GET /v1/events[?after=ID][&limit=N][&follow=true]` | [`Events`]; followed, an [`Event`] a line for ever |
-//! | `GET /v1/wait?node=N…&until=rest\|serving[&timeout_ms=T]` | [`Progress`], as soon as all is reached or the time is over |
+//! | `GET /v1/wait?node=N…&until=rest\|serving[&timeout_ms=T][&again=true]` | [`Progress`], as soon as all is reached or the time is over; `again`: asked before, so a node that is gone from the services file since is told instead of refused |
 //! | `POST /v1/disable` [`Disable`] | [`Ordered`] |
 //! | `POST /v1/enable` [`Enable`] | [`Ordered`] |
 //! | `POST /v1/freeze`, `/v1/thaw` [`Freeze`] | [`Ordered`] |

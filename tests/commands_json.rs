@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use common::door;
 use common::run::stdout;
 use common::stage::Stage;
 use common::{SOON, eventually};
@@ -110,6 +111,22 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
         let told: Value = serde_json::from_str(&out).unwrap();
         assert_eq!((code, told), (1, json!({ "error": unknown })));
     }
+
+    // An address is no node either because it looks like one.
+    let unlisted = "10.9.9.9:80 is not in the services file";
+    for arguments in [
+        &["explain", "10.9.9.9:80"][..],
+        &["wait", "10.9.9.9:80", "node-1", "--until", "rest"],
+        &["nudge", "10.9.9.9:80"],
+        &["status", "10.9.9.9:80"],
+    ] {
+        assert_eq!(site.refused(arguments), format!("pollbal: {unlisted}\n"));
+    }
+    let asked = door::get(&site.stage, "/v1/status?node=10.9.9.9:80");
+    assert_eq!(
+        (asked.status, asked.json()),
+        (404, json!({ "error": unlisted }))
+    );
 
     // Another reason keeps it out for longer than it is waited.
     site.tell(&["disable", "node-1", "--reason", "disk"]);

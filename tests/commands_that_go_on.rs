@@ -10,7 +10,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use common::pollbal::Pollbal;
-use common::process::children;
+use common::process::{catches, children};
 use common::run::stdout;
 use common::{SOON, eventually};
 use site::{Site, interrupt, on_terminal};
@@ -64,6 +64,30 @@ fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
     let mut wait = site.begin(&["wait", "node-1", "--until", "serving"]);
     interrupt(&wait);
     assert_eq!(wait.wait_end(SOON).code(), Some(130));
+}
+
+#[test]
+fn a_node_that_goes_from_the_services_file_is_told_to_who_waits_for_it() {
+    let site = Site::start();
+    let addr = site.nodes[0].addr().to_string();
+    let line = ["wait", &addr, "--until", "rest", "--timeout", "5s"];
+    let mut wait = site.begin(&line);
+    eventually(SOON, "it is waited for", || {
+        catches(wait.pid(), Signal::INT).then_some(())
+    });
+    // What is asked first is answered at once; only then is it waited for.
+    site.nodes[1].wait_polls(5);
+    site.stage.list(&site.nodes[1..]);
+    assert_eq!(wait.wait_end(SOON).code(), Some(1));
+    wait.wait_log(&[&format!(
+        "not so within 5s: {addr}: not in the services file"
+    )]);
+    // Who comes now is refused.
+    let refused = site.refused(&line);
+    assert_eq!(
+        refused,
+        format!("pollbal: {addr} is not in the services file\n")
+    );
 }
 
 #[test]

@@ -36,8 +36,8 @@ pub(super) async fn command(door: &Door, args: &cli::Wait) -> Result<u8, ClientE
         until: args.until.into(),
         timeout: args.timeout,
     };
-    // A daemon that is not there from the start is not waited for.
-    look(door, &wanted, Duration::ZERO).await?;
+    // Neither a daemon that is not there from the start nor a node that is not is waited for.
+    look(door, &wanted, Duration::ZERO, false).await?;
     for_people(door, &wanted).await
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn until(
     loop {
         let is_last = left().is_zero();
         let patience = AWAY.min(left());
-        let progress = persist(patience, || look(door, wanted, next.min(left()))).await?;
+        let progress = persist(patience, || look(door, wanted, next.min(left()), true)).await?;
         if is_last || (progress.done && (is_whole(wanted) || next.is_zero())) {
             return Ok(progress);
         }
@@ -107,8 +107,14 @@ fn is_whole(wanted: &Wanted<'_>) -> bool {
     wanted.nodes.len() <= AT_A_TIME
 }
 
-/// How far they are; the answer comes when they have reached it, or after `hold`.
-async fn look(door: &Door, wanted: &Wanted<'_>, hold: Duration) -> Result<Progress, AskError> {
+/// How far they are; the answer comes when they have reached it, or after `hold`. A node that is not in
+/// the services file is refused, or if it was asked about `again`, told as such.
+async fn look(
+    door: &Door,
+    wanted: &Wanted<'_>,
+    hold: Duration,
+    again: bool,
+) -> Result<Progress, AskError> {
     let deadline = Instant::now() + hold;
     let mut all = Progress {
         done: true,
@@ -117,7 +123,7 @@ async fn look(door: &Door, wanted: &Wanted<'_>, hold: Duration) -> Result<Progre
     for nodes in wanted.nodes.chunks(AT_A_TIME) {
         // When some have not reached it in time, it is only asked where the others are.
         let hold = deadline.saturating_duration_since(Instant::now());
-        let progress = look_at(door, nodes, wanted.until, hold).await?;
+        let progress = look_at(door, nodes, wanted.until, hold, again).await?;
         all.done &= progress.done;
         all.nodes.extend(progress.nodes);
     }
@@ -129,6 +135,7 @@ async fn look_at(
     nodes: &[String],
     until: Until,
     hold: Duration,
+    again: bool,
 ) -> Result<Progress, AskError> {
     let mut query: Vec<_> = nodes.iter().map(|node| ("node", node.clone())).collect();
     let word = match until {
@@ -137,6 +144,9 @@ async fn look_at(
     };
     query.push(("until", word.to_owned()));
     query.push(("timeout_ms", hold.as_millis().to_string()));
+    if again {
+        query.push(("again", "true".to_owned()));
+    }
     let answer: Answer<Progress> = door.get("/v1/wait", &query, hold + ANSWER).await?;
     Ok(answer.value)
 }

@@ -45,8 +45,19 @@ async fn wait(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<api::Progress>, Problem> {
-    let parameters = Parameters::read(query.as_deref(), &["node", "until", "timeout_ms"])?;
-    let addrs = shared.find(parameters.all("node"))?;
+    let known = ["node", "until", "timeout_ms", "again"];
+    let parameters = Parameters::read(query.as_deref(), &known)?;
+    let nodes = parameters.all("node");
+    // One that goes from the services file while it is waited for is told as such.
+    let addrs = match parameters.one("again") {
+        Some("true") => shared.find(nodes)?,
+        None | Some("false") => shared.find_listed(nodes)?,
+        Some(other) => {
+            return Err(Problem::bad(format!(
+                "again: expected true or false, found {other:?}"
+            )));
+        }
+    };
     let until = match parameters.needed("until")? {
         "rest" => Until::Rest,
         "serving" => Until::Serving,

@@ -25,6 +25,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
+    /// No node has this address.
+    pub(super) fn unlisted(addr: NodeAddr) -> Self {
+        Self::unknown(format!("{addr} is not in the services file"))
+    }
+
     pub(super) fn unknown(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
     }
@@ -141,6 +146,19 @@ impl Shared {
             return Err(Problem::bad("no node is named"));
         }
         Ok(addrs)
+    }
+
+    /// The same, but each is in the services file.
+    pub(super) fn find_listed<'a>(
+        &self,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<NodeAddr>, Problem> {
+        let addrs = self.find(words)?;
+        let book = self.book.borrow();
+        match addrs.iter().find(|addr| !book.lists(**addr)) {
+            Some(unlisted) => Err(Problem::unlisted(*unlisted)),
+            None => Ok(addrs),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ async fn tell_status(
         filter.pools.insert(pool(name)?);
     }
     for word in parameters.all("node") {
-        filter.nodes.extend(shared.find([word])?);
+        filter.nodes.extend(shared.find_listed([word])?);
     }
     let view = shared.view().await?;
     for word in parameters.all("of") {
@@ -63,7 +63,7 @@ async fn tell_status(
             .filter(|pool| view.overview.is_pool(pool))
         {
             Some(pool) => _ = filter.pools.insert(pool),
-            None => filter.nodes.extend(shared.find([word])?),
+            None => filter.nodes.extend(shared.find_listed([word])?),
         }
     }
     let mut pools = filter.pools.iter();
@@ -115,9 +115,7 @@ pub(super) async fn explanation_of(
     let history = shared.desk.history(addr).await?;
     match nodes.nodes.first() {
         Some(Some(seen)) => Ok(explanation(&nodes, seen, &history)),
-        _ => Err(Problem::unknown(format!(
-            "{addr} is not in the services file"
-        ))),
+        _ => Err(Problem::unlisted(addr)),
     }
 }
 

@@ -52,6 +52,12 @@ impl AddressBook {
         }
     }
 
+    /// Whether there is a node of this address and port.
+    #[must_use]
+    pub fn lists(&self, addr: NodeAddr) -> bool {
+        self.at(addr.ip()).contains(&addr)
+    }
+
     /// All of them, by address.
     #[must_use]
     pub fn all(&self) -> Vec<NodeAddr> {
@@ -115,6 +121,10 @@ mod tests {
                 panic!("{word} is ambiguous");
             };
             assert_eq!(addrs.len(), 2);
+        }
+        for (addr, listed) in [("10.0.0.2:81", true), ("10.0.0.2:82", false)] {
+            assert_eq!(book.lists(addr.parse().unwrap()), listed, "{addr}");
+            assert!(book.find(addr).is_ok(), "{addr}");
         }
         for word in ["three", "10.0.0.3", ""] {
             assert_eq!(book.find(word), Err(NotFound::Unknown(word.to_owned())));
