@@ -257,9 +257,13 @@ pub struct PerlbalPool {
     pub seen: Option<usize>,
     /// When that was.
     pub seen_at: Option<String>,
+    /// Whether members were told since, which `seen` therefore does not show.
+    #[serde(default)]
+    pub told_since: bool,
     /// The services that use it.
     pub services: Vec<String>,
-    /// Whether wanted, told and seen are the same members.
+    /// Whether wanted, told and seen are the same members, but for those that were told since it was
+    /// seen.
     pub same: bool,
 }
 

@@ -170,7 +170,7 @@ impl View<'_> {
             .status
             .perlbals
             .iter()
-            // What was seen may be older than what was told; where all is in sync that is no news.
+            // Where all is in sync, what else there is to say of a pool is no news.
             .filter(|perlbal| self.asked || !perlbal.in_sync)
             .flat_map(|perlbal| perlbal.pools.iter().map(move |pool| (perlbal, pool)))
             .collect();
@@ -205,7 +205,14 @@ impl View<'_> {
 
     fn perlbal_pool(&self, perlbal: &Perlbal, pool: &PerlbalPool) -> [String; 7] {
         let number = |number: Option<usize>| number.map_or("-".to_owned(), |n| n.to_string());
-        let looked = pool.seen_at.as_ref().map(|at| ago(at, &self.status.time));
+        let looked = pool.seen_at.as_ref().map(|at| {
+            let ago = ago(at, &self.status.time);
+            if pool.told_since {
+                format!("{ago}, before the last change")
+            } else {
+                ago
+            }
+        });
         [
             pool.name.clone(),
             perlbal.address.clone(),

@@ -156,6 +156,7 @@ fn night_perlbals() -> Vec<Perlbal> {
                 seen: Some(36),
                 seen_at: Some("2026-07-30T02:00:54.000Z".to_owned()),
                 services: vec!["web".to_owned(), "intern".to_owned()],
+                told_since: true,
                 same: false,
             }],
             ..far

@@ -58,6 +58,7 @@ fn reasons_are_shown_whole() {
         r#"<b>disk</b> by ann, <time datetime="2026-07-29T22:40:00Z">3 h 23 min ago</time>, ends <time"#,
         "leave ends <time",
         "10.0.0.250:80 stands in",
+        "</time>, before the last change</small>",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }

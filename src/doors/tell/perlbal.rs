@@ -7,7 +7,7 @@ use super::status::Filter;
 use crate::api;
 use crate::asks::Moment;
 use crate::drivers::perlbal::standing::Standing;
-use crate::drivers::perlbal::view::{Connection, Difference, PerlbalView, PoolView};
+use crate::drivers::perlbal::view::{Connection, PerlbalView, PoolView, SeenView};
 use crate::drivers::perlbal::wanted::Translation;
 
 /// A Perlbal, with what its manager answered; nothing when it did not in time.
@@ -88,21 +88,64 @@ fn pool(moment: &Moment, view: &PoolView) -> api::PerlbalPool {
         told: view.told_count(),
         seen: view.seen_count(),
         seen_at: view.seen.as_ref().map(|seen| earlier(moment, seen.at)),
+        told_since: view.seen.as_ref().is_some_and(SeenView::is_outdated),
         services: view.services.iter().map(ToString::to_string).collect(),
         same: is_same(view),
     }
 }
 
-/// Whether wanted, told and seen are the same. A version pool that nobody made is not wanted.
+/// Whether wanted, told and seen are the same. A version pool that nobody made is not wanted; and what
+/// was told since the pool was seen is no difference, but on its way.
 fn is_same(view: &PoolView) -> bool {
     let Some(told) = &view.told else {
         return view.problems.is_empty();
     };
-    let nothing =
-        |difference: &Difference| difference.missing.is_empty() && difference.extra.is_empty();
-    let seen = view
-        .seen
-        .as_ref()
-        .is_some_and(|seen| nothing(&seen.difference));
-    nothing(told) && seen && view.problems.is_empty()
+    told.is_none() && view.seen.is_some() && view.problems.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::drivers::perlbal::view::Difference;
+    use crate::model::node::NodeAddr;
+
+    fn missing(addr: NodeAddr) -> Difference {
+        Difference {
+            missing: vec![addr],
+            extra: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_told_since_a_pool_was_seen_is_no_difference() {
+        let moment = Moment::present();
+        let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
+        let at = Instant::now();
+        let seen = |difference| Some(SeenView { at, difference });
+        let view = |told, seen| PoolView {
+            name: "api".parse().unwrap(),
+            services: Vec::new(),
+            wanted: Some([addr].into()),
+            told: Some(told),
+            seen,
+            problems: Vec::new(),
+        };
+        let shown = |view: &PoolView| {
+            let pool = pool(&moment, view);
+            (pool.seen, pool.same, pool.told_since)
+        };
+        let all = Difference::default;
+        assert_eq!(shown(&view(all(), seen(all()))), (Some(1), true, false));
+        let joined = view(all(), seen(missing(addr)));
+        assert_eq!(shown(&joined), (Some(0), true, true));
+        // Told otherwise than wanted, never seen, or with a problem, it is not the same.
+        let untold = view(missing(addr), seen(all()));
+        assert_eq!(shown(&untold), (Some(0), false, false));
+        assert_eq!(shown(&view(all(), None)), (None, false, false));
+        let mut wrong = joined;
+        wrong.problems.push("refused".to_owned());
+        assert!(!is_same(&wrong));
+    }
 }

@@ -245,6 +245,12 @@ impl PoolView {
 }
 
 impl Difference {
+    /// Whether both are the same.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty()
+    }
+
     fn of_told(told: &ActualPool, wanted: Option<&[NodeAddr]>) -> Self {
         let mut difference = Self::default();
         let mut told = told.members.iter().peekable();
@@ -276,6 +282,12 @@ impl Difference {
 }
 
 impl SeenView {
+    /// Whether something was told since, which is on its way and no difference.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        !self.difference.is_none()
+    }
+
     fn new(seen: &Seen) -> Self {
         Self {
             at: seen.at,

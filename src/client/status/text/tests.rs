@@ -157,6 +157,7 @@ fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
         seen: Some(5),
         seen_at: Some(BEFORE.to_owned()),
         services: vec!["www".to_owned(), "rest".to_owned()],
+        told_since: false,
         same: false,
     }];
     perlbal.problems = vec!["pool api is missing".to_owned()];
@@ -169,11 +170,14 @@ fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
-    // What was seen is older than what was told: no news, but told to who asks.
+    // No news where all is in sync, but told to who asks.
     let mut in_sync = status.clone();
     in_sync.perlbals[0].in_sync = true;
+    in_sync.perlbals[0].pools[0].told_since = true;
     assert!(!super::tests::text(&in_sync).contains("www, rest"));
-    assert!(render(&in_sync, true, Paint::none()).contains("www, rest"));
+    let asked = render(&in_sync, true, Paint::none());
+    let row = "     5  3 min ago, before the last change  www, rest\n";
+    assert!(asked.contains(row), "{asked}");
     let end = "\npool api has 1 of its min_members of 2\n127.0.0.1:16000: pool api is missing\nnot all right\n";
     assert!(text.ends_with(end), "{text}");
 }
