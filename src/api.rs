@@ -177,7 +177,7 @@ pub struct Node {
     pub pool: Option<String>,
     /// The version that it told there.
     pub version: Option<String>,
-    /// For people: why it is out, or what is wrong though it is in.
+    /// For people, to stand beside its state: why it is out, or what is wrong though it is in.
     pub why: Option<String>,
     /// Since when it is where it is; of a member that fails, since its first failure in a row.
     pub since: Option<String>,
@@ -308,8 +308,11 @@ pub struct Answer {
     pub time: String,
     /// How long the whole answer took, in milliseconds.
     pub took_ms: f64,
-    /// When it is asked next at the latest, by the interval.
+    /// How long until it is polled next at the latest, by the interval.
     pub interval_ms: u64,
+    /// For people: when it is asked again.
+    #[serde(default)]
+    pub next: String,
 }
 
 /// Where a node stands in a Perlbal.
@@ -317,7 +320,7 @@ pub struct Answer {
 pub struct NodeInPerlbal {
     /// Its management address.
     pub address: String,
-    /// For people, such as "told, at rest".
+    /// For people, such as "told, at rest", or that there is no connection.
     pub text: String,
     /// Whether Perlbal was told where the node is now.
     pub told: bool,

@@ -299,17 +299,34 @@ impl Perlbals {
         })
     }
 
-    /// Of each Perlbal: its address, whether it was told where the node is, and whether the node is
-    /// at rest there if it is out.
-    pub fn each(&self, seen: &Seen) -> impl Iterator<Item = (&str, bool, bool)> {
+    /// Where the node stands in each Perlbal.
+    pub fn each(&self, seen: &Seen) -> impl Iterator<Item = Place<'_>> {
         let (addr, serial) = (seen.view.node.addr, seen.serial);
         let stands_in = self.sorry.contains_key(&addr);
         self.standings.iter().map(move |(address, standing)| {
             let told = standing.connected && standing.told >= serial;
             let rest = told && !stands_in && !standing.unrest.contains_key(&addr);
-            (address.as_str(), told, rest)
+            Place {
+                address,
+                connected: standing.connected,
+                told,
+                rest,
+            }
         })
     }
+}
+
+/// Where a node stands in a Perlbal.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The Perlbal's address.
+    pub address: &'a str,
+    /// There is a connection to it.
+    pub connected: bool,
+    /// It was told where the node is.
+    pub told: bool,
+    /// If the node is out, it is at rest there.
+    pub rest: bool,
 }
 
 /// The daemon does not answer any more: it is ending.

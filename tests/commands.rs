@@ -191,7 +191,7 @@ fn explain_members_and_events_tell_what_happened() {
     for line in [
         format!("{}\nis       disabled (website v1), since ", site.named(2)),
         "out for  kernel".to_owned(),
-        "answered website serving v1, ".to_owned(),
+        ": website serving v1, after ".to_owned(),
         ": told, at rest\n".to_owned(),
         "comes back: someone says `pollbal enable node-2 --reason kernel`\n".to_owned(),
         "node-2 leaves website at v1: disabled: kernel\n".to_owned(),
@@ -229,6 +229,25 @@ fn explain_members_and_events_tell_what_happened() {
         site.tell_json(&["events", "--limit", "2"])["events"][0]["kind"],
         "disabled"
     );
+}
+
+#[test]
+fn a_node_that_failed_is_explained_without_saying_anything_twice() {
+    let site = Site::start();
+    site.nodes[3].fail(500);
+    let text = eventually(SOON, "it is out", || {
+        let text = site.tell(&["explain", "node-4"]);
+        text.contains("is       failed (website v1), since ")
+            .then_some(text)
+    });
+    let why = " ago: answered status 500 instead of 200";
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[1].contains(why), "{text}");
+    assert!(
+        lines[2].starts_with("polled   ") && lines[2].contains(&format!("{why}, after ")),
+        "{text}"
+    );
+    assert!(lines[2].ends_with("; asked again within 100ms"), "{text}");
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! `pollbal explain`: all that is known of one node.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use super::http::{ANSWER, Door};
 use super::status::why;
 use super::terminal::{self, Paint, Tone};
-use super::words::{ago, exact, named, reason};
+use super::words::{ago, ahead, named, reason};
 use super::{ClientError, DONE, events};
 use crate::api::{Answer, Explanation};
 use crate::cli;
@@ -37,7 +36,12 @@ fn text(explanation: &Explanation, paint: Paint) -> String {
     for given in &node.reasons {
         line(Tone::Notable, &format!("out for  {}", reason(given, now)));
     }
-    line(Tone::Plain, &format!("answered {}", answered(explanation)));
+    if let Some(grant) = &node.grant {
+        let (since, ends) = (ago(&grant.since, now), ahead(&grant.until, now));
+        let leave = format!("out for  a leave, granted {since}, ends {ends}");
+        line(Tone::Notable, &leave);
+    }
+    line(Tone::Plain, &format!("polled   {}", polled(explanation)));
     for perlbal in &explanation.perlbals {
         let told = format!("perlbal  {}: {}", perlbal.address, perlbal.text);
         let tone = if perlbal.told { Tone::Plain } else { Tone::Bad };
@@ -69,8 +73,8 @@ fn place(explanation: &Explanation) -> String {
     if let Some(since) = &node.since {
         _ = write!(text, ", since {}", ago(since, &explanation.time));
     }
-    // Reasons have lines of their own.
-    if node.reasons.is_empty() {
+    // Reasons and a leave have lines of their own.
+    if node.reasons.is_empty() && node.grant.is_none() {
         let why = why(node, &explanation.time);
         if !why.is_empty() {
             _ = write!(text, ": {why}");
@@ -79,32 +83,31 @@ fn place(explanation: &Explanation) -> String {
     text
 }
 
-fn answered(explanation: &Explanation) -> String {
+/// What the last poll gave, and when the next is.
+fn polled(explanation: &Explanation) -> String {
     let Some(answer) = &explanation.answer else {
-        return "nothing yet".to_owned();
+        return "not yet".to_owned();
     };
     let Answer {
         text,
         time,
         took_ms,
-        interval_ms,
+        next,
+        ..
     } = answer;
     let row = match (explanation.answers, explanation.failures) {
         (0, 0) => String::new(),
         (0, failures) => format!(", {} in a row", count(failures as usize, "failure")),
         (answers, _) => format!(", {} in a row", count(answers as usize, "good answer")),
     };
-    format!(
-        "{text}, {}, in {took_ms:.1} ms; is asked every {}{row}",
-        ago(time, &explanation.time),
-        exact(Duration::from_millis(*interval_ms))
-    )
+    let ago = ago(time, &explanation.time);
+    format!("{ago}: {text}, after {took_ms:.1} ms{row}; {next}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Event, Node, NodeInPerlbal, Reason, State};
+    use crate::api::{Event, Grant, Node, NodeInPerlbal, Reason, State};
 
     const NOW: &str = "2026-11-21T09:30:00.000Z";
     const BEFORE: &str = "2026-11-21T09:27:00.000Z";
@@ -136,6 +139,7 @@ mod tests {
                 time: "2026-11-21T09:29:59.000Z".to_owned(),
                 took_ms: 0.84,
                 interval_ms: 1_000,
+                next: "asked again within 1s".to_owned(),
             }),
             failures: 0,
             answers: 12,
@@ -165,7 +169,7 @@ mod tests {
 api-node-3 (10.0.0.3:8080)
 is       disabled (api v23), since 3 min ago
 out for  kernel (ann), 3 min ago
-answered api serving v23, 1 s ago, in 0.8 ms; is asked every 1s, 12 good answers in a row
+polled   1 s ago: api serving v23, after 0.8 ms, 12 good answers in a row; asked again within 1s
 perlbal  127.0.0.1:16000: told, at rest
 comes back: pollbal enable api-node-3 --reason kernel
 
@@ -173,6 +177,25 @@ what happened
 2026-11-21T09:27:00.000Z     3 min ago           api-node-3 is disabled: kernel (ann)
 ";
         assert_eq!(text(&explanation(), Paint::none()), expected);
+    }
+
+    #[test]
+    fn a_leave_beside_a_disable_is_told_and_no_state_twice() {
+        let grant = Grant {
+            since: BEFORE.to_owned(),
+            until: "2026-11-21T09:37:00.000Z".to_owned(),
+        };
+        let mut granted = explanation();
+        granted.node.grant = Some(grant);
+        let leave = "out for  a leave, granted 3 min ago, ends in 7 min\n";
+        let both = format!("out for  kernel (ann), 3 min ago\n{leave}polled   ");
+        let told = text(&granted, Paint::none());
+        assert!(told.contains(&both), "{told}");
+        granted.node.state = State::Leaving;
+        granted.node.reasons.clear();
+        let alone = format!("is       leaving (api v23), since 3 min ago\n{leave}polled   ");
+        let told = text(&granted, Paint::none());
+        assert!(told.contains(&alone), "{told}");
     }
 
     #[test]
@@ -185,7 +208,7 @@ what happened
         unheard.node.why = Some("not heard yet".to_owned());
         let text = text(&unheard, Paint::none());
         assert!(
-            text.contains("is       awaited (api v23): not heard yet\nanswered nothing yet\n"),
+            text.contains("is       awaited (api v23): not heard yet\npolled   not yet\n"),
             "{text}"
         );
     }

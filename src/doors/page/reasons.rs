@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn nodes_are_counted_by_what_keeps_them_out() {
         let mut nodes = sample::all_out(3).nodes;
-        nodes.push(node(3, State::Failed, "failed: connection refused"));
+        nodes.push(node(3, State::Failed, "connection refused"));
         let mut groups = Groups::default();
         for node in &nodes {
             groups.count(node);

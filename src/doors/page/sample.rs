@@ -93,16 +93,16 @@ pub(super) fn night() -> Status {
 /// One in each state.
 fn night_nodes() -> Vec<Node> {
     vec![
-        node(1, State::Leaving, "leaving"),
+        node(1, State::Leaving, "it said so"),
         Node {
             grant: Some(Grant {
                 since: "2026-07-30T02:01:00.000Z".to_owned(),
                 until: "2026-07-30T02:11:00.000Z".to_owned(),
             }),
-            ..node(2, State::Leaving, "leaving: it asked to leave, and may")
+            ..node(2, State::Leaving, "it asked to leave, and may")
         },
-        node(3, State::Failed, "failed: no answer within 3s"),
-        node(4, State::Failed, "failed: connection refused"),
+        node(3, State::Failed, "no answer within 3s"),
+        node(4, State::Failed, "connection refused"),
         Node {
             reasons: vec![
                 reason("kernel", Some("new kernel, reboot under way")),
@@ -111,7 +111,7 @@ fn night_nodes() -> Vec<Node> {
                     ..reason("disk", None)
                 },
             ],
-            ..node(5, State::Disabled, "disabled: kernel, disk")
+            ..node(5, State::Disabled, "kernel, disk")
         },
         Node {
             failing: true,
@@ -122,8 +122,8 @@ fn night_nodes() -> Vec<Node> {
                 "fails, not yet often enough: status 503 Service Unavailable",
             )
         },
-        node(7, State::Idle, "idle: it answered with an empty body"),
-        node(8, State::Refused, "refused: pool test is not declared"),
+        node(7, State::Idle, "it answered with an empty body"),
+        node(8, State::Refused, "pool test is not declared"),
         Node {
             pool: None,
             version: None,
@@ -171,7 +171,7 @@ pub(super) fn all_out(nodes: usize) -> Status {
             until: Some("2026-07-30T06:00:00.000Z".to_owned()),
             ..reason("maintenance", Some("hall B has no power until the morning"))
         }],
-        ..node(number, State::Disabled, "disabled: maintenance")
+        ..node(number, State::Disabled, "maintenance")
     };
     let pools = (0..20).map(|number| Pool {
         short: true,
@@ -317,6 +317,7 @@ pub(super) fn explanation() -> Explanation {
             time: "2026-07-30T02:03:02.000Z".to_owned(),
             took_ms: 3.25,
             interval_ms: 3_000,
+            next: "asked again within 3s".to_owned(),
         }),
         failures: 0,
         answers: 1_234,

@@ -70,7 +70,7 @@ fn a_node_says_what_brings_it_back() {
     for part in [
         "<title>web-0005 · 3 troubles · lb1 · pollbal</title>",
         "“api serving v23”",
-        "took 3.2 ms; asked every 3 s",
+        "took 3.2 ms; asked again within 3s",
         "someone says <code>pollbal enable web-0005 --reason disk</code>",
         "told, at rest",
     ] {

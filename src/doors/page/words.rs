@@ -1,10 +1,7 @@
 //! What the page says, in words.
 
-use std::fmt::Display;
-use std::time::Duration;
-
-use super::when::length;
 use crate::api::{self, State};
+use std::fmt::Display;
 
 /// A number that people can read: "10,000".
 pub(super) fn thousands(count: impl Display) -> String {
@@ -36,17 +33,13 @@ pub(super) fn class(node: &api::Node) -> &'static str {
     }
 }
 
-/// Why it is there; nothing when the state says it all, or its reasons do, which stand beside.
+/// Why it is there; nothing when its reasons say it, which stand beside.
 pub(super) fn why(node: &api::Node) -> Option<&str> {
     let why = node.why.as_deref()?;
     if node.state == State::Disabled && !node.reasons.is_empty() {
         return None;
     }
-    match why.strip_prefix(node.word()) {
-        Some("") => None,
-        Some(rest) => Some(rest.strip_prefix(": ").unwrap_or(why)),
-        None => Some(why),
-    }
+    Some(why)
 }
 
 /// The text of an event that begins with its node's name: address, name, and what follows.
@@ -62,14 +55,5 @@ pub(super) fn took(millis: f64) -> String {
         format!("{millis:.1} ms")
     } else {
         format!("{:.1} s", millis / 1_000.0)
-    }
-}
-
-/// A length of time that somebody set, from its milliseconds.
-pub(super) fn interval(millis: u64) -> String {
-    if millis.is_multiple_of(1_000) {
-        length(Duration::from_millis(millis))
-    } else {
-        format!("{millis} ms")
     }
 }

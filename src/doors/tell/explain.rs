@@ -1,15 +1,18 @@
 //! All about one node.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use humantime::format_duration;
 
 use super::{earlier, node, time};
 use crate::api;
 use crate::api::event::event;
-use crate::asks::{Nodes, Perlbals, Seen};
+use crate::asks::{Nodes, Perlbals, Place, Seen};
 use crate::model::announcement::Status;
 use crate::model::change::Out;
 use crate::model::journal::Event;
-use crate::model::observation::{Observation, Poll};
+use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::rules::Rules;
 use crate::model::view::{NodeState, NodeView};
 
@@ -24,6 +27,7 @@ pub(crate) fn explanation(nodes: &Nodes, seen: &Seen, history: &[Arc<Event>]) ->
             time: earlier(&nodes.moment, last.asked_at),
             took_ms: last.took.as_secs_f64() * 1_000.0,
             interval_ms: u64::try_from(nodes.poll_interval.as_millis()).unwrap_or(u64::MAX),
+            next: next(&last.observation, nodes.poll_interval),
         }),
         failures: view.failures,
         answers: view.answers,
@@ -47,6 +51,18 @@ fn said(poll: &Poll) -> String {
             let version = version.map_or(String::new(), |version| format!(" {version}"));
             format!("{} {status}{version}", announcement.pool)
         }
+    }
+}
+
+/// When it is asked again: sooner than after the interval where `rise` or `fall` asks for more than one
+/// answer, but one that hangs is mostly waited for instead.
+fn next(last: &Observation, interval: Duration) -> String {
+    let within = format!("asked again within {}", format_duration(interval));
+    match last {
+        Observation::Failed(Failure::Timeout) => {
+            format!("{within}; if it hangs on, less often, and as soon as it answers")
+        }
+        _ => within,
     }
 }
 
@@ -107,16 +123,59 @@ fn rises(view: &NodeView, rules: &Rules) -> String {
 fn in_perlbals(seen: &Seen, perlbals: &Perlbals) -> Vec<api::NodeInPerlbal> {
     let member = matches!(seen.view.state, NodeState::Member(..));
     let each = perlbals.each(seen);
-    each.map(|(address, told, rest)| api::NodeInPerlbal {
-        address: address.to_owned(),
-        text: match (told, member, rest) {
-            (false, ..) => "not told yet".to_owned(),
-            (true, true, _) => "told, a member".to_owned(),
-            (true, false, true) => "told, at rest".to_owned(),
-            (true, false, false) => "told, not at rest".to_owned(),
-        },
-        told,
-        at_rest: (!member).then_some(rest),
+    each.map(|place| api::NodeInPerlbal {
+        address: place.address.to_owned(),
+        text: in_perlbal(&place, member).to_owned(),
+        told: place.told,
+        at_rest: (!member).then_some(place.rest),
     })
     .collect()
+}
+
+fn in_perlbal(place: &Place<'_>, member: bool) -> &'static str {
+    if !place.connected {
+        return "no connection, so it is not known";
+    }
+    match (place.told, member, place.rest) {
+        (false, ..) => "not told yet",
+        (true, true, _) => "told, a member",
+        (true, false, true) => "told, at rest",
+        (true, false, false) => "told, not at rest",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_hangs_is_not_promised_to_be_asked_each_time() {
+        let next = |last| next(&last, Duration::from_millis(1_500));
+        assert_eq!(next(Observation::Nothing), "asked again within 1s 500ms");
+        let refused = Observation::Failed(Failure::Status(503));
+        assert_eq!(next(refused), "asked again within 1s 500ms");
+        let hangs = next(Observation::Failed(Failure::Timeout));
+        assert!(hangs.ends_with("; if it hangs on, less often, and as soon as it answers"));
+    }
+
+    #[test]
+    fn where_there_is_no_connection_that_is_told_rather_than_what_is_not_known() {
+        let text = |connected, told, rest| {
+            let address = "127.0.0.1:16000";
+            let place = Place {
+                address,
+                connected,
+                told,
+                rest,
+            };
+            in_perlbal(&place, false)
+        };
+        assert_eq!(
+            text(false, false, false),
+            "no connection, so it is not known"
+        );
+        assert_eq!(text(true, false, false), "not told yet");
+        assert_eq!(text(true, true, false), "told, not at rest");
+        assert_eq!(text(true, true, true), "told, at rest");
+    }
 }

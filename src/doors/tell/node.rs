@@ -63,14 +63,24 @@ pub(crate) fn place(view: &NodeView) -> Option<Place> {
     }
 }
 
-/// Why it is out, or what is wrong though it is in.
+/// Why it is out, without the word of its state.
+fn out(why: &Out, view: &NodeView) -> String {
+    match why {
+        Out::Leaving => "it said so".to_owned(),
+        Out::Idle => "it answered with an empty body".to_owned(),
+        Out::Failed(failure) => failure.to_string(),
+        Out::Refused(refusal) => refusal.to_string(),
+        Out::Disabled(_) => words(view.reasons.keys()),
+        Out::Granted => "it asked to leave, and may".to_owned(),
+        Out::Awaited => "enabled, its next answer decides".to_owned(),
+    }
+}
+
+/// Why it is out, or what is wrong though it is in. Where it is stands beside.
 fn why(view: &NodeView) -> Option<String> {
     match &view.state {
         NodeState::Unheard => Some("not heard yet".to_owned()),
-        NodeState::Out(Out::Disabled(_)) => {
-            Some(format!("disabled: {}", words(view.reasons.keys())))
-        }
-        NodeState::Out(why) => Some(why.to_string()),
+        NodeState::Out(why) => Some(out(why, view)),
         NodeState::Member(_, kept) => {
             let failure = match view.last.as_ref().map(|poll| &poll.observation) {
                 Some(Observation::Failed(failure)) => failure.to_string(),
