@@ -120,7 +120,7 @@ fn a_node_is_taken_out_and_brought_back_by_reasons() {
     );
     let text = site.tell(&["status"]);
     assert!(
-        text.contains("disk") && text.contains("ends in 119 min"),
+        text.contains("disk") && text.contains("ends in 2 h"),
         "{text}"
     );
     assert!(text.contains("6.1)"), "{text}");

@@ -8,11 +8,12 @@ use humantime::{format_duration, format_rfc3339_millis, parse_rfc3339};
 
 use crate::api::Reason;
 
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
 /// A time that people think in: its largest unit only.
 pub(super) fn span(time: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
     let seconds = time.as_secs();
     // Two units' worth before the larger one, so that it is never wrong by more than a half.
     match seconds {
@@ -21,6 +22,19 @@ pub(super) fn span(time: Duration) -> String {
         7_200..172_800 => format!("{} h", seconds / HOUR),
         _ => format!("{} days", seconds / DAY),
     }
+}
+
+/// The same of a time that lies ahead: never told shorter than it is, so that what was ordered for two
+/// hours ends in two.
+fn span_ahead(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let unit = match seconds {
+        0..120 => 1,
+        120..7_200 => MINUTE,
+        7_200..172_800 => HOUR,
+        _ => DAY,
+    };
+    span(Duration::from_secs(seconds.next_multiple_of(unit)))
 }
 
 /// How long something took.
@@ -54,7 +68,7 @@ pub(super) fn ago(then: &str, now: &str) -> String {
 /// How long it is from `now` to a time of day: `in 2 h`.
 pub(super) fn ahead(then: &str, now: &str) -> String {
     match between(now, then) {
-        Some(time) => format!("in {}", span(time)),
+        Some(time) => format!("in {}", span_ahead(time)),
         None => then.to_owned(),
     }
 }
@@ -130,6 +144,22 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_ahead_is_rounded_up() {
+        for (millis, text) in [
+            (0, "0 s"),
+            (1, "1 s"),
+            (119_001, "2 min"),
+            (121_000, "3 min"),
+            (7_199_999, "2 h"),
+            (7_200_001, "3 h"),
+            (172_799_000, "2 days"),
+            (172_801_000, "3 days"),
+        ] {
+            assert_eq!(span_ahead(Duration::from_millis(millis)), text, "{millis}");
+        }
+    }
+
+    #[test]
     fn what_took_a_moment_is_told_to_the_tenth() {
         assert_eq!(took(Duration::from_millis(840)), "0.8 s");
         assert_eq!(took(Duration::from_secs(90)), "90 s");
@@ -161,7 +191,7 @@ mod tests {
         given.until = Some("2026-11-21T12:00:00.000Z".to_owned());
         assert_eq!(
             reason(&given, NOW),
-            "kernel (ann: new kernel), 30 s ago, ends in 2 h"
+            "kernel (ann: new kernel), 30 s ago, ends in 3 h"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Pools, nodes and Perlbals in a few words each.
 
 use super::super::terminal::Tone;
-use super::super::words::{ahead, reason};
+use super::super::words::{self, ahead, reason};
 use crate::api::{Condition, Counts, Node, Perlbal, Pool, State, VersionCount};
 use crate::logging::count;
 
@@ -109,8 +109,11 @@ pub(super) fn tone(node: &Node) -> Tone {
     }
 }
 
-/// Why it is where it is, and whether requests are under way there.
+/// Why it is where it is, and whether requests are under way there. What an order is answered has no
+/// time of its own (`now` is empty): it is of just now.
 pub(in crate::client) fn why(node: &Node, now: &str) -> String {
+    let present = words::now();
+    let now = if now.is_empty() { &present } else { now };
     let mut parts: Vec<String> = node
         .reasons
         .iter()

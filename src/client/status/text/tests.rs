@@ -141,6 +141,21 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
 }
 
 #[test]
+fn the_end_of_a_leave_is_told_from_now_where_an_answer_has_no_time() {
+    let mut leaving = node(4, State::Leaving, "it asked to leave, and may");
+    leaving.grant = Some(Grant {
+        since: BEFORE.to_owned(),
+        until: "2926-11-21T09:37:00.000Z".to_owned(),
+    });
+    let told = why(&leaving, "");
+    assert!(
+        told.starts_with("was granted leave, which ends in "),
+        "{told}"
+    );
+    assert!(told.ends_with(" days"), "{told}");
+}
+
+#[test]
 fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
     let mut status = status();
     status.all_right = false;
