@@ -16,6 +16,20 @@ const ROWS: usize = 20;
 
 /// The whole view. What was `asked` for by name is shown whatever its length.
 pub(super) fn render(status: &Status, asked: bool, paint: Paint) -> String {
+    let Parts { body, verdict } = parts(status, asked, paint);
+    format!("{body}\n{verdict}")
+}
+
+/// A view in two, for where not all of it may have room.
+pub(super) struct Parts {
+    /// How all stands.
+    pub(super) body: String,
+    /// What is not right, and the verdict in its last line.
+    pub(super) verdict: String,
+}
+
+/// The whole view, in two.
+pub(super) fn parts(status: &Status, asked: bool, paint: Paint) -> Parts {
     let view = View {
         status,
         asked,
@@ -27,13 +41,15 @@ pub(super) fn render(status: &Status, asked: bool, paint: Paint) -> String {
         view.nodes(),
         view.perlbals(),
         view.unrest(),
-        view.verdict(),
     ];
     let sections: Vec<_> = sections
         .into_iter()
         .filter(|text| !text.is_empty())
         .collect();
-    sections.join("\n")
+    Parts {
+        body: sections.join("\n"),
+        verdict: view.verdict(),
+    }
 }
 
 struct View<'a> {

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use super::super::http::{Answer, AskError, Door};
 use super::super::terminal::{self, Paint};
 use super::super::{ClientError, signals};
-use super::{ask, code, text};
+use super::text::{self, Parts};
+use super::{ask, code};
 use crate::api::Status;
 use crate::cli;
 
@@ -84,7 +85,7 @@ impl Screen {
                     terminal::print(&format!("{blank}{}", told(view, *asked)));
                 }
             }
-            Self::Terminal(term, asked) => _ = draw(term, &told(view, *asked)),
+            Self::Terminal(term, asked) => _ = draw(term, &parts(view, *asked)),
         }
         code
     }
@@ -94,6 +95,16 @@ fn told(view: Result<&Status, &AskError>, asked: bool) -> String {
     match view {
         Ok(status) => text::render(status, asked, Paint::of_stdout()),
         Err(error) => format!("{error}\n"),
+    }
+}
+
+fn parts(view: Result<&Status, &AskError>, asked: bool) -> Parts {
+    match view {
+        Ok(status) => text::parts(status, asked, Paint::of_stdout()),
+        Err(error) => Parts {
+            body: String::new(),
+            verdict: error.to_string(),
+        },
     }
 }
 
@@ -135,8 +146,8 @@ fn essence(status: &Status) -> Status {
     essence
 }
 
-/// Draws the view over the one before, as much of it as fits: its beginning, and the verdict.
-fn draw(term: &Term, view: &str) -> io::Result<()> {
+/// Draws the view over the one before, as much of it as fits: its beginning, and what is not right.
+fn draw(term: &Term, view: &Parts) -> io::Result<()> {
     let (height, width) = term.size();
     let lines = fitting(view, usize::from(height).saturating_sub(1));
     term.move_cursor_to(0, 0)?;
@@ -148,18 +159,31 @@ fn draw(term: &Term, view: &str) -> io::Result<()> {
     term.flush()
 }
 
-/// The lines that are shown where there is room for so many.
-fn fitting(view: &str, height: usize) -> Vec<String> {
-    let lines: Vec<_> = view.lines().map(str::to_owned).collect();
-    if lines.len() <= height || height < 3 {
-        return lines;
+/// The lines that are shown where there is room for so many. What is not right goes before how all
+/// stands, and the verdict before all else.
+fn fitting(view: &Parts, height: usize) -> Vec<String> {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (mut body, mut wrong) = (lines(&view.body), lines(&view.verdict));
+    let verdict = wrong.pop();
+    if !body.is_empty() {
+        body.push(String::new());
     }
-    let begin = &lines[..height - 2];
-    let hidden = lines.len() - begin.len() - 1;
-    let mut shown = begin.to_vec();
-    shown.push(format!("… {hidden} lines more"));
-    shown.extend(lines.last().cloned());
-    shown
+    let room = height.saturating_sub(1);
+    if body.len() + wrong.len() > room {
+        // Whatever is cut, a line says so.
+        let room = room.saturating_sub(1);
+        let hidden = (body.len() + wrong.len()).saturating_sub(room);
+        let shown = wrong.len().min(room);
+        body.truncate(room - shown);
+        let more = format!("… {hidden} lines more");
+        if shown < wrong.len() {
+            wrong.truncate(shown);
+            wrong.push(more);
+        } else {
+            body.push(more);
+        }
+    }
+    body.into_iter().chain(wrong).chain(verdict).collect()
 }
 
 #[cfg(test)]
@@ -199,9 +223,19 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_cut_before_the_verdict() {
-        let view = "a\nb\nc\nd\nall right\n";
-        assert_eq!(fitting(view, 5), ["a", "b", "c", "d", "all right"]);
-        assert_eq!(fitting(view, 4), ["a", "b", "… 2 lines more", "all right"]);
+    fn what_does_not_fit_is_cut_but_for_what_is_not_right() {
+        let fitting = |verdict: &str, height| {
+            let (body, verdict) = ("a\nb\nc\n".to_owned(), verdict.to_owned());
+            fitting(&Parts { body, verdict }, height).join("|")
+        };
+        let right = |height| fitting("all right\n", height);
+        assert_eq!(right(5), "a|b|c||all right");
+        assert_eq!(right(4), "a|b|… 2 lines more|all right");
+        let wrong = |height| fitting("x\ny\nnot all right\n", height);
+        assert_eq!(wrong(7), "a|b|c||x|y|not all right");
+        assert_eq!(wrong(6), "a|b|… 2 lines more|x|y|not all right");
+        assert_eq!(wrong(4), "… 4 lines more|x|y|not all right");
+        assert_eq!(wrong(3), "x|… 5 lines more|not all right");
+        assert_eq!(wrong(2), "… 6 lines more|not all right");
     }
 }
