@@ -51,6 +51,29 @@ fn a_wait_for_many_nodes_keeps_its_time() {
 }
 
 #[test]
+fn more_names_than_fit_are_refused_with_how_many_fit() {
+    let stage = Stage::new();
+    let (_pollbal, nodes) = silent_nodes(&stage, 1_000);
+    let socket = stage.admin_socket();
+    let status = |count: usize| {
+        let mut line = vec!["status"];
+        line.extend(nodes[..count].iter().map(String::as_str));
+        ask(socket.to_str().unwrap(), &line)
+    };
+    let refused = status(nodes.len());
+    assert_eq!(refused.status.code(), Some(64));
+    let told = stderr(&refused);
+    let begin = "pollbal: 1000 names are too many for one question: the first ";
+    let rest = told.strip_prefix(begin).expect(&told);
+    let (fit, _) = rest.split_once(" fit; ").expect(&told);
+    let answered = status(fit.parse().unwrap());
+    assert_eq!(
+        (answered.status.code(), stderr(&answered)),
+        (Some(0), String::new())
+    );
+}
+
+#[test]
 fn who_follows_events_is_told_each_of_them() {
     const NODES: u16 = 1_200;
     let stage = Stage::new();

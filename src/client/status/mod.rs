@@ -21,8 +21,12 @@ struct Verdict {
     all_right: bool,
 }
 
+/// So many bytes of names fit into the head of a request, 16 KiB, with room for the rest of it.
+const LONGEST_QUESTION: usize = 15 * 1024;
+
 /// Shows it once.
 pub(super) async fn once(door: &Door, args: &cli::Status) -> Result<u8, ClientError> {
+    check(&args.of)?;
     if door.json {
         let answer: Answer<Verdict> = ask(door, &args.of).await?;
         terminal::print(&answer.pretty());
@@ -39,8 +43,45 @@ fn code(all_right: bool) -> u8 {
     if all_right { DONE } else { FAILED }
 }
 
+/// More than fits into one question is refused here, with how much fits.
+fn check(of: &[String]) -> Result<(), ClientError> {
+    let mut length = 0;
+    let fit = of.iter().take_while(|name| {
+        length += form_urlencoded::byte_serialize(name.as_bytes())
+            .map(str::len)
+            .sum::<usize>()
+            + "of=&".len();
+        length <= LONGEST_QUESTION
+    });
+    match fit.count() {
+        all if all == of.len() => Ok(()),
+        fit => Err(ClientError::Usage(format!(
+            "{} names are too many for one question: the first {fit} fit; name fewer at a time, or a pool, or ask for \
+             all with `status --json`",
+            of.len(),
+        ))),
+    }
+}
+
 /// Asks for everything, or for what was named: a pool where there is one of that name, else a node.
 async fn ask<T: DeserializeOwned>(door: &Door, of: &[String]) -> Result<Answer<T>, AskError> {
     let query: Vec<_> = of.iter().map(|name| ("of", name.clone())).collect();
     door.get("/v1/status", &query, ANSWER).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_do_not_fit_into_one_question_are_counted() {
+        let of = vec!["10.100.100.100:65535".to_owned(); 1_000];
+        // `of=`, the address with three more for its colon, and `&`.
+        let fit = LONGEST_QUESTION / 26;
+        assert!(check(&of[..fit]).is_ok());
+        let told = check(&of).unwrap_err().to_string();
+        let expected = format!("1000 names are too many for one question: the first {fit} fit; ");
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(check(&of[..=fit]).is_err());
+    }
 }

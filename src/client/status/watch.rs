@@ -10,7 +10,7 @@ use super::super::http::{Answer, AskError, Door};
 use super::super::terminal::{self, Paint};
 use super::super::{ClientError, signals};
 use super::text::{self, Parts};
-use super::{ask, code};
+use super::{ask, check, code};
 use crate::api::Status;
 use crate::cli;
 
@@ -21,6 +21,7 @@ type Asked = Result<Answer<Status>, AskError>;
 
 /// Shows it until Ctrl-C, and ends with the exit code of the last view.
 pub(in crate::client) async fn watch(door: &Door, args: &cli::Status) -> Result<u8, ClientError> {
+    check(&args.of)?;
     // Whoever is not there now will hardly be so in a second; one that goes may well come back.
     let mut answer = Ok(ask(door, &args.of).await?);
     let mut screen = Screen::new(door.json, !args.of.is_empty());
