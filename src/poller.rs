@@ -95,6 +95,24 @@ struct Shared {
     no_descriptors: Mutex<Rarely>,
 }
 
+impl Call {
+    /// Comes when the node is to be polled at once. A poll is under way meanwhile, so that whoever
+    /// wants it to be polled soon has that.
+    async fn at_once(&self) {
+        loop {
+            self.came.notified().await;
+            if self.is_at_once() {
+                return;
+            }
+        }
+    }
+
+    /// Whether that was said, once.
+    fn is_at_once(&self) -> bool {
+        self.at_once.swap(false, Ordering::Relaxed)
+    }
+}
+
 impl Pollers {
     /// No nodes yet. `open_files` is the limit of open files.
     #[must_use]
@@ -137,7 +155,9 @@ impl Pollers {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Polls a node at once, or when the poll of it that is under way is done.
+    /// Polls a node at once, or when the poll of it that is under way is done. Whatever it owes to
+    /// earlier polls is not waited for any more: it is asked on a new connection, since nothing says
+    /// better than a node's own nudge that it lives.
     pub fn nudge(&self, addr: NodeAddr) {
         if let Some(handle) = self.handles.get(&addr) {
             handle.call.at_once.store(true, Ordering::Relaxed);
@@ -215,7 +235,7 @@ impl Poller {
             let due = again.map_or(turn, |again: Instant| again.min(turn));
             let called = tokio::select! {
                 () = sleep_until(due) => None,
-                () = call.came.notified() => Some(call.at_once.swap(false, Ordering::Relaxed)),
+                () = call.came.notified() => Some(call.is_at_once()),
                 changed = self.rota.changed() => match changed {
                     Ok(()) => {
                         schedule = self.schedule();
@@ -229,6 +249,9 @@ impl Poller {
                 continue;
             }
             again = None;
+            if called == Some(true) {
+                self.connection.give_up_owed();
+            }
             let place = match called {
                 Some(_) => Some(shared.out_of_turn.acquire().await),
                 None => None,
@@ -245,10 +268,19 @@ impl Poller {
 
     /// Polls once, and gives how long it took.
     async fn poll(&mut self, settings: &PollSettings) -> Duration {
-        self.connection.permitted().await;
-        let asked_at = Instant::now();
-        let polled = self.connection.poll(&settings.path, settings.timeout);
-        let answer = polled.await;
+        let (asked_at, answer) = loop {
+            self.connection.permitted().await;
+            let asked_at = Instant::now();
+            let nudged = self.call.at_once();
+            let polled = self
+                .connection
+                .poll(&settings.path, settings.timeout, nudged);
+            match polled.await {
+                // Nothing was asked of the node yet, so nothing is heard.
+                Err(Trouble::Nudged) => {}
+                answer => break (asked_at, answer),
+            }
+        };
         let took = asked_at.elapsed();
         let observation = match answer.map_err(failure) {
             Ok(answer) => understood(answer),
@@ -303,6 +335,7 @@ fn understood(answer: Answer) -> Observation {
 fn failure(trouble: Trouble) -> Option<Failure> {
     match trouble {
         Trouble::Timeout => Some(Failure::Timeout),
+        Trouble::Nudged => None,
         Trouble::Connect(error) => {
             let ours = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
             let ours = ours.contains(&error.raw_os_error());

@@ -3,15 +3,15 @@
 mod common;
 
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{SocketAddrV4, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pollbal::lifecycle::raise_open_files;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use common::door::get;
+use common::door::{ask_from, get};
 use common::pollbal::Pollbal;
 use common::process::peak_memory;
 use common::raw_node::{Answer, RawNode, Reply};
@@ -95,6 +95,85 @@ fn a_node_that_hangs_is_not_flooded_with_connections_and_is_back_as_soon_as_it_a
     hanging.wait_polls(polls + 10);
     // But for an answer that the machine was late with.
     assert!(hanging.connections() <= connections + 2);
+}
+
+/// A node that hung until no new connection is made for the next polls, and the door at which it may speak.
+struct Hung {
+    node: RawNode,
+    wake: watch::Sender<bool>,
+    door: SocketAddrV4,
+    pollbal: Pollbal,
+    stage: Stage,
+}
+
+impl Hung {
+    /// From then on these keys hold.
+    fn start(keys: &Value) -> Self {
+        let stage = Stage::new();
+        let (wake, until) = watch::channel(false);
+        let answer = Answer::DeadUntil(until, "website");
+        let node = RawNode::start(stage.node_addr(1), "hung", answer);
+        stage.write_services(&[node.services_line()]);
+        let door = stage.free_addr();
+        let mut config = json!({
+            "poll_interval": "50ms", "service_timeout": "40ms", "node_listen": door,
+        });
+        let pollbal = Pollbal::start(&stage, &config);
+        pollbal.wait_log(&["the node door is open"]);
+        // The next is made after 32.
+        eventually(SOON, "the node hangs", || {
+            let explained = get(&stage, "/v1/explain?node=hung").json();
+            (explained["failures"].as_u64()? >= 17).then_some(())
+        });
+        for (key, value) in keys.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let mark = pollbal.mark();
+        stage.write_config(&config);
+        pollbal.reload();
+        pollbal.wait_log_after(mark, &["reloaded"]);
+        Self {
+            node,
+            wake,
+            door,
+            pollbal,
+            stage,
+        }
+    }
+
+    fn nudge(&self) {
+        let reply = ask_from(*self.node.addr().ip(), self.door, "POST", "/nudge");
+        assert_eq!(reply.ok(), "polled now");
+    }
+
+    #[track_caller]
+    fn wait_member(&self) {
+        self.pollbal.wait_log(&["hung joins website"]);
+    }
+}
+
+#[test]
+fn a_node_that_hung_and_nudges_is_asked_on_a_new_connection() {
+    let hung = Hung::start(&json!({ "poll_interval": "1h" }));
+    let connections = hung.node.connections();
+    hung.wake.send_replace(true);
+    hung.nudge();
+    hung.wait_member();
+    assert_eq!(hung.node.connections(), connections + 1);
+    assert_eq!(
+        hung.stage.lines("website.pool"),
+        Some(pool_lines([&hung.node]))
+    );
+}
+
+#[test]
+fn a_nudge_ends_a_poll_that_waits_for_what_the_node_owes() {
+    let hung = Hung::start(&json!({ "service_timeout": "1h" }));
+    let connections = hung.node.connections();
+    hung.wake.send_replace(true);
+    hung.nudge();
+    hung.wait_member();
+    assert_eq!(hung.node.connections(), connections + 1);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The connection to one node, from poll to poll.
 //!
 //! It is kept where the node keeps it and there are descriptors for it; else each poll has one of
-//! its own. A node that hangs is not given a new one at each poll: see [`Connection::give_up`].
+//! its own. A node that hangs is not given a new one at each poll: see [`Connection::give_up`]; but one
+//! that is nudged is, since it may well be another process by now.
 
 use std::io;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub(super) enum Trouble {
     Broken(Broken),
     /// The time was over.
     Timeout,
+    /// It was waited for what the node owes to an earlier poll, and is not to be any more.
+    Nudged,
 }
 
 impl Permits {
@@ -114,14 +117,21 @@ impl Connection {
     }
 
     /// Asks for `path`, and waits for the answer no longer than `limit`. It must be
-    /// [`permitted`](Self::permitted).
-    pub(super) async fn poll(&mut self, path: &str, limit: Duration) -> Result<Answer, Trouble> {
-        let answered = timeout(limit, self.ask(path)).await;
+    /// [`permitted`](Self::permitted). While the node owes an answer to an earlier poll, this ends
+    /// when `nudged` does, and nothing is owed any more.
+    pub(super) async fn poll(
+        &mut self,
+        path: &str,
+        limit: Duration,
+        nudged: impl Future<Output = ()>,
+    ) -> Result<Answer, Trouble> {
+        let answered = timeout(limit, self.ask(path, nudged)).await;
         let answer = answered.unwrap_or(Err(Trouble::Timeout));
-        if matches!(answer, Err(Trouble::Timeout)) {
-            self.give_up();
-        } else {
-            self.given_up = 0;
+        match answer {
+            Err(Trouble::Timeout) => self.give_up(),
+            // Nothing was heard of it.
+            Err(Trouble::Nudged) => {}
+            _ => self.given_up = 0,
         }
         if self.idle.is_none() && self.exchanging.is_none() {
             self.permit = None;
@@ -129,11 +139,25 @@ impl Connection {
         answer
     }
 
-    async fn ask(&mut self, path: &str) -> Result<Answer, Trouble> {
+    /// Waits no more for what the node owes to an earlier poll.
+    pub(super) fn give_up_owed(&mut self) {
+        self.exchanging = None;
+    }
+
+    async fn ask(
+        &mut self,
+        path: &str,
+        nudged: impl Future<Output = ()>,
+    ) -> Result<Answer, Trouble> {
         // What answers an earlier poll says only that the node lives again.
         if let Some(exchanging) = &mut self.exchanging {
-            let late = exchanging.answer().await;
-            self.settle(&late);
+            tokio::select! {
+                late = exchanging.answer() => self.settle(&late),
+                () = nudged => {
+                    self.give_up_owed();
+                    return Err(Trouble::Nudged);
+                }
+            }
         }
         if let Some(stream) = self.idle.take().filter(is_idle) {
             match self.exchange(stream, path).await {

@@ -27,6 +27,9 @@ pub(crate) enum Answer {
     /// Hangs until it is told otherwise; then says the first to what was asked before, and the
     /// second from then on.
     HangUntil(watch::Receiver<bool>, &'static str, &'static str),
+    /// Hangs until it is told otherwise; then answers with this on connections that come from then on,
+    /// and never on those before, as when its machine was restarted without a word.
+    DeadUntil(watch::Receiver<bool>, &'static str),
     /// These bytes, one a second.
     Drip(Vec<u8>),
     /// A body of 1 GiB, as fast as it is read.
@@ -184,6 +187,7 @@ async fn converse(mut stream: TcpStream, answer: &Answer, record: &Record) -> io
         return Ok(());
     }
     let mut here = 0;
+    let dead = matches!(answer, Answer::DeadUntil(until, _) if !*until.borrow());
     while let Some(request) = read_request(&mut stream).await? {
         here += 1;
         let number = {
@@ -209,6 +213,7 @@ async fn converse(mut stream: TcpStream, answer: &Answer, record: &Record) -> io
                 _ = until.wait_for(|woken| *woken).await;
                 stream.write_all(&proper(200, body.as_bytes())).await?;
             }
+            Answer::DeadUntil(..) if dead => std::future::pending::<()>().await,
             Answer::Drip(bytes) => {
                 for byte in bytes {
                     stream.write_all(&[*byte]).await?;
@@ -237,7 +242,7 @@ async fn converse(mut stream: TcpStream, answer: &Answer, record: &Record) -> io
                 return stream.write_all(&proper(200, body.as_bytes())).await;
             }
             Answer::CloseAtSecond(_) if here == 2 => return Ok(()),
-            Answer::CloseAtSecond(body) => {
+            Answer::DeadUntil(_, body) | Answer::CloseAtSecond(body) => {
                 stream.write_all(&proper(200, body.as_bytes())).await?;
             }
         }
