@@ -17,6 +17,7 @@ use serde_json::json;
 
 use common::pollbal::Pollbal;
 use common::process::{cpu_ticks, files, peak_memory};
+use common::run::{pollbal, stderr};
 use common::stage::Stage;
 use common::wire::{Doors, Wire, dial, dial_from, dial_socket, get, get_kept, hear, hear_all, say};
 use common::{SOON, client, clock, eventually};
@@ -206,6 +207,23 @@ fn with_few_files_there_are_few_places_and_polls_and_other_doors_have_theirs() {
     eventually(SOON, "there is a place again", || {
         (get(admin(), "/nowhere").status == 404).then_some(())
     });
+}
+
+#[test]
+fn a_command_for_which_there_is_no_place_says_so() {
+    let site = Site::on(Stage::new(), "ulimit -n 256");
+    let socket = &site.doors.admin;
+    let mut kept: Vec<_> = (0..4).map(|_| dial_socket(socket)).collect();
+    assert_eq!(get_kept(&mut kept[3], "/nowhere").status, 404);
+    // Who asks and who is refused are about as quick.
+    for _ in 0..20 {
+        let output = pollbal(&["status", "--socket", socket.to_str().unwrap()]);
+        let expected = "pollbal: this door has 4 connections already\n";
+        assert_eq!(
+            (output.status.code(), stderr(&output).as_str()),
+            (Some(69), expected)
+        );
+    }
 }
 
 #[test]

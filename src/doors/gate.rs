@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::{Body as _, Bytes, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::{error, warn};
@@ -41,6 +42,8 @@ pub(super) struct Gate {
     router: Router,
     counters: Arc<Counters>,
     places: Arc<Places>,
+    /// For connections that are refused, but may ask first.
+    heard: Arc<Semaphore>,
     paces: Option<Mutex<Paces>>,
     /// The only addresses that get in; none where all do.
     nodes: Option<Book>,
@@ -64,6 +67,7 @@ impl Gate {
             router,
             counters,
             places: Places::new(limits.places, limits.places_per_address),
+            heard: Arc::new(Semaphore::new(limits.heard)),
             paces: limits.pace.map(|pace| Mutex::new(Paces::new(pace))),
             nodes,
             told: Mutex::default(),
@@ -90,6 +94,11 @@ impl Gate {
             address,
             _place: place,
         })
+    }
+
+    /// Whether a connection that is refused may ask first: not too many may at a time.
+    pub(super) fn hear(&self) -> Option<OwnedSemaphorePermit> {
+        self.heard.clone().try_acquire_owned().ok()
     }
 
     /// Answers a request from `address`, whatever it is.

@@ -4,7 +4,8 @@
 //! there are follows from the limit of open files: pollers take most of it (see
 //! [`crate::poller`]), half of what they leave is for polls without a kept connection, and of the
 //! other half the doors leave [`FOR_PERLBALS`] or a half to Perlbals, files and hooks. So connections
-//! at a door never take a descriptor that a poll or Perlbal needs.
+//! at a door never take a descriptor that a poll or Perlbal needs. (A few more may be open for a moment,
+//! until they are told that there is no place: see [`Limits::heard`].)
 
 use std::time::Duration;
 
@@ -38,6 +39,16 @@ pub(super) const UNREAD: usize = 32 * 1024 * 1024;
 /// When who was refused for want of room may try again.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
+/// So long a connection for which there is no place may take to ask, before it is told so: an answer
+/// that comes before its request is thrown away by some clients, which then tell nonsense.
+pub(super) const ASK_TIME: Duration = Duration::from_millis(200);
+
+/// For one in so many places one connection more may ask before it is refused.
+const HEARD_SHARE: usize = 8;
+
+/// And for no more than so many, however many places there are.
+const HEARD: usize = 16;
+
 /// So long a connection that was refused is still read, so that the other side, which may still
 /// write, reads the refusal rather than "connection reset".
 pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -55,6 +66,8 @@ pub(super) struct Limits {
     pub(super) places: usize,
     /// Of which one address may have so many. None where addresses say nothing.
     pub(super) places_per_address: Option<usize>,
+    /// Connections that are refused, but may ask first, at a time; beside the places.
+    pub(super) heard: usize,
     /// The longest body, in bytes.
     pub(super) body_bytes: usize,
     /// How often one address may ask, if that is limited.
@@ -75,15 +88,20 @@ impl Limits {
     pub(super) fn new(door: Door, open_files: usize) -> Self {
         let rest = poller::left_to_others(open_files);
         let doors = (rest / 2).max(rest.saturating_sub(FOR_PERLBALS));
+        let heard = |places: usize| (places / HEARD_SHARE).clamp(1, HEARD);
         match door {
             // People, and the scripts of a big deploy that wait for nodes. They are trusted, and
             // there is no address to tell them apart.
-            Door::Admin => Self {
-                places: (doors / 4).min(128),
-                places_per_address: None,
-                body_bytes: 1024 * 1024,
-                pace: None,
-            },
+            Door::Admin => {
+                let places = (doors / 4).min(128);
+                Self {
+                    places,
+                    places_per_address: None,
+                    heard: heard(places),
+                    body_bytes: 1024 * 1024,
+                    pace: None,
+                }
+            }
             // A page in a browser holds a place. All may come through one proxy, so one address
             // has half of them.
             Door::Status => {
@@ -91,6 +109,7 @@ impl Limits {
                 Self {
                     places,
                     places_per_address: Some((places / 2).max(1)),
+                    heard: heard(places),
                     body_bytes: 0,
                     pace: None,
                 }
@@ -101,6 +120,7 @@ impl Limits {
                 Self {
                     places,
                     places_per_address: Some((places / 4).clamp(1, 64)),
+                    heard: heard(places),
                     body_bytes: 1024,
                     pace: Some(Pace {
                         per_second: 20,

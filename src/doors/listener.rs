@@ -1,24 +1,27 @@
 //! Accepting connections at one door.
 //!
-//! A connection for which there is no place is told so and closed at once, unread and without a task
-//! of its own: that is cheap enough for thousands a second.
+//! A connection for which there is no place is told so and closed. A few at a time may ask before that,
+//! since some clients throw away what is said to them unasked; all others are refused at once, unread
+//! and without a task of their own: that is cheap enough for thousands a second.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use super::connection::serve;
 use super::gate::Gate;
+use super::limits::ASK_TIME;
 use super::open::Listener;
 use super::refusal::{Form, Refused};
 use crate::quota::Rarely;
@@ -61,6 +64,21 @@ impl Accepting {
     }
 }
 
+impl Stream {
+    /// Waits until there is something to read, or an end; `readable` alone may be wrong.
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
+            Self::Tcp(stream) => stream.async_io(Interest::READABLE, || look(stream)).await,
+        }
+    }
+}
+
+fn look(stream: impl AsFd) -> io::Result<()> {
+    recv(stream, &mut [0], RecvFlags::PEEK)?;
+    Ok(())
+}
+
 /// Takes connections until `closed`; each is a task of `connections`.
 pub(super) async fn listen(
     listener: Listener,
@@ -97,7 +115,7 @@ fn take(
 ) {
     let admitted = match gate.admit(address) {
         Ok(admitted) => admitted,
-        Err(refused) => return refuse(stream, &refused, Form::of(gate.door, "/")),
+        Err(refused) => return refuse(stream, refused, gate, connections),
     };
     let closed = closed.clone();
     match stream {
@@ -112,8 +130,22 @@ fn take(
     }
 }
 
+/// Says why, and closes the connection; as soon as it has asked, if it may.
+fn refuse(stream: Stream, refused: Refused, gate: &Gate, connections: &TaskTracker) {
+    let form = Form::of(gate.door, "/");
+    let Some(heard) = gate.hear() else {
+        return say_no(stream, &refused, form);
+    };
+    connections.spawn(async move {
+        // Whether it asked or closed, or does neither, it is told the same.
+        _ = timeout(ASK_TIME, stream.readable()).await;
+        say_no(stream, &refused, form);
+        drop(heard);
+    });
+}
+
 /// Says why, and closes the connection. None of it waits, and whether it is heard does not matter.
-fn refuse(stream: Stream, refused: &Refused, form: Form) {
+fn say_no(stream: Stream, refused: &Refused, form: Form) {
     let socket: io::Result<OwnedFd> = match stream {
         Stream::Unix(stream) => stream.into_std().map(Into::into),
         Stream::Tcp(stream) => stream.into_std().map(Into::into),
