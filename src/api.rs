@@ -2,7 +2,7 @@
 //!
 //! Fields are only ever added. Times of day are RFC 3339 in UTC with milliseconds; lengths of time
 //! are milliseconds, their names end in `_ms`. A node is told as `ip:port`. What is not known is left
-//! out or `null`.
+//! out or `null`. An answer in JSON is one line.
 //!
 //! | request at the admin door | answer |
 //! | --- | --- |
@@ -16,12 +16,27 @@
 //! | `POST /v1/freeze`, `/v1/thaw` [`Freeze`] | [`Ordered`] |
 //! | `POST /v1/nudge` [`Nudge`] | [`Ordered`] |
 //! | `POST /v1/reload` | [`Reloaded`] |
+//! | `GET /`, `/stream`, `/metrics`, `/healthz`, `/readyz` | the page, what tells it to look again, metrics, and probes: a line of text each |
 //!
 //! N is a node's name, `ip:port`, or `ip` where only one node has it; W a pool's name where there is
-//! such a pool, else an N. What is refused is answered by [`Problem`], with status 400 (the request is
-//! wrong), 404 (no such node or pool), 409 (refused, as `min_members` asks), 422 (a reload's errors) or
-//! 503 (pollbal is ending, or has too much to do: ask again); what is over the limits of a door, with
-//! 408, 413 or 429. The status door answers the `GET`s of status, explain, members and events.
+//! such a pool, else an N. The status door answers the same `GET`s, but for `/v1/wait`. What is refused is
+//! answered by [`Problem`]; at the status door only below `/v1/`, else by its `error` as a line of text,
+//! as at the node door.
+//!
+//! | status | why |
+//! | --- | --- |
+//! | 400 | the request is wrong |
+//! | 403 | who asks is no node of the services file (node door) |
+//! | 404 | there is no such node or pool, or no such path |
+//! | 405 | the path is not for this method |
+//! | 408 | head or body of the request came too slowly |
+//! | 409 | refused, as `min_members` asks |
+//! | 413 | the body is too long |
+//! | 422 | a reload's errors |
+//! | 429 | asked too often (node door); `Retry-After` says when to ask again |
+//! | 431 | the head is too long |
+//! | 500 | a fault of pollbal; its log says more |
+//! | 503 | pollbal is ending, or has too much to do: ask again; of `/readyz`: not ready |
 //!
 //! | command with `--json` | prints |
 //! | --- | --- |

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -89,6 +89,34 @@ fn each_door_answers_and_says_plainly_what_it_does_not_know() {
     for _ in 0..3 {
         assert_eq!(get_kept(&mut kept, "/healthz").body, "ok\n");
     }
+}
+
+#[test]
+fn the_admin_door_answers_all_that_the_status_door_does() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["first round done"]);
+    let ask = |path| get(dial_socket(&stage.admin_socket()), path);
+    for (path, kind, words) in [
+        ("/healthz", "text/plain", "ok\n"),
+        ("/readyz", "text/plain", "ready\n"),
+        ("/metrics", "text/plain", "pollbal_build_info"),
+        ("/", "text/html", "website"),
+        ("/?pool=website", "text/html", "node-1"),
+        ("/v1/status?node=node-1", "application/json", "\"website\""),
+    ] {
+        let answer = ask(path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let kind = format!("content-type: {kind}");
+        assert!(answer.head.contains(&kind), "{path}: {}", answer.head);
+        assert!(answer.body.contains(words), "{path}: {}", answer.body);
+    }
+    let mut stream = dial_socket(&stage.admin_socket());
+    stream.write_all(b"GET /stream HTTP/1.1\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let told = lines.find(|line| line.as_ref().unwrap() == "event: changed");
+    assert!(told.is_some());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The admin door: everything, for operators on this host.
+//! The admin door: everything, for operators on this host. What only reads is the same as at the status
+//! door.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::ask::{Parameters, Problem};
 use super::tell::node::node;
 use super::tell::progress::progress;
-use super::{Shared, reading};
+use super::{Shared, status};
 use crate::api::{self, Until};
 use crate::asks::{Done, Moment, Order};
 use crate::model::node::NodeAddr;
@@ -30,7 +31,7 @@ const LONGEST_ORDER: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// What is answered at the admin door.
 pub(super) fn router(shared: Shared) -> Router {
-    reading::router()
+    status::routes()
         .route("/v1/wait", get(wait))
         .route("/v1/disable", post(disable))
         .route("/v1/enable", post(enable))

@@ -1,4 +1,4 @@
-//! `GET`s below `/v1/` that only read: the same at the admin door and at the status door.
+//! `GET`s below `/v1/` that only read.
 
 use std::convert::Infallible;
 use std::sync::Arc;

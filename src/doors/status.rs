@@ -1,4 +1,4 @@
-//! The status door: read only, for browsers, Prometheus and probes.
+//! The status door: read only, for browsers, Prometheus and probes. The admin door answers the same.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,12 +10,16 @@ use super::{Shared, metrics, page, reading};
 
 /// What is answered at the status door.
 pub(super) fn router(shared: Shared) -> Router {
+    routes().with_state(shared)
+}
+
+/// All that only reads. What is kept of pages and metrics is the door's own.
+pub(super) fn routes() -> Router<Shared> {
     reading::router()
         .merge(page::router())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(metrics::router())
-        .with_state(shared)
 }
 
 /// pollbal is alive. Whether all is well is another question.

@@ -1,4 +1,4 @@
-//! `GET /metrics` at the status door: what pollbal and the Perlbals do, in numbers, for Prometheus.
+//! `GET /metrics` at the status door and the admin door: what pollbal and the Perlbals do, in numbers, for Prometheus.
 //!
 //! ```text
 //!   daemon (an overview), managers, doors, /proc ──► Values ──► OpenMetrics ──► Prometheus' own format

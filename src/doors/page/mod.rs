@@ -1,4 +1,4 @@
-//! The status door's page: how all stands, for a person with a browser.
+//! The page of the status door and the admin door: how all stands, for a person with a browser.
 //!
 //! Everything is rendered here, so that it is all there without JavaScript too; the page then loads
 //! itself anew. With JavaScript it listens to [`stream`], fetches its changing part (`fragment=1`) when
