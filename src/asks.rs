@@ -195,8 +195,9 @@ pub struct View {
 pub struct Overview {
     /// When this was so.
     pub moment: Moment,
-    /// When the program started.
-    pub started: Instant,
+    /// When the program started, once and for all: told anew by the clocks of each answer, its last
+    /// digit would waver.
+    pub started: Moment,
     /// All nodes, counted.
     pub census: Census,
     /// Whether each was heard once.

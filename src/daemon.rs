@@ -106,7 +106,7 @@ pub enum Ended {
 struct Daemon {
     options: Options,
     config: Config,
-    started: Instant,
+    started: Moment,
     membership: Membership,
     change_log: ChangeLog,
     journal: Journal,
@@ -194,7 +194,7 @@ async fn serve(
     let service = is_service(&options);
     let watchfulness = Watchfulness::start(&config, &hooks, service, (&tasks, &stop));
     let mut daemon = Daemon {
-        started: Instant::now(),
+        started: Moment::present(),
         membership: Membership::new(config.rules.clone(), orders),
         change_log: ChangeLog::default(),
         journal: Journal::default(),

@@ -89,11 +89,21 @@ fn each_command_prints_json_and_ends_well() {
 #[test]
 fn it_is_one_line_for_programs_and_laid_out_for_people() {
     let site = Site::start();
-    let line = site.tell(&["status", "--json"]);
-    assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
-    let shown = on_terminal(&site, &[], "status --json").output().unwrap();
-    let shown = stdout(&shown);
-    assert!(shown.contains("\n  \"counts\": {"), "{shown}");
+    let is_line = |out: &str| assert_eq!(out.find('\n'), Some(out.len() - 1), "{out:?}");
+    is_line(&site.tell(&["status", "--json"]));
+    let wait = "wait node-1 --until serving --json";
+    let words: Vec<_> = wait.split(' ').collect();
+    is_line(&site.tell(&words));
+    is_line(&site.ask(&["nudge", "node-9", "--json"]).1);
+    for (line, words) in [
+        ("status --json", "\n  \"counts\": {"),
+        (wait, "\n  \"done\": true"),
+        ("nudge node-9 --json", "\n  \"error\": \""),
+    ] {
+        let shown = on_terminal(&site, &[], line).output().unwrap();
+        let shown = stdout(&shown).replace('\r', "");
+        assert!(shown.contains(words) && !shown.contains("\n\n"), "{shown}");
+    }
 }
 
 #[test]

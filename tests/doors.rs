@@ -120,6 +120,37 @@ fn the_admin_door_answers_all_that_the_status_door_does() {
 }
 
 #[test]
+fn answers_in_json_are_a_line_and_tell_the_start_alike() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["first round done"]);
+    let ask = |path| {
+        let answer = get(dial_socket(&stage.admin_socket()), path);
+        let line = answer.body;
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "{path}: {line:?}");
+        line
+    };
+    for path in [
+        "/v1/explain?node=node-1",
+        "/v1/members?pool=website",
+        "/v1/events",
+        "/v1/wait?node=node-1&until=serving",
+        "/v1/nowhere",
+    ] {
+        ask(path);
+    }
+    let mut starts: Vec<_> = (0..200)
+        .map(|_| {
+            let status: Value = serde_json::from_str(&ask("/v1/status")).unwrap();
+            status["started"].to_string()
+        })
+        .collect();
+    starts.dedup();
+    assert_eq!(starts.len(), 1, "{starts:?}");
+}
+
+#[test]
 fn only_user_and_group_can_ever_connect_to_the_admin_socket_whatever_the_umask() {
     for umask in ["000", "077"] {
         let stage = Stage::new();

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{Decoder, LinesCodec};
 
-use super::words;
+use super::{terminal, words};
 use crate::api::Problem;
 use crate::model::text::printable;
 use crate::retry::Retry;
@@ -99,15 +99,9 @@ impl AskError {
 }
 
 impl<T> Answer<T> {
-    /// The answer as it came; laid out for people where they look, on a terminal. To lay out
-    /// thousands of nodes takes longer than to ask for them.
+    /// The answer as it came, as [`laid_out`].
     pub(super) fn pretty(&self) -> String {
-        if !io::stdout().is_terminal() {
-            return self.text.clone() + "\n";
-        }
-        let mut out = Vec::new();
-        rewrite(&self.text, &mut serde_json::Serializer::pretty(&mut out));
-        closed(out)
+        laid_out(&self.text)
     }
 
     /// The answer as it came, in one line.
@@ -116,6 +110,17 @@ impl<T> Answer<T> {
         rewrite(&self.text, &mut serde_json::Serializer::new(&mut out));
         closed(out)
     }
+}
+
+/// JSON as it is, in the line that it came in; laid out for people where they look, on a terminal. To
+/// lay out thousands of nodes takes longer than to ask for them.
+pub(super) fn laid_out(json: &str) -> String {
+    if !terminal::is_attended() {
+        return json.trim_end().to_owned() + "\n";
+    }
+    let mut out = Vec::new();
+    rewrite(json, &mut serde_json::Serializer::pretty(&mut out));
+    closed(out)
 }
 
 /// Writes JSON anew, with every key in its place.

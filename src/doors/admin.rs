@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::ask::{Parameters, Problem};
+use super::ask::{Json, Parameters, Problem};
 use super::tell::node::node;
 use super::tell::progress::progress;
 use super::{Shared, status};

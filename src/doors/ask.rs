@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+
+use serde::Serialize;
 
 use super::Shared;
 use super::refusal::Form;
@@ -67,6 +70,23 @@ impl From<Refused> for Problem {
             _ => StatusCode::CONFLICT,
         };
         Self::new(status, refused.to_string())
+    }
+}
+
+/// An answer: a line of JSON.
+#[derive(Clone, Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let mut line = Vec::new();
+        // Only a map whose keys are no texts cannot be told as JSON; there is none.
+        if let Err(error) = serde_json::to_writer(&mut line, &self.0) {
+            let error = format!("failed to write the answer: {error}");
+            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response();
+        }
+        line.push(b'\n');
+        ([(CONTENT_TYPE, "application/json")], line).into_response()
     }
 }
 

@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::future::join_all;
 use futures_util::stream;
 use hyper::body::Bytes;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Shared;
-use super::ask::{Parameters, Problem, pool};
+use super::ask::{Json, Parameters, Problem, pool};
 use super::tell::explain::explanation;
 use super::tell::perlbal::Asked;
 use super::tell::status::{Filter, status};

@@ -108,7 +108,7 @@ async fn write(
             perlbals,
             outside: Outside::of(&whole),
             entrances,
-            process: Process::read(seconds(clock, whole.started)),
+            process: Process::read(seconds(clock, whole.started.now)),
             nodes: nodes.map(|seen| Node::of(&seen.view)).collect(),
         })
     });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::perlbal::{self, Asked};
-use super::{earlier, node, reason, time};
+use super::{node, reason, time};
 use crate::api::{self, State};
 use crate::asks::{Overview, Seen, View};
 use crate::logging::count;
@@ -63,7 +63,7 @@ pub(crate) fn without_nodes(whole: &Overview, perlbals: &[Asked], filter: &Filte
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time: time(whole.moment.today),
-        started: earlier(&whole.moment, whole.started),
+        started: time(whole.started.today),
         all_right: troubles.is_empty(),
         troubles,
         conditions: conditions(whole),
