@@ -5,6 +5,7 @@ mod common;
 mod site;
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -45,6 +46,18 @@ fn events_are_followed_until_the_daemon_ends_or_ctrl_c() {
     assert_eq!(site.pollbal.terminate().code(), Some(0));
     assert_eq!(lines.wait_end(SOON).code(), Some(69));
     lines.wait_log(&["pollbal does not answer at", "it has ended"]);
+}
+
+#[test]
+fn a_wait_for_a_daemon_that_turned_mute_ends_in_time() {
+    let site = Site::start();
+    let line = ["wait", "node-1", "--until", "rest", "--timeout", "2s"];
+    let mut wait = site.begin(&line);
+    site.pollbal.signal(Signal::STOP);
+    // Sooner than a daemon is given to answer.
+    assert_eq!(wait.wait_end(Duration::from_secs(7)).code(), Some(69));
+    wait.wait_log(&["it took the request, but says nothing"]);
+    site.pollbal.signal(Signal::CONT);
 }
 
 #[test]

@@ -19,6 +19,10 @@ const LONG_LOOK: Duration = Duration::from_secs(10);
 /// The first time: most of what is waited for is so within moments, and else it is to be seen soon.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 
+/// So much longer than it is waited a daemon may take to answer that it is not so: one that says nothing
+/// is not waited for beyond the time that was given.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Of those that are missing in the end so many are named.
 const NAMED: usize = 10;
 
@@ -37,7 +41,12 @@ pub(super) async fn command(door: &Door, args: &cli::Wait) -> Result<u8, ClientE
         timeout: args.timeout,
     };
     // Neither a daemon that is not there from the start nor a node that is not is waited for.
-    look(door, &wanted, Duration::ZERO, false).await?;
+    let first = Look {
+        hold: Duration::ZERO,
+        left: wanted.timeout,
+        again: false,
+    };
+    look(door, &wanted, first).await?;
     for_people(door, &wanted).await
 }
 
@@ -88,7 +97,16 @@ pub(super) async fn until(
     loop {
         let is_last = left().is_zero();
         let patience = AWAY.min(left());
-        let progress = persist(patience, || look(door, wanted, next.min(left()), true)).await?;
+        let ask = || {
+            let left = left();
+            let next = Look {
+                hold: next.min(left),
+                left,
+                again: true,
+            };
+            look(door, wanted, next)
+        };
+        let progress = persist(patience, ask).await?;
         if is_last || (progress.done && (is_whole(wanted) || next.is_zero())) {
             return Ok(progress);
         }
@@ -107,23 +125,28 @@ fn is_whole(wanted: &Wanted<'_>) -> bool {
     wanted.nodes.len() <= AT_A_TIME
 }
 
-/// How far they are; the answer comes when they have reached it, or after `hold`. A node that is not in
-/// the services file is refused, or if it was asked about `again`, told as such.
-async fn look(
-    door: &Door,
-    wanted: &Wanted<'_>,
+/// A question how far they are.
+struct Look {
+    /// The answer comes when they have reached it, or after this.
     hold: Duration,
+    /// So much time is left in all.
+    left: Duration,
+    /// They were asked about before: a node that is not in the services file any more is told as such;
+    /// else it is refused.
     again: bool,
-) -> Result<Progress, AskError> {
-    let deadline = Instant::now() + hold;
+}
+
+async fn look(door: &Door, wanted: &Wanted<'_>, ask: Look) -> Result<Progress, AskError> {
+    let start = Instant::now();
+    let rest = |time: Duration| time.saturating_sub(start.elapsed());
     let mut all = Progress {
         done: true,
         nodes: Vec::new(),
     };
     for nodes in wanted.nodes.chunks(AT_A_TIME) {
         // When some have not reached it in time, it is only asked where the others are.
-        let hold = deadline.saturating_duration_since(Instant::now());
-        let progress = look_at(door, nodes, wanted.until, hold, again).await?;
+        let (hold, left) = (rest(ask.hold), rest(ask.left));
+        let progress = look_at(door, nodes, wanted.until, Look { hold, left, ..ask }).await?;
         all.done &= progress.done;
         all.nodes.extend(progress.nodes);
     }
@@ -134,8 +157,7 @@ async fn look_at(
     door: &Door,
     nodes: &[String],
     until: Until,
-    hold: Duration,
-    again: bool,
+    ask: Look,
 ) -> Result<Progress, AskError> {
     let mut query: Vec<_> = nodes.iter().map(|node| ("node", node.clone())).collect();
     let word = match until {
@@ -143,11 +165,12 @@ async fn look_at(
         Until::Serving => "serving",
     };
     query.push(("until", word.to_owned()));
-    query.push(("timeout_ms", hold.as_millis().to_string()));
-    if again {
+    query.push(("timeout_ms", ask.hold.as_millis().to_string()));
+    if ask.again {
         query.push(("again", "true".to_owned()));
     }
-    let answer: Answer<Progress> = door.get("/v1/wait", &query, hold + ANSWER).await?;
+    let limit = (ask.left + GRACE).min(ask.hold + ANSWER);
+    let answer: Answer<Progress> = door.get("/v1/wait", &query, limit).await?;
     Ok(answer.value)
 }
 
