@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use common::pollbal::Pollbal;
 use common::process::{catches, children};
@@ -20,7 +20,7 @@ use site::{Site, interrupt, on_terminal};
 const SECONDS: u64 = 45;
 
 #[test]
-fn events_are_followed_until_the_daemon_ends_or_ctrl_c() {
+fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     let mut site = Site::start();
     let mut lines = site.begin(&["events", "--follow", "-n", "0"]);
     let mut json = site.begin(&["events", "--follow", "--json"]);
@@ -44,8 +44,36 @@ fn events_are_followed_until_the_daemon_ends_or_ctrl_c() {
     });
     assert!(!lines.stdout_text().contains("joins"));
     assert_eq!(site.pollbal.terminate().code(), Some(0));
-    assert_eq!(lines.wait_end(SOON).code(), Some(69));
     lines.wait_log(&["pollbal does not answer at", "it has ended"]);
+    let before = lines.stdout();
+    let config = fs::read_to_string(site.pollbal.config_file()).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    site.pollbal = Pollbal::start(&site.stage, &config);
+    lines.wait_log(&["pollbal is back"]);
+    // Its numbers begin anew, below those that were told.
+    site.tell(&["disable", "node-2", "--reason", "kernel"]);
+    lines.wait_stdout(&["node-2 is disabled: kernel"]);
+    let after = lines.stdout();
+    assert!(after.starts_with(&before), "{after:#?}");
+
+    // Only the door is away for a while: in the same run numbers go on.
+    let mut moved = config.clone();
+    moved["admin_socket"] = json!(site.stage.path("moved.sock"));
+    for (config, word) in [(moved, "it has ended"), (config, "pollbal is back")] {
+        let mark = lines.mark();
+        site.stage.write_config(&config);
+        site.pollbal.reload();
+        lines.wait_log_after(mark, &[word]);
+    }
+    site.tell(&["freeze", "--reason", "late"]);
+    lines.wait_stdout(&["frozen by late"]);
+    let all = lines.stdout();
+    for event in &after {
+        let told = all.iter().filter(|line| *line == event);
+        assert_eq!(told.count(), 1, "{event}: {all:#?}");
+    }
+    interrupt(&lines);
+    assert_eq!(lines.wait_end(SOON).code(), Some(130));
 }
 
 #[test]

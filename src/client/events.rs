@@ -1,6 +1,8 @@
 //! `pollbal events`: what happened of late, and what happens.
 
-use super::http::{ANSWER, Answer, Door};
+use serde::Deserialize;
+
+use super::http::{ANSWER, AWAY, Answer, AskError, Door, Lines, persist};
 use super::terminal::{self, Paint, Tone};
 use super::words::ago;
 use super::{ClientError, DONE};
@@ -8,13 +10,29 @@ use crate::api::{Event, Events};
 use crate::cli;
 use crate::model::text::printable;
 
-pub(super) async fn events(door: &Door, args: &cli::Events) -> Result<u8, ClientError> {
-    let mut query = vec![("limit", args.limit.to_string())];
-    if args.follow {
-        query.push(("follow", "true".to_owned()));
-        return follow(door, &query).await;
+/// So that none is left out.
+const ALL: &str = "1000000";
+
+/// One run of the daemon, in which events have numbers of their own.
+#[derive(Deserialize)]
+struct Run {
+    started: String,
+    last_event: u64,
+}
+
+impl Run {
+    async fn ask(door: &Door) -> Result<Self, AskError> {
+        let run: Answer<Self> = door.get("/v1/status", &[], ANSWER).await?;
+        Ok(run.value)
     }
-    let answer: Answer<Events> = door.get("/v1/events", &query, ANSWER).await?;
+}
+
+pub(super) async fn events(door: &Door, args: &cli::Events) -> Result<u8, ClientError> {
+    let limit = args.limit.to_string();
+    if args.follow {
+        return follow(door, limit).await;
+    }
+    let answer: Answer<Events> = door.get("/v1/events", &[("limit", limit)], ANSWER).await?;
     if door.json {
         terminal::print(&answer.pretty());
     } else {
@@ -26,20 +44,59 @@ pub(super) async fn events(door: &Door, args: &cli::Events) -> Result<u8, Client
     Ok(DONE)
 }
 
-/// Ends only with the daemon, or when it is interrupted.
-async fn follow(door: &Door, query: &[(&'static str, String)]) -> Result<u8, ClientError> {
-    let paint = Paint::of_stdout();
-    let mut lines = door.follow("/v1/events", query).await?;
+/// Ends only when it is interrupted, or when the daemon is away for long.
+async fn follow(door: &Door, limit: String) -> Result<u8, ClientError> {
+    // A daemon that is not there from the start is not waited for.
+    let mut run = Run::ask(door).await?;
+    let query = [("limit", limit), ("follow", "true".to_owned())];
+    let mut lines = door.follow("/v1/events", &query).await?;
     loop {
-        let line = lines.next().await?;
-        if door.json {
-            terminal::print(&(line + "\n"));
-            continue;
+        let error = print_all(door, &mut lines, &mut run.last_event).await;
+        if !error.is_away() {
+            return Err(error.into());
         }
-        let event = serde_json::from_str(&line);
-        let event = event.map_err(|error| lines.not_understood(&error.to_string()))?;
-        terminal::print(&text(&event, None, paint));
+        terminal::say(&format!("{error}; events go on when it is back"));
+        (run, lines) = persist(AWAY, || go_on(door, &run)).await?;
+        terminal::say("pollbal is back");
     }
+}
+
+/// Prints what happens for as long as the daemon tells it.
+async fn print_all(door: &Door, lines: &mut Lines, last: &mut u64) -> AskError {
+    let paint = Paint::of_stdout();
+    loop {
+        let line = match lines.next().await {
+            Ok(line) => line,
+            Err(error) => return error,
+        };
+        let event: Event = match serde_json::from_str(&line) {
+            Ok(event) => event,
+            Err(error) => return lines.not_understood(&error.to_string()),
+        };
+        *last = event.id;
+        terminal::print(&if door.json {
+            line + "\n"
+        } else {
+            text(&event, None, paint)
+        });
+    }
+}
+
+/// Asks for what happened since: in the same run, behind the last event; in another, all.
+async fn go_on(door: &Door, before: &Run) -> Result<(Run, Lines), AskError> {
+    let mut run = Run::ask(door).await?;
+    run.last_event = if run.started == before.started {
+        before.last_event
+    } else {
+        0
+    };
+    let query = [
+        ("after", run.last_event.to_string()),
+        ("limit", ALL.to_owned()),
+        ("follow", "true".to_owned()),
+    ];
+    let lines = door.follow("/v1/events", &query).await?;
+    Ok((run, lines))
 }
 
 /// An event in a line; with `now`, how long ago it was.
