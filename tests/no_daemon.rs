@@ -109,7 +109,15 @@ fn the_configuration_says_where_the_daemon_is_and_one_that_was_named_has_to_be_t
     let config = config.to_str().unwrap();
     let output = pollbal(&["--config", config, "status"]);
     assert_eq!(output.status.code(), Some(69));
-    assert!(stderr(&output).contains("mine.sock: No such file"));
+    let told = stderr(&output);
+    for words in [
+        "mine.sock: No such file",
+        config,
+        "kill -HUP",
+        "--socket OLD",
+    ] {
+        assert!(told.contains(words), "{words:?}: {told}");
+    }
 
     let missing = stage.path("missing.json");
     for (file, text) in [

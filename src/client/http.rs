@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{Decoder, LinesCodec};
 
+use super::socket::Place;
 use super::{terminal, words};
 use crate::api::Problem;
 use crate::model::text::printable;
@@ -40,6 +41,8 @@ pub(super) struct Door {
     client: Client,
     base: Url,
     socket: PathBuf,
+    /// Where else it may be.
+    elsewhere: String,
     /// Answers are printed as they are.
     pub(super) json: bool,
 }
@@ -138,7 +141,8 @@ fn closed(mut json: Vec<u8>) -> String {
 }
 
 impl Door {
-    pub(super) fn new(socket: PathBuf, json: bool) -> Result<Self, AskError> {
+    pub(super) fn new(place: Place, json: bool) -> Result<Self, AskError> {
+        let Place { socket, elsewhere } = place;
         let client = Client::builder()
             .unix_socket(socket.as_path())
             .no_proxy()
@@ -150,9 +154,13 @@ impl Door {
                 client,
                 base,
                 socket,
+                elsewhere,
                 json,
             }),
-            (Err(error), _) => Err(no_answer(&socket, &error)),
+            (Err(error), _) => Err(AskError::NoAnswer {
+                why: words::cause(&error),
+                socket,
+            }),
             (_, Err(error)) => Err(AskError::NoAnswer {
                 socket,
                 why: error.to_string(),
@@ -211,7 +219,7 @@ impl Door {
     /// Sends it, and gives the answer when it is no refusal.
     async fn send(&self, request: RequestBuilder) -> Result<Response, AskError> {
         let response = request.send().await;
-        let response = response.map_err(|error| no_answer(&self.socket, &error))?;
+        let response = response.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -242,7 +250,32 @@ impl Door {
 
     async fn text(&self, response: Response) -> Result<String, AskError> {
         let text = response.text().await;
-        text.map_err(|error| no_answer(&self.socket, &error))
+        text.map_err(|error| self.no_answer(&error))
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> AskError {
+        AskError::NoAnswer {
+            socket: self.socket.clone(),
+            why: self.reason(error),
+        }
+    }
+
+    /// Why nobody answered, and what to do.
+    fn reason(&self, error: &reqwest::Error) -> String {
+        if error.is_timeout() {
+            return MUTE.to_owned();
+        }
+        let text = words::cause(error);
+        match io_error(error).map(io::Error::kind) {
+            Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                format!("{text}; is it running? If so: {}", self.elsewhere)
+            }
+            Some(io::ErrorKind::PermissionDenied) => format!(
+                "{text}; become a member of {} (`adduser NAME GROUP`, then log in anew), or ask as root",
+                owner(&self.socket)
+            ),
+            _ => text,
+        }
     }
 
     fn not_understood(&self, what: &str) -> AskError {
@@ -309,34 +342,6 @@ impl Lines {
 
     pub(super) fn not_understood(&self, what: &str) -> AskError {
         not_understood(&self.socket, what)
-    }
-}
-
-fn no_answer(socket: &Path, error: &reqwest::Error) -> AskError {
-    AskError::NoAnswer {
-        socket: socket.to_owned(),
-        why: reason(socket, error),
-    }
-}
-
-/// Why nobody answered, and what to do.
-fn reason(socket: &Path, error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return MUTE.to_owned();
-    }
-    let Some(cause) = io_error(error) else {
-        return words::cause(error);
-    };
-    let text = words::cause(error);
-    match cause.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!(
-            "{text}; is it running? Another place is named by `--socket`, or by `admin_socket` in the file of `--config`"
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "{text}; become a member of {} (`adduser NAME GROUP`, then log in anew), or ask as root",
-            owner(socket)
-        ),
-        _ => text,
     }
 }
 

@@ -143,8 +143,8 @@ async fn ask_simply(config: Option<&Path>, command: &ClientCommand) -> Result<u8
 }
 
 fn open(config: Option<&Path>, flags: &DoorFlags) -> Result<Door, ClientError> {
-    let socket = socket::find(flags.socket.as_deref(), config)?;
-    Ok(Door::new(socket, flags.json)?)
+    let place = socket::find(flags.socket.as_deref(), config)?;
+    Ok(Door::new(place, flags.json)?)
 }
 
 /// Says what went wrong, in the daemon's own words where it has any.
