@@ -119,11 +119,11 @@ fn describe_pools(text: &mut String, config: &Config) {
         };
         _ = writeln!(
             text,
-            "pool {pool}{}: rise {}, fall {}, at least {} members{only}{sorry}",
+            "pool {pool}{}: rise {}, fall {}, at least {}{only}{sorry}",
             name.unwrap_or_default(),
             rules.rise,
             rules.fall,
-            rules.min_members
+            count(rules.min_members, "member")
         );
     }
     if config.rules.accept_undeclared {

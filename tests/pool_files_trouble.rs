@@ -117,6 +117,8 @@ fn a_directory_that_cannot_be_used_is_told_once_and_used_when_it_can_be() {
         "{:#?}",
         pollbal.log()
     );
+    // It is of no one file.
+    assert_eq!(pollbal.log_with(&["file=\"\""]), [""; 0]);
     fs::remove_file(stage.pool_directory()).unwrap();
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
 }

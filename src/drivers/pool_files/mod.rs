@@ -304,7 +304,7 @@ impl Task {
         for (name, text) in &failures {
             if self.failures.get(name) != Some(text) {
                 error!(
-                    file = name,
+                    file = file(name),
                     "{text}; what was there stays, pollbal tries again"
                 );
             }
@@ -315,7 +315,7 @@ impl Task {
             .filter(|name| !failures.contains_key(*name))
         {
             info!(
-                file = name,
+                file = file(name),
                 "{} is in order again",
                 if name == DIRECTORY {
                     "the pool directory"
@@ -326,4 +326,9 @@ impl Task {
         }
         self.failures = failures;
     }
+}
+
+/// The log's field: what concerns the whole directory is of no file.
+fn file(name: &str) -> Option<&str> {
+    (name != DIRECTORY).then_some(name)
 }
