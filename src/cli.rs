@@ -89,7 +89,7 @@ pub const EXIT_CODES: [(&str, &str); 8] = [
 ///
 /// The other commands talk to the running daemon over its admin socket, but for `leave`, which runs on a node.
 #[derive(Debug, Parser)]
-#[command(version, name = "pollbal", after_help = after_help())]
+#[command(version, name = "pollbal", max_term_width = WIDTH, after_help = after_help())]
 pub struct Cli {
     /// What to do; `run` if nothing is said.
     #[command(subcommand)]
@@ -101,13 +101,18 @@ pub struct Cli {
     run: RunFlags,
 }
 
-/// The width of the command lines in the help.
+/// No line of the help is longer, however wide the terminal is.
+const WIDTH: usize = 100;
+
+/// The width of the command lines in the help, and that of the exit codes.
 const COLUMN: usize = 36;
+const CODE_COLUMN: usize = 10;
 
 /// Examples and exit codes, as `--help` shows them.
 fn after_help() -> String {
     let mut text = String::from("Examples:\n");
     for (line, does) in EXAMPLES {
+        let does = hanging(does, COLUMN);
         _ = if line.len() < COLUMN {
             writeln!(text, "  {line:COLUMN$}{does}")
         } else {
@@ -116,9 +121,28 @@ fn after_help() -> String {
     }
     text += "\nExit codes:\n";
     for (code, means) in EXIT_CODES {
-        _ = writeln!(text, "  {code:10}{means}");
+        let means = hanging(means, CODE_COLUMN);
+        _ = writeln!(text, "  {code:CODE_COLUMN$}{means}");
     }
     text
+}
+
+/// A text in lines that stand below each other in their column.
+fn hanging(text: &str, column: usize) -> String {
+    let indent = column + 2;
+    let (mut lines, mut length) = (String::new(), indent);
+    for word in text.split(' ') {
+        if length > indent && length + 1 + word.len() > WIDTH {
+            _ = write!(lines, "\n{:indent$}", "");
+            length = indent;
+        } else if length > indent {
+            lines.push(' ');
+            length += 1;
+        }
+        lines += word;
+        length += word.len();
+    }
+    lines
 }
 
 /// What to do.
@@ -236,6 +260,26 @@ mod tests {
     #[test]
     fn the_definitions_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_line_of_the_help_is_longer_than_people_read() {
+        let mut root = Cli::command();
+        root.build();
+        let commands = root.get_subcommands_mut().collect::<Vec<_>>();
+        let mut helps: Vec<_> = commands
+            .into_iter()
+            .map(|command| command.render_long_help().to_string())
+            .collect();
+        helps.push(root.render_long_help().to_string());
+        for line in helps.iter().flat_map(|help| help.lines()) {
+            // A usage is not wrapped, so that it can be copied.
+            if !line.starts_with("Usage: ") {
+                assert!(line.chars().count() <= WIDTH, "{line:?}");
+            }
+        }
+        let last = "129, 143  of roll";
+        assert!(helps.last().unwrap().contains(last));
     }
 
     #[test]

@@ -43,6 +43,22 @@ fn each_page_in_the_package_is_of_a_command_and_all_are_packed() {
 }
 
 #[test]
+fn what_the_readme_names_as_the_description_of_json_is_packed_where_it_says() {
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let directory = "usr/share/doc/pollbal/";
+    assert!(readme.contains("(src/api.rs)"));
+    for (files, place) in [
+        ("README.md", ""),
+        ("src/api.rs", "src/"),
+        ("src/api/*.rs", "src/api/"),
+    ] {
+        let asset = format!("[\"{files}\", \"{directory}{place}\", \"644\"]");
+        assert!(manifest.contains(&asset), "{asset}");
+    }
+}
+
+#[test]
 fn the_configuration_as_it_comes_is_accepted_and_waits_for_nodes() {
     let stage = Stage::new();
     let text = fs::read_to_string(format!("{DIRECTORY}/pollbal.json")).unwrap();

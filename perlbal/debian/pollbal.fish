@@ -99,7 +99,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand members" -s h -l help -d
 complete -c pollbal -n "__fish_pollbal_using_subcommand events" -s n -l limit -d 'How many of the last ones' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand events" -l socket -d 'The daemon\'s admin socket [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand events" -l config -d 'The configuration file [default: /etc/pollbal.json]' -r -F
-complete -c pollbal -n "__fish_pollbal_using_subcommand events" -s f -l follow -d 'Go on with what happens, until Ctrl-C; with --json an event a line'
+complete -c pollbal -n "__fish_pollbal_using_subcommand events" -s f -l follow -d 'Go on with what happens, until Ctrl-C, also over a restart of pollbal; with --json an event a line'
 complete -c pollbal -n "__fish_pollbal_using_subcommand events" -l json -d 'Print JSON: the daemon\'s answer as it is; where more than one thing is told, a line each'
 complete -c pollbal -n "__fish_pollbal_using_subcommand events" -s h -l help -d 'Print help'
 complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -l socket -d 'The daemon\'s admin socket [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F

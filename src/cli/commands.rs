@@ -135,7 +135,7 @@ pub struct Waiting {
     #[arg(long)]
     pub wait: bool,
     /// How long to wait, such as 30s or 10m; then exit code 1
-    #[arg(long, value_name = "TIME", requires = "wait", default_value = "5m", value_parser = time)]
+    #[arg(long, value_name = "TIME", requires = "wait", default_value = "5m", allow_hyphen_values = true, value_parser = time)]
     pub timeout: Duration,
 }
 
@@ -146,13 +146,13 @@ pub struct Disable {
     #[arg(value_name = NODE, required = true)]
     pub nodes: Vec<String>,
     /// The name of the reason, a word of A-Z a-z 0-9 . _ + -; who gives it takes it back by it
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonWord,
     /// What others should know of it
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
     /// Take it back after this time by itself, such as 2h
-    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
     pub lasts: Option<Duration>,
     /// Also when that takes a pool below its `min_members`
     #[arg(long)]
@@ -172,7 +172,7 @@ pub struct Enable {
     #[arg(value_name = NODE, required = true)]
     pub nodes: Vec<String>,
     /// The name of the reason, as it was given to `pollbal disable`
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonWord,
     /// Whether it returns at once.
     #[command(flatten)]
@@ -210,7 +210,7 @@ pub struct Wait {
     #[arg(long, value_enum)]
     pub until: Until,
     /// How long to wait, such as 30s or 10m; then exit code 1
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = time)]
     pub timeout: Duration,
     /// Socket and form of the answer.
     #[command(flatten)]
@@ -242,7 +242,7 @@ pub struct Members {
 /// What [`ClientCommand::Events`] is told.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Events {
-    /// Go on with what happens, until Ctrl-C; with --json an event a line
+    /// Go on with what happens, until Ctrl-C, also over a restart of pollbal; with --json an event a line
     #[arg(long, short)]
     pub follow: bool,
     /// How many of the last ones
@@ -265,7 +265,7 @@ pub struct Reload {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Freeze {
     /// The name of the reason, a word of A-Z a-z 0-9 . _ + -; who gives it takes it back by it
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonWord,
     /// What others should know of it
     #[arg(long, value_name = "TEXT")]
@@ -279,7 +279,7 @@ pub struct Freeze {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Thaw {
     /// The name of the reason, as it was given to `pollbal freeze`
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonWord,
     /// Socket and form of the answer.
     #[command(flatten)]
@@ -296,13 +296,13 @@ pub struct Roll {
     #[arg(long, value_name = "N", default_value = "1")]
     pub parallel: NonZeroUsize,
     /// How long to wait after a node before the next
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true, value_parser = time)]
     pub pause: Duration,
     /// How long each step may take but COMMAND: until the node may go, is at rest, serves again
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = time)]
     pub timeout: Duration,
     /// The name of the reason for which nodes are disabled
-    #[arg(long, value_name = "WORD", default_value = "roll")]
+    #[arg(long, value_name = "WORD", default_value = "roll", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonWord,
     /// What is run for each node
     #[arg(value_name = "COMMAND", last = true, required = true)]
@@ -319,7 +319,7 @@ pub struct Leave {
     #[arg(value_name = "URL", required = true)]
     pub urls: Vec<String>,
     /// How long to wait in all, such as 30s or 10m; then exit code 1
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = time)]
     pub timeout: Duration,
     /// Pass over a load balancer that does not answer for so long [default when no time is given: 60s, more than a restart of
     /// pollbal takes]; one that answers that it is busy is waited for
@@ -346,6 +346,15 @@ pub struct Leave {
     pub command: Vec<OsString>,
 }
 
+/// The name of a reason. What begins with two dashes is the next flag, and the word is missing.
+fn reason(text: &str) -> Result<ReasonWord, String> {
+    if text.starts_with("--") {
+        return Err("the word is missing".to_owned());
+    }
+    text.parse::<ReasonWord>()
+        .map_err(|error| error.to_string())
+}
+
 /// A time such as `30s`, a year at most.
 fn time(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
@@ -361,6 +370,23 @@ mod tests {
 
     use super::*;
     use crate::cli::{Command, read};
+
+    #[test]
+    fn a_value_that_begins_with_a_dash_is_told_what_is_wrong_with_it() {
+        let read = |words: &str| read(words.split(' ').map(OsString::from));
+        let wrong = |words: &str| read(words).unwrap_err().to_string();
+        let error = wrong("pollbal disable a --reason disk --for -1s");
+        assert!(error.contains("a time is such as 30s"), "{error}");
+        let error = wrong("pollbal wait a --until rest --timeout --json");
+        assert!(error.contains("a time is such as 30s"), "{error}");
+        let error = wrong("pollbal disable a --reason --wait");
+        assert!(error.contains("the word is missing"), "{error}");
+        let asked = read("pollbal thaw --reason -x").unwrap();
+        let Command::Client(ClientCommand::Thaw(thaw)) = asked.command else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(thaw.reason.to_string(), "-x");
+    }
 
     #[test]
     fn a_load_balancer_is_passed_over_after_a_minute_or_the_time_that_is_given() {
