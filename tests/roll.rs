@@ -5,9 +5,10 @@ mod common;
 #[path = "roll/site.rs"]
 mod site;
 
+use std::fs;
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -15,7 +16,7 @@ use common::client::{failures, get_later};
 use common::nodes::Node;
 use common::process::{children, runs};
 use common::{SOON, eventually, runtime};
-use site::{CLIENTS, NODES, ROLL, Site};
+use site::{CLIENTS, COMMAND, NODES, ROLL, Site};
 
 #[test]
 fn a_pool_is_rolled_node_after_node_and_no_client_notices() {
@@ -147,12 +148,41 @@ fn two_signals_stop_it_at_once_and_say_who_stays_disabled() {
     assert_eq!(roll.wait_end(SOON).code(), Some(130));
     for node in ["node-1", "node-2"] {
         roll.wait_log(&[node, "stays disabled; bring it back: pollbal enable"]);
+        roll.wait_log(&[node, "was stopped: its command was ended"]);
     }
     assert_eq!(site.disabled(), ["node-1", "node-2"]);
     eventually(SOON, "the commands end", || {
         let mut commands = commands.iter();
         commands.all(|command| !runs(*command)).then_some(())
     });
+}
+
+#[test]
+fn two_signals_end_a_command_that_does_not_want_to_with_all_its_children() {
+    let site = Site::start(5);
+    // The second one is not the roll's child, and outlives the shell that started it.
+    let deaf =
+        format!("trap '' TERM; (sh -c 'echo $$ > child; {COMMAND}') & echo $$ > parent; {COMMAND}");
+    let mut roll = site.roll_with(&[], &deaf);
+    site.wait_at(&site.nodes[0]);
+    let pid = |file: &str| {
+        let path = site.stage.path(file);
+        eventually(SOON, "the command tells its number", || {
+            let number = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+            Pid::from_raw(number)
+        })
+    };
+    let commands = [pid("parent"), pid("child")];
+    roll.signal(Signal::INT);
+    roll.wait_log(&["finishing node-1"]);
+    roll.signal(Signal::INT);
+    assert_eq!(roll.wait_end(SOON).code(), Some(130));
+    roll.wait_log(&["node-1 was stopped: its command was ended"]);
+    eventually(SOON, "the commands are gone", || {
+        let mut commands = commands.iter();
+        commands.all(|command| !runs(*command)).then_some(())
+    });
+    assert_eq!(site.disabled(), ["node-1"]);
 }
 
 #[test]

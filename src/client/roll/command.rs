@@ -7,7 +7,9 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -27,6 +29,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often it is looked whether it is stopped.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether it is gone: someone waits for that.
+const GONE: Duration = Duration::from_millis(20);
+
 /// What became of one that asked at the terminal, and what to do.
 const STOPPED: &str = "the command was stopped, as is a program that asks at the terminal: it has none \
                        (ssh -o BatchMode=yes, sudo -n)";
@@ -41,7 +46,7 @@ pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> 
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
     if let Some(group) = group {
-        site.running.borrow_mut().push(group);
+        site.running.borrow_mut().push((group, target.clone()));
     }
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
@@ -55,9 +60,13 @@ pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> 
         () = stopped(group) => Err(STOPPED.to_owned()),
     };
     if let (Err(_), Some(group)) = (&ended, group) {
-        end(&mut child, group).await;
+        // Who is waited for is gone at once.
+        let groups = [group];
+        _ = tokio::join!(end(&groups), child.wait());
     }
-    site.running.borrow_mut().retain(|one| Some(*one) != group);
+    site.running
+        .borrow_mut()
+        .retain(|(one, _)| Some(*one) != group);
     _ = timeout(LAST_WORDS, async {
         while output.join_next().await.is_some() {}
     })
@@ -83,15 +92,28 @@ async fn stopped(group: Option<Pid>) {
     }
 }
 
-/// Ends a group that is stopped: it hears of that only when it goes on.
-async fn end(child: &mut Child, group: Pid) {
-    for signal in [Signal::TERM, Signal::CONT] {
-        // It may have ended by itself just now.
-        _ = kill_process_group(group, signal);
+/// Ends groups: those that do not want to are killed after a moment.
+pub(super) async fn end(groups: &[Pid]) {
+    // One that is stopped hears of its end only when it goes on.
+    signal(groups, Signal::TERM);
+    signal(groups, Signal::CONT);
+    let gone = async {
+        while groups
+            .iter()
+            .any(|group| test_kill_process_group(*group).is_ok())
+        {
+            sleep(GONE).await;
+        }
+    };
+    if timeout(LAST_WORDS, gone).await.is_err() {
+        signal(groups, Signal::KILL);
     }
-    if timeout(LAST_WORDS, child.wait()).await.is_err() {
-        _ = kill_process_group(group, Signal::KILL);
-        _ = child.wait().await;
+}
+
+fn signal(groups: &[Pid], signal: Signal) {
+    for group in groups {
+        // It may have ended by itself just now.
+        _ = kill_process_group(*group, signal);
     }
 }
 

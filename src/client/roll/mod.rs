@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Pid;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -50,8 +50,8 @@ struct Site {
     report: Report,
     /// No other node is begun.
     enough: CancellationToken,
-    /// The process groups of the commands that run.
-    running: RefCell<Vec<Pid>>,
+    /// The commands that run, by their process groups.
+    running: RefCell<Vec<(Pid, Target)>>,
 }
 
 pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError> {
@@ -194,9 +194,11 @@ impl Site {
 
     /// Another signal came: commands are ended, and nodes stay as they are.
     async fn stop(&self) -> Vec<(Target, Left)> {
-        for group in self.running.borrow().iter() {
-            // It may have ended by itself just now.
-            _ = kill_process_group(*group, Signal::TERM);
+        let running = self.running.take();
+        let groups: Vec<_> = running.iter().map(|(group, _)| *group).collect();
+        command::end(&groups).await;
+        for (_, target) in &running {
+            self.show(target, "its command was ended");
         }
         let mut nodes = self.left_out();
         // An order may have been on its way.
