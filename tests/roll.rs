@@ -101,6 +101,44 @@ fn several_at_a_time_never_take_the_pool_below_its_min_members() {
 }
 
 #[test]
+fn the_node_that_waits_longest_goes_first_however_long_the_others_take() {
+    let site = Site::start(5);
+    let mut roll = site.roll(&["--parallel", "2", "--timeout", "3s"]);
+    site.wait_at(&site.nodes[0]);
+    roll.wait_stdout(&["node-2: waits until it may go", "min_members is 5"]);
+    // Its time to be taken out does not run while a command of this roll does.
+    site.nodes[0].wait_polls(40);
+    for (number, node) in (1..).zip(&site.nodes) {
+        site.wait_at(node);
+        let later = format!("at-node-{}", number + 1);
+        assert!(!site.stage.path(&later).exists(), "{later}");
+        site.go(node, 0);
+    }
+    assert_eq!(roll.wait_end(ROLL).code(), Some(0));
+    let told = roll.stdout_text();
+    let done: Vec<_> = told
+        .lines()
+        .filter(|line| line.contains(": done, in"))
+        .collect();
+    assert_eq!(done.len(), NODES, "{told}");
+}
+
+#[test]
+fn a_signal_ends_those_that_wait_for_their_turn() {
+    let site = Site::start(5);
+    let mut roll = site.roll(&["--parallel", "3"]);
+    site.wait_at(&site.nodes[0]);
+    // The third worker waits behind it.
+    roll.wait_stdout(&["node-2: waits until it may go"]);
+    roll.signal(Signal::INT);
+    roll.wait_log(&["finishing node-1"]);
+    site.go(&site.nodes[0], 0);
+    assert_eq!(roll.wait_end(SOON).code(), Some(130));
+    roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
+    assert_eq!(site.disabled(), [""; 0]);
+}
+
+#[test]
 fn one_signal_finishes_the_node_under_way_and_begins_no_other() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let site = Site::start(5);

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
+use tokio::sync::Mutex;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ struct Site {
     /// The socket that was named: what brings a node back names it too.
     socket: Option<PathBuf>,
     plan: RefCell<Plan>,
+    /// Whoever has it begins the next node; it goes round in the order in which it was asked for.
+    turn: Mutex<()>,
     report: Report,
     /// No other node is begun.
     enough: CancellationToken,
@@ -79,6 +82,7 @@ pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError>
         parallel: workers > 1,
         socket: args.door.socket,
         plan: RefCell::new(plan),
+        turn: Mutex::default(),
         report,
         enough: CancellationToken::new(),
         running: RefCell::default(),
@@ -125,10 +129,13 @@ impl Site {
     /// Takes node after node.
     async fn work(self: Rc<Self>) {
         loop {
-            let Some(target) = self.plan.borrow_mut().take() else {
+            let Some((target, out)) = self.begin().await else {
                 return;
             };
-            let outcome = steps::through(&self, &target).await;
+            let outcome = match out {
+                Ok(began) => steps::through(&self, &target, began).await,
+                Err(outcome) => outcome,
+            };
             self.ended(&target, outcome);
             if self.plan.borrow().goes_on() {
                 tokio::select! {
@@ -137,6 +144,16 @@ impl Site {
                 }
             }
         }
+    }
+
+    /// Takes the next node out, one worker after the other: what a pool can do without goes to the node
+    /// that has waited for it longest. Gives when it was begun; none when no other is to be.
+    async fn begin(self: &Rc<Self>) -> Option<(Target, Result<Instant, Outcome>)> {
+        let _turn = self.turn.lock().await;
+        let target = self.plan.borrow_mut().take()?;
+        let began = Instant::now();
+        let out = steps::take_out(self, &target).await;
+        Some((target, out.map(|()| began)))
     }
 
     /// Tells a step, if that is news.

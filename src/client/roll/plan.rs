@@ -153,6 +153,11 @@ impl Plan {
         &self.under_way
     }
 
+    /// Whether others than this node are under way.
+    pub(super) fn has_others(&self, target: &Target) -> bool {
+        self.under_way.iter().any(|(one, _)| one != target)
+    }
+
     pub(super) fn passed_over(&self) -> &[(Target, String)] {
         &self.passed_over
     }
@@ -208,6 +213,7 @@ mod tests {
         plan.end(&first, failed);
         assert_eq!(plan.take(), None);
         assert_eq!(plan.under_way().len(), 1);
+        assert!(plan.has_others(&first) && !plan.has_others(&second));
         plan.end(&second, Outcome::Done);
         assert_eq!((plan.done(), plan.left().len(), plan.over()), (1, 2, 2));
         assert!(!plan.is_complete());

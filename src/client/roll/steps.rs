@@ -19,12 +19,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the daemon holds an answer at most, so that what is waited for is seen.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Takes the node through all steps.
-pub(super) async fn through(site: &Rc<Site>, target: &Target) -> Outcome {
-    let start = Instant::now();
-    if let Err(outcome) = take_out(site, target).await {
-        return outcome;
-    }
+/// Takes a node that was taken out through all further steps.
+pub(super) async fn through(site: &Rc<Site>, target: &Target, began: Instant) -> Outcome {
     let failed = |why| Outcome::Failed {
         why,
         left: Left::Disabled,
@@ -50,14 +46,15 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target) -> Outcome {
     if let Err(why) = reach(site, target, Until::Serving).await {
         return keep_out(site, target, why).await;
     }
-    let took = took(start.elapsed());
+    let took = took(began.elapsed());
     site.step(target, Step::Done, &format!("done, in {took}"));
     Outcome::Done
 }
 
-/// Disables the node as soon as its pool can do without it.
-async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
-    let start = Instant::now();
+/// Disables the node as soon as its pool can do without it. While others of this roll are out it waits for
+/// them, and their commands may take as long as they like; its own time begins when they are back.
+pub(super) async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
+    let mut start = Instant::now();
     loop {
         let left = site.timeout.saturating_sub(start.elapsed());
         not_rolled_by_others(site, target, left).await?;
@@ -71,7 +68,9 @@ async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
                 why: error.to_string(),
             });
         }
-        if left.is_zero() {
+        if site.plan.borrow().has_others(target) {
+            start = Instant::now();
+        } else if left.is_zero() {
             let timeout = exact(site.timeout);
             return Err(untouched(format!(
                 "it could not be taken out within {timeout}: {error}"
