@@ -37,9 +37,15 @@ fn a_failure_in_the_middle_ends_it_and_leaves_that_node_disabled() {
     // Nobody rolls over it,
     let (code, out, error) = site.ask(&["roll", "website", "--", "true"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    let expected = "node-2 (ADDRESS) is still disabled by roll (";
-    let expected = expected.replace("ADDRESS", &site.nodes[1].addr().to_string());
-    assert!(error.contains(&expected), "{error}");
+    let left = format!(
+        "node-2 ({}) is being rolled, or was left out, by roll (",
+        site.nodes[1].addr()
+    );
+    assert!(error.contains(&left), "{error}");
+    assert!(
+        error.contains("if no roll runs any more: see to it, then bring it back: pollbal enable"),
+        "{error}"
+    );
 
     // and what was said brings it back.
     let (_, line) = told.split_once("pollbal enable").unwrap();
@@ -140,6 +146,27 @@ fn a_node_that_does_not_come_back_is_kept_out() {
         (&told["step"], &told["name"]),
         (&json!("ended"), &json!("node-1"))
     );
+    assert_eq!(site.disabled(), ["node-1"]);
+}
+
+#[test]
+fn a_node_that_does_not_come_back_has_failed_though_others_take_it_out_meanwhile() {
+    let site = Site::start(4);
+    let mut roll = site.roll(&["--timeout", "3s"]);
+    site.wait_at(&site.nodes[0]);
+    site.nodes[0].fail(500);
+    for node in &site.nodes {
+        site.go(node, 0);
+    }
+    // Someone sees that it is broken while the roll waits for it.
+    roll.wait_stdout(&["node-1: waits: ", "500"]);
+    let (code, _, error) = site.ask(&["disable", "node-1", "--reason", "broken"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(roll.wait_end(ROLL).code(), Some(1));
+    roll.wait_log(&["rolled 0 of 6 nodes"]);
+    roll.wait_log(&["node-1 failed: not serving within 3s", "broken"]);
+    roll.wait_log(&["node-1 stays disabled"]);
+    roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
     assert_eq!(site.disabled(), ["node-1"]);
 }
 

@@ -53,7 +53,7 @@ fn broken(status: &Status, args: &cli::Roll) -> Vec<String> {
             given.reason == args.reason.as_str() && (of_pool || given.note.as_ref() == Some(&note))
         })?;
         Some(format!(
-            "{} is still disabled by {}; see to it, then bring it back: {}",
+            "{} is being rolled, or was left out, by {}; if no roll runs any more: see to it, then bring it back: {}",
             named(&node.name, &node.node),
             reason(given, &status.time),
             way_back(

@@ -229,19 +229,12 @@ fn where_it_is(progress: &Progress) -> &str {
     node.map_or("", |node| node.text.as_str())
 }
 
-/// A node that does not come to serve is kept from doing so when nobody looks any more.
+/// A node that does not come to serve is kept from doing so when nobody looks any more. It has failed, though others
+/// keep it out too: they may have seen what its command did to it, and the next one would fare no better.
 async fn keep_out(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
-    match disable(site, target, site.timeout).await {
-        Ok(answer) => match left_to_others(site, target, &answer.value).await {
-            Ok(()) => Outcome::Failed {
-                why,
-                left: Left::Disabled,
-            },
-            Err(outcome) => outcome,
-        },
-        Err(error) => Outcome::Failed {
-            why,
-            left: left_by(&error),
-        },
-    }
+    let left = match disable(site, target, site.timeout).await {
+        Ok(_) => Left::Disabled,
+        Err(error) => left_by(&error),
+    };
+    Outcome::Failed { why, left }
 }
