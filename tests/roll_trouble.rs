@@ -14,11 +14,11 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use common::nodes::addrs;
+use common::nodes::{Node, addrs};
 use common::pollbal::Pollbal;
 use common::run::{pollbal, stderr, stdout};
 use common::stage::Stage;
-use common::{SOON, clock};
+use common::{SOON, clock, eventually};
 use site::{NODES, ROLL, Site};
 
 #[test]
@@ -168,6 +168,58 @@ fn a_node_that_does_not_come_back_has_failed_though_others_take_it_out_meanwhile
     roll.wait_log(&["node-1 stays disabled"]);
     roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
     assert_eq!(site.disabled(), ["node-1"]);
+}
+
+#[test]
+fn nodes_that_no_name_tells_apart_are_told_and_brought_back_by_their_addresses() {
+    let site = Site::start(4);
+    let addrs: Vec<_> = site.nodes.iter().map(Node::addr).collect();
+    // The last one is in another pool.
+    let names = ["dup", "dup", "web one", "web-4", "twin", "twin"];
+    site.nodes[5].announce("other serving v1");
+    let lines = addrs.iter().zip(names);
+    let lines: Vec<_> = lines
+        .map(|(addr, name)| format!("{addr} # {name}"))
+        .collect();
+    site.stage.write_services(&lines);
+    eventually(SOON, "the names are known", || {
+        let (_, members, _) = site.ask(&["members", "website"]);
+        (members.matches("\tdup\t").count() == 2 && members.matches("\ttwin\t").count() == 1)
+            .then_some(())
+    });
+    let config = site.pollbal.config_file().to_str().unwrap();
+    let roll = || pollbal(&["--config", config, "roll", "website", "--", "false"]);
+
+    let told = roll();
+    let (out, error) = (stdout(&told), stderr(&told));
+    let first = format!("dup ({})", addrs[0]);
+    assert!(out.contains(&format!("{first}: disabled\n")), "{out}");
+    assert!(error.contains(&format!("{first} failed: ")), "{error}");
+    let left = format!(
+        "not begun: dup ({}), web one ({}), web-4, twin ({})\n",
+        addrs[1], addrs[2], addrs[4]
+    );
+    assert!(error.contains(&left), "{error}");
+    let way_back = format!("pollbal enable {} --reason roll", addrs[0]);
+    assert!(
+        error.contains(&format!(
+            "{first} stays disabled; bring it back: {way_back} --config {config}\n"
+        )),
+        "{error}"
+    );
+    let (_, explained, _) = site.ask(&["explain", &addrs[0].to_string()]);
+    assert!(
+        explained.contains(&format!("someone says `{way_back}`\n")),
+        "{explained}"
+    );
+
+    // A second roll says so too, and what was said brings it back.
+    let error = stderr(&roll());
+    let (_, line) = error.split_once("pollbal enable").expect("a way back");
+    let line = format!("{} enable {line}", env!("CARGO_BIN_EXE_pollbal"));
+    let back = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert_eq!(back.status.code(), Some(0), "{}", stderr(&back));
+    assert_eq!(site.disabled(), [""; 0]);
 }
 
 #[test]

@@ -113,7 +113,7 @@ async fn ask(config: Option<&Path>, command: ClientCommand) -> Result<u8, Client
         }
         ClientCommand::Roll(roll) => {
             let door = open(config, &roll.door)?;
-            roll::roll(door, roll).await
+            roll::roll(door, roll, config).await
         }
         simple => tokio::select! {
             code = ask_simply(config, &simple) => code,

@@ -123,6 +123,16 @@ pub(super) fn named(name: &str, node: &str) -> String {
     }
 }
 
+/// A word of a command line, as a shell understands it rightly.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/+,:=@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +182,19 @@ mod tests {
         // A clock that was put back, and what is no time.
         assert_eq!(ago("2026-11-21T09:31:00.000Z", NOW), "0 s ago");
         assert_eq!(ago("once", NOW), "once");
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_take_it_otherwise() {
+        for (word, expected) in [
+            ("/run/pollbal/admin.sock", "/run/pollbal/admin.sock"),
+            ("/my files/a.json", "'/my files/a.json'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::refusal::Form;
 use crate::asks::{Gone, Refused};
 use crate::model::address_book::NotFound;
 use crate::model::names::PoolName;
-use crate::model::node::NodeAddr;
+use crate::model::node::{Node, NodeAddr};
 
 /// Why a handler has no answer: status and words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +178,16 @@ impl Shared {
         match addrs.iter().find(|addr| !book.lists(**addr)) {
             Some(unlisted) => Err(Problem::unlisted(*unlisted)),
             None => Ok(addrs),
+        }
+    }
+
+    /// The word that names a node in a command line.
+    pub(super) fn word(&self, node: &Node) -> String {
+        let book = self.book.borrow();
+        if book.is_plainly_called(&node.name, node.addr) {
+            node.name.clone()
+        } else {
+            node.addr.to_string()
         }
     }
 }

@@ -114,7 +114,10 @@ pub(super) async fn explanation_of(
     let nodes = shared.desk.nodes(vec![addr]).await?;
     let history = shared.desk.history(addr).await?;
     match nodes.nodes.first() {
-        Some(Some(seen)) => Ok(explanation(&nodes, seen, &history)),
+        Some(Some(seen)) => {
+            let word = shared.word(&seen.view.node);
+            Ok(explanation(&nodes, seen, &word, &history))
+        }
         _ => Err(Problem::unlisted(addr)),
     }
 }

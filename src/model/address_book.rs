@@ -58,6 +58,15 @@ impl AddressBook {
         self.at(addr.ip()).contains(&addr)
     }
 
+    /// Whether the node goes by this name in a command line: it is no other's, and has nothing in it that a shell
+    /// would understand.
+    #[must_use]
+    pub fn is_plainly_called(&self, name: &str, addr: NodeAddr) -> bool {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let is_word = name.chars().all(is_plain) && !name.starts_with('-');
+        is_word && self.names.get(name).is_some_and(|addrs| *addrs == [addr])
+    }
+
     /// All of them, by address.
     #[must_use]
     pub fn all(&self) -> Vec<NodeAddr> {
@@ -100,6 +109,22 @@ impl std::error::Error for NotFound {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_no_others_and_a_word_names_its_node_in_a_command_line() {
+        let names = ["web-1", "dup", "dup", "web 2", "$HOME", "--wait"];
+        let node = |(number, name): (usize, &&str)| Node {
+            addr: format!("10.0.0.{number}:80").parse().unwrap(),
+            name: (*name).to_owned(),
+        };
+        let nodes: Vec<_> = (1..).zip(&names).map(node).collect();
+        let book = AddressBook::new(&nodes);
+        let is_plain = |node: &Node| book.is_plainly_called(&node.name, node.addr);
+        let plain: Vec<_> = nodes.iter().filter(|node| is_plain(node)).collect();
+        assert_eq!(plain, [&nodes[0]]);
+        // One that the services file does not list any more had the name before.
+        assert!(!book.is_plainly_called("web-1", nodes[1].addr));
+    }
 
     #[test]
     fn a_node_is_found_by_what_names_it_alone() {

@@ -50,10 +50,10 @@ pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> 
     }
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
-        output.spawn_local(forward(site.clone(), target.name.clone(), stdout, false));
+        output.spawn_local(forward(site.clone(), target.shown.clone(), stdout, false));
     }
     if let Some(stderr) = child.stderr.take() {
-        output.spawn_local(forward(site.clone(), target.name.clone(), stderr, true));
+        output.spawn_local(forward(site.clone(), target.shown.clone(), stderr, true));
     }
     let ended = tokio::select! {
         status = child.wait() => Ok(status),

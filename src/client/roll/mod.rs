@@ -4,6 +4,7 @@
 //! workers as nodes may be out at a time take nodes from one [`Plan`], on one thread.
 
 mod command;
+mod names;
 mod plan;
 mod report;
 mod start;
@@ -11,7 +12,7 @@ mod steps;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use crate::cli;
 use crate::logging::count;
 use crate::model::names::PoolName;
 use crate::model::orders::ReasonWord;
+use names::WayBack;
 use plan::{Left, Outcome, Plan, Target};
 use report::Report;
 
@@ -45,8 +47,7 @@ struct Site {
     command: Vec<OsString>,
     /// Several nodes at a time.
     parallel: bool,
-    /// The socket that was named: what brings a node back names it too.
-    socket: Option<PathBuf>,
+    way_back: WayBack,
     plan: RefCell<Plan>,
     /// Whoever has it begins the next node; it goes round in the order in which it was asked for.
     turn: Mutex<()>,
@@ -57,11 +58,17 @@ struct Site {
     running: RefCell<Vec<(Pid, Target)>>,
 }
 
-pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError> {
+/// Rolls a pool; `config` is the configuration file, if one was named.
+pub(super) async fn roll(
+    door: Door,
+    args: cli::Roll,
+    config: Option<&Path>,
+) -> Result<u8, ClientError> {
+    let way_back = WayBack::new(&args, config);
     let listening = Interrupts::listen();
     let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
     let start = tokio::select! {
-        start = start::start(&door, &args) => start?,
+        start = start::start(&door, &args, &way_back) => start?,
         () = interrupts.finish.cancelled() => {
             return interrupts.code().ok_or(ClientError::Interrupted);
         }
@@ -80,7 +87,7 @@ pub(super) async fn roll(door: Door, args: cli::Roll) -> Result<u8, ClientError>
         pause: args.pause,
         command: args.command,
         parallel: workers > 1,
-        socket: args.door.socket,
+        way_back,
         plan: RefCell::new(plan),
         turn: Mutex::default(),
         report,
@@ -198,7 +205,7 @@ impl Site {
         let names: Vec<_> = plan
             .under_way()
             .iter()
-            .map(|(target, _)| target.name.as_str())
+            .map(|(target, _)| target.shown.as_str())
             .collect();
         if !names.is_empty() {
             let text = format!(
@@ -278,31 +285,26 @@ impl Site {
         }
         self.report.note(Step::Ended, &done);
         for (target, why, _) in plan.failed() {
-            let text = format!("{} failed: {why}", target.name);
+            let text = format!("{} failed: {why}", target.shown);
             self.report.end_of(target, &text);
         }
         for (target, what) in plan.under_way() {
-            let text = format!("{} was stopped: {what}", target.name);
+            let text = format!("{} was stopped: {what}", target.shown);
             self.report.end_of(target, &text);
         }
         for (target, why) in plan.passed_over() {
-            let text = format!("{} was passed over, it is out by {why}", target.name);
+            let text = format!("{} was passed over, it is out by {why}", target.shown);
             self.report.end_of(target, &text);
         }
-        let left: Vec<_> = plan.left().map(|target| target.name.as_str()).collect();
+        let left: Vec<_> = plan.left().map(|target| target.shown.as_str()).collect();
         if !left.is_empty() {
             let text = format!("not begun: {}", left.join(", "));
             self.report.note(Step::Ended, &text);
         }
         for (target, left) in out {
-            let way_back = way_back(
-                &target.name,
-                &target.node,
-                &self.word,
-                self.socket.as_deref(),
-            );
+            let way_back = self.way_back.of(&target.word);
             let words = left.words().unwrap_or_default();
-            let text = format!("{} {words}; bring it back: {way_back}", target.name);
+            let text = format!("{} {words}; bring it back: {way_back}", target.shown);
             self.report.end_of(target, &text);
         }
     }
@@ -311,19 +313,4 @@ impl Site {
 /// Tells others why a node is out, and a later roll of what it is a leftover.
 fn note(pool: &PoolName) -> String {
     format!("rolling pool {pool}")
-}
-
-/// The command that brings a node back.
-fn way_back(name: &str, node: &str, word: &ReasonWord, socket: Option<&Path>) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let who = if name.chars().all(is_plain) && !name.starts_with('-') {
-        name
-    } else {
-        node
-    };
-    let socket = socket.map(|path| format!(" --socket {}", path.display()));
-    format!(
-        "pollbal enable {who} --reason {word}{}",
-        socket.unwrap_or_default()
-    )
 }

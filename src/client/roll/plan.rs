@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::names::Names;
 use crate::api::Member;
 
 /// A node that is to be rolled.
@@ -10,13 +11,19 @@ pub(super) struct Target {
     /// `ip:port`.
     pub(super) node: String,
     pub(super) name: String,
+    /// What people are told of it.
+    pub(super) shown: String,
+    /// What names it in a command.
+    pub(super) word: String,
     /// What it served when the roll began.
     pub(super) version: Option<String>,
 }
 
-impl From<Member> for Target {
-    fn from(member: Member) -> Self {
+impl Target {
+    pub(super) fn new(member: Member, names: &Names) -> Self {
         Self {
+            shown: names.shown(&member.name, &member.node),
+            word: names.word(&member.name, &member.node).to_owned(),
             node: member.node,
             name: member.name,
             version: member.version,
@@ -181,6 +188,8 @@ mod tests {
         Target {
             node: format!("10.0.0.{number}:80"),
             name: format!("node-{number}"),
+            shown: format!("node-{number}"),
+            word: format!("node-{number}"),
             version: None,
         }
     }

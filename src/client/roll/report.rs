@@ -55,7 +55,7 @@ impl Report {
         match self {
             Self::Json => json(Some(target), step, text),
             Self::Bar(_) if !step.is_last() => {}
-            Self::Bar(_) | Self::Lines => self.print(&format!("{}: {text}\n", target.name)),
+            Self::Bar(_) | Self::Lines => self.print(&format!("{}: {text}\n", target.shown)),
         }
     }
 
@@ -143,7 +143,7 @@ fn json(target: Option<&Target>, step: Step, text: String) {
 fn message(plan: &Plan) -> String {
     let mut text = String::new();
     for (target, what) in plan.under_way() {
-        _ = write!(text, "; {}: {what}", target.name);
+        _ = write!(text, "; {}: {what}", target.shown);
     }
     format!("{text}; {} left", plan.left().len())
 }

@@ -16,8 +16,13 @@ use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::rules::Rules;
 use crate::model::view::{NodeState, NodeView};
 
-/// Explains a node of `nodes`.
-pub(crate) fn explanation(nodes: &Nodes, seen: &Seen, history: &[Arc<Event>]) -> api::Explanation {
+/// Explains a node of `nodes`, which goes by this word.
+pub(crate) fn explanation(
+    nodes: &Nodes,
+    seen: &Seen,
+    word: &str,
+    history: &[Arc<Event>],
+) -> api::Explanation {
     let view = &seen.view;
     api::Explanation {
         time: time(nodes.moment.today),
@@ -31,7 +36,7 @@ pub(crate) fn explanation(nodes: &Nodes, seen: &Seen, history: &[Arc<Event>]) ->
         }),
         failures: view.failures,
         answers: view.answers,
-        comes_back: comes_back(view, &nodes.rules),
+        comes_back: comes_back(view, word, &nodes.rules),
         history: history.iter().map(|happened| event(happened)).collect(),
         perlbals: in_perlbals(seen, &nodes.perlbals),
     }
@@ -67,7 +72,7 @@ fn next(last: &Observation, interval: Duration) -> String {
 }
 
 /// What must happen for the node to be a member.
-fn comes_back(view: &NodeView, rules: &Rules) -> Vec<String> {
+fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
     let NodeState::Out(why) = &view.state else {
         return match view.state {
             NodeState::Unheard => vec!["it answers for the first time".to_owned()],
@@ -77,12 +82,7 @@ fn comes_back(view: &NodeView, rules: &Rules) -> Vec<String> {
     let mut needs: Vec<_> = view
         .reasons
         .keys()
-        .map(|word| {
-            format!(
-                "someone says `pollbal enable {} --reason {word}`",
-                view.node.name
-            )
-        })
+        .map(|word| format!("someone says `pollbal enable {who} --reason {word}`"))
         .collect();
     if let Some(grant) = &view.grant {
         let until = time(grant.until);
