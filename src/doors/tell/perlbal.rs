@@ -33,9 +33,10 @@ pub(crate) fn perlbal(
         .iter()
         .map(|pool| translation.name_of(pool))
         .collect();
+    let in_sync = standing.connected && standing.in_sync;
     let wanted = |pool: &&PoolView| {
         if names.is_empty() {
-            !is_same(pool)
+            !is_same(pool, in_sync)
         } else {
             names.contains(&pool.name)
         }
@@ -48,14 +49,14 @@ pub(crate) fn perlbal(
         connection: view
             .as_ref()
             .map_or_else(|| "no answer".to_owned(), connection),
-        in_sync: standing.connected && standing.in_sync,
+        in_sync,
         since: view
             .as_ref()
             .map(|view| earlier(moment, view.in_sync_since)),
         problems: problems.flat_map(|pool| pool.problems.clone()).collect(),
         pools: pools
             .filter(wanted)
-            .map(|view| pool(moment, view))
+            .map(|view| pool(moment, view, in_sync))
             .collect(),
         unrest: standing
             .unrest
@@ -81,7 +82,7 @@ fn connection(view: &PerlbalView) -> String {
     }
 }
 
-fn pool(moment: &Moment, view: &PoolView) -> api::PerlbalPool {
+fn pool(moment: &Moment, view: &PoolView, in_sync: bool) -> api::PerlbalPool {
     api::PerlbalPool {
         name: view.name.to_string(),
         wanted: view.wanted_count(),
@@ -90,17 +91,19 @@ fn pool(moment: &Moment, view: &PoolView) -> api::PerlbalPool {
         seen_at: view.seen.as_ref().map(|seen| earlier(moment, seen.at)),
         told_since: view.seen.as_ref().is_some_and(SeenView::is_outdated),
         services: view.services.iter().map(ToString::to_string).collect(),
-        same: is_same(view),
+        same: is_same(view, in_sync),
     }
 }
 
-/// Whether wanted, told and seen are the same. A version pool that nobody made is not wanted; and what
-/// was told since the pool was seen is no difference, but on its way.
-fn is_same(view: &PoolView) -> bool {
+/// Whether wanted, told and seen are the same. A version pool that nobody made is not wanted; and in a
+/// Perlbal that is in sync, what was told since the pool was seen is no difference: it obeys.
+fn is_same(view: &PoolView, in_sync: bool) -> bool {
     let Some(told) = &view.told else {
         return view.problems.is_empty();
     };
-    told.is_none() && view.seen.is_some() && view.problems.is_empty()
+    let seen = view.seen.as_ref();
+    let seen = seen.is_some_and(|seen| in_sync || !seen.is_outdated());
+    told.is_none() && seen && view.problems.is_empty()
 }
 
 #[cfg(test)]
@@ -132,20 +135,23 @@ mod tests {
             seen,
             problems: Vec::new(),
         };
-        let shown = |view: &PoolView| {
-            let pool = pool(&moment, view);
+        let shown_by = |in_sync, view: &PoolView| {
+            let pool = pool(&moment, view, in_sync);
             (pool.seen, pool.same, pool.told_since)
         };
+        let shown = |view: &PoolView| shown_by(true, view);
         let all = Difference::default;
         assert_eq!(shown(&view(all(), seen(all()))), (Some(1), true, false));
         let joined = view(all(), seen(missing(addr)));
         assert_eq!(shown(&joined), (Some(0), true, true));
+        // But one that is not in sync may not obey.
+        assert_eq!(shown_by(false, &joined), (Some(0), false, true));
         // Told otherwise than wanted, never seen, or with a problem, it is not the same.
         let untold = view(missing(addr), seen(all()));
         assert_eq!(shown(&untold), (Some(0), false, false));
         assert_eq!(shown(&view(all(), None)), (None, false, false));
         let mut wrong = joined;
         wrong.problems.push("refused".to_owned());
-        assert!(!is_same(&wrong));
+        assert!(!is_same(&wrong, true));
     }
 }
