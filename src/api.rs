@@ -13,6 +13,7 @@
 //! | `GET /v1/wait?node=N…&until=rest\|serving[&timeout_ms=T][&again=true]` | [`Progress`], as soon as all is reached or the time is over; `again`: asked before, so a node that is gone from the services file since is told instead of refused |
 //! | `POST /v1/disable` [`Disable`] | [`Ordered`] |
 //! | `POST /v1/enable` [`Enable`] | [`Ordered`] |
+//! | `POST /v1/stay` [`Stay`] | [`Ordered`] |
 //! | `POST /v1/freeze`, `/v1/thaw` [`Freeze`] | [`Ordered`] |
 //! | `POST /v1/nudge` [`Nudge`] | [`Ordered`] |
 //! | `POST /v1/reload` | [`Reloaded`] |
@@ -277,8 +278,8 @@ pub struct PerlbalPool {
     pub told_since: bool,
     /// The services that use it.
     pub services: Vec<String>,
-    /// Whether wanted, told and seen are the same members, but for those that were told since it was
-    /// seen.
+    /// Whether wanted, told and seen are the same members; while this Perlbal is in sync, but for those
+    /// that were told since it was seen.
     pub same: bool,
 }
 
@@ -424,6 +425,20 @@ pub struct Enable {
     pub nodes: Vec<String>,
     /// The name of the reason.
     pub reason: String,
+    /// Who takes it away.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// Takes back the leaves that nodes were granted, where they do not do so themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stay {
+    /// Which; one that has no leave stays as it is.
+    pub nodes: Vec<String>,
+    /// Who takes them back.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// Lets failures put nobody out, or ends that.

@@ -23,7 +23,7 @@ use crate::model::membership::obedience::Wait;
 use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
-use crate::model::orders::{Orders, Reason, ReasonWord};
+use crate::model::orders::{Note, Orders, Reason, ReasonWord};
 use crate::model::pools::Pool;
 use crate::model::rules::Rules;
 use crate::model::tally::Tally;
@@ -76,17 +76,19 @@ pub enum Order {
         nodes: Vec<NodeAddr>,
         /// The reason's name.
         word: ReasonWord,
+        /// Who does.
+        by: Note,
     },
     /// Let failures put nobody out.
     Freeze(ReasonWord, Reason),
-    /// Take a freeze back.
-    Thaw(ReasonWord),
+    /// Take a freeze back; and who does.
+    Thaw(ReasonWord, Note),
     /// Poll nodes now.
     Nudge(Vec<NodeAddr>),
     /// A node asks to leave.
     Leave(NodeAddr),
-    /// A node stays.
-    Stay(NodeAddr),
+    /// Nodes stay: their leaves are taken back; and who does.
+    Stay(Vec<NodeAddr>, Note),
 }
 
 /// An order was carried out.
@@ -110,6 +112,12 @@ pub enum Refused {
     /// Nobody knows yet whether pools would.
     #[error("not every node was heard yet, so nobody knows whether its pool can do without it")]
     FirstRound,
+    /// Someone else disabled the node by that word: it is his to change.
+    #[error("{0} is disabled by {1} already{details}: take another word", details = .2.details())]
+    Given(String, ReasonWord, Reason),
+    /// Someone else froze all by that word.
+    #[error("it is frozen by {0} already{details}: take another word", details = .1.details())]
+    Frozen(ReasonWord, Reason),
     /// Nobody gave that reason.
     #[error("nothing is frozen by {0}")]
     NotFrozen(ReasonWord),

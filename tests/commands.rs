@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use common::door::ask_from;
 use common::nodes::{Node, addrs};
 use common::{SOON, eventually};
 use site::Site;
@@ -149,21 +150,42 @@ fn a_node_is_taken_out_and_brought_back_by_reasons() {
 fn who_gives_an_order_is_told_to_others() {
     let site = Site::start();
     let socket = site.stage.admin_socket();
-    let by = |sudo: &str, user: &str| {
+    let by = |word: &str, sudo: &str, user: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_pollbal"))
-            .args([
-                "disable", "node-1", "--reason", "kernel", "--json", "--socket",
-            ])
+            .args(["disable", "node-1", "--json", "--reason", word, "--socket"])
             .arg(&socket)
             .envs([("SUDO_USER", sudo), ("USER", user), ("LOGNAME", "cat")])
             .output()
             .unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        told["nodes"][0]["reasons"][0]["by"].clone()
+        let reasons = told["nodes"][0]["reasons"].as_array().unwrap();
+        let given = reasons.iter().find(|given| given["reason"] == word);
+        given.unwrap()["by"].clone()
     };
-    assert_eq!(by("ann", "root"), "ann");
-    assert_eq!(by("", "bob"), "bob");
-    assert_eq!(by("", ""), "cat");
+    assert_eq!(by("kernel", "ann", "root"), "ann");
+    assert_eq!(by("disk", "", "bob"), "bob");
+    assert_eq!(by("fan", "", ""), "cat");
+}
+
+#[test]
+fn an_operator_takes_back_the_leave_of_a_node_that_cannot() {
+    let site = Site::start();
+    let node = &site.nodes[0];
+    eventually(SOON, "the node is gone", || {
+        let ip = *node.addr().ip();
+        let left = ask_from(ip, site.node_door, "POST", "/leave?wait=10s");
+        (left.ok() == "gone").then_some(())
+    });
+    assert_eq!(
+        site.tell(&["enable", "node-1", "--leave", "--wait"]),
+        "serving: node-1\n"
+    );
+    assert_eq!(site.ask(&["enable", "node-1"]).0, 64);
+    assert_eq!(
+        site.ask(&["enable", "node-1", "--leave", "--reason", "disk"])
+            .0,
+        64
+    );
 }
 
 #[test]

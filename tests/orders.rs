@@ -123,6 +123,59 @@ fn a_node_with_two_reasons_is_out_until_both_are_gone() {
 }
 
 #[test]
+fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
+    let site = Site::start(4, &json!({}));
+    let node = site.nodes[0].name();
+    let order = |what: &str, body: Value| {
+        let reply = post(&site.stage, &format!("/v1/{what}"), &body);
+        (reply.status, reply.json())
+    };
+    let kernel = |by: &str, note: &str, time: Option<u64>| json!({ "nodes": [node], "reason": "kernel", "note": note, "by": by, "for_ms": time });
+    assert_eq!(
+        order("disable", kernel("ann", "open on the table", None)).0,
+        200
+    );
+    let (status, refused) = order("disable", kernel("bob", "", Some(1)));
+    let said = "node-1 is disabled by kernel already (ann: open on the table): take another word";
+    assert_eq!((status, refused), (409, json!({ "error": said })));
+    let (_, renewed) = order(
+        "disable",
+        kernel("ann", "screwed together", Some(3_600_000)),
+    );
+    let reason = &renewed["nodes"][0]["reasons"][0];
+    assert_eq!(reason["note"], "screwed together");
+    assert!(reason["until"].is_string(), "{renewed}");
+
+    let storm = |by: &str| json!({ "reason": "storm", "note": "net split", "by": by });
+    assert_eq!(order("freeze", storm("ann")).0, 200);
+    let (status, refused) = order("freeze", storm("bob"));
+    let said = "it is frozen by storm already (ann: net split): take another word";
+    assert_eq!((status, refused), (409, json!({ "error": said })));
+    assert_eq!(order("freeze", storm("ann")).0, 200);
+
+    // Everybody may take it back, and who did is told.
+    order("thaw", json!({ "reason": "storm", "by": "bob" }));
+    order(
+        "enable",
+        json!({ "nodes": [node], "reason": "kernel", "by": "bob" }),
+    );
+    site.wait_members(&site.nodes);
+    let events = get(&site.stage, "/v1/events").json();
+    let texts = events["events"].as_array().unwrap().iter();
+    let texts: Vec<_> = texts.filter_map(|event| event["text"].as_str()).collect();
+    for told in [
+        "node-1 is disabled: kernel (ann: screwed together, until 2",
+        "no longer frozen by storm: bob took it back",
+        "node-1 is no longer disabled by kernel: bob took it back",
+    ] {
+        assert!(
+            texts.iter().any(|text| text.starts_with(told)),
+            "{told}: {texts:#?}"
+        );
+    }
+}
+
+#[test]
 fn an_order_is_answered_when_perlbal_is_told_soon_after_and_a_wait_tells_rest() {
     let site = Site::start(4, &json!({"poll_interval": "60s"}));
     let node = site.nodes[0].name();

@@ -193,7 +193,7 @@ _pollbal() {
             return 0
             ;;
         pollbal__subcmd__enable)
-            opts="-h --reason --wait --timeout --socket --json --config --help"
+            opts="-h --reason --leave --wait --timeout --socket --json --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

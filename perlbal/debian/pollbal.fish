@@ -78,6 +78,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l reason -d 'Th
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l timeout -d 'How long to wait, such as 30s or 10m; then exit code 1' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l socket -d 'The daemon\'s admin socket [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l config -d 'The configuration file [default: /etc/pollbal.json]' -r -F
+complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l leave -d 'Take back the leave that the node was granted, instead of a reason: the node cannot do so itself any more'
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l wait -d 'Return only when it is so in every Perlbal'
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l json -d 'Print JSON: the daemon\'s answer as it is; where more than one thing is told, a line each'
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -s h -l help -d 'Print help (see more with \'--help\')'

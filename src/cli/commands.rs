@@ -35,7 +35,7 @@ pub enum ClientCommand {
     /// Take nodes out for a reason
     ///
     /// A node may be out for several reasons by several people and scripts; it comes back when the last one is taken away by
-    /// `pollbal enable`. An order that would take a pool below its `min_members` is refused as a whole. With --wait it returns
+    /// `pollbal enable`. Given again by the same person, a reason is renewed; one that somebody else gave is refused. An order that would take a pool below its `min_members` is refused as a whole. With --wait it returns
     /// when no Perlbal has a request under way at any of the nodes any more.
     Disable(Disable),
     /// Take a reason away; a node whose last one it was comes back at its next good answer
@@ -152,7 +152,7 @@ pub struct Disable {
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
     /// Take it back after this time by itself, such as 2h
-    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = lasting)]
     pub lasts: Option<Duration>,
     /// Also when that takes a pool below its `min_members`
     #[arg(long)]
@@ -172,8 +172,11 @@ pub struct Enable {
     #[arg(value_name = NODE, required = true)]
     pub nodes: Vec<String>,
     /// The name of the reason, as it was given to `pollbal disable`
-    #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
-    pub reason: ReasonWord,
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason, required_unless_present = "leave")]
+    pub reason: Option<ReasonWord>,
+    /// Take back the leave that the node was granted, instead of a reason: the node cannot do so itself any more
+    #[arg(long, conflicts_with = "reason")]
+    pub leave: bool,
     /// Whether it returns at once.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -361,6 +364,14 @@ fn time(text: &str) -> Result<Duration, String> {
         Ok(time) if time <= MAX_TIME => Ok(time),
         Ok(_) => Err("longer than a year".to_owned()),
         Err(error) => Err(format!("{error}; a time is such as 30s, 5m or 2h")),
+    }
+}
+
+/// What is shorter is a slip: `0s` is out and in again, and nobody sees it.
+fn lasting(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        time if time < Duration::from_secs(1) => Err("shorter than a second".to_owned()),
+        time => Ok(time),
     }
 }
 

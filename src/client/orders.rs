@@ -8,7 +8,7 @@ use super::terminal;
 use super::wait::{Wanted, for_people};
 use super::words::named;
 use super::{ClientError, DONE};
-use crate::api::{Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reloaded, Until};
+use crate::api::{Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reloaded, Stay, Until};
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
@@ -26,16 +26,27 @@ pub(super) async fn disable(door: &Door, args: &cli::Disable) -> Result<u8, Clie
         force: args.force,
     };
     let answer = door.post("/v1/disable", &order).await?;
-    settle(door, &answer, &args.waiting, Until::Rest).await
+    let settled = settle(door, &answer, &args.waiting, Until::Rest).await;
+    settled.map_err(|error| match error {
+        ClientError::TimeOver { timeout, missing } => ClientError::TimeOver {
+            timeout,
+            missing: format!("{missing}; the order stands, by {}", args.reason),
+        },
+        other => other,
+    })
 }
 
 pub(super) async fn enable(door: &Door, args: &cli::Enable) -> Result<u8, ClientError> {
-    let order = Enable {
-        nodes: args.nodes.clone(),
-        reason: args.reason.to_string(),
+    let nodes = args.nodes.clone();
+    let answer = match &args.reason {
+        Some(reason) => {
+            let reason = reason.to_string();
+            let by = by();
+            door.post("/v1/enable", &Enable { nodes, reason, by }).await
+        }
+        None => door.post("/v1/stay", &Stay { nodes, by: by() }).await,
     };
-    let answer = door.post("/v1/enable", &order).await?;
-    settle(door, &answer, &args.waiting, Until::Serving).await
+    settle(door, &answer?, &args.waiting, Until::Serving).await
 }
 
 /// Tells what was ordered, and waits for it where that is asked for.
@@ -73,7 +84,7 @@ pub(super) async fn nudge(door: &Door, args: &cli::Nudge) -> Result<u8, ClientEr
     if door.json {
         terminal::print(&answer.pretty());
     } else {
-        let who = match args.nodes.len() {
+        let who = match answer.value.nodes.len() {
             0 => "all nodes".to_owned(),
             number => count(number, "node"),
         };

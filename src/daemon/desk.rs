@@ -12,7 +12,7 @@ use crate::model::membership::Membership;
 use crate::model::membership::obedience::Effect;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
-use crate::model::orders::{ReasonWord, words};
+use crate::model::orders::{Note, ReasonWord, given_by_another, words};
 use crate::model::view::NodeView;
 
 /// An end of orders is not waited for longer than this at a time: the clock may be set.
@@ -72,19 +72,29 @@ impl Daemon {
                 force,
             } => {
                 listed(&nodes, |addr| membership.view(addr))?;
+                given_by_nobody_else(membership, &nodes, &word, &reason.by)?;
                 if !force {
                     can_do_without(membership, &nodes)?;
                 }
                 Ok(membership.disable(&nodes, &word, &reason, now))
             }
-            Order::Enable { nodes, word } => {
+            Order::Enable { nodes, word, by } => {
                 for addr in &nodes {
                     self.may_enable(*addr, &word)?;
                 }
-                Ok(self.membership.enable(&nodes, &word, now))
+                Ok(self.membership.enable(&nodes, &word, &by, now))
             }
-            Order::Freeze(word, reason) => Ok(membership.freeze(&word, &reason)),
-            Order::Thaw(word) => membership.thaw(&word, now).ok_or(Refused::NotFrozen(word)),
+            Order::Freeze(word, reason) => {
+                let frozen = &membership.orders().frozen;
+                match given_by_another(frozen, &word, &reason.by) {
+                    Some(given) => Err(Refused::Frozen(word, given.clone())),
+                    None => Ok(membership.freeze(&word, &reason)),
+                }
+            }
+            Order::Thaw(word, by) => {
+                let thawed = membership.thaw(&word, &by, now);
+                thawed.ok_or(Refused::NotFrozen(word))
+            }
             Order::Nudge(nodes) => {
                 listed(&nodes, |addr| membership.view(addr))?;
                 Ok(Effect {
@@ -99,7 +109,10 @@ impl Daemon {
                     .leave(addr, timeout, (now, today))
                     .map_err(Refused::Wait)
             }
-            Order::Stay(addr) => Ok(membership.take_back(addr, now)),
+            Order::Stay(nodes, by) => {
+                listed(&nodes, |addr| membership.view(addr))?;
+                Ok(membership.take_back(&nodes, &by, now))
+            }
         }
     }
 
@@ -111,13 +124,8 @@ impl Daemon {
         if reasons.contains_key(word) {
             return Ok(());
         }
-        let name = self
-            .membership
-            .view(addr)
-            .map(|view| view.node.name.clone());
-        let name = name.unwrap_or_else(|| addr.to_string());
         Err(Refused::OtherReasons(
-            name,
+            name_of(&self.membership, addr),
             word.clone(),
             words(reasons.keys()),
         ))
@@ -200,6 +208,31 @@ impl Daemon {
             metrics_per_node: self.config.metrics_per_node,
         }
     }
+}
+
+/// Whether nobody else has one of these out by this word: a second order would be in the place of his,
+/// and end it.
+fn given_by_nobody_else(
+    membership: &Membership,
+    addrs: &[NodeAddr],
+    word: &ReasonWord,
+    by: &Note,
+) -> Result<(), Refused> {
+    let orders = membership.orders();
+    let given = addrs.iter().find_map(|addr| {
+        let given = given_by_another(orders.reasons(*addr)?, word, by)?;
+        Some((*addr, given))
+    });
+    let Some((addr, given)) = given else {
+        return Ok(());
+    };
+    let name = name_of(membership, addr);
+    Err(Refused::Given(name, word.clone(), given.clone()))
+}
+
+fn name_of(membership: &Membership, addr: NodeAddr) -> String {
+    let view = membership.view(addr);
+    view.map_or_else(|| addr.to_string(), |view| view.node.name.clone())
 }
 
 /// Whether pools have members enough without these.

@@ -35,6 +35,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/wait", get(wait))
         .route("/v1/disable", post(disable))
         .route("/v1/enable", post(enable))
+        .route("/v1/stay", post(stay))
         .route("/v1/freeze", post(freeze))
         .route("/v1/thaw", post(thaw))
         .route("/v1/nudge", post(nudge))
@@ -106,8 +107,16 @@ async fn enable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::O
     let order = Order::Enable {
         nodes: addrs.clone(),
         word: word(&enable.reason)?,
+        by: Note::new(enable.by.as_deref().unwrap_or("")),
     };
     obeyed(&shared, addrs, order).await
+}
+
+async fn stay(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+    let stay: api::Stay = read(&body)?;
+    let addrs = shared.find(stay.nodes.iter().map(String::as_str))?;
+    let by = Note::new(stay.by.as_deref().unwrap_or(""));
+    obeyed(&shared, addrs.clone(), Order::Stay(addrs, by)).await
 }
 
 async fn freeze(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
@@ -119,7 +128,9 @@ async fn freeze(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::O
 
 async fn thaw(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
     let thaw: api::Freeze = read(&body)?;
-    obeyed(&shared, Vec::new(), Order::Thaw(word(&thaw.reason)?)).await
+    let by = Note::new(thaw.by.as_deref().unwrap_or(""));
+    let order = Order::Thaw(word(&thaw.reason)?, by);
+    obeyed(&shared, Vec::new(), order).await
 }
 
 async fn nudge(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {

@@ -17,6 +17,7 @@ use super::refusal::Form;
 use crate::asks::{Done, Nodes, Order, Refused};
 use crate::model::address_book::NotFound;
 use crate::model::node::NodeAddr;
+use crate::model::orders::Note;
 
 /// Where a request at the node door comes from: an address of the services file. An extension of
 /// each request there, `Extension<Peer>`.
@@ -132,7 +133,10 @@ async fn stay(
     let parameters = Parameters::read(query.as_deref(), &["port", "node"])?;
     let addr = only(&own(&shared, peer, &parameters)?)?;
     let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
-    shared.desk.order(Order::Stay(addr)).await??;
+    shared
+        .desk
+        .order(Order::Stay(vec![addr], Note::default()))
+        .await??;
     Ok(line(if had_leave { "stays" } else { "had no leave" }))
 }
 

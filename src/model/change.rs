@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::names::{PoolName, Version};
 use super::node::Node;
 use super::observation::Failure;
-use super::orders::{Reason, ReasonWord, words};
+use super::orders::{Note, Reason, ReasonWord, words};
 use super::pools::Pools;
 use super::rules::Refusal;
 use super::view::Kept;
@@ -70,8 +70,8 @@ pub enum Change {
     LeaveOver(Arc<Node>, Ending),
     /// Failures put nobody out from now on, for this reason.
     Frozen(ReasonWord, Reason),
-    /// This reason does not freeze anything any more.
-    Thawed(ReasonWord),
+    /// This reason does not freeze anything any more: he took it back.
+    Thawed(ReasonWord, Note),
     /// The pool has no member: these sorry servers serve from now on.
     SorryOn(PoolName, Vec<Arc<Node>>),
     /// The pool's sorry servers serve no longer: it has so many members, or none but the
@@ -100,10 +100,10 @@ pub fn sorry_changes(before: Option<&Pools>, now: &Pools) -> Vec<Change> {
 }
 
 /// How an order came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It was taken back.
-    TakenBack,
+    /// It was taken back, by him if that is known.
+    TakenBack(Note),
     /// Its time was over.
     TimeOver,
     /// The node was away and serves again.
@@ -143,7 +143,8 @@ impl fmt::Display for Out {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TakenBack => "it was taken back",
+            Self::TakenBack(by) if by.as_str().is_empty() => "it was taken back",
+            Self::TakenBack(by) => return write!(f, "{} took it back", by.as_str()),
             Self::TimeOver => "its time is over",
             Self::Returned => "the node is back",
         })

@@ -118,6 +118,35 @@ pub struct Reason {
     pub until: Option<Timestamp>,
 }
 
+impl Reason {
+    /// ` (ann: new kernel, until 2026-07-30T02:00:54Z)`, as far as is known.
+    #[must_use]
+    pub fn details(&self) -> String {
+        let said = match (self.by.as_str(), self.note.as_str()) {
+            (by, "") => by.to_owned(),
+            ("", note) => note.to_owned(),
+            (by, note) => format!("{by}: {note}"),
+        };
+        let until = self.until.map(|until| format!("until {until}"));
+        let parts = [Some(said).filter(|said| !said.is_empty()), until];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        if parts.is_empty() {
+            return String::new();
+        }
+        format!(" ({})", parts.join(", "))
+    }
+}
+
+/// The reason of this word that someone other than `by` gave: it is his to change.
+#[must_use]
+pub fn given_by_another<'a>(
+    reasons: &'a Reasons,
+    word: &ReasonWord,
+    by: &Note,
+) -> Option<&'a Reason> {
+    reasons.get(word).filter(|given| given.by != *by)
+}
+
 /// A leave that a node asked for and got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

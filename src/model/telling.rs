@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::change::{Change, Out, Place};
+use super::change::{Change, Ending, Out, Place};
 use super::names::PoolName;
 use super::node::Node;
 use super::observation::Failure;
-use super::orders::Reason;
 use super::rules::Refusal;
 use super::view::Kept;
 
@@ -115,7 +114,7 @@ impl<'a> Telling<'a> {
     fn order(change: &'a Change) -> Self {
         let telling = match change {
             Change::Disabled(node, word, reason) => {
-                let text = format!("{} is disabled: {word}{}", node.name, details(reason));
+                let text = format!("{} is disabled: {word}{}", node.name, reason.details());
                 Self::node("disabled", node, text)
             }
             Change::Enabled(node, word, how) => {
@@ -138,7 +137,7 @@ impl<'a> Telling<'a> {
                 format!("the leave of {} is over: {how}", node.name),
             ),
             Change::Frozen(word, reason) => {
-                let details = details(reason);
+                let details = reason.details();
                 Self {
                     weight: Weight::Warning,
                     ..Self::site(
@@ -149,7 +148,10 @@ impl<'a> Telling<'a> {
                     )
                 }
             }
-            Change::Thawed(word) => Self::site("thawed", format!("no longer frozen by {word}")),
+            Change::Thawed(word, by) => {
+                let how = Ending::TakenBack(by.clone());
+                Self::site("thawed", format!("no longer frozen by {word}: {how}"))
+            }
             _ => Self::site("", String::new()),
         };
         Self {
@@ -249,15 +251,5 @@ fn refused_pool(why: &Out) -> Option<&PoolName> {
             Refusal::Undeclared(pool) | Refusal::TooMany(pool) | Refusal::NotListed(pool),
         ) => Some(pool),
         _ => None,
-    }
-}
-
-/// " (ann: new kernel)", as far as is known.
-fn details(reason: &Reason) -> String {
-    match (reason.by.as_str(), reason.note.as_str()) {
-        ("", "") => String::new(),
-        (by, "") => format!(" ({by})"),
-        ("", note) => format!(" ({note})"),
-        (by, note) => format!(" ({by}: {note})"),
     }
 }

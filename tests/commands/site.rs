@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+use std::net::SocketAddrV4;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
@@ -20,6 +21,8 @@ pub(crate) struct Site {
     pub(crate) pollbal: Pollbal,
     pub(crate) perlbal: Perlbal,
     pub(crate) nodes: Vec<Node>,
+    /// Where the nodes speak.
+    pub(crate) node_door: SocketAddrV4,
     pub(crate) stage: Stage,
 }
 
@@ -31,8 +34,10 @@ impl Site {
             .pool("website")
             .service(&stage, "web", "website")
             .start(&stage);
+        let node_door = stage.free_addr();
         let config = json!({
             "perlbal": perlbal.management(),
+            "node_listen": node_door,
             "pools": { "website": { "min_members": 2 } },
             "service_timeout": "5s",
         });
@@ -42,6 +47,7 @@ impl Site {
             pollbal,
             perlbal,
             nodes,
+            node_door,
             stage,
         };
         // Perlbal has it when the daemon has not yet heard of that.

@@ -177,6 +177,7 @@ async fn bring_back(site: &Rc<Site>, target: &Target) -> Result<Option<String>, 
     let order = Enable {
         nodes: vec![target.node.clone()],
         reason: site.word.to_string(),
+        by: by(),
     };
     let limit = AWAY.min(site.timeout);
     let answer = persist(limit, || site.door.post("/v1/enable", &order)).await;

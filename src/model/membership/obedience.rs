@@ -14,7 +14,7 @@ use crate::model::change::{Change, Ending, Out};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::Observation;
-use crate::model::orders::{Grant, Orders, Reason, ReasonWord};
+use crate::model::orders::{Grant, Note, Orders, Reason, ReasonWord};
 use crate::model::time::Timestamp;
 
 /// Why a node may not leave yet.
@@ -88,12 +88,19 @@ impl Membership {
     }
 
     /// Takes a reason away from nodes. Also such as are gone from the services file lose it.
-    pub fn enable(&mut self, addrs: &[NodeAddr], word: &ReasonWord, now: Instant) -> Effect {
+    pub fn enable(
+        &mut self,
+        addrs: &[NodeAddr],
+        word: &ReasonWord,
+        by: &Note,
+        now: Instant,
+    ) -> Effect {
         let mut effect = Effect::default();
         for addr in addrs {
             if self.orders.remove_reason(*addr, word) {
                 self.orders_revision += 1;
-                self.enabled(*addr, word, Ending::TakenBack, now, &mut effect);
+                let how = Ending::TakenBack(by.clone());
+                self.enabled(*addr, word, how, now, &mut effect);
             }
         }
         effect
@@ -146,10 +153,13 @@ impl Membership {
         Ok(effect)
     }
 
-    /// Takes a node's leave back, if it has one.
-    pub fn take_back(&mut self, addr: NodeAddr, now: Instant) -> Effect {
+    /// Takes the leaves of nodes back, of those that have one.
+    pub fn take_back(&mut self, addrs: &[NodeAddr], by: &Note, now: Instant) -> Effect {
         let mut effect = Effect::default();
-        self.end_leave(addr, Ending::TakenBack, now, &mut effect);
+        for addr in addrs {
+            let how = Ending::TakenBack(by.clone());
+            self.end_leave(*addr, how, now, &mut effect);
+        }
         effect
     }
 
@@ -166,11 +176,13 @@ impl Membership {
 
     /// Takes a freeze back; failures count again when none is left. Nothing when there was none of
     /// that word.
-    pub fn thaw(&mut self, word: &ReasonWord, now: Instant) -> Option<Effect> {
+    pub fn thaw(&mut self, word: &ReasonWord, by: &Note, now: Instant) -> Option<Effect> {
         self.orders.frozen.remove(word)?;
         self.orders_revision += 1;
         let mut effect = Effect::default();
-        effect.changes.push(Change::Thawed(word.clone()));
+        effect
+            .changes
+            .push(Change::Thawed(word.clone(), by.clone()));
         self.settle_all(now, &mut effect.changes);
         Some(effect)
     }

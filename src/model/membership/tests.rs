@@ -10,6 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::observation::Failure;
+use super::super::orders::Note;
 use super::super::pools::{Pool, Pools};
 use super::super::rules::PoolRules;
 use super::super::telling::Telling;
@@ -528,7 +529,7 @@ proptest! {
                 bench.freeze("storm");
                 bench.disable(disabled, "disk");
             } else {
-                bench.membership.thaw(&orders::word("storm"), bench.now);
+                bench.membership.thaw(&orders::word("storm"), &Note::default(), bench.now);
                 bench.enable(disabled, "disk");
             }
             for (node, observation) in polls {

@@ -42,7 +42,7 @@ impl Bench {
     pub(super) fn enable(&mut self, number: u8, why: &str) -> Effect {
         self.now += Duration::from_secs(1);
         self.membership
-            .enable(&[addr(number)], &word(why), self.now)
+            .enable(&[addr(number)], &word(why), &Note::default(), self.now)
     }
 
     fn leave(&mut self, number: u8) -> Result<Effect, Wait> {
@@ -129,7 +129,9 @@ fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
     bench.freeze("storm");
     bench.see(1, fails());
     assert!(bench.leave(4).is_ok());
-    bench.membership.take_back(addr(4), bench.now);
+    bench
+        .membership
+        .take_back(&[addr(4)], &Note::default(), bench.now);
     bench.see(4, says("api"));
     bench.see(2, fails());
     let short = bench.membership.shortages(&[addr(4)]);
@@ -267,7 +269,10 @@ fn a_leave_ends_with_its_time_or_when_it_is_taken_back() {
     bench.see(1, says("api"));
     bench.leave(2).unwrap();
     assert_eq!(
-        bench.membership.take_back(addr(2), bench.now).freed,
+        bench
+            .membership
+            .take_back(&[addr(2)], &Note::default(), bench.now)
+            .freed,
         [addr(2)]
     );
 }
@@ -293,8 +298,16 @@ fn while_it_is_frozen_failures_put_nobody_out_but_leaving_counts() {
     bench.see(2, says("api leaving"));
     assert_eq!(bench.members("api"), [1, 3]);
     assert!(matches!(bench.state(1), NodeState::Member(_, Kept::Frozen)));
-    assert!(bench.membership.thaw(&word("calm"), bench.now).is_none());
-    bench.membership.thaw(&word("storm"), bench.now).unwrap();
+    assert!(
+        bench
+            .membership
+            .thaw(&word("calm"), &Note::default(), bench.now)
+            .is_none()
+    );
+    bench
+        .membership
+        .thaw(&word("storm"), &Note::default(), bench.now)
+        .unwrap();
     assert_eq!(bench.members("api"), [3]);
 }
 
@@ -339,7 +352,10 @@ fn when_a_freeze_ends_those_that_fail_go_the_longest_failing_first() {
     for number in [3, 2, 1] {
         bench.see(number, fails());
     }
-    let thawed = bench.membership.thaw(&word("storm"), bench.now).unwrap();
+    let thawed = bench
+        .membership
+        .thaw(&word("storm"), &Note::default(), bench.now)
+        .unwrap();
     assert_eq!(bench.members("api"), [1, 4]);
     let left = thawed.changes.iter().filter_map(|change| match change {
         Change::Left(node, ..) => Some(node.addr),
@@ -359,7 +375,10 @@ fn held_members_go_when_a_freeze_that_kept_them_ends() {
     assert!(matches!(bench.state(2), NodeState::Member(_, Kept::Held)));
     bench.see(1, says("api"));
     assert_eq!(bench.members("api"), [1, 2], "failures put nobody out");
-    bench.membership.thaw(&word("storm"), bench.now).unwrap();
+    bench
+        .membership
+        .thaw(&word("storm"), &Note::default(), bench.now)
+        .unwrap();
     assert_eq!(bench.members("api"), [1]);
 }
 
