@@ -263,26 +263,6 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_the_help_is_longer_than_people_read() {
-        let mut root = Cli::command();
-        root.build();
-        let commands = root.get_subcommands_mut().collect::<Vec<_>>();
-        let mut helps: Vec<_> = commands
-            .into_iter()
-            .map(|command| command.render_long_help().to_string())
-            .collect();
-        helps.push(root.render_long_help().to_string());
-        for line in helps.iter().flat_map(|help| help.lines()) {
-            // A usage is not wrapped, so that it can be copied.
-            if !line.starts_with("Usage: ") {
-                assert!(line.chars().count() <= WIDTH, "{line:?}");
-            }
-        }
-        let last = "129, 143  of roll";
-        assert!(helps.last().unwrap().contains(last));
-    }
-
-    #[test]
     fn flags_of_run_stand_alone_or_before_or_behind_it() {
         for words in [
             &["--dry-run"][..],

@@ -308,3 +308,19 @@ fn the_log_goes_to_standard_error_when_the_journal_is_not_there() {
         log.contains("node-1 joins website").then_some(())
     });
 }
+
+#[test]
+fn the_help_is_as_wide_as_the_terminal_but_no_wider_than_people_read() {
+    for (columns, widest) in [("300", 100), ("80", 80)] {
+        for words in [&["--help"][..], &["roll", "--help"], &["leave", "-h"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_pollbal"))
+                .args(words)
+                .env("COLUMNS", columns)
+                .output();
+            let help = String::from_utf8(output.unwrap().stdout).unwrap();
+            let lines = help.lines().map(|line| line.chars().count());
+            assert!(lines.max() <= Some(widest), "{columns}: {help}");
+            assert!(help.contains("Usage: "), "{help}");
+        }
+    }
+}
