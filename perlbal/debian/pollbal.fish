@@ -120,7 +120,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand thaw" -l json -d 'Print 
 complete -c pollbal -n "__fish_pollbal_using_subcommand thaw" -s h -l help -d 'Print help'
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l parallel -d 'How many nodes at a time' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l pause -d 'How long to wait after a node before the next' -r
-complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l timeout -d 'How long each step may take but COMMAND: until the node may go, is at rest, serves again' -r
+complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l timeout -d 'How long each step may take but COMMAND: until the node may go (while no other of this roll is out), is at rest, serves again' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l reason -d 'The name of the reason for which nodes are disabled' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l socket -d 'The daemon\'s admin socket [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l config -d 'The configuration file [default: /etc/pollbal.json]' -r -F

@@ -74,11 +74,11 @@ pub enum ClientCommand {
     /// there would be stopped, and is a failure. Let it ask nothing (ssh -o BatchMode=yes, sudo -n).
     ///
     /// The first failure ends it: that node stays disabled, nodes under way are finished, no other is begun. So does Ctrl-C,
-    /// but that no node stays disabled; a second Ctrl-C stops at once.
+    /// but that no node stays disabled; a second Ctrl-C stops at once: COMMAND is ended, and killed if it does not want to.
     ///
-    /// Nodes that are out already when it begins are told and left alone. One that others take out meanwhile is passed over,
+    /// Nodes that are out already when it begins are told and left alone; they do not change the exit code. One that others take out meanwhile is passed over,
     /// and the roll goes on; but since that node was not rolled, the exit code is 1. One that another roll has out is a
-    /// failure.
+    /// failure, as is one that does not come to serve, whoever else keeps it out.
     Roll(Roll),
     /// On a node: leave all pools, wait until at rest, then run a command
     ///
@@ -296,13 +296,14 @@ pub struct Roll {
     #[arg(value_name = "POOL")]
     pub pool: PoolName,
     /// How many nodes at a time
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = one_or_more)]
     pub parallel: NonZeroUsize,
     /// How long to wait after a node before the next
     #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true, value_parser = time)]
     pub pause: Duration,
-    /// How long each step may take but COMMAND: until the node may go, is at rest, serves again
-    #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = time)]
+    /// How long each step may take but COMMAND: until the node may go (while no other of this roll is out), is at rest,
+    /// serves again
+    #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = some_time)]
     pub timeout: Duration,
     /// The name of the reason for which nodes are disabled
     #[arg(long, value_name = "WORD", default_value = "roll", allow_hyphen_values = true, value_parser = reason)]
@@ -375,6 +376,18 @@ fn lasting(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The same, of things for which there must be time.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("expected more than no time".to_owned()),
+        time => Ok(time),
+    }
+}
+
+fn one_or_more(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected 1 or more".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -397,6 +410,27 @@ mod tests {
             panic!("{asked:?}")
         };
         assert_eq!(thaw.reason.to_string(), "-x");
+    }
+
+    #[test]
+    fn a_roll_takes_one_node_or_more_at_a_time_and_has_time_for_each() {
+        let refused = |flag: &str| {
+            let words = ["pollbal", "roll", "api", flag, "--", "true"];
+            let error = read(words.map(OsString::from)).unwrap_err();
+            error.to_string()
+        };
+        for flag in ["--parallel=0", "--parallel=-1", "--parallel=all"] {
+            let text = refused(flag);
+            assert!(text.contains("expected 1 or more"), "{text}");
+        }
+        for flag in ["--timeout=0s", "--timeout=0ms"] {
+            let text = refused(flag);
+            assert!(text.contains("expected more than no time"), "{text}");
+        }
+        for flag in ["--parallel=3", "--timeout=1ms", "--pause=0s"] {
+            let words = ["pollbal", "roll", "api", flag, "--", "true"];
+            assert!(read(words.map(OsString::from)).is_ok(), "{flag}");
+        }
     }
 
     #[test]
