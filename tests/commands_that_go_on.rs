@@ -195,7 +195,7 @@ fn a_terminal_shows_colours_unless_they_are_not_wanted_and_what_is_waited_for() 
 
     let rolled = shown(&[], "roll website -- true");
     assert!(
-        rolled.contains("1 of 4, ") && rolled.contains("rolled 4 of 4 nodes"),
+        rolled.contains("1 done, 1 being done, 2 left ") && rolled.contains("rolled 4 of 4 nodes"),
         "{rolled:?}"
     );
 }

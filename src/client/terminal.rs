@@ -155,6 +155,11 @@ impl Drop for Spinner {
     }
 }
 
+/// How many columns there are where what moves is drawn.
+pub(super) fn width() -> usize {
+    Term::stderr().size().1.into()
+}
+
 /// Whether standard output is a terminal.
 pub(super) fn is_attended() -> bool {
     io::stdout().is_terminal()

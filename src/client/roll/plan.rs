@@ -181,7 +181,7 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn target(number: usize) -> Target {
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    fn plan(nodes: usize) -> Plan {
+    pub(in super::super) fn plan(nodes: usize) -> Plan {
         Plan::new((1..=nodes).map(target).collect())
     }
 

@@ -1,8 +1,8 @@
 //! How a roll is told: a bar on a terminal, else a line for each step, or each as JSON.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use ::console::{measure_text_width, truncate_str};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::line;
@@ -31,12 +31,10 @@ impl Report {
         if bar.is_hidden() {
             return Self::Lines;
         }
-        let template = "{bar:20} {pos} of {len}, {elapsed}{wide_msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
         bar.enable_steady_tick(terminal::TICK);
-        Self::Bar(bar)
+        let report = Self::Bar(bar);
+        report.show(plan);
+        report
     }
 
     /// Whether the command's output may go where this program's goes, without a word from here.
@@ -83,8 +81,15 @@ impl Report {
         let Self::Bar(bar) = self else {
             return;
         };
+        let numbers = numbers(plan);
+        let layout = Layout::new(terminal::width(), &numbers);
+        if let Ok(style) = ProgressStyle::with_template(&layout.template()) {
+            bar.set_style(style);
+        }
         bar.set_position(plan.over() as u64);
-        bar.set_message(printable(&message(plan)));
+        bar.set_prefix(numbers);
+        let rest = printable(&rest(plan));
+        bar.set_message(truncate_str(&rest, layout.rest, "…").into_owned());
     }
 
     /// What a command said.
@@ -139,11 +144,103 @@ fn json(target: Option<&Target>, step: Step, text: String) {
     _ = console::write(&line(&step));
 }
 
-/// `; node-3: at rest, the command runs; 2 left`.
-fn message(plan: &Plan) -> String {
-    let mut text = String::new();
-    for (target, what) in plan.under_way() {
-        _ = write!(text, "; {}: {what}", target.shown);
+/// The longest bar.
+const BAR: usize = 20;
+/// A shorter one says nothing.
+const SHORTEST_BAR: usize = 4;
+/// How long it has taken, such as `59s`.
+const ELAPSED: usize = 3;
+
+/// What stands in the one line, in columns: numbers, the bar, the time, and the rest.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    bar: usize,
+    rest: usize,
+}
+
+impl Layout {
+    /// Numbers come first, whatever the width; the bar has a part of what they leave.
+    fn new(width: usize, numbers: &str) -> Self {
+        let free = width.saturating_sub(measure_text_width(numbers) + ELAPSED + 2);
+        let bar = (free / 4).min(BAR);
+        if bar < SHORTEST_BAR {
+            return Self { bar: 0, rest: free };
+        }
+        let rest = free - bar - 1;
+        Self { bar, rest }
     }
-    format!("{text}; {} left", plan.left().len())
+
+    fn template(&self) -> String {
+        let bar = match self.bar {
+            0 => String::new(),
+            bar => format!(" {{bar:{bar}}}"),
+        };
+        format!("{{prefix}}{bar} {{elapsed:>{ELAPSED}}} {{wide_msg}}")
+    }
+}
+
+/// `2 done, 1 being done, 3 left`.
+fn numbers(plan: &Plan) -> String {
+    format!(
+        "{} done, {} being done, {} left",
+        plan.done(),
+        plan.under_way().len(),
+        plan.left().len()
+    )
+}
+
+/// `1 passed over; node-3: at rest; the command runs`.
+fn rest(plan: &Plan) -> String {
+    let passed_over = match plan.passed_over().len() {
+        0 => None,
+        number => Some(format!("{number} passed over")),
+    };
+    let under_way = plan.under_way().iter();
+    let under_way = under_way.map(|(target, what)| format!("{}: {what}", target.shown));
+    let parts: Vec<_> = passed_over.into_iter().chain(under_way).collect();
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::tests::plan;
+    use super::*;
+    use crate::client::roll::plan::Outcome;
+
+    #[test]
+    fn numbers_stand_at_any_width_and_the_bar_shrinks_with_it() {
+        let numbers = "12 done, 3 being done, 105 left";
+        let layout = |width| {
+            let Layout { bar, rest } = Layout::new(width, numbers);
+            (bar, rest)
+        };
+        assert_eq!(layout(200), (20, 143));
+        assert_eq!(layout(80), (11, 32));
+        assert_eq!(layout(40), (0, 4));
+        assert_eq!(layout(20), (0, 0));
+        // The whole line fits.
+        for width in 40..200 {
+            let (bar, rest) = layout(width);
+            let bar = if bar == 0 { 0 } else { bar + 1 };
+            assert_eq!(numbers.len() + bar + 1 + ELAPSED + 1 + rest, width);
+        }
+    }
+
+    #[test]
+    fn what_is_done_being_done_and_left_is_told_before_what_is_done_where() {
+        let mut plan = plan(6);
+        let first = plan.take().unwrap();
+        plan.end(&first, Outcome::Done);
+        let second = plan.take().unwrap();
+        plan.end(&second, Outcome::PassedOver("disk".to_owned()));
+        for _ in 0..2 {
+            let target = plan.take().unwrap();
+            plan.say(&target, "at rest");
+        }
+        assert_eq!(numbers(&plan), "1 done, 2 being done, 2 left");
+        assert_eq!(
+            rest(&plan),
+            "1 passed over; node-3: at rest; node-4: at rest"
+        );
+    }
 }
