@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use common::client::{failures, get_later};
-use common::nodes::Node;
+use common::nodes::{Node, addrs};
 use common::process::{children, runs};
 use common::{SOON, eventually, runtime};
 use site::{CLIENTS, COMMAND, NODES, ROLL, Site};
@@ -170,6 +170,24 @@ fn between_two_nodes_it_pauses_and_a_signal_ends_the_pause() {
     roll.signal(Signal::INT);
     assert_eq!(roll.wait_end(SOON).code(), Some(130));
     roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
+}
+
+#[test]
+fn a_node_that_is_out_from_the_start_is_left_out_and_the_sum_says_so() {
+    let site = Site::start(4);
+    site.nodes[4].fail(500);
+    let others = site.nodes.iter().filter(|node| node.name() != "node-5");
+    site.perlbal.wait_members("website", &addrs(others));
+    let (code, out, error) = site.ask(&["roll", "website", "--", "true"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(
+        out.contains("rolled 5 of 6 nodes of pool website in "),
+        "{out}"
+    );
+    let sum = "; 1 was out from the start and is left out: node-5\n";
+    assert!(out.ends_with(sum), "{out}");
+    let note = "not rolled, since they are out already: node-5 (failed: ";
+    assert!(error.contains(note), "{error}");
 }
 
 #[test]

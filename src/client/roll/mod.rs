@@ -12,6 +12,7 @@ mod steps;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ use crate::model::orders::ReasonWord;
 use names::WayBack;
 use plan::{Left, Outcome, Plan, Target};
 use report::Report;
+use start::Out;
 
 /// How long the daemon is waited for when everything has to end at once.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -49,6 +51,7 @@ struct Site {
     parallel: bool,
     way_back: WayBack,
     plan: RefCell<Plan>,
+    out: Out,
     /// Whoever has it begins the next node; it goes round in the order in which it was asked for.
     turn: Mutex<()>,
     report: Report,
@@ -75,8 +78,8 @@ pub(super) async fn roll(
     };
     let plan = Plan::new(start.targets);
     let report = Report::new(door.json, &plan);
-    if let Some(left_out) = start.left_out {
-        report.note(Step::Note, &left_out);
+    if let Some(note) = start.out.note() {
+        report.note(Step::Note, &note);
     }
     let workers = args.parallel.get();
     let site = Rc::new(Site {
@@ -89,6 +92,7 @@ pub(super) async fn roll(
         parallel: workers > 1,
         way_back,
         plan: RefCell::new(plan),
+        out: start.out,
         turn: Mutex::default(),
         report,
         enough: CancellationToken::new(),
@@ -273,13 +277,16 @@ impl Site {
 
     fn sum_up(&self, took: Duration, out: &[(Target, Left)]) {
         let plan = self.plan.borrow();
-        let done = format!(
+        let mut done = format!(
             "rolled {} of {} of pool {} in {}",
             plan.done(),
-            count(plan.total(), "node"),
+            count(plan.total() + self.out.len(), "node"),
             self.pool,
             words::took(took)
         );
+        if let Some(sum) = self.out.sum() {
+            _ = write!(done, "; {sum}");
+        }
         if plan.is_complete() {
             return self.report.last(&done);
         }

@@ -1,5 +1,7 @@
 //! Before a roll: who is to be rolled, and whether an earlier one has to be looked after first.
 
+use std::collections::HashSet;
+
 use super::super::ClientError;
 use super::super::http::{ANSWER, Answer, Door};
 use super::super::status::why;
@@ -16,8 +18,45 @@ const NAMED: usize = 10;
 /// Who is rolled, and who of the pool is not.
 pub(super) struct Start {
     pub(super) targets: Vec<Target>,
-    /// For people; none when all of the pool are.
-    pub(super) left_out: Option<String>,
+    pub(super) out: Out,
+}
+
+/// Nodes of the pool that are out from the start, and so are not rolled.
+#[derive(Default)]
+pub(super) struct Out(Vec<OutNode>);
+
+struct OutNode {
+    shown: String,
+    why: String,
+}
+
+impl Out {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// For people, before it begins; none when there are none.
+    pub(super) fn note(&self) -> Option<String> {
+        let told = self.told(|node| format!("{} ({})", node.shown, node.why))?;
+        Some(format!("not rolled, since they are out already: {told}"))
+    }
+
+    /// The same in the end.
+    pub(super) fn sum(&self) -> Option<String> {
+        let told = self.told(|node| node.shown.clone())?;
+        Some(match self.len() {
+            1 => format!("1 was out from the start and is left out: {told}"),
+            many => format!("{many} were out from the start and are left out: {told}"),
+        })
+    }
+
+    fn told(&self, one: impl Fn(&OutNode) -> String) -> Option<String> {
+        let mut told: Vec<_> = self.0.iter().take(NAMED).map(one).collect();
+        if self.len() > NAMED {
+            told.push(format!("{} more", self.len() - NAMED));
+        }
+        (!told.is_empty()).then(|| told.join(", "))
+    }
 }
 
 /// Asks who is in the pool, and who was.
@@ -43,10 +82,8 @@ pub(super) async fn start(
         let text = format!("pool {} has no members that could be rolled", args.pool);
         return Err(ClientError::Failed(text));
     }
-    Ok(Start {
-        targets,
-        left_out: left_out(&status.value, args, &names),
-    })
+    let out = out(&status.value, args, &targets, &names);
+    Ok(Start { targets, out })
 }
 
 /// All names that are known there: those of other pools' members too, since a status tells only of nodes that are
@@ -90,31 +127,44 @@ fn broken(status: &Status, args: &cli::Roll, names: &Names, way_back: &WayBack) 
     status.nodes.iter().filter_map(told).collect()
 }
 
-/// Nodes of the pool that are out already.
-fn left_out(status: &Status, args: &cli::Roll, names: &Names) -> Option<String> {
-    let out: Vec<_> = status
-        .nodes
-        .iter()
-        .filter(|node| {
-            node.state != State::Member && node.pool.as_deref() == Some(args.pool.as_str())
+fn out(status: &Status, args: &cli::Roll, targets: &[Target], names: &Names) -> Out {
+    // One may have gone out since its pool told of its members.
+    let rolled: HashSet<_> = targets.iter().map(|target| target.node.as_str()).collect();
+    let out = status.nodes.iter().filter(|node| {
+        let of_pool = node.pool.as_deref() == Some(args.pool.as_str());
+        of_pool && node.state != State::Member && !rolled.contains(node.node.as_str())
+    });
+    Out(out
+        .map(|node| OutNode {
+            shown: names.shown(&node.name, &node.node),
+            why: format!("{}: {}", node.word(), why(node, &status.time)),
         })
-        .collect();
-    let mut told: Vec<_> = out
-        .iter()
-        .take(NAMED)
-        .map(|node| {
-            let why = why(node, &status.time);
-            let shown = names.shown(&node.name, &node.node);
-            format!("{shown} ({}: {why})", node.word())
-        })
-        .collect();
-    if out.len() > NAMED {
-        told.push(format!("{} more", out.len() - NAMED));
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_names_some_of_those_that_were_out_from_the_start() {
+        let out = |nodes: usize| {
+            let node = |number| OutNode {
+                shown: format!("node-{number}"),
+                why: "failed: 500".to_owned(),
+            };
+            Out((1..=nodes).map(node).collect())
+        };
+        assert_eq!((out(0).sum(), out(0).note()), (None, None));
+        let one = "1 was out from the start and is left out: node-1";
+        assert_eq!(out(1).sum().as_deref(), Some(one));
+        let note = "not rolled, since they are out already: node-1 (failed: 500)";
+        assert_eq!(out(1).note().as_deref(), Some(note));
+        let many = out(12).sum().unwrap();
+        assert!(
+            many.starts_with("12 were out from the start and are left out: node-1, node-2, "),
+            "{many}"
+        );
+        assert!(many.ends_with(", node-10, 2 more"), "{many}");
     }
-    (!out.is_empty()).then(|| {
-        format!(
-            "not rolled, since they are out already: {}",
-            told.join(", ")
-        )
-    })
 }
