@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,9 @@ use common::stage::Stage;
 use common::{Ends, SOON, clock, eventually, stays};
 
 const CLIENTS: usize = 12;
+
+/// From a nudge to Perlbal it takes some milliseconds; a busy machine is no reason to fail, a poll interval would be.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// So many polls of a node.
 const A_WHILE: u64 = 5;
@@ -98,6 +101,28 @@ impl Site {
     fn wait_members<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
         self.perlbal.wait_members("website", &addrs(nodes));
     }
+}
+
+#[test]
+fn a_node_hears_why_it_is_not_gone_yet() {
+    let site = Site::start(Stage::new(), 1, &json!({"pools": {"website": {}}}));
+    let [node] = &site.nodes[..] else {
+        panic!("one node");
+    };
+    let request = get_later(site.perlbal.service("web"), "/?wait=3000");
+    eventually(SOON, "the request", || {
+        (!node.arrivals().is_empty()).then_some(())
+    });
+    let why = format!(
+        "granted not at rest in {} after ",
+        site.perlbal.management()
+    );
+    eventually(SOON, "the request under way is why", || {
+        let answer = site.ask(node, "POST", "/leave");
+        answer.ok().starts_with(&why).then_some(())
+    });
+    assert_eq!(site.leave(node).last().map(String::as_str), Some("gone"));
+    drop(request);
 }
 
 #[test]
@@ -194,7 +219,9 @@ fn a_held_answer_comes_when_it_changes() {
         let over = || site.nodes[2].polls() >= polls;
         stays(SOON, "the answer", &false, || waits.is_finished(), over);
         site.ask(&site.nodes[0], "DELETE", "/leave").ok();
-        assert_eq!(waits.join().expect("no answer").ok(), "granted");
+        let answer = waits.join().expect("no answer");
+        // On a slow machine it may be at rest as soon as it is out.
+        assert!(["granted", "gone"].contains(&answer.word()), "{answer:?}");
     });
 }
 
@@ -220,7 +247,8 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     let leave = |path: &str| ask_from(*nodes[0].addr().ip(), door, "POST", path);
     nodes[2].announce("api leaving");
     perlbal.wait_members("api", &addrs(&nodes[..1]));
-    assert_eq!(leave("/leave?wait=10s").ok(), "granted");
+    let why = "granted it stands in as sorry server of pool api";
+    assert_eq!(leave("/leave?wait=10s").ok(), why);
     perlbal.wait_members("website", &addrs(&nodes[1..2]));
     let enough = nodes[1].polls() + A_WHILE;
     let at_rest =
@@ -228,7 +256,7 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     stays(SOON, "at rest", &json!(false), at_rest, || {
         nodes[1].polls() >= enough
     });
-    assert_eq!(leave("/leave").ok(), "granted");
+    assert_eq!(leave("/leave").ok(), why);
     nodes[2].announce("api");
     assert_eq!(leave("/leave?wait=10s").ok(), "gone");
 }
@@ -244,7 +272,7 @@ fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
     eventually(SOON, "the request", || {
         (!node.arrivals().is_empty()).then_some(())
     });
-    assert_eq!(site.ask(node, "POST", "/leave").ok(), "granted");
+    assert_eq!(site.ask(node, "POST", "/leave").word(), "granted");
     let held = Asked::from(*node.addr().ip(), site.door, "POST", "/leave?wait=60s");
     // Behind it in the door's queue.
     assert_eq!(site.ask(node, "POST", "/nudge").ok(), "polled now");
@@ -271,7 +299,7 @@ fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
     stays(SOON, "told, at rest", &no, told, || {
         site.nodes[2].polls() >= enough
     });
-    assert_eq!(site.ask(&site.nodes[0], "POST", "/leave").ok(), "granted");
+    assert_eq!(site.ask(&site.nodes[0], "POST", "/leave").word(), "granted");
     let answer = site.ask(&site.nodes[0], "POST", "/leave?wait=20s");
     assert_eq!(answer.ok(), "gone");
 }
@@ -295,22 +323,27 @@ fn a_leave_survives_a_restart_and_ends_with_its_time() {
 fn a_nudge_under_load_brings_the_answer_to_perlbal_at_once() {
     let site = Site::start(Stage::alone(), 4, &json!({"poll_interval": "60s"}));
     let traffic = Traffic::start(site.perlbal.service("web"), CLIENTS);
+    let mut times = Vec::new();
     for round in 0..20 {
         let node = &site.nodes[round % 4];
         traffic.wait_answers_of(node.name(), 1);
-        node.announce("website leaving");
-        site.ask(node, "POST", "/nudge").ok();
         let others: Vec<_> = site
             .nodes
             .iter()
             .filter(|other| other.name() != node.name())
             .collect();
-        site.wait_members(others);
-        node.announce("website serving v1");
-        site.ask(node, "POST", "/nudge").ok();
-        site.wait_members(&site.nodes);
+        let all: Vec<_> = site.nodes.iter().collect();
+        for (line, members) in [("website leaving", others), ("website serving v1", all)] {
+            node.announce(line);
+            let begin = Instant::now();
+            site.ask(node, "POST", "/nudge").ok();
+            site.wait_members(members);
+            times.push(clock::counted_since(begin));
+        }
     }
     assert_eq!(failures(&traffic.finish()), [""; 0]);
+    times.sort();
+    assert!(times[times.len() / 2] < AT_ONCE, "{times:?}");
 }
 
 #[test]
@@ -332,7 +365,13 @@ fn a_node_speaks_for_itself_alone() {
     let stranger = ask_from(site.stage.ip(200), site.door, "POST", "/leave");
     assert_eq!(stranger.status, 403, "{}", stranger.body);
     assert_eq!(site.ask(one, "POST", "/leave?port=1").status, 404);
-    assert_eq!(site.ask(one, "POST", "/leave?wait=soon").status, 400);
+    // Seconds for one, milliseconds for another.
+    for wait in ["soon", "2"] {
+        let path = format!("/leave?wait={wait}");
+        let refused = site.ask(one, "POST", &path);
+        assert_eq!(refused.status, 400, "{}", refused.body);
+        assert!(refused.body.contains("such as 30s"), "{}", refused.body);
+    }
     assert_eq!(
         site.ask(one, "GET", "/v1/status").status,
         404,
@@ -388,7 +427,7 @@ fn a_leave_is_told_only_when_the_state_file_holds_it() {
     let node = nodes[0].addr();
     let ask = |method| ask_from(*node.ip(), door, method, "/leave");
     for _ in 0..20 {
-        assert_ne!(ask("POST").ok().split(' ').next(), Some("wait"));
+        assert_ne!(ask("POST").word(), "wait");
         let text = fs::read_to_string(&state_file).unwrap();
         let kept: Value = serde_json::from_str(&text).unwrap();
         let granted = &kept["orders"]["granted"][node.to_string()];

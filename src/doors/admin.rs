@@ -9,9 +9,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ask::{Json, Parameters, Problem};
+use super::looks::Looks;
 use super::tell::node::node;
 use super::tell::progress::progress;
 use super::{Shared, status};
@@ -22,9 +22,6 @@ use crate::model::orders::{Note, Reason, ReasonWord};
 
 /// A wait is held no longer than this; whoever waits longer asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// Between two looks of one that waits.
-const LOOKS: Duration = Duration::from_millis(2);
 
 /// An order for a longer time is a typing error.
 const LONGEST_ORDER: Duration = Duration::from_secs(366 * 24 * 3_600);
@@ -70,16 +67,13 @@ async fn wait(
         }
     };
     let limit = Duration::from_millis(parameters.number("timeout_ms", 0)?);
-    let deadline = Instant::now() + limit.min(LONGEST_WAIT);
-    let mut pulse = shared.desk.pulse();
+    let mut looks = Looks::new(&shared.desk, limit.min(LONGEST_WAIT));
     loop {
-        pulse.borrow_and_update();
         let nodes = shared.desk.nodes(addrs.clone()).await?;
         let progress = progress(&addrs, &nodes, until);
-        if progress.done || timeout_at(deadline, pulse.changed()).await.is_err() {
+        if progress.done || !looks.again().await {
             return Ok(Json(progress));
         }
-        sleep(LOOKS).await;
     }
 }
 

@@ -132,19 +132,17 @@ impl<'a> Parameters<'a> {
         text.parse().map_err(wrong)
     }
 
-    /// A time: a number of milliseconds, or a text such as `30s`.
+    /// A time such as `30s`. A bare number would be seconds for one and milliseconds for another.
     pub(super) fn time(&self, key: &str) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.one(key) else {
             return Ok(None);
         };
-        let millis = text.parse().map(Duration::from_millis);
-        let time = millis.or_else(|_| humantime::parse_duration(text));
         let wrong = |_| {
             Problem::bad(format!(
                 "{key}: expected a time such as 30s, found {text:?}"
             ))
         };
-        time.map(Some).map_err(wrong)
+        humantime::parse_duration(text).map(Some).map_err(wrong)
     }
 }
 

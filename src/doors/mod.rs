@@ -23,6 +23,7 @@ mod gate;
 mod limits;
 mod listener;
 mod long;
+mod looks;
 mod metrics;
 pub mod node;
 mod open;

@@ -1,7 +1,7 @@
 //! The node door: each node for itself alone. Answers are one plain line.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::StatusCode;
@@ -9,10 +9,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Router, response};
-use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Shared;
 use super::ask::{Parameters, Problem};
+use super::looks::Looks;
 use super::refusal::Form;
 use crate::asks::{Done, Nodes, Order, Refused};
 use crate::model::address_book::NotFound;
@@ -27,9 +27,6 @@ pub struct Peer(pub Ipv4Addr);
 /// An answer is held no longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Between two looks of one that waits.
-const LOOKS: Duration = Duration::from_millis(2);
-
 /// What is answered at the node door.
 pub(super) fn router(shared: Shared) -> Router {
     Router::new()
@@ -43,8 +40,8 @@ pub(super) fn router(shared: Shared) -> Router {
 enum Leave {
     /// It may not leave yet, for this reason.
     Wait(String),
-    /// It is out of its pool, but requests may be under way.
-    Granted,
+    /// It is out of its pool, but not gone; for this reason, as far as one is known.
+    Granted(Option<String>),
     /// Nothing comes to it any more.
     Gone,
 }
@@ -68,12 +65,10 @@ async fn leave(
     let parameters = Parameters::read(query.as_deref(), &["port", "node", "wait"])?;
     let addr = only(&own(&shared, peer, &parameters)?)?;
     let limit = parameters.time("wait")?.unwrap_or_default();
-    let deadline = Instant::now() + limit.min(LONGEST_WAIT);
-    let mut pulse = shared.desk.pulse();
+    let mut looks = Looks::new(&shared.desk, limit.min(LONGEST_WAIT));
     let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
     let mut holds = had_leave;
     loop {
-        pulse.borrow_and_update();
         let now = if holds {
             look(&shared, addr).await?
         } else {
@@ -81,18 +76,18 @@ async fn leave(
         };
         let changed = match now {
             Leave::Wait(_) => holds,
-            Leave::Granted => !had_leave,
+            Leave::Granted(_) => !had_leave,
             Leave::Gone => true,
         };
         holds = !matches!(now, Leave::Wait(_));
-        if changed || timeout_at(deadline, pulse.changed()).await.is_err() {
+        if changed || !looks.again().await {
             return Ok(line(&match now {
                 Leave::Wait(why) => format!("wait {why}"),
-                Leave::Granted => "granted".to_owned(),
+                Leave::Granted(Some(why)) => format!("granted {why}"),
+                Leave::Granted(None) => "granted".to_owned(),
                 Leave::Gone => "gone".to_owned(),
             }));
         }
-        sleep(LOOKS).await;
     }
 }
 
@@ -115,9 +110,12 @@ async fn look(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
     if !has_leave(&nodes) {
         return Ok(Leave::Wait("the leave is over".to_owned()));
     }
-    let rest = nodes.nodes.first().and_then(Option::as_ref);
-    let gone = rest.is_some_and(|seen| nodes.perlbals.at_rest(seen) == Some(true));
-    Ok(if gone { Leave::Gone } else { Leave::Granted })
+    let seen = nodes.nodes.first().and_then(Option::as_ref);
+    if seen.is_some_and(|seen| nodes.perlbals.at_rest(seen) == Some(true)) {
+        return Ok(Leave::Gone);
+    }
+    let why = seen.and_then(|seen| nodes.perlbals.unrest(seen, Instant::now()));
+    Ok(Leave::Granted(why))
 }
 
 fn has_leave(nodes: &Nodes) -> bool {

@@ -44,6 +44,12 @@ impl Reply {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body.trim_end()
     }
+
+    /// Its first word, which is all that scripts look at.
+    #[track_caller]
+    pub(crate) fn word(&self) -> &str {
+        self.ok().split(' ').next().unwrap_or_default()
+    }
 }
 
 /// Asks the admin door.
