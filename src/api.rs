@@ -53,7 +53,8 @@
 //! | `leave` | a [`LeaveStep`] a line |
 //!
 //! A command that the daemon refuses prints the [`Problem`]. For people the same stands on standard
-//! error, as does what no JSON tells: that no daemon answers, and what a command of `roll` says.
+//! error, as does what no JSON tells: that no daemon answers, and what a command of `roll` or
+//! `leave --back` says.
 
 mod commands;
 pub(crate) mod event;

@@ -48,8 +48,8 @@ pub const EXAMPLES: [(&str, &str); 10] = [
         "does that on each node of the pool, one after another, out of the pool",
     ),
     (
-        "pollbal leave http://lb1:8099 http://lb2:8099 -- systemctl stop api",
-        "on a node: stops it when no load balancer needs it any more",
+        "pollbal leave --back http://lb1:8099 http://lb2:8099 -- systemctl restart api",
+        "on a node: restarts it when no load balancer needs it, and brings it back",
     ),
 ];
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::fs;
 use std::process::Command;
 
 use common::double::{Double, doubles};
@@ -54,6 +55,52 @@ fn who_has_to_wait_again_at_one_is_not_in_the_way_at_those_behind_it() {
     leave.wait_log(&[&last.url(), "taken back: the node stays"]);
     first.say("200 gone");
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
+}
+
+#[test]
+fn what_keeps_a_node_from_being_gone_is_told() {
+    let stage = Stage::new();
+    let why = "no connection to Perlbal 127.0.0.1:16000";
+    let doubles = doubles(&stage, [&format!("200 granted {why}"), "200 gone"]);
+    let [first, _] = &doubles;
+    let mut leave = leave(&doubles, &stage, &["--", "sh", "-c", "exit 5"]);
+    leave.wait_log(&[&first.url(), "granted", &format!("not gone yet: {why}")]);
+    first.say("200 gone");
+    assert_eq!(leave.wait_end(SOON).code(), Some(5));
+}
+
+#[test]
+fn one_that_cannot_hear_that_the_node_is_back_is_told_again() {
+    let stage = Stage::new();
+    let doubles = doubles(&stage, ["200 gone", "200 gone"]);
+    let [first, last] = &doubles;
+    let command = "touch at; for i in $(seq 1000); do if [ -e go ]; then exit 0; fi; sleep 0.02; done; exit 99";
+    let mut back = leave(&doubles, &stage, &["--back", "--", "sh", "-c", command]);
+    eventually(SOON, "the command", || {
+        stage.path("at").exists().then_some(())
+    });
+    first.say("503 pollbal is ending");
+    fs::write(stage.path("go"), "").unwrap();
+    first.wait_heard("DELETE", 2);
+    back.wait_log(&[&first.url(), "cannot say now: 503"]);
+    first.say("200 stays");
+    assert_eq!(back.wait_end(SOON).code(), Some(0));
+    back.wait_log(&[&first.url(), "told that the node is back"]);
+    assert_eq!(last.heard("DELETE"), 1);
+
+    // One that will not hear it is asked no more.
+    first.say("200 gone");
+    fs::remove_file(stage.path("at")).unwrap();
+    fs::remove_file(stage.path("go")).unwrap();
+    let mut back = leave(&doubles, &stage, &["--back", "--", "sh", "-c", command]);
+    eventually(SOON, "the command", || {
+        stage.path("at").exists().then_some(())
+    });
+    first.say("403 no node");
+    fs::write(stage.path("go"), "").unwrap();
+    assert_eq!(back.wait_end(SOON).code(), Some(1));
+    back.wait_log(&[&first.url(), "refuses: 403"]);
+    assert_eq!(last.heard("DELETE"), 2);
 }
 
 #[test]

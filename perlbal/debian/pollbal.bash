@@ -543,7 +543,7 @@ _pollbal() {
             return 0
             ;;
         pollbal__subcmd__leave)
-            opts="-h --timeout --skip-dead --from --port --json --config --help"
+            opts="-h --back --timeout --skip-dead --from --port --json --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -126,12 +126,13 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l socket -d 'The 
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l config -d 'The configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l json -d 'Print JSON: the daemon\'s answer as it is; where more than one thing is told, a line each'
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l timeout -d 'How long to wait in all, such as 30s or 10m; then exit code 1' -r
+complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l timeout -d 'How long to wait in all, such as 30s or 10m; then exit code 1 [default: none while the node waits for its turn, then 10m, as long as `leave_timeout`]' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l skip-dead -d 'Pass over a load balancer that does not answer for so long [default when no time is given: 60s, more than a restart of pollbal takes]; one that answers that it is busy is waited for' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l from -d 'The node\'s address, where this machine has several' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l port -d 'The node\'s port, where several nodes share this machine\'s address' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l config -d 'The configuration file [default: /etc/pollbal.json]' -r -F
-complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l json -d 'Print JSON: a line for each answer that differs from the one before'
+complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l back -d 'Say that the node is back when COMMAND has ended well, so that its next answer brings it in'
+complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l json -d 'Print JSON: a line for each answer that differs from the one before; with --back, what COMMAND prints goes to standard error'
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pollbal -n "__fish_pollbal_using_subcommand help; and not __fish_seen_subcommand_from run check status explain disable enable wait nudge members events reload freeze thaw roll leave help" -f -a "run" -d 'Poll the nodes and keep the pools true (the default)'
 complete -c pollbal -n "__fish_pollbal_using_subcommand help; and not __fish_seen_subcommand_from run check status explain disable enable wait nudge members events reload freeze thaw roll leave help" -f -a "check" -d 'Read configuration and services file, and say what they mean or what is wrong'

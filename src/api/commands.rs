@@ -81,4 +81,8 @@ pub enum LeaveAnswer {
     PassedOver,
     /// The node stays.
     TakenBack,
+    /// It was told that the node is back: the next answer brings it in.
+    Back,
+    /// It will not hear that the node stays, or is back.
+    Refused,
 }

@@ -84,10 +84,10 @@ pub enum ClientCommand {
     ///
     /// Asks every load balancer at its `node_listen`, each node in the same order, so that no two nodes wait for each other for
     /// ever: a rolling deploy that is started on all nodes at once goes one by one by itself. When the node is gone from all of
-    /// them, and no request is under way at it, COMMAND takes the place of this program.
+    /// them, and no request is under way at it, COMMAND takes the place of this program, or with --back runs as its child.
     ///
-    /// If that cannot be, or is interrupted, it takes back what it was granted. A leave that is over without COMMAND having
-    /// stopped the node ends by itself (`leave_timeout`).
+    /// If that cannot be, or is interrupted, it takes back what it was granted. Else the leave ends when load balancers saw
+    /// the node away and back, or hear that it is back (--back), or by itself (`leave_timeout`).
     Leave(Leave),
 }
 
@@ -322,9 +322,18 @@ pub struct Leave {
     /// The load balancers: where their pollbals listen for nodes
     #[arg(value_name = "URL", required = true)]
     pub urls: Vec<String>,
-    /// How long to wait in all, such as 30s or 10m; then exit code 1
-    #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = time)]
-    pub timeout: Duration,
+    /// Say that the node is back when COMMAND has ended well, so that its next answer brings it in
+    ///
+    /// A restart that takes less than a poll goes unseen: without this the node would stay out for `leave_timeout`, and keep
+    /// others from leaving. When COMMAND fails, nothing is said, and the node stays out. Signals are passed on to COMMAND,
+    /// and its exit code is that of this program; but 1 if a load balancer could not be told within a minute, or the time
+    /// of --skip-dead.
+    #[arg(long, requires = "command")]
+    pub back: bool,
+    /// How long to wait in all, such as 30s or 10m; then exit code 1 [default: none while the node waits for its turn, then
+    /// 10m, as long as `leave_timeout`]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    pub timeout: Option<Duration>,
     /// Pass over a load balancer that does not answer for so long [default when no time is given: 60s, more than a restart of
     /// pollbal takes]; one that answers that it is busy is waited for
     #[arg(
@@ -342,7 +351,8 @@ pub struct Leave {
     /// The node's port, where several nodes share this machine's address
     #[arg(long, value_name = "PORT")]
     pub port: Option<NonZeroU16>,
-    /// Print JSON: a line for each answer that differs from the one before
+    /// Print JSON: a line for each answer that differs from the one before; with --back, what COMMAND prints goes to
+    /// standard error
     #[arg(long)]
     pub json: bool,
     /// What is run when the node is gone from all load balancers
@@ -431,6 +441,13 @@ mod tests {
             let words = ["pollbal", "roll", "api", flag, "--", "true"];
             assert!(read(words.map(OsString::from)).is_ok(), "{flag}");
         }
+    }
+
+    #[test]
+    fn back_is_for_a_command() {
+        let words = |line: &str| read(line.split(' ').map(OsString::from));
+        assert!(words("pollbal leave --back lb1:8099 -- true").is_ok());
+        assert!(words("pollbal leave --back lb1:8099").is_err());
     }
 
     #[test]

@@ -66,33 +66,46 @@ impl Balancers {
         }
     }
 
-    /// Takes the leave back.
-    pub(super) async fn stay(&self, url: &Url) -> Result<(), String> {
+    /// Ends the leave: says that the node stays, or is back.
+    pub(super) async fn stay(&self, url: &Url) -> Said {
         let request = self.request(Method::DELETE, url, None);
-        let answer = request.timeout(ANSWER).send().await;
-        let answer = answer.map_err(|error| why(&error))?;
-        if answer.status().is_success() {
-            return Ok(());
+        match request.timeout(ANSWER).send().await {
+            Ok(answer) if answer.status().is_success() => {
+                Said::Answer(LeaveAnswer::TakenBack, String::new())
+            }
+            Ok(answer) if is_busy(answer.status()) => Said::Busy(answer.status().to_string()),
+            Ok(answer) => Said::Refused(answer.status().to_string()),
+            Err(error) => nothing(&error),
         }
-        Err(answer.status().to_string())
+    }
+
+    /// Where one of them is asked and told.
+    pub(super) fn door(&self, url: &Url) -> Url {
+        let mut url = url.clone();
+        url.set_path(&format!("{}/leave", url.path().trim_end_matches('/')));
+        if let Some(port) = self.port {
+            url.query_pairs_mut().append_pair("port", &port.to_string());
+        }
+        url
     }
 
     fn request(&self, method: Method, url: &Url, hold: Option<Duration>) -> RequestBuilder {
-        let mut url = url.clone();
-        url.set_path(&format!("{}/leave", url.path().trim_end_matches('/')));
+        let mut url = self.door(url);
         if let Some(hold) = hold {
             let seconds = hold.as_secs_f64().ceil();
             url.query_pairs_mut()
                 .append_pair("wait", &format!("{seconds}s"));
         }
-        if let Some(port) = self.port {
-            url.query_pairs_mut().append_pair("port", &port.to_string());
-        }
         self.client.request(method, url)
     }
 }
 
-/// One line: `wait <why>`, `granted` or `gone`.
+/// Whether it is a matter of time; too many requests are one, too.
+fn is_busy(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// One line, whose first word counts: `wait <why>`, `granted <why>` or `gone`.
 fn understand(status: StatusCode, text: &str) -> Said {
     let line = text.lines().next().unwrap_or_default().trim();
     let (word, why) = line.split_once(' ').unwrap_or((line, ""));
@@ -106,10 +119,7 @@ fn understand(status: StatusCode, text: &str) -> Said {
         Some(answer) if status.is_success() || status == StatusCode::CONFLICT => {
             Said::Answer(answer, why.to_owned())
         }
-        // Too many requests are a matter of time, too.
-        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-            Said::Busy(format!("{status}: {line}"))
-        }
+        _ if is_busy(status) => Said::Busy(format!("{status}: {line}")),
         _ if status.is_success() => {
             Said::Refused(format!("it does not know how to leave: \"{line}\""))
         }
@@ -143,6 +153,9 @@ mod tests {
         assert_eq!(understand(ok, "wait pool api needs it\n"), waits);
         let granted = Said::Answer(LeaveAnswer::Granted, String::new());
         assert_eq!(understand(ok, "granted\n"), granted);
+        let why = "no connection to Perlbal 127.0.0.1:16000";
+        let granted = Said::Answer(LeaveAnswer::Granted, why.to_owned());
+        assert_eq!(understand(ok, &format!("granted {why}\n")), granted);
         assert_eq!(
             understand(StatusCode::CONFLICT, "wait pool api needs it"),
             waits

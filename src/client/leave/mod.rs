@@ -4,31 +4,28 @@
 //! the next one, so that of two nodes one always comes first everywhere. What it was granted it
 //! takes back unless it is gone from all.
 
+mod back;
 mod balancer;
+mod command;
+mod patience;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use tokio::time::sleep;
 
 use super::signals::Interrupts;
-use super::words::{cause, now};
+use super::words::now;
 use super::{ClientError, DONE, line, runtime, terminal};
 use crate::api::{LeaveAnswer, LeaveStep};
 use crate::cli;
 use crate::model::text::printable;
 use balancer::{Balancers, Said};
-
-/// The command is there but cannot be run, as shells say it.
-const NOT_RUN: u8 = 126;
-/// There is no such command.
-const NOT_FOUND: u8 = 127;
+use command::Ended;
+use patience::Patience;
 
 /// How long a load balancer holds its answer.
 const HOLD: Duration = Duration::from_secs(30);
@@ -81,10 +78,11 @@ fn plain(url: &str) -> &str {
 /// One way out of the pools.
 struct Leaving {
     balancers: Balancers,
+    /// The address that the node speaks from, if one was given.
+    from: Option<Ipv4Addr>,
     /// One that does not answer for so long is passed over.
     skip_dead: Option<Duration>,
-    timeout: Duration,
-    start: Instant,
+    patience: Cell<Patience>,
     /// Answers are told as JSON.
     json: bool,
     urls: Vec<Url>,
@@ -93,7 +91,6 @@ struct Leaving {
     passed_over: RefCell<Vec<Url>>,
     /// What each said last.
     told: RefCell<BTreeMap<Url, (LeaveAnswer, String)>>,
-    taking_back: Cell<bool>,
 }
 
 async fn leave(urls: Vec<Url>, args: &cli::Leave) -> Result<u8, ClientError> {
@@ -101,15 +98,14 @@ async fn leave(urls: Vec<Url>, args: &cli::Leave) -> Result<u8, ClientError> {
     let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
     let leaving = Leaving {
         balancers: Balancers::new(args.from, args.port).map_err(ClientError::Failed)?,
+        from: args.from,
         skip_dead: args.skip_dead,
-        timeout: args.timeout,
-        start: Instant::now(),
+        patience: Cell::new(Patience::new(args.timeout, Instant::now())),
         json: args.json,
         urls,
         asked: RefCell::default(),
         passed_over: RefCell::default(),
         told: RefCell::default(),
-        taking_back: Cell::new(false),
     };
     let gone = tokio::select! {
         gone = leaving.gone_from_all() => gone,
@@ -117,7 +113,15 @@ async fn leave(urls: Vec<Url>, args: &cli::Leave) -> Result<u8, ClientError> {
     };
     let ended = match gone {
         Ok(()) if args.command.is_empty() => return Ok(DONE),
-        Ok(()) => Ok(become_command(&args.command)),
+        Ok(()) if args.back => match command::run(&args.command, args.json).await {
+            Ok(Ended::With(status)) => {
+                let program = args.command[0].to_string_lossy();
+                return leaving.after(&program, status).await;
+            }
+            Ok(Ended::NotRun(code)) => Ok(code),
+            Err(error) => Err(error),
+        },
+        Ok(()) => Ok(command::become_it(&args.command)),
         Err(error) => Err(error),
     };
     tokio::select! {
@@ -127,18 +131,6 @@ async fn leave(urls: Vec<Url>, args: &cli::Leave) -> Result<u8, ClientError> {
     match (ended, interrupts.code()) {
         (Err(ClientError::Interrupted), Some(code)) => Ok(code),
         (ended, _) => ended,
-    }
-}
-
-/// The command takes the place of this program, so that signals and its end are its own. Returns
-/// only when it cannot be run.
-fn become_command(command: &[OsString]) -> u8 {
-    let error = Command::new(&command[0]).args(&command[1..]).exec();
-    let program = command[0].to_string_lossy();
-    terminal::warn(&format!("failed to run {program}: {}", cause(&error)));
-    match error.kind() {
-        io::ErrorKind::NotFound => NOT_FOUND,
-        _ => NOT_RUN,
     }
 }
 
@@ -167,10 +159,11 @@ impl Leaving {
     async fn reach(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, ClientError> {
         let mut dead_since = None;
         let mut first = true;
+        let mut waited = false;
         // The first answer is wanted at once: it is what is told.
         let mut hold = Duration::ZERO;
         loop {
-            let left = self.timeout.saturating_sub(self.start.elapsed());
+            let left = self.left();
             let asked = Instant::now();
             let new = self.is_new(url);
             let (answer, text) = match self.balancers.leave(url, hold.min(left)).await {
@@ -195,6 +188,11 @@ impl Leaving {
                 }
             };
             self.tell(url, answer, &text);
+            let waits = answer == LeaveAnswer::Wait;
+            if waits || waited {
+                self.has_waited();
+            }
+            waited = waits;
             if answer == LeaveAnswer::Gone || answer == goal {
                 return Ok(first);
             }
@@ -204,23 +202,34 @@ impl Leaving {
                 self.tell(url, LeaveAnswer::PassedOver, &text);
                 return Ok(false);
             }
+            let left = self.left();
             if left.is_zero() {
                 return Err(ClientError::TimeOver {
-                    timeout: self.timeout,
+                    timeout: self.patience.get().limit(),
                     missing: format!("{}: {}", shown(url), told(answer, &text)),
                 });
             }
-            if answer == LeaveAnswer::Wait {
+            if waits {
                 self.let_go_behind(url).await;
             }
-            let waits = matches!(answer, LeaveAnswer::Wait | LeaveAnswer::Granted);
+            let is_well = waits || answer == LeaveAnswer::Granted;
             // It may hold nothing, whatever it is asked.
-            if !waits || (!hold.is_zero() && asked.elapsed() < ASK_AGAIN) {
+            if !is_well || (!hold.is_zero() && asked.elapsed() < ASK_AGAIN) {
                 sleep(ASK_AGAIN.min(left)).await;
             }
             // Who is not all right is not asked for more than a sign of life.
-            hold = if waits { HOLD } else { Duration::ZERO };
+            hold = if is_well { HOLD } else { Duration::ZERO };
         }
+    }
+
+    fn left(&self) -> Duration {
+        self.patience.get().left(Instant::now())
+    }
+
+    fn has_waited(&self) {
+        let mut patience = self.patience.get();
+        patience.has_waited(Instant::now());
+        self.patience.set(patience);
     }
 
     /// Whether one that does not answer since then is passed over.
@@ -239,7 +248,8 @@ impl Leaving {
             asked.iter().filter(|one| *one > url).cloned().collect()
         };
         for one in behind.iter().rev() {
-            if self.stay(one).await {
+            let ended = self.end_leave(one, LeaveAnswer::TakenBack, "").await;
+            if ended == LeaveAnswer::TakenBack {
                 self.asked.borrow_mut().retain(|asked| asked != one);
             }
         }
@@ -258,21 +268,24 @@ impl Leaving {
     /// Takes back whatever was granted, also by an answer that was not heard any more; the last one
     /// first.
     async fn take_back(&self) {
-        self.taking_back.set(true);
         let asked = self.asked.borrow().clone();
         for url in asked.iter().rev() {
-            self.stay(url).await;
+            let unheard = "; what it granted ends there by itself (leave_timeout)";
+            self.end_leave(url, LeaveAnswer::TakenBack, unheard).await;
         }
     }
 
-    /// Takes back what one load balancer granted; whether that was heard.
-    async fn stay(&self, url: &Url) -> bool {
-        let stayed = self.balancers.stay(url).await;
-        match &stayed {
-            Ok(()) => self.tell(url, LeaveAnswer::TakenBack, ""),
-            Err(why) => self.tell(url, LeaveAnswer::Dead, why),
-        }
-        stayed.is_ok()
+    /// Ends the leave at one load balancer, which is told to mean `heard`; where it cannot be ended
+    /// now, `unheard` is told. Gives what was told.
+    async fn end_leave(&self, url: &Url, heard: LeaveAnswer, unheard: &str) -> LeaveAnswer {
+        let (answer, text) = match self.balancers.stay(url).await {
+            Said::Answer(..) => (heard, String::new()),
+            Said::Busy(why) => (LeaveAnswer::Busy, why + unheard),
+            Said::Refused(why) => (LeaveAnswer::Refused, why),
+            Said::Nothing { why, .. } => (LeaveAnswer::Dead, why + unheard),
+        };
+        self.tell(url, answer, &text);
+        answer
     }
 
     /// Tells an answer, if it is news.
@@ -282,11 +295,7 @@ impl Leaving {
         if before == Some(news) {
             return;
         }
-        let mut text = told(answer, text);
-        if self.taking_back.get() && answer == LeaveAnswer::Dead {
-            text += "; what it granted ends there by itself (leave_timeout)";
-        }
-        let text = printable(&text);
+        let text = printable(&told(answer, text));
         if self.json {
             let step = LeaveStep {
                 time: now(),
@@ -310,12 +319,17 @@ fn shown(url: &Url) -> &str {
 fn told(answer: LeaveAnswer, text: &str) -> String {
     match answer {
         LeaveAnswer::Wait => format!("waits: {text}"),
-        LeaveAnswer::Granted => "granted: out of its pools, not yet at rest".to_owned(),
+        LeaveAnswer::Granted if text.is_empty() => {
+            "granted: out of its pools, not yet at rest".to_owned()
+        }
+        LeaveAnswer::Granted => format!("granted: out of its pools, not gone yet: {text}"),
         LeaveAnswer::Gone => "gone: at rest".to_owned(),
         LeaveAnswer::Busy => format!("cannot say now: {text}"),
         LeaveAnswer::Dead => format!("does not answer: {text}"),
         LeaveAnswer::PassedOver => format!("passed over, it does not answer: {text}"),
         LeaveAnswer::TakenBack => "taken back: the node stays".to_owned(),
+        LeaveAnswer::Back => "told that the node is back: its next answer brings it in".to_owned(),
+        LeaveAnswer::Refused => format!("refuses: {text}"),
     }
 }
 
