@@ -46,6 +46,8 @@ fn who_has_to_wait_again_at_one_is_not_in_the_way_at_those_behind_it() {
     let [first, last] = &doubles;
     let mut leave = leave(&doubles, &stage, &["--", "sh", "-c", "exit 5"]);
     leave.wait_log(&[&last.url(), "granted"]);
+    // It is waited for: what it says next is not its first answer of the round.
+    last.wait_heard("POST", 2);
     // Another node came first there, and will wait here.
     first.say("200 wait another is leaving already");
     last.say("200 gone");
