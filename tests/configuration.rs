@@ -40,7 +40,10 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "service_timeout": 250,
         "poll_path": "/where",
         "perlbal": [{ "address": "127.0.0.1:16000", "create_pools": false, "resync_interval": "7s" }],
-        "pools": { "api": { "perlbal_pool": "backend", "rise": 3, "fall": 4, "min_members": 1, "sorry": ["10.0.0.9:80", "10.0.0.9:81"] } },
+        "pools": {
+            "api": { "perlbal_pool": "backend", "rise": 3, "fall": 4, "min_members": 1 },
+            "web": { "sorry": ["10.0.0.9:80", "10.0.0.9:81"] },
+        },
         "max_undeclared_pools": 17,
         "admin_socket": "",
         "status_listen": "127.0.0.1:8098",
@@ -59,7 +62,8 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         nodes[1].pool_line(),
         "GET /where every 1s 500ms, given up after 250ms".to_owned(),
         directory,
-        "pool api (in Perlbal: backend): rise 3, fall 4, at least 1 member, sorry server 10.0.0.9:80, 10.0.0.9:81".to_owned(),
+        "pool api (in Perlbal: backend): rise 3, fall 4, at least 1 member\n".to_owned(),
+        ", sorry server 10.0.0.9:80, 10.0.0.9:81\n".to_owned(),
         "17 of them at most".to_owned(),
         "doors: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
         "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
@@ -136,6 +140,16 @@ fn check_says_when_alerts_are_told_and_that_nodes_are_asked_to_stay() {
     assert!(!text.contains("does nothing"), "{text}");
     config["pools"]["api"] = json!({});
     assert_warned(&stage, &config, &["pool_please_dont_go does nothing"]);
+    config["pools"]["api"] = json!({ "min_members": 1, "sorry": ["10.0.0.9:80"] });
+    assert_warned(
+        &stage,
+        &config,
+        &[
+            "pools.api",
+            "min_members",
+            "sorry serves only when all leave",
+        ],
+    );
     let text = stdout(&check(&stage, &json!({})));
     assert!(!text.contains("alerts") && !text.contains("stay"), "{text}");
 }

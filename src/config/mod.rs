@@ -223,6 +223,14 @@ impl Config {
                 "pool_please_dont_go does nothing: no pool has a min_members in `pools`".to_owned(),
             );
         }
+        for (pool, rules) in &self.rules.declared {
+            if rules.min_members > 0 && !rules.sorry.is_empty() {
+                warnings.push(format!(
+                    "pools.{pool}: min_members keeps members that fail in, so that sorry serves only when \
+                     all leave or are idle; for a sorry server when all fail leave min_members at 0"
+                ));
+            }
+        }
         if self.pool_file_format == PoolFileFormat::Services && !self.perlbals.is_empty() {
             warnings.push(
                 "pool_file_format is \"services\": Perlbal would read these files wrongly for \

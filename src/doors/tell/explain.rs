@@ -86,8 +86,13 @@ fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
         .collect();
     if let Some(grant) = &view.grant {
         let until = time(grant.until);
+        let returns = if grant.was_away {
+            "it serves again"
+        } else {
+            "it is away, which it was not yet, and serves again"
+        };
         needs.push(format!(
-            "its leave ends: it is away and serves again, it takes it back, or {until} comes"
+            "its leave ends: {returns}, it takes it back, someone says `pollbal enable {who} --leave`, or {until} comes"
         ));
     }
     needs.extend(match why {
