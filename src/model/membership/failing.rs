@@ -42,7 +42,7 @@ impl Membership {
             return;
         }
         if !self.orders.is_frozen() {
-            return self.hold(addr, failure, now, changes);
+            return self.hold(addr, failure, (now, now), changes);
         }
         if node.failures == fall {
             let (node, place) = (node.node.clone(), place.clone());
@@ -50,12 +50,18 @@ impl Membership {
         }
     }
 
-    /// Takes a member that failed often enough out, or holds it if `min_members` asks for that.
-    fn hold(&mut self, addr: NodeAddr, failure: Failure, now: Instant, changes: &mut Vec<Change>) {
+    /// Takes a member that failed often enough, since then, out, or holds it if `min_members` asks for
+    /// that.
+    fn hold(
+        &mut self,
+        addr: NodeAddr,
+        failure: Failure,
+        (since, now): (Instant, Instant),
+        changes: &mut Vec<Change>,
+    ) {
         let Some(state) = self.nodes.get_mut(addr) else {
             return;
         };
-        let since = state.failing_since.unwrap_or(now);
         let State::Member { place, held_since } = &mut state.state else {
             return;
         };
@@ -110,8 +116,8 @@ impl Membership {
     /// The same for all pools, when failures may count for more than before.
     pub(super) fn settle_all(&mut self, now: Instant, changes: &mut Vec<Change>) {
         if !self.orders.is_frozen() {
-            for (addr, failure) in self.failed_members() {
-                self.hold(addr, failure, now, changes);
+            for (since, addr, failure) in self.failed_members() {
+                self.hold(addr, failure, (since, now), changes);
             }
         }
         for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
@@ -120,7 +126,7 @@ impl Membership {
     }
 
     /// Members that failed often enough to be put out and are not held, the longest failing first.
-    fn failed_members(&self) -> Vec<(NodeAddr, Failure)> {
+    fn failed_members(&self) -> Vec<(Instant, NodeAddr, Failure)> {
         let failed = |node: &&NodeState| {
             let fall = node.pool().map(|pool| self.rules.of(pool).fall);
             fall.is_some_and(|fall| node.failures >= fall) && !node.is_held()
@@ -130,7 +136,9 @@ impl Membership {
         let why = failed
             .into_iter()
             .filter_map(|node| match &node.last.as_ref()?.observation {
-                Observation::Failed(failure) => Some((node.node.addr, failure.clone())),
+                Observation::Failed(failure) => {
+                    Some((node.failing_since?, node.node.addr, failure.clone()))
+                }
                 _ => None,
             });
         why.collect()
