@@ -5,16 +5,17 @@ mod common;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pollbal::lifecycle::{open_files, raise_open_files};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, UnixStream};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use common::pollbal::Pollbal;
 use common::process::peak_memory;
@@ -31,6 +32,9 @@ const NODES: u8 = 20;
 /// Longer than any time that a door gives to who says nothing, or half a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Until it is tried again to connect where too many wait.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// The statuses that a connection may be answered with.
 const STATUSES: [&str; 6] = ["200", "403", "404", "408", "429", "503"];
 
@@ -40,13 +44,42 @@ static FORGOTTEN: AtomicUsize = AtomicUsize::new(0);
 /// What becomes of a connection: the status of the answer, or none when it is just closed.
 type Outcome = Option<String>;
 
+/// How a door is reached.
+#[derive(Clone, Debug)]
+enum Way {
+    /// From an address.
+    Tcp(Ipv4Addr, SocketAddrV4),
+    Socket(PathBuf),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl Way {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Tcp(from, to) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((*from, 0)))?;
+                Ok(Box::new(socket.connect((*to).into()).await?))
+            }
+            Self::Socket(path) => loop {
+                match UnixStream::connect(path).await {
+                    // As many as the system lets wait do so.
+                    Err(full) if full.kind() == io::ErrorKind::WouldBlock => sleep(LOOK).await,
+                    connected => return Ok(Box::new(connected?)),
+                }
+            },
+        }
+    }
+}
+
 /// Connects, says this, and hears what is said until the end.
-async fn call(from: Ipv4Addr, to: SocketAddrV4, text: &'static str) -> Result<Outcome, String> {
+async fn call(way: Way, text: &'static str) -> Result<Outcome, String> {
     let mut heard = Vec::new();
     let called = async {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((from, 0)))?;
-        let mut stream = socket.connect(to.into()).await?;
+        let mut stream = way.connect().await?;
         // Whoever is refused at once may not be able to say anything.
         _ = stream.write_all(text.as_bytes()).await;
         if timeout(PATIENCE, stream.read_to_end(&mut heard))
@@ -64,24 +97,19 @@ async fn call(from: Ipv4Addr, to: SocketAddrV4, text: &'static str) -> Result<Ou
     // Closed impolitely is closed too.
     let _: io::Result<()> = timeout(2 * PATIENCE, called)
         .await
-        .map_err(|_| format!("{from} at {to}: neither answered nor closed"))?;
+        .map_err(|_| format!("{way:?}: neither answered nor closed"))?;
     let heard = String::from_utf8_lossy(&heard);
     Ok(heard.split(' ').nth(1).map(str::to_owned))
 }
 
-/// So many connections at once, from addresses in turn; how many had which outcome.
-fn flood(
-    count: usize,
-    from: &[Ipv4Addr],
-    to: [SocketAddrV4; 2],
-    text: &'static str,
-) -> BTreeMap<Outcome, usize> {
+/// So many connections at once, each on its way; how many had which outcome.
+fn flood(count: usize, way: impl Fn(usize) -> Way, text: &'static str) -> BTreeMap<Outcome, usize> {
     // Not on the runtime of the nodes, which answer polls meanwhile.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut calls = JoinSet::new();
         for number in 0..count {
-            calls.spawn(call(from[number / 2 % from.len()], to[number % 2], text));
+            calls.spawn(call(way(number), text));
         }
         let mut outcomes = BTreeMap::new();
         while let Some(outcome) = calls.join_next().await {
@@ -121,21 +149,26 @@ fn ten_thousand_connections_are_answered_or_closed_and_polls_stay_on_time() {
     let begun: Vec<_> = nodes.iter().map(RawNode::polls).collect();
     // Begins to count.
     clock::counted_since(Instant::now());
-    for (text, expected) in [
-        (
-            "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n",
-            ["200", "403", "404"],
-        ),
-        // Half a request, and silence.
-        ("GET /healthz HTT", ["403", "408", "503"]),
-        ("", ["403", "403", "503"]),
-    ] {
-        let outcomes = flood(count, &from, [doors.status, doors.node], text);
+    let to = [doors.status, doors.node];
+    let tcp = |number: usize| Way::Tcp(from[number / 2 % from.len()], to[number % 2]);
+    let admin = |_| Way::Socket(doors.admin.clone());
+    let whole = "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n";
+    let half = "GET /healthz HTT";
+    let floods: [(&dyn Fn(usize) -> Way, _, &[&str]); 6] = [
+        (&tcp, whole, &["200", "403", "404"]),
+        (&tcp, half, &["403", "408", "503"]),
+        (&tcp, "", &["403", "503"]),
+        (&admin, whole, &["200", "503"]),
+        (&admin, half, &["408", "503"]),
+        (&admin, "", &["503"]),
+    ];
+    for (way, text, expected) in floods {
+        let outcomes = flood(count, way, text);
         for status in outcomes.keys().flatten() {
             assert!(STATUSES.contains(&status.as_str()), "{outcomes:?}");
         }
         for status in expected {
-            let had = outcomes.contains_key(&Some(status.to_owned()));
+            let had = outcomes.contains_key(&Some((*status).to_owned()));
             assert!(had, "{status} in {outcomes:?}");
         }
         assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
