@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use common::nodes::Node;
 use common::pollbal::Pollbal;
-use common::process::{children, runs};
+use common::process::{children, cpu_ticks, files, runs};
 use common::stage::Stage;
 use common::{SOON, becomes, eventually, stays};
 
@@ -188,6 +188,55 @@ fn output_goes_to_the_log_line_by_line_and_harmless() {
     for line in pollbal.log() {
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.len() < 5_000, "{} bytes", line.len());
+    }
+}
+
+#[test]
+fn output_without_end_fills_no_log_and_holds_up_neither_the_hook_nor_polls() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let config = json!({
+        "pre_init_hook": ["yes", "and no end"],
+        "post_init_hook": script(&stage, "seq 1000000; echo done > \"$0/done\""),
+        "hook_timeout": "5s",
+    });
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["error", "pre_init_hook", "was ended"]);
+    pollbal.wait_log(&["pre_init_hook: ", " more lines left out"]);
+    assert_eq!(pollbal.log_with(&["and no end"]).len(), 100);
+    let ticks = cpu_ticks(pollbal.pid());
+    assert!(ticks < 100, "{ticks} hundredths of a second of work");
+    assert!(nodes[0].polls() > 20, "{} polls", nodes[0].polls());
+    pollbal.wait_log(&["post_init_hook: 999900 more lines left out"]);
+    assert!(stage.path("done").exists(), "it was not held up");
+    pollbal.wait_log(&["post_init_hook: 100 "]);
+}
+
+#[test]
+fn what_a_hook_leaves_behind_keeps_no_file_open() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let hook = "setsid sh -c 'echo $$ >> \"$1/behind\"; exec sleep 1000' - \"$0\" & exit 0";
+    let config = json!({ "node_hook": script(&stage, hook) });
+    let pollbal = Pollbal::start(&stage, &config);
+    wait_file(
+        &stage,
+        "website.pool",
+        &[nodes[0].pool_line(), nodes[1].pool_line()],
+    );
+    let before = files(pollbal.pid());
+    for number in 1..=6 {
+        nodes[0].announce(if number % 2 == 1 { "" } else { "website" });
+        becomes(SOON, "runs", &number, || lines(&stage.path("behind")).len());
+    }
+    // A file that is being written may have been among them; each run would leave two.
+    eventually(SOON, "no file stays open", || {
+        (files(pollbal.pid()) <= before).then_some(())
+    });
+    for line in lines(&stage.path("behind")) {
+        let pid = Pid::from_raw(line.parse().unwrap()).unwrap();
+        assert!(runs(pid), "it is ended with its hook");
+        kill_process(pid, Signal::KILL).unwrap();
     }
 }
 

@@ -4,10 +4,11 @@
 //! queues, so that what a person must know never waits for thousands of nodes: the [`Lane`]s. One
 //! task starts the runs of each in their order, so many at a time and those of one node or file one
 //! after the other, so that none overtakes the one before; each is its own process group,
-//! may get JSON on its standard input, its output goes to the log line by line, and after
-//! `hook_timeout` its group is ended.
+//! may get JSON on its standard input, its output goes to the log line by line within a quota, and
+//! after `hook_timeout` its group is ended. Of alerts one that ended badly is tried again.
 
 mod environment;
+mod output;
 mod run;
 mod runner;
 mod tally;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -69,6 +71,15 @@ impl Lane {
             Self::Alerts => 1,
         }
     }
+
+    /// Before a run that ended badly is tried again, each time. Whoever mails alerts may be restarting
+    /// just now; the next alert waits meanwhile, since it would hardly fare better.
+    const fn pauses(self) -> &'static [Duration] {
+        match self {
+            Self::Life | Self::Nodes => &[],
+            Self::Alerts => const { &[Duration::from_secs(3), Duration::from_secs(15)] },
+        }
+    }
 }
 
 /// A variable of a hook's environment.
@@ -99,7 +110,7 @@ impl Hooks {
     pub fn new(config: &Config) -> (Self, HookRunner) {
         let channels = Lane::ALL.map(|lane| (lane, mpsc::channel(WAITING)));
         let queues = channels.each_ref().map(|(_, (sender, _))| sender.clone());
-        let lanes = channels.map(|(lane, (_, queue))| (lane.places(), queue));
+        let lanes = channels.map(|(lane, (_, queue))| (lane, queue));
         let tally = Tally::default();
         let runner = HookRunner::new(lanes, &tally);
         let hooks = Self {
@@ -177,6 +188,12 @@ impl Hooks {
             |settings| &settings.node,
             |_| change.words(),
         );
+    }
+
+    /// Whether so many alerts have room.
+    #[must_use]
+    pub fn have_room_for_alerts(&self, alerts: usize) -> bool {
+        self.queues[Lane::Alerts as usize].capacity() >= alerts
     }
 
     /// When a person must know something, or that it is over.

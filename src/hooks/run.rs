@@ -1,27 +1,23 @@
 //! One run of a hook: a process group, what it reads, what it prints, its end.
 
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_util::bytes::BytesMut;
-use tokio_util::codec::{Decoder, LinesCodec};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::Variable;
-use crate::model::text::printable;
+use super::output::Output;
 use crate::service_manager;
 
-/// Between asking a group to end and ending it.
+/// Between asking a group to end and ending it; and so long output is read after the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// No line of output in the log is longer; the rest is cut.
-const MAX_LINE_BYTES: usize = 4_096;
 
 /// One run.
 #[derive(Debug)]
@@ -38,9 +34,8 @@ pub(super) struct Run {
 
 impl Run {
     /// Runs it to its end, which comes soon when `kill` says so; gives whether it ended well.
-    pub(super) async fn run(self, kill: CancellationToken) -> bool {
-        let (hook, limit) = (self.hook, self.limit);
-        let command = self.command[0].clone();
+    pub(super) async fn run(&self, kill: &CancellationToken) -> bool {
+        let (hook, limit, command) = (self.hook, self.limit, &self.command[0]);
         let mut child = match self.prepare().spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -48,17 +43,7 @@ impl Run {
                 return false;
             }
         };
-        let pipes = TaskTracker::new();
-        if let (Some(stdin), Some(input)) = (child.stdin.take(), self.input) {
-            pipes.spawn(timeout(limit, write(stdin, input)));
-        }
-        if let Some(stdout) = child.stdout.take() {
-            pipes.spawn(log_lines(hook, stdout));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            pipes.spawn(log_lines(hook, stderr));
-        }
-        pipes.close();
+        let (pipes, output) = self.pipes(&mut child);
         let ended = tokio::select! {
             status = child.wait() => Some(status),
             () = sleep(limit) => None,
@@ -79,9 +64,27 @@ impl Run {
                 error!(hook, "{hook} {command} was ended: it was not done in time");
             }
         }
-        // A process that the hook left behind may hold its output open for ever.
-        _ = timeout(LAST_WORDS, pipes.wait()).await;
+        // A process that the hook left behind may hold its output open for ever: the tasks that wait
+        // for it are ended, and so are the pipes.
+        _ = timeout(LAST_WORDS, pipes.join_all()).await;
+        output.report();
         well
+    }
+
+    /// The tasks that write what it reads and read what it prints; dropped, they end.
+    fn pipes(&self, child: &mut Child) -> (JoinSet<()>, Arc<Output>) {
+        let output = Arc::new(Output::new(self.hook));
+        let mut pipes = JoinSet::new();
+        if let (Some(stdin), Some(input)) = (child.stdin.take(), self.input.clone()) {
+            pipes.spawn(write(stdin, input));
+        }
+        if let Some(stdout) = child.stdout.take() {
+            pipes.spawn(read(stdout, output.clone()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            pipes.spawn(read(stderr, output.clone()));
+        }
+        (pipes, output)
     }
 
     fn prepare(&self) -> Command {
@@ -135,22 +138,8 @@ fn words(status: ExitStatus) -> String {
     }
 }
 
-async fn log_lines(hook: &'static str, mut output: impl AsyncRead + Unpin) {
-    let mut codec = LinesCodec::new_with_max_length(MAX_LINE_BYTES);
-    let mut received = BytesMut::new();
-    loop {
-        match codec.decode(&mut received) {
-            Ok(Some(line)) => info!(hook, "{hook}: {}", printable(&line)),
-            Ok(None) => match output.read_buf(&mut received).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            },
-            Err(error) => warn!(hook, "{hook}: a line of output is left out: {error}"),
-        }
-    }
-    if let Ok(Some(line)) = codec.decode_eof(&mut received) {
-        info!(hook, "{hook}: {}", printable(&line));
-    }
+async fn read(pipe: impl AsyncRead + Unpin, output: Arc<Output>) {
+    output.read(pipe).await;
 }
 
 #[cfg(test)]
@@ -170,7 +159,7 @@ mod tests {
             limit: Duration::from_secs(10),
         };
         let start = Instant::now();
-        assert!(run.run(CancellationToken::new()).await, "{script}");
+        assert!(run.run(&CancellationToken::new()).await, "{script}");
         start.elapsed()
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
 use super::run::Run;
 use super::tally::Tally;
@@ -20,20 +20,22 @@ const HELD: usize = 16;
 /// The task behind [`Hooks`](super::Hooks).
 pub struct HookRunner {
     lanes: [Queue; Lane::ALL.len()],
+    /// Nothing is tried again any more.
+    ending: CancellationToken,
     /// Ends all runs.
     kill: CancellationToken,
 }
 
 /// The runs of one lane.
 struct Queue {
+    lane: Lane,
     runs: mpsc::Receiver<Run>,
-    /// So many are under way at once.
-    places: usize,
     /// Taken out of the queue, and not begun.
     waiting: VecDeque<Run>,
     under_way: JoinSet<()>,
     /// The subjects of those that have one.
     subjects: HashMap<Id, String>,
+    ending: CancellationToken,
     kill: CancellationToken,
     tally: Tally,
 }
@@ -41,20 +43,25 @@ struct Queue {
 impl HookRunner {
     /// Starts runs of these queues, of each so many at a time.
     pub(super) fn new(
-        lanes: [(usize, mpsc::Receiver<Run>); Lane::ALL.len()],
+        lanes: [(Lane, mpsc::Receiver<Run>); Lane::ALL.len()],
         tally: &Tally,
     ) -> Self {
-        let kill = CancellationToken::new();
-        let lanes = lanes.map(|(places, runs)| Queue {
+        let (ending, kill) = (CancellationToken::new(), CancellationToken::new());
+        let lanes = lanes.map(|(lane, runs)| Queue {
+            lane,
             runs,
-            places,
             waiting: VecDeque::new(),
             under_way: JoinSet::new(),
             subjects: HashMap::new(),
+            ending: ending.clone(),
             kill: kill.clone(),
             tally: tally.clone(),
         });
-        Self { lanes, kill }
+        Self {
+            lanes,
+            ending,
+            kill,
+        }
     }
 
     /// Runs what is queued until `stop`; then `pre_quit_hook` at once and what else still waits in
@@ -63,6 +70,7 @@ impl HookRunner {
         let [life, nodes, alerts] = &mut self.lanes;
         let start = async { tokio::join!(life.run(), nodes.run(), alerts.run()) };
         stop.run_until_cancelled(start).await;
+        self.ending.cancel();
         for lane in [&mut *life, nodes, alerts] {
             lane.close().await;
         }
@@ -82,7 +90,7 @@ impl Queue {
     async fn run(&mut self) {
         loop {
             self.begin_all();
-            let has_room = self.under_way.len() < self.places && self.waiting.len() < HELD;
+            let has_room = self.under_way.len() < self.lane.places() && self.waiting.len() < HELD;
             tokio::select! {
                 Some(ended) = self.under_way.join_next_with_id() => self.ended(&ended),
                 run = self.runs.recv(), if has_room => match run {
@@ -116,7 +124,7 @@ impl Queue {
 
     /// Begins those for which there is a place and that follow none of the same subject.
     fn begin_all(&mut self) {
-        while self.under_way.len() < self.places {
+        while self.under_way.len() < self.lane.places() {
             let is_free = |run: &Run| {
                 let mut busy = self.subjects.values();
                 !busy.any(|subject| run.subject.as_ref() == Some(subject))
@@ -131,17 +139,20 @@ impl Queue {
 
     fn begin(&mut self, mut run: Run) {
         let subject = run.subject.take();
-        let (kill, tally) = (self.kill.clone(), self.tally.clone());
+        let (ending, kill) = (self.ending.clone(), self.kill.clone());
+        let (tally, mut pauses) = (self.tally.clone(), self.lane.pauses().iter());
         let task = self.under_way.spawn(async move {
-            let hook = run.hook;
-            let well = run.run(kill).await;
-            tally.count(hook, |counts| {
-                if well {
-                    counts.well += 1;
-                } else {
-                    counts.failed += 1;
+            loop {
+                let (hook, well) = (run.hook, run.run(&kill).await);
+                tally.ended(hook, well);
+                let Some(pause) = pauses.next().filter(|_| !well) else {
+                    return;
+                };
+                if ending.run_until_cancelled(sleep(*pause)).await.is_none() {
+                    return;
                 }
-            });
+                info!(hook, "{hook} is tried again");
+            }
         });
         self.subjects
             .extend(subject.map(|subject| (task.id(), subject)));

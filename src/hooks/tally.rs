@@ -24,6 +24,16 @@ impl Tally {
         count(counts.entry(hook).or_default());
     }
 
+    pub(super) fn ended(&self, hook: &'static str, well: bool) {
+        self.count(hook, |counts| {
+            if well {
+                counts.well += 1;
+            } else {
+                counts.failed += 1;
+            }
+        });
+    }
+
     pub(super) fn counts(&self) -> BTreeMap<&'static str, HookCounts> {
         self.0
             .lock()
