@@ -110,12 +110,10 @@ impl Watch {
         let conditions = self.circumstances.borrow_and_update().conditions();
         let settings = *self.settings.borrow_and_update();
         let moment = Moment::present();
-        let outcome = alerts.look(
-            conditions,
-            &settings,
-            (moment.now, moment.today),
-            minute(settings.hours),
-        );
+        // What has no room is told later, rather than lost.
+        let open = settings.hours.contain(minute(settings.hours))
+            && self.hooks.have_room_for_alerts(settings.limit);
+        let outcome = alerts.look(conditions, &settings, (moment.now, moment.today), open);
         for notice in &outcome.notices {
             self.hooks.alert(&alert(notice, &moment));
         }
@@ -161,9 +159,13 @@ fn alert(notice: &Notice, moment: &Moment) -> Alert {
         }
         State::Over => (AlertState::Over, over(condition, *lasted)),
     };
-    let text = match left_out {
-        0 => text,
-        others => format!("{text} ({} left out before)", count(*others, "other alert")),
+    let others: usize = left_out.values().sum();
+    let text = if others > 0 {
+        let kinds: Vec<_> = left_out.keys().map(|kind| kind.word()).collect();
+        let (others, kinds) = (count(others, "other alert"), kinds.join(", "));
+        format!("{text} ({others} left out before: {kinds})")
+    } else {
+        text
     };
     Alert {
         alert: condition.kind.word().to_owned(),
@@ -172,7 +174,7 @@ fn alert(notice: &Notice, moment: &Moment) -> Alert {
         text,
         since: time(*since),
         time: time(moment.today),
-        left_out: *left_out,
+        left_out: others,
     }
 }
 

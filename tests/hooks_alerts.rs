@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -363,3 +363,91 @@ fn a_dry_run_and_once_alert_nobody() {
     assert_eq!(alerts(&stage).len(), 0);
     assert_eq!(pollbal.log_with(&["is short"]), Vec::<String>::new());
 }
+#[test]
+fn no_more_alerts_than_the_limit_and_one_of_each_kind_first() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["api"]);
+    let pools = (0..5).map(|number| (format!("p{number}"), json!({ "min_members": 1 })));
+    let config = json!({
+        "alert_hook": note(&stage),
+        "alert_limit": 3,
+        "alert_interval": "8s",
+        "pools": pools.collect::<serde_json::Map<_, _>>(),
+        "perlbal": stage.free_addr(),
+    });
+    let pollbal = Pollbal::start(&stage, &config);
+    // All short after two seconds; the Perlbal is lost after five.
+    let short = |pool: &str| format!("pool_short begin {pool}");
+    let lost = format!("perlbal_lost begin {}", config["perlbal"].as_str().unwrap());
+    let begun = || {
+        let told = alerts(&stage).into_iter().map(|told| told.words);
+        told.filter(|words| words.contains(" begin ")).collect()
+    };
+    let first = vec![short("p0"), short("p1"), short("p2")];
+    let all = [first.clone(), vec![short("p3"), lost, short("p4")]].concat();
+    becomes(LATER, "the first three", &first, begun);
+    becomes(LATER, "the next three", &all, begun);
+    let told = alerts(&stage);
+    let next = &told[3];
+    assert_eq!(next.json["left_out"], 2);
+    let left_out = "(2 other alerts left out before: pool_short, perlbal_lost)";
+    assert!(next.text.ends_with(left_out), "{}", next.text);
+    drop(pollbal);
+}
+
+#[test]
+fn an_alert_whose_hook_fails_is_told_again_before_the_next() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let mut config = config(&stage);
+    // Fails whenever it may, and notes all the same. What is noted has failed already, or never will.
+    let script = config["alert_hook"][2].as_str().unwrap().to_owned();
+    config["alert_hook"][2] = json!(format!(
+        "! rm \"$0/fail\" 2>&-; well=$?; {script}; exit $well"
+    ));
+    let fail = || fs::write(stage.path("fail"), "").unwrap();
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    let words = |state: &str| format!("pool_short {state} api");
+    let (begin, over) = (words("begin"), words("over"));
+    fail();
+    nodes[0].announce("api leaving");
+    wait_alerts(&stage, &[begin.clone(), begin.clone()]);
+    fail();
+    nodes[0].announce("api");
+    wait_alerts(&stage, &[begin.clone(), begin, over.clone(), over]);
+    pollbal.wait_log(&["alert_hook is tried again"]);
+    assert_eq!(pollbal.log_with(&["warn", "alert_hook"]).len(), 2);
+}
+
+#[test]
+fn an_alert_whose_hook_always_fails_is_told_three_times_and_holds_up_no_end() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let mut config = config(&stage);
+    let script = "echo $POLLBAL_ALERT_STATE >> \"$0/told\"; exit 1";
+    config["alert_hook"] = json!(["sh", "-c", script, stage.dir()]);
+    let mut pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    nodes[0].announce("api leaving");
+    let told = || -> Vec<String> {
+        let text = fs::read_to_string(stage.path("told")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    becomes(LATER, "the first try", &vec!["begin".to_owned()], told);
+    // It waits for the second.
+    let began = Instant::now();
+    assert_eq!(pollbal.terminate().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(2), "held up");
+    assert_eq!(told(), ["begin"]);
+    fs::remove_file(stage.path("told")).unwrap();
+    let pollbal = Pollbal::start(&stage, &config);
+    let mut wanted = vec!["begin".to_owned(); 3];
+    becomes(LATER, "three tries", &wanted, told);
+    // A fourth would come first.
+    nodes[0].announce("api");
+    wanted.push("over".to_owned());
+    becomes(LATER, "the next", &wanted, told);
+    drop(pollbal);
+}
+

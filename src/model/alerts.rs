@@ -11,18 +11,19 @@
 //! - Each that stands is told once, and once that it is over. One that comes and goes is told no
 //!   more than once in `interval`; if it stands when that is over, it is told then.
 //! - What stands on is told again after `interval`, then after twice as long, and so on up to a day.
-//! - Outside of `hours` nothing is told, and no more than `limit` notices within `interval`. What
+//! - Outside of `hours` nothing is told, and no more than `limit` notices within `interval`: one of
+//!   each kind first, so that many of one kind do not hide another. What
 //!   stands is then told later, if it still does; that something is over is told for what was told,
 //!   and only for that.
 
 mod entry;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use self::entry::Entry;
 use super::conditions::{Condition, Kind};
-use super::hours::{Hours, Minute};
+use super::hours::Hours;
 use super::time::Timestamp;
 
 /// When the hours may have begun is looked at so often.
@@ -44,11 +45,11 @@ pub struct AlertSettings {
 /// What is told, and what was.
 #[derive(Debug, Default)]
 pub struct Alerts {
-    entries: BTreeMap<(Kind, String), Entry>,
+    entries: BTreeMap<Key, Entry>,
     /// When the last notices were told, of `interval`.
     told: VecDeque<Instant>,
-    /// How many that were due were not told because of `limit`, since the last that was.
-    left_out: usize,
+    /// How many of each kind that were due were not told because of `limit`, since the last that was.
+    left_out: LeftOut,
 }
 
 /// A condition that stands.
@@ -61,6 +62,12 @@ pub struct StandingCondition {
     /// Whether it holds at this moment: what is away for a moment still stands.
     pub holds: bool,
 }
+
+/// How many of each kind; none is no entry.
+pub type LeftOut = BTreeMap<Kind, usize>;
+
+/// What a condition is told apart by: kind and subject.
+type Key = (Kind, String);
 
 /// That a condition stands from now on, or no longer: for the log and the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +89,8 @@ pub struct Notice {
     pub since: Timestamp,
     /// How long it has held, or did.
     pub lasted: Duration,
-    /// How many others were left out since the notice before.
-    pub left_out: usize,
+    /// The others that were left out since the notice before.
+    pub left_out: LeftOut,
 }
 
 /// Whether what is told begins, still stands, or is over. In the order in which they are told when
@@ -110,18 +117,17 @@ pub struct Outcome {
 }
 
 impl Alerts {
-    /// Takes what holds at `now`, which is `today`, and `minute` of the local day.
+    /// Takes what holds at `now`, which is `today`; whether someone can be told now, by the hours too.
     pub fn look(
         &mut self,
         conditions: Vec<Condition>,
         settings: &AlertSettings,
         (now, today): (Instant, Timestamp),
-        minute: Minute,
+        open: bool,
     ) -> Outcome {
         self.take(conditions, (now, today));
         let entries = self.entries.values_mut();
         let words = entries.filter_map(|entry| entry.settle(now)).collect();
-        let open = settings.hours.contain(minute);
         let notices = if settings.on && open {
             self.tell(settings, now)
         } else {
@@ -169,21 +175,20 @@ impl Alerts {
 
     fn tell(&mut self, settings: &AlertSettings, now: Instant) -> Vec<Notice> {
         self.forget_told(settings.interval, now);
-        let mut due: Vec<_> = self
+        let due = self
             .entries
             .iter()
             .filter_map(|(key, entry)| Some((entry.due(settings.interval, now)?, key.clone())))
             .collect();
-        due.sort();
         let mut notices = Vec::new();
-        for (state, key) in due {
+        for (state, key) in in_turn(due) {
             if self.told.len() < settings.limit {
                 notices.extend(self.notice(&key, state, settings.interval, now));
             } else if state != State::Still
                 && let Some(entry) = self.entries.get_mut(&key)
                 && !std::mem::replace(&mut entry.left_out, true)
             {
-                self.left_out += 1;
+                *self.left_out.entry(key.0).or_default() += 1;
             }
         }
         notices
@@ -191,13 +196,18 @@ impl Alerts {
 
     fn notice(
         &mut self,
-        key: &(Kind, String),
+        key: &Key,
         state: State,
         interval: Duration,
         now: Instant,
     ) -> Option<Notice> {
         let entry = self.entries.get_mut(key)?;
-        let others = self.left_out - usize::from(entry.left_out);
+        let mut others = std::mem::take(&mut self.left_out);
+        if entry.left_out {
+            // It is no other; and none of its kind may be left.
+            others.entry(key.0).and_modify(|number| *number -= 1);
+            others.retain(|_, number| *number > 0);
+        }
         entry.tell(state, interval, now);
         let notice = Notice {
             state,
@@ -207,7 +217,6 @@ impl Alerts {
             left_out: others,
         };
         self.told.push_back(now);
-        self.left_out = 0;
         for entry in self.entries.values_mut() {
             entry.left_out = false;
         }
@@ -234,6 +243,16 @@ impl Alerts {
         let settles = self.entries.values().filter_map(Entry::settles_at);
         tells.chain(settles).min()
     }
+}
+
+/// The order in which they are told: one of each kind in front, of what is not merely said again.
+fn in_turn(mut due: Vec<(State, Key)>) -> impl Iterator<Item = (State, Key)> {
+    due.sort();
+    let mut kinds = BTreeSet::new();
+    let is_first =
+        |(state, (kind, _)): &(State, Key)| *state != State::Still && kinds.insert(*kind);
+    let (first, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(is_first);
+    first.into_iter().chain(rest)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::conditions::{Circumstances, Fault, PerlbalLevel, PoolLevel};
+use crate::model::hours::Minute;
 
 const MINUTE: u64 = 60;
 const NOON: Minute = minute(12);
@@ -37,8 +38,9 @@ impl Site {
         let now = self.start + Duration::from_secs(second);
         // The clock of the day is put forward a little all the time.
         let today = Timestamp::from_millis(1_001 * second);
+        let open = self.settings.hours.contain(minute);
         self.alerts
-            .look(holds.conditions(), &self.settings, (now, today), minute)
+            .look(holds.conditions(), &self.settings, (now, today), open)
     }
 
     /// What is told at noon, as "begin api".
@@ -61,7 +63,7 @@ impl Site {
 fn words(outcome: &Outcome) -> Vec<String> {
     let notices = outcome.notices.iter();
     let word = |notice: &Notice| {
-        let left_out = match notice.left_out {
+        let left_out = match notice.left_out.values().sum() {
             0 => String::new(),
             others => format!(" ({others} left out)"),
         };
@@ -280,6 +282,36 @@ fn no_more_than_the_limit_is_told_and_the_next_one_says_how_many_were_left_out()
 }
 
 #[test]
+#[test]
+fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() {
+    let mut site = Site::new();
+    site.settings.limit = 4;
+    let lost = PerlbalLevel::default();
+    let with_lost = |pools: Circumstances| Circumstances {
+        perlbals: ["a", "b"].map(|name| (name.to_owned(), lost)).into(),
+        ..pools
+    };
+    let storm = with_lost(pools(0..8));
+    site.at(0, &pools(0..8), NOON);
+    assert_eq!(
+        site.told(2, &pools(0..8)),
+        ["begin p0", "begin p1", "begin p2", "begin p3"]
+    );
+    site.at(10, &storm, NOON);
+    assert_eq!(site.told(15, &storm), [""; 0], "the limit holds for all");
+    let outcome = site.at(302, &storm, NOON);
+    // In front of what is merely still so, too.
+    assert_eq!(
+        words(&outcome),
+        ["begin p4 (5 left out)", "begin a", "begin p5", "begin p6"]
+    );
+    let left_out = [(Kind::PoolShort, 3), (Kind::PerlbalLost, 2)];
+    assert_eq!(outcome.notices[0].left_out, left_out.into());
+    let rest = site.at(602, &storm, NOON);
+    assert_eq!(words(&rest)[..2], ["begin p7 (1 left out)", "begin b"]);
+    assert_eq!(rest.notices[0].left_out, [(Kind::PerlbalLost, 1)].into());
+}
+
 fn with_nobody_to_tell_words_are_told_all_the_same_and_notices_as_soon_as_there_is_one() {
     let mut site = Site::new();
     site.settings.on = false;
