@@ -54,7 +54,7 @@ use crate::model::tally::Tally;
 use crate::poller::{Observed, Pollers};
 use crate::service_manager::ServiceManager;
 use crate::services_watch::{self, Stamp};
-use crate::state_file::{self, Revised};
+use crate::state_file::{self, Refused, Revised};
 
 /// Observations that may wait for the daemon: some rounds of a small site, a moment of a big one.
 /// When it is full the pollers wait; nothing is lost.
@@ -186,7 +186,8 @@ async fn serve(
     let (first_sync, first_synced) = oneshot::channel();
     let pollers = Pollers::new(observed, open_files());
     let readiness = Readiness::new(service_manager(&options));
-    let orders = state_file::load(config.state_file.as_deref(), is_service(&options));
+    let kept = state_file::load(config.state_file.as_deref(), is_service(&options));
+    let orders = kept.orders;
     let (orders_kept, _) = watch::channel((0, Arc::new(orders.clone())));
     let (written, revisions) = watch::channel(0);
     let (pulse, beats) = watch::channel(0);
@@ -227,7 +228,7 @@ async fn serve(
         config,
     };
     if is_service(&daemon.options) {
-        daemon.keep_state(written);
+        daemon.keep_state(kept.refused, written);
     }
     let once_and_nothing = daemon.options.once && nodes.is_empty();
     daemon.begin(nodes, stamp);
@@ -368,8 +369,14 @@ impl Daemon {
             .spawn(async move { watching.run_until_cancelled(watch).await });
     }
 
-    /// Keeps orders in the state file.
-    fn keep_state(&self, written: watch::Sender<u64>) {
+    /// Keeps orders in the state file, and has it said that it was refused.
+    fn keep_state(&self, refused: Option<Refused>, written: watch::Sender<u64>) {
+        if let Some(refused) = refused {
+            let report = refused.report(self.watchfulness.reports.clone(), written.subscribe());
+            let stop = self.stop.clone();
+            self.tasks
+                .spawn(async move { stop.run_until_cancelled(report).await });
+        }
         let (path, orders) = (self.state_file.subscribe(), self.orders.subscribe());
         let reports = self.watchfulness.reports.clone();
         let keep = state_file::keep(path, orders, written, reports);

@@ -1,7 +1,10 @@
 //! The state file: orders, kept from run to run.
 //!
 //! It is written whole and renamed, by a task of its own with a thread for the disk. A file that
-//! cannot be read is set aside, never obeyed in part.
+//! cannot be read is set aside, never obeyed in part; a person is told until that is seen to. What
+//! is no regular file is left alone.
+
+mod refused;
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+pub use self::refused::Refused;
 use crate::alerts::Reports;
 use crate::logging::chain;
 use crate::model::conditions::Fault;
@@ -51,30 +55,43 @@ enum StateError {
     Write(PathBuf, #[source] io::Error),
 }
 
+/// What the last run left.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Its orders.
+    pub orders: Orders,
+    /// Why they are none.
+    pub refused: Option<Refused>,
+}
+
 /// Reads the orders of the last run; none when there is no file. One that is not understood is
 /// logged and, if `set_aside`, renamed, so that it is not lost when the next is written. What is no
 /// file stays where it is.
 #[must_use]
-pub fn load(path: Option<&Path>, set_aside: bool) -> Orders {
+pub fn load(path: Option<&Path>, set_aside: bool) -> Kept {
     let Some(path) = path else {
-        return Orders::default();
+        return Kept::default();
     };
-    let wrong = match read(path) {
-        Ok(orders) => return orders.unwrap_or_default(),
-        Err(wrong) => wrong,
-    };
-    error!(
-        "{}; none of its reasons, leaves and freezes is in force",
-        chain(&wrong)
-    );
-    if set_aside && path.is_file() {
-        let aside = path.with_extension("json.broken");
-        match fs::rename(path, &aside) {
-            Ok(()) => error!("{} is set aside as {}", path.display(), aside.display()),
-            Err(error) => error!("failed to set {} aside: {error}", path.display()),
-        }
+    match read(path) {
+        Ok(orders) => Kept {
+            orders: orders.unwrap_or_default(),
+            refused: None,
+        },
+        Err(wrong) => Kept {
+            orders: Orders::default(),
+            refused: Some(Refused::new(path, &chain(&wrong), set_aside)),
+        },
     }
-    Orders::default()
+}
+
+/// Whether another file may take its place: it is a regular file, or nothing.
+#[must_use]
+pub fn is_replaceable(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(there) => there.is_file(),
+        // What cannot be looked at cannot be replaced either, and then that says why.
+        Err(_) => true,
+    }
 }
 
 fn read(path: &Path) -> Result<Option<Orders>, StateError> {
@@ -103,6 +120,9 @@ fn write(path: &Path, orders: &Orders) -> Result<(), StateError> {
 }
 
 fn write_whole(path: &Path, content: &Content) -> io::Result<()> {
+    if !is_replaceable(path) {
+        return Err(io::Error::other("it is no regular file, and is left alone"));
+    }
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let mut file = NamedTempFile::with_prefix_in(".state", directory)?;
@@ -182,12 +202,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/state.json");
         assert_eq!(
-            load(Some(&path), true),
+            load(Some(&path), true).orders,
             Orders::default(),
             "there is none yet"
         );
         write(&path, &orders()).unwrap();
-        assert_eq!(load(Some(&path), true), orders());
+        assert_eq!(load(Some(&path), true).orders, orders());
         let files = fs::read_dir(directory.path().join("made")).unwrap();
         assert_eq!(files.count(), 1, "nothing half-written is left");
     }
@@ -195,8 +215,29 @@ mod tests {
     #[test]
     fn a_directory_stays_where_it_is() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(load(Some(directory.path()), true), Orders::default());
+        let kept = load(Some(directory.path()), true);
+        assert_eq!(kept.orders, Orders::default());
+        assert!(kept.refused.is_some());
         assert!(directory.path().exists());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let socket = directory.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [link, socket, directory.path().to_owned()] {
+            let before = fs::symlink_metadata(&path).unwrap().file_type();
+            let wrong = chain(&write(&path, &orders()).unwrap_err());
+            assert!(wrong.contains("no regular file"), "{wrong}");
+            _ = load(Some(&path), true);
+            assert_eq!(fs::symlink_metadata(&path).unwrap().file_type(), before);
+        }
+        write(&file, &orders()).unwrap();
     }
 
     #[tokio::test]
@@ -208,7 +249,7 @@ mod tests {
         revised.send_replace((1, Arc::new(orders())));
         drop(revised);
         keep(known, kept, watch::Sender::default(), Reports::new()).await;
-        assert_eq!(load(Some(&path), true), orders());
+        assert_eq!(load(Some(&path), true).orders, orders());
     }
 
     #[test]
@@ -223,12 +264,16 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("state.json");
             fs::write(&path, &text).unwrap();
-            assert_eq!(load(Some(&path), false), Orders::default());
+            assert_eq!(load(Some(&path), false).orders, Orders::default());
             assert!(path.exists(), "only looked at");
-            assert_eq!(load(Some(&path), true), Orders::default());
+            assert_eq!(load(Some(&path), true).orders, Orders::default());
             assert!(!path.exists());
-            let aside = fs::read_to_string(directory.path().join("state.json.broken"));
-            assert_eq!(aside.unwrap(), text);
+            let aside = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+            assert_eq!(aside("state.json.broken"), text);
+            fs::write(&path, "another").unwrap();
+            assert_eq!(load(Some(&path), true).orders, Orders::default());
+            assert_eq!(aside("state.json.broken"), text, "that is kept");
+            assert_eq!(aside("state.json.broken.2"), "another");
         }
     }
 }

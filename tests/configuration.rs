@@ -3,11 +3,15 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::thread;
 
 use serde_json::{Value, json};
 
+use common::door;
 use common::pollbal::Pollbal;
 use common::run::{pollbal, stderr, stdout};
 use common::stage::Stage;
@@ -314,6 +318,50 @@ fn each_wrong_door_is_named_with_what_to_write() {
         ),
         (node(json!(":8099")), ["node_listen", "a port", ":8099"]),
     ]);
+}
+
+#[test]
+fn a_state_file_takes_the_place_of_nothing_else() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let socket = stage.path("device");
+    let _socket = UnixListener::bind(&socket).unwrap();
+    fs::create_dir(stage.path("directory")).unwrap();
+    symlink(stage.services_file(), stage.path("link")).unwrap();
+    let config_file = stage.write_config(&json!({}));
+    for (path, word) in [
+        (config_file.clone(), "which is this configuration"),
+        (stage.services_file(), "which is services_file"),
+        (stage.pool_file("website"), "which is in pool_directory"),
+        (stage.path("admin.sock"), "which is admin_socket"),
+        (stage.path("directory"), "which is a directory"),
+        (stage.path("link"), "which is a symbolic link"),
+        (socket.clone(), "which is no regular file"),
+    ] {
+        let config = json!({ "state_file": path, "admin_socket": stage.path("admin.sock") });
+        for arguments in [&["check"][..], &[]] {
+            let ended = Pollbal::run(&stage, &config, arguments);
+            ended.assert_code(78);
+            for word in ["state_file", &path.display().to_string(), word] {
+                assert!(ended.stderr.contains(word), "{}", ended.stderr);
+            }
+        }
+    }
+    // And what comes there later is left alone.
+    let later = stage.path("later");
+    let pollbal = Pollbal::start(&stage, &json!({ "state_file": later }));
+    pollbal.wait_log(&["first round done"]);
+    fs::rename(&socket, &later).unwrap();
+    let order = json!({ "reason": "storm" });
+    let ordered = thread::scope(|scope| {
+        let ordered = scope.spawn(|| door::post(&stage, "/v1/freeze", &order).status);
+        pollbal.wait_log(&["failed to write", "later", "no regular file"]);
+        assert!(fs::metadata(&later).unwrap().file_type().is_socket());
+        fs::remove_file(&later).unwrap();
+        ordered.join().unwrap()
+    });
+    assert_eq!(ordered, 200);
+    assert!(later.is_file(), "it is written as soon as it may be");
 }
 
 #[test]

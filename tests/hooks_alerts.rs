@@ -307,6 +307,31 @@ fn a_state_file_that_cannot_be_written_is_told() {
 }
 
 #[test]
+fn a_state_file_that_is_refused_is_told_until_what_was_set_aside_is_gone() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["api", "api"]);
+    let mut config = config(&stage);
+    let file = stage.path("state.json");
+    config["state_file"] = json!(file);
+    fs::write(&file, "{\"version\": 1, \"orders\": {\"disab").unwrap();
+    let pollbal = Pollbal::start(&stage, &config);
+    let words = |state: &str| format!("state_refused {state} {}", file.display());
+    let told = wait_alerts(&stage, &[words("begin")]);
+    let aside = stage.path("state.json.broken");
+    for word in ["failed to understand", &aside.display().to_string()] {
+        assert!(told.text.contains(word), "{}", told.text);
+    }
+    // A good file in its place is not the end of it: what was lost is in the other.
+    let order = json!({ "reason": "storm" });
+    assert_eq!(door::post(&stage, "/v1/freeze", &order).status, 200);
+    pollbal.wait_log(&["storm"]);
+    becomes(SOON, "a good file", &true, || file.exists());
+    assert_eq!(alerts(&stage).len(), 1);
+    fs::rename(&aside, stage.path("for later")).unwrap();
+    wait_alerts(&stage, &[words("begin"), words("over")]);
+}
+
+#[test]
 fn outside_of_the_hours_nobody_is_told_but_the_log_and_a_reload_may_open_them() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
@@ -350,19 +375,6 @@ fn an_alert_reaches_a_person_while_hooks_of_many_nodes_hang() {
     wait_alerts(&stage, &["pool_short begin api".to_owned()]);
 }
 
-#[test]
-fn a_dry_run_and_once_alert_nobody() {
-    let stage = Stage::new();
-    let nodes = stage.nodes(&["api"]);
-    let config = config(&stage);
-    Pollbal::run(&stage, &config, &["--once"]).assert_code(0);
-    let pollbal = Pollbal::start_with(&stage, &config, &["--dry-run"]);
-    pollbal.wait_log(&["first round done"]);
-    // Three seconds: longer than what must hold.
-    wait_rounds(&nodes, 30);
-    assert_eq!(alerts(&stage).len(), 0);
-    assert_eq!(pollbal.log_with(&["is short"]), Vec::<String>::new());
-}
 #[test]
 fn no_more_alerts_than_the_limit_and_one_of_each_kind_first() {
     let stage = Stage::new();
@@ -451,3 +463,16 @@ fn an_alert_whose_hook_always_fails_is_told_three_times_and_holds_up_no_end() {
     drop(pollbal);
 }
 
+#[test]
+fn a_dry_run_and_once_alert_nobody() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api"]);
+    let config = config(&stage);
+    Pollbal::run(&stage, &config, &["--once"]).assert_code(0);
+    let pollbal = Pollbal::start_with(&stage, &config, &["--dry-run"]);
+    pollbal.wait_log(&["first round done"]);
+    // Three seconds: longer than what must hold.
+    wait_rounds(&nodes, 30);
+    assert_eq!(alerts(&stage).len(), 0);
+    assert_eq!(pollbal.log_with(&["is short"]), Vec::<String>::new());
+}

@@ -5,6 +5,7 @@ pub mod doors;
 mod json;
 mod pools;
 mod section;
+mod state_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -153,7 +154,8 @@ impl Config {
         let text = read(path)?;
         let value =
             json::parse(&text).map_err(|source| ConfigError::Json(path.to_owned(), source))?;
-        let (config, errors) = Self::from_value(&value);
+        let (config, mut errors) = Self::from_value(&value);
+        errors.extend(state_file::cannot_be(&config, path));
         let wrong = (!errors.is_empty()).then(|| ConfigError::Keys(path.to_owned(), errors));
         Ok((config, wrong))
     }
@@ -282,7 +284,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         perlbal_names,
         pool_file_format: read_format(section),
         empty_pool_grace: section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO),
-        state_file: read_state_file(section),
+        state_file: state_file::read_state_file(section),
         leave_timeout: section.time("leave_timeout", 600 * SECOND, SECOND),
         alerts: alerts::read_alerts(section, !hooks.alert.is_empty()),
         hooks,
@@ -304,15 +306,6 @@ fn read_poll_path(section: &Section<'_>) -> String {
     section
         .read("poll_path", expected, read)
         .unwrap_or_else(|| "/pool".to_owned())
-}
-
-fn read_state_file(section: &Section<'_>) -> Option<PathBuf> {
-    let usable = |text: &&str| text.is_empty() || doors::is_file_path(text);
-    let read = |value: &Value| value.as_str().filter(usable).map(PathBuf::from);
-    let expected = "a path that begins with `/`, such as \"/run/pollbal/state.json\"; \"\" is off";
-    let path = section.read("state_file", expected, read);
-    let path = path.unwrap_or_else(|| PathBuf::from("/run/pollbal/state.json"));
-    (!path.as_os_str().is_empty()).then_some(path)
 }
 
 fn read_format(section: &Section<'_>) -> PoolFileFormat {

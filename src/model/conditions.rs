@@ -23,6 +23,8 @@ pub struct Circumstances {
     pub files: Option<Fault>,
     /// A state file that cannot be written.
     pub state: Option<Fault>,
+    /// A state file that was refused at the start.
+    pub state_refused: Option<Fault>,
     /// A services file that was refused.
     pub services: Option<Fault>,
     /// A reload that was refused.
@@ -87,6 +89,8 @@ pub enum Kind {
     PerlbalNotInSync,
     /// Pool files are not as they should be.
     FilesNotWritten,
+    /// The state file was refused at the start: what was taken out by order is in.
+    StateRefused,
     /// The configuration, or the services file with it, was refused at a reload.
     ReloadRefused,
     /// A changed services file was refused.
@@ -105,6 +109,7 @@ impl Kind {
             Self::PerlbalLost => "perlbal_lost",
             Self::PerlbalNotInSync => "perlbal_not_in_sync",
             Self::FilesNotWritten => "files_not_written",
+            Self::StateRefused => "state_refused",
             Self::ReloadRefused => "reload_refused",
             Self::ServicesRefused => "services_refused",
             Self::StateNotWritten => "state_not_written",
@@ -116,8 +121,8 @@ impl Kind {
     #[must_use]
     pub fn settles(self) -> Duration {
         Duration::from_secs(match self {
-            // Someone did it just now.
-            Self::ReloadRefused => 0,
+            // Someone did it just now; or it is so from the start on.
+            Self::ReloadRefused | Self::StateRefused => 0,
             // A node that changes its pool is in none for a moment.
             Self::SorryServer | Self::PoolShort => 2,
             // A restart of Perlbal; an editor that writes the services file in pieces.
@@ -141,6 +146,7 @@ impl Circumstances {
             perlbals.filter_map(|(address, level)| level.condition(address, self.first_round_done));
         let files = [
             (Kind::FilesNotWritten, &self.files),
+            (Kind::StateRefused, &self.state_refused),
             (Kind::ReloadRefused, &self.reload),
             (Kind::ServicesRefused, &self.services),
             (Kind::StateNotWritten, &self.state),

@@ -148,7 +148,10 @@ fn is_trouble(whole: &Overview, stands: &StandingCondition) -> bool {
         Kind::SorryServer | Kind::PoolShort | Kind::PerlbalLost | Kind::PerlbalNotInSync => true,
         // Before the first round it is no trouble that they do not hold what is wanted.
         Kind::FilesNotWritten => whole.first_round_done,
-        Kind::ReloadRefused | Kind::ServicesRefused | Kind::StateNotWritten => false,
+        Kind::ReloadRefused
+        | Kind::ServicesRefused
+        | Kind::StateNotWritten
+        | Kind::StateRefused => false,
     }
 }
 

@@ -166,18 +166,19 @@ fn each_kind_settles_in_its_own_time() {
         .into(),
         files: fault("files"),
         state: fault("state"),
+        state_refused: fault("old state"),
         services: fault("services"),
         reload: fault("reload"),
         ..short(&["api"])
     };
-    assert_eq!(site.told(0, &all), ["begin reload"]);
+    assert_eq!(site.told(0, &all), ["begin old state", "begin reload"]);
     assert_eq!(site.told(2, &all), ["begin api"]);
     assert_eq!(
         site.told(5, &all),
         ["begin lost", "begin files", "begin services", "begin state"]
     );
     assert_eq!(site.told(10, &all), ["begin odd"]);
-    assert_eq!(site.alerts.standing().len(), 7);
+    assert_eq!(site.alerts.standing().len(), 8);
 }
 
 #[test]
@@ -282,7 +283,6 @@ fn no_more_than_the_limit_is_told_and_the_next_one_says_how_many_were_left_out()
 }
 
 #[test]
-#[test]
 fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() {
     let mut site = Site::new();
     site.settings.limit = 4;
@@ -312,6 +312,7 @@ fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() 
     assert_eq!(rest.notices[0].left_out, [(Kind::PerlbalLost, 1)].into());
 }
 
+#[test]
 fn with_nobody_to_tell_words_are_told_all_the_same_and_notices_as_soon_as_there_is_one() {
     let mut site = Site::new();
     site.settings.on = false;
