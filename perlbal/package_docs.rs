@@ -34,7 +34,7 @@ const FILES: [(&str, &str); 9] = [
     ),
     (
         "/run/pollbal/state.json",
-        "reasons, leaves and freezes, so that they outlive a restart",
+        "reasons, leaves, freezes and what alerts told, so that they outlive a restart",
     ),
     ("/run/pool/POOL.pool", "the members of a pool"),
     (

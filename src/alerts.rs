@@ -23,7 +23,7 @@ use crate::api::time;
 use crate::asks::Moment;
 use crate::hooks::Hooks;
 use crate::logging::count;
-use crate::model::alerts::{AlertSettings, Alerts, Notice, StandingCondition, State, Word};
+use crate::model::alerts::{AlertSettings, Alerts, Memory, Notice, StandingCondition, State, Word};
 use crate::model::conditions::{Circumstances, Condition, PerlbalLevel};
 use crate::model::hours::{Hours, Minute};
 
@@ -90,12 +90,15 @@ pub struct Watch {
     pub words: mpsc::Sender<Word>,
     /// What stands.
     pub standing: watch::Sender<Arc<Vec<StandingCondition>>>,
+    /// What was told, for the state file; at first that of the run before.
+    pub memory: watch::Sender<Arc<Memory>>,
 }
 
 impl Watch {
     /// Watches until nobody can say anything any more.
     pub async fn run(mut self) {
-        let mut alerts = Alerts::default();
+        let moment = Moment::present();
+        let mut alerts = Alerts::resume(&self.memory.borrow(), (moment.now, moment.today));
         loop {
             let next = self.look(&mut alerts).await;
             tokio::select! {
@@ -107,15 +110,19 @@ impl Watch {
     }
 
     async fn look(&mut self, alerts: &mut Alerts) -> Option<Instant> {
-        let conditions = self.circumstances.borrow_and_update().conditions();
+        let circumstances = self.circumstances.borrow_and_update().clone();
         let settings = *self.settings.borrow_and_update();
         let moment = Moment::present();
         // What has no room is told later, rather than lost.
         let open = settings.hours.contain(minute(settings.hours))
             && self.hooks.have_room_for_alerts(settings.limit);
-        let outcome = alerts.look(conditions, &settings, (moment.now, moment.today), open);
+        let outcome = alerts.look(&circumstances, &settings, (moment.now, moment.today), open);
         for notice in &outcome.notices {
             self.hooks.alert(&alert(notice, &moment));
+        }
+        if !outcome.notices.is_empty() {
+            let memory = alerts.memory((moment.now, moment.today));
+            self.memory.send_replace(Arc::new(memory));
         }
         self.standing.send_if_modified(|told| {
             let standing = alerts.standing();

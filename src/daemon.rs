@@ -193,7 +193,7 @@ async fn serve(
     let (pulse, beats) = watch::channel(0);
     let (desk, asks) = Desk::new(beats, revisions);
     let service = is_service(&options);
-    let watchfulness = Watchfulness::start(&config, &hooks, service, (&tasks, &stop));
+    let watchfulness = Watchfulness::start(&config, &hooks, service, kept.alerts, (&tasks, &stop));
     let mut daemon = Daemon {
         started: Moment::present(),
         membership: Membership::new(config.rules.clone(), orders),
@@ -379,7 +379,8 @@ impl Daemon {
         }
         let (path, orders) = (self.state_file.subscribe(), self.orders.subscribe());
         let reports = self.watchfulness.reports.clone();
-        let keep = state_file::keep(path, orders, written, reports);
+        let alerts = self.watchfulness.memory.subscribe();
+        let keep = state_file::keep(path, (orders, alerts), written, reports);
         self.tasks.spawn(keep);
     }
 

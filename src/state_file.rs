@@ -1,4 +1,4 @@
-//! The state file: orders, kept from run to run.
+//! The state file: orders, and what alerts told, kept from run to run.
 //!
 //! It is written whole and renamed, by a task of its own with a thread for the disk. A file that
 //! cannot be read is set aside, never obeyed in part; a person is told until that is seen to. What
@@ -22,6 +22,7 @@ use tracing::{error, info};
 pub use self::refused::Refused;
 use crate::alerts::Reports;
 use crate::logging::chain;
+use crate::model::alerts::Memory;
 use crate::model::conditions::Fault;
 use crate::model::orders::Orders;
 use crate::retry::Retry;
@@ -40,6 +41,8 @@ struct Content {
     readme: String,
     version: u32,
     orders: Orders,
+    #[serde(default, skip_serializing_if = "Memory::is_empty")]
+    alerts: Memory,
 }
 
 /// Why there is no state.
@@ -60,6 +63,8 @@ enum StateError {
 pub struct Kept {
     /// Its orders.
     pub orders: Orders,
+    /// What it told.
+    pub alerts: Memory,
     /// Why they are none.
     pub refused: Option<Refused>,
 }
@@ -73,13 +78,10 @@ pub fn load(path: Option<&Path>, set_aside: bool) -> Kept {
         return Kept::default();
     };
     match read(path) {
-        Ok(orders) => Kept {
-            orders: orders.unwrap_or_default(),
-            refused: None,
-        },
+        Ok(kept) => kept.unwrap_or_default(),
         Err(wrong) => Kept {
-            orders: Orders::default(),
             refused: Some(Refused::new(path, &chain(&wrong), set_aside)),
+            ..Kept::default()
         },
     }
 }
@@ -94,7 +96,7 @@ pub fn is_replaceable(path: &Path) -> bool {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Orders>, StateError> {
+fn read(path: &Path) -> Result<Option<Kept>, StateError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -105,16 +107,21 @@ fn read(path: &Path) -> Result<Option<Orders>, StateError> {
     if content.version != VERSION {
         return Err(StateError::Version(path.to_owned(), content.version));
     }
-    Ok(Some(content.orders))
+    Ok(Some(Kept {
+        orders: content.orders,
+        alerts: content.alerts,
+        refused: None,
+    }))
 }
 
-fn write(path: &Path, orders: &Orders) -> Result<(), StateError> {
+fn write(path: &Path, orders: &Orders, alerts: &Memory) -> Result<(), StateError> {
     let content = Content {
         readme:
             "What pollbal keeps from run to run; it writes this file anew whenever that changes."
                 .to_owned(),
         version: VERSION,
         orders: orders.clone(),
+        alerts: alerts.clone(),
     };
     write_whole(path, &content).map_err(|error| StateError::Write(path.to_owned(), error))
 }
@@ -133,39 +140,44 @@ fn write_whole(path: &Path, content: &Content) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes orders whenever they change, the latest, until nobody changes them any more; tells which
-/// revision the file holds. Without a file all are as good as written.
+/// Writes orders and what alerts told whenever that changes, the latest, until nobody changes orders
+/// any more; tells which revision of orders the file holds. Without a file all are as good as written.
 pub async fn keep(
     mut path: watch::Receiver<Option<PathBuf>>,
-    mut orders: watch::Receiver<Revised>,
+    (mut orders, mut alerts): (watch::Receiver<Revised>, watch::Receiver<Arc<Memory>>),
     written: watch::Sender<u64>,
     reports: Reports,
 ) {
     let mut retry = Retry::new();
-    let mut told = false;
+    let mut failed = false;
     loop {
         tokio::select! {
-            changed = orders.changed() => if changed.is_err() { return },
+            // Whoever ends it has said the rest before.
+            biased;
             Ok(()) = path.changed() => {}
+            Ok(()) = alerts.changed() => {}
+            changed = orders.changed() => if changed.is_err() { return },
         }
         loop {
             let (revision, latest) = orders.borrow_and_update().clone();
+            let told = alerts.borrow_and_update().clone();
             let file = path.borrow_and_update().clone();
             let name = file.as_ref().map(|file| file.display().to_string());
-            let wrote = spawn_blocking(move || file.map_or(Ok(()), |file| write(&file, &latest)));
+            let wrote =
+                spawn_blocking(move || file.map_or(Ok(()), |file| write(&file, &latest, &told)));
             match wrote.await {
                 Ok(Ok(())) => {
                     reports.set(|now| &mut now.state, None);
                     written.send_replace(revision);
                     retry.reset();
-                    if std::mem::take(&mut told) {
+                    if std::mem::take(&mut failed) {
                         info!("the state file is written again");
                     }
                     break;
                 }
                 Ok(Err(wrong)) => {
                     let text = format!("{}; orders hold, but not beyond a restart", chain(&wrong));
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut failed, true) {
                         error!("{text}");
                     }
                     let path = name.unwrap_or_default();
@@ -206,10 +218,20 @@ mod tests {
             Orders::default(),
             "there is none yet"
         );
-        write(&path, &orders()).unwrap();
+        write(&path, &orders(), &Memory::default()).unwrap();
         assert_eq!(load(Some(&path), true).orders, orders());
         let files = fs::read_dir(directory.path().join("made")).unwrap();
         assert_eq!(files.count(), 1, "nothing half-written is left");
+    }
+
+    #[test]
+    fn a_file_that_knows_nothing_of_alerts_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let before = serde_json::json!({"README": "", "version": VERSION, "orders": orders()});
+        fs::write(&path, before.to_string()).unwrap();
+        let kept = load(Some(&path), true);
+        assert_eq!((kept.orders, kept.alerts), (orders(), Memory::default()));
     }
 
     #[test]
@@ -232,12 +254,12 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for path in [link, socket, directory.path().to_owned()] {
             let before = fs::symlink_metadata(&path).unwrap().file_type();
-            let wrong = chain(&write(&path, &orders()).unwrap_err());
+            let wrong = chain(&write(&path, &orders(), &Memory::default()).unwrap_err());
             assert!(wrong.contains("no regular file"), "{wrong}");
             _ = load(Some(&path), true);
             assert_eq!(fs::symlink_metadata(&path).unwrap().file_type(), before);
         }
-        write(&file, &orders()).unwrap();
+        write(&file, &orders(), &Memory::default()).unwrap();
     }
 
     #[tokio::test]
@@ -248,7 +270,9 @@ mod tests {
         let (_path, known) = watch::channel(Some(path.clone()));
         revised.send_replace((1, Arc::new(orders())));
         drop(revised);
-        keep(known, kept, watch::Sender::default(), Reports::new()).await;
+        let (_told, alerts) = watch::channel(Arc::default());
+        let written = watch::Sender::default();
+        keep(known, (kept, alerts), written, Reports::new()).await;
         assert_eq!(load(Some(&path), true).orders, orders());
     }
 

@@ -15,7 +15,7 @@ use crate::asks::Moment;
 use crate::config::Config;
 use crate::drivers::{PerlbalHandle, Progress};
 use crate::hooks::Hooks;
-use crate::model::alerts::{AlertSettings, StandingCondition, Word};
+use crate::model::alerts::{AlertSettings, Memory, StandingCondition, Word};
 use crate::model::conditions::{Fault, Kind, PerlbalLevel, PoolLevel};
 use crate::model::node::{Node, NodeAddr};
 use crate::model::telling::{Telling, Weight};
@@ -32,6 +32,8 @@ pub(super) struct Watchfulness {
     /// What began and ended.
     pub(super) words: mpsc::Receiver<Word>,
     standing: watch::Receiver<Arc<Vec<StandingCondition>>>,
+    /// What was told, for the state file.
+    pub(super) memory: watch::Sender<Arc<Memory>>,
     pleas: watch::Sender<Pleas>,
     /// They say how the drivers stand.
     reporters: JoinSet<()>,
@@ -40,11 +42,13 @@ pub(super) struct Watchfulness {
 }
 
 impl Watchfulness {
-    /// Begins to watch, and to ask nodes to stay, if this is a `service`.
+    /// Begins to watch, and to ask nodes to stay, if this is a `service`. The run before told what is
+    /// in `memory`.
     pub(super) fn start(
         config: &Config,
         hooks: &Hooks,
         service: bool,
+        memory: Memory,
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Self {
         let reports = Reports::new();
@@ -52,6 +56,7 @@ impl Watchfulness {
         let (word, words) = mpsc::channel(WORDS);
         let (stands, standing) = watch::channel(Arc::default());
         let who_stays = watch::Sender::new(Pleas::default());
+        let memory = watch::Sender::new(Arc::new(memory));
         if service {
             let watch = Watch {
                 circumstances: reports.subscribe(),
@@ -59,6 +64,7 @@ impl Watchfulness {
                 hooks: hooks.clone(),
                 words: word,
                 standing: stands,
+                memory: memory.clone(),
             };
             let stopped = stop.clone();
             tasks.spawn(async move { stopped.run_until_cancelled(watch.run()).await });
@@ -70,6 +76,7 @@ impl Watchfulness {
             settings,
             words,
             standing,
+            memory,
             pleas: who_stays,
             reporters: JoinSet::new(),
             serial: 0,

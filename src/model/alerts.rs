@@ -17,12 +17,14 @@
 //!   and only for that.
 
 mod entry;
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use self::entry::Entry;
-use super::conditions::{Condition, Kind};
+pub use self::memory::Memory;
+use super::conditions::{Circumstances, Condition, Kind};
 use super::hours::Hours;
 use super::time::Timestamp;
 
@@ -117,15 +119,15 @@ pub struct Outcome {
 }
 
 impl Alerts {
-    /// Takes what holds at `now`, which is `today`; whether someone can be told now, by the hours too.
+    /// Takes how things stand at `now`, which is `today`; whether someone can be told now, by the hours too.
     pub fn look(
         &mut self,
-        conditions: Vec<Condition>,
+        circumstances: &Circumstances,
         settings: &AlertSettings,
         (now, today): (Instant, Timestamp),
         open: bool,
     ) -> Outcome {
-        self.take(conditions, (now, today));
+        self.take(circumstances, (now, today));
         let entries = self.entries.values_mut();
         let words = entries.filter_map(|entry| entry.settle(now)).collect();
         let notices = if settings.on && open {
@@ -155,11 +157,11 @@ impl Alerts {
         standing.map(told).collect()
     }
 
-    fn take(&mut self, conditions: Vec<Condition>, (now, today): (Instant, Timestamp)) {
+    fn take(&mut self, circumstances: &Circumstances, (now, today): (Instant, Timestamp)) {
         for entry in self.entries.values_mut() {
-            entry.seen = false;
+            entry.unsee();
         }
-        for condition in conditions {
+        for condition in circumstances.conditions() {
             let key = (condition.kind, condition.subject.clone());
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.see(condition, (now, today));
@@ -169,7 +171,7 @@ impl Alerts {
             }
         }
         for entry in self.entries.values_mut() {
-            entry.miss(now);
+            entry.miss(circumstances.first_round_done, now);
         }
     }
 

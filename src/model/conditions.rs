@@ -100,6 +100,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 9] = [
+        Self::SorryServer,
+        Self::PoolShort,
+        Self::PerlbalLost,
+        Self::PerlbalNotInSync,
+        Self::FilesNotWritten,
+        Self::StateRefused,
+        Self::ReloadRefused,
+        Self::ServicesRefused,
+        Self::StateNotWritten,
+    ];
+
     /// Its word, which stays the same for ever, so that programs may rely on it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -114,6 +126,12 @@ impl Kind {
             Self::ServicesRefused => "services_refused",
             Self::StateNotWritten => "state_not_written",
         }
+    }
+
+    /// The kind that has this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
     /// So long it must hold before it counts, and be away before it counts as over: what comes and

@@ -14,8 +14,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Entry {
     /// As it was when it last held.
     pub(super) condition: Condition,
-    /// Seen at the present look.
-    pub(super) seen: bool,
+    /// Whether it was seen at the present look.
+    sight: Sight,
     /// Since when it holds; when it stood last, held.
     since: Instant,
     /// The time of day then: as it is told, each time the same.
@@ -25,27 +25,36 @@ pub(super) struct Entry {
     /// It has held long enough to count, and has not been away long enough for its end.
     stands: bool,
     /// What a person believes: that it stands.
-    told: Option<Told>,
+    pub(super) told: Option<Told>,
     /// When it was last told to begin.
-    begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
     /// It counts among those that were left out.
     pub(super) left_out: bool,
 }
 
+/// Whether a condition was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    Seen,
+    Missed,
+    /// In the run before: whether it still holds need not be known yet.
+    Remembered,
+}
+
 /// That it stands was told.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+pub(super) struct Told {
     /// For the last time.
-    at: Instant,
+    pub(super) at: Instant,
     /// After this it is told again.
-    wait: Duration,
+    pub(super) wait: Duration,
 }
 
 impl Entry {
     pub(super) fn new(condition: Condition, (now, today): (Instant, Timestamp)) -> Self {
         Self {
             condition,
-            seen: true,
+            sight: Sight::Seen,
             since: now,
             date: today,
             away: None,
@@ -56,17 +65,41 @@ impl Entry {
         }
     }
 
+    /// One of the run before. What a person believes stands until it is known to be over.
+    pub(super) fn remembered(
+        condition: Condition,
+        since: (Instant, Timestamp),
+        (told, begun): (Option<Told>, Option<Instant>),
+        now: Instant,
+    ) -> Self {
+        Self {
+            away: told.is_none().then_some(now),
+            stands: told.is_some(),
+            told,
+            begun,
+            sight: Sight::Remembered,
+            ..Self::new(condition, since)
+        }
+    }
+
+    /// A look begins.
+    pub(super) fn unsee(&mut self) {
+        if self.sight == Sight::Seen {
+            self.sight = Sight::Missed;
+        }
+    }
+
     /// It holds.
     pub(super) fn see(&mut self, condition: Condition, (now, today): (Instant, Timestamp)) {
-        (self.condition, self.seen) = (condition, true);
+        (self.condition, self.sight) = (condition, Sight::Seen);
         if self.away.take().is_some() && !self.stands {
             (self.since, self.date) = (now, today);
         }
     }
 
-    /// It does not hold, unless it was seen.
-    pub(super) fn miss(&mut self, now: Instant) {
-        if !self.seen {
+    /// It does not hold, unless it was seen; of one of the run before only if all is `known`.
+    pub(super) fn miss(&mut self, known: bool, now: Instant) {
+        if self.sight == Sight::Missed || (known && self.sight == Sight::Remembered) {
             self.away.get_or_insert(now);
         }
     }

@@ -39,8 +39,7 @@ impl Site {
         // The clock of the day is put forward a little all the time.
         let today = Timestamp::from_millis(1_001 * second);
         let open = self.settings.hours.contain(minute);
-        self.alerts
-            .look(holds.conditions(), &self.settings, (now, today), open)
+        self.alerts.look(holds, &self.settings, (now, today), open)
     }
 
     /// What is told at noon, as "begin api".
@@ -310,6 +309,48 @@ fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() 
     let rest = site.at(602, &storm, NOON);
     assert_eq!(words(&rest)[..2], ["begin p7 (1 left out)", "begin b"]);
     assert_eq!(rest.notices[0].left_out, [(Kind::PerlbalLost, 1)].into());
+}
+
+#[test]
+fn a_restart_begins_nothing_anew_keeps_the_limit_and_tells_what_is_over_when_that_is_known() {
+    let mut site = Site::new();
+    site.settings.limit = 3;
+    site.at(0, &pools(0..2), NOON);
+    assert_eq!(site.told(2, &pools(0..2)), ["begin p0", "begin p1"]);
+    let restart = |site: &mut Site, second| {
+        let moment = (
+            site.start + Duration::from_secs(second),
+            Timestamp::from_millis(1_000 * second),
+        );
+        let text = serde_json::to_string(&site.alerts.memory(moment)).unwrap();
+        site.alerts = Alerts::resume(&serde_json::from_str(&text).unwrap(), moment);
+    };
+    restart(&mut site, 10);
+    // Nothing is known yet.
+    assert_eq!(site.told(11, &well()), [""; 0]);
+    assert_eq!(site.told(40, &well()), [""; 0]);
+    let known = |holds| Circumstances {
+        first_round_done: true,
+        ..holds
+    };
+    let (one, none) = (known(pools(0..1)), known(well()));
+    assert_eq!(site.at(41, &one, NOON).words, []);
+    let over = site.at(43, &one, NOON);
+    assert_eq!(words(&over), ["over p1"]);
+    assert_eq!(over.notices[0].since, Timestamp::from_millis(0));
+    // That was the third.
+    site.at(50, &none, NOON);
+    assert_eq!(site.told(52, &none), [""; 0]);
+    restart(&mut site, 100);
+    site.at(101, &one, NOON);
+    assert_eq!(site.told(110, &one), [""; 0]);
+    restart(&mut site, 200);
+    assert_eq!(site.told(303, &one), ["still p0"]);
+    site.at(310, &none, NOON);
+    assert_eq!(site.told(312, &none), ["over p0"]);
+    restart(&mut site, 1_000);
+    assert_eq!(site.at(1_001, &none, NOON).next, None);
+    assert!(site.alerts.entries.is_empty());
 }
 
 #[test]
