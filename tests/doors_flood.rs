@@ -102,6 +102,13 @@ async fn call(way: Way, text: &'static str) -> Result<Outcome, String> {
     Ok(heard.split(' ').nth(1).map(str::to_owned))
 }
 
+/// On which ways, what is said, and the statuses that are among the answers.
+type Flood<'a> = (
+    &'a dyn Fn(usize) -> Way,
+    &'static str,
+    &'static [&'static str],
+);
+
 /// So many connections at once, each on its way; how many had which outcome.
 fn flood(count: usize, way: impl Fn(usize) -> Way, text: &'static str) -> BTreeMap<Outcome, usize> {
     // Not on the runtime of the nodes, which answer polls meanwhile.
@@ -154,7 +161,7 @@ fn ten_thousand_connections_are_answered_or_closed_and_polls_stay_on_time() {
     let admin = |_| Way::Socket(doors.admin.clone());
     let whole = "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n";
     let half = "GET /healthz HTT";
-    let floods: [(&dyn Fn(usize) -> Way, _, &[&str]); 6] = [
+    let floods: [Flood<'_>; 6] = [
         (&tcp, whole, &["200", "403", "404"]),
         (&tcp, half, &["403", "408", "503"]),
         (&tcp, "", &["403", "503"]),
