@@ -169,6 +169,7 @@ fn a_disable_that_is_not_at_rest_in_time_ends_with_1() {
         error.starts_with("pollbal: not so within 300ms: node-1: not at rest in "),
         "{error}"
     );
+    assert!(error.ends_with("; the order stands, by disk\n"), "{error}");
 }
 
 #[test]

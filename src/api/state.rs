@@ -1,28 +1,7 @@
 //! Where a node is, and the words for that.
 
-use serde::{Deserialize, Serialize};
-
 use super::Node;
-
-/// Where a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// In a pool.
-    Member,
-    /// Out: it said so, or was granted leave.
-    Leaving,
-    /// Out: it serves nothing.
-    Idle,
-    /// Out: it did not answer properly.
-    Failed,
-    /// Out: it announced a pool that it may not join.
-    Refused,
-    /// Out: for reasons that people gave.
-    Disabled,
-    /// Not heard yet, or enabled and not heard since.
-    Awaited,
-}
+pub use crate::model::view::Whereabouts as State;
 
 impl State {
     /// Its word, as JSON and metrics have it.

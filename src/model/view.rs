@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::change::{Out, Place};
 use super::node::Node;
 use super::observation::Poll;
@@ -63,7 +65,8 @@ impl NodeState {
 }
 
 /// Where a node is, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Whereabouts {
     /// In a pool.
     Member,

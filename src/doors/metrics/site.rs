@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::families::{Families, Times};
-use crate::api::State;
 use crate::asks::Overview;
 use crate::drivers::pool_files::FileCounts;
 use crate::model::census::{Census, PoolCensus};
@@ -125,8 +124,7 @@ impl Site {
             "Whether each node was heard once; nothing changes before.",
             u64::from(self.first_round_done),
         )?;
-        let states = Whereabouts::ALL.map(State::from);
-        let states = states.iter().zip(self.states);
+        let states = Whereabouts::ALL.iter().zip(self.states);
         families.gauges(
             "pollbal_nodes",
             "Nodes of the services file, by where they are.",

@@ -6,7 +6,7 @@ use crate::asks::{Moment, Perlbals, Seen};
 use crate::model::change::{Out, Place};
 use crate::model::observation::Observation;
 use crate::model::orders::words;
-use crate::model::view::{Kept, NodeState, NodeView, Whereabouts};
+use crate::model::view::{Kept, NodeState, NodeView};
 
 pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::Node {
     let view = &seen.view;
@@ -33,21 +33,7 @@ pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::No
 
 /// Where a node is, in one word.
 pub(crate) fn state(view: &NodeView) -> State {
-    view.state.whereabouts().into()
-}
-
-impl From<Whereabouts> for State {
-    fn from(whereabouts: Whereabouts) -> Self {
-        match whereabouts {
-            Whereabouts::Member => Self::Member,
-            Whereabouts::Leaving => Self::Leaving,
-            Whereabouts::Idle => Self::Idle,
-            Whereabouts::Failed => Self::Failed,
-            Whereabouts::Refused => Self::Refused,
-            Whereabouts::Disabled => Self::Disabled,
-            Whereabouts::Awaited => Self::Awaited,
-        }
-    }
+    view.state.whereabouts()
 }
 
 /// Whether it fails, though it is a member.
