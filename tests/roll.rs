@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use common::client::{failures, get_later};
 use common::nodes::{Node, addrs};
 use common::process::{children, runs};
-use common::{SOON, eventually, runtime};
+use common::{SOON, becomes, eventually, runtime};
 use site::{CLIENTS, COMMAND, NODES, ROLL, Site};
 
 #[test]
@@ -40,6 +40,7 @@ fn a_pool_is_rolled_node_after_node_and_no_client_notices() {
         traffic.wait_answers_of(node.name(), 1);
     }
     assert_eq!(failures(&traffic.finish()), [""; 0]);
+    roll.wait_stdout(&["rolled 6 of 6 nodes of pool website in"]);
     let told = roll.stdout_text();
     for node in &site.nodes {
         for step in ["disabled", "at rest; the command runs", "done, in "] {
@@ -47,10 +48,6 @@ fn a_pool_is_rolled_node_after_node_and_no_client_notices() {
             assert!(told.contains(&line), "{line}:\n{told}");
         }
     }
-    assert!(
-        told.contains("rolled 6 of 6 nodes of pool website in"),
-        "{told}"
-    );
 }
 
 #[test]
@@ -115,12 +112,13 @@ fn the_node_that_waits_longest_goes_first_however_long_the_others_take() {
         site.go(node, 0);
     }
     assert_eq!(roll.wait_end(ROLL).code(), Some(0));
-    let told = roll.stdout_text();
-    let done: Vec<_> = told
-        .lines()
-        .filter(|line| line.contains(": done, in"))
-        .collect();
-    assert_eq!(done.len(), NODES, "{told}");
+    // What it said last is read behind its end.
+    becomes(SOON, "nodes that are done", &NODES, || {
+        let told = roll.stdout_text();
+        told.lines()
+            .filter(|line| line.contains(": done, in"))
+            .count()
+    });
 }
 
 #[test]
