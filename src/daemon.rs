@@ -193,7 +193,8 @@ async fn serve(
     let (pulse, beats) = watch::channel(0);
     let (desk, asks) = Desk::new(beats, revisions);
     let service = is_service(&options);
-    let watchfulness = Watchfulness::start(&config, &hooks, service, kept.alerts, (&tasks, &stop));
+    let before = (kept.alerts, orders.pleaded.clone());
+    let watchfulness = Watchfulness::start(&config, &hooks, service, before, (&tasks, &stop));
     let mut daemon = Daemon {
         started: Moment::present(),
         membership: Membership::new(config.rules.clone(), orders),

@@ -106,6 +106,19 @@ fn a_plea_ends_with_the_configuration_that_asked_for_it() {
 }
 
 #[test]
+fn a_restart_forgets_nobody_who_was_asked() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", "website leaving"]);
+    let mut pollbal = Pollbal::start(&stage, &config(2));
+    wait_pleas(&nodes, &["POST", "POST", ""]);
+    assert_eq!(pollbal.terminate().code(), Some(0));
+    nodes[2].announce("website");
+    let _pollbal = Pollbal::start(&stage, &config(2));
+    wait_pleas(&nodes, &["POST DELETE", "POST DELETE", ""]);
+    stay_pleas(&nodes, &["POST DELETE", "POST DELETE", ""]);
+}
+
+#[test]
 fn what_is_no_node_hears_nothing() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);

@@ -43,19 +43,22 @@ pub(super) struct Watchfulness {
 
 impl Watchfulness {
     /// Begins to watch, and to ask nodes to stay, if this is a `service`. The run before told what is
-    /// in `memory`.
+    /// in `memory`, and asked those that are `pleaded`.
     pub(super) fn start(
         config: &Config,
         hooks: &Hooks,
         service: bool,
-        memory: Memory,
+        (memory, pleaded): (Memory, BTreeSet<NodeAddr>),
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Self {
         let reports = Reports::new();
         let settings = watch::Sender::new(config.alerts);
         let (word, words) = mpsc::channel(WORDS);
         let (stands, standing) = watch::channel(Arc::default());
-        let who_stays = watch::Sender::new(Pleas::default());
+        let who_stays = watch::Sender::new(Pleas {
+            before: Arc::new(pleaded),
+            ..Pleas::default()
+        });
         let memory = watch::Sender::new(Arc::new(memory));
         if service {
             let watch = Watch {
@@ -108,7 +111,8 @@ impl Watchfulness {
     pub(super) fn set_nodes(&self, config: &Config, nodes: &[Node]) {
         self.pleas.send_if_modified(|pleas| {
             // Those that were asked to stay before are told that it is over.
-            let needed = config.pool_please_dont_go || !pleas.listed.is_empty();
+            let asked = !pleas.listed.is_empty() || !pleas.before.is_empty();
+            let needed = config.pool_please_dont_go || asked;
             if needed {
                 pleas.listed = Arc::new(nodes.iter().map(|node| node.addr).collect());
             }
@@ -157,16 +161,20 @@ impl Daemon {
     }
 
     /// Says who is to stay: the members of pools that can do without none of them.
-    fn plead(&self, levels: &[PoolLevel]) {
+    fn plead(&mut self, levels: &[PoolLevel]) {
+        if self.serial == 0 {
+            return;
+        }
         let nodes = if self.config.pool_please_dont_go {
             self.needed(levels)
         } else {
             BTreeSet::new()
         };
+        self.membership.set_pleaded(&nodes);
         let timeout = self.config.poll.timeout;
         self.watchfulness.pleas.send_if_modified(|pleas| {
-            let same = pleas.nodes == nodes && pleas.timeout == timeout;
-            (pleas.nodes, pleas.timeout) = (nodes, timeout);
+            let same = pleas.nodes.as_ref() == Some(&nodes) && pleas.timeout == timeout;
+            (pleas.nodes, pleas.timeout) = (Some(nodes), timeout);
             !same
         });
     }

@@ -4,7 +4,7 @@
 //! Orders outlive the program (`state_file`), so their times are times of day. What follows from
 //! them is decided by [`Membership`](super::membership::Membership), which owns them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -192,6 +192,9 @@ pub struct Orders {
     pub granted: BTreeMap<NodeAddr, Grant>,
     /// Why failures put nobody out.
     pub frozen: Reasons,
+    /// Who is asked to stay (`pool_please_dont_go`), and is to be told when that is over.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub pleaded: BTreeSet<NodeAddr>,
 }
 
 /// Orders that came to their end by themselves.

@@ -45,6 +45,20 @@ struct Entry {
 }
 
 impl Book {
+    /// These were asked to stay by the run before, and are to be told when that is over.
+    #[must_use]
+    pub fn new(asked: &BTreeSet<NodeAddr>, now: Instant) -> Self {
+        let entry = |addr: &NodeAddr| {
+            let entry = Entry {
+                wanted: false,
+                asked: true,
+                ..Entry::new(now)
+            };
+            (*addr, entry)
+        };
+        Self(asked.iter().map(entry).collect())
+    }
+
     /// These are to stay, and no others. Of the others those that were asked to are told that it is
     /// over, if they are still `listed`: what is no node any more is told nothing.
     pub fn want(
@@ -173,6 +187,15 @@ mod tests {
             [(addr(2), Word::Over)]
         );
         assert_eq!(book.next(), None);
+    }
+
+    #[test]
+    fn whom_the_run_before_asked_is_told_that_it_is_over_unless_it_is_not() {
+        let start = Instant::now();
+        let mut book = Book::new(&set(&[1, 2, 3]), start);
+        book.want(&set(&[2]), |node| node != addr(3), start);
+        let told = [(addr(1), Word::Over), (addr(2), Word::Stay)];
+        assert_eq!(tell(&mut book, true, start), told);
     }
 
     #[test]

@@ -37,8 +37,10 @@ pub const PATH: &str = "/pool_please_dont_go";
 /// Who is to stay.
 #[derive(Clone, Debug, Default)]
 pub struct Pleas {
-    /// These are asked.
-    pub nodes: BTreeSet<NodeAddr>,
+    /// These are asked; nobody is, and nobody told that it is over, before it is known who.
+    pub nodes: Option<BTreeSet<NodeAddr>>,
+    /// These were asked by the run before.
+    pub before: Arc<BTreeSet<NodeAddr>>,
     /// All nodes of the services file: others are told nothing.
     pub listed: Arc<BTreeSet<NodeAddr>>,
     /// For a whole request.
@@ -55,21 +57,22 @@ struct Told {
 
 /// Tells nodes until nobody can want anything any more.
 pub async fn run(mut pleas: watch::Receiver<Pleas>) {
-    // Nothing is made, not even a client, while nobody is to stay.
-    if pleas
-        .wait_for(|pleas| !pleas.nodes.is_empty())
-        .await
-        .is_err()
-    {
-        return;
-    }
+    // Nothing is made, not even a client, while nobody is to be told anything.
+    let someone = |pleas: &Pleas| {
+        let nodes = pleas.nodes.as_ref();
+        nodes.is_some_and(|nodes| !nodes.is_empty() || !pleas.before.is_empty())
+    };
+    let before = match pleas.wait_for(someone).await {
+        Ok(pleas) => pleas.before.clone(),
+        Err(_) => return,
+    };
     let client = match client() {
         Ok(client) => client,
         Err(why) => return error!("failed to make a client for {PATH}: {}", chain(&why)),
     };
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut book, mut busy) = (Book::default(), JoinSet::new());
+    let (mut book, mut busy) = (Book::new(&before, Instant::now()), JoinSet::new());
     pleas.mark_changed();
     loop {
         let next = book.next().filter(|_| busy.len() < AT_ONCE);
@@ -78,7 +81,8 @@ pub async fn run(mut pleas: watch::Receiver<Pleas>) {
             changed = pleas.changed() => {
                 if changed.is_err() { return }
                 let pleas = pleas.borrow_and_update();
-                book.want(&pleas.nodes, |addr| pleas.listed.contains(&addr), Instant::now());
+                let nodes = pleas.nodes.clone().unwrap_or_default();
+                book.want(&nodes, |addr| pleas.listed.contains(&addr), Instant::now());
             }
             Some(Ok(told)) = busy.join_next() => take(&mut book, &told),
             (addr, word) = turn(next, &mut pace) => {

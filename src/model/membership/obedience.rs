@@ -3,6 +3,7 @@
 //! An order is in force at once. When the last one that keeps a node out is gone, only an answer
 //! that was asked for after that lets the node in again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -161,6 +162,14 @@ impl Membership {
             self.end_leave(*addr, how, now, &mut effect);
         }
         effect
+    }
+
+    /// Remembers who is asked to stay.
+    pub fn set_pleaded(&mut self, addrs: &BTreeSet<NodeAddr>) {
+        if self.orders.pleaded != *addrs {
+            self.orders.pleaded.clone_from(addrs);
+            self.orders_revision += 1;
+        }
     }
 
     /// From now on failures put nobody out.
