@@ -8,6 +8,7 @@ use super::Daemon;
 use crate::asks::{Ask, Done, Moment, Nodes, Order, Overview, Perlbals, Refused, Seen, View};
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::wanted::Translation;
+use crate::model::census::Census;
 use crate::model::membership::Membership;
 use crate::model::membership::obedience::Effect;
 use crate::model::names::PoolName;
@@ -178,18 +179,31 @@ impl Daemon {
     }
 
     fn view(&self) -> View {
-        let nodes = self.membership.views();
+        let mut census = self.membership.no_census();
+        let nodes = self.membership.views().map(|node| {
+            census.count(&node);
+            self.seen(node)
+        });
+        let nodes = nodes.collect();
         View {
-            overview: self.overview(),
-            nodes: nodes.map(|view| self.seen(view)).collect(),
+            overview: self.overview_with(census),
+            nodes,
         }
     }
 
     fn overview(&self) -> Overview {
+        let mut census = self.membership.no_census();
+        for node in self.membership.views() {
+            census.count(&node);
+        }
+        self.overview_with(census)
+    }
+
+    fn overview_with(&self, census: Census) -> Overview {
         Overview {
             moment: Moment::present(),
             started: self.started,
-            census: self.membership.census(),
+            census,
             first_round_done: self.membership.first_round_done(),
             snapshot: self.snapshots.borrow().clone(),
             rules: self.membership.rules().clone(),

@@ -36,13 +36,10 @@ impl Membership {
         self.nodes.listed().iter().map(|node| self.view_of(node))
     }
 
-    /// All nodes, counted.
+    /// A census of all pools in which no node is counted yet.
     #[must_use]
-    pub fn census(&self) -> Census {
-        let pools = self.rules.declared.keys().chain(self.pools.keys());
-        let mut census = Census::new(pools);
-        self.views().for_each(|node| census.count(&node));
-        census
+    pub fn no_census(&self) -> Census {
+        Census::new(self.rules.declared.keys().chain(self.pools.keys()))
     }
 
     /// Whether the answer of [`Self::levels`] may be another than when this was last asked.
