@@ -31,7 +31,7 @@
 //! | 404 | there is no such node or pool, or no such path |
 //! | 405 | the path is not for this method |
 //! | 408 | head or body of the request came too slowly |
-//! | 409 | refused, as `min_members` asks |
+//! | 409 | refused as things are: `min_members` asks for it, or an order is somebody else's, or there is none to take back |
 //! | 413 | the body is too long |
 //! | 422 | a reload's errors |
 //! | 429 | asked too often (node door); `Retry-After` says when to ask again |

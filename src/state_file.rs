@@ -78,7 +78,10 @@ pub fn load(path: Option<&Path>, set_aside: bool) -> Kept {
         return Kept::default();
     };
     match read(path) {
-        Ok(kept) => kept.unwrap_or_default(),
+        Ok(kept) => Kept {
+            refused: set_aside.then(|| Refused::still(path)).flatten(),
+            ..kept.unwrap_or_default()
+        },
         Err(wrong) => Kept {
             refused: Some(Refused::new(path, &chain(&wrong), set_aside)),
             ..Kept::default()
@@ -298,6 +301,13 @@ mod tests {
             assert_eq!(load(Some(&path), true).orders, Orders::default());
             assert_eq!(aside("state.json.broken"), text, "that is kept");
             assert_eq!(aside("state.json.broken.2"), "another");
+            // The next run says so too, until a person has seen to both.
+            assert!(load(Some(&path), false).refused.is_none(), "not its task");
+            for name in ["state.json.broken", "state.json.broken.2"] {
+                assert!(load(Some(&path), true).refused.is_some());
+                fs::remove_file(directory.path().join(name)).unwrap();
+            }
+            assert!(load(Some(&path), true).refused.is_none());
         }
     }
 }

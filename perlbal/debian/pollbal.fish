@@ -131,7 +131,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l skip-dead -d '
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l from -d 'The node\'s address, where this machine has several' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l port -d 'The node\'s port, where several nodes share this machine\'s address' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l config -d 'The configuration file [default: /etc/pollbal.json]' -r -F
-complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l back -d 'Say that the node is back when COMMAND has ended well, so that its next answer brings it in'
+complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l back -d 'Say that the node is back when COMMAND has ended well, so that its next good answers bring it in'
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -l json -d 'Print JSON: a line for each answer that differs from the one before; with --back, what COMMAND prints goes to standard error'
 complete -c pollbal -n "__fish_pollbal_using_subcommand leave" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pollbal -n "__fish_pollbal_using_subcommand help; and not __fish_seen_subcommand_from run check status explain disable enable wait nudge members events reload freeze thaw roll leave help" -f -a "run" -d 'Poll the nodes and keep the pools true (the default)'

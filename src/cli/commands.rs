@@ -87,7 +87,8 @@ pub enum ClientCommand {
     /// them, and no request is under way at it, COMMAND takes the place of this program, or with --back runs as its child.
     ///
     /// If that cannot be, or is interrupted, it takes back what it was granted. Else the leave ends when load balancers saw
-    /// the node away and back, or hear that it is back (--back), or by itself (`leave_timeout`).
+    /// the node away and back, or serve another version or pool, or hear that it is back (--back), or by itself
+    /// (`leave_timeout`).
     Leave(Leave),
 }
 
@@ -322,7 +323,7 @@ pub struct Leave {
     /// The load balancers: where their pollbals listen for nodes
     #[arg(value_name = "URL", required = true)]
     pub urls: Vec<String>,
-    /// Say that the node is back when COMMAND has ended well, so that its next answer brings it in
+    /// Say that the node is back when COMMAND has ended well, so that its next good answers bring it in
     ///
     /// A restart that takes less than a poll goes unseen: without this the node would stay out for `leave_timeout`, and keep
     /// others from leaving. When COMMAND fails, nothing is said, and the node stays out. Signals are passed on to COMMAND,

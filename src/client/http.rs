@@ -95,7 +95,7 @@ impl AskError {
         }
     }
 
-    /// Whether `min_members` is in the way, or another state that may pass.
+    /// Whether `min_members` is in the way, an order of somebody else, or another state that may pass.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::CONFLICT)
     }

@@ -131,10 +131,10 @@ async fn stay(
     let parameters = Parameters::read(query.as_deref(), &["port", "node"])?;
     let addr = only(&own(&shared, peer, &parameters)?)?;
     let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
-    shared
-        .desk
-        .order(Order::Stay(vec![addr], Note::default()))
-        .await??;
+    let order = Order::Stay(vec![addr], Note::default());
+    let Done { revision, .. } = shared.desk.order(order).await??;
+    // Before it is told, as a leave is.
+    _ = shared.desk.is_written(revision).await;
     Ok(line(if had_leave { "stays" } else { "had no leave" }))
 }
 

@@ -11,11 +11,12 @@ use tracing::{error, info};
 
 use super::run::Run;
 use super::tally::Tally;
-use super::{Lane, PRE_QUIT};
+use super::{Lane, PRE_QUIT, WAITING};
 use crate::logging::count;
 
-/// So many runs at most wait beside a queue because an earlier one of the same subject is under way.
-const HELD: usize = 16;
+/// So many runs at most wait beside a queue because an earlier one of the same subject is under way: as
+/// many as in it, so that one subject whose runs hang does not hold up the others.
+const HELD: usize = WAITING;
 
 /// The task behind [`Hooks`](super::Hooks).
 pub struct HookRunner {

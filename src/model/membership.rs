@@ -38,7 +38,6 @@ use super::observation::{Observation, Poll};
 use super::orders::Orders;
 use super::pools::Pools;
 use super::rules::{Refusal, Rules};
-use super::view::Kept;
 
 /// Who is in which pool, and why the others are in none.
 #[derive(Debug)]
@@ -217,14 +216,8 @@ impl Membership {
         {
             pool.answers(addr);
             self.levels_changed = true;
-            let kept_by = if node.is_held() {
-                Some(Kept::Held)
-            } else {
-                let fall = self.rules.of(&place.pool).fall;
-                (failures >= fall).then_some(Kept::Frozen)
-            };
-            let recovered = |kept_by| Change::Recovered(node.node.clone(), place.clone(), kept_by);
-            changes.extend(kept_by.map(recovered));
+            let recovered = |by| Change::Recovered(node.node.clone(), place.clone(), by);
+            changes.extend(node.kept_by.take().map(recovered));
         }
         node.answers = node.answers.saturating_add(1);
         let place = Place {
@@ -315,6 +308,7 @@ impl Membership {
         if matches!(node.state, State::Out(_)) {
             return None;
         }
+        node.kept_by = None;
         let State::Member { place, held_since } =
             std::mem::replace(&mut node.state, State::Out(None))
         else {

@@ -52,6 +52,23 @@ impl Refused {
         }
     }
 
+    /// One that a run before set aside, and nobody has seen to since.
+    pub(super) fn still(path: &Path) -> Option<Self> {
+        let aside = asides(path).find(|aside| !is_missing(aside))?;
+        let text = format!(
+            "{} was not understood and set aside as {}; none of its reasons, leaves and freezes is in \
+             force, and this is told until that is renamed or removed",
+            path.display(),
+            aside.display()
+        );
+        error!("{text}");
+        let path = path.display().to_string();
+        Some(Self {
+            fault: Fault { path, text },
+            aside: Some(aside),
+        })
+    }
+
     /// Reports it until the file that was set aside is gone or, when it could not be, until a good
     /// one is `written`. Looks at the disk by a thread of its own.
     pub async fn report(self, reports: Reports, mut written: watch::Receiver<u64>) {
@@ -69,18 +86,23 @@ impl Refused {
 
 /// Renames it to where nothing is: `state.json.broken`, `state.json.broken.2`, and so on.
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
-    let mut names = (1..=MOST).map(|number| {
-        let mut name = path.as_os_str().to_owned();
+    let aside = asides(path).find(|name| is_missing(name));
+    let aside = aside.ok_or_else(|| io::Error::other("too many are set aside already"))?;
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Where it may be set aside.
+fn asides(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let base = path.as_os_str();
+    (1..=MOST).map(move |number| {
+        let mut name = base.to_owned();
         name.push(".broken");
         if number > 1 {
             name.push(format!(".{number}"));
         }
-        PathBuf::from(name)
-    });
-    let aside = names.find(|name| is_missing(name));
-    let aside = aside.ok_or_else(|| io::Error::other("too many are set aside already"))?;
-    fs::rename(path, &aside)?;
-    Ok(aside)
+        name.into()
+    })
 }
 
 async fn gone(path: PathBuf) {

@@ -32,6 +32,10 @@ impl Leaving {
         tokio::select! {
             all = self.come_back() => Ok(if all { DONE } else { FAILED }),
             () = interrupts.finish.cancelled() => {
+                terminal::warn(&format!(
+                    "interrupted: perhaps not everybody heard that the node is back; to say it: {}",
+                    self.by_hand()
+                ));
                 interrupts.code().ok_or(ClientError::Interrupted)
             }
         }
@@ -72,13 +76,18 @@ impl Leaving {
             Some(code) => format!("exit code {code}"),
             None => status.to_string(),
         };
+        format!(
+            "{program} ended with {how}: the node stays out until it serves after having been away, or \
+             serves another version or pool, or its leave is over (leave_timeout); to bring it back: {}",
+            self.by_hand()
+        )
+    }
+
+    /// The command that says to all that were asked that the node is back.
+    fn by_hand(&self) -> String {
         let asked = self.asked.borrow();
         let doors: Vec<_> = asked.iter().map(|url| self.balancers.door(url)).collect();
-        format!(
-            "{program} ended with {how}: the node stays out until it serves after having been away, \
-             or its leave is over (leave_timeout); to bring it back: {}",
-            by_hand(&doors, self.from)
-        )
+        by_hand(&doors, self.from)
     }
 }
 

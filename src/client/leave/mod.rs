@@ -328,7 +328,9 @@ fn told(answer: LeaveAnswer, text: &str) -> String {
         LeaveAnswer::Dead => format!("does not answer: {text}"),
         LeaveAnswer::PassedOver => format!("passed over, it does not answer: {text}"),
         LeaveAnswer::TakenBack => "taken back: the node stays".to_owned(),
-        LeaveAnswer::Back => "told that the node is back: its next answer brings it in".to_owned(),
+        LeaveAnswer::Back => {
+            "told that the node is back: its next good answers bring it in".to_owned()
+        }
         LeaveAnswer::Refused => format!("refuses: {text}"),
     }
 }

@@ -89,7 +89,7 @@ fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
         let returns = if grant.was_away {
             "it serves again"
         } else {
-            "it is away, which it was not yet, and serves again"
+            "it is away, which it was not yet, and serves again, or serves another version or pool"
         };
         needs.push(format!(
             "its leave ends: {returns}, it takes it back, someone says `pollbal enable {who} --leave`, or {until} comes"

@@ -108,9 +108,9 @@ impl Entry {
         self.stands
     }
 
-    /// Whether it holds at this moment.
+    /// Whether it holds at this moment, as far as is known.
     pub(super) fn holds(&self) -> bool {
-        self.away.is_none()
+        self.away.is_none() && self.sight != Sight::Remembered
     }
 
     /// How long it has held, or did.
@@ -154,6 +154,10 @@ impl Entry {
 
     /// When something is to be told of it, if it stays as it is.
     pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
+        if self.sight == Sight::Remembered && self.away.is_none() {
+            // Nobody knows yet how that is now.
+            return None;
+        }
         match (self.stands, self.told) {
             (true, None) => Some(self.begun.map_or(self.since, |begun| begun + interval)),
             (true, Some(Told { at, wait })) => Some(at + wait),

@@ -312,6 +312,20 @@ fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() 
 }
 
 #[test]
+fn after_a_restart_nothing_is_told_as_still_so_before_that_is_known() {
+    let mut site = Site::new();
+    site.at(0, &pools(0..1), NOON);
+    assert_eq!(site.told(2, &pools(0..1)), ["begin p0"]);
+    let moment = (site.start, Timestamp::from_millis(0));
+    site.alerts = Alerts::resume(&site.alerts.memory(moment), moment);
+    assert_eq!(site.told(10 * MINUTE, &well()), [""; 0]);
+    let holds = site.alerts.standing().into_iter();
+    let holds: Vec<_> = holds.map(|stands| stands.holds).collect();
+    assert_eq!(holds, [false]);
+    assert_eq!(site.told(11 * MINUTE, &pools(0..1)), ["still p0"]);
+}
+
+#[test]
 fn a_restart_begins_nothing_anew_keeps_the_limit_and_tells_what_is_over_when_that_is_known() {
     let mut site = Site::new();
     site.settings.limit = 3;

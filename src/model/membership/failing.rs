@@ -44,9 +44,10 @@ impl Membership {
         if !self.orders.is_frozen() {
             return self.hold(addr, failure, (now, now), changes);
         }
-        if node.failures == fall {
-            let (node, place) = (node.node.clone(), place.clone());
-            changes.push(Change::Kept(node, place, Kept::Frozen, failure));
+        if node.kept_by.is_none() {
+            let (kept, place) = (node.node.clone(), place.clone());
+            node.kept_by = Some(Kept::Frozen);
+            changes.push(Change::Kept(kept, place, Kept::Frozen, failure));
         }
     }
 
@@ -73,7 +74,9 @@ impl Membership {
         self.kept_changed |= is_news;
         pool.hold(addr, held_since, failure.clone(), since);
         self.settle(&place.pool, now, changes);
-        if is_news && self.nodes.get(addr).is_some_and(NodeState::is_held) {
+        let held = self.nodes.get_mut(addr).filter(|node| node.is_held());
+        if let Some(state) = held.filter(|_| is_news) {
+            state.kept_by = Some(Kept::Held);
             changes.push(Change::Kept(node, place, Kept::Held, failure));
         }
     }

@@ -9,6 +9,7 @@ use crate::model::change::{Out, Place};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::{Failure, Observation, Poll};
+use crate::model::view::Kept;
 
 /// A node that has a leave, and only does not answer in time, is away after so many failures in a
 /// row. One alone happens to any node; were it taken for a stop, the next answer would be taken for
@@ -46,6 +47,8 @@ pub(super) struct NodeState {
     pub(super) fresh_from: Option<Instant>,
     /// Since when it is where it is.
     pub(super) since: Option<Instant>,
+    /// What was told to keep it in though it fails.
+    pub(super) kept_by: Option<Kept>,
     /// When the first of its failures in a row came, if there are any.
     pub(super) failing_since: Option<Instant>,
 }
@@ -205,6 +208,7 @@ impl NodeState {
             spoke_of: None,
             fresh_from: None,
             since: None,
+            kept_by: None,
             failing_since: None,
         }
     }

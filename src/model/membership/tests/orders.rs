@@ -340,6 +340,20 @@ fn what_keeps_a_failed_member_in_is_told_of_each_once_and_that_it_answers_again(
 }
 
 #[test]
+fn what_a_freeze_keeps_in_is_told_also_when_fall_became_less() {
+    let mut bench = Bench::serving(rules(1, 5, 0), 2);
+    bench.freeze("storm");
+    for _ in 0..3 {
+        assert!(bench.see(1, fails()).is_empty());
+    }
+    bench.membership.set_rules(rules(1, 2, 0), bench.now);
+    let kept = bench.see(1, fails());
+    assert!(matches!(kept[..], [Change::Kept(_, _, Kept::Frozen, _)]));
+    let back = bench.see(1, says("api"));
+    assert!(matches!(back[..], [Change::Recovered(_, _, Kept::Frozen)]));
+}
+
+#[test]
 fn a_failed_member_that_goes_is_not_told_as_kept() {
     let mut bench = Bench::serving(rules(1, 1, 1), 2);
     assert!(matches!(bench.see(1, fails())[..], [Change::Left(..)]));
