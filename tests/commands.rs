@@ -177,7 +177,7 @@ fn an_operator_takes_back_the_leave_of_a_node_that_cannot() {
         (left.ok() == "gone").then_some(())
     });
     assert_eq!(
-        site.tell(&["enable", "node-1", "--leave", "--wait"]),
+        site.tell(&["enable", "node-1", "--leave", "--wait", "--timeout", "20s"]),
         "serving: node-1\n"
     );
     assert_eq!(site.ask(&["enable", "node-1"]).0, 64);
