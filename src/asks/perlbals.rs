@@ -51,8 +51,7 @@ impl Perlbals {
     #[must_use]
     pub fn untold(&self, serial: u64) -> Option<String> {
         if self.standings.is_empty() && (!self.files.in_sync || self.files.serial < serial) {
-            let why = self.files.why.as_deref();
-            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            let why = self.files.because();
             return Some(format!("the pool files are not written{why}"));
         }
         self.standings.iter().find_map(|(address, standing)| {

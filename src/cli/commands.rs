@@ -379,7 +379,7 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What is shorter is a slip: `0s` is out and in again, and nobody sees it.
+/// How long an order lasts. What is shorter is a slip: `0s` is out and in again, and nobody sees it.
 fn lasting(text: &str) -> Result<Duration, String> {
     match time(text)? {
         time if time < Duration::from_secs(1) => Err("shorter than a second".to_owned()),
@@ -387,7 +387,7 @@ fn lasting(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The same, of things for which there must be time.
+/// A time for something that cannot be done in none.
 fn some_time(text: &str) -> Result<Duration, String> {
     match time(text)? {
         Duration::ZERO => Err("expected more than no time".to_owned()),

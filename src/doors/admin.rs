@@ -101,7 +101,7 @@ async fn enable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::O
     let order = Order::Enable {
         nodes: addrs.clone(),
         word: word(&enable.reason)?,
-        by: Note::new(enable.by.as_deref().unwrap_or("")),
+        by: note(enable.by.as_deref()),
     };
     obeyed(&shared, addrs, order).await
 }
@@ -109,7 +109,7 @@ async fn enable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::O
 async fn stay(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
     let stay: api::Stay = read(&body)?;
     let addrs = shared.find(stay.nodes.iter().map(String::as_str))?;
-    let by = Note::new(stay.by.as_deref().unwrap_or(""));
+    let by = note(stay.by.as_deref());
     obeyed(&shared, addrs.clone(), Order::Stay(addrs, by)).await
 }
 
@@ -122,7 +122,7 @@ async fn freeze(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::O
 
 async fn thaw(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
     let thaw: api::Freeze = read(&body)?;
-    let by = Note::new(thaw.by.as_deref().unwrap_or(""));
+    let by = note(thaw.by.as_deref());
     let order = Order::Thaw(word(&thaw.reason)?, by);
     obeyed(&shared, Vec::new(), order).await
 }
@@ -189,11 +189,15 @@ fn word(text: &str) -> Result<ReasonWord, Problem> {
         .map_err(|error| Problem::bad(format!("{text:?}: {error}")))
 }
 
-fn reason(note: Option<&str>, by: Option<&str>, time: Option<Duration>) -> Reason {
+fn note(text: Option<&str>) -> Note {
+    Note::new(text.unwrap_or_default())
+}
+
+fn reason(text: Option<&str>, by: Option<&str>, time: Option<Duration>) -> Reason {
     let today = Moment::present().today;
     Reason {
-        note: Note::new(note.unwrap_or("")),
-        by: Note::new(by.unwrap_or("")),
+        note: note(text),
+        by: note(by),
         since: today,
         until: time.map(|time| today.after(time)),
     }

@@ -46,6 +46,15 @@ pub struct Progress {
     pub why: Option<Arc<str>>,
 }
 
+impl Progress {
+    /// `: <why>`, as far as that is known; behind the words that it is not in force.
+    #[must_use]
+    pub fn because(&self) -> String {
+        let why = self.why.as_deref();
+        why.map_or_else(String::new, |why| format!(": {why}"))
+    }
+}
+
 /// Whether a driver changes the world or says what it would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

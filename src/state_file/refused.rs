@@ -20,6 +20,12 @@ const LOOK: Duration = Duration::from_secs(5);
 /// So many files may be set aside; then the next stays where it is.
 const MOST: usize = 100;
 
+/// What is told of each that was refused.
+const LOST: &str = "none of its reasons, leaves and freezes is in force";
+
+/// And of one that was set aside.
+const UNTIL: &str = "this is told until that is renamed or removed";
+
 /// A state file that was not understood.
 #[derive(Debug)]
 pub struct Refused {
@@ -32,15 +38,14 @@ pub struct Refused {
 impl Refused {
     /// Says what is `wrong` with it, and sets it aside if that is wished and it is a file.
     pub(super) fn new(path: &Path, wrong: &str, set_aside: bool) -> Self {
-        let mut text = format!("{wrong}; none of its reasons, leaves and freezes is in force");
+        let mut text = format!("{wrong}; {LOST}");
         error!("{text}");
         let aside = (set_aside && is_replaceable(path)).then(|| put_aside(path));
         match &aside {
             Some(Ok(aside)) => {
                 let moved = format!("{} is set aside as {}", path.display(), aside.display());
                 error!("{moved}");
-                text =
-                    format!("{text}; {moved}, and this is told until that is renamed or removed");
+                text = format!("{text}; {moved}, and {UNTIL}");
             }
             Some(Err(error)) => error!("failed to set {} aside: {error}", path.display()),
             None => {}
@@ -56,8 +61,7 @@ impl Refused {
     pub(super) fn still(path: &Path) -> Option<Self> {
         let aside = asides(path).find(|aside| !is_missing(aside))?;
         let text = format!(
-            "{} was not understood and set aside as {}; none of its reasons, leaves and freezes is in \
-             force, and this is told until that is renamed or removed",
+            "{} was not understood and set aside as {}; {LOST}, and {UNTIL}",
             path.display(),
             aside.display()
         );

@@ -182,8 +182,7 @@ fn troubles(
         ));
     }
     if whole.first_round_done && !whole.perlbals.files.in_sync {
-        let why = whole.perlbals.files.why.as_deref();
-        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        let why = whole.perlbals.files.because();
         troubles.push(format!("the pool files do not hold what is wanted{why}"));
     }
     for perlbal in perlbals.iter().filter(|perlbal| !perlbal.in_sync) {
