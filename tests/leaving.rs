@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use common::client::{Traffic, failures, get_later};
 use common::door::{Asked, Reply, ask_from, get};
@@ -77,6 +78,15 @@ impl Site {
         ask_from(*node.addr().ip(), self.door, method, path)
     }
 
+    /// A request of some seconds, under way at the node, which keeps it from being gone.
+    fn keep_busy(&self, node: &Node) -> JoinHandle<Result<String, String>> {
+        let request = get_later(self.perlbal.service("web"), "/?wait=3000");
+        eventually(SOON, "the request", || {
+            (!node.arrivals().is_empty()).then_some(())
+        });
+        request
+    }
+
     /// Asks to leave until it is gone, and gives what was answered on the way.
     fn leave(&self, node: &Node) -> Vec<String> {
         let (mut answers, start) = (Vec::new(), Instant::now());
@@ -109,10 +119,7 @@ fn a_node_hears_why_it_is_not_gone_yet() {
     let [node] = &site.nodes[..] else {
         panic!("one node");
     };
-    let request = get_later(site.perlbal.service("web"), "/?wait=3000");
-    eventually(SOON, "the request", || {
-        (!node.arrivals().is_empty()).then_some(())
-    });
+    let request = site.keep_busy(node);
     let why = format!(
         "granted not at rest in {} after ",
         site.perlbal.management()
@@ -267,11 +274,7 @@ fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
     let [node] = &site.nodes[..] else {
         panic!("one node");
     };
-    // A request under way keeps it from being gone.
-    let request = get_later(site.perlbal.service("web"), "/?wait=3000");
-    eventually(SOON, "the request", || {
-        (!node.arrivals().is_empty()).then_some(())
-    });
+    let request = site.keep_busy(node);
     assert_eq!(site.ask(node, "POST", "/leave").word(), "granted");
     let held = Asked::from(*node.addr().ip(), site.door, "POST", "/leave?wait=60s");
     // Behind it in the door's queue.

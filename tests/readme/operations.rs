@@ -271,14 +271,18 @@ fn two_nodes_leave_by_curl_alone_one_after_the_other() {
     site.wait_members(&[first, second]);
 }
 
+/// leave.sh, at doubles of load balancers.
+fn start_script(stage: &Stage, doubles: &[Double]) -> Script {
+    let mut script = Command::new(write_script(stage));
+    Script::start(script.args(doubles.iter().map(Double::url)))
+}
+
 #[test]
 fn the_script_too_asks_again_who_took_the_node_in_while_another_was_waited_for() {
     let stage = Stage::new();
     let doubles = doubles(&stage, ["200 gone", "200 granted"]);
     let [first, last] = &doubles;
-    let mut script = Command::new(write_script(&stage));
-    script.args(doubles.iter().map(Double::url));
-    let mut script = Script::start(&mut script);
+    let mut script = start_script(&stage, &doubles);
     last.wait_heard("POST", 2);
     first.say("200 granted");
     last.say("200 gone");
@@ -293,9 +297,7 @@ fn the_script_too_is_not_in_the_way_behind_one_where_it_has_to_wait_again() {
     let stage = Stage::new();
     let doubles = doubles(&stage, ["200 gone", "200 granted"]);
     let [first, last] = &doubles;
-    let mut script = Command::new(write_script(&stage));
-    script.args(doubles.iter().map(Double::url));
-    let mut script = Script::start(&mut script);
+    let mut script = start_script(&stage, &doubles);
     last.wait_heard("POST", 1);
     // Another node came first there, and will wait here.
     first.say("200 wait another is leaving already");
