@@ -62,7 +62,7 @@ const SIGNALS: [(&str, &str); 2] = [
     ),
     (
         "SIGTERM, SIGINT",
-        "Ends within five seconds. Pools and files stay as they are.",
+        "Ends within 8 s, mostly at once; where something hangs, such as a disk, with exit code 1. Pools and files stay as they are.",
     ),
 ];
 
@@ -94,8 +94,8 @@ const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks POLLBAL_SE
                      POLLBAL_FILE_NAME. node_hook gets POLLBAL_NODE, POLLBAL_NODE_NAME, POLLBAL_POOL, POLLBAL_VERSION, \
                      POLLBAL_STATE (in, out or moved), POLLBAL_REASON, and of one that moved POLLBAL_FROM_POOL and \
                      POLLBAL_FROM_VERSION; alert_hook gets POLLBAL_ALERT, POLLBAL_ALERT_STATE (begin, still or over), \
-                     POLLBAL_SUBJECT, POLLBAL_TEXT and POLLBAL_LEFT_OUT. These two have all that, and more, as JSON on \
-                     their standard input.";
+                     POLLBAL_SEVERITY (degraded or critical), POLLBAL_SUBJECT, POLLBAL_TEXT and POLLBAL_LEFT_OUT. These two \
+                     have all that, and more, as JSON on their standard input.";
 
 /// All files, by name.
 pub(crate) fn files() -> io::Result<Vec<(String, Vec<u8>)>> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   daemon: pools, reloads ─┐                                          ┌─► alert_hook
-//!   drivers: in sync or not ├─► Reports ─(Circumstances, watch)─► Watch ├─(words, mpsc)─► daemon: log, journal
+//!   drivers: in sync or not ├─► Reports ─(Circumstances, watch)─► Watch ├─(words, mpsc)─► daemon: log, event log
 //!   files: refused or not  ─┘                                          └─(standing, watch)─► status
 //! ```
 //!
@@ -21,11 +21,12 @@ use tokio::time::sleep_until;
 use crate::api::hooks::{Alert, AlertState};
 use crate::api::time;
 use crate::asks::Moment;
+use crate::awake::Pauses;
 use crate::hooks::Hooks;
 use crate::logging::count;
 use crate::model::alerts::{AlertSettings, Alerts, Memory, Notice, StandingCondition, State, Word};
-use crate::model::conditions::{Circumstances, Condition, PerlbalLevel};
-use crate::model::hours::{Hours, Minute};
+use crate::model::conditions::{Circumstances, Instead, PerlbalLevel};
+use crate::model::time_window::{Minute, TimeWindow};
 
 /// The way to say how things stand; clones speak of the same site.
 #[derive(Clone, Debug)]
@@ -51,7 +52,8 @@ impl Reports {
     /// Says how a Perlbal stands.
     pub fn perlbal(&self, address: &str, level: PerlbalLevel) {
         self.0.send_if_modified(|circumstances| {
-            let before = circumstances.perlbals.insert(address.to_owned(), level);
+            let perlbals = &mut circumstances.perlbals;
+            let before = perlbals.insert(address.to_owned(), level.clone());
             before != Some(level)
         });
     }
@@ -63,6 +65,12 @@ impl Reports {
             circumstances.perlbals.retain(|address, _| keep(address));
             circumstances.perlbals.len() != before
         });
+    }
+
+    /// How things stand now.
+    #[must_use]
+    pub fn now(&self) -> Circumstances {
+        self.0.borrow().clone()
     }
 
     /// How things stand, whenever that changes.
@@ -86,7 +94,7 @@ pub struct Watch {
     pub settings: watch::Receiver<AlertSettings>,
     /// Where a person is told.
     pub hooks: Hooks,
-    /// What began and ended, for the log and the journal. When it is full, this task waits.
+    /// What began and ended, for the log and the event log. When it is full, this task waits.
     pub words: mpsc::Sender<Word>,
     /// What stands.
     pub standing: watch::Sender<Arc<Vec<StandingCondition>>>,
@@ -99,7 +107,11 @@ impl Watch {
     pub async fn run(mut self) {
         let moment = Moment::present();
         let mut alerts = Alerts::resume(&self.memory.borrow(), (moment.now, moment.today));
+        let mut pauses = Pauses::new();
         loop {
+            if let Some(pause) = pauses.since_asked() {
+                alerts.stood_still(pause.time);
+            }
             let next = self.look(&mut alerts).await;
             tokio::select! {
                 changed = self.circumstances.changed() => if changed.is_err() { return },
@@ -114,7 +126,7 @@ impl Watch {
         let settings = *self.settings.borrow_and_update();
         let moment = Moment::present();
         // What has no room is told later, rather than lost.
-        let open = settings.hours.contain(minute(settings.hours))
+        let open = settings.hours.contains(local_minute(settings.hours))
             && self.hooks.have_room_for_alerts(settings.limit);
         let outcome = alerts.look(&circumstances, &settings, (moment.now, moment.today), open);
         for notice in &outcome.notices {
@@ -140,10 +152,9 @@ impl Watch {
     }
 }
 
-/// The present minute of the local day; any one where it does not matter, so that no time zone need
-/// be read.
-fn minute(hours: Hours) -> Minute {
-    if hours == Hours::ALL {
+/// The current minute of the local day, or any minute where it does not matter, to avoid reading the time zone.
+fn local_minute(window: TimeWindow) -> Minute {
+    if window == TimeWindow::ALL {
         return Minute::of(0, 0);
     }
     let now = Zoned::now();
@@ -156,15 +167,20 @@ fn alert(notice: &Notice, moment: &Moment) -> Alert {
         condition,
         since,
         lasted,
+        instead,
         left_out,
     } = notice;
+    let text = match instead {
+        Some(instead) => over(*lasted, instead),
+        None => condition.text.clone(),
+    };
     let (state, text) = match state {
-        State::Begin => (AlertState::Begin, condition.text.clone()),
+        State::Begin => (AlertState::Begin, text),
         State::Still => {
-            let text = format!("still so after {}: {}", seconds(*lasted), condition.text);
+            let text = format!("still so after {}: {text}", seconds(*lasted));
             (AlertState::Still, text)
         }
-        State::Over => (AlertState::Over, over(condition, *lasted)),
+        State::Over => (AlertState::Over, text),
     };
     let others: usize = left_out.values().sum();
     let text = if others > 0 {
@@ -176,6 +192,7 @@ fn alert(notice: &Notice, moment: &Moment) -> Alert {
     };
     Alert {
         alert: condition.kind.word().to_owned(),
+        severity: condition.severity(),
         state,
         subject: condition.subject.clone(),
         text,
@@ -185,10 +202,11 @@ fn alert(notice: &Notice, moment: &Moment) -> Alert {
     }
 }
 
-/// That the condition, which stood for so long, is over.
+/// That a condition is over, which stood for so long: what is so now.
 #[must_use]
-pub fn over(condition: &Condition, lasted: Duration) -> String {
-    format!("over after {}: {}", seconds(lasted), condition.text)
+pub fn over(lasted: Duration, Instead { resolved, text }: &Instead) -> String {
+    let word = if *resolved { "resolved" } else { "over" };
+    format!("{word} after {}: {text}", seconds(lasted))
 }
 
 fn seconds(time: Duration) -> impl Display {

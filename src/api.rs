@@ -1,60 +1,11 @@
-//! Version 1 of what the doors answer and the commands print with `--json`.
+//! Version 1 of what the listeners serve and the commands print with `--json`: its types.
 //!
-//! Fields are only ever added. Times of day are RFC 3339 in UTC with milliseconds; lengths of time
-//! are milliseconds, their names end in `_ms`. A node is told as `ip:port`. What is not known is left
-//! out or `null`. An answer in JSON is one line.
+//! Fields are only ever added. Times of day are RFC 3339 in UTC with milliseconds; durations are milliseconds, their
+//! names end in `_ms`. A node is identified as `ip:port`. What is unknown is omitted or `null`. A response in JSON is one
+//! line.
 //!
-//! | request at the admin door | answer |
-//! | --- | --- |
-//! | `GET /v1/status[?node=N…][&pool=P…][&of=W…]` | [`Status`]; with `node` or `pool` only of these; W is either, a pool if there is one |
-//! | `GET /v1/explain?node=N` | [`Explanation`] |
-//! | `GET /v1/members?pool=P` | [`Members`] |
-//! | `GET /v1/events[?after=ID][&limit=N][&follow=true]` | [`Events`]; followed, an [`Event`] a line for ever |
-//! | `GET /v1/wait?node=N…&until=rest\|serving[&timeout_ms=T][&again=true]` | [`Progress`], as soon as all is reached or the time is over; `again`: asked before, so a node that is gone from the services file since is told instead of refused |
-//! | `POST /v1/disable` [`Disable`] | [`Ordered`] |
-//! | `POST /v1/enable` [`Enable`] | [`Ordered`] |
-//! | `POST /v1/stay` [`Stay`] | [`Ordered`] |
-//! | `POST /v1/freeze`, `/v1/thaw` [`Freeze`] | [`Ordered`] |
-//! | `POST /v1/nudge` [`Nudge`] | [`Ordered`] |
-//! | `POST /v1/reload` | [`Reloaded`] |
-//! | `GET /`, `/stream`, `/metrics`, `/healthz`, `/readyz` | the page, what tells it to look again, metrics, and probes: a line of text each |
-//!
-//! N is a node's name, `ip:port`, or `ip` where only one node has it; W a pool's name where there is
-//! such a pool, else an N. The status door answers the same `GET`s, but for `/v1/wait`. What is refused is
-//! answered by [`Problem`]; at the status door only below `/v1/`, else by its `error` as a line of text,
-//! as at the node door.
-//!
-//! | status | why |
-//! | --- | --- |
-//! | 400 | the request is wrong |
-//! | 403 | who asks is no node of the services file (node door) |
-//! | 404 | there is no such node or pool, or no such path |
-//! | 405 | the path is not for this method |
-//! | 408 | head or body of the request came too slowly |
-//! | 409 | refused as things are: `min_members` asks for it, or an order is somebody else's, or there is none to take back |
-//! | 413 | the body is too long |
-//! | 422 | a reload's errors |
-//! | 429 | asked too often (node door); `Retry-After` says when to ask again |
-//! | 431 | the head is too long |
-//! | 500 | a fault of pollbal; its log says more |
-//! | 503 | pollbal is ending, or has too much to do: ask again; of `/readyz`: not ready |
-//!
-//! | command with `--json` | prints |
-//! | --- | --- |
-//! | `status` | [`Status`]; with `--watch` one a line, whenever it changes |
-//! | `explain` | [`Explanation`] |
-//! | `members` | [`Members`] |
-//! | `events` | [`Events`]; with `--follow` an [`Event`] a line |
-//! | `wait` | [`Progress`], in the end |
-//! | `disable`, `enable` | [`Ordered`]; with `--wait` [`Progress`] instead |
-//! | `nudge`, `freeze`, `thaw` | [`Ordered`] |
-//! | `reload` | [`Reloaded`] |
-//! | `roll` | a [`RollStep`] a line |
-//! | `leave` | a [`LeaveStep`] a line |
-//!
-//! A command that the daemon refuses prints the [`Problem`]. For people the same stands on standard
-//! error, as does what no JSON tells: that no daemon answers, and what a command of `roll` or
-//! `leave --back` says.
+//! `docs/api.md` describes the requests, their responses, status codes, and what each command prints; a new field needs a
+//! row there.
 
 mod commands;
 pub(crate) mod event;
@@ -68,7 +19,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::health::{Health, Severity};
 use crate::model::time::Timestamp;
+
+/// The header that each request at the node door must have, with whatever value. No browser, and no
+/// webhook whose address alone can be chosen, sends it by itself.
+pub const NODE_HEADER: &str = "Pollbal-Request";
 
 /// A time of day as all of version 1 has it.
 #[must_use]
@@ -85,14 +41,23 @@ pub struct Status {
     pub time: String,
     /// Since when pollbal runs.
     pub started: String,
-    /// Whether all is in sync and there is enough of it: each node was heard, files and Perlbals are in
-    /// sync, no declared pool is below its `min_members`, and no sorry server stands in. Then the exit
-    /// code of `status` is 0. Whether a person must know something all the same, `conditions` tells.
+    /// How well it is: `ok`, `degraded` or `critical`. Of all, or of what was asked for: a node by itself,
+    /// a pool with all that concerns it.
+    pub health: Health,
+    /// The same in a line for people, with the numbers: `DEGRADED: 5 of 12 nodes down (api 3/5, web 2/4)`.
+    pub verdict: String,
+    /// Why it is not `ok`, the worst first.
+    pub problems: Vec<HealthProblem>,
+    /// How well all is, whatever was asked for.
+    pub site_health: Health,
+    /// The same in a line for people.
+    pub site_verdict: String,
+    /// Whether `site_health` is `ok`.
     pub all_right: bool,
-    /// What is not, a line each.
+    /// The texts of the problems of all, whatever was asked for.
     pub troubles: Vec<String>,
-    /// What a person must know besides: of that which `alert_hook` is told, all that stands and that
-    /// `troubles` does not say.
+    /// Of the problems that `alert_hook` is told, those that concern neither pools nor load balancers and
+    /// have held for some seconds.
     #[serde(default)]
     pub conditions: Vec<Condition>,
     /// Whether each node was heard once.
@@ -105,12 +70,42 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// The nodes: all that were asked for; else those that are not simply serving.
     pub nodes: Vec<Node>,
+    /// Orders for addresses that the services file does not list any more: they would hold again if it
+    /// did. Not told where something else is asked for.
+    #[serde(default)]
+    pub gone: Vec<GoneOrders>,
     /// The pool files.
     pub files: Files,
     /// The Perlbals.
     pub perlbals: Vec<Perlbal>,
     /// The number of the last event.
     pub last_event: u64,
+}
+
+/// Something that is not well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthProblem {
+    /// What kind of thing it is, such as `pool_empty`; for what `alert_hook` is told, in its words.
+    pub kind: String,
+    /// How much it matters: `degraded` or `critical`.
+    pub severity: Severity,
+    /// What it is about: a pool, a node, a Perlbal's address, a file; or `nodes` or `orders`, all of them.
+    pub subject: String,
+    /// What it is, for people.
+    pub text: String,
+    /// Since when, of one that `alert_hook` is told and that has held for some seconds.
+    pub since: Option<String>,
+}
+
+/// The orders for an address that is no node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneOrders {
+    /// `ip:port`.
+    pub node: String,
+    /// Why it is disabled.
+    pub reasons: Vec<Reason>,
+    /// The leave that it was granted.
+    pub grant: Option<Grant>,
 }
 
 /// Something that holds and that a person must know.
@@ -204,7 +199,8 @@ pub struct Node {
     pub reasons: Vec<Reason>,
     /// The leave that it was granted.
     pub grant: Option<Grant>,
-    /// Whether no load balancer has a busy connection to it; `null` for a member.
+    /// Whether no load balancer has it in a pool that a service uses, nor a busy connection to it; `null`
+    /// for a member.
     pub at_rest: Option<bool>,
 }
 
@@ -246,8 +242,11 @@ pub struct Perlbal {
     pub address: String,
     /// Whether there is a connection to it.
     pub connected: bool,
-    /// For people: which version it is, or why it is not connected.
+    /// For people: which version it is, or why it is not connected and what waits to be applied there.
     pub connection: String,
+    /// Why, while it is not connected.
+    #[serde(default)]
+    pub away: Option<Away>,
     /// Whether all is there as it is wanted.
     pub in_sync: bool,
     /// Since when that is so, or not.
@@ -259,6 +258,22 @@ pub struct Perlbal {
     pub pools: Vec<PerlbalPool>,
     /// Removed members that are not at rest yet.
     pub unrest: Vec<Unrest>,
+}
+
+/// A load balancer that cannot be driven now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Away {
+    /// Since when.
+    pub since: String,
+    /// How it is: `not answering`, `not reachable`, `closing connections`, `not a Perlbal`, `not usable`;
+    /// empty before the first attempt has ended.
+    pub state: String,
+    /// What the last attempt showed, for people.
+    pub cause: String,
+    /// The first nodes whose changes wait to be applied: `+name` joins, `-name` is removed.
+    pub not_applied: Vec<String>,
+    /// How many there are in all.
+    pub not_applied_count: usize,
 }
 
 /// A pool in a Perlbal.
@@ -300,6 +315,10 @@ pub struct Unrest {
 pub struct Explanation {
     /// When this was so.
     pub time: String,
+    /// How well the node is; out by order is well.
+    pub health: Health,
+    /// The same in a line for people.
+    pub verdict: String,
     /// The node.
     pub node: Node,
     /// What it last answered.
@@ -341,8 +360,11 @@ pub struct NodeInPerlbal {
     pub text: String,
     /// Whether Perlbal was told where the node is now.
     pub told: bool,
-    /// Whether no connection to it is busy there; `null` for a member.
+    /// Whether no service there has it in its pool, and no connection to it is busy; `null` for a member.
     pub at_rest: Option<bool>,
+    /// Why it is not known, while there is no connection.
+    #[serde(default)]
+    pub away: Option<Away>,
 }
 
 /// The members of a pool.
@@ -474,11 +496,34 @@ pub struct Ordered {
     pub warnings: Vec<String>,
 }
 
+/// What a reload may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// Remove the nodes that the services file does not name any more, however many they are.
+    #[serde(default)]
+    pub accept_removals: bool,
+}
+
 /// A reload is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// How many nodes the services file names.
+    /// How many nodes there are now.
     pub nodes: usize,
+    /// Whether all is in force that was read, and that is the newest there is; left out when it is.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub applied: bool,
+    /// The names of the nodes that stay although the services file does not name them: it would remove
+    /// too much at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
+    /// What a person should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How far nodes have come.
@@ -518,4 +563,12 @@ pub enum Until {
 pub struct Problem {
     /// For people, perhaps of several lines.
     pub error: String,
+    /// Whether the same order with `force` would be carried out; only there when it would.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub can_be_forced: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -6,7 +6,7 @@
 
 mod perlbals;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,18 +19,20 @@ use crate::drivers::pool_files::FileCounts;
 use crate::drivers::{PerlbalHandle, Snapshot};
 use crate::hooks::HookCounts;
 use crate::model::alerts::StandingCondition;
-use crate::model::census::Census;
-use crate::model::journal::Event;
+use crate::model::conditions::Circumstances;
+use crate::model::event::Event;
+use crate::model::event_log::Part;
 use crate::model::membership::obedience::Wait;
 use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
+use crate::model::node_view::NodeView;
 use crate::model::orders::{Note, Orders, Reason, ReasonWord};
+use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pool;
 use crate::model::rules::Rules;
-use crate::model::tally::Tally;
+use crate::model::site_counts::SiteCounts;
 use crate::model::time::Timestamp;
-use crate::model::view::NodeView;
 
 /// Asks that may wait: as many as there may be requests at the doors at a time that wait for the
 /// daemon; each is answered within a millisecond or so.
@@ -42,6 +44,8 @@ const WRITTEN: Duration = Duration::from_secs(2);
 /// A question or an order.
 #[derive(Debug)]
 pub enum Ask {
+    /// Nothing but an answer.
+    Alive(oneshot::Sender<()>),
     /// All that is known.
     View(oneshot::Sender<View>),
     /// The same without each single node.
@@ -51,11 +55,25 @@ pub enum Ask {
     /// What happened to a node of late, the oldest first.
     History(NodeAddr, oneshot::Sender<Vec<Arc<Event>>>),
     /// What happened after the event of this number; the last so many of it.
-    Events(u64, usize, oneshot::Sender<Vec<Arc<Event>>>),
+    Events(u64, Part, oneshot::Sender<Vec<Arc<Event>>>),
     /// Something to do.
     Order(Order, oneshot::Sender<Result<Done, Refused>>),
-    /// Read configuration and services anew; gives the number of nodes, or what is wrong.
-    Reload(oneshot::Sender<Result<usize, String>>),
+    /// Read configuration and services again, and remove what they do not name any more, if that is
+    /// accepted, however much it is; gives what is in force, or what is wrong.
+    Reload(bool, oneshot::Sender<Result<Reloaded, String>>),
+}
+
+/// What a reload put in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// All that was read is in force.
+    pub applied: bool,
+    /// The nodes that stay although the services file does not name them.
+    pub withheld: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
 }
 
 /// Something to do.
@@ -69,7 +87,7 @@ pub enum Order {
         word: ReasonWord,
         /// Who, why, until when.
         reason: Reason,
-        /// Also when that takes a pool below its `min_members`.
+        /// Also when that takes a pool below its `min_members`, or its last member.
         force: bool,
     },
     /// Take a reason away from nodes.
@@ -94,12 +112,14 @@ pub enum Order {
 }
 
 /// An order was carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// The snapshot that shows it; 0 before there is one.
     pub serial: u64,
     /// The revision of the orders that holds it, for the state file.
     pub revision: u64,
+    /// The pools that it left with too few members, since it was forced.
+    pub shortages: Vec<Shortage>,
 }
 
 /// Why an order was not carried out.
@@ -115,10 +135,10 @@ pub enum Refused {
     #[error("not every node was heard yet, so nobody knows whether its pool can do without it")]
     FirstRound,
     /// Someone else disabled the node by that word: it is his to change.
-    #[error("{0} is disabled by {1} already{details}: take another word", details = .2.details())]
+    #[error("{0} is disabled already: {1}{details}; take another word", details = .2.details())]
     Given(String, ReasonWord, Reason),
     /// Someone else froze all by that word.
-    #[error("it is frozen by {0} already{details}: take another word", details = .1.details())]
+    #[error("it is frozen already: {0}{details}; take another word", details = .1.details())]
     Frozen(ReasonWord, Reason),
     /// Nobody gave that reason.
     #[error("nothing is frozen by {0}")]
@@ -131,8 +151,20 @@ pub enum Refused {
     Wait(Wait),
 }
 
+impl Refused {
+    /// Whether an order that is forced is not refused for this.
+    #[must_use]
+    pub fn can_be_forced(&self) -> bool {
+        matches!(self, Self::Short(_) | Self::FirstRound)
+    }
+}
+
+/// `disabling web-1 would leave web with 0 of 1 members (min_members 1)`, of each pool.
 fn shortages(shortages: &[Shortage]) -> String {
-    let each: Vec<_> = shortages.iter().map(Shortage::to_string).collect();
+    let each: Vec<_> = shortages
+        .iter()
+        .map(|short| format!("disabling {} would leave {short}", short.who()))
+        .collect();
     each.join("; ")
 }
 
@@ -208,8 +240,8 @@ pub struct Overview {
     /// When the program started, once and for all: told anew by the clocks of each answer, its last
     /// digit would waver.
     pub started: Moment,
-    /// All nodes, counted.
-    pub census: Census,
+    /// Number of nodes, by status, pool and reason.
+    pub counts: SiteCounts,
     /// Whether each was heard once.
     pub first_round_done: bool,
     /// The wanted state; none before the first round is done.
@@ -218,6 +250,8 @@ pub struct Overview {
     pub rules: Arc<Rules>,
     /// All orders in force.
     pub orders: Orders,
+    /// Those of their addresses that the services file does not list.
+    pub gone: BTreeSet<NodeAddr>,
     /// How the Perlbals and the pool files stand.
     pub perlbals: Perlbals,
     /// The way to ask each Perlbal's manager, in the order of the configuration.
@@ -226,13 +260,15 @@ pub struct Overview {
     pub translation: Translation,
     /// What became of the changes of pool files, counted.
     pub file_counts: FileCounts,
-    /// Polls, counted.
-    pub tally: Tally,
+    /// Statistics of all polls.
+    pub poll_stats: PollStats,
     /// The number of the last event.
     pub last_event: u64,
     /// What a person must know, the worst first. Only what has held for some seconds
     /// ([`Kind::settles`](crate::model::conditions::Kind::settles)) and has not been away as long.
     pub conditions: Vec<StandingCondition>,
+    /// How all stands at this moment: what is judged.
+    pub circumstances: Circumstances,
     /// How the runs of hooks went, by the hook's key.
     pub hooks: BTreeMap<&'static str, HookCounts>,
     /// Whether metrics have series for each node.
@@ -285,6 +321,11 @@ impl Desk {
         (desk, queue)
     }
 
+    /// Comes when the daemon has answered.
+    pub async fn alive(&self) -> Result<(), Gone> {
+        self.ask(Ask::Alive).await
+    }
+
     /// All that is known.
     pub async fn view(&self) -> Result<View, Gone> {
         self.ask(Ask::View).await
@@ -306,8 +347,8 @@ impl Desk {
     }
 
     /// What happened after the event of this number; the last `limit` of it.
-    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<Arc<Event>>, Gone> {
-        self.ask(|to| Ask::Events(after, limit, to)).await
+    pub async fn events(&self, after: u64, part: Part) -> Result<Vec<Arc<Event>>, Gone> {
+        self.ask(|to| Ask::Events(after, part, to)).await
     }
 
     /// Has something done.
@@ -315,9 +356,9 @@ impl Desk {
         self.ask(|to| Ask::Order(order, to)).await
     }
 
-    /// Has configuration and services read anew.
-    pub async fn reload(&self) -> Result<Result<usize, String>, Gone> {
-        self.ask(Ask::Reload).await
+    /// Has configuration and services read again.
+    pub async fn reload(&self, accept_removals: bool) -> Result<Result<Reloaded, String>, Gone> {
+        self.ask(|to| Ask::Reload(accept_removals, to)).await
     }
 
     /// Wakes whenever something may be otherwise than before.

@@ -3,25 +3,30 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use humantime::format_duration;
 
 use crate::config::Config;
 use crate::config::doors::DoorSettings;
+use crate::config::poll::{Headers, PollSettings};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
-use crate::pleas;
+use crate::model::conditions::NodesDown;
+use crate::model::text::printable;
+use crate::stay_requests;
 
 /// What was understood, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
-    let loaded = load(path)?;
-    let Loaded { config, nodes, .. } = &loaded;
+    let loaded = load(path, Duration::ZERO)?;
+    let Loaded { config, list, .. } = &loaded;
+    let nodes = &list.nodes;
     let mut text = String::new();
-    _ = writeln!(text, "{}: in order", path.display());
+    _ = writeln!(text, "{}: in order", shown(path));
     _ = writeln!(
         text,
         "{}: {}",
-        config.services_file.display(),
+        shown(&config.services_file),
         count(nodes.len(), "node")
     );
     for node in nodes {
@@ -35,7 +40,12 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         format_duration(poll.interval),
         format_duration(poll.timeout)
     );
-    _ = writeln!(text, "pool files: {}", config.pool_directory.display());
+    _ = writeln!(
+        text,
+        "nodes removed at once: {} at most, or one",
+        config.max_removed
+    );
+    _ = writeln!(text, "pool files: {}", shown(&config.pool_directory));
     _ = writeln!(text, "doors: {}", describe_doors(&config.doors));
     describe_pools(&mut text, config);
     for perlbal in &config.perlbals {
@@ -54,17 +64,22 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     if config.perlbals.is_empty() {
         _ = writeln!(text, "perlbal: none, files only");
     }
+    describe_headers(&mut text, &config.poll);
     describe_alerts(&mut text, config);
     if config.metrics_per_node {
         _ = writeln!(text, "metrics: some series for each node");
     }
     for warning in loaded.warnings() {
-        _ = writeln!(text, "warning: {warning}");
+        _ = writeln!(text, "warning: {}", printable(&warning));
     }
     if nodes.is_empty() {
         _ = writeln!(text, "warning: without a node nothing is done");
     }
     Ok(text)
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
 }
 
 /// Where each door is.
@@ -74,10 +89,24 @@ fn describe_doors(doors: &DoorSettings) -> String {
     let address = |address: Option<SocketAddr>| address.map_or_else(off, |at| at.to_string());
     format!(
         "admin {}, status {}, nodes {}",
-        socket.map_or_else(off, |path| path.display().to_string()),
+        socket.map_or_else(off, |path| shown(path)),
         address(doors.status_listen),
         address(doors.node_listen)
     )
+}
+
+/// Which headers are sent; a value may be a secret.
+fn describe_headers(text: &mut String, poll: &PollSettings) {
+    let names = |headers: &Headers| {
+        let names = headers.iter().map(|(name, _)| name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    if poll.headers.iter().next().is_some() {
+        _ = writeln!(text, "polls are sent with: {}", names(&poll.headers));
+    }
+    for (block, headers) in &poll.pool_headers {
+        _ = writeln!(text, "polls of {block} are sent with: {}", names(headers));
+    }
 }
 
 fn describe_alerts(text: &mut String, config: &Config) {
@@ -89,12 +118,20 @@ fn describe_alerts(text: &mut String, config: &Config) {
             "alerts: {} at most in {interval}, each once, at {}",
             alerts.limit, alerts.hours
         );
+        let NodesDown { percent, after } = config.nodes_down;
+        if percent > 0 {
+            let after = format_duration(after);
+            _ = writeln!(
+                text,
+                "  nodes down: {percent}% of all, or of a pool's, for {after}"
+            );
+        }
     }
     if config.pool_please_dont_go {
         _ = writeln!(
             text,
             "members of a pool at its min_members are asked to stay: POST {}",
-            pleas::PATH
+            stay_requests::PATH
         );
     }
 }

@@ -9,13 +9,15 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 pub use commands::{
-    ClientCommand, Disable, Door, Enable, Events, Explain, Freeze, Leave, Members, Nudge, Reload,
-    Roll, Status, Thaw, Until, Wait, Waiting,
+    ClientCommand, Disable, Door, Enable, Events, ExitZeroOn, Explain, Freeze, Leave, Members,
+    Nudge, Reload, Roll, Status, Thaw, Until, Wait, Waiting,
 };
 
 /// The configuration file when nothing else is said.
@@ -54,21 +56,27 @@ pub const EXAMPLES: [(&str, &str); 10] = [
 ];
 
 /// Exit codes, and what each means.
-pub const EXIT_CODES: [(&str, &str); 8] = [
+pub const EXIT_CODES: [(&str, &str); 10] = [
     (
         "0",
-        "ended as asked; of status: all is in sync, no pool is short; with --once: all is in sync",
+        "ended as asked; of status: OK; with --once: all is in sync",
     ),
     (
         "1",
-        "failed, refused, or not reached in time; of status: something is not right; with --once: something is not in \
-         sync",
+        "failed, refused, or not reached in time; of status: DEGRADED; with --once: something is not in sync",
     ),
+    ("2", "of status: CRITICAL"),
     ("64", "the command line is wrong"),
     ("69", "no pollbal answers at the admin socket"),
     (
+        "70",
+        "a part of the daemon failed by a fault of pollbal, or a thread could not be started: the log says which; its \
+         service manager starts it again",
+    ),
+    (
         "78",
-        "the configuration or the services file is wrong or cannot be read, or a door cannot be opened",
+        "the configuration or the services file is wrong or cannot be read, a door cannot be opened, or another pollbal \
+         uses the state file",
     ),
     (
         "126, 127",
@@ -97,6 +105,8 @@ pub struct Cli {
     /// The configuration file [default: /etc/pollbal.json]
     #[arg(long, global = true, value_name = "FILE", env = "POLLBAL_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    door: Door,
     #[command(flatten)]
     run: RunFlags,
 }
@@ -168,6 +178,10 @@ pub struct RunFlags {
     /// End after the first full round and its sync
     #[arg(long)]
     pub once: bool,
+    /// At the start, remove the nodes that the services file does not name any more, however many they
+    /// are; as `pollbal reload --accept-removals` later
+    #[arg(long)]
+    pub accept_removals: bool,
     /// Log more; twice for everything
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -194,6 +208,7 @@ impl RunFlags {
         Self {
             dry_run: self.dry_run || behind.dry_run,
             once: self.once || behind.once,
+            accept_removals: self.accept_removals || behind.accept_removals,
             verbose: self.verbose.saturating_add(behind.verbose),
             quiet: self.quiet.saturating_add(behind.quiet),
         }
@@ -207,6 +222,8 @@ pub struct Asked {
     pub command: Command,
     /// The configuration file that was named.
     pub config: Option<PathBuf>,
+    /// How the daemon is reached.
+    pub door: Door,
 }
 
 impl Asked {
@@ -222,7 +239,9 @@ impl Asked {
 /// # Errors
 /// It is wrong, or asks for help or the version: what is to be printed.
 pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Error> {
-    let cli = Cli::try_parse_from(words)?;
+    let matches = Cli::command().try_get_matches_from(words);
+    let matches = matches.map_err(with_commands)?;
+    let cli = Cli::from_arg_matches(&matches)?;
     let command = match cli.command {
         None => Command::Run(cli.run),
         Some(Command::Run(behind)) => {
@@ -234,14 +253,42 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Asked, clap::Er
         }
         Some(other) if cli.run == RunFlags::default() => other,
         Some(_) => {
-            let what = "--dry-run, --once, --verbose and --quiet are flags of `pollbal run`, not of other commands";
+            let what = "--dry-run, --once, --verbose, --quiet and an --accept-removals in front are flags of `pollbal run`, not of \
+                        other commands";
             return Err(conflict(what));
         }
     };
+    let asks =
+        matches!(&command, Command::Client(command) if !matches!(command, ClientCommand::Leave(_)));
+    let prints = matches!(&command, Command::Client(_));
+    // The environment names it for all commands.
+    let socket = matches.value_source("socket") == Some(ValueSource::CommandLine);
+    if (socket && !asks) || (cli.door.json && !prints) {
+        let what = "--socket and --json are flags of the commands that ask the running daemon; `leave` has --json";
+        return Err(conflict(what));
+    }
     Ok(Asked {
         command,
         config: cli.config,
+        door: cli.door,
     })
+}
+
+/// Where a command is not known, beside what is like it, all that there are.
+fn with_commands(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let cli = Cli::command();
+    let names: Vec<_> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    let all = StyledStr::from(format!("the commands are: {}", names.join(", ")));
+    let mut tips = match error.get(ContextKind::Suggested) {
+        Some(ContextValue::StyledStrs(tips)) => tips.clone(),
+        _ => Vec::new(),
+    };
+    tips.push(all);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    error
 }
 
 fn conflict(what: &str) -> clap::Error {
@@ -302,6 +349,40 @@ mod tests {
         ] {
             let asked = read(words.map(OsString::from)).unwrap();
             assert_eq!(asked.config(), Path::new("x"));
+        }
+    }
+
+    #[test]
+    fn socket_and_json_stand_before_or_behind_any_command_that_knows_them() {
+        for words in [
+            &["--json", "--socket", "x", "status"][..],
+            &["status", "--socket", "x", "--json"],
+            &["--socket=x", "roll", "api", "--json", "--", "ssh"],
+        ] {
+            let words = ["pollbal"].iter().chain(words).map(OsString::from);
+            let door = read(words).unwrap().door;
+            assert_eq!(door.socket.as_deref(), Some(Path::new("x")));
+            assert!(door.json);
+        }
+        assert!(parsed(&["--json", "leave", "a:1"]).is_ok());
+        for words in [
+            &["--json"][..],
+            &["check", "--json"],
+            &["--socket", "x", "run"],
+            &["leave", "a:1", "--socket", "x"],
+        ] {
+            assert!(parsed(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_not_known_is_told_with_those_that_are() {
+        let told = parsed(&["stauts"]).unwrap_err().to_string();
+        for words in [
+            "'status'",
+            "the commands are: run, check, status, explain, ",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
         }
     }
 

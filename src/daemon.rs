@@ -12,17 +12,20 @@
 mod desk;
 mod drivers;
 mod entrance;
+mod keeping;
+mod listing;
+mod options;
+mod ownership;
+mod pauses;
 mod readiness;
 mod reloading;
 mod telling;
+mod times;
 mod watchfulness;
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -30,78 +33,49 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use self::desk::orders_end;
+use self::desk::when;
 use self::drivers::Drivers;
-use self::entrance::Entrance;
+use self::entrance::{Entrance, Fresh};
+use self::listing::Listing;
+pub use self::options::{DaemonError, Ended, Options};
+use self::options::{is_service, notifier};
 use self::readiness::{Readiness, State};
 use self::reloading::ReloadWaiters;
+use self::times::Times;
 use self::watchfulness::Watchfulness;
 use crate::asks::{Ask, Desk, Moment, Serials};
+use crate::awake::{self, Pauses};
 use crate::change_log::ChangeLog;
+use crate::children::Reaper;
 use crate::config::Config;
-use crate::doors::{Changes, DoorError};
+use crate::doors::Changes;
 use crate::drivers::pool_files::FileCounters;
-use crate::drivers::pool_files::directory::earlier_pools;
 use crate::drivers::{Mode, Snapshot};
+use crate::fd_limits::open_files;
 use crate::hooks::Hooks;
-use crate::lifecycle::{Lifecycle, open_files};
-use crate::load::{LoadErrors, Loaded, load};
+use crate::load::{Loaded, PATIENCE, load};
 use crate::logging::count;
-use crate::model::journal::Journal;
+use crate::model::event_log::EventLog;
 use crate::model::membership::Membership;
 use crate::model::node::{Node, NodeAddr};
-use crate::model::tally::Tally;
+use crate::model::ownership::Owned;
+use crate::model::poll_stats::PollStats;
+use crate::model::services::List;
 use crate::poller::{Observed, Pollers};
-use crate::service_manager::ServiceManager;
-use crate::services_watch::{self, Stamp};
-use crate::state_file::{self, Refused, Revised};
+use crate::services_file::Look;
+use crate::signals::Signals;
+use crate::state_file::{self, Revised, StateFile};
+use crate::supervision::{end_process, named, supervised};
 
 /// Observations that may wait for the daemon: some rounds of a small site, a moment of a big one.
 /// When it is full the pollers wait; nothing is lost.
 const OBSERVATIONS: usize = 4_096;
 
-/// So much of the five seconds that the end may take is for hooks.
+/// So much of the time that the end may take is for hooks.
 const HOOKS_AT_END: Duration = Duration::from_millis(2_500);
 
 /// And so much for everything else.
 const TASKS_AT_END: Duration = Duration::from_millis(500);
-
-/// How the daemon is to run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The configuration file.
-    pub config: PathBuf,
-    /// Whether to change the world.
-    pub mode: Mode,
-    /// End after the first full round and its sync.
-    pub once: bool,
-}
-
-/// Why the daemon did not run.
-#[derive(Debug, Error)]
-pub enum DaemonError {
-    /// The configuration or the services file is wrong.
-    #[error(transparent)]
-    Config(#[from] LoadErrors),
-    /// A door that the configuration names cannot be opened.
-    #[error(transparent)]
-    Door(#[from] DoorError),
-    /// The doors' thread does not start.
-    #[error("failed to start the doors' thread")]
-    Doors(#[source] io::Error),
-    /// The system allows no signal handlers.
-    #[error("failed to listen for signals")]
-    Signals(#[source] io::Error),
-}
-
-/// How the daemon ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// As it was asked to; with `--once`, in sync.
-    Well,
-    /// With `--once`: not all is in sync.
-    OutOfSync,
-}
 
 struct Daemon {
     options: Options,
@@ -109,8 +83,8 @@ struct Daemon {
     started: Moment,
     membership: Membership,
     change_log: ChangeLog,
-    journal: Journal,
-    tally: Tally,
+    event_log: EventLog,
+    poll_stats: PollStats,
     pollers: Pollers,
     entrance: Entrance,
     hooks: Hooks,
@@ -124,10 +98,11 @@ struct Daemon {
     drivers: Drivers,
     file_counters: Arc<FileCounters>,
     /// Lists of the services file that is watched now.
-    lists: mpsc::Receiver<Vec<Node>>,
+    lists: mpsc::Receiver<List>,
     watching: CancellationToken,
+    listing: Listing,
     /// A reload that reads its files, at most one.
-    reloads: JoinSet<Result<(Loaded, Changes), String>>,
+    reloads: JoinSet<Result<Fresh, String>>,
     reload_waiters: ReloadWaiters,
     /// What the doors ask.
     asks: mpsc::Receiver<Ask>,
@@ -135,9 +110,14 @@ struct Daemon {
     pulse: watch::Sender<u64>,
     /// The orders in force, for the state file, and where that is.
     orders: watch::Sender<Revised>,
-    state_file: watch::Sender<Option<PathBuf>>,
+    state_file: watch::Sender<Option<Arc<StateFile>>>,
+    /// What is owned in load balancers, for the state file.
+    owned: watch::Sender<Arc<Owned>>,
+    /// Since when nodes are where they are, for the state file.
+    times: Times,
     /// When to look for orders whose time is over.
     orders_end: Option<Instant>,
+    pauses: Pauses,
     readiness: Readiness,
     watchfulness: Watchfulness,
     tasks: TaskTracker,
@@ -149,17 +129,31 @@ struct Daemon {
 /// Reads configuration and services, and runs until a signal comes or, with `once`, until the
 /// first sync is done.
 pub async fn run(options: Options) -> Result<Ended, DaemonError> {
-    let loaded = load(&options.config)?;
+    let loaded = load(&options.config, PATIENCE)?;
     loaded.warn();
+    if !loaded.quiet {
+        let file = loaded.config.services_file.display();
+        warn!("{file} is changed all the time; it is taken as it is now");
+    }
     let opened = entrance::open(&options, &loaded.config)?;
-    let lifecycle = Lifecycle::listen().map_err(DaemonError::Signals)?;
+    let state_file = match &loaded.config.state_file {
+        Some(path) if is_service(&options) => Some(Arc::new(StateFile::take(path)?)),
+        _ => None,
+    };
+    let signals = Signals::listen().map_err(DaemonError::Signals)?;
     let (hooks, runner) = Hooks::new(&loaded.config);
     let (hooks_stop, live) = (CancellationToken::new(), options.mode == Mode::Live);
-    let hooks_ended = tokio::spawn(runner.run(hooks_stop.clone(), HOOKS_AT_END));
+    let run_hooks = runner.run(hooks_stop.clone(), HOOKS_AT_END);
+    let hooks_ended = tokio::spawn(supervised("hooks", hooks_stop.clone(), run_hooks));
     if live {
         hooks.pre_init();
     }
-    let ended = serve(options, loaded, opened, hooks.clone(), &lifecycle).await;
+    if live && let Some(reaper) = Reaper::listen().map_err(DaemonError::Signals)? {
+        // Hooks may leave something behind until the very end.
+        tokio::spawn(supervised("reaper", hooks_stop.clone(), reaper.run()));
+    }
+    let opened = (opened, state_file);
+    let ended = serve(options, loaded, opened, hooks.clone(), &signals).await;
     if live {
         hooks.pre_quit();
     }
@@ -173,19 +167,22 @@ async fn serve(
     options: Options,
     Loaded {
         config,
-        nodes,
-        stamp,
+        list,
+        look,
+        replaced,
+        ..
     }: Loaded,
-    opened: Option<Changes>,
+    (opened, state_file): (Option<Changes>, Option<Arc<StateFile>>),
     hooks: Hooks,
-    lifecycle: &Lifecycle,
+    signals: &Signals,
 ) -> Result<Ended, DaemonError> {
     let tasks = TaskTracker::new();
-    let stop = lifecycle.stop.child_token();
+    let stop = signals.stop.child_token();
+    // However this ends, it is then no fault of a task that it ends too.
+    let _stopped = stop.clone().drop_guard();
     let (observed, observations) = mpsc::channel(OBSERVATIONS);
     let (first_sync, first_synced) = oneshot::channel();
     let pollers = Pollers::new(observed, open_files());
-    let readiness = Readiness::new(service_manager(&options));
     let kept = state_file::load(config.state_file.as_deref(), is_service(&options));
     let orders = kept.orders;
     let (orders_kept, _) = watch::channel((0, Arc::new(orders.clone())));
@@ -195,14 +192,20 @@ async fn serve(
     let service = is_service(&options);
     let before = (kept.alerts, orders.pleaded.clone());
     let watchfulness = Watchfulness::start(&config, &hooks, service, before, (&tasks, &stop));
+    let stopped = stop.clone();
+    let beats = async move { stopped.run_until_cancelled(awake::beat()).await };
+    tasks.spawn(supervised("beats", stop.clone(), beats));
+    let entrance =
+        Entrance::start(opened, desk, &config, &list.nodes).map_err(DaemonError::Doors)?;
+    let readiness = Readiness::new(notifier(&options), entrance.watcher());
     let mut daemon = Daemon {
         started: Moment::present(),
         membership: Membership::new(config.rules.clone(), orders),
         change_log: ChangeLog::default(),
-        journal: Journal::default(),
-        tally: Tally::default(),
+        event_log: EventLog::default(),
+        poll_stats: PollStats::default(),
         pollers,
-        entrance: Entrance::start(opened, desk).map_err(DaemonError::Doors)?,
+        entrance,
         hooks,
         snapshots: watch::Sender::new(None),
         serial: 0,
@@ -213,13 +216,17 @@ async fn serve(
         file_counters: Arc::default(),
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
+        listing: Listing::default(),
         reloads: JoinSet::new(),
         reload_waiters: ReloadWaiters::default(),
         asks,
         pulse,
         orders: orders_kept,
-        state_file: watch::Sender::new(config.state_file.clone()),
+        state_file: watch::Sender::new(state_file),
+        owned: watch::Sender::new(Arc::new(kept.owned)),
+        times: Times::after(kept.nodes),
         orders_end: None,
+        pauses: Pauses::new(),
         readiness,
         watchfulness,
         tasks,
@@ -231,16 +238,26 @@ async fn serve(
     if is_service(&daemon.options) {
         daemon.keep_state(kept.refused, written);
     }
-    let once_and_nothing = daemon.options.once && nodes.is_empty();
-    daemon.begin(nodes, stamp);
+    daemon.report_replaced(&replaced);
+    daemon.remember_times();
+    let begin = daemon.begin(list, look);
+    if signals.stop.run_until_cancelled(begin).await.is_none() {
+        // On a disk that hangs. Nothing was decided, so there is nothing to keep.
+        return Ok(Ended::Well);
+    }
+    let once_and_nothing = daemon.options.once && daemon.membership.node_count() == 0;
     let ended = if once_and_nothing {
         // There will never be a first round.
         Ended::OutOfSync
     } else {
-        daemon.live(observations, first_synced, lifecycle).await
+        let live = daemon.live(observations, first_synced, signals);
+        named("decisions", Box::pin(live)).await
     };
-    daemon.readiness.manager.stopping();
+    daemon.readiness.notifier.notify_stopping();
+    daemon.change_log.finish();
     daemon.keep_orders();
+    daemon.hand_times();
+    daemon.keep_owned().await;
     // Nobody changes them any more: the state file's task writes the last ones, and ends.
     daemon.orders = watch::Sender::default();
     daemon.stop.cancel();
@@ -249,49 +266,32 @@ async fn serve(
     tokio::join!(daemon.entrance.stop(), daemon.drivers.stop(TASKS_AT_END));
     daemon.tasks.close();
     _ = timeout(TASKS_AT_END, daemon.tasks.wait()).await;
-    daemon.readiness.manager.finish().await;
+    daemon.readiness.notifier.finish().await;
     Ok(ended)
 }
 
-/// Only a daemon that goes on and changes the world is a service.
-fn is_service(options: &Options) -> bool {
-    options.mode == Mode::Live && !options.once
-}
-
-fn service_manager(options: &Options) -> ServiceManager {
-    if is_service(options) {
-        ServiceManager::from_environment()
-    } else {
-        ServiceManager::none()
-    }
-}
-
 impl Daemon {
-    fn begin(&mut self, nodes: Vec<Node>, stamp: Stamp) {
+    async fn begin(&mut self, list: List, look: Look) {
+        self.take_first_list(list, look).await;
+        let nodes = self.membership.node_count();
         info!(
             "polling {} every {}",
-            count(nodes.len(), "node"),
+            count(nodes, "node"),
             humantime::format_duration(self.config.poll.interval)
         );
-        if nodes.is_empty() {
+        if nodes == 0 {
             warn!(
                 "{} names no node: nothing is done until it does",
                 self.config.services_file.display()
             );
         }
-        self.set_nodes(nodes);
-        for (pool, members) in earlier_pools(&self.config.pool_directory) {
-            self.membership.inherit(&pool, members);
-        }
-        self.start_drivers();
-        self.watch_services(stamp);
     }
 
     async fn live(
         &mut self,
         mut observations: mpsc::Receiver<Observed>,
         mut first_synced: oneshot::Receiver<bool>,
-        lifecycle: &Lifecycle,
+        signals: &Signals,
     ) -> Ended {
         let mut batch = Vec::new();
         let mut synced = false;
@@ -300,23 +300,33 @@ impl Daemon {
             self.publish();
             self.keep_orders();
             self.report_pools();
+            let count_again = self.report_nodes();
+            let hand_again = self.keep_times();
+            let tell_again = self.change_log.write_counts(Instant::now());
             self.tell_manager();
             tokio::select! {
                 // Ended before its time, `--once` has not seen all in sync.
-                () = lifecycle.stop.cancelled() => {
+                () = signals.stop.cancelled() => {
                     return if self.options.once { Ended::OutOfSync } else { Ended::Well };
                 }
-                () = lifecycle.reload.notified(), if self.reloads.is_empty() => self.begin_reload(),
+                () = signals.reload.notified(), if self.reloads.is_empty() => self.begin_reload(),
                 Some(read) = self.reloads.join_next() => self.end_reload(read).await,
-                Some(nodes) = self.lists.recv() => {
-                    info!("the services file changed: {}", count(nodes.len(), "node"));
-                    self.set_nodes(nodes);
+                Some(list) = self.lists.recv() => {
+                    info!("the services file changed: {}", count(list.nodes.len(), "node"));
+                    self.take_list(list, false);
                 }
+                () = self.listing.look() => self.look_at_removals(),
                 _ = observations.recv_many(&mut batch, OBSERVATIONS) => {
                     self.take_polls(&mut batch);
                 }
+                () = self.pollers.ended() => {
+                    end_process("the task of a poller ended, though nobody asked it to")
+                }
                 Some(ask) = self.asks.recv() => self.answer(ask),
-                () = orders_end(self.orders_end) => self.expire_orders(),
+                () = when(self.orders_end) => self.expire_orders(),
+                () = when(count_again) => {}
+                () = when(hand_again) => {}
+                () = when(tell_again) => {}
                 Some(word) = self.watchfulness.words.recv() => self.take_word(&word),
                 Ok(in_sync) = &mut first_synced, if !synced => {
                     synced = true;
@@ -337,7 +347,7 @@ impl Daemon {
         self.entrance.set_nodes(&nodes);
         self.pollers.set(&nodes, &self.config.poll);
         self.watchfulness.set_nodes(&self.config, &nodes);
-        let moment = Moment::present();
+        let moment = self.present();
         let changes = self.membership.set_nodes(nodes, moment.now);
         let membership = &self.membership;
         self.serials.retain(|addr| membership.view(addr).is_some());
@@ -354,39 +364,8 @@ impl Daemon {
         });
     }
 
-    /// Watches the services file of the present configuration, and no other any more.
-    fn watch_services(&mut self, stamp: Stamp) {
-        self.watching.cancel();
-        self.watching = self.stop.child_token();
-        let watching = self.watching.clone();
-        let path = self.config.services_file.clone();
-        // One list at a time; the watcher waits while the daemon takes it. A channel of its own,
-        // so that no list from before a reload comes after it.
-        let (sender, lists) = mpsc::channel(1);
-        self.lists = lists;
-        let reports = self.watchfulness.reports.clone();
-        let watch = services_watch::watch(path, stamp, sender, reports);
-        self.tasks
-            .spawn(async move { watching.run_until_cancelled(watch).await });
-    }
-
-    /// Keeps orders in the state file, and has it said that it was refused.
-    fn keep_state(&self, refused: Option<Refused>, written: watch::Sender<u64>) {
-        if let Some(refused) = refused {
-            let report = refused.report(self.watchfulness.reports.clone(), written.subscribe());
-            let stop = self.stop.clone();
-            self.tasks
-                .spawn(async move { stop.run_until_cancelled(report).await });
-        }
-        let (path, orders) = (self.state_file.subscribe(), self.orders.subscribe());
-        let reports = self.watchfulness.reports.clone();
-        let alerts = self.watchfulness.memory.subscribe();
-        let keep = state_file::keep(path, (orders, alerts), written, reports);
-        self.tasks.spawn(keep);
-    }
-
     fn start_drivers(&mut self) {
-        let snapshots = self.snapshots.subscribe();
+        let snapshots = (self.snapshots.subscribe(), &self.owned);
         let (config, hooks, mode) = (&self.config, &self.hooks, self.options.mode);
         let (counters, pulse) = (self.file_counters.clone(), &self.pulse);
         self.drivers = Drivers::start(config, hooks, mode, snapshots, counters, pulse, &self.stop);

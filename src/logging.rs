@@ -1,31 +1,113 @@
 //! The log: to the journal, with fields, when standard error is the journal; else to standard
 //! error, a line each.
+//!
+//! ```text
+//! whoever logs ─► Capture ─► Queue (bounded) ─► the log's thread ─► standard error or journald
+//! ```
+//!
+//! Nobody who logs ever waits: a log that nobody reads (a full pipe, a terminal that is stopped, a
+//! journald that hangs) stops its own thread only. What finds no room meanwhile is dropped, counted,
+//! and told once there is room.
+
+mod queue;
+mod record;
+mod sink;
 
 use std::error::Error;
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::Duration;
 
-use tracing::error;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::{Dispatch, Event, Subscriber, dispatcher, error, warn};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::queue::{Next, Queue};
+use self::record::{Happened, Record, at};
+use self::sink::Sink;
+use crate::model::text::printable;
+
+/// How long the end of the program waits for what is still to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// On the way to the log's thread. Static, as the log itself: what ends the program must reach it.
+static QUEUE: Queue<Record> = Queue::new();
+
 /// Starts the log; to be called once.
-pub fn start(level: LevelFilter) {
+///
+/// # Errors
+/// Its thread cannot be started, or there is no standard error.
+pub fn start(level: LevelFilter) -> io::Result<()> {
+    let stderr = Sink::stderr()?;
+    // The sink is made there too: even the first word to journald may have to wait.
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || dispatcher::with_default(&sink(level, stderr), write))?;
+    tracing_subscriber::registry()
+        .with(level)
+        .with(Capture)
+        .init();
+    Ok(())
+}
+
+/// Waits until all that was logged is written, for a moment at most: nobody may read it. For the end of the program.
+pub fn finish() {
+    QUEUE.flush(LAST_LINES);
+}
+
+/// How many lines were dropped because nobody read the log.
+#[must_use]
+pub fn dropped_lines() -> u64 {
+    QUEUE.dropped()
+}
+
+fn count_dropped() {
+    QUEUE.count_dropped();
+}
+
+/// Takes what is logged, in the thread that logs it.
+struct Capture;
+
+impl<S: Subscriber> Layer<S> for Capture {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let record = Record::of(event);
+        QUEUE.push(record.size(), record);
+    }
+}
+
+/// The log's thread.
+fn write() {
+    loop {
+        match QUEUE.next() {
+            Next::Line(record) => record.replay(),
+            Next::Dropped(lines, when) => at(when, || {
+                let lines = count(usize::try_from(lines).unwrap_or(usize::MAX), "log line");
+                warn!("{lines} dropped: nobody read the log");
+            }),
+        }
+    }
+}
+
+/// What writes lines. It has the level of the whole log, too: without it the program would make ready
+/// what is never written.
+fn sink(level: LevelFilter, stderr: Sink) -> Dispatch {
     let registry = tracing_subscriber::registry().with(level);
     if stderr_is_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
-        registry.with(journal.with_field_prefix(None)).init();
-        return;
+        return registry.with(journal.with_field_prefix(None)).into();
     }
-    let terminal = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let terminal = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(stderr)
+        .with_timer(Happened)
         .with_ansi(terminal)
         .with_target(false);
-    registry.with(lines).init();
+    registry.with(lines).into()
 }
 
 /// systemd says in `JOURNAL_STREAM` which device and inode its stream has (systemd.exec(5)); a
@@ -34,7 +116,7 @@ fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
     };
-    let Ok(stderr) = stderr().as_fd().try_clone_to_owned() else {
+    let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() else {
         return false;
     };
     let metadata = std::fs::File::from(stderr).metadata();
@@ -64,6 +146,6 @@ pub fn count(number: usize, thing: &str) -> String {
 /// Logs errors, an event for each line of the text.
 pub fn errors(text: &impl ToString) {
     for line in text.to_string().lines() {
-        error!("{line}");
+        error!("{}", printable(line));
     }
 }

@@ -8,13 +8,12 @@ use pollbal::cli::{self, Asked, Command, RunFlags};
 use pollbal::daemon::{DaemonError, Ended, Options, run};
 use pollbal::drivers::Mode;
 use pollbal::drivers::console::print;
-use pollbal::{check, client, lifecycle, logging};
-use tokio::runtime;
+use pollbal::{check, client, fd_limits, logging, supervision, threads};
 use tracing::error;
 
 /// The command line is wrong (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;
-/// The configuration is wrong, or a door that it names cannot be opened (sysexits.h, `EX_CONFIG`).
+/// The configuration is wrong, or what it names cannot be had (sysexits.h, `EX_CONFIG`).
 const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
     match asked.command {
         Command::Check => check(&asked),
         Command::Run(ref flags) => daemon(&asked, flags),
-        Command::Client(command) => client::run(asked.config.as_deref(), command),
+        Command::Client(command) => client::run(asked.config.as_deref(), &asked.door, command),
     }
 }
 
@@ -52,8 +51,22 @@ fn check(asked: &Asked) -> ExitCode {
 }
 
 fn daemon(asked: &Asked, flags: &RunFlags) -> ExitCode {
-    logging::start(flags.level());
-    lifecycle::raise_open_files();
+    if let Err(error) = logging::start(flags.level()) {
+        _ = writeln!(
+            io::stderr(),
+            "failed to start the log's thread: {error}{}",
+            threads::threads_hint(&error)
+        );
+        return supervision::SOFTWARE.into();
+    }
+    supervision::end_at_panic();
+    let code = serve(asked, flags);
+    logging::finish();
+    code
+}
+
+fn serve(asked: &Asked, flags: &RunFlags) -> ExitCode {
+    fd_limits::raise_open_files();
     let mode = if flags.dry_run {
         Mode::DryRun
     } else {
@@ -63,14 +76,18 @@ fn daemon(asked: &Asked, flags: &RunFlags) -> ExitCode {
         config: asked.config().to_owned(),
         mode,
         once: flags.once,
+        accept_removals: flags.accept_removals,
     };
     // One thread: an answer and what follows from it are a matter of microseconds, less than it
     // takes to wake another thread. Files are written by threads of their own.
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!("failed to start the runtime: {error}");
-            return ExitCode::FAILURE;
+            error!(
+                "failed to start the runtime: {error}{}",
+                threads::threads_hint(&error)
+            );
+            return supervision::SOFTWARE.into();
         }
     };
     let ended = runtime.block_on(run(options));
@@ -81,10 +98,11 @@ fn daemon(asked: &Asked, flags: &RunFlags) -> ExitCode {
         Ok(Ended::OutOfSync) => ExitCode::FAILURE,
         Err(error) => {
             logging::errors(&logging::chain(&error));
-            if matches!(error, DaemonError::Config(_) | DaemonError::Door(_)) {
-                CONFIG.into()
-            } else {
-                ExitCode::FAILURE
+            match error {
+                DaemonError::Config(_) | DaemonError::Door(_) | DaemonError::State(_) => {
+                    CONFIG.into()
+                }
+                DaemonError::Doors(_) | DaemonError::Signals(_) => supervision::SOFTWARE.into(),
             }
         }
     }

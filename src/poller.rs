@@ -1,145 +1,141 @@
-//! Pollers: a task per node that asks it `GET /pool`, again and again.
+//! Pollers: one task per node that sends it `GET /pool` at regular intervals.
 //!
-//! Each new node is polled at once, [`OUT_OF_TURN`] at a time, and then every `poll_interval`, the
-//! nodes spread evenly over it. Observations go to the daemon by one bounded channel. The daemon may
-//! call a poller out of its turn: see [`Pollers::nudge`] and [`Pollers::ask_again`].
+//! A new node is polled at once, [`MAX_UNSCHEDULED`] at a time, and then every `poll_interval`; the nodes are spread
+//! evenly over the interval. Observations go to the daemon over a bounded channel. The daemon can trigger polls outside
+//! the schedule: see [`Pollers::nudge`] and [`Pollers::retry_soon`].
 
-mod answer;
 mod connection;
 mod exchange;
+pub(crate) mod once;
+mod outcome;
+mod permits;
+mod request;
+mod response;
 mod schedule;
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, trace, warn};
+use tracing::{debug, error, trace, warn};
 
-use self::answer::{Answer, MAX_BODY_BYTES};
-use self::connection::{Connection, Permits, Trouble};
-use self::exchange::Broken;
-use self::schedule::{Rota, Schedule};
-use crate::config::PollSettings;
+use self::connection::{Connection, PollError, PollRequest};
+use self::outcome::{failure, observation};
+use self::permits::Permits;
+use self::schedule::{PollPlan, Schedule};
+use crate::awake::Budget;
+use crate::config::poll::PollSettings;
+use crate::fd_limits::FdShares;
+use crate::log_throttle::OncePerWindow;
 use crate::logging::count;
-use crate::model::announcement::Announcement;
+use crate::model::bucket::{Bucket, Rate};
 use crate::model::node::{Node, NodeAddr};
-use crate::model::observation::{Failure, Observation, Poll};
-use crate::quota::Rarely;
+use crate::model::observation::{Observation, Poll};
 
-/// So many nodes are polled at a time out of their turn: when many are new, or are called at once.
-const OUT_OF_TURN: usize = 512;
+/// Maximum number of simultaneous polls outside the schedule, when many nodes are new or triggered at once.
+const MAX_UNSCHEDULED: usize = 512;
 
-/// One in so many open files is left for others than kept connections: half for the polls of
-/// nodes that have none, the rest for Perlbals, files, hooks and the doors.
-const OTHERS_SHARE: usize = 4;
+/// Maximum rate of nudges that lead to an immediate poll of a node; further ones are delayed.
+const NUDGES: Rate = Rate {
+    burst: 10,
+    every: Duration::from_millis(200),
+};
 
-/// And so many at least.
-const OTHERS: usize = 64;
+/// Maximum number of retries of a poll that failed while this process was suspended: on a machine that stalls all the
+/// time, failures count eventually.
+const MAX_RETRIES: u32 = 5;
 
-/// How many of so many open files are left for others than kept connections.
-fn others(open_files: usize) -> usize {
-    (open_files / OTHERS_SHARE).max(OTHERS)
-}
-
-/// How many of so many open files polls leave to everything else.
-#[must_use]
-pub fn left_to_others(open_files: usize) -> usize {
-    others(open_files) / 2
-}
-
-/// A poll on its way to the daemon.
+/// The result of a poll, on its way to the daemon.
 pub type Observed = (NodeAddr, Poll);
 
 /// All pollers.
 pub struct Pollers {
     shared: Arc<Shared>,
-    rota: watch::Sender<Rota>,
-    /// A task for each node, ended when this is dropped.
+    plan: watch::Sender<PollPlan>,
+    /// One task per node; dropping the set ends them.
     tasks: JoinSet<()>,
-    /// What reaches the task of a node.
+    /// The handle of each node's task.
     handles: HashMap<NodeAddr, Handle>,
-    /// So many connections may be kept.
-    kept: usize,
-    /// The log was told that this is fewer than there are nodes.
-    told_few: bool,
+    /// Maximum number of kept connections.
+    max_kept: usize,
+    /// It was logged that this is fewer than there are nodes.
+    logged_too_few: bool,
 }
 
-/// A poller, as the others see it.
+/// Controls a poller from outside.
 struct Handle {
-    end: AbortHandle,
-    call: Arc<Call>,
+    abort: AbortHandle,
+    trigger: Arc<Trigger>,
 }
 
-/// A word to a poller.
+/// Triggers a poll outside the schedule.
 #[derive(Default)]
-struct Call {
-    came: Notify,
-    /// Poll now; else soon.
-    at_once: AtomicBool,
+struct Trigger {
+    notify: Notify,
+    /// Poll immediately; otherwise after a retry delay.
+    immediate: AtomicBool,
 }
 
-/// What all pollers use.
+/// Shared by all pollers.
 struct Shared {
     observed: mpsc::Sender<Observed>,
-    out_of_turn: Semaphore,
+    unscheduled: Semaphore,
     permits: Arc<Permits>,
-    /// Slots of an interval are counted from here.
+    /// The start of the first interval.
     epoch: Instant,
-    /// How often the log is told that there are no more descriptors.
-    no_descriptors: Mutex<Rarely>,
+    /// Limits how often the log says that descriptors ran out.
+    no_descriptors: Mutex<OncePerWindow>,
 }
 
-impl Call {
-    /// Comes when the node is to be polled at once. A poll is under way meanwhile, so that whoever
-    /// wants it to be polled soon has that.
-    async fn at_once(&self) {
+impl Trigger {
+    /// Waits for a request to poll immediately. Used during a poll, which fulfils any request to poll soon.
+    async fn immediate(&self) {
         loop {
-            self.came.notified().await;
-            if self.is_at_once() {
+            self.notify.notified().await;
+            if self.take_immediate() {
                 return;
             }
         }
     }
 
-    /// Whether that was said, once.
-    fn is_at_once(&self) -> bool {
-        self.at_once.swap(false, Ordering::Relaxed)
+    /// Whether an immediate poll was requested; resets that.
+    fn take_immediate(&self) -> bool {
+        self.immediate.swap(false, Ordering::Relaxed)
     }
 }
 
 impl Pollers {
-    /// No nodes yet. `open_files` is the limit of open files.
+    /// Polls no nodes yet. `open_files` is the limit of open files.
     #[must_use]
     pub fn new(observed: mpsc::Sender<Observed>, open_files: usize) -> Self {
-        let others = others(open_files);
-        let kept = open_files.saturating_sub(others);
+        let fds = FdShares::of(open_files);
         let shared = Shared {
             observed,
-            out_of_turn: Semaphore::new(OUT_OF_TURN),
-            permits: Arc::new(Permits::new(kept, others / 2)),
+            unscheduled: Semaphore::new(MAX_UNSCHEDULED),
+            permits: Arc::new(Permits::new(fds.kept_connections, fds.poll_connections)),
             epoch: Instant::now(),
             no_descriptors: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
-            rota: watch::Sender::default(),
+            plan: watch::Sender::default(),
             tasks: JoinSet::new(),
             handles: HashMap::new(),
-            kept,
-            told_few: false,
+            max_kept: fds.kept_connections,
+            logged_too_few: false,
         }
     }
 
-    /// Polls just these nodes from now on; those that stay keep their poller and connection.
+    /// Polls exactly these nodes from now on; known ones keep their poller and connection.
     pub fn set(&mut self, nodes: &[Node], settings: &PollSettings) {
-        self.tell_few(nodes.len());
-        self.rota.send_replace(Rota::new(nodes, settings));
+        self.log_too_few_connections(nodes.len());
+        self.plan.send_replace(PollPlan::new(nodes, settings));
         let mut before = mem::take(&mut self.handles);
         for node in nodes {
             let handle = before
@@ -147,96 +143,111 @@ impl Pollers {
                 .unwrap_or_else(|| self.start(node.addr));
             self.handles.insert(node.addr, handle);
         }
-        // At once, whatever they wait for: what they heard must not come beside what a later
-        // poller of the same node hears.
-        for gone in before.into_values() {
-            gone.end.abort();
+        // Aborted at once: their results must not mix with those of a later poller of the same node.
+        for removed in before.into_values() {
+            removed.abort.abort();
         }
-        while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Polls a node at once, or when the poll of it that is under way is done. Whatever it owes to
-    /// earlier polls is not waited for any more: it is asked on a new connection, since nothing says
-    /// better than a node's own nudge that it lives.
+    /// Polls a node at once, or as soon as its current poll is done; a little later if it is nudged often ([`NUDGES`]).
+    /// A response that is outstanding from an earlier poll is abandoned, and the node is polled on a new connection: a
+    /// node's own nudge is the best sign that it is alive.
     pub fn nudge(&self, addr: NodeAddr) {
         if let Some(handle) = self.handles.get(&addr) {
-            handle.call.at_once.store(true, Ordering::Relaxed);
-            handle.call.came.notify_one();
+            handle.trigger.immediate.store(true, Ordering::Relaxed);
+            handle.trigger.notify.notify_one();
         }
     }
 
-    /// Polls a node again after `retry_interval`, and not sooner than its last poll took.
-    pub fn ask_again(&self, addr: NodeAddr) {
+    /// Polls a node again after `retry_interval`, or after as long as its last poll took if that is longer.
+    pub fn retry_soon(&self, addr: NodeAddr) {
         if let Some(handle) = self.handles.get(&addr) {
-            handle.call.came.notify_one();
+            handle.trigger.notify.notify_one();
         }
     }
 
     fn start(&mut self, addr: NodeAddr) -> Handle {
-        let call = Arc::<Call>::default();
+        let trigger = Arc::<Trigger>::default();
         let mut poller = Poller {
             addr,
             connection: Connection::new(addr, self.shared.permits.clone()),
             shared: self.shared.clone(),
-            rota: self.rota.subscribe(),
-            call: call.clone(),
+            plan: self.plan.subscribe(),
+            trigger: trigger.clone(),
+            nudges: Bucket::default(),
         };
-        // By reference: as an argument it would be in the task's memory twice.
-        let end = self.tasks.spawn(async move { poller.run().await });
-        Handle { end, call }
+        // By reference: as an argument it would be stored in the task twice.
+        let abort = self.tasks.spawn(async move { poller.run().await });
+        Handle { abort, trigger }
     }
 
-    /// Polls no more.
+    /// Resolves if a poller ends by itself, which none should.
+    pub async fn ended(&mut self) {
+        loop {
+            match self.tasks.join_next().await {
+                // Its node is no longer polled.
+                Some(Err(error)) if error.is_cancelled() => {}
+                Some(_) => return,
+                None => return pending().await,
+            }
+        }
+    }
+
+    /// Stops all polls.
     pub fn stop(&mut self) {
         self.tasks.abort_all();
     }
 
-    /// Says once that not every node can have a connection that is kept.
-    fn tell_few(&mut self, nodes: usize) {
-        let few = nodes > self.kept;
-        if few && !self.told_few {
+    /// Logs once that not every node can have a kept connection.
+    fn log_too_few_connections(&mut self, nodes: usize) {
+        let too_few = nodes > self.max_kept;
+        if too_few && !self.logged_too_few {
             warn!(
                 "only {} can be kept: the limit of open files is too low for {}; the others are \
                  polled with a new connection each time, which costs more; raise it (LimitNOFILE= \
                  of the service, or ulimit -Hn) to {} or more",
-                count(self.kept, "connection"),
+                count(self.max_kept, "connection"),
                 count(nodes, "node"),
-                (nodes.div_ceil(OTHERS_SHARE - 1) * OTHERS_SHARE).max(nodes + OTHERS)
+                FdShares::required_limit(nodes)
             );
         }
-        self.told_few = few;
+        self.logged_too_few = too_few;
     }
 }
 
+/// Polls one node.
 struct Poller {
     addr: NodeAddr,
     connection: Connection,
     shared: Arc<Shared>,
-    rota: watch::Receiver<Rota>,
-    call: Arc<Call>,
+    plan: watch::Receiver<PollPlan>,
+    trigger: Arc<Trigger>,
+    nudges: Bucket,
 }
 
 impl Poller {
-    /// Polls until it is ended.
+    /// Polls until it is aborted, or the node is no longer in the plan.
     async fn run(&mut self) {
         let shared = self.shared.clone();
-        let call = self.call.clone();
-        let first = shared.out_of_turn.acquire().await;
+        let trigger = self.trigger.clone();
+        let first = shared.unscheduled.acquire().await;
         let mut schedule = self.schedule();
         let mut took = Duration::ZERO;
         if let Some(now) = &schedule {
-            took = Box::pin(self.poll(&now.settings)).await;
+            took = Box::pin(self.poll(now)).await;
         }
         drop(first);
-        // Out of turn, when what was heard is to be heard again soon.
-        let mut again = None;
+        // When to poll outside the schedule, if that was triggered.
+        let mut early: Option<Instant> = None;
+        // Whether a nudge waits for that poll.
+        let mut nudged = false;
         while let Some(now) = &schedule {
-            let turn = now.next(shared.epoch, Instant::now());
-            let due = again.map_or(turn, |again: Instant| again.min(turn));
-            let called = tokio::select! {
+            let scheduled = now.next_poll(shared.epoch, Instant::now());
+            let due = early.map_or(scheduled, |at: Instant| at.min(scheduled));
+            let triggered = tokio::select! {
                 () = sleep_until(due) => None,
-                () = call.came.notified() => Some(call.is_at_once()),
-                changed = self.rota.changed() => match changed {
+                () = trigger.notify.notified() => Some(trigger.take_immediate()),
+                changed = self.plan.changed() => match changed {
                     Ok(()) => {
                         schedule = self.schedule();
                         continue;
@@ -244,105 +255,121 @@ impl Poller {
                     Err(_) => return,
                 },
             };
-            if called == Some(false) {
-                again = Some(Instant::now() + now.pause(took));
+            if triggered == Some(false) {
+                let soon = Instant::now() + now.retry_delay(took);
+                let sooner = early.filter(|at| nudged && *at < soon);
+                early = Some(sooner.unwrap_or(soon));
                 continue;
             }
-            again = None;
-            if called == Some(true) {
-                self.connection.give_up_owed();
+            nudged |= triggered == Some(true);
+            let at = Instant::now().into_std();
+            let limited = self.nudges.is_empty(NUDGES, at);
+            if nudged && limited && triggered.is_some() {
+                let next = Instant::from_std(self.nudges.next(NUDGES, at));
+                early = Some(early.map_or(next, |at| at.min(next)));
+                continue;
             }
-            let place = match called {
-                Some(_) => Some(shared.out_of_turn.acquire().await),
+            if nudged && !limited {
+                self.nudges.take(NUDGES, at);
+                self.connection.abandon();
+            }
+            (early, nudged) = (None, false);
+            let permit = match triggered {
+                Some(_) => Some(shared.unscheduled.acquire().await),
                 None => None,
             };
-            // In memory of its own: most of the time there is no poll.
-            took = Box::pin(self.poll(&now.settings)).await;
-            drop(place);
+            // Boxed to keep the task small: most of the time there is no poll.
+            took = Box::pin(self.poll(now)).await;
+            drop(permit);
         }
     }
 
     fn schedule(&mut self) -> Option<Schedule> {
-        self.rota.borrow_and_update().of(self.addr)
+        self.plan.borrow_and_update().schedule_of(self.addr)
     }
 
-    /// Polls once, and gives how long it took.
-    async fn poll(&mut self, settings: &PollSettings) -> Duration {
-        let (asked_at, answer) = loop {
-            self.connection.permitted().await;
-            let asked_at = Instant::now();
-            let nudged = self.call.at_once();
-            let polled = self
-                .connection
-                .poll(&settings.path, settings.timeout, nudged);
-            match polled.await {
-                // Nothing was asked of the node yet, so nothing is heard.
-                Err(Trouble::Nudged) => {}
-                answer => break (asked_at, answer),
-            }
-        };
-        let took = asked_at.elapsed();
-        let observation = match answer.map_err(failure) {
-            Ok(answer) => understood(answer),
-            Err(Some(failure)) => Observation::Failed(failure),
-            Err(None) => {
-                self.shared.tell_no_descriptors();
-                return took;
-            }
+    /// Polls once, sends the observation to the daemon, and returns how long the poll took.
+    async fn poll(&mut self, schedule: &Schedule) -> Duration {
+        let poll = self.observe(schedule).await;
+        let took = poll.took;
+        let Some(observation) = poll.observation else {
+            self.shared.log_no_descriptors();
+            return took;
         };
         trace!(node = %self.addr, ?observation, "polled");
-        // Fails only when the daemon is ending. When the channel is full, this node waits.
         let poll = Poll {
             observation,
-            asked_at: asked_at.into(),
+            asked_at: poll.asked_at.into(),
             took,
         };
+        // Fails only when the daemon is shutting down. While the channel is full, this poller waits.
         _ = self.shared.observed.send((self.addr, poll)).await;
         took
     }
+
+    /// Polls until there is an observation. A failure while this process was suspended is not the node's fault, since
+    /// we were not there to read its response, and is retried.
+    async fn observe(&mut self, schedule: &Schedule) -> Polled {
+        let settings = &schedule.settings;
+        let request = PollRequest {
+            template: schedule.template(),
+            reconnect: settings.reconnect,
+        };
+        let mut retries = 0;
+        loop {
+            self.connection.acquire_permit().await;
+            let asked_at = Instant::now();
+            let mut budget = Budget::new(settings.timeout);
+            let next = self.nudges.next(NUDGES, asked_at.into_std());
+            let trigger = &self.trigger;
+            let nudged = async {
+                sleep_until(Instant::from_std(next)).await;
+                trigger.immediate().await;
+            };
+            let result = self.connection.poll(request, &mut budget, nudged).await;
+            let observation = match result {
+                // The request has not been sent yet.
+                Err(PollError::Nudged) => {
+                    self.nudges.take(NUDGES, Instant::now().into_std());
+                    continue;
+                }
+                Ok(response) => Some(observation(response)),
+                Err(error) => failure(error).map(Observation::Failed),
+            };
+            let failed = matches!(observation, Some(Observation::Failed(_)));
+            if failed && budget.paused() && retries < MAX_RETRIES {
+                debug!(node = %self.addr, ?observation, "not counted: pollbal stood still meanwhile");
+                retries += 1;
+                continue;
+            }
+            return Polled {
+                observation,
+                asked_at,
+                took: budget.spent(),
+            };
+        }
+    }
+}
+
+/// The outcome of a poll.
+struct Polled {
+    /// `None` if there was no descriptor for a connection.
+    observation: Option<Observation>,
+    asked_at: Instant,
+    /// Excludes the time during which this process was suspended.
+    took: Duration,
 }
 
 impl Shared {
-    /// Every poll may come here at once: one of them tells, and again after a while.
-    fn tell_no_descriptors(&self) {
-        let rarely = self.no_descriptors.lock();
-        let mut rarely = rarely.unwrap_or_else(PoisonError::into_inner);
-        if rarely.ask(Instant::now().into_std()) {
+    /// Logs that descriptors ran out, at most once per window: all polls may fail at the same time.
+    fn log_no_descriptors(&self) {
+        let throttle = self.no_descriptors.lock();
+        let mut throttle = throttle.unwrap_or_else(PoisonError::into_inner);
+        if throttle.check(Instant::now().into_std()) {
             error!(
                 "nodes cannot be polled: the limit of open files is reached; raise it \
                  (LimitNOFILE= of the service, or ulimit -n); their state stays as it was"
             );
-        }
-    }
-}
-
-/// What an answer says.
-fn understood(answer: Answer) -> Observation {
-    if answer.status != 200 {
-        return Observation::Failed(Failure::Status(answer.status));
-    }
-    let Some(body) = answer.body else {
-        return Observation::Failed(Failure::TooLong(MAX_BODY_BYTES));
-    };
-    match Announcement::parse(&body) {
-        Ok(Some(announcement)) => Observation::Announced(announcement),
-        Ok(None) => Observation::Nothing,
-        Err(error) => Observation::Failed(Failure::not_understood(error, &body)),
-    }
-}
-
-/// What a trouble says of the node; nothing when it is our own.
-fn failure(trouble: Trouble) -> Option<Failure> {
-    match trouble {
-        Trouble::Timeout => Some(Failure::Timeout),
-        Trouble::Nudged => None,
-        Trouble::Connect(error) => {
-            let ours = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
-            let ours = ours.contains(&error.raw_os_error());
-            (!ours).then(|| Failure::Connect(error.to_string()))
-        }
-        Trouble::Broken(Broken::BeforeAnswer(cause) | Broken::InBody(cause)) => {
-            Some(Failure::Broken(cause.to_string()))
         }
     }
 }

@@ -9,41 +9,50 @@ const FIRST: Duration = Duration::from_millis(50);
 /// The longest wait.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Waits that grow from 50 ms to 5 s, with jitter, without end.
+/// Waits that grow from 50 ms to 5 s or another limit, with jitter, without end.
 ///
 /// They grow by two fifths at a time, so that a wait is never half of the time that has passed:
 /// what comes back after two seconds is noticed within one.
-pub struct Retry(ExponentialBackoff);
+pub struct Retry {
+    policy: ExponentialBackoff,
+    longest: Duration,
+}
 
 impl Retry {
-    /// Begins with the shortest wait.
+    /// Begins with the shortest wait; they grow to [`LONGEST_WAIT`].
     #[must_use]
     pub fn new() -> Self {
+        Self::up_to(LONGEST_WAIT)
+    }
+
+    /// Begins with the shortest wait; they grow to `longest`, for what costs nothing to try.
+    #[must_use]
+    pub fn up_to(longest: Duration) -> Self {
         let mut policy = ExponentialBackoff {
             initial_interval: FIRST,
             current_interval: FIRST,
-            max_interval: LONGEST_WAIT,
+            max_interval: longest,
             multiplier: 1.4,
             randomization_factor: 0.2,
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
         policy.reset();
-        Self(policy)
+        Self { policy, longest }
     }
 
     /// The next wait.
     pub fn next_wait(&mut self) -> Duration {
         // `None` would mean that `max_elapsed_time` is over; there is none.
-        self.0
+        self.policy
             .next_backoff()
-            .unwrap_or(LONGEST_WAIT)
-            .clamp(FIRST, LONGEST_WAIT)
+            .unwrap_or(self.longest)
+            .clamp(FIRST, self.longest)
     }
 
     /// Begins again with the shortest wait, after a success.
     pub fn reset(&mut self) {
-        self.0.reset();
+        self.policy.reset();
     }
 }
 
@@ -71,6 +80,15 @@ mod tests {
         assert!(waits[49] > Duration::from_secs(3));
         retry.reset();
         assert!(retry.next_wait() < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn waits_with_a_limit_of_their_own_do_not_pass_it() {
+        let longest = Duration::from_millis(250);
+        let mut retry = Retry::up_to(longest);
+        let waits: Vec<_> = (0..50).map(|_| retry.next_wait()).collect();
+        assert!(waits.iter().all(|wait| (FIRST..=longest).contains(wait)));
+        assert!(waits[49] > longest / 2);
     }
 
     #[test]

@@ -1,125 +1,187 @@
 //! Notices a changed services file.
 //!
 //! The file is looked at every second by its path, so that an editor's rename, a symlink switch
-//! and a bind mount are all noticed. A list that is understood goes to the daemon; one that is not
-//! is logged and reported, and the last good one stays in force.
+//! and a directory's mount are all noticed. A list that is understood goes to the daemon when the
+//! file is quiet; one that is not is logged and reported, and the last good one stays in force.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::error;
+use tracing::{error, info};
 
 use crate::alerts::Reports;
-use crate::config::{ConfigError, load_services};
+use crate::config::ConfigError;
+use crate::disk::{no_answer, on_disk};
 use crate::logging::{chain, errors};
 use crate::model::conditions::Fault;
-use crate::model::node::Node;
+use crate::model::services::List;
+use crate::services_file::{LOOK_AGAIN, Look, QUIET, Settled, Settling, replaced};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A file that changed is looked at once more after this, until it changes no more: an editor may
-/// be writing it.
-const SETTLE: Duration = Duration::from_millis(50);
+/// So long a file is waited for that is not quiet; then it is told that it is not.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What tells that the file changed; `None` when it is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
-
-impl Stamp {
-    /// Looks at the file. To be done before it is read, so that no change is missed.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
-        Self(fs::metadata(path).ok().map(|metadata| {
-            (
-                metadata.dev(),
-                metadata.ino(),
-                metadata.size(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-                metadata.ctime(),
-                metadata.ctime_nsec(),
-            )
-        }))
-    }
+/// A services file that is watched.
+struct Watch {
+    path: PathBuf,
+    reports: Reports,
+    /// What was last said to be wrong with the list.
+    refused: Option<Refused>,
+    /// The last list could not be read at all, which may pass without the file changing.
+    unread: bool,
+    /// Another file has its name where it is mounted from.
+    replaced: bool,
 }
 
-/// Watches a services file, last read after it had the stamp `known`, for ever; sends each new
+/// What is wrong with a list.
+struct Refused {
+    /// All of it, as the log has it.
+    whole: String,
+    /// In brief, with what is done about it.
+    text: String,
+}
+
+/// Watches a services file, last read after it had the look `known`, for ever; sends each new
 /// list that is understood.
-pub async fn watch(
-    path: PathBuf,
-    mut known: Stamp,
-    lists: mpsc::Sender<Vec<Node>>,
-    reports: Reports,
-) {
+pub async fn watch(path: PathBuf, known: Look, lists: mpsc::Sender<List>, reports: Reports) {
+    let mut known = known.stamp;
+    let mut watch = Watch {
+        path,
+        reports,
+        refused: None,
+        unread: false,
+        replaced: false,
+    };
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The failure to read that the log was told of. That may pass without the file changing.
-    let mut unread = None;
     loop {
         ticks.tick().await;
-        let mut seen = look(&path, known).await;
-        if seen == known && unread.is_none() {
+        let Some(seen) = watch.look().await else {
+            continue;
+        };
+        if seen.stamp == known && !watch.unread {
             continue;
         }
-        while seen != known {
-            known = seen;
-            sleep(SETTLE).await;
-            seen = look(&path, known).await;
+        let Some(settled) = watch.settle(seen).await else {
+            continue;
+        };
+        if !settled.quiet {
+            watch.unread = true;
+            let text = format!("is changed all the time: nobody has left it alone for {QUIET:?}");
+            watch.refuse(&text, None);
+            continue;
         }
-        let list = read(&path).await;
-        let failure = match &list {
-            Err(error @ ConfigError::Read(..)) => Some(chain(error)),
-            _ => None,
-        };
-        let told = std::mem::replace(&mut unread, failure);
-        let (what, why) = match list {
-            Err(ConfigError::Read(..)) if unread == told => continue,
-            Ok(nodes) if nodes.is_empty() => ("names no node", None),
-            Ok(nodes) => {
-                reports.set(|now| &mut now.services, None);
-                if lists.send(nodes).await.is_err() {
-                    return;
-                }
-                continue;
+        known = settled.look.stamp;
+        if let Some(list) = watch.take(settled.list)
+            && lists.send(list).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+impl Watch {
+    /// The list, if it may count.
+    fn take(&mut self, list: Result<List, ConfigError>) -> Option<List> {
+        self.unread = matches!(list, Err(ConfigError::Read(..)));
+        match list {
+            Ok(list) if list.nodes.is_empty() => self.refuse("names no node", None),
+            Ok(list) => {
+                self.refused = None;
+                self.report(None);
+                return Some(list);
             }
-            Err(error) => ("is refused", Some(chain(&error))),
+            Err(error) => self.refuse("is refused", Some(&error)),
+        }
+        None
+    }
+
+    /// Says what is wrong with a list, and why if that needs words; the words once, as long as they are the
+    /// same.
+    fn refuse(&mut self, what: &str, why: Option<&ConfigError>) {
+        let path = self.path.display().to_string();
+        let line = format!("{path} {what}; the last good list stays in force");
+        let text = why.map_or(line.clone(), |why| format!("{line}: {}", why.in_brief()));
+        let whole = why.map_or(line.clone(), |error| chain(error));
+        let refused = self.refused.as_ref();
+        let same = refused.is_some_and(|refused| refused.whole == whole);
+        // What cannot be read is tried again at each look.
+        if same && self.unread {
+            return;
+        }
+        if let Some(why) = why.filter(|_| !same) {
+            errors(&chain(why));
+        }
+        error!("{line}");
+        self.report(Some(text.clone()));
+        self.refused = Some(Refused { whole, text });
+    }
+
+    async fn look(&mut self) -> Option<Look> {
+        let path = self.path.clone();
+        let look = self.on_disk(move || Look::at(&path)).await?;
+        if look.is_replaced != self.replaced {
+            self.replaced = look.is_replaced;
+            let text = replaced(&self.path);
+            let path = self.path.display().to_string();
+            if self.replaced {
+                error!("{text}");
+            } else {
+                info!("{path} is where it was mounted from again");
+            }
+            let fault = self.replaced.then_some(Fault { path, text });
+            self.reports.set(|now| &mut now.services_replaced, fault);
+        }
+        Some(look)
+    }
+
+    /// Waits until the file, which has changed as this look shows, is quiet.
+    async fn settle(&self, look: Look) -> Option<Settled> {
+        let mut settling = Settling::changed(&self.path, PATIENCE, look);
+        loop {
+            let look = move || {
+                let settled = settling.look();
+                (settling, settled)
+            };
+            let (looked, settled) = self.on_disk(look).await?;
+            if settled.is_some() {
+                return settled;
+            }
+            settling = looked;
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Does something on a thread of its own, since the file may lie on a disk that hangs; when that does not
+    /// answer, it is a fault until it does. `None` when the process ends.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let path = self.path.display().to_string();
+        let mut hung = false;
+        let late = || {
+            hung = true;
+            let text = format!("{}; the last good list stays in force", no_answer(&path));
+            error!("{text}");
+            self.report(Some(text));
         };
-        refuse(&path, what, why.as_deref(), &reports);
+        let done = on_disk("services file", act, late).await.ok()?;
+        if hung {
+            info!("{path} answers again");
+            let refused = self.refused.as_ref();
+            self.report(refused.map(|refused| refused.text.clone()));
+        }
+        Some(done)
     }
-}
 
-/// Says what is wrong with a list, and why if that needs words.
-fn refuse(path: &Path, what: &str, why: Option<&str>, reports: &Reports) {
-    let path = path.display().to_string();
-    let text = format!("{path} {what}; the last good list stays in force");
-    if let Some(why) = why {
-        errors(&why);
+    /// Says what is wrong with the file, if something is.
+    fn report(&self, text: Option<String>) {
+        let path = self.path.display().to_string();
+        let fault = text.map(|text| Fault { path, text });
+        self.reports.set(|now| &mut now.services, fault);
     }
-    error!("{text}");
-    let text = why.map_or(text.clone(), |why| format!("{text}: {why}"));
-    reports.set(|now| &mut now.services, Some(Fault { path, text }));
-}
-
-/// On a thread of its own, since the file may lie on a disk that hangs.
-async fn look(path: &Path, known: Stamp) -> Stamp {
-    let path = path.to_owned();
-    spawn_blocking(move || Stamp::of(&path))
-        .await
-        .unwrap_or(known)
-}
-
-async fn read(path: &Path) -> Result<Vec<Node>, ConfigError> {
-    let owned = path.to_owned();
-    let read = spawn_blocking(move || load_services(&owned)).await;
-    read.unwrap_or_else(|error| {
-        Err(ConfigError::Read(
-            path.to_owned(),
-            std::io::Error::other(error),
-        ))
-    })
 }

@@ -1,30 +1,37 @@
-//! The state file: orders, and what alerts told, kept from run to run.
+//! The state file: orders, what alerts told, what is owned in load balancers, and since when nodes are where they are,
+//! kept from run to run.
 //!
 //! It is written whole and renamed, by a task of its own with a thread for the disk. A file that
 //! cannot be read is set aside, never obeyed in part; a person is told until that is seen to. What
 //! is no regular file is left alone.
 
+mod lock;
 mod refused;
 
-use std::fs;
+use std::borrow::Cow;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{error, info};
 
+pub use self::lock::{StateFile, Taken};
 pub use self::refused::Refused;
 use crate::alerts::Reports;
+use crate::disk::{no_answer, on_disk};
+use crate::files::{LIST_BYTES, TextError, make_directory, read_text};
 use crate::logging::chain;
 use crate::model::alerts::Memory;
 use crate::model::conditions::Fault;
+use crate::model::node_times::NodeTimes;
 use crate::model::orders::Orders;
+use crate::model::ownership::Owned;
 use crate::retry::Retry;
 
 /// The form of the file; one of a later form is not understood.
@@ -33,23 +40,48 @@ const VERSION: u32 = 1;
 /// Orders, and how often they changed.
 pub type Revised = (u64, Arc<Orders>);
 
+/// What is kept: always the latest.
+pub struct Sources {
+    /// The orders in force. When nobody can change them any more, the last is written.
+    pub orders: watch::Receiver<Revised>,
+    /// What alerts told.
+    pub alerts: watch::Receiver<Arc<Memory>>,
+    /// What is owned in load balancers.
+    pub owned: watch::Receiver<Arc<Owned>>,
+    /// Since when nodes are where they are.
+    pub nodes: watch::Receiver<Arc<NodeTimes>>,
+}
+
+/// What they hold at one moment.
+#[derive(Clone, Default)]
+struct State {
+    orders: Arc<Orders>,
+    alerts: Arc<Memory>,
+    owned: Arc<Owned>,
+    nodes: Arc<NodeTimes>,
+}
+
 /// The whole file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content {
+struct Content<'a> {
     #[serde(rename = "README")]
-    readme: String,
+    readme: Cow<'a, str>,
     version: u32,
-    orders: Orders,
+    orders: Cow<'a, Orders>,
     #[serde(default, skip_serializing_if = "Memory::is_empty")]
-    alerts: Memory,
+    alerts: Cow<'a, Memory>,
+    #[serde(default, skip_serializing_if = "Owned::is_empty")]
+    owned: Cow<'a, Owned>,
+    #[serde(default, skip_serializing_if = "NodeTimes::is_empty")]
+    nodes: Cow<'a, NodeTimes>,
 }
 
 /// Why there is no state.
 #[derive(Debug, Error)]
 enum StateError {
     #[error("failed to read {}", .0.display())]
-    Read(PathBuf, #[source] io::Error),
+    Read(PathBuf, #[source] TextError),
     #[error("failed to understand {}", .0.display())]
     Json(PathBuf, #[source] serde_json::Error),
     #[error("{} has version {}, and {VERSION} is the one that is understood", .0.display(), .1)]
@@ -65,6 +97,10 @@ pub struct Kept {
     pub orders: Orders,
     /// What it told.
     pub alerts: Memory,
+    /// What it owned in load balancers.
+    pub owned: Owned,
+    /// Since when nodes were where they were.
+    pub nodes: NodeTimes,
     /// Why they are none.
     pub refused: Option<Refused>,
 }
@@ -100,9 +136,9 @@ pub fn is_replaceable(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Option<Kept>, StateError> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_text(path, LIST_BYTES) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(TextError::Read(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StateError::Read(path.to_owned(), error)),
     };
     let content: Content =
@@ -111,43 +147,54 @@ fn read(path: &Path) -> Result<Option<Kept>, StateError> {
         return Err(StateError::Version(path.to_owned(), content.version));
     }
     Ok(Some(Kept {
-        orders: content.orders,
-        alerts: content.alerts,
+        orders: content.orders.into_owned(),
+        alerts: content.alerts.into_owned(),
+        owned: content.owned.into_owned(),
+        nodes: content.nodes.into_owned(),
         refused: None,
     }))
 }
 
-fn write(path: &Path, orders: &Orders, alerts: &Memory) -> Result<(), StateError> {
+fn write(path: &Path, state: &State) -> Result<(), StateError> {
     let content = Content {
         readme:
             "What pollbal keeps from run to run; it writes this file anew whenever that changes."
-                .to_owned(),
+                .into(),
         version: VERSION,
-        orders: orders.clone(),
-        alerts: alerts.clone(),
+        orders: Cow::Borrowed(&state.orders),
+        alerts: Cow::Borrowed(&state.alerts),
+        owned: Cow::Borrowed(&state.owned),
+        nodes: Cow::Borrowed(&state.nodes),
     };
     write_whole(path, &content).map_err(|error| StateError::Write(path.to_owned(), error))
 }
 
-fn write_whole(path: &Path, content: &Content) -> io::Result<()> {
+fn write_whole(path: &Path, content: &Content<'_>) -> io::Result<()> {
     if !is_replaceable(path) {
         return Err(io::Error::other("it is no regular file, and is left alone"));
     }
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let mut file = NamedTempFile::with_prefix_in(".state", directory)?;
-    serde_json::to_writer_pretty(&mut file, content)?;
-    file.write_all(b"\n")?;
+    make_directory(directory)?;
+    let (prefix, suffix) = lock::temporary(path);
+    let mut file = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(suffix)
+        .tempfile_in(directory)?;
+    // Whatever the umask is.
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o600))?;
+    let mut text = serde_json::to_vec_pretty(content)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())
 }
 
-/// Writes orders and what alerts told whenever that changes, the latest, until nobody changes orders
-/// any more; tells which revision of orders the file holds. Without a file all are as good as written.
+/// Writes what is to be kept whenever that changes, the latest, until nobody changes orders any more; tells which revision of orders the file holds. Without a file all are as good as written.
 pub async fn keep(
-    mut path: watch::Receiver<Option<PathBuf>>,
-    (mut orders, mut alerts): (watch::Receiver<Revised>, watch::Receiver<Arc<Memory>>),
+    mut path: watch::Receiver<Option<Arc<StateFile>>>,
+    mut sources: Sources,
     written: watch::Sender<u64>,
     reports: Reports,
 ) {
@@ -158,17 +205,33 @@ pub async fn keep(
             // Whoever ends it has said the rest before.
             biased;
             Ok(()) = path.changed() => {}
-            Ok(()) = alerts.changed() => {}
-            changed = orders.changed() => if changed.is_err() { return },
+            Ok(()) = sources.alerts.changed() => {}
+            Ok(()) = sources.owned.changed() => {}
+            Ok(()) = sources.nodes.changed() => {}
+            changed = sources.orders.changed() => if changed.is_err() { return },
         }
         loop {
-            let (revision, latest) = orders.borrow_and_update().clone();
-            let told = alerts.borrow_and_update().clone();
+            let (revision, orders) = sources.orders.borrow_and_update().clone();
+            let state = State {
+                orders,
+                alerts: sources.alerts.borrow_and_update().clone(),
+                owned: sources.owned.borrow_and_update().clone(),
+                nodes: sources.nodes.borrow_and_update().clone(),
+            };
             let file = path.borrow_and_update().clone();
-            let name = file.as_ref().map(|file| file.display().to_string());
-            let wrote =
-                spawn_blocking(move || file.map_or(Ok(()), |file| write(&file, &latest, &told)));
-            match wrote.await {
+            let name = file.as_ref().map(|file| file.path().display().to_string());
+            let name = name.unwrap_or_default();
+            let mut fail = |why: &str| {
+                let text = format!("{why}; orders hold, but not beyond a restart");
+                if !std::mem::replace(&mut failed, true) {
+                    error!("{text}");
+                }
+                let path = name.clone();
+                reports.set(|now| &mut now.state, Some(Fault { path, text }));
+            };
+            // Locked until it is written, though a reload may name another one meanwhile.
+            let write = move || file.map_or(Ok(()), |file| write(file.path(), &state));
+            match on_disk("state file", write, || fail(&no_answer(&name))).await {
                 Ok(Ok(())) => {
                     reports.set(|now| &mut now.state, None);
                     written.send_replace(revision);
@@ -179,16 +242,11 @@ pub async fn keep(
                     break;
                 }
                 Ok(Err(wrong)) => {
-                    let text = format!("{}; orders hold, but not beyond a restart", chain(&wrong));
-                    if !std::mem::replace(&mut failed, true) {
-                        error!("{text}");
-                    }
-                    let path = name.unwrap_or_default();
-                    reports.set(|now| &mut now.state, Some(Fault { path, text }));
+                    fail(&chain(&wrong));
                     sleep(retry.next_wait()).await;
                 }
-                // Only a bug makes it panic.
-                Err(_) => return error!("the state file is no longer written: its thread failed"),
+                // The process ends.
+                Err(_) => return,
             }
         }
     }
@@ -198,6 +256,7 @@ pub async fn keep(
 mod tests {
     use super::*;
     use crate::model::orders::{Note, Reason};
+    use crate::model::ownership::OwnedThere;
     use crate::model::time::Timestamp;
 
     fn orders() -> Orders {
@@ -212,6 +271,13 @@ mod tests {
         orders
     }
 
+    fn state() -> State {
+        State {
+            orders: Arc::new(orders()),
+            ..State::default()
+        }
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let directory = tempfile::tempdir().unwrap();
@@ -221,7 +287,7 @@ mod tests {
             Orders::default(),
             "there is none yet"
         );
-        write(&path, &orders(), &Memory::default()).unwrap();
+        write(&path, &state()).unwrap();
         assert_eq!(load(Some(&path), true).orders, orders());
         let files = fs::read_dir(directory.path().join("made")).unwrap();
         assert_eq!(files.count(), 1, "nothing half-written is left");
@@ -235,6 +301,35 @@ mod tests {
         fs::write(&path, before.to_string()).unwrap();
         let kept = load(Some(&path), true);
         assert_eq!((kept.orders, kept.alerts), (orders(), Memory::default()));
+    }
+
+    #[test]
+    fn what_is_owned_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let there = OwnedThere {
+            started: Some(5),
+            pools: [(
+                "my_api__v1".parse().unwrap(),
+                ["10.0.0.1:80".parse().unwrap()].into(),
+            )]
+            .into(),
+        };
+        let owned = Owned {
+            pools: [("My-Api".parse().unwrap(), vec!["v1".parse().unwrap()])].into(),
+            perlbals: [("127.0.0.1:16000".to_owned(), there)].into(),
+            last_in: [(
+                "My-Api".parse().unwrap(),
+                ["10.0.0.1:80".parse().unwrap()].into(),
+            )]
+            .into(),
+        };
+        let state = State {
+            owned: Arc::new(owned.clone()),
+            ..state()
+        };
+        write(&path, &state).unwrap();
+        assert_eq!(load(Some(&path), true).owned, owned);
     }
 
     #[test]
@@ -257,12 +352,12 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for path in [link, socket, directory.path().to_owned()] {
             let before = fs::symlink_metadata(&path).unwrap().file_type();
-            let wrong = chain(&write(&path, &orders(), &Memory::default()).unwrap_err());
+            let wrong = chain(&write(&path, &state()).unwrap_err());
             assert!(wrong.contains("no regular file"), "{wrong}");
             _ = load(Some(&path), true);
             assert_eq!(fs::symlink_metadata(&path).unwrap().file_type(), before);
         }
-        write(&file, &orders(), &Memory::default()).unwrap();
+        write(&file, &state()).unwrap();
     }
 
     #[tokio::test]
@@ -270,12 +365,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let (revised, kept) = watch::channel(Revised::default());
-        let (_path, known) = watch::channel(Some(path.clone()));
+        let file = Arc::new(StateFile::take(&path).unwrap());
+        let (_path, known) = watch::channel(Some(file));
         revised.send_replace((1, Arc::new(orders())));
         drop(revised);
         let (_told, alerts) = watch::channel(Arc::default());
         let written = watch::Sender::default();
-        keep(known, (kept, alerts), written, Reports::new()).await;
+        let (_owned, owned) = watch::channel(Arc::default());
+        let (_nodes, nodes) = watch::channel(Arc::default());
+        let sources = Sources {
+            orders: kept,
+            alerts,
+            owned,
+            nodes,
+        };
+        keep(known, sources, written, Reports::new()).await;
         assert_eq!(load(Some(&path), true).orders, orders());
     }
 

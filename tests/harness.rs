@@ -3,8 +3,8 @@
 //!
 //! `POLLBAL_WORLDS` lists the worlds, parted by commas; `loopback` if it is not set.
 
-#[allow(dead_code, reason = "only a part of the README is run here")]
-#[path = "readme/book.rs"]
+#[allow(dead_code, reason = "only the examples with containers are run here")]
+#[path = "it/readme/book.rs"]
 mod book;
 mod common;
 

@@ -1,10 +1,11 @@
 //! The site that is measured: many nodes, spread over pools, each at a version.
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pollbal::model::announcement::Announcement;
 use pollbal::model::membership::Membership;
+use pollbal::model::naming::Naming;
 use pollbal::model::node::{Node, NodeAddr};
 use pollbal::model::observation::{Observation, Poll};
 use pollbal::model::orders::Orders;
@@ -84,11 +85,14 @@ fn rules() -> Rules {
             fall: 1,
             min_members: 0,
             max_leaving: 1,
+            max_versions: 100,
             nodes: None,
             sorry: Vec::new(),
         },
         declared: [].into(),
         accept_undeclared: true,
         max_undeclared: 1_000,
+        grace: Duration::from_secs(60),
+        naming: Naming::default(),
     }
 }

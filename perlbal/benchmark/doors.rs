@@ -52,7 +52,7 @@ pub(crate) fn free_door() -> Outcome<SocketAddrV4> {
 pub(crate) fn ask_admin(socket: &Path, path: &str) -> Outcome<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: pollbal\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     body(&mut stream)
 }
@@ -87,7 +87,7 @@ impl Nudge {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let request = format!(
-            "POST /nudge HTTP/1.1\r\nHost: {door}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "POST /nudge HTTP/1.1\r\nHost: {door}\r\nPollbal-Request: true\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
         let sent = now();
         stream.write_all(request.as_bytes())?;

@@ -1,16 +1,15 @@
-//! Events, from the journal.
+//! Events, as the API shows them.
 
 use super::time;
 use crate::api;
-use crate::model::journal::Event;
-use crate::model::telling::Weight;
+use crate::model::event::{Event, Severity};
 
-/// An event as it is told.
+/// An event, as the API shows it.
 pub(crate) fn event(event: &Event) -> api::Event {
-    let level = match event.weight {
-        Weight::Info => "info",
-        Weight::Warning => "warning",
-        Weight::Error => "error",
+    let level = match event.severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
     };
     api::Event {
         id: event.id,

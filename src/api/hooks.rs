@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use crate::model::health::Severity;
 
 /// For `node_hook`: a node went into a pool, out of one, or from one to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,9 @@ pub enum NodeState {
 pub struct Alert {
     /// What kind of thing it is, in one word.
     pub alert: String,
+    /// How much that kind matters: `degraded` or `critical`. The same in each alert of it, so that all of
+    /// them are routed alike.
+    pub severity: Severity,
     /// Whether it begins, still holds, or is over.
     pub state: AlertState,
     /// What it is about: a pool, a Perlbal's address, a file.

@@ -1,7 +1,7 @@
 //! Where a node is, and the words for that.
 
 use super::Node;
-pub use crate::model::view::Whereabouts as State;
+pub use crate::model::node_view::NodeStatus as State;
 
 impl State {
     /// Its word, as JSON and metrics have it.

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::Seen;
 use crate::drivers::Progress;
-use crate::drivers::perlbal::standing::Standing;
+use crate::drivers::perlbal::standing::{Standing, Stray};
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
-use crate::model::view::NodeState;
+use crate::model::node_view::NodeState;
 
 /// How those stand that are to show a change: the Perlbals and the pool files.
 #[derive(Clone, Debug)]
@@ -37,11 +37,25 @@ impl Perlbals {
             return Some(format!("it stands in as sorry server of pool {pool}"));
         }
         self.untold(seen.serial).or_else(|| {
-            self.standings.iter().find_map(|(address, standing)| {
-                let pools = standing.unrest.get(&addr)?;
-                let since = pools.values().min()?;
-                let passed = now.saturating_duration_since(*since).as_secs();
-                Some(format!("not at rest in {address} after {passed} s"))
+            let mut standings = self.standings.iter();
+            standings.find_map(|(address, standing)| {
+                let stray = standing.strays.get(&addr);
+                if let Some(stray) = stray.filter(|stray| !stray.is_managed()) {
+                    return Some(stray.text(address));
+                }
+                if let Some(since) = standing
+                    .unrest
+                    .get(&addr)
+                    .and_then(|pools| pools.values().min())
+                {
+                    let passed = now.saturating_duration_since(*since).as_secs();
+                    return Some(format!("not at rest in {address} after {passed} s"));
+                }
+                if let Some(stray) = stray {
+                    return Some(stray.text(address));
+                }
+                let is_shown = standing.shown >= seen.serial;
+                (!is_shown).then(|| format!("{address} was not read since it was told"))
             })
         })
     }
@@ -56,7 +70,13 @@ impl Perlbals {
         }
         self.standings.iter().find_map(|(address, standing)| {
             if !standing.connected {
-                Some(format!("no connection to Perlbal {address}"))
+                Some(match &standing.away {
+                    Some(away) => format!(
+                        "no connection to Perlbal {address}: it is {}",
+                        away.steady_text()
+                    ),
+                    None => format!("no connection to Perlbal {address}"),
+                })
             } else if standing.told < serial {
                 Some(format!("{address} is not told yet"))
             } else {
@@ -71,11 +91,13 @@ impl Perlbals {
         let stands_in = self.sorry.contains_key(&addr);
         self.standings.iter().map(move |(address, standing)| {
             let told = standing.connected && standing.told >= serial;
-            let rest = told && !stands_in && !standing.unrest.contains_key(&addr);
+            let rest = !stands_in && standing.is_at_rest(addr, serial);
             Place {
                 address,
+                standing,
                 connected: standing.connected,
                 told,
+                stray: standing.strays.get(&addr),
                 rest,
             }
         })
@@ -87,10 +109,14 @@ impl Perlbals {
 pub struct Place<'a> {
     /// The Perlbal's address.
     pub address: &'a str,
+    /// How it stands.
+    pub standing: &'a Standing,
     /// There is a connection to it.
     pub connected: bool,
     /// It was told where the node is.
     pub told: bool,
+    /// Where it still is there, although it is not wanted.
+    pub stray: Option<&'a Stray>,
     /// If the node is out, it is at rest there.
     pub rest: bool,
 }

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use humantime::parse_duration;
 
 use crate::api;
+use crate::model::health::Health;
 use crate::model::names::PoolName;
 use crate::model::orders::ReasonWord;
 
@@ -22,21 +23,27 @@ const NODE: &str = "NODE";
 /// A command for the running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum ClientCommand {
-    /// Show how all stands; exit code 0 only when all is in sync and no pool is short
+    /// Show how all stands, with a verdict; exit code 0 for OK, 1 for DEGRADED, 2 for CRITICAL
     ///
-    /// Pools come first, then the nodes that are not simply serving and why, then each Perlbal, then what is not right. Exit
-    /// code 0 says that each node was heard, files and Perlbals are in sync and no declared pool is below its `min_members`, so
-    /// that this is a probe; 1 says that something is not right. What a person must know besides (a services file or a reload
-    /// that was refused, a state file that cannot be written) is told before the verdict, which then is `in sync, but: ...`;
-    /// it does not change the exit code.
+    /// Pools come first, then the nodes that are not simply serving and why, then each Perlbal, then each problem, and in the
+    /// last line the verdict.
+    ///
+    /// CRITICAL: a pool without members, or with a sorry server alone, or below its `min_members`; a Perlbal that is not
+    /// connected or not in sync; pool files that cannot be written. DEGRADED: nodes that failed or are refused (those out by order are not
+    /// down), members kept in though they fail, a freeze, a services file, state file or reload that was refused, orders that
+    /// a restart would lose; and until each node was heard once.
+    ///
+    /// With names, the verdict is of those: a node is judged by itself, a pool with all that concerns it. That of all is told
+    /// too where it is worse.
     Status(Status),
     /// Tell why a node is in or out, and what would bring it back
     Explain(Explain),
     /// Take nodes out for a reason
     ///
     /// A node may be out for several reasons by several people and scripts; it comes back when the last one is taken away by
-    /// `pollbal enable`. Given again by the same person, a reason is renewed; one that somebody else gave is refused. An order that would take a pool below its `min_members` is refused as a whole. With --wait it returns
-    /// when no Perlbal has a request under way at any of the nodes any more.
+    /// `pollbal enable`. Given again by the same person, a reason is renewed; one that somebody else gave is refused. An order that would take a
+    /// pool below its `min_members`, or the last member that serves, is refused as a whole unless --force is given. With --wait it
+    /// returns when no Perlbal has a request under way at any of the nodes any more.
     Disable(Disable),
     /// Take a reason away; a node whose last one it was comes back at its next good answer
     ///
@@ -67,7 +74,8 @@ pub enum ClientCommand {
     /// Run a command for each node of a pool while it is out: a rolling deploy
     ///
     /// Node after node, in the order of the services file: disable it, wait until it is at rest, run COMMAND, enable it, wait
-    /// until it serves. The pool is never taken below its `min_members`: a node has to wait until others serve again.
+    /// until it serves. The pool is never taken below its `min_members`, nor without a serving member: a node has to wait until
+    /// others serve again. A pool that cannot do without any of its members is refused before it begins.
     ///
     /// COMMAND runs here, not on the node, with `POLLBAL_NODE` (ip:port), `POLLBAL_NODE_NAME`, `POLLBAL_NODE_IP`, `POLLBAL_NODE_PORT`,
     /// `POLLBAL_POOL` and `POLLBAL_VERSION` (empty if it told none) in its environment. It has no terminal: a program that asks
@@ -89,18 +97,22 @@ pub enum ClientCommand {
     /// If that cannot be, or is interrupted, it takes back what it was granted. Else the leave ends when load balancers saw
     /// the node away and back, or serve another version or pool, or hear that it is back (--back), or by itself
     /// (`leave_timeout`).
+    ///
+    /// With --json it prints a line for each answer that differs from the one before; with --back, what COMMAND prints then
+    /// goes to standard error.
     Leave(Leave),
 }
 
-/// How the daemon is reached, and how its answer is printed.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+/// How the daemon is reached, and how its answer is printed. These flags stand before or behind the
+/// command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Door {
     /// The daemon's admin socket [default: `admin_socket` of the configuration file, else
     /// /run/pollbal/admin.sock]
-    #[arg(long, value_name = "PATH", env = "POLLBAL_ADMIN_SOCKET")]
+    #[arg(long, global = true, value_name = "PATH", env = "POLLBAL_ADMIN_SOCKET")]
     pub socket: Option<PathBuf>,
     /// Print JSON: the daemon's answer as it is; where more than one thing is told, a line each
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 
@@ -113,9 +125,29 @@ pub struct Status {
     /// Show it again whenever it changes, until Ctrl-C; then exit as the last view says
     #[arg(long)]
     pub watch: bool,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
+    /// Exit code 0 also at this level: of a probe that must not fail before
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub exit_zero_on: Option<ExitZeroOn>,
+}
+
+/// Up to which level `status` exits with 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExitZeroOn {
+    /// Nodes are down, a file was refused, and the like; not where clients may not be served
+    Degraded,
+    /// Whatever is wrong, as long as pollbal answers
+    Critical,
+}
+
+impl ExitZeroOn {
+    /// The level.
+    #[must_use]
+    pub fn health(self) -> Health {
+        match self {
+            Self::Degraded => Health::Degraded,
+            Self::Critical => Health::Critical,
+        }
+    }
 }
 
 /// What [`ClientCommand::Explain`] is told.
@@ -124,9 +156,6 @@ pub struct Explain {
     /// Which: a name, `ip:port`, or `ip`
     #[arg(value_name = NODE)]
     pub node: String,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// How long to wait.
@@ -155,15 +184,12 @@ pub struct Disable {
     /// Take it back after this time by itself, such as 2h
     #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = lasting)]
     pub lasts: Option<Duration>,
-    /// Also when that takes a pool below its `min_members`
+    /// Also when that takes a pool below its `min_members`, or its last member
     #[arg(long)]
     pub force: bool,
     /// Whether it returns at once.
     #[command(flatten)]
     pub waiting: Waiting,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Enable`] is told.
@@ -181,9 +207,6 @@ pub struct Enable {
     /// Whether it returns at once.
     #[command(flatten)]
     pub waiting: Waiting,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What is waited for.
@@ -216,9 +239,6 @@ pub struct Wait {
     /// How long to wait, such as 30s or 10m; then exit code 1
     #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = time)]
     pub timeout: Duration,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Nudge`] is told.
@@ -227,9 +247,6 @@ pub struct Nudge {
     /// Which: names, `ip:port`, or `ip`; all if none is named
     #[arg(value_name = NODE)]
     pub nodes: Vec<String>,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Members`] is told.
@@ -238,9 +255,6 @@ pub struct Members {
     /// Which
     #[arg(value_name = "POOL")]
     pub pool: PoolName,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Events`] is told.
@@ -252,17 +266,18 @@ pub struct Events {
     /// How many of the last ones
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
     pub limit: usize,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Reload`] is told.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct Reload {
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
+    /// Remove the nodes that the services file does not name any more, however many they are
+    ///
+    /// Without it a list is not obeyed in its removals that takes more nodes than `max_removed` at once, the last member of a
+    /// pool, or a pool below its `min_members`: the file may have been cut off. A configuration whose pools would refuse that
+    /// many members is refused as a whole.
+    #[arg(long)]
+    pub accept_removals: bool,
 }
 
 /// What [`ClientCommand::Freeze`] is told.
@@ -274,9 +289,6 @@ pub struct Freeze {
     /// What others should know of it
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Thaw`] is told.
@@ -285,9 +297,6 @@ pub struct Thaw {
     /// The name of the reason, as it was given to `pollbal freeze`
     #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonWord,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Roll`] is told.
@@ -312,9 +321,6 @@ pub struct Roll {
     /// What is run for each node
     #[arg(value_name = "COMMAND", last = true, required = true)]
     pub command: Vec<OsString>,
-    /// Socket and form of the answer.
-    #[command(flatten)]
-    pub door: Door,
 }
 
 /// What [`ClientCommand::Leave`] is told.
@@ -352,10 +358,6 @@ pub struct Leave {
     /// The node's port, where several nodes share this machine's address
     #[arg(long, value_name = "PORT")]
     pub port: Option<NonZeroU16>,
-    /// Print JSON: a line for each answer that differs from the one before; with --back, what COMMAND prints goes to
-    /// standard error
-    #[arg(long)]
-    pub json: bool,
     /// What is run when the node is gone from all load balancers
     #[arg(value_name = "COMMAND", last = true)]
     pub command: Vec<OsString>,

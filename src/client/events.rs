@@ -34,7 +34,7 @@ pub(super) async fn events(door: &Door, args: &cli::Events) -> Result<u8, Client
     }
     let answer: Answer<Events> = door.get("/v1/events", &[("limit", limit)], ANSWER).await?;
     if door.json {
-        terminal::print(&answer.pretty());
+        terminal::print_json(&answer.pretty());
     } else {
         let paint = Paint::of_stdout();
         let lines = answer.value.events.iter();
@@ -74,11 +74,11 @@ async fn print_all(door: &Door, lines: &mut Lines, last: &mut u64) -> AskError {
             Err(error) => return lines.not_understood(&error.to_string()),
         };
         *last = event.id;
-        terminal::print(&if door.json {
-            line + "\n"
+        if door.json {
+            terminal::print_json(&(line + "\n"));
         } else {
-            text(&event, None, paint)
-        });
+            terminal::print(&text(&event, None, paint));
+        }
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         event.level = "error".to_owned();
         event.text = "a\nb".to_owned();
         let now = Some("2026-11-21T09:30:05.000Z");
-        let line = "2026-11-21T09:30:00.000Z       5 s ago  ERROR    a\u{fffd}b\n";
+        let line = "2026-11-21T09:30:00.000Z       5 s ago  ERROR    a\\nb\n";
         assert_eq!(text(&event, now, Paint::none()), line);
     }
 }

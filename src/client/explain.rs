@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::http::{ANSWER, Door};
 use super::status::why;
 use super::terminal::{self, Paint, Tone};
-use super::words::{ago, ahead, named, reason};
+use super::words::{ago, ahead, away, named, reason};
 use super::{ClientError, DONE, events};
 use crate::api::{Answer, Explanation};
 use crate::cli;
@@ -16,7 +16,7 @@ pub(super) async fn explain(door: &Door, args: &cli::Explain) -> Result<u8, Clie
     let query = [("node", args.node.clone())];
     let answer = door.get("/v1/explain", &query, ANSWER).await?;
     if door.json {
-        terminal::print(&answer.pretty());
+        terminal::print_json(&answer.pretty());
     } else {
         terminal::print(&text(&answer.value, Paint::of_stdout()));
     }
@@ -43,7 +43,10 @@ fn text(explanation: &Explanation, paint: Paint) -> String {
     }
     line(Tone::Plain, &format!("polled   {}", polled(explanation)));
     for perlbal in &explanation.perlbals {
-        let told = format!("perlbal  {}: {}", perlbal.address, perlbal.text);
+        let mut told = format!("perlbal  {}: {}", perlbal.address, perlbal.text);
+        if let Some(why) = &perlbal.away {
+            _ = write!(told, "; it is {}", away(why, now));
+        }
         let tone = if perlbal.told { Tone::Plain } else { Tone::Bad };
         line(tone, &told);
     }
@@ -108,6 +111,7 @@ fn polled(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use crate::api::{Event, Grant, Node, NodeInPerlbal, Reason, State};
+    use crate::model::health::Health;
 
     const NOW: &str = "2026-11-21T09:30:00.000Z";
     const BEFORE: &str = "2026-11-21T09:27:00.000Z";
@@ -115,6 +119,8 @@ mod tests {
     fn explanation() -> Explanation {
         Explanation {
             time: NOW.to_owned(),
+            health: Health::Ok,
+            verdict: "OK: api-node-3 is disabled".to_owned(),
             node: Node {
                 node: "10.0.0.3:8080".to_owned(),
                 name: "api-node-3".to_owned(),
@@ -152,13 +158,14 @@ mod tests {
                 node: Some("10.0.0.3:8080".to_owned()),
                 name: Some("api-node-3".to_owned()),
                 pool: None,
-                text: "api-node-3 is disabled: kernel (ann)".to_owned(),
+                text: "api-node-3 is disabled: kernel by ann".to_owned(),
             }],
             perlbals: vec![NodeInPerlbal {
                 address: "127.0.0.1:16000".to_owned(),
                 text: "told, at rest".to_owned(),
                 told: true,
                 at_rest: Some(true),
+                away: None,
             }],
         }
     }
@@ -168,13 +175,13 @@ mod tests {
         let expected = "\
 api-node-3 (10.0.0.3:8080)
 is       disabled (api v23), since 3 min ago
-out for  kernel (ann), 3 min ago
+out for  kernel by ann, 3 min ago
 polled   1 s ago: api serving v23, after 0.8 ms, 12 good answers in a row; asked again within 1s
 perlbal  127.0.0.1:16000: told, at rest
 comes back: pollbal enable api-node-3 --reason kernel
 
 what happened
-2026-11-21T09:27:00.000Z     3 min ago           api-node-3 is disabled: kernel (ann)
+2026-11-21T09:27:00.000Z     3 min ago           api-node-3 is disabled: kernel by ann
 ";
         assert_eq!(text(&explanation(), Paint::none()), expected);
     }
@@ -188,7 +195,7 @@ what happened
         let mut granted = explanation();
         granted.node.grant = Some(grant);
         let leave = "out for  a leave, granted 3 min ago, ends in 7 min\n";
-        let both = format!("out for  kernel (ann), 3 min ago\n{leave}polled   ");
+        let both = format!("out for  kernel by ann, 3 min ago\n{leave}polled   ");
         let told = text(&granted, Paint::none());
         assert!(told.contains(&both), "{told}");
         granted.node.state = State::Leaving;

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{Decoder, LinesCodec};
 
+use super::bounded::{self, TextError};
 use super::socket::Place;
 use super::{terminal, words};
 use crate::api::Problem;
@@ -26,6 +27,9 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long a daemon that has answered before may be away: a restart takes a moment.
 pub(super) const AWAY: Duration = Duration::from_secs(60);
+
+/// Maximum length of an answer, in bytes: a node is told in some 1,000, so that 200,000 nodes fit.
+const LONGEST_ANSWER: usize = 256 << 20;
 
 /// The longest line of a stream, in bytes: an event's text is a line for people.
 const LONGEST_LINE: usize = 1 << 20;
@@ -76,6 +80,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// Why, for people.
     pub(super) error: String,
+    /// Whether the same order with `force` would be carried out.
+    pub(super) can_be_forced: bool,
     /// The answer as JSON, where that was asked for.
     pub(super) json: Option<String>,
 }
@@ -142,7 +148,9 @@ fn closed(mut json: Vec<u8>) -> String {
 
 impl Door {
     pub(super) fn new(place: Place, json: bool) -> Result<Self, AskError> {
-        let Place { socket, elsewhere } = place;
+        let Place {
+            socket, elsewhere, ..
+        } = place;
         let client = Client::builder()
             .unix_socket(socket.as_path())
             .no_proxy()
@@ -235,6 +243,7 @@ impl Door {
             status,
             json: self.json.then(|| refused.pretty()),
             error: refused.value.error,
+            can_be_forced: refused.value.can_be_forced,
         }))
     }
 
@@ -249,8 +258,13 @@ impl Door {
     }
 
     async fn text(&self, response: Response) -> Result<String, AskError> {
-        let text = response.text().await;
-        text.map_err(|error| self.no_answer(&error))
+        let text = bounded::text(response, LONGEST_ANSWER).await;
+        text.map_err(|error| match error {
+            TextError::Http(error) => self.no_answer(&error),
+            TextError::TooLong(_) => {
+                self.not_understood(&format!("its answer is longer than {LONGEST_ANSWER} bytes"))
+            }
+        })
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> AskError {

@@ -3,11 +3,14 @@
 //! Nothing is decided here but `roll`'s order of steps: what is right, who may go and who is at rest
 //! the daemon says. `leave` asks the node doors of load balancers instead, from a node.
 
+mod bounded;
 mod events;
 mod explain;
 mod http;
 mod leave;
 mod orders;
+mod output;
+mod program;
 mod roll;
 mod signals;
 mod socket;
@@ -28,6 +31,7 @@ use tokio::runtime::{self, Runtime};
 use crate::cli::{ClientCommand, Door as DoorFlags};
 use crate::logging::chain;
 use http::{AskError, Door};
+use signals::LastResort;
 use socket::SocketError;
 
 /// The exit code when all is as it was asked for.
@@ -63,6 +67,10 @@ enum ClientError {
 }
 
 impl ClientError {
+    fn signals(error: io::Error) -> Self {
+        Self::System("listen to signals", error)
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Socket(_) => CONFIG,
@@ -85,17 +93,26 @@ impl ClientError {
 
 /// Does what the command says; `config` is the configuration file, if one was named.
 #[must_use]
-pub fn run(config: Option<&Path>, command: ClientCommand) -> ExitCode {
+pub fn run(config: Option<&Path>, door: &DoorFlags, command: ClientCommand) -> ExitCode {
     let code = match command {
         // It ends as another program.
-        ClientCommand::Leave(leave) => leave::run(&leave),
-        other => runtime().and_then(|runtime| runtime.block_on(ask(config, other))),
+        ClientCommand::Leave(leave) => leave::run(&leave, door.json),
+        ClientCommand::Roll(roll) => within(roll::run(config, roll, door)),
+        other => within(ask(config, door, other)),
     };
     let code = code.unwrap_or_else(|error| {
         tell(&error);
         error.code()
     });
     code.into()
+}
+
+/// Does it to its end; what a thread waits for beside it, such as a name that is looked up, is left.
+fn within(what: impl Future<Output = Result<u8, ClientError>>) -> Result<u8, ClientError> {
+    let runtime = runtime()?;
+    let code = runtime.block_on(what);
+    runtime.shutdown_background();
+    code
 }
 
 /// One thread: a command waits for one thing at a time.
@@ -105,38 +122,38 @@ fn runtime() -> Result<Runtime, ClientError> {
     built.map_err(|error| ClientError::System("start the runtime", error))
 }
 
-async fn ask(config: Option<&Path>, command: ClientCommand) -> Result<u8, ClientError> {
+async fn ask(
+    config: Option<&Path>,
+    flags: &DoorFlags,
+    command: ClientCommand,
+) -> Result<u8, ClientError> {
+    let last_resort = LastResort::start().map_err(ClientError::signals)?;
+    let door = open(config, flags)?;
     match command {
         ClientCommand::Status(status) if status.watch => {
-            let door = open(config, &status.door)?;
-            status::watch::watch(&door, &status).await
-        }
-        ClientCommand::Roll(roll) => {
-            let door = open(config, &roll.door)?;
-            roll::roll(door, roll, config).await
+            status::watch::watch(&door, &status, &last_resort).await
         }
         simple => tokio::select! {
-            code = ask_simply(config, &simple) => code,
+            code = ask_simply(&door, &simple) => code,
             () = signals::interrupt() => Err(ClientError::Interrupted),
         },
     }
 }
 
 /// What leaves nothing behind when it is interrupted.
-async fn ask_simply(config: Option<&Path>, command: &ClientCommand) -> Result<u8, ClientError> {
-    let open = |flags| open(config, flags);
+async fn ask_simply(door: &Door, command: &ClientCommand) -> Result<u8, ClientError> {
     match command {
-        ClientCommand::Status(args) => status::once(&open(&args.door)?, args).await,
-        ClientCommand::Explain(args) => explain::explain(&open(&args.door)?, args).await,
-        ClientCommand::Disable(args) => orders::disable(&open(&args.door)?, args).await,
-        ClientCommand::Enable(args) => orders::enable(&open(&args.door)?, args).await,
-        ClientCommand::Wait(args) => wait::command(&open(&args.door)?, args).await,
-        ClientCommand::Nudge(args) => orders::nudge(&open(&args.door)?, args).await,
-        ClientCommand::Members(args) => orders::members(&open(&args.door)?, args).await,
-        ClientCommand::Events(args) => events::events(&open(&args.door)?, args).await,
-        ClientCommand::Reload(args) => orders::reload(&open(&args.door)?, args).await,
-        ClientCommand::Freeze(args) => orders::freeze(&open(&args.door)?, args).await,
-        ClientCommand::Thaw(args) => orders::thaw(&open(&args.door)?, args).await,
+        ClientCommand::Status(args) => status::once(door, args).await,
+        ClientCommand::Explain(args) => explain::explain(door, args).await,
+        ClientCommand::Disable(args) => orders::disable(door, args).await,
+        ClientCommand::Enable(args) => orders::enable(door, args).await,
+        ClientCommand::Wait(args) => wait::command(door, args).await,
+        ClientCommand::Nudge(args) => orders::nudge(door, args).await,
+        ClientCommand::Members(args) => orders::members(door, args).await,
+        ClientCommand::Events(args) => events::events(door, args).await,
+        ClientCommand::Reload(args) => orders::reload(door, args).await,
+        ClientCommand::Freeze(args) => orders::freeze(door, args).await,
+        ClientCommand::Thaw(args) => orders::thaw(door, args).await,
         // They are taken care of before.
         ClientCommand::Roll(_) | ClientCommand::Leave(_) => Ok(DONE),
     }
@@ -144,6 +161,9 @@ async fn ask_simply(config: Option<&Path>, command: &ClientCommand) -> Result<u8
 
 fn open(config: Option<&Path>, flags: &DoorFlags) -> Result<Door, ClientError> {
     let place = socket::find(flags.socket.as_deref(), config)?;
+    if let Some(warning) = &place.warning {
+        terminal::warn(warning);
+    }
     Ok(Door::new(place, flags.json)?)
 }
 
@@ -152,10 +172,12 @@ fn tell(error: &ClientError) {
     if matches!(error, ClientError::Interrupted) {
         return;
     }
+    // Without that a signal may go unheard while this is not read.
+    _ = signals::end_at_once();
     if let ClientError::Ask(AskError::Refused(refusal)) = error
         && let Some(json) = &refusal.json
     {
-        terminal::print(json);
+        terminal::print_json(json);
     }
     let text = chain(error);
     if text.starts_with("pollbal ") {

@@ -2,13 +2,15 @@
 
 use std::env;
 
-use super::http::{ANSWER, Answer, Door};
+use super::http::{ANSWER, Answer, AskError, Door};
 use super::status::why;
 use super::terminal;
 use super::wait::{Wanted, for_people};
 use super::words::named;
-use super::{ClientError, DONE};
-use crate::api::{Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reloaded, Stay, Until};
+use super::{ClientError, DONE, FAILED};
+use crate::api::{
+    Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reload, Reloaded, Stay, Until,
+};
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
@@ -25,7 +27,8 @@ pub(super) async fn disable(door: &Door, args: &cli::Disable) -> Result<u8, Clie
         for_ms: args.lasts.map(millis),
         force: args.force,
     };
-    let answer = door.post("/v1/disable", &order).await?;
+    let answer = door.post("/v1/disable", &order).await;
+    let answer = answer.map_err(offering_force)?;
     let settled = settle(door, &answer, &args.waiting, Until::Rest).await;
     settled.map_err(|error| match error {
         ClientError::TimeOver { timeout, missing } => ClientError::TimeOver {
@@ -34,6 +37,20 @@ pub(super) async fn disable(door: &Door, args: &cli::Disable) -> Result<u8, Clie
         },
         other => other,
     })
+}
+
+/// Says of an order that is refused for the sake of a pool what would carry it out.
+fn offering_force(error: AskError) -> AskError {
+    match error {
+        AskError::Refused(mut refusal) if refusal.can_be_forced => {
+            refusal.error = format!(
+                "refused, nothing changed: {}. --force overrides this",
+                refusal.error
+            );
+            AskError::Refused(refusal)
+        }
+        other => other,
+    }
 }
 
 pub(super) async fn enable(door: &Door, args: &cli::Enable) -> Result<u8, ClientError> {
@@ -57,7 +74,8 @@ async fn settle(
     until: Until,
 ) -> Result<u8, ClientError> {
     warn(&answer.value.warnings);
-    if !waiting.wait {
+    // Orders outlive the nodes that they are about.
+    if !waiting.wait || answer.value.nodes.is_empty() {
         tell(door, answer);
         return Ok(DONE);
     }
@@ -82,7 +100,7 @@ pub(super) async fn nudge(door: &Door, args: &cli::Nudge) -> Result<u8, ClientEr
     let answer: Answer<Ordered> = door.post("/v1/nudge", &order).await?;
     warn(&answer.value.warnings);
     if door.json {
-        terminal::print(&answer.pretty());
+        terminal::print_json(&answer.pretty());
     } else {
         let who = match answer.value.nodes.len() {
             0 => "all nodes".to_owned(),
@@ -123,29 +141,34 @@ pub(super) async fn thaw(door: &Door, args: &cli::Thaw) -> Result<u8, ClientErro
     Ok(DONE)
 }
 
-pub(super) async fn reload(door: &Door, _: &cli::Reload) -> Result<u8, ClientError> {
-    let answer: Answer<Reloaded> = door.post("/v1/reload", &()).await?;
+pub(super) async fn reload(door: &Door, args: &cli::Reload) -> Result<u8, ClientError> {
+    let order = Reload {
+        accept_removals: args.accept_removals,
+    };
+    let answer: Answer<Reloaded> = door.post("/v1/reload", &order).await?;
+    warn(&answer.value.warnings);
     if door.json {
-        terminal::print(&answer.pretty());
+        terminal::print_json(&answer.pretty());
     } else {
         let nodes = count(answer.value.nodes, "node");
         terminal::print(&format!("reloaded: {nodes}\n"));
     }
-    Ok(DONE)
+    Ok(if answer.value.applied { DONE } else { FAILED })
 }
 
 pub(super) async fn members(door: &Door, args: &cli::Members) -> Result<u8, ClientError> {
     let query = [("pool", args.pool.to_string())];
     let answer: Answer<Members> = door.get("/v1/members", &query, ANSWER).await?;
     if door.json {
-        terminal::print(&answer.pretty());
+        terminal::print_json(&answer.pretty());
         return Ok(DONE);
     }
     let mut text = String::new();
     for member in &answer.value.members {
         let version = member.version.as_deref().unwrap_or("-");
         let sorry = if member.sorry { "\tsorry" } else { "" };
-        let line = format!("{}\t{}\t{version}{sorry}\n", member.node, member.name);
+        let name = printable(&member.name);
+        let line = format!("{}\t{name}\t{version}{sorry}\n", member.node);
         text += &line;
     }
     terminal::print(&text);
@@ -155,23 +178,26 @@ pub(super) async fn members(door: &Door, args: &cli::Members) -> Result<u8, Clie
 /// What concerns all of the site.
 fn site(door: &Door, answer: &Answer<Ordered>, done: &str) {
     warn(&answer.value.warnings);
-    terminal::print(&if door.json {
-        answer.pretty()
+    if door.json {
+        terminal::print_json(&answer.pretty());
     } else {
-        done.to_owned()
-    });
+        terminal::print(done);
+    }
 }
 
 fn tell(door: &Door, answer: &Answer<Ordered>) {
-    terminal::print(&if door.json {
-        answer.pretty()
+    if door.json {
+        terminal::print_json(&answer.pretty());
     } else {
-        nodes(&answer.value.nodes)
-    });
+        terminal::print(&nodes(&answer.value.nodes));
+    }
 }
 
 /// Where each of them is now.
 fn nodes(nodes: &[Node]) -> String {
+    if nodes.is_empty() {
+        return "done, for what the services file does not list any more\n".to_owned();
+    }
     if nodes.len() > TOLD {
         return format!("done: {}\n", count(nodes.len(), "node"));
     }

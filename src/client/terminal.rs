@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table as Cells};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::drivers::console;
-use crate::model::text::printable;
+use crate::model::text::{printable, printable_json, printable_lines};
 
 /// How often what moves is drawn.
 pub(super) const TICK: Duration = Duration::from_millis(120);
@@ -28,6 +28,15 @@ pub(super) fn print(text: &str) {
     }
 }
 
+/// Prints JSON: where people look, so that it shows what it is.
+pub(super) fn print_json(json: &str) {
+    if is_attended() {
+        print(&printable_json(json));
+    } else {
+        print(json);
+    }
+}
+
 /// Says on standard error what a person must know.
 pub(super) fn warn(text: &str) {
     say(&format!("pollbal: {text}"));
@@ -36,7 +45,7 @@ pub(super) fn warn(text: &str) {
 /// The same, where the text says itself who speaks.
 pub(super) fn say(text: &str) {
     // Nobody could be told that it failed.
-    _ = writeln!(io::stderr(), "{text}");
+    _ = writeln!(io::stderr(), "{}", printable_lines(text));
 }
 
 /// How good a piece of news is.
@@ -189,7 +198,7 @@ mod tests {
         let expected = "\
 POOL        MEMBERS  VERSIONS
 api               6
-a-long-one       10  v\u{fffd}[2J1
+a-long-one       10  v\\u{1b}[2J1
 ";
         assert_eq!(table().render(&[1], Paint::none()), expected);
     }

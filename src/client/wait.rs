@@ -8,6 +8,7 @@ use super::{ClientError, DONE, pretty};
 use crate::api::{NodeProgress, Progress, Until};
 use crate::cli;
 use crate::logging::count;
+use crate::model::text::printable;
 
 /// So many nodes fit into the head of a request.
 const AT_A_TIME: usize = 100;
@@ -60,7 +61,7 @@ pub(super) async fn for_people(door: &Door, wanted: &Wanted<'_>) -> Result<u8, C
     let progress = progress.await?;
     drop(spinner);
     if door.json {
-        terminal::print(&pretty(&progress));
+        terminal::print_json(&pretty(&progress));
     }
     if !progress.done {
         return Err(ClientError::TimeOver {
@@ -79,6 +80,7 @@ pub(super) async fn for_people(door: &Door, wanted: &Wanted<'_>) -> Result<u8, C
         } else {
             names.join(", ")
         };
+        let who = printable(&who);
         terminal::print(&format!("{}: {who}\n", reached(wanted.until)));
     }
     Ok(DONE)

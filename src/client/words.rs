@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use humantime::{format_duration, format_rfc3339_millis, parse_rfc3339};
 
-use crate::api::Reason;
+use crate::api::{Away, Reason};
+use crate::model::orders::given;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -65,6 +66,31 @@ pub(super) fn ago(then: &str, now: &str) -> String {
     }
 }
 
+/// Why a load balancer is not connected: `not answering for 18 s (accepts connections, no reply within
+/// 2s); not applied since: -api-r1-1`.
+pub(super) fn away(away: &Away, now: &str) -> String {
+    let Away {
+        since,
+        state,
+        cause,
+        not_applied,
+        not_applied_count,
+    } = away;
+    let mut text = match between(since, now) {
+        _ if state.is_empty() => return "not connected yet".to_owned(),
+        Some(time) => format!("{state} for {} ({cause})", span(time)),
+        None => format!("{state} ({cause})"),
+    };
+    if !not_applied.is_empty() {
+        _ = write!(text, "; not applied since: {}", not_applied.join(", "));
+        match not_applied_count.saturating_sub(not_applied.len()) {
+            0 => {}
+            more => _ = write!(text, " and {more} more"),
+        }
+    }
+    text
+}
+
 /// How long it is from `now` to a time of day: `in 2 h`.
 pub(super) fn ahead(then: &str, now: &str) -> String {
     match between(now, then) {
@@ -94,24 +120,16 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// A reason with all that is known of it: `kernel (ann: new kernel), 3 min ago, ends in 2 h`.
+/// A reason with all that is known of it: `kernel by ann: "new kernel", 3 min ago, ends in 2 h`.
 pub(super) fn reason(reason: &Reason, now: &str) -> String {
-    let mut text = reason.reason.clone();
-    match (given(reason.by.as_ref()), given(reason.note.as_ref())) {
-        (None, None) => {}
-        (Some(one), None) | (None, Some(one)) => _ = write!(text, " ({one})"),
-        (Some(by), Some(note)) => _ = write!(text, " ({by}: {note})"),
-    }
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (by, note) = (text(&reason.by), text(&reason.note));
+    let mut text = reason.reason.clone() + &given(&by, &note);
     _ = write!(text, ", {}", ago(&reason.since, now));
     if let Some(until) = &reason.until {
         _ = write!(text, ", ends {}", ahead(until, now));
     }
     text
-}
-
-/// A text that says something.
-fn given(text: Option<&String>) -> Option<&str> {
-    text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 /// What people call a node, with its address where that is another.
@@ -209,12 +227,12 @@ mod tests {
         assert_eq!(reason(&given, NOW), "kernel, 30 s ago");
         given.by = Some("ann".to_owned());
         given.note = Some(String::new());
-        assert_eq!(reason(&given, NOW), "kernel (ann), 30 s ago");
+        assert_eq!(reason(&given, NOW), "kernel by ann, 30 s ago");
         given.note = Some("new kernel".to_owned());
         given.until = Some("2026-11-21T12:00:00.000Z".to_owned());
         assert_eq!(
             reason(&given, NOW),
-            "kernel (ann: new kernel), 30 s ago, ends in 3 h"
+            "kernel by ann: \"new kernel\", 30 s ago, ends in 3 h"
         );
     }
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::section::Section;
 use crate::model::alerts::AlertSettings;
-use crate::model::hours::Hours;
+use crate::model::conditions::NodesDown;
+use crate::model::time_window::TimeWindow;
 
 /// Shorter, what comes and goes would be told without end.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,8 +24,30 @@ pub(super) fn read_alerts(section: &Section<'_>, on: bool) -> AlertSettings {
         on,
         hours: section
             .read("alert_hours", expected, hours)
-            .unwrap_or(Hours::ALL),
+            .unwrap_or(TimeWindow::ALL),
         interval: section.time("alert_interval", 300 * SHORTEST_INTERVAL, SHORTEST_INTERVAL),
         limit: limit as usize,
+    }
+}
+
+/// When it is told that nodes are down.
+pub(super) fn read_nodes_down(section: &Section<'_>) -> NodesDown {
+    let percent = |value: &Value| {
+        let percent = match value {
+            Value::String(text) => text.strip_suffix('%')?.trim().parse().ok()?,
+            value => u32::try_from(value.as_u64()?).ok()?,
+        };
+        (0..=100).contains(&percent).then_some(percent)
+    };
+    let expected = "a share in percent from 0 (never) to 100, such as \"30%\" or 30";
+    NodesDown {
+        percent: section
+            .read("alert_nodes_down", expected, percent)
+            .unwrap_or(30),
+        after: section.time(
+            "alert_nodes_down_after",
+            Duration::from_secs(60),
+            Duration::ZERO,
+        ),
     }
 }

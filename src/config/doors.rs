@@ -22,6 +22,9 @@ pub struct DoorSettings {
     pub admin_socket: Option<PathBuf>,
     /// For browsers, Prometheus and probes: read only.
     pub status_listen: Option<SocketAddr>,
+    /// Names, in lower case, by which the status listener may be asked for beside this machine's own;
+    /// `*` is any.
+    pub status_hosts: Vec<String>,
     /// For the nodes, each for itself alone.
     pub node_listen: Option<SocketAddr>,
 }
@@ -30,6 +33,7 @@ pub(super) fn read_doors(section: &Section<'_>) -> DoorSettings {
     let doors = DoorSettings {
         admin_socket: read_admin_socket(section),
         status_listen: read_listen(section, "status_listen", "127.0.0.1:8098"),
+        status_hosts: read_hosts(section),
         node_listen: read_listen(section, "node_listen", "0.0.0.0:8099"),
     };
     if doors.status_listen.is_some() && doors.status_listen == doors.node_listen {
@@ -54,6 +58,26 @@ fn read_admin_socket(section: &Section<'_>) -> Option<PathBuf> {
 
 pub(super) fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control)
+}
+
+fn read_hosts(section: &Section<'_>) -> Vec<String> {
+    let read = |value: &Value| {
+        let names = value.as_array()?.iter().map(|name| {
+            let name = name.as_str().filter(|name| is_host_name(name))?;
+            Some(name.to_ascii_lowercase())
+        });
+        names.collect()
+    };
+    let expected =
+        "a list of host names without ports, such as [\"status.example.com\"]; \"*\" is any name";
+    section
+        .read("status_hosts", expected, read)
+        .unwrap_or_default()
+}
+
+fn is_host_name(text: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    text == "*" || (!text.is_empty() && !text.starts_with('.') && text.chars().all(is_name))
 }
 
 fn read_listen(section: &Section<'_>, key: &'static str, example: &str) -> Option<SocketAddr> {

@@ -2,26 +2,31 @@
 
 mod alerts;
 pub mod doors;
+mod error;
 mod json;
+pub mod poll;
 mod pools;
 mod section;
 mod state_file;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use thiserror::Error;
 
+use crate::drivers::perlbal::wanted;
+use crate::files::{CONFIG_BYTES, LIST_BYTES, TextError, read_text};
 use crate::model::alerts::AlertSettings;
+use crate::model::conditions::NodesDown;
 use crate::model::names::{PerlbalName, PoolName};
-use crate::model::node::Node;
+use crate::model::naming::Naming;
+use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
-use crate::model::services::{self, LineError};
+use crate::model::services::{self, List};
 use doors::{DoorSettings, read_doors};
+pub use error::ConfigError;
+use poll::PollSettings;
 pub use section::KeyError;
 use section::{Errors, Section, expectation};
 
@@ -32,6 +37,8 @@ pub struct Config {
     pub pool_directory: PathBuf,
     /// The list of nodes.
     pub services_file: PathBuf,
+    /// How many nodes a list may remove at once.
+    pub max_removed: MaxRemoved,
     /// How nodes are polled.
     pub poll: PollSettings,
     /// Who may be in which pool, and how quickly.
@@ -54,24 +61,12 @@ pub struct Config {
     pub doors: DoorSettings,
     /// How often, and when, a person is told.
     pub alerts: AlertSettings,
+    /// When it is told that nodes are down.
+    pub nodes_down: NodesDown,
     /// Whether members of a pool at its `min_members` are asked to stay.
     pub pool_please_dont_go: bool,
     /// Whether metrics have series for each node.
     pub metrics_per_node: bool,
-}
-
-/// How nodes are polled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PollSettings {
-    /// Between two polls of one node.
-    pub interval: Duration,
-    /// For the whole answer: connect, headers, body.
-    pub timeout: Duration,
-    /// Before a node is asked again out of its turn, when `rise` or `fall` asks for more than one
-    /// answer.
-    pub retry_interval: Duration,
-    /// What is asked for; begins with `/`.
-    pub path: String,
 }
 
 /// One Perlbal.
@@ -117,41 +112,11 @@ pub struct HookSettings {
     pub timeout: Duration,
 }
 
-/// Why there is no configuration, or no list of nodes.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// A file could not be read.
-    #[error("failed to read {}", .0.display())]
-    Read(PathBuf, #[source] io::Error),
-    /// The configuration is no JSON.
-    #[error("failed to understand {} as JSON", .0.display())]
-    Json(PathBuf, #[source] serde_json::Error),
-    /// The configuration's keys are wrong; all that are.
-    #[error("{}", Listed(.0, .1))]
-    Keys(PathBuf, Vec<KeyError>),
-    /// Lines of the services file are wrong; all that are.
-    #[error("{}", Listed(.0, .1))]
-    Services(PathBuf, Vec<LineError>),
-}
-
-/// Several errors of one file: a line each, each with the file.
-struct Listed<'a, E>(&'a Path, &'a [E]);
-
-impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.1.iter().enumerate() {
-            let newline = if index > 0 { "\n" } else { "" };
-            write!(f, "{newline}{}: {error}", self.0.display())?;
-        }
-        Ok(())
-    }
-}
-
 impl Config {
     /// Reads the file at `path`. Keys that are wrong give an error beside a configuration that has
     /// their defaults, of which only `services_file` is of use: to tell its errors too.
     pub fn load(path: &Path) -> Result<(Self, Option<ConfigError>), ConfigError> {
-        let text = read(path)?;
+        let text = read(path, CONFIG_BYTES)?;
         let value =
             json::parse(&text).map_err(|source| ConfigError::Json(path.to_owned(), source))?;
         let (config, mut errors) = Self::from_value(&value);
@@ -245,12 +210,16 @@ impl Config {
 }
 
 /// Reads a services file.
-pub fn load_services(path: &Path) -> Result<Vec<Node>, ConfigError> {
-    services::parse(&read(path)?).map_err(|errors| ConfigError::Services(path.to_owned(), errors))
+pub fn load_services(path: &Path) -> Result<List, ConfigError> {
+    let text = read(path, LIST_BYTES)?;
+    services::parse_list(&text).map_err(|errors| ConfigError::Services(path.to_owned(), errors))
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Read(path.to_owned(), source))
+fn read(path: &Path, limit: u64) -> Result<String, ConfigError> {
+    read_text(path, limit).map_err(|error| match error {
+        TextError::Read(source) => ConfigError::Read(path.to_owned(), source),
+        TextError::NotUtf8(line) => ConfigError::NotUtf8(path.to_owned(), line),
+    })
 }
 
 fn is_loopback(address: &str) -> bool {
@@ -261,7 +230,15 @@ fn is_loopback(address: &str) -> bool {
 
 fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
     const SECOND: Duration = Duration::from_secs(1);
-    let (rules, perlbal_names) = pools::read_rules(section, errors);
+    let (mut rules, perlbal_names, pool_headers) = pools::read_rules(section, errors);
+    let perlbals = read_perlbals(section, errors);
+    let grace = section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO);
+    rules.grace = grace;
+    if !perlbals.is_empty() {
+        let names = perlbal_names.iter();
+        let names = names.map(|(pool, name)| (pool.clone(), name.to_string()));
+        rules.naming = Naming::new(wanted::NAMING, names);
+    }
     let path = |key, default: &str| {
         PathBuf::from(
             section
@@ -273,20 +250,17 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
     let config = Config {
         pool_directory: path("pool_directory", "/run/pool"),
         services_file: path("services_file", "/etc/pollbal.services"),
-        poll: PollSettings {
-            interval: section.time("poll_interval", SECOND, Duration::from_millis(10)),
-            timeout: section.time("service_timeout", SECOND / 2, Duration::from_millis(1)),
-            retry_interval: section.time("retry_interval", SECOND / 5, Duration::from_millis(10)),
-            path: read_poll_path(section),
-        },
+        max_removed: read_max_removed(section),
+        poll: poll::read_poll(section, &pool_headers),
         rules,
-        perlbals: read_perlbals(section, errors),
+        perlbals,
         perlbal_names,
         pool_file_format: read_format(section),
-        empty_pool_grace: section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO),
+        empty_pool_grace: grace,
         state_file: state_file::read_state_file(section),
         leave_timeout: section.time("leave_timeout", 600 * SECOND, SECOND),
         alerts: alerts::read_alerts(section, !hooks.alert.is_empty()),
+        nodes_down: alerts::read_nodes_down(section),
         hooks,
         pool_please_dont_go: section.boolean("pool_please_dont_go", false),
         doors: read_doors(section),
@@ -296,16 +270,16 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
     config
 }
 
-fn read_poll_path(section: &Section<'_>) -> String {
-    let usable = |text: &&str| {
-        let fits = |byte: u8| byte.is_ascii_graphic() && !b"#<>".contains(&byte);
-        text.starts_with('/') && text.bytes().all(fits)
+fn read_max_removed(section: &Section<'_>) -> MaxRemoved {
+    let read = |value: &Value| match value {
+        Value::String(text) => text.parse().ok(),
+        value => usize::try_from(value.as_u64()?)
+            .ok()
+            .map(MaxRemoved::Number),
     };
-    let read = |value: &Value| value.as_str().filter(usable).map(str::to_owned);
-    let expected = "a path that begins with `/`, without blanks or `#<>`, such as \"/pool\"";
-    section
-        .read("poll_path", expected, read)
-        .unwrap_or_else(|| "/pool".to_owned())
+    let expected = "a number of nodes, or a share of all such as \"1/3\" or \"25%\"";
+    let third = MaxRemoved::Share { part: 1, of: 3 };
+    section.read("max_removed", expected, read).unwrap_or(third)
 }
 
 fn read_format(section: &Section<'_>) -> PoolFileFormat {

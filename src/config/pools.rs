@@ -2,30 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::poll::{OfPool, read_headers};
 use super::section::{Errors, Section, expectation, is_comment};
 use crate::model::names::{PerlbalName, PoolName};
+use crate::model::naming::Naming;
 use crate::model::node::{AddrBlock, Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};
 
 /// Enough for any taste; beyond, a typo is more likely.
 const MAX_IN_A_ROW: u32 = 1_000;
 
+/// Each version has a file, and is looked at whenever its pool changes.
+const MAX_VERSIONS: u32 = 10_000;
+
 type Names = BTreeMap<PoolName, PerlbalName>;
 
-pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Names) {
+pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Names, Vec<OfPool>) {
     let undeclared = PoolRules {
         rise: section.integer("rise", 1, 1..=MAX_IN_A_ROW),
         fall: section.integer("fall", 1, 1..=MAX_IN_A_ROW),
         min_members: 0,
         max_leaving: read_max_leaving(section, 1),
+        max_versions: read_max_versions(section, 100),
         nodes: None,
         sorry: Vec::new(),
     };
     let mut declared = BTreeMap::new();
     let mut names = Names::new();
+    let mut headers = Vec::new();
     let pools = section.read("pools", "an object with a key per pool", Value::as_object);
     for (key, value) in pools
         .into_iter()
@@ -54,7 +62,9 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
         if let Some(name) = read_name(&object) {
             names.insert(pool.clone(), name);
         }
-        declared.insert(pool, read_pool(&object, &undeclared));
+        let rules = read_pool(&object, &undeclared);
+        headers.extend(read_pool_headers(&object, &pool, &rules));
+        declared.insert(pool, rules);
         object.finish();
     }
     report_shared_names(section, &declared, &names);
@@ -63,8 +73,22 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
         declared,
         accept_undeclared: section.boolean("accept_undeclared_pools", true),
         max_undeclared: section.integer("max_undeclared_pools", 100, 0..=u32::MAX) as usize,
+        // Follow from other keys.
+        grace: Duration::ZERO,
+        naming: Naming::default(),
     };
-    (rules, names)
+    (rules, names, headers)
+}
+
+/// Who is to get them must be known before a node says which pool it is in.
+fn read_pool_headers(object: &Section<'_>, pool: &PoolName, rules: &PoolRules) -> Option<OfPool> {
+    let headers = read_headers(object)?;
+    let Some(blocks) = &rules.nodes else {
+        let why = "needs `nodes` beside it: which pool a node is in is known only from its answer";
+        object.error("poll_headers", why);
+        return None;
+    };
+    Some((pool.clone(), blocks.clone(), headers))
 }
 
 fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
@@ -73,6 +97,7 @@ fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
         fall: object.integer("fall", default.fall, 1..=MAX_IN_A_ROW),
         min_members: object.integer("min_members", 0, 0..=u32::MAX) as usize,
         max_leaving: read_max_leaving(object, default.max_leaving),
+        max_versions: read_max_versions(object, default.max_versions),
         nodes: read_blocks(object),
         sorry: read_sorry(object),
     }
@@ -82,6 +107,11 @@ fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
 fn read_max_leaving(section: &Section<'_>, default: usize) -> usize {
     let default = u32::try_from(default).unwrap_or(u32::MAX);
     section.integer("max_leaving", default, 1..=u32::MAX) as usize
+}
+
+fn read_max_versions(section: &Section<'_>, default: usize) -> usize {
+    let default = u32::try_from(default).unwrap_or(MAX_VERSIONS);
+    section.integer("max_versions", default, 0..=MAX_VERSIONS) as usize
 }
 
 fn read_name(object: &Section<'_>) -> Option<PerlbalName> {

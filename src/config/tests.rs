@@ -44,6 +44,7 @@ fn an_empty_object_gives_the_documented_defaults() {
     let doors = DoorSettings {
         admin_socket: Some("/run/pollbal/admin.sock".into()),
         status_listen: None,
+        status_hosts: Vec::new(),
         node_listen: None,
     };
     assert_eq!(config.doors, doors);
@@ -194,4 +195,85 @@ fn a_file_that_is_no_json_is_told_with_its_line() {
 fn a_management_socket_that_is_not_on_loopback_is_warned_of() {
     let config = config(&json!({"perlbal": "192.0.2.1:16000"}));
     assert!(config.warnings()[0].contains("192.0.2.1:16000"));
+}
+
+#[test]
+fn headers_that_break_a_request_or_are_pollbals_own_are_errors() {
+    let told = errors(&json!({
+        "poll_headers": {
+            "Host": "www.example.com", "host": "again", "X-Fine": "a \t\"b\"",
+            "X Y": "1", "": "1", "X:": "1", "X\r\nY": "1", "Ä": "1",
+            "X-Break": "a\r\nX-Injected: b", "X-Null": "a\u{0}", "X-Wide": "ä", "X-Empty": " ", "X-Number": 1,
+            "Content-Length": "5", "transfer-encoding": "chunked", "Connection": "close", "Upgrade": "h2c",
+        },
+        "pools": {
+            "api": { "poll_headers": { "Host": "api" } },
+            "web": { "nodes": ["10.0.0.0/8"], "poll_headers": { "Host": "a b" } },
+            "long": { "nodes": ["10.1.0.0/16"], "poll_headers": { "X": "x".repeat(5_000) } },
+            "text": { "nodes": [], "poll_headers": "Host: api" },
+        },
+    }));
+    for key in [
+        "poll_headers.host",
+        "poll_headers.X Y",
+        "poll_headers.",
+        "poll_headers.X:",
+        "poll_headers.X\\r\\nY",
+        "poll_headers.Ä",
+        "poll_headers.X-Break",
+        "poll_headers.X-Null",
+        "poll_headers.X-Wide",
+        "poll_headers.X-Empty",
+        "poll_headers.X-Number",
+        "poll_headers.Content-Length",
+        "poll_headers.transfer-encoding",
+        "poll_headers.Connection",
+        "poll_headers.Upgrade",
+        "pools.api.poll_headers",
+        "pools.web.poll_headers.Host",
+        "pools.long.poll_headers",
+        "pools.text.poll_headers",
+    ] {
+        let its = |error: &&String| error.starts_with(&format!("{key}: "));
+        let error = told.iter().find(its);
+        assert!(error.is_some(), "{key} in {told:#?}");
+        assert!(!error.unwrap().contains("Injected"), "{error:?}");
+    }
+    assert_eq!(told.len(), 19, "{told:#?}");
+}
+
+#[test]
+fn a_node_is_sent_what_the_narrowest_block_of_a_pool_that_lists_it_says_over_what_all_are_sent() {
+    let poll = config(&json!({
+        "poll_headers": { "Host": "www", "X-All": "1" },
+        "pools": {
+            "wide": { "nodes": ["10.0.0.0/8"], "poll_headers": { "host": "wide" } },
+            "narrow": { "nodes": ["10.1.0.0/16", "10.2.0.1"], "poll_headers": { "X-All": "2" } },
+            "other": { "nodes": ["10.3.0.0/16"] },
+        },
+    }))
+    .poll;
+    for (addr, expected) in [
+        ("10.0.0.1:80", [("X-All", "1"), ("host", "wide")]),
+        ("10.1.0.1:80", [("Host", "www"), ("X-All", "2")]),
+        ("10.2.0.1:80", [("Host", "www"), ("X-All", "2")]),
+        ("10.2.0.2:80", [("X-All", "1"), ("host", "wide")]),
+        ("10.3.0.1:80", [("X-All", "1"), ("host", "wide")]),
+        ("192.0.2.1:80", [("Host", "www"), ("X-All", "1")]),
+    ] {
+        let headers = poll.headers_of(addr.parse().unwrap());
+        assert_eq!(headers.iter().collect::<Vec<_>>(), expected, "{addr}");
+    }
+    let error = &errors(&json!({
+        "pools": {
+            "a": { "nodes": ["10.0.0.0/8"], "poll_headers": { "Host": "a" } },
+            "b": { "nodes": ["10.0.0.0/8"], "poll_headers": { "Host": "b" } },
+        },
+    }))[0];
+    assert!(
+        error.contains("pools.b.poll_headers")
+            && error.contains("pools.a")
+            && error.contains("10.0.0.0/8"),
+        "{error}"
+    );
 }

@@ -1,20 +1,22 @@
 //! The daemon's side of the desk: answers what the doors ask, and carries orders out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Daemon;
+use super::reloading::ReloadWaiter;
 use crate::asks::{Ask, Done, Moment, Nodes, Order, Overview, Perlbals, Refused, Seen, View};
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::wanted::Translation;
-use crate::model::census::Census;
 use crate::model::membership::Membership;
 use crate::model::membership::obedience::Effect;
+use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
+use crate::model::node_view::NodeView;
 use crate::model::orders::{Note, ReasonWord, given_by_another, words};
-use crate::model::view::NodeView;
+use crate::model::site_counts::SiteCounts;
 
 /// An end of orders is not waited for longer than this at a time: the clock may be set.
 const LONGEST_EXPIRY: Duration = Duration::from_secs(60);
@@ -23,19 +25,23 @@ impl Daemon {
     /// Answers one ask. Whoever does not wait for the answer any more is no trouble.
     pub(super) fn answer(&mut self, ask: Ask) {
         match ask {
+            Ask::Alive(to) => _ = to.send(()),
             Ask::View(to) => _ = to.send(self.view()),
             Ask::Overview(to) => _ = to.send(self.overview()),
             Ask::Nodes(addrs, to) => _ = to.send(self.nodes(&addrs)),
-            Ask::History(addr, to) => _ = to.send(self.journal.of(addr)),
-            Ask::Events(after, limit, to) => _ = to.send(self.journal.after(after, limit)),
+            Ask::History(addr, to) => _ = to.send(self.event_log.of_node(addr)),
+            Ask::Events(after, part, to) => _ = to.send(self.event_log.after(after, part)),
             Ask::Order(order, to) => _ = to.send(self.obey(order)),
-            Ask::Reload(to) => self.reload_for(to),
+            Ask::Reload(accept_removals, to) => self.reload_for(ReloadWaiter {
+                to,
+                accept_removals,
+            }),
         }
     }
 
     /// Ends the orders whose time is over, and looks when the next one's is.
     pub(super) fn expire_orders(&mut self) {
-        let moment = Moment::present();
+        let moment = self.present();
         let effect = self.membership.expire((moment.now, moment.today));
         self.take_effect(effect, moment);
         let end = self.membership.orders().next_end();
@@ -53,14 +59,24 @@ impl Daemon {
     }
 
     fn obey(&mut self, order: Order) -> Result<Done, Refused> {
-        let moment = Moment::present();
+        let moment = self.present();
+        let shortages = self.forced_shortages(&order);
         let effect = self.decide(order, moment)?;
         self.take_effect(effect, moment);
         self.publish();
         Ok(Done {
             serial: self.serial,
             revision: self.membership.orders_revision(),
+            shortages,
         })
+    }
+
+    /// The pools that an order leaves with too few members because it is forced.
+    fn forced_shortages(&self, order: &Order) -> Vec<Shortage> {
+        match order {
+            Order::Disable { nodes, force, .. } if *force => self.membership.shortages(nodes),
+            _ => Vec::new(),
+        }
     }
 
     fn decide(&mut self, order: Order, Moment { now, today }: Moment) -> Result<Effect, Refused> {
@@ -111,7 +127,11 @@ impl Daemon {
                     .map_err(Refused::Wait)
             }
             Order::Stay(nodes, by) => {
-                listed(&nodes, |addr| membership.view(addr))?;
+                // A leave outlives its node's line in the services file.
+                let granted = &membership.orders().granted;
+                let others = nodes.iter().filter(|addr| !granted.contains_key(addr));
+                let others: Vec<_> = others.copied().collect();
+                listed(&others, |addr| membership.view(addr))?;
                 Ok(membership.take_back(&nodes, &by, now))
             }
         }
@@ -179,35 +199,44 @@ impl Daemon {
     }
 
     fn view(&self) -> View {
-        let mut census = self.membership.no_census();
+        let mut counts = self.membership.empty_counts();
         let nodes = self.membership.views().map(|node| {
-            census.count(&node);
+            counts.add(&node);
             self.seen(node)
         });
         let nodes = nodes.collect();
         View {
-            overview: self.overview_with(census),
+            overview: self.overview_with_counts(counts),
             nodes,
         }
     }
 
     fn overview(&self) -> Overview {
-        let mut census = self.membership.no_census();
+        let mut counts = self.membership.empty_counts();
         for node in self.membership.views() {
-            census.count(&node);
+            counts.add(&node);
         }
-        self.overview_with(census)
+        self.overview_with_counts(counts)
     }
 
-    fn overview_with(&self, census: Census) -> Overview {
+    /// Addresses that orders are about and that the services file does not list.
+    fn gone(&self) -> BTreeSet<NodeAddr> {
+        let orders = self.membership.orders();
+        let ordered = orders.disabled.keys().chain(orders.granted.keys());
+        let gone = ordered.filter(|addr| self.membership.view(**addr).is_none());
+        gone.copied().collect()
+    }
+
+    fn overview_with_counts(&self, counts: SiteCounts) -> Overview {
         Overview {
             moment: Moment::present(),
             started: self.started,
-            census,
+            counts,
             first_round_done: self.membership.first_round_done(),
             snapshot: self.snapshots.borrow().clone(),
             rules: self.membership.rules().clone(),
             orders: self.membership.orders().clone(),
+            gone: self.gone(),
             perlbals: self.perlbals(),
             managers: self.drivers.perlbals().to_vec(),
             translation: Translation {
@@ -215,9 +244,10 @@ impl Daemon {
                 create_pools: false,
             },
             file_counts: self.file_counters.counts(),
-            tally: self.tally,
-            last_event: self.journal.last_id(),
+            poll_stats: self.poll_stats,
+            last_event: self.event_log.last_id(),
             conditions: self.watchfulness.conditions(),
+            circumstances: self.circumstances(),
             hooks: self.hooks.counts(),
             metrics_per_node: self.config.metrics_per_node,
         }
@@ -251,7 +281,7 @@ fn name_of(membership: &Membership, addr: NodeAddr) -> String {
 
 /// Whether pools have members enough without these.
 fn can_do_without(membership: &Membership, addrs: &[NodeAddr]) -> Result<(), Refused> {
-    if !membership.first_round_done() && membership.rules().need_members() {
+    if !membership.first_round_done() {
         return Err(Refused::FirstRound);
     }
     match membership.shortages(addrs) {
@@ -268,10 +298,10 @@ fn listed(addrs: &[NodeAddr], view: impl Fn(NodeAddr) -> Option<NodeView>) -> Re
     }
 }
 
-/// When to look for orders whose time is over; never when none ends.
-pub(super) async fn orders_end(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end.into()).await,
+/// Waits until then, or for ever.
+pub(super) async fn when(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
     }
 }

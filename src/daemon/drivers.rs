@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ownership::Ownership;
 use crate::config::Config;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::wanted::Translation;
@@ -16,6 +17,8 @@ use crate::drivers::pool_files::directory::Directory;
 use crate::drivers::pool_files::{FileCounters, PoolFiles};
 use crate::drivers::{Mode, PerlbalHandle, Progress, Snapshot};
 use crate::hooks::Hooks;
+use crate::model::ownership::Owned;
+use crate::supervision::supervised;
 
 /// The running drivers.
 pub(super) struct Drivers {
@@ -44,7 +47,10 @@ impl Drivers {
         config: &Config,
         hooks: &Hooks,
         mode: Mode,
-        snapshots: watch::Receiver<Option<Snapshot>>,
+        (snapshots, owned): (
+            watch::Receiver<Option<Snapshot>>,
+            &watch::Sender<Arc<Owned>>,
+        ),
         counters: Arc<FileCounters>,
         pulse: &watch::Sender<u64>,
         stop: &CancellationToken,
@@ -55,11 +61,14 @@ impl Drivers {
             let (standing_told, standing) = watch::channel(Standing::default());
             let (asked, questions) = mpsc::channel(QUESTIONS);
             drivers.tasks.spawn(beat(standing.clone(), pulse.clone()));
+            let (owned_told, last_owned) = watch::channel(None);
             drivers.perlbals.push(PerlbalHandle {
                 address: settings.address.clone(),
                 standing,
+                last_owned,
                 questions: asked,
             });
+            let earlier = owned.borrow().perlbals.get(&settings.address).cloned();
             let manager = Manager {
                 settings: settings.clone(),
                 translation: Translation {
@@ -70,15 +79,24 @@ impl Drivers {
                 snapshots: published.subscribe(),
                 progress: drivers.new_progress().0,
                 standing: standing_told,
+                last_owned: owned_told,
                 questions,
                 stop: drivers.stop.clone(),
-                memory: Memory::default(),
+                memory: Memory::after(earlier.unwrap_or_default()),
             };
-            drivers.tasks.spawn(manager.run(mode));
+            drivers.spawn("Perlbal", manager.run(mode));
         }
         let (files_progress, files) = drivers.new_progress();
         drivers.tasks.spawn(beat(files.clone(), pulse.clone()));
         drivers.files = files;
+        // In a dry run managers answer nothing.
+        if mode == Mode::Live {
+            let ownership = drivers.ownership(config, snapshots.clone(), owned);
+            let (stop, pulse) = (drivers.stop.clone(), pulse.subscribe());
+            // Left to itself it would go on telling what these drivers own after others took their place.
+            let keep = async move { _ = stop.run_until_cancelled(ownership.keep(pulse)).await };
+            drivers.spawn("ownership", keep);
+        }
         let pool_files = PoolFiles {
             directory: Directory::new(config.pool_directory.clone()),
             declared: config.rules.declared.keys().cloned().collect(),
@@ -91,8 +109,31 @@ impl Drivers {
             progress: files_progress,
             stop: drivers.stop.clone(),
         };
-        drivers.tasks.spawn(pool_files.run(mode));
+        drivers.spawn("pool files", pool_files.run(mode));
         drivers
+    }
+
+    /// A task that runs until all are stopped.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(supervised(name, self.stop.clone(), task));
+    }
+
+    /// Who knows what is owned in the Perlbals.
+    pub(super) fn ownership(
+        &self,
+        config: &Config,
+        snapshots: watch::Receiver<Option<Snapshot>>,
+        owned: &watch::Sender<Arc<Owned>>,
+    ) -> Ownership {
+        Ownership {
+            translation: Translation {
+                names: config.perlbal_names.clone(),
+                create_pools: false,
+            },
+            perlbals: self.perlbals.clone(),
+            snapshots,
+            owned: owned.clone(),
+        }
     }
 
     /// Stops all, and waits for `limit` at most until they have.

@@ -10,12 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::drivers::{Progress, Snapshot};
 use crate::logging::count;
 use crate::model::pools::Pools;
-use crate::service_manager::ServiceManager;
+use crate::supervision::Watcher;
+use crate::systemd::Notifier;
 
 /// So long files are waited for. Then the service counts as ready without them: pollbal keeps
 /// Perlbal's pools true by the management socket all the same, and a service manager that ended
@@ -24,8 +25,9 @@ const FILES: Duration = Duration::from_secs(10);
 
 /// What the service manager was told, and when it is to be told more.
 pub(super) struct Readiness {
-    /// Who is told.
-    pub(super) manager: ServiceManager,
+    pub(super) notifier: Notifier,
+    /// The listeners' thread, if there is one.
+    listeners: Option<Listeners>,
     /// What is still waited for.
     awaited: Option<Awaited>,
     /// A reload reads its files.
@@ -35,6 +37,26 @@ pub(super) struct Readiness {
     reload_refused: bool,
     /// What the last status line said; none when one is to be told in any case.
     told: Option<Told>,
+}
+
+/// The listeners' thread.
+struct Listeners {
+    watcher: Watcher,
+    told_hang: bool,
+}
+
+impl Listeners {
+    fn hang(&mut self) -> bool {
+        let hang = self.watcher.hangs(std::time::Instant::now());
+        if hang && !self.told_hang {
+            error!(
+                "the listeners' thread hangs: nobody can ask pollbal anything; the service manager \
+                 gets no sign of life, so that it starts pollbal again"
+            );
+        }
+        self.told_hang = hang;
+        hang
+    }
 }
 
 /// All that a status line is made of, so that one is made only when it says something new: the
@@ -68,9 +90,13 @@ pub(super) struct State<'a> {
 }
 
 impl Readiness {
-    pub(super) fn new(manager: ServiceManager) -> Self {
+    pub(super) fn new(notifier: Notifier, listeners: Option<Watcher>) -> Self {
         Self {
-            manager,
+            notifier,
+            listeners: listeners.map(|watcher| Listeners {
+                watcher,
+                told_hang: false,
+            }),
             awaited: Some(Awaited {
                 serial: 0,
                 due: None,
@@ -83,13 +109,18 @@ impl Readiness {
     }
 
     /// Gives signs of life until there is something to tell: files are not waited for any longer.
-    /// To be awaited by the loop that decides, so that a hung one is noticed.
+    /// To be awaited by the loop that decides, so that a hung one is noticed; and none is given while
+    /// the listeners' thread hangs.
     pub(super) async fn wake(&mut self) {
         let due = self.awaited.as_ref().and_then(|awaited| awaited.due);
         loop {
             tokio::select! {
                 () = wait_until(due) => return,
-                () = self.manager.sign_of_life_due() => self.manager.alive(!self.told_ready),
+                () = self.notifier.watchdog_due() => {
+                    if !self.listeners.as_mut().is_some_and(Listeners::hang) {
+                        self.notifier.notify_watchdog(!self.told_ready);
+                    }
+                }
             }
         }
     }
@@ -98,7 +129,7 @@ impl Readiness {
         self.reading = true;
         // A reload before the service was ready is part of the start.
         if std::mem::take(&mut self.told_ready) {
-            self.manager.reloading();
+            self.notifier.notify_reloading();
         }
     }
 
@@ -115,13 +146,13 @@ impl Readiness {
 
     /// Tells the service manager what is new.
     pub(super) fn tell(&mut self, state: &State) {
-        if !self.manager.listens() {
+        if !self.notifier.is_enabled() {
             return;
         }
         self.look(state);
         self.tell_status(state);
         if self.awaited.is_none() && !self.reading && !self.told_ready {
-            self.told_ready = self.manager.ready();
+            self.told_ready = self.notifier.notify_ready();
         }
     }
 
@@ -133,7 +164,7 @@ impl Readiness {
             files_awaited: self.awaited.is_some(),
             reload_refused: self.reload_refused,
         };
-        if self.told != Some(told) && self.manager.status(&self.line(state)) {
+        if self.told != Some(told) && self.notifier.notify_status(&self.line(state)) {
             self.told = Some(told);
         }
     }

@@ -1,17 +1,26 @@
 //! Reloads: everything is read anew, and in force as a whole or not at all.
 
 use std::mem;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::drivers::Drivers;
-use super::{Daemon, TASKS_AT_END, entrance};
-use crate::asks::Moment;
-use crate::doors::Changes;
+use super::entrance::{Fresh, Present};
+use super::{Daemon, TASKS_AT_END, is_service};
+use crate::asks::Reloaded;
+use crate::config::Config;
 use crate::load::Loaded;
 use crate::logging::{count, errors};
+use crate::model::conditions::Fault;
+use crate::model::removals::Withheld;
+use crate::model::removals::refusals::judge_refused;
+use crate::services_file::replaced;
+
+/// Maximum number of files that are told by name.
+const TOLD: usize = 20;
 
 /// Who asked for a reload: those that wait for the one under way, and those that came after it
 /// began to read.
@@ -21,15 +30,25 @@ pub(super) struct ReloadWaiters {
     next: Vec<ReloadWaiter>,
 }
 
-/// Is told the number of nodes, or what is wrong.
-type ReloadWaiter = oneshot::Sender<Result<usize, String>>;
+/// Someone who waits for the outcome.
+pub(super) struct ReloadWaiter {
+    /// Is told what is in force, or what is wrong.
+    pub(super) to: oneshot::Sender<Result<Reloaded, String>>,
+    /// Whether it accepts what the list removes.
+    pub(super) accept_removals: bool,
+}
 
 impl ReloadWaiters {
+    /// Whether someone who waits for the reload under way accepts what the list removes.
+    fn accept_removals(&self) -> bool {
+        self.present.iter().any(|waiter| waiter.accept_removals)
+    }
+
     /// Tells those that wait for the reload that ended; whether others wait for another.
-    fn tell(&mut self, outcome: &Result<usize, String>) -> bool {
+    fn tell(&mut self, outcome: &Result<Reloaded, String>) -> bool {
         for waiter in self.present.drain(..) {
             // It may have given up.
-            _ = waiter.send(outcome.clone());
+            _ = waiter.to.send(outcome.clone());
         }
         self.present.append(&mut self.next);
         !self.present.is_empty()
@@ -52,24 +71,25 @@ impl Daemon {
     /// hangs, and meanwhile decisions go on.
     pub(super) fn begin_reload(&mut self) {
         self.readiness.reload_begins();
-        let (config, doors) = (self.options.config.clone(), self.entrance.standing());
-        self.reloads
-            .spawn_blocking(move || entrance::read_anew(&config, doors));
+        let present = Present {
+            config: self.options.config.clone(),
+            standing: self.entrance.standing(),
+            state_file: self.state_file.borrow().clone(),
+            pool_directory: self.config.pool_directory.clone(),
+            is_service: is_service(&self.options),
+        };
+        self.reloads.spawn_blocking(|| present.read_again());
     }
 
     /// Takes what was read; what is wrong is refused as a whole, and the old stays in force.
-    pub(super) async fn end_reload(
-        &mut self,
-        read: Result<Result<(Loaded, Changes), String>, JoinError>,
-    ) {
+    pub(super) async fn end_reload(&mut self, read: Result<Result<Fresh, String>, JoinError>) {
         let read = read.map_err(|error| error.to_string());
         match read.and_then(|read| self.accept(read)) {
-            Ok((loaded, doors)) => {
-                self.entrance.change(doors);
-                self.reload(loaded).await;
+            Ok(fresh) => {
+                let reloaded = self.reload(fresh).await;
                 self.publish();
                 self.readiness.reload_ends(Some(self.serial));
-                self.answer_reload(&Ok(self.membership.node_count()));
+                self.answer_reload(&Ok(reloaded));
             }
             Err(why) => {
                 errors(&why);
@@ -81,47 +101,117 @@ impl Daemon {
         }
     }
 
-    fn answer_reload(&mut self, outcome: &Result<usize, String>) {
+    fn answer_reload(&mut self, outcome: &Result<Reloaded, String>) {
         if self.reload_waiters.tell(outcome) {
             self.begin_reload();
         }
     }
 
     /// What was read, if it is good to be in force.
-    fn accept(&self, read: Result<(Loaded, Changes), String>) -> Result<(Loaded, Changes), String> {
-        let (loaded, doors) = read?;
-        if loaded.nodes.is_empty() && self.membership.node_count() > 0 {
-            let file = loaded.config.services_file.display();
+    fn accept(&self, read: Result<Fresh, String>) -> Result<Fresh, String> {
+        let fresh = read?;
+        if fresh.loaded.list.nodes.is_empty() && self.membership.node_count() > 0 {
+            let file = fresh.loaded.config.services_file.display();
             return Err(format!("{file} names no node"));
         }
-        Ok((loaded, doors))
+        if !self.reload_waiters.accept_removals() {
+            self.judge_rules(&fresh.loaded.config)?;
+        }
+        Ok(fresh)
     }
 
-    async fn reload(&mut self, loaded: Loaded) {
+    /// Whether the rules of another configuration may be in force: they may refuse members that serve now.
+    fn judge_rules(&self, config: &Config) -> Result<(), String> {
+        let refused = self.membership.refused_by(&config.rules);
+        let judged = judge_refused(refused, &self.standing(), config.max_removed);
+        judged.map_err(|refused| format!("{}: {refused}", self.options.config.display()))
+    }
+
+    async fn reload(&mut self, fresh: Fresh) -> Reloaded {
+        let Fresh {
+            loaded,
+            doors,
+            state_file,
+            left,
+        } = fresh;
+        self.entrance.change(doors, &loaded.config);
         loaded.warn();
+        let mut warnings: Vec<_> = loaded.replaced.iter().map(|path| replaced(path)).collect();
+        let is_replaced = !loaded.replaced.is_empty();
+        self.report_replaced(&loaded.replaced);
         let Loaded {
-            config,
-            nodes,
-            stamp,
+            config, list, look, ..
         } = loaded;
         let before = mem::replace(&mut self.config, config);
         self.hooks.reload(&self.config);
         self.watchfulness.reload(&self.config);
-        self.state_file.send_replace(self.config.state_file.clone());
-        let moment = Moment::present();
+        self.state_file.send_replace(state_file);
+        let moment = self.present();
         let changes = self
             .membership
             .set_rules(self.config.rules.clone(), moment.now);
         self.tell(&changes, moment);
-        self.set_nodes(nodes);
-        self.watch_services(stamp);
+        let accept_removals = self.reload_waiters.accept_removals();
+        let withheld = self.take_list(list, accept_removals);
+        self.watch_services(look);
         // Before the first snapshot the pool files know what is declared from their start only.
         let nothing_published = self.snapshots.borrow().is_none();
         if nothing_published || !Drivers::same_settings(&before, &self.config) {
+            // Those that begin are to know what is owned now, by the names that it has now.
+            self.keep_owned().await;
             self.watchfulness.leave_drivers();
             self.drivers.stop(TASKS_AT_END).await;
             self.start_drivers();
         }
-        info!("reloaded: {}", count(self.membership.node_count(), "node"));
+        if let Some(left) = left {
+            let text = left_behind(&before.pool_directory, &self.config.pool_directory, &left);
+            warn!("{text}");
+            warnings.push(text);
+        }
+        let nodes = self.membership.node_count();
+        info!("reloaded: {}", count(nodes, "node"));
+        let names = withheld.iter().flat_map(Withheld::names);
+        let names = names.map(str::to_owned).collect();
+        warnings.extend(withheld.as_ref().map(|withheld| {
+            let file = self.config.services_file.display();
+            format!("{file}: {withheld}")
+        }));
+        Reloaded {
+            nodes,
+            applied: withheld.is_none() && !is_replaced,
+            withheld: names,
+            warnings,
+        }
     }
+
+    /// Says that the configuration is an old file that nobody changes any more, or is not.
+    pub(super) fn report_replaced(&self, files: &[PathBuf]) {
+        let path = &self.options.config;
+        let fault = files.contains(path).then(|| Fault {
+            path: path.display().to_string(),
+            text: replaced(path),
+        });
+        let reports = &self.watchfulness.reports;
+        reports.set(|now| &mut now.config_replaced, fault);
+    }
+}
+
+/// What is told of a pool directory that is left.
+fn left_behind(old: &Path, new: &Path, files: &[String]) -> String {
+    let (old, new) = (old.display(), new.display());
+    let first = files.iter().take(TOLD).map(String::as_str);
+    let first = first.collect::<Vec<_>>().join(", ");
+    let more = match files.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let files = if files.is_empty() {
+        String::new()
+    } else {
+        format!(": {first}{more}")
+    };
+    format!(
+        "pool_directory is {new} now. Files in {old} keep the members that they have and follow nobody any more; \
+         point their readers (a nodefile of Perlbal) to {new}, then delete them{files}"
+    )
 }

@@ -1,5 +1,5 @@
-//! What was heard is decided on, and what was decided is told: to the log, the journal and hooks, and
-//! as a snapshot to the drivers.
+//! Decides on what the polls found, and reports the decisions: to the log, the event log and hooks, and as a snapshot to
+//! the drivers.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use tracing::info;
 use super::Daemon;
 use crate::asks::Moment;
 use crate::drivers::{Mode, Progress, Snapshot};
-use crate::hooks::NodeChange;
+use crate::hooks::NodeHookInput;
 use crate::logging::count;
 use crate::model::change::{Change, sorry_changes};
-use crate::model::telling::Telling;
+use crate::model::event::EventText;
 use crate::poller::Observed;
 
 impl Daemon {
     pub(super) fn take_polls(&mut self, polls: &mut Vec<Observed>) {
-        let moment = Moment::present();
+        let moment = self.present();
         for (addr, poll) in polls.drain(..) {
-            self.tally.count(&poll);
+            self.poll_stats.record(&poll);
             let answered = poll.asked_at + poll.took;
             let changes = self.membership.observe(addr, poll, moment.now);
             self.tell(&changes, moment);
@@ -28,31 +28,33 @@ impl Daemon {
                 self.cause = Some(first);
             }
             if self.membership.is_undecided(addr) {
-                self.pollers.ask_again(addr);
+                self.pollers.retry_soon(addr);
             }
         }
         // Whoever watches sees that a member fails before anything comes of it.
         if self.membership.take_kept_changed() {
+            self.times.changed();
             self.beat();
         }
     }
 
-    /// Tells the log, the journal, `node_hook` and whoever waits for a change what changed.
+    /// Reports changes to the log, the event log, `node_hook` and everyone who waits for a change.
     pub(super) fn tell(&mut self, changes: &[Change], moment: Moment) {
         for change in changes {
-            let telling = Telling::of(change);
-            self.change_log.write(&telling, moment.now);
-            let event = self.journal.write(&telling, moment.today);
+            let text = EventText::from_change(change);
+            self.change_log.write(&text, moment.now);
+            let event = self.event_log.record(&text, moment.today);
             // What the first snapshot shows is no change: nobody knows what was before.
             if self.options.mode == Mode::Live
                 && self.serial > 0
-                && let Some(change) = NodeChange::of(change, &event)
+                && let Some(input) = NodeHookInput::of(change, &event)
             {
-                self.hooks.node(&change);
+                self.hooks.node(&input);
             }
-            self.changed.extend(telling.node.map(|node| node.addr));
+            self.changed.extend(text.node.map(|node| node.addr));
         }
         if !changes.is_empty() {
+            self.times.changed();
             self.beat();
         }
     }

@@ -1,11 +1,13 @@
-//! The daemon's side of alerts and pleas: says how pools and drivers stand, and takes down what
+//! The daemon's side of alerts and stay requests: says how pools and drivers stand, and takes down what
 //! began and what is over.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,18 +15,20 @@ use super::Daemon;
 use crate::alerts::{Reports, Watch, over};
 use crate::asks::Moment;
 use crate::config::Config;
+use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::{PerlbalHandle, Progress};
 use crate::hooks::Hooks;
 use crate::model::alerts::{AlertSettings, Memory, StandingCondition, Word};
-use crate::model::conditions::{Fault, Kind, PerlbalLevel, PoolLevel};
+use crate::model::conditions::{Circumstances, Fault, Kind, PerlbalLevel, PoolLevel};
+use crate::model::event::{EventText, Severity};
 use crate::model::node::{Node, NodeAddr};
-use crate::model::telling::{Telling, Weight};
-use crate::pleas::{self, Pleas};
+use crate::stay_requests::{self, StayTargets};
+use crate::supervision::supervised;
 
 /// Words that may wait for the daemon, which takes them at each turn. When it is full, alerts wait.
 const WORDS: usize = 64;
 
-/// What the daemon keeps for alerts and pleas.
+/// What the daemon keeps for alerts and stay requests.
 pub(super) struct Watchfulness {
     /// Where to say how things stand.
     pub(super) reports: Reports,
@@ -34,12 +38,18 @@ pub(super) struct Watchfulness {
     standing: watch::Receiver<Arc<Vec<StandingCondition>>>,
     /// What was told, for the state file.
     pub(super) memory: watch::Sender<Arc<Memory>>,
-    pleas: watch::Sender<Pleas>,
+    stay_targets: watch::Sender<StayTargets>,
     /// They say how the drivers stand.
     reporters: JoinSet<()>,
     /// The last snapshot whose pools were reported.
     serial: u64,
+    /// Up to which beat of the pulse nodes were counted, and when they may be again.
+    counted: (u64, Instant),
 }
+
+/// Nodes are counted for alerts so often at most: at a big site that looks at thousands, and what is
+/// told of them has held for seconds.
+const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
 
 impl Watchfulness {
     /// Begins to watch, and to ask nodes to stay, if this is a `service`. The run before told what is
@@ -55,9 +65,9 @@ impl Watchfulness {
         let settings = watch::Sender::new(config.alerts);
         let (word, words) = mpsc::channel(WORDS);
         let (stands, standing) = watch::channel(Arc::default());
-        let who_stays = watch::Sender::new(Pleas {
-            before: Arc::new(pleaded),
-            ..Pleas::default()
+        let stay_targets = watch::Sender::new(StayTargets {
+            asked_before: Arc::new(pleaded),
+            ..StayTargets::default()
         });
         let memory = watch::Sender::new(Arc::new(memory));
         if service {
@@ -70,20 +80,28 @@ impl Watchfulness {
                 memory: memory.clone(),
             };
             let stopped = stop.clone();
-            tasks.spawn(async move { stopped.run_until_cancelled(watch.run()).await });
-            let (stopped, plead) = (stop.clone(), pleas::run(who_stays.subscribe()));
-            tasks.spawn(async move { stopped.run_until_cancelled(plead).await });
+            let watch = async move { stopped.run_until_cancelled(watch.run()).await };
+            tasks.spawn(supervised("alerts", stop.clone(), watch));
+            let (stopped, requests) = (stop.clone(), stay_requests::run(stay_targets.subscribe()));
+            let requests = async move { stopped.run_until_cancelled(requests).await };
+            tasks.spawn(supervised("stay requests", stop.clone(), requests));
         }
-        Self {
+        let watchfulness = Self {
             reports,
             settings,
             words,
             standing,
             memory,
-            pleas: who_stays,
+            stay_targets,
             reporters: JoinSet::new(),
             serial: 0,
-        }
+            counted: (0, Instant::now()),
+        };
+        let nodes_down = config.nodes_down;
+        watchfulness
+            .reports
+            .set(|now| &mut now.nodes_down, nodes_down);
+        watchfulness
     }
 
     /// Takes a configuration, and the services file, that are in order.
@@ -92,6 +110,8 @@ impl Watchfulness {
             let before = std::mem::replace(settings, config.alerts);
             before != config.alerts
         });
+        self.reports
+            .set(|now| &mut now.nodes_down, config.nodes_down);
         self.reports.set(|now| &mut now.reload, None);
         self.reports.set(|now| &mut now.services, None);
         let is_there = |address: &str| {
@@ -109,12 +129,12 @@ impl Watchfulness {
 
     /// Takes the nodes of the services file.
     pub(super) fn set_nodes(&self, config: &Config, nodes: &[Node]) {
-        self.pleas.send_if_modified(|pleas| {
-            // Those that were asked to stay before are told that it is over.
-            let asked = !pleas.listed.is_empty() || !pleas.before.is_empty();
+        self.stay_targets.send_if_modified(|targets| {
+            // Requests that were sent before are cancelled.
+            let asked = !targets.listed.is_empty() || !targets.asked_before.is_empty();
             let needed = config.pool_please_dont_go || asked;
             if needed {
-                pleas.listed = Arc::new(nodes.iter().map(|node| node.addr).collect());
+                targets.listed = Arc::new(nodes.iter().map(|node| node.addr).collect());
             }
             needed
         });
@@ -146,6 +166,60 @@ impl Daemon {
         if !self.membership.take_levels_changed() && !new {
             return;
         }
+        let levels = self.pool_levels();
+        self.update_stay_requests(&levels);
+        let reports = &self.watchfulness.reports;
+        reports.set(|now| &mut now.first_round_done, self.serial > 0);
+        reports.set(|now| &mut now.pools, levels);
+    }
+
+    /// Counts the nodes, if something may have changed and the last count is long enough ago; else gives
+    /// when to do it.
+    pub(super) fn report_nodes(&mut self) -> Option<Instant> {
+        let (beats, now) = (*self.pulse.borrow(), Instant::now());
+        let (counted, next) = self.watchfulness.counted;
+        if beats == counted {
+            return None;
+        }
+        if now < next {
+            return Some(next);
+        }
+        self.watchfulness.counted = (beats, now + BETWEEN_COUNTS);
+        let nodes = self.membership.node_counts();
+        self.watchfulness.reports.set(|now| &mut now.nodes, nodes);
+        None
+    }
+
+    /// How all stands at this moment: what is reported may be a moment old.
+    pub(super) fn circumstances(&self) -> Circumstances {
+        let first_round_done = self.membership.first_round_done();
+        let orders = self.membership.orders();
+        let given = orders.disabled.len() + orders.granted.len() + orders.frozen.len();
+        let is_kept = self.config.state_file.is_some();
+        let perlbals = self.drivers.perlbals().iter();
+        let reported = self.watchfulness.reports.now();
+        let perlbals = perlbals.map(|perlbal| {
+            let known = reported.perlbals.get(&perlbal.address);
+            let differs = known.and_then(|known| known.differs.clone());
+            let level = level_of(&perlbal.standing(), differs);
+            (perlbal.address.clone(), level)
+        });
+        let directory = self.config.pool_directory.display().to_string();
+        let files = files_fault(&directory, &self.drivers.files.borrow());
+        Circumstances {
+            first_round_done,
+            pools: self.pool_levels(),
+            nodes: self.membership.node_counts(),
+            frozen: orders.frozen.keys().map(ToString::to_string).collect(),
+            orders_not_kept: if is_kept { 0 } else { given },
+            perlbals: perlbals.collect(),
+            // Before, it is not known what is wanted of them.
+            files: files.filter(|_| first_round_done),
+            ..reported
+        }
+    }
+
+    fn pool_levels(&self) -> Vec<PoolLevel> {
         let mut levels = self.membership.levels();
         if let Some(snapshot) = &*self.snapshots.borrow() {
             for level in &mut levels {
@@ -154,14 +228,11 @@ impl Daemon {
                 level.sorry = sorry.iter().map(|sorry| sorry.addr).collect();
             }
         }
-        self.plead(&levels);
-        let reports = &self.watchfulness.reports;
-        reports.set(|now| &mut now.first_round_done, self.serial > 0);
-        reports.set(|now| &mut now.pools, levels);
+        levels
     }
 
-    /// Says who is to stay: the members of pools that can do without none of them.
-    fn plead(&mut self, levels: &[PoolLevel]) {
+    /// Asks the members of pools that can spare none of them to stay, and no others.
+    fn update_stay_requests(&mut self, levels: &[PoolLevel]) {
         if self.serial == 0 {
             return;
         }
@@ -171,10 +242,13 @@ impl Daemon {
             BTreeSet::new()
         };
         self.membership.set_pleaded(&nodes);
-        let timeout = self.config.poll.timeout;
-        self.watchfulness.pleas.send_if_modified(|pleas| {
-            let same = pleas.nodes.as_ref() == Some(&nodes) && pleas.timeout == timeout;
-            (pleas.nodes, pleas.timeout) = (Some(nodes), timeout);
+        let poll = &self.config.poll;
+        self.watchfulness.stay_targets.send_if_modified(|targets| {
+            let same = targets.nodes.as_ref() == Some(&nodes) && *targets.poll == *poll;
+            if !same {
+                targets.poll = Arc::new(poll.clone());
+            }
+            targets.nodes = Some(nodes);
             !same
         });
     }
@@ -202,33 +276,36 @@ impl Daemon {
         reports.set(|now| &mut now.reload, Some(fault));
     }
 
-    /// Takes down what began or is over: in the journal, and in the log what nobody else says there.
+    /// Records what began or is over in the event log, and logs what nothing else logs.
     pub(super) fn take_word(&mut self, word: &Word) {
-        let (kind, weight, condition, text) = match word {
-            Word::Begins(condition) => ("alert", Weight::Error, condition, condition.text.clone()),
-            Word::Ends(condition, lasted) => {
-                let text = over(condition, *lasted);
-                ("alert-over", Weight::Info, condition, text)
+        let (kind, severity, condition, text) = match word {
+            Word::Begins(condition) => {
+                ("alert", Severity::Error, condition, condition.text.clone())
+            }
+            Word::Ends(condition, lasted, instead) => {
+                let text = over(*lasted, instead);
+                ("alert-over", Severity::Info, condition, text)
             }
         };
         let moment = Moment::present();
-        let telling = Telling {
+        let event = EventText {
             quiet: false,
-            weight,
+            severity,
             kind,
             node: None,
             pool: condition.pool.as_ref(),
-            ordered: false,
+            requested: false,
             text,
         };
         match condition.kind {
             // A change of its pool is told with it.
             Kind::SorryServer => {}
-            Kind::PoolShort => {
-                self.change_log.write(&telling, moment.now);
-                self.journal.write(&telling, moment.today);
+            // Nothing else says it in the log.
+            Kind::PoolShort | Kind::PoolEmpty | Kind::NodesDown => {
+                self.change_log.write(&event, moment.now);
+                self.event_log.record(&event, moment.today);
             }
-            _ => _ = self.journal.write(&telling, moment.today),
+            _ => _ = self.event_log.record(&event, moment.today),
         }
         self.beat();
     }
@@ -237,13 +314,7 @@ impl Daemon {
 /// Says how the pool files stand, until their driver ends.
 async fn report_files(directory: String, mut files: watch::Receiver<Progress>, reports: Reports) {
     loop {
-        let fault = {
-            let progress = files.borrow_and_update();
-            (!progress.in_sync).then(|| Fault {
-                path: directory.clone(),
-                text: files_fault(&directory, progress.why.as_deref()),
-            })
-        };
+        let fault = files_fault(&directory, &files.borrow_and_update());
         reports.set(|now| &mut now.files, fault);
         if files.changed().await.is_err() {
             return;
@@ -251,33 +322,48 @@ async fn report_files(directory: String, mut files: watch::Receiver<Progress>, r
     }
 }
 
-fn files_fault(directory: &str, why: Option<&str>) -> String {
-    let fault = format!("pool files in {directory} are not as they should be");
-    match why {
-        Some(why) => format!("{fault}: {why}"),
-        None => format!("{fault}; the log says why"),
+fn files_fault(directory: &str, progress: &Progress) -> Option<Fault> {
+    let text = || {
+        let why = progress.because();
+        format!("pool files in {directory} are not as they should be{why}")
+    };
+    (!progress.in_sync).then(|| Fault {
+        path: directory.to_owned(),
+        text: text(),
+    })
+}
+
+fn level_of(standing: &Standing, differs: Option<Arc<str>>) -> PerlbalLevel {
+    let away = standing.away.as_ref();
+    PerlbalLevel {
+        connected: standing.connected,
+        in_sync: standing.in_sync,
+        away: away.map(|away| away.steady_text().into()),
+        differs: differs.filter(|_| standing.connected && !standing.in_sync),
     }
 }
 
+/// What differs in a Perlbal that is not in sync is looked at so often.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 /// Says how a Perlbal stands, until its manager ends.
-async fn report_perlbal(
-    PerlbalHandle {
-        address,
-        mut standing,
-        ..
-    }: PerlbalHandle,
-    reports: Reports,
-) {
+async fn report_perlbal(mut perlbal: PerlbalHandle, reports: Reports) {
     loop {
-        let level = {
-            let standing = standing.borrow_and_update();
-            PerlbalLevel {
-                connected: standing.connected,
-                in_sync: standing.in_sync,
-            }
+        let standing = perlbal.standing.borrow_and_update().clone();
+        let obeys = standing.in_sync || !standing.connected;
+        let view = if obeys { None } else { perlbal.view().await };
+        let differs = view.map(|view| view.differences());
+        let differs = differs.filter(|differs| !differs.is_empty());
+        let level = level_of(&standing, differs.map(Into::into));
+        reports.perlbal(&perlbal.address, level);
+        let changed = perlbal.standing.changed();
+        let changed = if obeys {
+            changed.await
+        } else {
+            // What differs may change without that it begins to obey.
+            timeout(BETWEEN_LOOKS, changed).await.unwrap_or(Ok(()))
         };
-        reports.perlbal(&address, level);
-        if standing.changed().await.is_err() {
+        if changed.is_err() {
             return;
         }
     }

@@ -3,20 +3,22 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
 
 use super::ask::{Json, Parameters, Problem};
 use super::looks::Looks;
 use super::tell::node::node;
 use super::tell::progress::progress;
+use super::user::User;
 use super::{Shared, status};
 use crate::api::{self, Until};
-use crate::asks::{Done, Moment, Order};
+use crate::asks::{Moment, Order};
+use crate::model::membership::shortage::Shortage;
 use crate::model::node::NodeAddr;
 use crate::model::orders::{Note, Reason, ReasonWord};
 
@@ -77,9 +79,13 @@ async fn wait(
     }
 }
 
-async fn disable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+async fn disable(
+    State(shared): State<Shared>,
+    user: Option<Extension<User>>,
+    body: Bytes,
+) -> Result<Json<api::Ordered>, Problem> {
     let disable: api::Disable = read(&body)?;
-    let addrs = shared.find(disable.nodes.iter().map(String::as_str))?;
+    let addrs = shared.find_listed(disable.nodes.iter().map(String::as_str))?;
     let time = disable.for_ms.map(Duration::from_millis);
     if time.is_some_and(|time| time > LONGEST_ORDER) {
         return Err(Problem::bad(
@@ -89,40 +95,60 @@ async fn disable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::
     let order = Order::Disable {
         nodes: addrs.clone(),
         word: word(&disable.reason)?,
-        reason: reason(disable.note.as_deref(), disable.by.as_deref(), time),
+        reason: reason(
+            disable.note.as_deref(),
+            by(disable.by.as_deref(), user),
+            time,
+        ),
         force: disable.force,
     };
     obeyed(&shared, addrs, order).await
 }
 
-async fn enable(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+async fn enable(
+    State(shared): State<Shared>,
+    user: Option<Extension<User>>,
+    body: Bytes,
+) -> Result<Json<api::Ordered>, Problem> {
     let enable: api::Enable = read(&body)?;
     let addrs = shared.find(enable.nodes.iter().map(String::as_str))?;
     let order = Order::Enable {
         nodes: addrs.clone(),
         word: word(&enable.reason)?,
-        by: note(enable.by.as_deref()),
+        by: by(enable.by.as_deref(), user),
     };
     obeyed(&shared, addrs, order).await
 }
 
-async fn stay(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+async fn stay(
+    State(shared): State<Shared>,
+    user: Option<Extension<User>>,
+    body: Bytes,
+) -> Result<Json<api::Ordered>, Problem> {
     let stay: api::Stay = read(&body)?;
     let addrs = shared.find(stay.nodes.iter().map(String::as_str))?;
-    let by = note(stay.by.as_deref());
+    let by = by(stay.by.as_deref(), user);
     obeyed(&shared, addrs.clone(), Order::Stay(addrs, by)).await
 }
 
-async fn freeze(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+async fn freeze(
+    State(shared): State<Shared>,
+    user: Option<Extension<User>>,
+    body: Bytes,
+) -> Result<Json<api::Ordered>, Problem> {
     let freeze: api::Freeze = read(&body)?;
-    let reason = reason(freeze.note.as_deref(), freeze.by.as_deref(), None);
+    let reason = reason(freeze.note.as_deref(), by(freeze.by.as_deref(), user), None);
     let order = Order::Freeze(word(&freeze.reason)?, reason);
     obeyed(&shared, Vec::new(), order).await
 }
 
-async fn thaw(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Ordered>, Problem> {
+async fn thaw(
+    State(shared): State<Shared>,
+    user: Option<Extension<User>>,
+    body: Bytes,
+) -> Result<Json<api::Ordered>, Problem> {
     let thaw: api::Freeze = read(&body)?;
-    let by = note(thaw.by.as_deref());
+    let by = by(thaw.by.as_deref(), user);
     let order = Order::Thaw(word(&thaw.reason)?, by);
     obeyed(&shared, Vec::new(), order).await
 }
@@ -134,9 +160,9 @@ async fn nudge(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Or
         read(&body)?
     };
     let addrs = if nudge.nodes.is_empty() {
-        shared.book.borrow().all()
+        shared.node_index.borrow().addrs()
     } else {
-        shared.find(nudge.nodes.iter().map(String::as_str))?
+        shared.find_listed(nudge.nodes.iter().map(String::as_str))?
     };
     let named = if nudge.nodes.is_empty() {
         Vec::new()
@@ -146,9 +172,16 @@ async fn nudge(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Or
     obeyed(&shared, named, Order::Nudge(addrs)).await
 }
 
-async fn reload(State(shared): State<Shared>) -> Result<Json<api::Reloaded>, Problem> {
-    match shared.desk.reload().await? {
-        Ok(nodes) => Ok(Json(api::Reloaded { nodes })),
+async fn reload(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Reloaded>, Problem> {
+    let reload: Option<api::Reload> = if body.is_empty() { None } else { read(&body)? };
+    let accept_removals = reload.unwrap_or_default().accept_removals;
+    match shared.desk.reload(accept_removals).await? {
+        Ok(reloaded) => Ok(Json(api::Reloaded {
+            nodes: reloaded.nodes,
+            applied: reloaded.applied,
+            withheld: reloaded.withheld,
+            warnings: reloaded.warnings,
+        })),
         Err(wrong) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, wrong)),
     }
 }
@@ -159,8 +192,9 @@ async fn obeyed(
     addrs: Vec<NodeAddr>,
     order: Order,
 ) -> Result<Json<api::Ordered>, Problem> {
-    let Done { revision, .. } = shared.desk.order(order).await??;
-    let mut warnings = Vec::new();
+    let done = shared.desk.order(order).await??;
+    let mut warnings: Vec<_> = done.shortages.iter().map(Shortage::consequence).collect();
+    let revision = done.revision;
     if !shared.desk.is_written(revision).await {
         warnings.push(
             "it is in force, but the state file could not be written: a restart of pollbal would \
@@ -193,11 +227,21 @@ fn note(text: Option<&str>) -> Note {
     Note::new(text.unwrap_or_default())
 }
 
-fn reason(text: Option<&str>, by: Option<&str>, time: Option<Duration>) -> Reason {
+/// Who gives an order: as the client says, who may know that better (behind sudo), or else the user
+/// whose process it is.
+fn by(said: Option<&str>, user: Option<Extension<User>>) -> Note {
+    match (said.filter(|said| !said.trim().is_empty()), user) {
+        (Some(said), _) => Note::new(said),
+        (None, Some(Extension(user))) => Note::new(&user.name()),
+        (None, None) => Note::default(),
+    }
+}
+
+fn reason(text: Option<&str>, by: Note, time: Option<Duration>) -> Reason {
     let today = Moment::present().today;
     Reason {
         note: note(text),
-        by: note(by),
+        by,
         since: today,
         until: time.map(|time| today.after(time)),
     }

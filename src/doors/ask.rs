@@ -4,33 +4,30 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
 use serde::Serialize;
 
 use super::Shared;
-use super::refusal::Form;
+use crate::api;
 use crate::asks::{Gone, Refused};
-use crate::model::address_book::NotFound;
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
+use crate::model::node_index::{NodeIndex, NotFound};
 
 /// Why a handler has no answer: status and words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) error: String,
+    /// Whether the same order with `force` would be carried out.
+    pub(super) can_be_forced: bool,
 }
 
 impl Problem {
     pub(super) fn bad(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
-    }
-
-    /// No node has this address.
-    pub(super) fn unlisted(addr: NodeAddr) -> Self {
-        Self::unknown(format!("{addr} is not in the services file"))
     }
 
     pub(super) fn unknown(error: impl Into<String>) -> Self {
@@ -41,13 +38,20 @@ impl Problem {
         Self {
             status,
             error: error.into(),
+            can_be_forced: false,
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        Form::Json.error(self.status, &self.error)
+        let problem = api::Problem {
+            error: self.error,
+            can_be_forced: self.can_be_forced,
+        };
+        // The reason may repeat what was asked for.
+        let headers = [(X_CONTENT_TYPE_OPTIONS, "nosniff")];
+        (self.status, headers, Json(problem)).into_response()
     }
 }
 
@@ -69,7 +73,10 @@ impl From<Refused> for Problem {
             Refused::Unknown(_) => StatusCode::NOT_FOUND,
             _ => StatusCode::CONFLICT,
         };
-        Self::new(status, refused.to_string())
+        Self {
+            can_be_forced: refused.can_be_forced(),
+            ..Self::new(status, refused.to_string())
+        }
     }
 }
 
@@ -152,10 +159,10 @@ impl Shared {
         &self,
         words: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<NodeAddr>, Problem> {
-        let book = self.book.borrow();
+        let node_index = self.node_index.borrow();
         let mut addrs = Vec::new();
         for word in words {
-            let addr = book.find(word)?;
+            let addr = node_index.find(word)?;
             if !addrs.contains(&addr) {
                 addrs.push(addr);
             }
@@ -172,22 +179,41 @@ impl Shared {
         words: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<NodeAddr>, Problem> {
         let addrs = self.find(words)?;
-        let book = self.book.borrow();
-        match addrs.iter().find(|addr| !book.lists(**addr)) {
-            Some(unlisted) => Err(Problem::unlisted(*unlisted)),
+        let node_index = self.node_index.borrow();
+        match addrs.iter().find(|addr| !node_index.contains(**addr)) {
+            Some(unlisted) => Err(unlisted_in(&node_index, *unlisted)),
             None => Ok(addrs),
         }
     }
 
+    /// No node has this address.
+    pub(super) fn unlisted(&self, addr: NodeAddr) -> Problem {
+        unlisted_in(&self.node_index.borrow(), addr)
+    }
+
     /// The word that names a node in a command line.
     pub(super) fn word(&self, node: &Node) -> String {
-        let book = self.book.borrow();
-        if book.is_plainly_called(&node.name, node.addr) {
+        let node_index = self.node_index.borrow();
+        if node_index.is_unique_shell_word(&node.name, node.addr) {
             node.name.clone()
         } else {
             node.addr.to_string()
         }
     }
+}
+
+fn unlisted_in(node_index: &NodeIndex, addr: NodeAddr) -> Problem {
+    let others: Vec<_> = node_index
+        .nodes_at(addr.ip())
+        .iter()
+        .map(NodeAddr::to_string)
+        .collect();
+    // A port that was mistyped; another machine is another matter.
+    let offer = match others[..] {
+        [] => String::new(),
+        _ => format!("; at that address there is: {}", others.join(", ")),
+    };
+    Problem::unknown(format!("{addr} is not in the services file{offer}"))
 }
 
 /// A pool by its name.

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -33,7 +35,10 @@ where
     let (gate, address) = (&admitted.gate, admitted.address);
     let course = Course::new();
     let unread = Arc::new(AtomicBool::new(false));
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(user) = admitted.user {
+            request.extensions_mut().insert(user);
+        }
         course.request_begins();
         let (gate, course, unread) = (gate.clone(), course.clone(), unread.clone());
         // One that can be moved, as `poll_without_shutdown` needs it.

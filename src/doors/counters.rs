@@ -29,11 +29,15 @@ pub enum Refusal {
     NotRead,
     /// The answer is long, and too many long ones are not read yet.
     Unread,
+    /// It is for a name that is not known as this machine's.
+    UnknownHost,
+    /// It may be of a web page or a webhook, which do not know what they ask for.
+    CrossSite,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Foreign,
         Self::Full,
         Self::AddressFull,
@@ -44,6 +48,8 @@ impl Refusal {
         Self::NotUnderstood,
         Self::NotRead,
         Self::Unread,
+        Self::UnknownHost,
+        Self::CrossSite,
     ];
 
     /// A name for metrics.
@@ -60,6 +66,8 @@ impl Refusal {
             Self::NotUnderstood => "not_understood",
             Self::NotRead => "not_read",
             Self::Unread => "unread",
+            Self::UnknownHost => "unknown_host",
+            Self::CrossSite => "cross_site",
         }
     }
 }

@@ -18,22 +18,24 @@ use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::Request;
 use hyper::body::{Body as _, Bytes, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::{error, warn};
 
 use super::counters::{Counters, DoorCounters, Refusal};
 use super::limits::{BODY_TIME, Limits, SOON};
-use super::long::{IsHeld, Long};
+use super::long::{Held, Long};
 use super::node::Peer;
+use super::origin::{self, KnownHosts};
 use super::pace::Paces;
 use super::places::{NoPlace, Place, Places};
 use super::refusal::{Form, Refused, with_reason};
-use super::{Book, Door};
+use super::user::User;
+use super::{Door, NodeIndexReceiver};
+use crate::log_throttle::OncePerWindow;
 use crate::logging::count;
 use crate::model::text::printable;
-use crate::quota::Rarely;
 
 /// One door's.
 pub(super) struct Gate {
@@ -46,9 +48,11 @@ pub(super) struct Gate {
     heard: Arc<Semaphore>,
     paces: Option<Mutex<Paces>>,
     /// The only addresses that get in; none where all do.
-    nodes: Option<Book>,
+    nodes: Option<NodeIndexReceiver>,
+    /// The names by which the status listener may be asked for.
+    hosts: watch::Receiver<KnownHosts>,
     /// What the log is told of, and how often.
-    told: Mutex<HashMap<&'static str, Rarely>>,
+    told: Mutex<HashMap<&'static str, OncePerWindow>>,
     long: Arc<Long>,
 }
 
@@ -58,7 +62,7 @@ impl Gate {
         limits: Limits,
         router: Router,
         counters: Arc<Counters>,
-        nodes: Option<Book>,
+        (nodes, hosts): (Option<NodeIndexReceiver>, watch::Receiver<KnownHosts>),
         long: Arc<Long>,
     ) -> Self {
         Self {
@@ -70,6 +74,7 @@ impl Gate {
             heard: Arc::new(Semaphore::new(limits.heard)),
             paces: limits.pace.map(|pace| Mutex::new(Paces::new(pace))),
             nodes,
+            hosts,
             told: Mutex::default(),
             long,
         }
@@ -86,12 +91,13 @@ impl Gate {
             })
             .inspect_err(|refused| {
                 self.count(refused.refusal);
-                self.tell(refused);
+                self.tell("connection", refused);
             })?;
         self.counters().count_accepted();
         Ok(Admitted {
             gate: self.clone(),
             address,
+            user: None,
             _place: place,
         })
     }
@@ -114,12 +120,18 @@ impl Gate {
                 let response = self.handle(request, form, &method, &path).await;
                 let response = with_reason(response, form, method.as_str(), &path);
                 Answered {
-                    response: self.hold(response, form).await,
+                    response: self.hold(response, form, address).await,
                     unread: false,
                 }
             }
             Err(refused) => {
                 self.count(refused.refusal);
+                // Who meets these is configured wrongly, and may not see the answer.
+                if matches!(refused.refusal, Refusal::UnknownHost | Refusal::CrossSite) {
+                    let from =
+                        address.map_or_else(String::new, |address| format!(" from {address}"));
+                    self.tell(&format!("request{from}"), &refused);
+                }
                 Answered {
                     response: refused.answer(form),
                     unread: refused.closes,
@@ -140,9 +152,11 @@ impl Gate {
         self.know(address)?;
         let peer = address.and_then(ipv4);
         self.keep_pace(peer)?;
+        origin::check(self.door, &request, &self.hosts.borrow())?;
         let (head, body) = request.into_parts();
         let body = self.read(body).await?;
         let mut request = Request::from_parts(head, Body::from(body));
+        request.extensions_mut().insert(Asker(address));
         if let Some(peer) = peer.filter(|_| self.nodes.is_some()) {
             request.extensions_mut().insert(Peer(peer));
         }
@@ -156,7 +170,7 @@ impl Gate {
         };
         if address
             .and_then(ipv4)
-            .is_some_and(|address| nodes.borrow().knows(address))
+            .is_some_and(|address| nodes.borrow().contains_ip(address))
         {
             return Ok(());
         }
@@ -228,7 +242,7 @@ impl Gate {
             Err(_) => {
                 error!(
                     "the {} failed to answer {method} {}: its handler panicked; please tell the \
-                     maintainers what it printed on standard error",
+                     maintainers what the line before says",
                     self.door,
                     printable(path)
                 );
@@ -240,16 +254,21 @@ impl Gate {
 
     /// The answer, if it is short or there is room for one more that is long. What is a stream makes
     /// its parts as they are read.
-    async fn hold(&self, response: Response, form: Form) -> Response {
-        let whole = response.body().size_hint().exact().is_some();
-        if !whole || response.extensions().get::<IsHeld>().is_some() {
+    async fn hold(&self, response: Response, form: Form, address: Option<IpAddr>) -> Response {
+        if response.body().size_hint().exact().is_none() {
             return response;
         }
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        let shared = head.extensions.remove::<Held>();
         // It is there: nothing is waited for, and nothing can fail.
         let text = body.collect().await.unwrap_or_default().to_bytes();
-        match self.long.hold(text) {
-            Ok(text) => Response::from_parts(head, Body::from(text)),
+        let text = match shared {
+            // Who asks for the head alone is told none of it.
+            Some(shared) if !text.is_empty() => self.long.hold_too(&shared, address),
+            _ => self.long.hold(text, address),
+        };
+        match text {
+            Ok(text) => Response::from_parts(head, Body::from(text.into_bytes())),
             Err(refused) => {
                 self.count(refused.refusal);
                 refused.answer(form)
@@ -265,13 +284,13 @@ impl Gate {
         self.counters.of(self.door)
     }
 
-    /// Tells the log of a connection that was refused, once in a while for each reason.
-    fn tell(&self, refused: &Refused) {
+    /// Tells the log that something was refused, once in a while for each reason.
+    fn tell(&self, what: &str, refused: &Refused) {
         let mut told = lock(&self.told);
-        let rarely = told.entry(refused.refusal.name()).or_default();
-        if rarely.ask(Instant::now()) {
+        let throttle = told.entry(refused.refusal.name()).or_default();
+        if throttle.check(Instant::now()) {
             warn!(
-                "refused a connection at the {}: {}; this is told once a minute",
+                "refused a {what} at the {}: {}; this is told once a minute",
                 self.door, refused.reason
             );
         }
@@ -283,6 +302,8 @@ pub(super) struct Admitted {
     pub(super) gate: Arc<Gate>,
     /// Where it comes from.
     pub(super) address: Option<IpAddr>,
+    /// Whose it is, where that is known: at a Unix socket.
+    pub(super) user: Option<User>,
     _place: Place,
 }
 
@@ -291,6 +312,10 @@ impl Drop for Admitted {
         self.gate.counters().count_ended();
     }
 }
+
+/// Where a request comes from, if that is an address. An extension of each.
+#[derive(Clone, Copy)]
+pub(super) struct Asker(pub(super) Option<IpAddr>);
 
 /// The answer to a request.
 pub(super) struct Answered {

@@ -1,16 +1,18 @@
 //! How much a door takes on.
 //!
 //! A door has places, one for each connection; one address may have a part of them only. How many
-//! there are follows from the limit of open files: pollers take most of it (see
-//! [`crate::poller`]), half of what they leave is for polls without a kept connection, and of the
+//! there are follows from the limit of open files: kept connections to nodes take most of it (see
+//! [`FdShares`]), half of the rest is for polls without a kept connection, and of the
 //! other half the doors leave [`FOR_PERLBALS`] or a half to Perlbals, files and hooks. So connections
 //! at a door never take a descriptor that a poll or Perlbal needs. (A few more may be open for a moment,
 //! until they are told that there is no place: see [`Limits::heard`].)
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Door;
-use crate::poller;
+use super::places::{PerAddress, Places};
+use crate::fd_limits::FdShares;
 
 /// The longest head of a request, in bytes: more than any browser or script sends.
 pub(super) const HEAD_BYTES: usize = 16 * 1024;
@@ -35,6 +37,9 @@ pub(super) const SHORT: usize = 64 * 1024;
 /// Of longer answers one door has no more bytes in memory that are not yet written. The longest, of
 /// 10,000 nodes, has 3 MB.
 pub(super) const UNREAD: usize = 32 * 1024 * 1024;
+
+/// Maximum size of these for one address, in bytes: others are still answered while it reads nothing.
+pub(super) const UNREAD_BY_ADDRESS: usize = UNREAD / 4;
 
 /// When who was refused for want of room may try again.
 pub(super) const SOON: Duration = Duration::from_secs(1);
@@ -64,8 +69,8 @@ const FOR_PERLBALS: usize = 64;
 pub(super) struct Limits {
     /// Connections at a time.
     pub(super) places: usize,
-    /// Of which one address may have so many. None where addresses say nothing.
-    pub(super) places_per_address: Option<usize>,
+    /// How many of them one address may have. None where addresses say nothing.
+    pub(super) places_per_address: Option<PerAddress>,
     /// Connections that are refused, but may ask first, at a time; beside the places.
     pub(super) heard: usize,
     /// The longest body, in bytes.
@@ -86,7 +91,7 @@ pub(super) struct Pace {
 impl Limits {
     /// Those of the door, when so many files may be open.
     pub(super) fn new(door: Door, open_files: usize) -> Self {
-        let rest = poller::left_to_others(open_files);
+        let rest = FdShares::of(open_files).others;
         let doors = (rest / 2).max(rest.saturating_sub(FOR_PERLBALS));
         let heard = |places: usize| (places / HEARD_SHARE).clamp(1, HEARD);
         match door {
@@ -103,12 +108,15 @@ impl Limits {
                 }
             }
             // A page in a browser holds a place. All may come through one proxy, so one address
-            // has half of them.
+            // has half of them; the next one half of the rest.
             Door::Status => {
                 let places = (doors / 4).min(256);
                 Self {
                     places,
-                    places_per_address: Some((places / 2).max(1)),
+                    places_per_address: Some(PerAddress {
+                        most: (places / 2).max(1),
+                        share: 1,
+                    }),
                     heard: heard(places),
                     body_bytes: 0,
                     pace: None,
@@ -119,7 +127,10 @@ impl Limits {
                 let places = (doors / 2).min(1_024);
                 Self {
                     places,
-                    places_per_address: Some((places / 4).clamp(1, 64)),
+                    places_per_address: Some(PerAddress {
+                        most: (places / 4).clamp(1, 64),
+                        share: 4,
+                    }),
                     heard: heard(places),
                     body_bytes: 1024,
                     pace: Some(Pace {
@@ -129,6 +140,20 @@ impl Limits {
                 }
             }
         }
+    }
+}
+
+impl Limits {
+    /// For the answers of a door that are held: half of its places, so that who only asks still gets
+    /// in, and of one address a quarter of its own.
+    pub(super) fn held(self) -> Arc<Places> {
+        let per_address = self
+            .places_per_address
+            .map(|PerAddress { most, share }| PerAddress {
+                most: most.div_ceil(4),
+                share,
+            });
+        Places::new(self.places.div_ceil(2), per_address)
     }
 }
 
@@ -152,14 +177,16 @@ mod tests {
         assert_eq!(places(1_024), [16, 16, 32]);
         assert_eq!(places(4_096), [112, 112, 224]);
         for open_files in 64..10_000 {
-            let rest = poller::left_to_others(open_files);
+            let rest = FdShares::of(open_files).others;
             let doors: usize = places(open_files).iter().sum();
             assert!(doors <= rest.saturating_sub(FOR_PERLBALS).max(rest / 2));
             for door in Door::ALL {
                 let limits = Limits::new(door, open_files);
                 assert!(limits.places >= 1, "{door:?} with {open_files} files");
-                let per_address = limits.places_per_address.unwrap_or(1);
-                assert!((1..=limits.places).contains(&per_address));
+                let most = limits
+                    .places_per_address
+                    .map_or(1, |per_address| per_address.most);
+                assert!((1..=limits.places).contains(&most));
             }
         }
     }

@@ -24,7 +24,9 @@ use super::gate::Gate;
 use super::limits::ASK_TIME;
 use super::open::Listener;
 use super::refusal::{Form, Refused};
-use crate::quota::Rarely;
+use super::user::User;
+use crate::log_throttle::OncePerWindow;
+use crate::supervision::contained;
 
 /// After an error that will be there again at once, such as that there are no more descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -113,19 +115,20 @@ fn take(
     connections: &TaskTracker,
     closed: &CancellationToken,
 ) {
-    let admitted = match gate.admit(address) {
+    let mut admitted = match gate.admit(address) {
         Ok(admitted) => admitted,
         Err(refused) => return refuse(stream, refused, gate, connections),
     };
     let closed = closed.clone();
     match stream {
         Stream::Unix(stream) => {
-            connections.spawn(serve(stream, admitted, closed));
+            admitted.user = User::of(&stream);
+            connections.spawn(contained(serve(stream, admitted, closed)));
         }
         Stream::Tcp(stream) => {
             // An answer is one write, or a stream whose events are not to wait.
             _ = stream.set_nodelay(true);
-            connections.spawn(serve(stream, admitted, closed));
+            connections.spawn(contained(serve(stream, admitted, closed)));
         }
     }
 }
@@ -136,12 +139,12 @@ fn refuse(stream: Stream, refused: Refused, gate: &Gate, connections: &TaskTrack
     let Some(heard) = gate.hear() else {
         return say_no(stream, &refused, form);
     };
-    connections.spawn(async move {
+    connections.spawn(contained(async move {
         // Whether it asked or closed, or does neither, it is told the same.
         _ = timeout(ASK_TIME, stream.readable()).await;
         say_no(stream, &refused, form);
         drop(heard);
-    });
+    }));
 }
 
 /// Says why, and closes the connection. None of it waits, and whether it is heard does not matter.
@@ -160,7 +163,7 @@ fn say_no(stream: Stream, refused: &Refused, form: Form) {
 
 /// What is done when no connection can be accepted.
 #[derive(Default)]
-struct Failures(Rarely);
+struct Failures(OncePerWindow);
 
 impl Failures {
     async fn after(&mut self, error: &io::Error, gate: &Gate) {
@@ -171,7 +174,7 @@ impl Failures {
         ) {
             return;
         }
-        if self.0.ask(Instant::now()) {
+        if self.0.check(Instant::now()) {
             let few = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
             let hint = if few.contains(&error.raw_os_error()) {
                 "; raise the limit of open files (LimitNOFILE= of the service, or ulimit -n)"

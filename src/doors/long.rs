@@ -3,12 +3,15 @@
 //! At a site of thousands of nodes an answer has megabytes and takes some milliseconds to make. One
 //! is made at a time, by a thread of its own, so that nudges and leaves never wait behind it. What is
 //! made stays in memory until it is written, for as long as [`WRITE_TIME`](super::limits::WRITE_TIME)
-//! when the other side reads slowly or not at all: of that a door holds [`UNREAD`] bytes, and refuses
-//! what would be more.
+//! when the other side reads slowly or not at all: of that a door holds [`UNREAD`] bytes, for one
+//! address [`UNREAD_BY_ADDRESS`], and refuses what would be more. A text that several have is in memory
+//! once, and counts for each address that has it, so that none uses up another's share.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -18,24 +21,50 @@ use tokio::task::spawn_blocking;
 use super::Shared;
 use super::ask::Problem;
 use super::counters::Refusal;
-use super::limits::{SHORT, SOON, UNREAD};
+use super::limits::{SHORT, SOON, UNREAD, UNREAD_BY_ADDRESS};
+use super::places::{PerAddress, Place, Places};
 use super::refusal::Refused;
 use crate::asks::Gone;
+use crate::supervision::contain;
 
-/// Counted are units of so many bytes, since a semaphore counts no further than 2^32.
+/// Bytes per unit that is counted, since a semaphore counts no further than 2^32.
 const UNIT: usize = 1024;
 
 /// One door's.
 pub(super) struct Long {
     making: Arc<Semaphore>,
+    /// What all have together, each text once.
     unread: Arc<Semaphore>,
+    /// What each address has.
+    shares: Arc<Places>,
+}
+
+/// A text that counts for an address.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    text: Bytes,
+    /// Nothing for a short one.
+    counted: Option<(Arc<Readers>, Arc<Place>)>,
+}
+
+/// Who has a text.
+#[derive(Debug)]
+struct Readers {
+    units: usize,
+    places: Mutex<HashMap<Option<IpAddr>, Weak<Place>>>,
 }
 
 impl Default for Long {
     fn default() -> Self {
+        let share = PerAddress {
+            most: UNREAD_BY_ADDRESS / UNIT,
+            share: 1,
+        };
         Self {
             making: Arc::new(Semaphore::new(1)),
             unread: Arc::new(Semaphore::new(UNREAD / UNIT)),
+            // All together are counted above.
+            shares: Places::new(usize::MAX, Some(share)),
         }
     }
 }
@@ -57,7 +86,7 @@ impl Long {
         let making = spawn_blocking(move || {
             // Also when nobody waits for it any more, the next is made only then.
             let _turn = turn;
-            make()
+            contain(make)
         });
         making.await.map_err(|error| match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
@@ -67,48 +96,67 @@ impl Long {
 
     /// The same text, which counts as unread for as long as someone has it or a part of it. One that
     /// is longer than all that may be unread is held when nothing else is.
-    pub(super) fn hold(&self, text: Bytes) -> Result<Bytes, Refused> {
+    pub(super) fn hold(&self, text: Bytes, address: Option<IpAddr>) -> Result<Held, Refused> {
         if text.len() <= SHORT {
-            return Ok(text);
+            let counted = None;
+            return Ok(Held { text, counted });
         }
         let units = text.len().min(UNREAD).div_ceil(UNIT);
+        let readers = Readers {
+            units,
+            places: Mutex::default(),
+        };
+        let place = self.place(&readers, address)?;
         let units = u32::try_from(units).unwrap_or(u32::MAX);
-        match self.unread.clone().try_acquire_many_owned(units) {
-            Ok(unread) => Ok(Bytes::from_owner(Held {
-                text,
-                _unread: unread,
-            })),
-            Err(_) => Err(too_many()),
-        }
-    }
-}
-
-impl Shared {
-    /// As [`Long::hold`], and counted when it is refused.
-    pub(super) fn hold(&self, text: Bytes) -> Result<Bytes, Problem> {
-        self.long.hold(text).map_err(|refused| {
-            let counters = self.counters.of(self.door);
-            counters.count_refusal(refused.refusal);
-            Problem::new(refused.status, refused.reason)
+        let unread = self.unread.clone().try_acquire_many_owned(units);
+        let unread = unread.map_err(|_| too_many("this door has too many"))?;
+        let text = Bytes::from_owner(Unread {
+            text,
+            _unread: unread,
+        });
+        Ok(Held {
+            text,
+            counted: Some((Arc::new(readers), place)),
         })
     }
-}
 
-fn too_many() -> Refused {
-    let reason = "too many long answers of this door are not read yet".to_owned();
-    Refused {
-        refusal: Refusal::Unread,
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        reason,
-        retry_after: Some(SOON),
-        closes: false,
+    /// The same text for another who asks, from this address.
+    pub(super) fn hold_too(&self, held: &Held, address: Option<IpAddr>) -> Result<Held, Refused> {
+        let Some((readers, _)) = &held.counted else {
+            return Ok(held.clone());
+        };
+        let place = self.place(readers, address)?;
+        Ok(Held {
+            text: held.text.clone(),
+            counted: Some((readers.clone(), place)),
+        })
+    }
+
+    /// A text counts once for an address, however many have it there.
+    fn place(&self, readers: &Readers, address: Option<IpAddr>) -> Result<Arc<Place>, Refused> {
+        let places = readers.places.lock();
+        let mut places = places.unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(&address).and_then(Weak::upgrade) {
+            return Ok(place);
+        }
+        let place = self.shares.take_together(address, readers.units);
+        let place = Arc::new(place.map_err(|_| {
+            let who = address.map_or_else(String::new, |address| address.to_string());
+            too_many(&format!("{who} has too many"))
+        })?);
+        places.insert(address, Arc::downgrade(&place));
+        Ok(place)
     }
 }
 
-/// A text that counts.
-struct Held {
-    text: Bytes,
-    _unread: OwnedSemaphorePermit,
+impl Held {
+    /// The text, which counts for as long as someone has it or a part of it.
+    pub(super) fn into_bytes(self) -> Bytes {
+        match self.counted {
+            Some(_) => Bytes::from_owner(self),
+            None => self.text,
+        }
+    }
 }
 
 impl AsRef<[u8]> for Held {
@@ -117,9 +165,38 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// On a response: its text is held already, together with equal ones.
-#[derive(Clone, Copy)]
-pub(super) struct IsHeld;
+impl Shared {
+    /// As [`Long::hold`], and counted when it is refused.
+    pub(super) fn hold(&self, text: Bytes, address: Option<IpAddr>) -> Result<Held, Problem> {
+        self.long.hold(text, address).map_err(|refused| {
+            let counters = self.counters.of(self.door);
+            counters.count_refusal(refused.refusal);
+            Problem::new(refused.status, refused.reason)
+        })
+    }
+}
+
+fn too_many(who_has: &str) -> Refused {
+    Refused {
+        refusal: Refusal::Unread,
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        reason: format!("{who_has} long answers that are not read yet"),
+        retry_after: Some(SOON),
+        closes: false,
+    }
+}
+
+/// A text that counts for all together.
+struct Unread {
+    text: Bytes,
+    _unread: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Unread {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -129,29 +206,67 @@ mod tests {
         vec![0; len].into()
     }
 
+    fn address(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
     #[test]
     fn what_is_held_is_bounded_and_counts_until_the_last_has_it() {
         let long = Long::default();
-        let half = long.hold(text(UNREAD / 2)).unwrap();
+        let half = long.hold(text(UNREAD / 2), None).unwrap().into_bytes();
         let (other, part) = (half.clone(), half.slice(7..9));
-        let rest = long.hold(text(UNREAD / 2)).unwrap();
-        let refused = long.hold(text(SHORT + 1)).unwrap_err();
+        let rest = long.hold(text(UNREAD / 2), None).unwrap();
+        let refused = long.hold(text(SHORT + 1), None).unwrap_err();
         assert_eq!(refused.status, 503);
         drop((half, other));
-        long.hold(text(SHORT + 1)).unwrap_err();
+        long.hold(text(SHORT + 1), None).unwrap_err();
         drop(part);
-        long.hold(text(SHORT + 1)).unwrap();
+        long.hold(text(SHORT + 1), None).unwrap();
         drop(rest);
     }
 
     #[test]
     fn short_ones_do_not_count_and_the_longest_is_held_alone() {
         let long = Long::default();
-        let one = long.hold(text(3 * UNREAD)).unwrap();
-        long.hold(text(SHORT)).unwrap();
-        long.hold(text(3 * UNREAD)).unwrap_err();
-        drop(one);
-        long.hold(text(3 * UNREAD)).unwrap();
+        for address in [None, Some(address(1))] {
+            let one = long.hold(text(3 * UNREAD), address).unwrap();
+            long.hold(text(SHORT), address).unwrap();
+            long.hold(text(3 * UNREAD), address).unwrap_err();
+            drop(one);
+        }
+        long.hold(text(3 * UNREAD), None).unwrap();
+    }
+
+    #[test]
+    fn one_address_has_a_share_and_others_have_theirs() {
+        let long = Long::default();
+        let hold = |number| long.hold(text(UNREAD_BY_ADDRESS / 4), Some(address(number)));
+        let share = [(); 4].map(|()| hold(1).unwrap().into_bytes());
+        let refused = hold(1).unwrap_err();
+        assert_eq!(refused.status, 503);
+        assert!(refused.reason.starts_with("0.0.0.1 has too many"));
+        let _other = hold(2).unwrap();
+        drop(share);
+        hold(1).unwrap();
+    }
+
+    #[test]
+    fn a_text_that_several_have_counts_once_for_each_address() {
+        let long = Long::default();
+        let first = long
+            .hold(text(UNREAD_BY_ADDRESS), Some(address(1)))
+            .unwrap();
+        let hold_too = |number| long.hold_too(&first, Some(address(number))).unwrap();
+        let readers = [2, 2, 2].map(hold_too);
+        let another = |number| long.hold(text(SHORT + 1), Some(address(number)));
+        another(1).unwrap_err();
+        another(2).unwrap_err();
+        // Whose it was at first does not wait for those that still read it.
+        drop(first);
+        another(1).unwrap();
+        another(2).unwrap_err();
+        drop(readers);
+        another(2).unwrap();
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ mod looks;
 mod metrics;
 pub mod node;
 mod open;
+mod origin;
 mod pace;
 mod page;
 mod places;
@@ -35,6 +36,7 @@ mod refusal;
 mod socket;
 mod status;
 mod tell;
+mod user;
 mod views;
 mod watched;
 
@@ -42,11 +44,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -60,13 +60,17 @@ use self::listener::listen;
 use self::long::Long;
 pub use self::open::{Changes, DoorError, Hint, Standing};
 use self::open::{Kept, Listeners};
+pub use self::origin::KnownHosts;
+use self::places::Places;
 pub use self::socket::SocketError;
 use self::views::Views;
 use crate::asks::Desk;
-use crate::model::address_book::AddressBook;
+use crate::model::node_index::NodeIndex;
+use crate::supervision::{Pulse, supervised};
+use crate::threads::{runtime, start_thread};
 
-/// Who is who, always the latest. At the node door only addresses that stand there may speak.
-pub type Book = watch::Receiver<Arc<AddressBook>>;
+/// The latest node index. The node door accepts only the addresses in it.
+pub type NodeIndexReceiver = watch::Receiver<Arc<NodeIndex>>;
 
 /// Reloads come one after another; one more may wait while the thread takes the one before. When
 /// both are there, the thread hangs, and the reload says so.
@@ -121,19 +125,23 @@ pub struct Shared {
     door: Door,
     /// What came to the doors.
     pub counters: Arc<Counters>,
-    /// Who is who.
-    pub book: Book,
+    /// Finds nodes by name or address.
+    pub node_index: NodeIndexReceiver,
     /// The way to ask the daemon.
     pub desk: Desk,
     /// What it told those who only look.
     views: Arc<Views>,
     /// The door's own: long answers.
     long: Arc<Long>,
+    /// The door's own: places of answers that are held until something changes.
+    held: Arc<Places>,
 }
 
 /// What the doors need beside their sockets.
 pub struct Contents {
     shared: Shared,
+    /// The names by which the status listener may be asked for.
+    hosts: watch::Receiver<KnownHosts>,
     /// How many files may be open, from which the doors' limits follow.
     open_files: usize,
 }
@@ -141,33 +149,52 @@ pub struct Contents {
 impl Contents {
     /// What the doors know of the rest of the program.
     #[must_use]
-    pub fn new(book: Book, desk: Desk, open_files: usize) -> Self {
+    pub fn new(
+        node_index: NodeIndexReceiver,
+        desk: Desk,
+        hosts: watch::Receiver<KnownHosts>,
+        open_files: usize,
+    ) -> Self {
         let shared = Shared {
             door: Door::Admin,
             counters: Arc::default(),
-            book,
+            node_index,
             desk,
             views: Arc::default(),
             long: Arc::default(),
+            held: Limits::new(Door::Admin, open_files).held(),
         };
-        Self { shared, open_files }
+        Self {
+            shared,
+            hosts,
+            open_files,
+        }
     }
 
     fn gate(&self, door: Door) -> Arc<Gate> {
+        let limits = Limits::new(door, self.open_files);
         let shared = Shared {
             door,
             long: Arc::default(),
+            held: limits.held(),
             ..self.shared.clone()
         };
-        let nodes = (door == Door::Node).then(|| shared.book.clone());
-        let (counters, limits) = (shared.counters.clone(), Limits::new(door, self.open_files));
+        let nodes = (door == Door::Node).then(|| shared.node_index.clone());
+        let counters = shared.counters.clone();
         let long = shared.long.clone();
         let router: Router = match door {
             Door::Admin => admin::router(shared),
             Door::Status => status::router(shared),
             Door::Node => node::router(shared),
         };
-        Arc::new(Gate::new(door, limits, router, counters, nodes, long))
+        Arc::new(Gate::new(
+            door,
+            limits,
+            router,
+            counters,
+            (nodes, self.hosts.clone()),
+            long,
+        ))
     }
 }
 
@@ -177,6 +204,7 @@ pub struct Doors {
     listeners: mpsc::Sender<Listeners>,
     stop: CancellationToken,
     ended: oneshot::Receiver<()>,
+    pulse: Pulse,
 }
 
 impl Doors {
@@ -185,26 +213,36 @@ impl Doors {
         let (listeners, orders) = mpsc::channel(RELOADS);
         let stop = CancellationToken::new();
         let (ending, ended) = oneshot::channel();
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (stopped, first) = (stop.clone(), opened.listeners);
-        thread::Builder::new()
-            .name("doors".to_owned())
-            .spawn(move || {
-                runtime.block_on(run(first, orders, contents, stopped));
-                // What is still under way ends here.
-                drop(runtime);
-                // Nobody listens when the end took too long.
-                _ = ending.send(());
-            })?;
+        let (stopped, asked, first) = (stop.clone(), stop.clone(), opened.listeners);
+        let pulse = Pulse::default();
+        let beats = pulse.clone();
+        start_thread("doors", runtime, move |runtime| {
+            let doors = async {
+                tokio::select! {
+                    () = run(first, orders, contents, stopped) => {}
+                    () = beats.beat() => {}
+                }
+            };
+            runtime.block_on(supervised("doors", asked, doors));
+            // What is still under way ends here.
+            drop(runtime);
+            // Nobody listens when the end took too long.
+            _ = ending.send(());
+        })?;
         tell(&opened.kept);
         Ok(Self {
             kept: opened.kept,
             listeners,
             stop,
             ended,
+            pulse,
         })
+    }
+
+    /// Their thread's.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Where they are.
@@ -300,6 +338,7 @@ impl Standee {
     ) {
         self.closed = stop.child_token();
         let (gate, closed) = (self.gate.clone(), self.closed.clone());
-        tokio::spawn(listen(listener, gate, connections.clone(), closed));
+        let listen = listen(listener, gate, connections.clone(), closed.clone());
+        tokio::spawn(supervised("listener", closed, listen));
     }
 }

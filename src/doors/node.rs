@@ -15,8 +15,8 @@ use super::ask::{Parameters, Problem};
 use super::looks::Looks;
 use super::refusal::Form;
 use crate::asks::{Done, Nodes, Order, Refused};
-use crate::model::address_book::NotFound;
 use crate::model::node::NodeAddr;
+use crate::model::node_index::NotFound;
 use crate::model::orders::Note;
 
 /// Where a request at the node door comes from: an address of the services file. An extension of
@@ -64,8 +64,14 @@ async fn leave(
 ) -> Result<Response, Plain> {
     let parameters = Parameters::read(query.as_deref(), &["port", "node", "wait"])?;
     let addr = only(&own(&shared, peer, &parameters)?)?;
-    let limit = parameters.time("wait")?.unwrap_or_default();
-    let mut looks = Looks::new(&shared.desk, limit.min(LONGEST_WAIT));
+    let wait = parameters.time("wait")?.unwrap_or_default();
+    // Answered at once where there is no place to hold it: the answer is true all the same.
+    let place = (!wait.is_zero()).then(|| shared.held.take(Some(peer.0.into())));
+    let wait = match &place {
+        Some(Ok(_)) => wait.min(LONGEST_WAIT),
+        Some(Err(_)) | None => Duration::ZERO,
+    };
+    let mut looks = Looks::new(&shared.desk, wait);
     let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
     let mut holds = had_leave;
     loop {
@@ -141,7 +147,7 @@ async fn stay(
 /// The nodes for which `peer` may speak: those at its address, of which `port` or `node` may name
 /// one.
 fn own(shared: &Shared, peer: Peer, parameters: &Parameters<'_>) -> Result<Vec<NodeAddr>, Problem> {
-    let mut addrs = shared.book.borrow().at(peer.0).to_vec();
+    let mut addrs = shared.node_index.borrow().nodes_at(peer.0).to_vec();
     if addrs.is_empty() {
         // Gone from the services file since its request was let in.
         let error = format!("the services file lists no node at {}", peer.0);
@@ -165,7 +171,7 @@ fn own(shared: &Shared, peer: Peer, parameters: &Parameters<'_>) -> Result<Vec<N
 
 /// The node of this name among its own; those at other addresses may be called the same.
 fn named(shared: &Shared, peer: Peer, word: &str, own: &[NodeAddr]) -> Result<NodeAddr, Problem> {
-    let addr = match shared.book.borrow().find(word) {
+    let addr = match shared.node_index.borrow().find(word) {
         Err(NotFound::Ambiguous(word, several)) => {
             let mut ours = several.iter().filter(|addr| own.contains(addr));
             match (ours.next(), ours.next()) {
@@ -173,7 +179,11 @@ fn named(shared: &Shared, peer: Peer, word: &str, own: &[NodeAddr]) -> Result<No
                 _ => return Err(NotFound::Ambiguous(word, several).into()),
             }
         }
-        found => found?,
+        // A node is offered no names of others.
+        Err(NotFound::Unknown(word, _)) => {
+            return Err(NotFound::Unknown(word, String::new()).into());
+        }
+        Ok(addr) => addr,
     };
     if own.contains(&addr) {
         return Ok(addr);

@@ -23,16 +23,24 @@ use super::tell::perlbal::Asked;
 use super::tell::status::{Filter, status};
 use crate::api;
 use crate::api::event::event;
+use crate::asks::Overview;
 use crate::drivers::PerlbalHandle;
-use crate::model::journal::Event;
+use crate::model::event::Event;
+use crate::model::event_log::Part;
 use crate::model::names::{PoolName, Version};
+use crate::model::nearest::offer;
 use crate::model::node::Node;
+use crate::model::node_index::NotFound;
 
 /// So long a manager has to say what it knows; it is busy with Perlbal at most for moments.
 const MANAGER: Duration = Duration::from_secs(1);
 
 /// So many events are told, unless fewer are asked for; who follows is told all that came since.
 const EVENTS: usize = 1_000;
+
+/// Who follows events gets them in pieces of so many: what waits to be read by somebody who does not read
+/// is short, and so is the time that making it takes.
+const PIECE: usize = 100;
 
 pub(super) fn router() -> Router<Shared> {
     Router::new()
@@ -63,12 +71,18 @@ async fn tell_status(
             .filter(|pool| view.overview.is_pool(pool))
         {
             Some(pool) => _ = filter.pools.insert(pool),
-            None => filter.nodes.extend(shared.find_listed([word])?),
+            None => match shared.node_index.borrow().find(word) {
+                Ok(_) => filter.nodes.extend(shared.find_listed([word])?),
+                Err(NotFound::Unknown(word, offer)) => {
+                    return Err(neither(&view.overview, &word, &offer));
+                }
+                Err(ambiguous) => return Err(ambiguous.into()),
+            },
         }
     }
     let mut pools = filter.pools.iter();
     if let Some(unknown) = pools.find(|pool| !view.overview.is_pool(pool)) {
-        return Err(no_pool(unknown));
+        return Err(no_pool(&view.overview, unknown));
     }
     let perlbals = ask_perlbals(&view.overview.managers).await;
     let made = shared
@@ -77,10 +91,31 @@ async fn tell_status(
     made.await
 }
 
-fn no_pool(pool: &PoolName) -> Problem {
+fn no_pool(whole: &Overview, pool: &PoolName) -> Problem {
+    let there_are = other_pools(whole, pool.as_str());
     Problem::unknown(format!(
-        "there is no pool {pool}: nobody declared or announced it"
+        "there is no pool {pool}: nobody declared or announced it{there_are}"
     ))
+}
+
+/// Nothing is called so, and `nodes` tells which nodes nearly are.
+fn neither(whole: &Overview, word: &str, nodes: &str) -> Problem {
+    let pools = other_pools(whole, word);
+    Problem::unknown(format!(
+        "no node of the services file and no pool is called {word}{nodes}{pools}"
+    ))
+}
+
+/// Of few pools all are named; of more those that are called nearly so.
+fn other_pools(whole: &Overview, word: &str) -> String {
+    /// Maximum number of pools that are named without being asked for.
+    const FEW: usize = 10;
+    let names: Vec<_> = whole.counts.pools.keys().map(PoolName::as_str).collect();
+    match names.len() {
+        0 => "; there is no pool yet".to_owned(),
+        1..=FEW => format!("; the pools are: {}", names.join(", ")),
+        _ => offer(word, names),
+    }
 }
 
 /// Asks each manager what it knows, all at once.
@@ -118,7 +153,7 @@ pub(super) async fn explanation_of(
             let word = shared.word(&seen.view.node);
             Ok(explanation(&nodes, seen, &word, &history))
         }
-        _ => Err(Problem::unlisted(addr)),
+        _ => Err(shared.unlisted(addr)),
     }
 }
 
@@ -130,7 +165,7 @@ async fn members(
     let name = pool(parameters.needed("pool")?)?;
     let whole = shared.overview().await?;
     if !whole.is_pool(&name) {
-        return Err(no_pool(&name));
+        return Err(no_pool(&whole, &name));
     }
     let pool = whole.pool(&name);
     let sorry = pool.is_some_and(|pool| !pool.sorry.is_empty());
@@ -160,9 +195,12 @@ async fn events(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     match parameters.one("follow") {
         None | Some("false") => {
-            let events = shared.desk.events(after, limit).await?;
-            let events = events.iter().map(|happened| event(happened)).collect();
-            Ok(Json(api::Events { events }).into_response())
+            let events = shared.desk.events(after, Part::Last(limit)).await?;
+            let told = move || {
+                let events = events.iter().map(|happened| event(happened)).collect();
+                Json(api::Events { events }).into_response()
+            };
+            shared.long.make(told).await
         }
         Some("true") => Ok(follow(shared, after, limit)),
         Some(other) => Err(Problem::bad(format!(
@@ -177,7 +215,7 @@ fn follow(shared: Shared, after: u64, limit: usize) -> Response {
         pulse: shared.desk.pulse(),
         shared,
         after,
-        limit,
+        limit: (limit < usize::MAX).then_some(limit),
     };
     let lines = stream::unfold(follower, |mut follower| async {
         let lines = follower.next().await?;
@@ -192,30 +230,40 @@ struct Follower {
     shared: Shared,
     pulse: watch::Receiver<u64>,
     after: u64,
-    /// So many of what was there before; then all.
-    limit: usize,
+    /// So many of what was there before, until these are found; otherwise all.
+    limit: Option<usize>,
 }
 
 impl Follower {
     /// The next lines, as soon as there are some.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(limit) = self.limit.take() {
+            self.begin(limit).await?;
+        }
         loop {
             self.pulse.borrow_and_update();
-            // Who wants nothing of what was there before begins behind the last of it.
-            let silent = self.limit == 0;
-            let limit = self.limit.max(1);
-            let events = self.shared.desk.events(self.after, limit).await.ok()?;
-            // From here on none is left out; the journal keeps a bounded number.
-            self.limit = usize::MAX;
+            let piece = self.shared.desk.events(self.after, Part::First(PIECE));
+            let events = piece.await.ok()?;
             if let Some(last) = events.last() {
                 self.after = last.id;
-                if silent {
-                    continue;
-                }
                 return Some(lines(&events));
             }
             self.pulse.changed().await.ok()?;
         }
+    }
+
+    /// Goes to the first event that is told.
+    async fn begin(&mut self, limit: usize) -> Option<()> {
+        // Who wants nothing of what was there before begins behind the last of it.
+        let behind = usize::from(limit > 0);
+        let told = self
+            .shared
+            .desk
+            .events(self.after, Part::Last(limit.max(1)));
+        if let Some(first) = told.await.ok()?.first() {
+            self.after = first.id - behind as u64;
+        }
+        Some(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The status door: read only, for browsers, Prometheus and probes. The admin door answers the same.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,6 +9,10 @@ use axum::routing::get;
 
 use super::ask::Problem;
 use super::{Shared, metrics, page, reading};
+use crate::awake::timeout;
+
+/// How long the loop that decides may take to answer; it takes a millisecond or so. Probes wait for a second and more.
+const ALIVE: Duration = Duration::from_millis(900);
 
 /// What is answered at the status door.
 pub(super) fn router(shared: Shared) -> Router {
@@ -22,9 +28,16 @@ pub(super) fn routes() -> Router<Shared> {
         .merge(metrics::router())
 }
 
-/// pollbal is alive. Whether all is well is another question.
-async fn healthz() -> &'static str {
-    "ok\n"
+/// pollbal is alive: all its parts are there, else the process would have ended, and the loop that decides answers.
+/// Whether all is well is another question.
+async fn healthz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
+    let answered = timeout(ALIVE, shared.alive()).await;
+    let answered = answered.map_err(|_| {
+        let why = format!("the loop that decides has not answered within {ALIVE:?}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
+    })?;
+    answered?;
+    Ok("ok\n")
 }
 
 /// Whether each node was heard once and every Perlbal is in sync; else what is not so.

@@ -16,14 +16,21 @@ pub(super) const KEPT: Duration = Duration::from_millis(200);
 /// The last views that were made.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    views: Last<View>,
+    alive: Last<()>,
+    nodes: Last<View>,
     overviews: Last<Overview>,
 }
 
 impl Shared {
+    /// Comes when the daemon has answered; at the status door, or when it did a moment ago.
+    pub(super) async fn alive(&self) -> Result<(), Gone> {
+        self.see(&self.views.alive, self.desk.alive()).await?;
+        Ok(())
+    }
+
     /// What is so; at the status door, or was a moment ago.
     pub(super) async fn view(&self) -> Result<Arc<View>, Gone> {
-        self.see(&self.views.views, self.desk.view()).await
+        self.see(&self.views.nodes, self.desk.view()).await
     }
 
     /// The same without each single node.

@@ -10,6 +10,8 @@ use std::io::{self, IsTerminal, Write};
 
 use tracing::error;
 
+use crate::logging;
+
 /// What Perlbal reads at a time, in bytes.
 pub const READ_BYTES: usize = 1_024;
 
@@ -35,14 +37,15 @@ pub fn say(pieces: &[String]) {
 pub fn print(text: &str) {
     if let Err(error) = write(text) {
         error!("failed to print: {error}");
+        logging::finish();
         std::process::exit(1);
     }
 }
 
 /// Prints a text, all of it at once.
-pub fn write(text: &str) -> io::Result<()> {
+pub fn write(text: impl AsRef<[u8]>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(text.as_ref())?;
     stdout.flush()
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::perlbal::standing::Standing;
 use self::perlbal::statistics::{Statistics, StatisticsError};
 use self::perlbal::view::{PerlbalView, Question};
+use crate::model::ownership::Known;
 use crate::model::pools::Pools;
 
 /// A snapshot on its way through the drivers.
@@ -71,6 +72,8 @@ pub struct PerlbalHandle {
     pub address: String,
     /// How it stands.
     pub standing: watch::Receiver<Standing>,
+    /// What pollbal owns there, told when its manager ends.
+    pub last_owned: watch::Receiver<Option<Known>>,
     /// What its manager is asked.
     pub questions: mpsc::Sender<Question>,
 }
@@ -87,6 +90,17 @@ impl PerlbalHandle {
         let (answer, known) = oneshot::channel();
         self.questions.send(Question::View(answer)).await.ok()?;
         known.await.ok()
+    }
+
+    /// What pollbal owns there; when its manager has ended, what it was then.
+    pub async fn owned(&self) -> Option<Known> {
+        let (answer, known) = oneshot::channel();
+        if self.questions.send(Question::Owned(answer)).await.is_ok()
+            && let Ok(known) = known.await
+        {
+            return Some(known);
+        }
+        self.last_owned.borrow().clone()
     }
 
     /// What it tells of itself in numbers, by node too if `by_node`.

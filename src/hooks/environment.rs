@@ -1,36 +1,36 @@
-//! What hooks are told of nodes and alerts: variables, and the same with more in JSON.
+//! The input of `node_hook` and `alert_hook`: environment variables, and the same with more detail as JSON on standard
+//! input.
 
 use std::ffi::OsString;
 
 use serde::Serialize;
 
-use super::{Variable, Words};
+use super::{HookInput, Variable};
 use crate::api::event::event;
 use crate::api::hooks;
 use crate::api::hooks::{Alert, NodeState};
-use crate::model::change::{Change, Place};
-use crate::model::journal::Event;
+use crate::model::change::{Assignment, Change};
+use crate::model::event::Event;
 use crate::model::node::Node;
 use crate::model::text::shortened;
 
-/// No variable is longer, in characters: the system takes no more than 128 KB of each.
+/// Maximum length of a variable, in characters: Linux allows 128 KiB for each.
 const MAX_VARIABLE: usize = 8_192;
 
-/// A node went into a pool, out of one, or from one to another.
+/// The input of `node_hook`: a node joined a pool, left one, or moved from one to another.
 #[derive(Clone, Debug)]
-pub struct NodeChange<'a> {
+pub struct NodeHookInput<'a> {
     event: &'a Event,
     node: &'a Node,
-    /// Where it is, or was if it is out.
-    place: &'a Place,
-    from: Option<&'a Place>,
+    /// The pool and version it is in now, or was in last if it is out.
+    place: &'a Assignment,
+    from: Option<&'a Assignment>,
     state: NodeState,
     reason: String,
 }
 
-impl<'a> NodeChange<'a> {
-    /// What `change`, which the journal has as `event`, means for a node's membership; `None` when
-    /// it does not touch that.
+impl<'a> NodeHookInput<'a> {
+    /// The input for `change`, which is recorded as `event`; `None` if it does not affect a node's membership.
     #[must_use]
     pub fn of(change: &'a Change, event: &'a Event) -> Option<Self> {
         let (node, place, from, state, reason) = match change {
@@ -55,7 +55,7 @@ impl<'a> NodeChange<'a> {
         })
     }
 
-    pub(super) fn words(&self) -> Words {
+    pub(super) fn to_input(&self) -> HookInput {
         let (pool, version) = texts(Some(self.place));
         let (from_pool, from_version) = texts(self.from);
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -77,44 +77,44 @@ impl<'a> NodeChange<'a> {
             from_version,
             reason: self.reason.clone(),
         };
-        Words {
+        HookInput {
             subject: Some(self.node.addr.to_string()),
             environment,
-            input: line(&json),
+            stdin: json_line(&json),
         }
     }
 }
 
-/// What `alert_hook` is told.
-pub(super) fn alert(alert: &Alert) -> Words {
+/// The input of `alert_hook`.
+pub(super) fn alert_input(alert: &Alert) -> HookInput {
     let environment = vec![
         variable("POLLBAL_ALERT", &alert.alert),
         variable("POLLBAL_ALERT_STATE", alert.state.word()),
+        variable("POLLBAL_SEVERITY", alert.severity.word()),
         variable("POLLBAL_SUBJECT", &alert.subject),
         variable("POLLBAL_TEXT", &alert.text),
         variable("POLLBAL_LEFT_OUT", &alert.left_out.to_string()),
     ];
-    Words {
+    HookInput {
         subject: None,
         environment,
-        input: line(alert),
+        stdin: json_line(alert),
     }
 }
 
-/// Pool and version.
-fn texts(place: Option<&Place>) -> (Option<String>, Option<String>) {
+/// Pool and version as text.
+fn texts(place: Option<&Assignment>) -> (Option<String>, Option<String>) {
     let pool = place.map(|place| place.pool.to_string());
     let version = place.and_then(|place| place.version.as_ref());
     (pool, version.map(ToString::to_string))
 }
 
-/// Nothing that is told here has a control character in it, so no NUL either, which the system
-/// does not take.
+/// `value` has no control characters, so none of the NULs that the system would refuse.
 fn variable(name: &'static str, value: &str) -> Variable {
     (name, OsString::from(shortened(value, MAX_VARIABLE)))
 }
 
-fn line(json: &impl Serialize) -> Option<Vec<u8>> {
+fn json_line(json: &impl Serialize) -> Option<Vec<u8>> {
     let mut line = serde_json::to_vec(json).ok()?;
     line.push(b'\n');
     Some(line)

@@ -1,17 +1,17 @@
-//! Hooks: external commands that are told of what happens.
+//! Hooks: external commands that are run when something happens.
 //!
-//! Whoever has something to tell puts a run into a bounded queue and goes on. There are three
-//! queues, so that what a person must know never waits for thousands of nodes: the [`Lane`]s. One
-//! task starts the runs of each in their order, so many at a time and those of one node or file one
-//! after the other, so that none overtakes the one before; each is its own process group,
-//! may get JSON on its standard input, its output goes to the log line by line within a quota, and
-//! after `hook_timeout` its group is ended. Of alerts one that ended badly is tried again.
+//! Whatever happens is put into a bounded queue, so the daemon never waits for a hook. There are three queues
+//! ([`HookQueue`]), so that an alert never waits behind the hooks of thousands of nodes. One task runs the hooks of
+//! each queue in order, with limited concurrency; those about the same node or file are run one after another, so that
+//! none overtakes an earlier one. Each hook is a process group of its own and may get JSON on its standard input; its
+//! output is logged line by line up to a limit; after `hook_timeout` its group is ended. A failed `alert_hook` is
+//! retried.
 
+mod counts;
 mod environment;
 mod output;
+mod queue;
 mod run;
-mod runner;
-mod tally;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,60 +23,58 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::error;
 
-pub use self::environment::NodeChange;
+pub use self::counts::HookCounts;
+use self::counts::SharedCounts;
+pub use self::environment::NodeHookInput;
+pub use self::queue::HookRunner;
 use self::run::Run;
-pub use self::runner::HookRunner;
-pub use self::tally::HookCounts;
-use self::tally::Tally;
 use crate::api::hooks::Alert;
 use crate::config::{Config, HookSettings};
 use crate::logging::count;
 
-/// So many runs may wait in a lane. More come together only when hooks hang for their whole time
-/// while files change on and on, or when thousands of nodes change at once; then the newest are
-/// left out, with an error that counts them.
-const WAITING: usize = 4_096;
+/// Maximum number of runs in a queue. It is reached only if hooks run into their timeout while files change over and
+/// over, or if thousands of nodes change at once; then the newest runs are dropped, with an error that counts them.
+const MAX_QUEUED: usize = 4_096;
 
-/// Does not wait for a place: the others may hang, and the end is near.
+/// Exempt from the concurrency limit: the others may hang, and little time is left.
 const PRE_QUIT: &str = "pre_quit_hook";
 
-/// The way to run hooks; clones share the queues.
+/// Queues runs of hooks; clones share the queues.
 #[derive(Clone)]
 pub struct Hooks {
-    queues: [mpsc::Sender<Run>; Lane::ALL.len()],
-    told: Arc<Mutex<Told>>,
-    tally: Tally,
+    queues: [mpsc::Sender<Run>; HookQueue::ALL.len()],
+    context: Arc<Mutex<HookContext>>,
+    counts: SharedCounts,
 }
 
-/// Runs that wait for each other, and for no others.
+/// The queues. Runs wait only for others in the same queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    /// pollbal's own life, and files.
-    Life,
-    /// Nodes.
+enum HookQueue {
+    /// Start and end of pollbal, and changes of pool files.
+    Lifecycle,
+    /// `node_hook`.
     Nodes,
-    /// What a person must know.
+    /// `alert_hook`.
     Alerts,
 }
 
-impl Lane {
-    const ALL: [Self; 3] = [Self::Life, Self::Nodes, Self::Alerts];
+impl HookQueue {
+    const ALL: [Self; 3] = [Self::Lifecycle, Self::Nodes, Self::Alerts];
 
-    /// So many of its runs are under way at once, one of a node and one of a file; the others wait in
-    /// order. Of alerts one, so that
-    /// the word that something is over never overtakes the word that it began.
-    const fn places(self) -> usize {
+    /// Maximum number of runs at the same time, with at most one per node or file. Alerts run one at a time, so that
+    /// the end of an alert never overtakes its beginning.
+    const fn concurrency(self) -> usize {
         match self {
-            Self::Life | Self::Nodes => 16,
+            Self::Lifecycle | Self::Nodes => 16,
             Self::Alerts => 1,
         }
     }
 
-    /// Before a run that ended badly is tried again, each time. Whoever mails alerts may be restarting
-    /// just now; the next alert waits meanwhile, since it would hardly fare better.
-    const fn pauses(self) -> &'static [Duration] {
+    /// Delay before each retry of a failed run. The mail server for alerts, say, may just be restarting. The next alert
+    /// waits meanwhile, since it would most likely fail as well.
+    const fn retry_delays(self) -> &'static [Duration] {
         match self {
-            Self::Life | Self::Nodes => &[],
+            Self::Lifecycle | Self::Nodes => &[],
             Self::Alerts => const { &[Duration::from_secs(3), Duration::from_secs(15)] },
         }
     }
@@ -85,210 +83,210 @@ impl Lane {
 /// A variable of a hook's environment.
 type Variable = (&'static str, OsString);
 
-/// What the configuration says that hooks need.
-struct Told {
+/// What runs take from the configuration, and the drops that are yet to be logged.
+struct HookContext {
     settings: HookSettings,
     pool_directory: PathBuf,
     services_file: PathBuf,
-    /// How many runs were left out since the last one that was not, by lane.
-    left_out: [usize; Lane::ALL.len()],
+    /// Runs that were dropped since the last one that was queued, by queue.
+    dropped: [usize; HookQueue::ALL.len()],
 }
 
-/// What one hook is told.
+/// The input of one run.
 #[derive(Default)]
-struct Words {
-    /// As [`Run`] has it.
+struct HookInput {
+    /// See [`Run::subject`].
     subject: Option<String>,
     environment: Vec<Variable>,
-    /// For its standard input; none: there is nothing to read.
-    input: Option<Vec<u8>>,
+    /// Its standard input; `None` for `/dev/null`.
+    stdin: Option<Vec<u8>>,
 }
 
 impl Hooks {
-    /// The queues, and the task that empties them.
+    /// Creates the queues, and the task that runs their hooks.
     #[must_use]
     pub fn new(config: &Config) -> (Self, HookRunner) {
-        let channels = Lane::ALL.map(|lane| (lane, mpsc::channel(WAITING)));
+        let channels = HookQueue::ALL.map(|queue| (queue, mpsc::channel(MAX_QUEUED)));
         let queues = channels.each_ref().map(|(_, (sender, _))| sender.clone());
-        let lanes = channels.map(|(lane, (_, queue))| (lane, queue));
-        let tally = Tally::default();
-        let runner = HookRunner::new(lanes, &tally);
+        let receivers = channels.map(|(queue, (_, receiver))| (queue, receiver));
+        let counts = SharedCounts::default();
+        let runner = HookRunner::new(receivers, &counts);
         let hooks = Self {
             queues,
-            told: Arc::new(Mutex::new(Told::new(config))),
-            tally,
+            context: Arc::new(Mutex::new(HookContext::new(config))),
+            counts,
         };
         (hooks, runner)
     }
 
-    /// Takes a new configuration; runs that wait keep theirs.
+    /// Applies a new configuration; runs that are already queued keep theirs.
     pub fn reload(&self, config: &Config) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        *told = Told {
-            left_out: told.left_out,
-            ..Told::new(config)
+        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        *context = HookContext {
+            dropped: context.dropped,
+            ..HookContext::new(config)
         };
     }
 
-    /// Before anything.
+    /// Queues `pre_init_hook`, before anything else happens.
     pub fn pre_init(&self) {
         self.run(
-            Lane::Life,
+            HookQueue::Lifecycle,
             "pre_init_hook",
             |settings| &settings.pre_init,
-            Told::services,
+            HookContext::services_input,
         );
     }
 
-    /// When the first files are written and the first sync with each Perlbal is done or failed.
+    /// Queues `post_init_hook`, once the first files are written and the first sync with each Perlbal has succeeded or
+    /// failed.
     pub fn post_init(&self) {
         self.run(
-            Lane::Life,
+            HookQueue::Lifecycle,
             "post_init_hook",
             |settings| &settings.post_init,
-            Told::services,
+            HookContext::services_input,
         );
     }
 
-    /// At the end.
+    /// Queues `pre_quit_hook`, at shutdown.
     pub fn pre_quit(&self) {
         self.run(
-            Lane::Life,
+            HookQueue::Lifecycle,
             PRE_QUIT,
             |settings| &settings.pre_quit,
-            |_| Words::default(),
+            |_| HookInput::default(),
         );
     }
 
-    /// When a file is about to be written.
+    /// Queues `file_update_hook`, just before a file is written.
     pub fn file_update(&self, name: &str) {
         self.run(
-            Lane::Life,
+            HookQueue::Lifecycle,
             "file_update_hook",
             |settings| &settings.file_update,
-            |_| file(name),
+            |_| file_input(name),
         );
     }
 
-    /// When a file is about to be deleted.
+    /// Queues `file_remove_hook`, just before a file is deleted.
     pub fn file_remove(&self, name: &str) {
         self.run(
-            Lane::Life,
+            HookQueue::Lifecycle,
             "file_remove_hook",
             |settings| &settings.file_remove,
-            |_| file(name),
+            |_| file_input(name),
         );
     }
 
-    /// When a node went into a pool, out of one, or from one to another.
-    pub fn node(&self, change: &NodeChange<'_>) {
+    /// Queues `node_hook`, after a node joined a pool, left one, or moved from one to another.
+    pub fn node(&self, input: &NodeHookInput<'_>) {
         self.run(
-            Lane::Nodes,
+            HookQueue::Nodes,
             "node_hook",
             |settings| &settings.node,
-            |_| change.words(),
+            |_| input.to_input(),
         );
     }
 
-    /// Whether so many alerts have room.
+    /// Whether this many alerts fit into their queue.
     #[must_use]
     pub fn have_room_for_alerts(&self, alerts: usize) -> bool {
-        self.queues[Lane::Alerts as usize].capacity() >= alerts
+        self.queues[HookQueue::Alerts as usize].capacity() >= alerts
     }
 
-    /// When a person must know something, or that it is over.
+    /// Queues `alert_hook`, after an alert was raised or resolved.
     pub fn alert(&self, alert: &Alert) {
-        let words = |_: &Told| environment::alert(alert);
         self.run(
-            Lane::Alerts,
+            HookQueue::Alerts,
             "alert_hook",
             |settings| &settings.alert,
-            words,
+            |_| environment::alert_input(alert),
         );
     }
 
     fn run(
         &self,
-        lane: Lane,
+        queue: HookQueue,
         hook: &'static str,
         command: fn(&HookSettings) -> &Vec<String>,
-        words: impl FnOnce(&Told) -> Words,
+        input: impl FnOnce(&HookContext) -> HookInput,
     ) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let command = command(&told.settings).clone();
+        let mut context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let command = command(&context.settings).clone();
         if command.is_empty() {
             return;
         }
-        let words = words(&told);
-        let directory = told.pool_directory.clone().into_os_string();
+        let input = input(&context);
+        let directory = context.pool_directory.clone().into_os_string();
         let directory = ("POLLBAL_POOL_DIRECTORY", directory);
         let run = Run {
             hook,
             command,
-            subject: words.subject,
-            environment: [directory].into_iter().chain(words.environment).collect(),
-            input: words.input,
-            limit: told.settings.timeout,
+            subject: input.subject,
+            environment: [directory].into_iter().chain(input.environment).collect(),
+            stdin: input.stdin,
+            timeout: context.settings.timeout,
         };
-        let sent = self.queues[lane as usize].try_send(run);
+        let sent = self.queues[queue as usize].try_send(run);
         if sent.is_err() {
-            self.tally.count(hook, |counts| counts.left_out += 1);
+            self.counts.record_dropped(hook);
         }
-        report(hook, &sent, &mut told.left_out[lane as usize]);
+        log_drops(hook, &sent, &mut context.dropped[queue as usize]);
     }
 
-    /// How the runs of each hook went that had any.
+    /// Outcomes of the runs of each hook that was run or dropped at least once.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, HookCounts> {
-        self.tally.counts()
+        self.counts.get()
     }
 }
 
-/// Says once that there is no room, and once how many were left out.
-fn report(hook: &'static str, sent: &Result<(), TrySendError<Run>>, left_out: &mut usize) {
+/// Logs once that a queue is full, and once there is room again how many runs were dropped.
+fn log_drops(hook: &'static str, sent: &Result<(), TrySendError<Run>>, dropped: &mut usize) {
     match sent {
-        Ok(()) if *left_out > 0 => {
-            let runs = count(std::mem::take(left_out), "run");
-            error!(hook, "{runs} of hooks such as {hook} were left out");
+        Ok(()) if *dropped > 0 => {
+            let runs = count(std::mem::take(dropped), "run");
+            error!(hook, "{runs} of hooks such as {hook} were dropped");
         }
         Ok(()) => {}
         Err(TrySendError::Full(_)) => {
-            if *left_out == 0 {
+            if *dropped == 0 {
                 error!(
                     hook,
-                    "{hook} is not run: {WAITING} runs wait already; more are left out until there is room"
+                    "{hook} is not run: {MAX_QUEUED} runs wait already; more are dropped until there is room"
                 );
             }
-            *left_out += 1;
+            *dropped += 1;
         }
         Err(TrySendError::Closed(_)) => error!(hook, "{hook} is not run: pollbal is ending"),
     }
 }
 
-impl Told {
+impl HookContext {
     fn new(config: &Config) -> Self {
         Self {
             settings: config.hooks.clone(),
             pool_directory: config.pool_directory.clone(),
             services_file: config.services_file.clone(),
-            left_out: [0; Lane::ALL.len()],
+            dropped: [0; HookQueue::ALL.len()],
         }
     }
 
-    fn services(&self) -> Words {
+    fn services_input(&self) -> HookInput {
         let file = self.services_file.clone().into_os_string();
-        Words {
+        HookInput {
             environment: vec![("POLLBAL_SERVICES_FILE", file)],
-            ..Words::default()
+            ..HookInput::default()
         }
     }
 }
 
-fn file(name: &str) -> Words {
-    Words {
+fn file_input(name: &str) -> HookInput {
+    HookInput {
         subject: Some(name.to_owned()),
         environment: vec![("POLLBAL_FILE_NAME", name.into())],
-        ..Words::default()
+        ..HookInput::default()
     }
 }
 
@@ -299,29 +297,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_too_many_runs_the_newest_are_left_out_and_counted_and_alerts_have_room() {
+    fn runs_beyond_the_limit_are_dropped_and_counted_per_queue() {
         let value = json!({ "file_update_hook": ["true"], "pre_init_hook": ["true"] });
         let (config, _) = Config::from_value(&value);
         let (hooks, _runner) = Hooks::new(&config);
-        for _ in 0..WAITING + 3 {
+        for _ in 0..MAX_QUEUED + 3 {
             hooks.file_update("api.pool");
         }
-        let left_out = |hooks: &Hooks| hooks.told.lock().unwrap().left_out;
-        assert_eq!(left_out(&hooks), [3, 0, 0]);
-        assert_eq!(hooks.counts()["file_update_hook"].left_out, 3);
+        let dropped = |hooks: &Hooks| hooks.context.lock().unwrap().dropped;
+        assert_eq!(dropped(&hooks), [3, 0, 0]);
+        assert_eq!(hooks.counts()["file_update_hook"].dropped, 3);
         hooks.pre_init();
-        assert_eq!(left_out(&hooks), [4, 0, 0], "of one lane");
-        for lane in [Lane::Nodes, Lane::Alerts] {
+        assert_eq!(dropped(&hooks), [4, 0, 0], "of one queue");
+        for queue in [HookQueue::Nodes, HookQueue::Alerts] {
             hooks.run(
-                lane,
+                queue,
                 "test_hook",
                 |settings| &settings.pre_init,
-                |_| Words::default(),
+                |_| HookInput::default(),
             );
         }
-        assert_eq!(left_out(&hooks), [4, 0, 0]);
-        // A reload forgets nothing.
+        assert_eq!(dropped(&hooks), [4, 0, 0]);
+        // A reload keeps the counts.
         hooks.reload(&config);
-        assert_eq!(left_out(&hooks), [4, 0, 0]);
+        assert_eq!(dropped(&hooks), [4, 0, 0]);
     }
 }

@@ -1,5 +1,5 @@
-//! What a run of a hook prints: into the log line by line, within a quota. The rest is read and
-//! thrown away, so that the hook does not block, and counted.
+//! The output of a hook: logged line by line up to a limit. The rest is read and discarded, so that the hook does not
+//! block, and its lines are counted.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -14,23 +14,23 @@ use tracing::{info, warn};
 use crate::logging::count;
 use crate::model::text::printable;
 
-/// No line of output in the log is longer; one that is longer is left out.
+/// Maximum length of a logged line; longer ones are dropped.
 const MAX_LINE_BYTES: usize = 4_096;
 
-/// So many lines of one run are in the log, of both its outputs together.
+/// Maximum logged lines per run, from standard output and standard error together.
 const MAX_LINES: usize = 100;
 
-/// And no more is read for them than this.
+/// Maximum output that is read for the log per run.
 const MAX_BYTES: usize = 64 * 1_024;
 
-/// So much is read at a time; a pipe holds as much.
-const PIECE: usize = 64 * 1_024;
+/// Maximum size of one read when discarding; the capacity of a pipe.
+const CHUNK_BYTES: usize = 64 * 1_024;
 
-/// Between two pieces that are thrown away. A hook that prints without end is read at some 10 MB a
-/// second, which takes a hundredth of the thread's time at most; polls and decisions are on it too.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Delay between two reads when discarding. A hook that prints endlessly is then read at about 10 MB per second, which
+/// takes at most 1% of the thread that also polls and decides.
+const DISCARD_DELAY: Duration = Duration::from_millis(5);
 
-/// What one run printed so far; its outputs share it.
+/// The output of one run so far, shared by its two streams.
 pub(super) struct Output {
     hook: &'static str,
     printed: Mutex<Printed>,
@@ -40,7 +40,7 @@ pub(super) struct Output {
 struct Printed {
     lines: usize,
     bytes: usize,
-    left_out: usize,
+    dropped: usize,
 }
 
 impl Output {
@@ -51,34 +51,34 @@ impl Output {
         }
     }
 
-    /// Reads one output to its end.
+    /// Reads one stream to its end.
     pub(super) async fn read(&self, mut output: impl AsyncRead + Unpin) {
         let mut received = BytesMut::new();
         if self.log(&mut output, &mut received).await {
-            self.throw_away(output, &received).await;
+            self.discard(output, &received).await;
         }
     }
 
-    /// Says how much was left out.
-    pub(super) fn report(&self) {
-        let left_out = self.with(|printed| printed.left_out);
-        if left_out > 0 {
+    /// Logs how many lines were dropped, if any.
+    pub(super) fn log_dropped(&self) {
+        let dropped = self.with(|printed| printed.dropped);
+        if dropped > 0 {
             let hook = self.hook;
-            info!(hook, "{hook}: {} left out", count(left_out, "more line"));
+            info!(hook, "{hook}: {} dropped", count(dropped, "more line"));
         }
     }
 
-    /// Logs lines as long as there is room for them; then there may be more.
+    /// Logs lines up to the limit. Returns whether there may be more.
     async fn log(&self, output: &mut (impl AsyncRead + Unpin), received: &mut BytesMut) -> bool {
         let hook = self.hook;
         let mut codec = LinesCodec::new_with_max_length(MAX_LINE_BYTES);
         while self.has_room() {
             match codec.decode(received) {
-                Ok(Some(line)) => self.line(&line),
+                Ok(Some(line)) => self.log_line(&line),
                 Ok(None) => match output.read_buf(received).await {
                     Ok(0) | Err(_) => {
                         if let Ok(Some(line)) = codec.decode_eof(received) {
-                            self.line(&line);
+                            self.log_line(&line);
                         }
                         return false;
                     }
@@ -86,40 +86,40 @@ impl Output {
                 },
                 Err(error) => {
                     self.with(|printed| printed.lines += 1);
-                    warn!(hook, "{hook}: a line of output is left out: {error}");
+                    warn!(hook, "{hook}: a line of output is dropped: {error}");
                 }
             }
         }
         true
     }
 
-    fn line(&self, line: &str) {
+    fn log_line(&self, line: &str) {
         let hook = self.hook;
         self.with(|printed| printed.lines += 1);
         info!(hook, "{hook}: {}", printable(line));
     }
 
-    /// Counts the lines of what was received and of all that comes. Counted as they come: whoever
-    /// waits for them may give up.
-    async fn throw_away(&self, mut output: impl AsyncRead + Unpin, received: &[u8]) {
-        let mut in_line = self.leave_out(received, false);
-        let mut piece = vec![0; PIECE];
-        while let Ok(bytes @ 1..) = output.read(&mut piece).await {
-            in_line = self.leave_out(&piece[..bytes], in_line);
-            sleep(PAUSE).await;
+    /// Reads the rest of the stream and counts its lines, with those in `received`. They are counted as they come,
+    /// since this may be cancelled.
+    async fn discard(&self, mut output: impl AsyncRead + Unpin, received: &[u8]) {
+        let mut in_line = self.count_dropped(received, false);
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while let Ok(bytes @ 1..) = output.read(&mut chunk).await {
+            in_line = self.count_dropped(&chunk[..bytes], in_line);
+            sleep(DISCARD_DELAY).await;
         }
     }
 
-    /// Counts the lines that begin here; gives whether the last of them goes on.
-    fn leave_out(&self, bytes: &[u8], in_line: bool) -> bool {
+    /// Counts the lines that begin in `bytes`. Returns whether the last of them is incomplete.
+    fn count_dropped(&self, bytes: &[u8], in_line: bool) -> bool {
         let Some(last) = bytes.last() else {
             return in_line;
         };
-        let goes_on = *last != b'\n';
+        let is_incomplete = *last != b'\n';
         let ends = bytes.split(|byte| *byte == b'\n').count() - 1;
-        let begun = ends + usize::from(goes_on) - usize::from(in_line);
-        self.with(|printed| printed.left_out += begun);
-        goes_on
+        let begun = ends + usize::from(is_incomplete) - usize::from(in_line);
+        self.with(|printed| printed.dropped += begun);
+        is_incomplete
     }
 
     fn has_room(&self) -> bool {
@@ -135,17 +135,17 @@ impl Output {
 mod tests {
     use super::*;
 
-    /// Lines that were told, and left out.
+    /// Lines that were logged, and dropped.
     async fn read(outputs: &[&[u8]]) -> (usize, usize) {
         let output = Output::new("test_hook");
         for bytes in outputs {
             output.read(*bytes).await;
         }
-        output.with(|printed| (printed.lines, printed.left_out))
+        output.with(|printed| (printed.lines, printed.dropped))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_beyond_the_quota_are_left_out_and_counted() {
+    async fn lines_beyond_the_limit_are_dropped_and_counted() {
         let line = |number: usize| "y\n".repeat(number).into_bytes();
         assert_eq!(read(&[&line(100)]).await, (100, 0));
         assert_eq!(read(&[&line(103)]).await, (100, 3));
@@ -155,13 +155,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn output_without_an_end_of_line_is_not_read_for_ever_for_one() {
-        let (lines, left_out) = read(&[&vec![b'y'; 10_000_000]]).await;
-        assert_eq!((lines, left_out), (1, 1));
+    async fn endless_output_without_a_line_end_is_dropped() {
+        let (lines, dropped) = read(&[&vec![b'y'; 10_000_000]]).await;
+        assert_eq!((lines, dropped), (1, 1));
         let long = [vec![b'y'; 2_000], vec![b'\n']].concat().repeat(100);
-        let (lines, left_out) = read(&[&long]).await;
+        let (lines, dropped) = read(&[&long]).await;
         assert!((20..40).contains(&lines), "{lines}");
-        // The one that is cut counts as one.
-        assert_eq!(lines + left_out, 100);
+        // The line at the limit counts once.
+        assert_eq!(lines + dropped, 100);
     }
 }

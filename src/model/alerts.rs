@@ -11,6 +11,8 @@
 //! - Each that stands is told once, and once that it is over. One that comes and goes is told no
 //!   more than once in `interval`; if it stands when that is over, it is told then.
 //! - What stands on is told again after `interval`, then after twice as long, and so on up to a day.
+//! - Only time counts in which pollbal ran: what it did not see neither held nor was away.
+//! - Nothing is told to hold while it does not: in the time that it must be away for its end, it waits.
 //! - Outside of `hours` nothing is told, and no more than `limit` notices within `interval`: one of
 //!   each kind first, so that many of one kind do not hide another. What
 //!   stands is then told later, if it still does; that something is over is told for what was told,
@@ -24,9 +26,9 @@ use std::time::{Duration, Instant};
 
 use self::entry::Entry;
 pub use self::memory::Memory;
-use super::conditions::{Circumstances, Condition, Kind};
-use super::hours::Hours;
+use super::conditions::{Alert, Circumstances, Condition, Instead, Kind};
 use super::time::Timestamp;
+use super::time_window::TimeWindow;
 
 /// When the hours may have begun is looked at so often.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
@@ -37,7 +39,7 @@ pub struct AlertSettings {
     /// Whether there is anyone to tell.
     pub on: bool,
     /// When, by the local clock.
-    pub hours: Hours,
+    pub hours: TimeWindow,
     /// A condition is told once in this time.
     pub interval: Duration,
     /// So many notices within `interval`, of all conditions together.
@@ -71,13 +73,13 @@ pub type LeftOut = BTreeMap<Kind, usize>;
 /// What a condition is told apart by: kind and subject.
 type Key = (Kind, String);
 
-/// That a condition stands from now on, or no longer: for the log and the journal.
+/// That a condition stands from now on, or no longer: for the log and the event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
     /// It stands.
     Begins(Condition),
-    /// It is over; it stood for so long.
-    Ends(Condition, Duration),
+    /// It is over; it stood for so long, and this is so instead.
+    Ends(Condition, Duration, Instead),
 }
 
 /// What a person is told.
@@ -91,6 +93,8 @@ pub struct Notice {
     pub since: Timestamp,
     /// How long it has held, or did.
     pub lasted: Duration,
+    /// What is so instead, when it is over.
+    pub instead: Option<Instead>,
     /// The others that were left out since the notice before.
     pub left_out: LeftOut,
 }
@@ -129,9 +133,11 @@ impl Alerts {
     ) -> Outcome {
         self.take(circumstances, (now, today));
         let entries = self.entries.values_mut();
-        let words = entries.filter_map(|entry| entry.settle(now)).collect();
+        let words = entries
+            .filter_map(|entry| entry.settle(circumstances, now))
+            .collect();
         let notices = if settings.on && open {
-            self.tell(settings, now)
+            self.tell(circumstances, settings, now)
         } else {
             Vec::new()
         };
@@ -141,6 +147,13 @@ impl Alerts {
             words,
             notices,
             next: self.next(settings, open, now),
+        }
+    }
+
+    /// Takes a pause of pollbal into account.
+    pub fn stood_still(&mut self, pause: Duration) {
+        for entry in self.entries.values_mut() {
+            entry.stood_still(pause);
         }
     }
 
@@ -163,11 +176,18 @@ impl Alerts {
         }
         for condition in circumstances.conditions() {
             let key = (condition.kind, condition.subject.clone());
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.see(condition, (now, today));
-            } else {
-                let entry = Entry::new(condition, (now, today));
-                self.entries.insert(key, entry);
+            match (self.entries.get_mut(&key), condition.alert) {
+                (_, Alert::Never) | (None, Alert::Covered) => {}
+                (None, Alert::After(_)) => {
+                    let entry = Entry::new(condition, (now, today));
+                    self.entries.insert(key, entry);
+                }
+                (Some(entry), Alert::After(_)) => entry.see(condition, (now, today)),
+                (Some(entry), Alert::Covered) => {
+                    if entry.stands() {
+                        entry.see(condition, (now, today));
+                    }
+                }
             }
         }
         for entry in self.entries.values_mut() {
@@ -175,7 +195,12 @@ impl Alerts {
         }
     }
 
-    fn tell(&mut self, settings: &AlertSettings, now: Instant) -> Vec<Notice> {
+    fn tell(
+        &mut self,
+        circumstances: &Circumstances,
+        settings: &AlertSettings,
+        now: Instant,
+    ) -> Vec<Notice> {
         self.forget_told(settings.interval, now);
         let due = self
             .entries
@@ -185,7 +210,13 @@ impl Alerts {
         let mut notices = Vec::new();
         for (state, key) in in_turn(due) {
             if self.told.len() < settings.limit {
-                notices.extend(self.notice(&key, state, settings.interval, now));
+                let mut notice = self.notice(&key, state, settings.interval, now);
+                if let Some(notice) = &mut notice
+                    && state == State::Over
+                {
+                    notice.instead = Some(circumstances.instead(key.0, &key.1));
+                }
+                notices.extend(notice);
             } else if state != State::Still
                 && let Some(entry) = self.entries.get_mut(&key)
                 && !std::mem::replace(&mut entry.left_out, true)
@@ -216,6 +247,7 @@ impl Alerts {
             condition: entry.condition.clone(),
             since: entry.date,
             lasted: entry.lasted(now),
+            instead: None,
             left_out: others,
         };
         self.told.push_back(now);

@@ -1,41 +1,41 @@
-//! What a decision changed, as the log tells it.
+//! Changes: what a decision about the membership changed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::names::{PoolName, Version};
 use super::node::Node;
+use super::node_view::Retention;
 use super::observation::Failure;
 use super::orders::{Note, Reason, ReasonWord, words};
 use super::pools::Pools;
 use super::rules::Refusal;
-use super::view::Kept;
 
 /// Why a node is in no pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Out {
-    /// It said that it leaves.
+pub enum OutReason {
+    /// It announced that it leaves.
     Leaving,
-    /// It serves nothing.
+    /// It answered with an empty body: it serves no pool.
     Idle,
-    /// It did not answer properly, or not often enough since.
+    /// Its polls failed, or have not succeeded often enough since.
     Failed(Failure),
     /// It announced a pool that it may not join.
     Refused(Refusal),
-    /// It is kept out for these reasons, whatever it answers.
+    /// It is disabled for these reasons, whatever it answers.
     Disabled(Vec<ReasonWord>),
-    /// It asked to leave, and may.
+    /// It asked to leave and was granted it.
     Granted,
-    /// Nothing keeps it out any more; its next answer decides.
+    /// Nothing keeps it out any longer; its next poll decides.
     Awaited,
 }
 
-/// Where a member is.
+/// A pool, and the version in it, that a node is assigned to or announces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The pool.
+pub struct Assignment {
+    /// The pool's name.
     pub pool: PoolName,
-    /// The version at which it serves there.
+    /// The version that the node serves there, if it announces one.
     pub version: Option<Version>,
 }
 
@@ -43,44 +43,46 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A node became a member.
-    Joined(Arc<Node>, Place),
+    Joined(Arc<Node>, Assignment),
     /// A member moved from one pool or version to another.
-    Moved(Arc<Node>, Place, Place),
-    /// A member is out of its pool.
-    Left(Arc<Node>, Place, Out),
-    /// A node is in no pool and was never heard before, or is so for another reason than before.
-    StaysOut(Arc<Node>, Out),
-    /// A member is gone from the services file.
-    Removed(Arc<Node>, Place),
-    /// Failures would take the pool below this `min_members`: the members that it last had stay.
+    Moved(Arc<Node>, Assignment, Assignment),
+    /// A member is in no version pool, though it announces a version, for this reason.
+    Unversioned(Arc<Node>, Assignment, Refusal),
+    /// A member is no longer in its pool, for this reason.
+    Left(Arc<Node>, Assignment, OutReason),
+    /// A node is in no pool, and this is its first poll result or a different reason than before.
+    RemainsOut(Arc<Node>, OutReason),
+    /// A member is no longer in the services file.
+    Removed(Arc<Node>, Assignment),
+    /// Failures would take the pool below this `min_members`: it keeps its last members.
     Held(PoolName, usize),
-    /// No failed member is held in the pool any more.
+    /// The pool no longer keeps failed members in.
     Released(PoolName),
-    /// A member failed often enough to be put out, and this keeps it in.
-    Kept(Arc<Node>, Place, Kept, Failure),
-    /// A member that this kept in answers again.
-    Recovered(Arc<Node>, Place, Kept),
-    /// A node is to be out for this reason, from now on or as it was before.
+    /// A member failed often enough to be removed, and this keeps it in.
+    Kept(Arc<Node>, Assignment, Retention, Failure),
+    /// A member that this kept in answers properly again.
+    Recovered(Arc<Node>, Assignment, Retention),
+    /// A node is disabled for this reason, from now on or as it was before.
     Disabled(Arc<Node>, ReasonWord, Reason),
-    /// A node is not to be out for this reason any more.
+    /// A node is no longer disabled for this reason.
     Enabled(Arc<Node>, ReasonWord, Ending),
-    /// A node asked to leave, this pool if it is in one, and may.
+    /// A node asked to leave and was granted it; the pool is the one that it is in, if any.
     LeaveGranted(Arc<Node>, Option<PoolName>),
-    /// A node's leave is over.
+    /// A node's leave has ended.
     LeaveOver(Arc<Node>, Ending),
-    /// Failures put nobody out from now on, for this reason.
+    /// A freeze began, for this reason: failures no longer remove nodes.
     Frozen(ReasonWord, Reason),
-    /// This reason does not freeze anything any more: he took it back.
+    /// The freeze for this reason ended: this person removed the reason.
     Thawed(ReasonWord, Note),
-    /// The pool has no member: these sorry servers serve from now on.
+    /// The pool has no members: these sorry servers take over.
     SorryOn(PoolName, Vec<Arc<Node>>),
-    /// The pool's sorry servers serve no longer: it has so many members, or none but the
-    /// configuration names no sorry server any more.
+    /// The pool's sorry servers no longer serve: the pool has this number of members. With 0, the configuration no
+    /// longer names a sorry server.
     SorryOff(PoolName, usize),
 }
 
-/// Which sorry servers serve in `now` that did not `before`, and the other way round: said of what
-/// the drivers get, so that a pool that is empty for a moment between two snapshots is not told.
+/// The pools whose sorry servers take over or stop serving between the snapshots `before` and `now`. Compares what the
+/// drivers get, so a pool that was empty only between two snapshots is not reported.
 #[must_use]
 pub fn sorry_changes(before: Option<&Pools>, now: &Pools) -> Vec<Change> {
     let mut changes = Vec::new();
@@ -99,24 +101,24 @@ pub fn sorry_changes(before: Option<&Pools>, now: &Pools) -> Vec<Change> {
     changes
 }
 
-/// How an order came to its end.
+/// How an override or a leave ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It was taken back, by him if that is known.
+    /// It was removed, by this person if known.
     TakenBack(Note),
-    /// Its time was over.
+    /// It expired.
     TimeOver,
     /// The node was away and serves again.
     Returned,
 }
 
-impl Out {
-    /// Whether `other` is the same trouble, for a log that speaks only of changes.
+impl OutReason {
+    /// Whether `other` is the same problem: the log reports only changes.
     #[must_use]
     pub fn same_kind(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Failed(a), Self::Failed(b)) => a.same_kind(b),
-            // A node that invents names must not get a log line for each.
+            // A node that makes up names must not cause a log line for each.
             (Self::Refused(a), Self::Refused(b)) => {
                 std::mem::discriminant(a) == std::mem::discriminant(b)
             }
@@ -126,7 +128,7 @@ impl Out {
     }
 }
 
-impl fmt::Display for Out {
+impl fmt::Display for OutReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Leaving => f.write_str("leaving"),
@@ -151,7 +153,7 @@ impl fmt::Display for Ending {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.version {
             Some(version) => write!(f, "{} at {version}", self.pool),

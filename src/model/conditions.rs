@@ -1,10 +1,24 @@
 //! What a person must know, as long as it holds: computed from how things stand, never from events.
 
-use std::collections::BTreeMap;
+mod instead;
+mod kind;
+mod node;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::instead::Instead;
+pub use self::kind::Kind;
+pub use self::node::well;
+pub use self::pool::PoolLevel;
+use super::health::Severity;
 use super::names::PoolName;
-use super::node::NodeAddr;
+use super::node_counts::{Counts, NodeCounts};
+use super::node_view::NodeStatus;
 use super::text::{printable, shortened};
 
 /// No text of a condition is longer, in characters.
@@ -15,8 +29,16 @@ const MAX_TEXT: usize = 1_000;
 pub struct Circumstances {
     /// Each node was heard once, so that it is known what is wanted.
     pub first_round_done: bool,
-    /// The declared pools; none before the first round is done.
+    /// The pools that are declared or were announced; none before the first round is done.
     pub pools: Vec<PoolLevel>,
+    /// How many nodes are where.
+    pub nodes: NodeCounts,
+    /// When it is told that nodes are down.
+    pub nodes_down: NodesDown,
+    /// Why failures put nobody out: the names of the freezes.
+    pub frozen: Vec<String>,
+    /// Orders in force that no state file keeps.
+    pub orders_not_kept: usize,
     /// The Perlbals, by their management address.
     pub perlbals: BTreeMap<String, PerlbalLevel>,
     /// Pool files that are not as they should be.
@@ -27,31 +49,36 @@ pub struct Circumstances {
     pub state_refused: Option<Fault>,
     /// A services file that was refused.
     pub services: Option<Fault>,
+    /// A list whose removals are withheld.
+    pub removals: Option<Fault>,
+    /// A services file that was replaced where it is mounted from.
+    pub services_replaced: Option<Fault>,
+    /// The configuration, likewise.
+    pub config_replaced: Option<Fault>,
     /// A reload that was refused.
     pub reload: Option<Fault>,
 }
 
-/// How a declared pool stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolLevel {
-    /// Which.
-    pub pool: PoolName,
-    /// How many members serve, as far as is known: those that failed, and that only `min_members`
-    /// or a freeze keeps in, do not count.
-    pub serving: usize,
-    /// Its `min_members`.
-    pub min_members: usize,
-    /// The sorry servers that stand in now; empty else.
-    pub sorry: Vec<NodeAddr>,
+/// When a person is told that nodes are down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodesDown {
+    /// When so many percent of all nodes, or of one pool's, are down; 0: never.
+    pub percent: u32,
+    /// For so long.
+    pub after: Duration,
 }
 
 /// How a Perlbal stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerlbalLevel {
     /// There is a connection, by which it could be read.
     pub connected: bool,
+    /// Why there is none, and what waits to be applied, in words that go behind "it is".
+    pub away: Option<Arc<str>>,
     /// All is there as it is wanted.
     pub in_sync: bool,
+    /// What differs while it is not, pool by pool, as far as that is known.
+    pub differs: Option<Arc<str>>,
 }
 
 /// Something that is wrong with a file.
@@ -74,259 +101,226 @@ pub struct Condition {
     pub pool: Option<PoolName>,
     /// What it is, for people: one printable line of bounded length.
     pub text: String,
+    /// The same in a few words, for a verdict.
+    pub brief: String,
+    /// Whether a person is told.
+    pub alert: Alert,
 }
 
-/// What kind of thing a condition is; the worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A pool has no member, and its sorry servers stand in.
-    SorryServer,
-    /// A pool has fewer serving members than its `min_members`.
-    PoolShort,
-    /// There is no connection to a Perlbal.
-    PerlbalLost,
-    /// A Perlbal is reached and not as it should be.
-    PerlbalNotInSync,
-    /// Pool files are not as they should be.
-    FilesNotWritten,
-    /// The state file was refused at the start: what was taken out by order is in.
-    StateRefused,
-    /// The configuration, or the services file with it, was refused at a reload.
-    ReloadRefused,
-    /// A changed services file was refused.
-    ServicesRefused,
-    /// The state file cannot be written.
-    StateNotWritten,
-}
-
-impl Kind {
-    const ALL: [Self; 9] = [
-        Self::SorryServer,
-        Self::PoolShort,
-        Self::PerlbalLost,
-        Self::PerlbalNotInSync,
-        Self::FilesNotWritten,
-        Self::StateRefused,
-        Self::ReloadRefused,
-        Self::ServicesRefused,
-        Self::StateNotWritten,
-    ];
-
-    /// Its word, which stays the same for ever, so that programs may rely on it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::SorryServer => "sorry_server",
-            Self::PoolShort => "pool_short",
-            Self::PerlbalLost => "perlbal_lost",
-            Self::PerlbalNotInSync => "perlbal_not_in_sync",
-            Self::FilesNotWritten => "files_not_written",
-            Self::StateRefused => "state_refused",
-            Self::ReloadRefused => "reload_refused",
-            Self::ServicesRefused => "services_refused",
-            Self::StateNotWritten => "state_not_written",
-        }
-    }
-
-    /// The kind that has this word.
-    #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.word() == word)
-    }
-
-    /// So long it must hold before it counts, and be away before it counts as over: what comes and
-    /// goes by itself sooner is nothing to wake anyone for.
-    #[must_use]
-    pub fn settles(self) -> Duration {
-        Duration::from_secs(match self {
-            // Someone did it just now; or it is so from the start on.
-            Self::ReloadRefused | Self::StateRefused => 0,
-            // A node that changes its pool is in none for a moment.
-            Self::SorryServer | Self::PoolShort => 2,
-            // A restart of Perlbal; an editor that writes the services file in pieces.
-            Self::PerlbalLost
-            | Self::FilesNotWritten
-            | Self::ServicesRefused
-            | Self::StateNotWritten => 5,
-            // What is put right at the next reading.
-            Self::PerlbalNotInSync => 10,
-        })
-    }
+/// Whether a person is told of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alert {
+    /// When it has held for so long.
+    After(Duration),
+    /// Another condition says it too, and worse. Who was told of this one before is told when it is over.
+    Covered,
+    /// It is only shown.
+    Never,
 }
 
 impl Circumstances {
-    /// What a person must know now, in order.
+    /// The same as far as it concerns these pools: of pools and nodes no others, and all that concerns
+    /// every pool.
+    #[must_use]
+    pub fn only(self, pools: &BTreeSet<PoolName>) -> Self {
+        let nodes = self.nodes.only(pools);
+        // Why nothing is decided yet is a matter of all nodes.
+        let nodes = if self.first_round_done {
+            nodes
+        } else {
+            self.nodes
+        };
+        let levels = self.pools.into_iter();
+        let levels = levels.filter(|level| pools.contains(&level.pool));
+        Self {
+            pools: levels.collect(),
+            nodes,
+            ..self
+        }
+    }
+
+    /// What a person must know now, the worst first.
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition> {
-        let pools = self.pools.iter().flat_map(PoolLevel::conditions);
+        let pools = self.pools.iter();
+        let pools = pools.flat_map(|level| level.conditions(self.nodes.pools.get(&level.pool)));
         let perlbals = self.perlbals.iter();
         let perlbals =
             perlbals.filter_map(|(address, level)| level.condition(address, self.first_round_done));
+        let mut conditions: Vec<_> = pools
+            .chain(perlbals)
+            .chain(self.of_nodes())
+            .chain(self.of_files())
+            .chain(self.of_orders())
+            .chain(self.starting())
+            .collect();
+        conditions.sort_by_key(|condition| condition.kind);
+        conditions
+    }
+
+    fn of_files(&self) -> impl Iterator<Item = Condition> {
         let files = [
-            (Kind::FilesNotWritten, &self.files),
-            (Kind::StateRefused, &self.state_refused),
-            (Kind::ReloadRefused, &self.reload),
-            (Kind::ServicesRefused, &self.services),
-            (Kind::StateNotWritten, &self.state),
+            // Before the first round nothing is wanted of them but that the declared pools' are there.
+            (Kind::FilesNotWritten, &self.files, "pool files not written"),
+            (
+                Kind::StateRefused,
+                &self.state_refused,
+                "state file refused",
+            ),
+            (Kind::ReloadRefused, &self.reload, "reload refused"),
+            (
+                Kind::ServicesRefused,
+                &self.services,
+                "services file refused",
+            ),
+            (
+                Kind::RemovalsWithheld,
+                &self.removals,
+                "removals from the services file withheld",
+            ),
+            (
+                Kind::FileReplaced,
+                &self.services_replaced,
+                "the mounted services file was replaced",
+            ),
+            (
+                Kind::FileReplaced,
+                &self.config_replaced,
+                "the mounted configuration was replaced",
+            ),
+            (Kind::StateNotWritten, &self.state, "state file not written"),
         ];
-        let files = files.into_iter().filter_map(|(kind, fault)| {
+        files.into_iter().filter_map(|(kind, fault, brief)| {
             let Fault { path, text } = fault.as_ref()?;
-            Some(Condition::new(kind, path, text))
+            Some(Condition::new(kind, path, text, brief))
+        })
+    }
+
+    fn of_nodes(&self) -> impl Iterator<Item = Condition> {
+        let whole = self.nodes.total();
+        let of = |kind: Kind, part: fn(&Counts) -> usize, what: &str| {
+            let told = (part(&whole) > 0).then(|| self.nodes.share(part, what))?;
+            Some(Condition::new(kind, "nodes", &told, &told))
+        };
+        let refused = |counts: &Counts| counts.at(NodeStatus::Refused);
+        let down = of(Kind::NodesDown, Counts::down, "down").map(|down| Condition {
+            alert: match self.nodes_down {
+                reached if reached.is_reached(&self.nodes) => Alert::After(reached.after),
+                _ => Alert::Never,
+            },
+            ..down
         });
-        pools.chain(perlbals).chain(files).collect()
+        let refused = of(Kind::NodesRefused, refused, "refused");
+        let kept = of(
+            Kind::MembersKept,
+            |counts| counts.kept,
+            "kept in though failing",
+        );
+        [down, refused, kept].into_iter().flatten()
+    }
+
+    fn of_orders(&self) -> impl Iterator<Item = Condition> {
+        let frozen = (!self.frozen.is_empty()).then(|| {
+            let by = self.frozen.join(", ");
+            let text = format!("frozen, failures put nobody out: {by}");
+            Condition::new(Kind::Frozen, "orders", &text, &format!("frozen ({by})"))
+        });
+        let orders = match self.orders_not_kept {
+            1 => "1 order".to_owned(),
+            many => format!("{many} orders"),
+        };
+        let lost = (self.orders_not_kept > 0).then(|| {
+            let brief = format!("{orders} would not survive a restart");
+            let text = format!("{brief}: there is no state_file");
+            Condition::new(Kind::OrdersNotKept, "orders", &text, &brief)
+        });
+        frozen.into_iter().chain(lost)
+    }
+
+    fn starting(&self) -> Option<Condition> {
+        let whole = self.nodes.total();
+        let (text, brief) = match (self.first_round_done, whole.nodes()) {
+            (true, _) => return None,
+            (false, 0) => {
+                let brief = "starting, the services file names no node".to_owned();
+                (format!("{brief}: nothing is done until it does"), brief)
+            }
+            (false, all) => {
+                let unheard = whole.unheard;
+                let brief = format!("starting, {unheard} of {all} nodes not heard yet");
+                (format!("{brief}: nothing changes before"), brief)
+            }
+        };
+        Some(Condition::new(Kind::Starting, "nodes", &text, &brief))
     }
 }
 
-impl PoolLevel {
-    fn conditions(&self) -> impl Iterator<Item = Condition> {
-        let Self {
-            pool,
-            serving,
-            min_members,
-            sorry,
-        } = self;
-        let addrs: Vec<_> = sorry.iter().map(ToString::to_string).collect();
-        let sorry = (!sorry.is_empty()).then(|| {
-            let text = format!(
-                "pool {pool} has no member, and its sorry server stands in: {}",
-                addrs.join(", ")
-            );
-            Condition::of_pool(Kind::SorryServer, pool, &text)
-        });
-        let short = (serving < min_members).then(|| {
-            let text = format!(
-                "pool {pool} is short of members: {serving} serving, and its min_members is {min_members}"
-            );
-            Condition::of_pool(Kind::PoolShort, pool, &text)
-        });
-        sorry.into_iter().chain(short)
+impl NodesDown {
+    fn is_reached(self, nodes: &NodeCounts) -> bool {
+        let reached = |counts: &Counts| {
+            let (down, all) = (counts.down() as u64, counts.nodes() as u64);
+            down > 0 && down * 100 >= all * u64::from(self.percent)
+        };
+        self.percent > 0 && (reached(&nodes.total()) || nodes.pools.values().any(reached))
     }
 }
 
 impl PerlbalLevel {
-    fn condition(self, address: &str, first_round_done: bool) -> Option<Condition> {
-        let (kind, text) = match (self.connected, self.in_sync || !first_round_done) {
+    fn condition(&self, address: &str, first_round_done: bool) -> Option<Condition> {
+        let perlbal = format!("Perlbal {address}");
+        let (kind, text, brief) = match (self.connected, self.in_sync || !first_round_done) {
             (true, true) => return None,
-            (false, _) => (
-                Kind::PerlbalLost,
-                format!("there is no connection to Perlbal {address}"),
-            ),
-            (true, false) => (
-                Kind::PerlbalNotInSync,
-                format!("Perlbal {address} is not as it should be; the log says why"),
-            ),
+            (false, _) => {
+                let text = format!("there is no connection to {perlbal}");
+                let (text, state) = match self.away.as_deref() {
+                    Some(away) => (format!("{text}: it is {away}"), away.split(" (").next()),
+                    None => (text, None),
+                };
+                let state = state.unwrap_or("not connected");
+                (Kind::PerlbalLost, text, format!("{perlbal} {state}"))
+            }
+            (true, false) => {
+                let differs = self.differs.as_deref();
+                let differs = differs.unwrap_or("what was read there is being put right");
+                let text = format!("{perlbal} is not as it should be: {differs}");
+                (
+                    Kind::PerlbalNotInSync,
+                    text,
+                    format!("{perlbal} not in sync"),
+                )
+            }
         };
-        Some(Condition::new(kind, address, &text))
+        Some(Condition::new(kind, address, &text, &brief))
     }
 }
 
 impl Condition {
-    fn new(kind: Kind, subject: &str, text: &str) -> Self {
-        let one_line = text.lines().collect::<Vec<_>>().join("; ");
+    fn new(kind: Kind, subject: &str, text: &str, brief: &str) -> Self {
         Self {
             kind,
             subject: printable(subject),
             pool: None,
-            text: shortened(&printable(&one_line), MAX_TEXT),
+            text: one_line(text),
+            brief: one_line(brief),
+            alert: kind.settles().map_or(Alert::Never, Alert::After),
         }
     }
 
-    fn of_pool(kind: Kind, pool: &PoolName, text: &str) -> Self {
+    fn of_pool(kind: Kind, pool: &PoolName, text: &str, brief: &str) -> Self {
         Self {
             pool: Some(pool.clone()),
-            ..Self::new(kind, pool.as_str(), text)
+            ..Self::new(kind, pool.as_str(), text, brief)
         }
+    }
+
+    /// How much it matters.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.kind.severity()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pool(serving: usize, min_members: usize, sorry: &[&str]) -> PoolLevel {
-        PoolLevel {
-            pool: "api".parse().unwrap(),
-            serving,
-            min_members,
-            sorry: sorry.iter().map(|addr| addr.parse().unwrap()).collect(),
-        }
-    }
-
-    fn kinds(circumstances: &Circumstances) -> Vec<Kind> {
-        let conditions = circumstances.conditions();
-        conditions.iter().map(|condition| condition.kind).collect()
-    }
-
-    #[test]
-    fn nothing_is_told_of_what_is_in_order() {
-        let perlbal = PerlbalLevel {
-            connected: true,
-            in_sync: true,
-        };
-        let circumstances = Circumstances {
-            pools: vec![pool(2, 2, &[]), pool(0, 0, &[])],
-            perlbals: [("127.0.0.1:16000".to_owned(), perlbal)].into(),
-            ..Circumstances::default()
-        };
-        assert_eq!(circumstances.conditions(), []);
-        assert_eq!(Circumstances::default().conditions(), []);
-    }
-
-    #[test]
-    fn a_pool_is_short_of_serving_members_or_has_none_but_a_sorry_server() {
-        let mut circumstances = Circumstances {
-            pools: vec![pool(1, 2, &[])],
-            ..Circumstances::default()
-        };
-        assert_eq!(kinds(&circumstances), [Kind::PoolShort]);
-        let short = &circumstances.conditions()[0];
-        assert_eq!(
-            (short.subject.as_str(), &short.pool),
-            ("api", &"api".parse().ok())
-        );
-        assert!(
-            short.text.contains('1') && short.text.contains('2'),
-            "{}",
-            short.text
-        );
-        circumstances.pools = vec![pool(0, 1, &["10.0.0.9:80"])];
-        assert_eq!(kinds(&circumstances), [Kind::SorryServer, Kind::PoolShort]);
-        assert!(circumstances.conditions()[0].text.contains("10.0.0.9:80"));
-    }
-
-    #[test]
-    fn a_perlbal_that_is_lost_is_not_also_out_of_sync() {
-        let level = |first_round_done, connected, in_sync| {
-            let level = PerlbalLevel { connected, in_sync };
-            let perlbals = [("127.0.0.1:16000".to_owned(), level)].into();
-            let circumstances = Circumstances {
-                first_round_done,
-                perlbals,
-                ..Circumstances::default()
-            };
-            kinds(&circumstances)
-        };
-        assert_eq!(level(true, false, false), [Kind::PerlbalLost]);
-        assert_eq!(level(true, false, true), [Kind::PerlbalLost]);
-        assert_eq!(level(true, true, false), [Kind::PerlbalNotInSync]);
-        assert_eq!(level(true, true, true), []);
-        assert_eq!(level(false, true, false), [], "nothing is wanted of it yet");
-        assert_eq!(level(false, false, false), [Kind::PerlbalLost]);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_file_is_told_in_one_line_of_bounded_length() {
-        let fault = Fault {
-            path: "/etc/pollbal.services".to_owned(),
-            text: format!("line 2: wrong\nline 3: \u{1b}[2J\n{}", "é".repeat(5_000)),
-        };
-        let circumstances = Circumstances {
-            services: Some(fault),
-            ..Circumstances::default()
-        };
-        let text = &circumstances.conditions()[0].text;
-        assert!(text.starts_with("line 2: wrong; line 3: "), "{text}");
-        assert!(!text.contains(char::is_control));
-        assert_eq!(text.chars().count(), MAX_TEXT + 1);
-    }
+fn one_line(text: &str) -> String {
+    let one_line = text.lines().collect::<Vec<_>>().join("; ");
+    shortened(&printable(&one_line), MAX_TEXT)
 }

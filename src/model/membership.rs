@@ -14,41 +14,52 @@
 //!   is disabled, or granted leave         → out, whatever it announces
 //! ```
 
+mod admission;
 mod failing;
+mod names;
+mod new_rules;
 mod nodes;
 pub mod obedience;
+mod pauses;
 mod pool_state;
 pub mod shortage;
 mod snapshots;
+mod standing;
+mod times;
 mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::names::Names;
 use self::nodes::{Nodes, State};
 use self::pool_state::PoolState;
 use self::snapshots::Snapshots;
+use self::times::Before;
 
 use super::announcement::{Announcement, Status};
-use super::change::{Change, Out, Place};
+use super::change::{Assignment, Change, OutReason};
 use super::names::PoolName;
 use super::node::{Node, NodeAddr};
 use super::observation::{Observation, Poll};
 use super::orders::Orders;
 use super::pools::Pools;
-use super::rules::{Refusal, Rules};
+use super::rules::Rules;
+use super::words::Word;
 
 /// Who is in which pool, and why the others are in none.
 #[derive(Debug)]
 pub struct Membership {
     rules: Arc<Rules>,
     nodes: Nodes,
-    /// Every pool that was ever announced.
+    /// Every pool that is ours: those that are declared, and with the announced ones also some that are
+    /// not in use any more.
     pools: BTreeMap<PoolName, PoolState>,
     /// How many nodes of the services file have neither answered nor failed yet.
     unheard: usize,
     first_round_done: bool,
+    names: Names,
     snapshots: Snapshots,
     orders: Orders,
     /// How often orders changed.
@@ -57,6 +68,8 @@ pub struct Membership {
     levels_changed: bool,
     /// What [`Membership::take_kept_changed`] tells.
     kept_changed: bool,
+    /// What the run before knew of nodes that were not heard yet.
+    before: Before,
 }
 
 impl Membership {
@@ -68,6 +81,8 @@ impl Membership {
             orders_revision: 0,
             levels_changed: false,
             kept_changed: false,
+            before: Before::new(),
+            names: Names::new(&rules),
             rules: Arc::new(rules),
             nodes: Nodes::default(),
             pools: BTreeMap::new(),
@@ -75,7 +90,7 @@ impl Membership {
             first_round_done: false,
             snapshots: Snapshots::new(),
         };
-        membership.own_pools_with_sorry();
+        membership.own_declared_pools();
         membership
     }
 
@@ -92,43 +107,16 @@ impl Membership {
     }
 
     /// Takes new rules. What they no longer allow ends with the node's next answer; failures count by
-    /// them at once.
+    /// them at once, and a name is at once whose it is by them.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
         self.rules = Arc::new(rules);
-        self.own_pools_with_sorry();
+        self.own_declared_pools();
         self.levels_changed = true;
         self.snapshots.all_changed();
         let mut changes = Vec::new();
+        self.share_names(now, &mut changes);
         self.settle_all(now, &mut changes);
         changes
-    }
-
-    /// Takes over a pool of an earlier run, so that a restart changes nothing by itself: pollbal
-    /// owns the pool, and the nodes count as its members until they are heard.
-    pub fn inherit(
-        &mut self,
-        pool: &PoolName,
-        members: impl IntoIterator<Item = (NodeAddr, Place)>,
-    ) {
-        let mut members = members.into_iter().peekable();
-        // A declared pool's file is there whether a node ever announced the pool or not.
-        let proof = members.peek().is_some() || !self.rules.declared.contains_key(pool);
-        if !proof || self.pool_refusal(pool).is_some() {
-            return;
-        }
-        self.pools.entry(pool.clone()).or_default();
-        self.snapshots.changed(pool);
-        for (addr, place) in members {
-            // It may be a node of another pool, but stood here as a sorry server.
-            if self.rules.of(pool).is_sorry(addr) {
-                continue;
-            }
-            let node = self.nodes.get_mut(addr);
-            let unknown = node.is_some_and(|node| matches!(node.state, State::Out(None)));
-            if unknown && !self.orders.bars(addr) && self.refusal(&place.pool, addr).is_none() {
-                self.enter(addr, place);
-            }
-        }
     }
 
     /// Takes what a poll of `addr` gave, at `now`.
@@ -138,26 +126,37 @@ impl Membership {
             // A poll that was under way when its node went.
             return changes;
         };
-        if !node.heard {
-            node.heard = true;
-            self.unheard -= 1;
-        }
+        let is_first = !std::mem::replace(&mut node.heard, true);
         let (observation, asked_at) = (poll.observation.clone(), poll.asked_at);
         node.remember(poll);
-        if self.is_kept_out(addr, &observation, (asked_at, now), &mut changes) {
-            self.end_round(now, &mut changes);
-            return changes;
-        }
-        match observation {
-            Observation::Failed(failure) => self.fail(addr, failure, now, &mut changes),
-            Observation::Nothing => self.put_out(addr, Out::Idle, now, &mut changes),
-            Observation::Announced(announcement) => match announcement.status {
-                Status::Leaving => self.put_out(addr, Out::Leaving, now, &mut changes),
-                Status::Serving => self.serve(addr, announcement, (asked_at, now), &mut changes),
-            },
+        self.decide(addr, observation, (asked_at, now), &mut changes);
+        if is_first {
+            self.unheard -= 1;
+            self.begin_time(addr, now);
         }
         self.end_round(now, &mut changes);
         changes
+    }
+
+    fn decide(
+        &mut self,
+        addr: NodeAddr,
+        observation: Observation,
+        (asked_at, now): (Instant, Instant),
+        changes: &mut Vec<Change>,
+    ) {
+        self.claim(addr, &observation, now, changes);
+        if self.is_kept_out(addr, &observation, (asked_at, now), changes) {
+            return;
+        }
+        match observation {
+            Observation::Failed(failure) => self.fail(addr, failure, now, changes),
+            Observation::Nothing => self.put_out(addr, OutReason::Idle, now, changes),
+            Observation::Announced(announcement) => match announcement.status {
+                Status::Leaving => self.put_out(addr, OutReason::Leaving, now, changes),
+                Status::Serving => self.serve(addr, announcement, (asked_at, now), changes),
+            },
+        }
     }
 
     /// Whether to ask the node again soon gives a decision sooner: it failed or came back, and has
@@ -192,7 +191,9 @@ impl Membership {
         if !self.first_round_done {
             return None;
         }
-        self.snapshots.take(&self.rules, &self.pools, &self.nodes)
+        let orders = &self.orders;
+        self.snapshots
+            .take(&self.rules, &self.pools, &self.nodes, orders)
     }
 
     fn serve(
@@ -202,9 +203,11 @@ impl Membership {
         (asked_at, now): (Instant, Instant),
         changes: &mut Vec<Change>,
     ) {
-        if let Some(refusal) = self.refusal(&announcement.pool, addr) {
-            return self.put_out(addr, Out::Refused(refusal), now, changes);
-        }
+        let admitted = match self.admit(addr, announcement, now) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.put_out(addr, OutReason::Refused(refusal), now, changes),
+        };
+        self.set_word(addr, Word::Serves(admitted.place.clone()));
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
@@ -220,15 +223,12 @@ impl Membership {
             changes.extend(node.kept_by.take().map(recovered));
         }
         node.answers = node.answers.saturating_add(1);
-        let place = Place {
-            pool: announcement.pool,
-            version: announcement.version,
-        };
+        let place = admitted.place.clone();
         let from = match &node.state {
             State::Member {
                 place: old,
                 held_since: None,
-            } if *old == place => return,
+            } if *old == place => return self.set_unversioned(addr, admitted.unversioned, changes),
             State::Member { place: old, .. } => Some(old.clone()),
             State::Out(_) if node.fresh_from.is_some_and(|from| asked_at < from) => return,
             State::Out(_) if node.failed && node.answers < self.rules.of(&place.pool).rise => {
@@ -240,7 +240,8 @@ impl Membership {
         node.fresh_from = None;
         node.failed = false;
         let node = node.node.clone();
-        self.exit(addr);
+        self.exit(addr, now);
+        self.introduce(addr, &admitted, now, changes);
         self.enter(addr, place.clone());
         match from {
             Some(from) if from == place => self.settle(&place.pool, now, changes),
@@ -254,17 +255,27 @@ impl Membership {
                 self.settle(&place.pool, now, changes);
             }
         }
+        self.set_unversioned(addr, admitted.unversioned, changes);
     }
 
-    fn put_out(&mut self, addr: NodeAddr, why: Out, now: Instant, changes: &mut Vec<Change>) {
-        let from = self.exit(addr);
+    fn put_out(&mut self, addr: NodeAddr, why: OutReason, now: Instant, changes: &mut Vec<Change>) {
+        let from = self.exit(addr, now);
+        if !matches!(why, OutReason::Failed(_)) {
+            self.set_word(addr, Word::Out);
+        }
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
         node.answers = 0;
-        node.failed = matches!(why, Out::Failed(_));
+        node.failed = matches!(why, OutReason::Failed(_));
         if !node.failed {
             node.failures = 0;
+        }
+        match (&why, &from) {
+            (OutReason::Leaving, Some(from)) => node.left = Some((from.pool.clone(), now)),
+            // It may only have been silent for a moment, or say it again.
+            (OutReason::Leaving | OutReason::Failed(_), _) => {}
+            _ => node.left = None,
         }
         let before = std::mem::replace(&mut node.state, State::Out(Some(why.clone())));
         let same = matches!(&before, State::Out(Some(before)) if before.same_kind(&why));
@@ -278,12 +289,22 @@ impl Membership {
                 self.settle(&pool, now, changes);
             }
             None if same => {}
-            None => changes.push(Change::StaysOut(node.node.clone(), why)),
+            None => changes.push(Change::RemainsOut(node.node.clone(), why)),
+        }
+    }
+
+    /// Takes note of what a node let be known of where it serves.
+    fn set_word(&mut self, addr: NodeAddr, word: Word) {
+        if let Some(node) = self.nodes.get_mut(addr)
+            && node.word.as_ref() != Some(&word)
+        {
+            node.word = Some(word);
+            self.snapshots.words_changed();
         }
     }
 
     /// Makes the node a member, which it is not. The caller settles the pool.
-    fn enter(&mut self, addr: NodeAddr, place: Place) {
+    fn enter(&mut self, addr: NodeAddr, place: Assignment) {
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
@@ -296,14 +317,15 @@ impl Membership {
         self.levels_changed = true;
         let state = self.pools.entry(pool.clone()).or_default();
         let version = state.enter(place.version);
+        (node.left, node.was_in) = (None, None);
         node.state = State::Member {
-            place: Place { pool, version },
+            place: Assignment { pool, version },
             held_since: None,
         };
     }
 
     /// Takes the node out of the pool that it is in, if any. The caller settles the pool.
-    fn exit(&mut self, addr: NodeAddr) -> Option<Place> {
+    fn exit(&mut self, addr: NodeAddr, now: Instant) -> Option<Assignment> {
         let node = self.nodes.get_mut(addr)?;
         if matches!(node.state, State::Out(_)) {
             return None;
@@ -314,8 +336,10 @@ impl Membership {
         else {
             return None;
         };
+        node.was_in = Some(place.clone());
+        node.last_in = Some(place.pool.clone());
         if let Some(pool) = self.pools.get_mut(&place.pool) {
-            pool.exit(addr, place.version.as_ref(), held_since);
+            pool.exit(addr, place.version.as_ref(), held_since, now);
         }
         self.snapshots.changed(&place.pool);
         self.levels_changed = true;
@@ -328,9 +352,11 @@ impl Membership {
             return;
         }
         self.levels_changed |= !std::mem::replace(&mut self.first_round_done, true);
+        // What is left is of nodes that nobody lists any more.
+        self.before.clear();
         let gone = self.nodes.gone().iter().map(|node| node.node.clone());
         for node in gone.collect::<Vec<_>>() {
-            if let Some(from) = self.exit(node.addr) {
+            if let Some(from) = self.exit(node.addr, now) {
                 let pool = from.pool.clone();
                 changes.push(Change::Removed(node, from));
                 self.settle(&pool, now, changes);
@@ -339,40 +365,11 @@ impl Membership {
         self.nodes.remove_gone();
     }
 
-    /// A pool that is given a sorry server is pollbal's from then on, whether a node announces it
-    /// or not: also when it is to go again.
-    fn own_pools_with_sorry(&mut self) {
-        let declared = self.rules.declared.iter();
-        for (pool, _) in declared.filter(|(_, rules)| !rules.sorry.is_empty()) {
+    /// A pool that is declared is pollbal's from then on, whether a node announces it or not.
+    fn own_declared_pools(&mut self) {
+        for pool in self.rules.declared.keys() {
             self.pools.entry(pool.clone()).or_default();
         }
-    }
-
-    fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<Refusal> {
-        if let Some(blocks) = &self.rules.of(pool).nodes
-            && !blocks.iter().any(|block| block.contains(addr.ip()))
-        {
-            return Some(Refusal::NotListed(pool.clone()));
-        }
-        self.pool_refusal(pool)
-    }
-
-    fn pool_refusal(&self, pool: &PoolName) -> Option<Refusal> {
-        if self.rules.declared.contains_key(pool) {
-            return None;
-        }
-        if !self.rules.accept_undeclared {
-            return Some(Refusal::Undeclared(pool.clone()));
-        }
-        if self.pools.contains_key(pool) {
-            return None;
-        }
-        let undeclared = self
-            .pools
-            .keys()
-            .filter(|pool| !self.rules.declared.contains_key(*pool))
-            .count();
-        (undeclared >= self.rules.max_undeclared).then(|| Refusal::TooMany(pool.clone()))
     }
 }
 

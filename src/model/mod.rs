@@ -4,24 +4,33 @@
 //! serves the daemon, `--dry-run` and the tests, and each type, once made, is safe to write into
 //! a file name, a file or a command without another check.
 
-pub mod address_book;
 pub mod alerts;
 pub mod announcement;
-pub mod census;
+pub mod bucket;
 pub mod change;
 pub mod conditions;
-pub mod hours;
-pub mod journal;
+pub mod event;
+pub mod event_log;
+pub mod health;
 pub mod membership;
 pub mod names;
+pub mod naming;
+pub mod nearest;
 pub mod node;
+pub mod node_counts;
+pub mod node_index;
+pub mod node_times;
+pub mod node_view;
 pub mod observation;
 pub mod orders;
+pub mod ownership;
+pub mod poll_stats;
 pub mod pools;
+pub mod removals;
 pub mod rules;
 pub mod services;
-pub mod tally;
-pub mod telling;
+pub mod site_counts;
 pub mod text;
 pub mod time;
-pub mod view;
+pub mod time_window;
+pub mod words;

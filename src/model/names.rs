@@ -25,7 +25,8 @@ pub struct Version(Arc<str>);
 /// The name of a pool or service in Perlbal: `\w+` in lower case, since Perlbal takes no other
 /// and lower-cases what stands before a `=` but not what stands behind it (Perlbal.pm,
 /// `run_manage_command`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct PerlbalName(Arc<str>);
 
 /// A text is no [`PoolName`].
@@ -72,7 +73,13 @@ impl PerlbalName {
     /// The name under which Perlbal knows the version pool of the pool that it calls `self`.
     #[must_use]
     pub fn at_version(&self, version: &Version) -> Self {
-        Self(format!("{self}__{}", word(version.as_str())).into())
+        Self(Self::version_pool(self.as_str(), version).into())
+    }
+
+    /// The same, of a pool's name as text.
+    #[must_use]
+    pub fn version_pool(pool: &str, version: &Version) -> String {
+        format!("{pool}__{}", word(version.as_str()))
     }
 
     /// The name as text.
@@ -153,6 +160,20 @@ impl TryFrom<String> for PoolName {
 
     fn try_from(text: String) -> Result<Self, PoolNameError> {
         text.parse()
+    }
+}
+
+impl TryFrom<String> for PerlbalName {
+    type Error = PerlbalNameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<PerlbalName> for String {
+    fn from(name: PerlbalName) -> Self {
+        name.0.as_ref().to_owned()
     }
 }
 

@@ -112,6 +112,22 @@ impl AddrBlock {
     pub fn contains(self, ip: Ipv4Addr) -> bool {
         u32::from(ip) & self.mask == self.network
     }
+
+    /// How many bits of an address it settles: 32 of a single one.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.mask.count_ones()
+    }
+}
+
+impl fmt::Display for AddrBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = Ipv4Addr::from(self.network);
+        match self.bits() {
+            32 => network.fmt(f),
+            bits => write!(f, "{network}/{bits}"),
+        }
+    }
 }
 
 /// A text is neither an IPv4 address nor a CIDR block whose host bits are zero.

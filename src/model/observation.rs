@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::announcement::{Announcement, AnnouncementError, Status};
+use super::text::quotable;
 
 /// One poll of a node: what it gave, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +33,18 @@ pub enum Observation {
 pub enum Failure {
     /// No connection came about; the system's reason.
     Connect(String),
+    /// The node takes no new connections, while one that was made earlier still stands; the reason.
+    NoNewConnections(String),
     /// The whole answer was not there in time (`service_timeout`).
     Timeout,
+    /// The same, on a new connection, while one that was made earlier still stands.
+    TimeoutOnNew,
     /// The answer's status was not 200.
     Status(u16),
     /// The connection broke before the answer was whole; the reason.
     Broken(String),
+    /// What the node sent is no HTTP; what it does instead.
+    Malformed(String),
     /// The body is longer than this many bytes.
     TooLong(usize),
     /// The body is no announcement; its harmless beginning.
@@ -71,21 +78,24 @@ impl Failure {
     pub fn same_kind(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::NotUnderstood(a, _), Self::NotUnderstood(b, _)) => a == b,
-            (Self::Broken(_), Self::Broken(_)) => true,
+            (Self::Broken(_), Self::Broken(_)) | (Self::Malformed(_), Self::Malformed(_)) => true,
+            (a, b) if a.is_silence() && b.is_silence() => true,
             _ => self == other,
         }
     }
 
-    /// A body that is no announcement, kept short and free of control characters for the log.
+    /// Whether nothing was heard of the node in time.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Timeout | Self::TimeoutOnNew)
+    }
+
+    /// A body that is no announcement, kept short and printable for the log.
     #[must_use]
     pub fn not_understood(error: AnnouncementError, body: &[u8]) -> Self {
         const SHOWN_CHARS: usize = 40;
         let text = String::from_utf8_lossy(body);
-        let mut shown: String = text
-            .chars()
-            .take(SHOWN_CHARS)
-            .flat_map(char::escape_debug)
-            .collect();
+        let mut shown = quotable(&text, SHOWN_CHARS);
         if text.chars().nth(SHOWN_CHARS).is_some() {
             shown.push('…');
         }
@@ -97,9 +107,18 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(reason) => write!(f, "cannot connect: {reason}"),
+            Self::NoNewConnections(reason) => write!(
+                f,
+                "takes no new connections: {reason}; the connection kept for polls is still open"
+            ),
             Self::Timeout => f.write_str("no whole answer within service_timeout"),
+            Self::TimeoutOnNew => f.write_str(
+                "no whole answer within service_timeout on a new connection; the connection kept \
+                 for polls is still open",
+            ),
             Self::Status(code) => write!(f, "answered status {code} instead of 200"),
             Self::Broken(reason) => write!(f, "the answer broke off: {reason}"),
+            Self::Malformed(what) => f.write_str(what),
             Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes"),
             Self::NotUnderstood(error, shown) => {
                 write!(f, "answered \"{shown}\", which is not understood: {error}")

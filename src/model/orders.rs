@@ -4,13 +4,17 @@
 //! Orders outlive the program (`state_file`), so their times are times of day. What follows from
 //! them is decided by [`Membership`](super::membership::Membership), which owns them.
 
+mod written;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::written::Written;
 use super::names::{PoolName, Version};
 use super::node::NodeAddr;
 use super::observation::Observation;
@@ -80,8 +84,14 @@ impl From<ReasonWord> for String {
 
 /// A note that a person left beside an order: one line, printable, of 200 characters at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Note(String);
+
+impl From<String> for Note {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
 
 impl Note {
     /// The most characters; what is longer is cut.
@@ -91,7 +101,8 @@ impl Note {
     #[must_use]
     pub fn new(text: &str) -> Self {
         let short: String = text.chars().take(Self::MAX_CHARS).collect();
-        Self(printable(short.trim()))
+        let shown = printable(short.trim());
+        Self(shown.chars().take(Self::MAX_CHARS).collect())
     }
 
     /// The note, perhaps empty.
@@ -119,21 +130,27 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// ` (ann: new kernel, until 2026-07-30T02:00:54Z)`, as far as is known.
+    /// ` by ann: "new kernel", until 2026-07-30T02:00:54Z`, as far as is known; behind its word.
     #[must_use]
     pub fn details(&self) -> String {
-        let said = match (self.by.as_str(), self.note.as_str()) {
-            (by, "") => by.to_owned(),
-            ("", note) => note.to_owned(),
-            (by, note) => format!("{by}: {note}"),
-        };
-        let until = self.until.map(|until| format!("until {until}"));
-        let parts = [Some(said).filter(|said| !said.is_empty()), until];
-        let parts: Vec<_> = parts.into_iter().flatten().collect();
-        if parts.is_empty() {
-            return String::new();
+        let said = given(self.by.as_str(), self.note.as_str());
+        match self.until {
+            Some(until) => format!("{said}, until {until}"),
+            None => said,
         }
-        format!(" ({})", parts.join(", "))
+    }
+}
+
+/// ` by ann: "new kernel"`, of what is not empty: how a reason is told behind its word.
+#[must_use]
+pub fn given(by: &str, note: &str) -> String {
+    let by = match by {
+        "" => String::new(),
+        by => format!(" by {by}"),
+    };
+    match note {
+        "" => by,
+        note => format!("{by}: \"{note}\""),
     }
 }
 
@@ -149,19 +166,20 @@ pub fn given_by_another<'a>(
 
 /// A leave that a node asked for and got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct Grant {
     /// The pool that it left, or spoke of last; none when it spoke of none.
     pub pool: Option<PoolName>,
     /// And the version.
-    #[serde(default)]
     pub version: Option<Version>,
+    /// The pool of which it was a member, and whose place to leave it takes (`max_leaving`); none when
+    /// it was in no pool.
+    pub left: Option<PoolName>,
     /// When it was granted.
     pub since: Timestamp,
     /// When it ends by itself.
     pub until: Timestamp,
     /// The node answered otherwise since: when it serves, the leave is over.
-    #[serde(default)]
     pub was_away: bool,
 }
 
@@ -256,6 +274,16 @@ impl Orders {
         expired
     }
 
+    /// Extends all leaves by a pause that ended at `today`: their time is to pass while pollbal runs. None gets more
+    /// time than it was granted: a clock that was wrong for years may be set.
+    pub(super) fn extend_leaves(&mut self, pause: Duration, today: Timestamp) {
+        for grant in self.granted.values_mut() {
+            let granted = grant.until.since(grant.since);
+            let longest = grant.until.max(today.after(granted));
+            grant.until = grant.until.after(pause).min(longest);
+        }
+    }
+
     /// Takes a reason of a node away; whether it had it.
     pub(super) fn remove_reason(&mut self, addr: NodeAddr, word: &ReasonWord) -> bool {
         let Some(reasons) = self.disabled.get_mut(&addr) else {
@@ -298,7 +326,7 @@ mod tests {
             assert_eq!(bad.parse::<ReasonWord>(), Err(ReasonWordError), "{bad}");
         }
         let note = Note::new(&format!(" a\x1b[2J\nb{}", "x".repeat(1_000)));
-        assert_eq!(note.as_str().chars().count(), Note::MAX_CHARS - 1);
+        assert_eq!(note.as_str().chars().count(), Note::MAX_CHARS);
         assert!(!note.as_str().contains(char::is_control));
     }
 
@@ -330,6 +358,7 @@ mod tests {
         let grant = Grant {
             pool: Some("api".parse().unwrap()),
             version: Some("v1".parse().unwrap()),
+            left: Some("api".parse().unwrap()),
             since: Timestamp::from_millis(1),
             until: Timestamp::from_millis(2),
             was_away: true,

@@ -1,10 +1,11 @@
 //! The pools snapshot: the whole wanted state, as the drivers get it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::names::{PoolName, Version};
-use super::node::Node;
+use super::node::{Node, NodeAddr};
+use super::words::Words;
 
 /// Who is in which pool now. Drivers make the world look like this, whatever it was before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,23 +15,35 @@ pub struct Pools {
     pub pools: BTreeMap<PoolName, Arc<Pool>>,
     /// The nodes of the services file that are in no pool, in its order.
     pub disabled: Arc<[Arc<Node>]>,
+    /// Where they were last.
+    pub last_in: Arc<LastIn>,
+    /// What nodes let be known of where they serve; empty where each pool and version has served.
+    pub words: Arc<Words>,
 }
+
+/// Nodes that are in no pool, by the pool of which they were members last.
+pub type LastIn = BTreeMap<PoolName, BTreeSet<NodeAddr>>;
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pool {
     /// The configuration names it in `pools`: its file always exists.
     pub declared: bool,
-    /// A node announced it, in this run or (as its file says) in the one before, or the
-    /// configuration once gave it a sorry server. pollbal owns it.
+    /// It is or was declared, or a node announced it, in this run or in one before, as its file or
+    /// the state file says. pollbal owns it.
     pub announced: bool,
     /// Its members, in the order of the services file.
     pub members: Vec<Member>,
     /// Its sorry servers while they serve, which is while it has no member.
     pub sorry: Vec<Arc<Node>>,
-    /// The versions that its members announced, the last [`Pool::MAX_VERSIONS`] of them, whether
+    /// The versions that its nodes announced, the last [`Pool::MAX_VERSIONS`] of them, whether
     /// anyone serves them now or not: so that a driver knows which version pools are ours.
     pub versions: Vec<Version>,
+    /// The versions, and the pool itself as `None`, in which no node has served yet, in this run or an
+    /// earlier one that is known of: who is there in a load balancer was not put there by pollbal.
+    pub unserved: BTreeSet<Option<Version>>,
+    /// While the pool itself is one of them: the nodes that its rules keep out and another pool's list.
+    pub barred: BTreeSet<NodeAddr>,
 }
 
 /// A node that is in a pool.
@@ -47,6 +60,13 @@ impl Pools {
     #[must_use]
     pub fn member_count(&self) -> usize {
         self.pools.values().map(|pool| pool.members.len()).sum()
+    }
+
+    /// How many pools and versions there are, those without members too.
+    #[must_use]
+    pub fn name_count(&self) -> usize {
+        let pools = self.pools.values();
+        pools.map(|pool| 1 + pool.versions.len()).sum()
     }
 
     /// How many members have the pools that are not just as they were before.

@@ -1,13 +1,41 @@
 //! The services file: the list of nodes, a line each.
 //!
 //! `ip port` or `ip:port` (so that a pool file can be read too), then an optional name, with or
-//! without `#`. Blank lines and lines that begin with `#` are skipped.
+//! without `#`. Behind a name without, ` #` begins a comment. Blank lines and lines that begin with
+//! `#` are skipped.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::node::{AddrError, Node, NodeAddr};
-use super::text::printable;
+use super::text::{printable, shortened};
+
+/// What a services file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// The nodes, in its order.
+    pub nodes: Vec<Node>,
+    /// It is empty, or its last line has no end: it may be cut off, and is perhaps still being written.
+    pub unfinished: bool,
+}
+
+/// Maximum number of lines that are told of those that are not understood: a file that is something
+/// else altogether must not fill the log.
+const TOLD: usize = 20;
+
+/// Maximum number of characters that are told of such a line.
+const SHOWN_CHARS: usize = 200;
+
+/// The lines that are not understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LineErrors {
+    /// The first of them.
+    pub first: Vec<LineError>,
+    /// How many there are beyond these.
+    pub more: usize,
+    /// The last line of the file has no end, as in [`List`].
+    pub unfinished: bool,
+}
 
 /// One line that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +59,22 @@ pub enum LineErrorKind {
     Duplicate(usize),
 }
 
-/// Reads a services file; all its errors at once when there are any.
-pub fn parse(text: &str) -> Result<Vec<Node>, Vec<LineError>> {
+/// Reads a services file, and whether it may have been cut off.
+pub fn parse_list(text: &str) -> Result<List, LineErrors> {
+    let unfinished = !text.ends_with('\n');
+    match parse(text) {
+        Ok(nodes) => Ok(List { nodes, unfinished }),
+        Err(errors) => Err(LineErrors {
+            unfinished,
+            ..errors
+        }),
+    }
+}
+
+/// Reads the lines of a services file; its errors at once when there are any.
+pub fn parse(text: &str) -> Result<Vec<Node>, LineErrors> {
     let mut nodes = Vec::new();
-    let mut errors = Vec::new();
+    let mut errors = LineErrors::default();
     let mut seen = BTreeMap::new();
     for (line, text) in (1..).zip(text.lines()) {
         let parsed = parse_line(text).and_then(|node| match node {
@@ -46,14 +86,15 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Vec<LineError>> {
         });
         match parsed {
             Ok(node) => nodes.extend(node),
-            Err(kind) => errors.push(LineError {
+            Err(kind) if errors.first.len() < TOLD => errors.first.push(LineError {
                 line,
-                text: printable(text),
+                text: shortened(&printable(text), SHOWN_CHARS),
                 kind,
             }),
+            Err(_) => errors.more += 1,
         }
     }
-    if errors.is_empty() {
+    if errors.first.is_empty() {
         Ok(nodes)
     } else {
         Err(errors)
@@ -75,13 +116,25 @@ fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
         return Err(LineErrorKind::Form);
     }
     let addr = NodeAddr::parse(ip, port).map_err(LineErrorKind::Address)?;
-    let name = name.trim_start().trim_start_matches('#').trim();
+    let name = name.trim_start();
+    let name = match name.strip_prefix('#') {
+        Some(name) => name.trim_start_matches('#'),
+        None => before_comment(name),
+    };
+    let name = name.trim();
     let name = if name.is_empty() {
         addr.to_string()
     } else {
         printable(name)
     };
     Ok(Some(Node { addr, name }))
+}
+
+/// What stands before a `#` that follows a blank.
+fn before_comment(name: &str) -> &str {
+    let is_comment = |(at, _): &(usize, &str)| name[..*at].ends_with(char::is_whitespace);
+    let comment = name.match_indices('#').find(is_comment);
+    comment.map_or(name, |(at, _)| &name[..at])
 }
 
 fn split_at_first(text: &str, stop: impl Fn(char) -> bool) -> (&str, &str) {
@@ -135,11 +188,14 @@ mod tests {
     #[test]
     fn each_form_of_a_line_is_read() {
         let text = "# comment\n\n10.0.0.1 80 # api-node-1\n10.0.0.2:8080 # two words\n\
-                    10.0.0.3\t81 bare-name\n  10.0.0.4:80#tight\r\n10.0.0.5 80\n10.0.0.6 80 #\n";
+                    10.0.0.3\t81 bare-name\n10.0.0.7 80 bare # a comment\n10.0.0.8 80 c#1 #2 # x\n10.0.0.9 80 # a # b\n  10.0.0.4:80#tight\r\n10.0.0.5 80\n10.0.0.6 80 #\n";
         let expected = [
             pair("10.0.0.1:80", "api-node-1"),
             pair("10.0.0.2:8080", "two words"),
             pair("10.0.0.3:81", "bare-name"),
+            pair("10.0.0.7:80", "bare"),
+            pair("10.0.0.8:80", "c#1"),
+            pair("10.0.0.9:80", "a # b"),
             pair("10.0.0.4:80", "tight"),
             pair("10.0.0.5:80", "10.0.0.5:80"),
             pair("10.0.0.6:80", "10.0.0.6:80"),
@@ -152,6 +208,8 @@ mod tests {
         let text =
             "10.0.0.1 80\nexample.org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1 80\n";
         let errors = parse(text).unwrap_err();
+        assert_eq!(errors.more, 0);
+        let errors = errors.first;
         let told: Vec<_> = errors
             .iter()
             .map(|error| (error.line, error.kind.clone()))
@@ -170,6 +228,14 @@ mod tests {
             "{}",
             errors[1]
         );
+    }
+
+    #[test]
+    fn of_many_errors_the_first_are_told_and_the_rest_are_counted() {
+        let long = format!("10.0.0.1 http{}\n", "x".repeat(10_000));
+        let errors = parse(&(long + &"wrong\n".repeat(99_999))).unwrap_err();
+        assert_eq!((errors.first.len(), errors.more), (TOLD, 100_000 - TOLD));
+        assert!(errors.first[0].to_string().len() < 400);
     }
 
     proptest! {

@@ -13,7 +13,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// So many milliseconds after the beginning of 1970.
     #[must_use]
-    pub fn from_millis(millis: u64) -> Self {
+    pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
@@ -39,6 +39,26 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// How long pollbal itself stood still, in which it could neither hear nor do anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standstill {
+    /// By the clock that never goes back.
+    pub time: Duration,
+    /// By the time of day, which may be set meanwhile.
+    pub day: Duration,
+}
+
+impl Standstill {
+    /// What came since there was no more than `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            time: self.time.saturating_sub(earlier.time),
+            day: self.day.saturating_sub(earlier.day),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One exchange with a node: a request over a connection, and its whole answer.
+//! One exchange with a node: a request over a connection, and the complete response to it.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,27 +10,27 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::answer::{Answer, Reading, Unreadable};
+use super::response::{Excerpt, ParseError, Response, ResponseParser};
 
-/// So much is read at a time, in bytes; most answers are a small part of it.
+/// Maximum bytes per read; most responses are far smaller.
 const READ_BYTES: usize = 2 * 1024;
 
-/// An exchange under way. It holds no buffer but for what came of an answer that is not whole.
+/// An exchange in progress. It holds no buffer except for what has arrived of an incomplete response.
 pub(super) struct Exchange {
     stream: TcpStream,
-    /// What is still to be sent of it.
+    /// The rest of the request that is still to be sent.
     request: Vec<u8>,
-    reading: Reading,
+    parser: ResponseParser,
 }
 
-/// Why there is no whole answer.
+/// Why there is no complete response.
 #[derive(Debug)]
-pub(super) enum Broken {
-    /// The answer's head did not come whole, as when a kept connection is closed just when it is
-    /// used.
-    BeforeAnswer(Cause),
-    /// The body broke off.
-    InBody(Cause),
+pub(super) enum ExchangeError {
+    /// The head of the response is incomplete, for example because the node closed a kept connection just when it was
+    /// reused.
+    BeforeHead(Cause),
+    /// The body of a response with this status is incomplete.
+    InBody(u16, Cause),
 }
 
 #[derive(Debug, Error)]
@@ -38,7 +38,14 @@ pub(super) enum Cause {
     #[error(transparent)]
     Connection(#[from] io::Error),
     #[error(transparent)]
-    Unreadable(#[from] Unreadable),
+    Malformed(#[from] ParseError),
+    #[error("the connection was closed before the answer was whole{}", after(.0.as_ref()))]
+    Closed(Option<Excerpt>),
+}
+
+/// What had arrived before the connection was closed.
+fn after(excerpt: Option<&Excerpt>) -> String {
+    excerpt.map_or_else(String::new, |excerpt| format!(", after {excerpt}"))
 }
 
 impl Exchange {
@@ -46,47 +53,47 @@ impl Exchange {
         Self {
             stream,
             request,
-            reading: Reading::default(),
+            parser: ResponseParser::default(),
         }
     }
 
-    /// The connection, for the next exchange.
+    /// Returns the connection for the next exchange.
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream
     }
 
-    /// Waits for the answer. What waits may be dropped, and another wait goes on from there.
-    pub(super) async fn answer(&mut self) -> Result<Answer, Broken> {
-        let answer = self.ask().await;
-        answer.map_err(|cause| {
-            if self.reading.has_head() {
-                Broken::InBody(cause)
-            } else {
-                Broken::BeforeAnswer(cause)
-            }
+    /// Waits for the response. Cancellation-safe: another call continues where a cancelled one stopped.
+    pub(super) async fn response(&mut self) -> Result<Response, ExchangeError> {
+        let response = self.send_and_receive().await;
+        response.map_err(|cause| match self.parser.status() {
+            Some(status) => ExchangeError::InBody(status, cause),
+            None => ExchangeError::BeforeHead(cause),
         })
     }
 
-    async fn ask(&mut self) -> Result<Answer, Cause> {
+    async fn send_and_receive(&mut self) -> Result<Response, Cause> {
         while !self.request.is_empty() {
             let sent = self.stream.write(&self.request).await?;
             self.request = self.request.split_off(sent);
         }
         loop {
-            if let Some(answer) = poll_fn(|context| self.poll_read(context)).await? {
-                return Ok(answer);
+            if let Some(response) = poll_fn(|context| self.poll_read(context)).await? {
+                return Ok(response);
             }
         }
     }
 
-    /// Reads what is there, into a buffer that is there only as long.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Answer>, Cause>> {
+    /// Reads what has arrived, into a buffer on the stack.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Response>, Cause>> {
         let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
         let mut buffer = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
         Poll::Ready(Ok(match buffer.filled() {
-            [] => Some(self.reading.end()?),
-            new => self.reading.take(new)?,
+            [] => {
+                let response = self.parser.finish()?;
+                Some(response.ok_or_else(|| Cause::Closed(self.parser.partial_head()))?)
+            }
+            new => self.parser.feed(new)?,
         }))
     }
 }
@@ -103,8 +110,8 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET /pool";
 
-    /// An exchange that has just begun, and the node's end of it.
-    async fn begin() -> (Exchange, TcpStream) {
+    /// A new exchange, and the node's end of its connection.
+    async fn start() -> (Exchange, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap());
         let (ours, node) = tokio::join!(ours, listener.accept());
@@ -112,46 +119,46 @@ mod tests {
         (exchange, node.unwrap().0)
     }
 
-    /// What comes of this answer, behind which the node closes the connection.
-    async fn said(answer: &str) -> Result<Answer, Broken> {
-        let (mut exchange, mut node) = begin().await;
-        let say = async move {
+    /// The result when the node sends this response and closes the connection.
+    async fn result_of(response: &str) -> Result<Response, ExchangeError> {
+        let (mut exchange, mut node) = start().await;
+        let respond = async move {
             node.read_exact(&mut [0; REQUEST.len()]).await.unwrap();
-            node.write_all(answer.as_bytes()).await.unwrap();
+            node.write_all(response.as_bytes()).await.unwrap();
         };
-        tokio::join!(exchange.answer(), say).0
+        tokio::join!(exchange.response(), respond).0
     }
 
     #[tokio::test]
-    async fn what_breaks_off_before_the_body_is_told_from_what_does_within() {
+    async fn errors_before_and_within_the_body_are_distinguished() {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
         for broken in ["", "website", &head[..30]] {
-            let outcome = said(broken).await;
-            let before = matches!(outcome, Err(Broken::BeforeAnswer(_)));
+            let outcome = result_of(broken).await;
+            let before = matches!(outcome, Err(ExchangeError::BeforeHead(_)));
             assert!(before, "{broken:?}: {outcome:?}");
         }
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx";
         for broken in [head, &format!("{head}ap"), chunked] {
-            let outcome = said(broken).await;
-            let within = matches!(outcome, Err(Broken::InBody(_)));
+            let outcome = result_of(broken).await;
+            let within = matches!(outcome, Err(ExchangeError::InBody(200, _)));
             assert!(within, "{broken:?}: {outcome:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_wait_goes_on_where_the_one_before_was_dropped() {
-        let (mut exchange, mut node) = begin().await;
+    async fn a_wait_continues_where_a_cancelled_one_stopped() {
+        let (mut exchange, mut node) = start().await;
         for piece in ["HTTP/1.1 200 OK\r\nContent-", "Length: 7\r\n\r\nweb"] {
             node.write_all(piece.as_bytes()).await.unwrap();
-            let dropped = timeout(Duration::from_millis(20), exchange.answer()).await;
-            assert!(dropped.is_err(), "not whole yet: {dropped:?}");
+            let cancelled = timeout(Duration::from_millis(20), exchange.response()).await;
+            assert!(cancelled.is_err(), "incomplete: {cancelled:?}");
         }
         node.write_all(b"site").await.unwrap();
-        let answer = exchange.answer().await.unwrap();
-        assert_eq!(answer.body.as_deref(), Some(&b"website"[..]));
+        let response = exchange.response().await.unwrap();
+        assert_eq!(response.body.as_deref(), Some(&b"website"[..]));
         drop(exchange);
-        let mut asked = Vec::new();
-        node.read_to_end(&mut asked).await.unwrap();
-        assert_eq!(asked, REQUEST, "asked once");
+        let mut received = Vec::new();
+        node.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, REQUEST, "sent once");
     }
 }

@@ -1,4 +1,4 @@
-//! When a node is polled.
+//! When and how nodes are polled.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,93 +6,136 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::PollSettings;
+use super::request::Template;
+use crate::config::poll::{Headers, PollSettings};
 use crate::model::node::{Node, NodeAddr};
 
-/// So many nodes are to share a slot: they are polled together, so that the program does not wake
-/// for each of them.
-const NODES_A_SLOT: u32 = 10;
+/// Preferred number of nodes per slot. They are polled together, so that the process does not wake up for each of them.
+const NODES_PER_SLOT: u32 = 10;
 
-/// No slot is longer than this, and no longer than one in so many of the interval: few nodes stay
-/// spread.
-const LONGEST_SLOT: (Duration, u32) = (Duration::from_millis(25), 40);
+/// Maximum length of a slot, absolute and as a divisor of the interval: a few nodes are spread all the same.
+const MAX_SLOT: (Duration, u32) = (Duration::from_millis(25), 40);
 
-/// Nor need it be shorter than this: a hundred wakings a second cost little. Of an interval no more
-/// than one in so many, so that never more than a hundredth of the nodes are polled at a time.
-const SHORTEST_SLOT: (Duration, u32) = (Duration::from_millis(10), 100);
+/// Minimum length of a slot: waking up a hundred times a second costs little. It is also limited to this divisor of the
+/// interval, so that no more than 1% of the nodes are ever polled together.
+const MIN_SLOT: (Duration, u32) = (Duration::from_millis(10), 100);
 
-/// A pause is longer or shorter by up to this part.
+/// Maximum relative deviation of a retry delay.
 const JITTER: f64 = 0.2;
 
-/// Who is polled when and how: the whole of it, as all pollers get it.
+/// Which nodes are polled, when and how; shared by all pollers.
 #[derive(Debug, Default)]
-pub(super) struct Rota {
-    /// None while there is no node.
+pub(super) struct PollPlan {
+    /// `None` until the first plan is set.
     settings: Option<Arc<PollSettings>>,
-    /// How far into each interval a node's turn is.
-    offsets: HashMap<NodeAddr, Duration>,
+    nodes: HashMap<NodeAddr, NodePlan>,
+}
+
+/// What differs between nodes.
+#[derive(Clone, Debug)]
+struct NodePlan {
+    /// When the node is polled, from the start of each interval.
+    offset: Duration,
+    /// The request, shared by all nodes that get the same.
+    template: Arc<Template>,
 }
 
 /// When and how one node is polled.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     pub(super) settings: Arc<PollSettings>,
-    offset: Duration,
+    node: NodePlan,
 }
 
-impl Rota {
-    /// The nodes in their order, spread over the interval.
+impl PollPlan {
+    /// Spreads the nodes over the interval, in their order.
     pub(super) fn new(nodes: &[Node], settings: &PollSettings) -> Self {
-        let offset = |index| offset(settings.interval, index, nodes.len());
-        let offsets = nodes.iter().enumerate();
+        let mut templates = Templates::new(settings);
+        let count = nodes.len();
+        let nodes = nodes.iter().enumerate().map(|(index, node)| {
+            let plan = NodePlan {
+                offset: offset(settings.interval, index, count),
+                template: templates.of(settings.headers_of(node.addr)),
+            };
+            (node.addr, plan)
+        });
         Self {
+            nodes: nodes.collect(),
             settings: Some(Arc::new(settings.clone())),
-            offsets: offsets
-                .map(|(index, node)| (node.addr, offset(index)))
-                .collect(),
         }
     }
 
-    /// The node's schedule, if it is polled.
-    pub(super) fn of(&self, addr: NodeAddr) -> Option<Schedule> {
+    /// The schedule of a node; `None` if it is not polled.
+    pub(super) fn schedule_of(&self, addr: NodeAddr) -> Option<Schedule> {
         Some(Schedule {
-            offset: *self.offsets.get(&addr)?,
+            node: self.nodes.get(&addr)?.clone(),
             settings: self.settings.clone()?,
         })
     }
 }
 
-/// The turn of the `index`th of `count` nodes, which are spread evenly over the interval.
+/// Builds one template per distinct set of header fields.
+struct Templates<'a> {
+    settings: &'a PollSettings,
+    built: Vec<(&'a Headers, Arc<Template>)>,
+}
+
+impl<'a> Templates<'a> {
+    fn new(settings: &'a PollSettings) -> Self {
+        Self {
+            settings,
+            built: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, headers: &'a Headers) -> Arc<Template> {
+        // The settings have one `Headers` per block of nodes, so those of the same block have the same address.
+        let built = self
+            .built
+            .iter()
+            .find(|(built, _)| std::ptr::eq(*built, headers));
+        if let Some((_, template)) = built {
+            return template.clone();
+        }
+        let template = Arc::new(Template::new("GET", &self.settings.path, headers));
+        self.built.push((headers, template.clone()));
+        template
+    }
+}
+
+/// When the `index`th of `count` nodes is polled: they are spread evenly over the interval, rounded down to a slot.
 fn offset(interval: Duration, index: usize, count: usize) -> Duration {
-    // Of nanoseconds each has one of its own.
+    // Never zero; slots of one nanosecond leave each node its own.
     let slot = slot(interval, count).as_nanos().max(1);
     let share = interval.as_nanos() * index as u128 / count as u128;
     Duration::from_nanos(u64::try_from(share / slot * slot).unwrap_or(0))
 }
 
-/// How long a slot is.
+/// The length of a slot.
 fn slot(interval: Duration, count: usize) -> Duration {
-    let limit = |(slot, part): (Duration, u32)| slot.min(interval / part);
+    let limit = |(slot, divisor): (Duration, u32)| slot.min(interval / divisor);
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let shared = interval.checked_mul(NODES_A_SLOT).map(|all| all / count);
-    let longest = limit(LONGEST_SLOT);
-    shared
-        .unwrap_or(longest)
-        .clamp(limit(SHORTEST_SLOT), longest)
+    let shared = interval.checked_mul(NODES_PER_SLOT).map(|all| all / count);
+    let max = limit(MAX_SLOT);
+    shared.unwrap_or(max).clamp(limit(MIN_SLOT), max)
 }
 
 impl Schedule {
-    /// How long to wait before a node is asked again out of its turn, when its last poll took so
-    /// long: never faster than it answers. With jitter, so that nodes which failed together are not
-    /// asked together.
-    pub(super) fn pause(&self, took: Duration) -> Duration {
+    /// The request to the node.
+    pub(super) fn template(&self) -> &Template {
+        &self.node.template
+    }
+
+    /// Delay before an early retry, if the last poll took `took`: nodes are never polled faster than they respond. With
+    /// jitter, so that nodes that failed together are not retried together.
+    pub(super) fn retry_delay(&self, took: Duration) -> Duration {
         let jitter = 1.0 + JITTER * (2.0 * fastrand::f64() - 1.0);
         self.settings.retry_interval.mul_f64(jitter).max(took)
     }
 
-    /// The first turn of this node after `now`; intervals are counted from `epoch`.
-    pub(super) fn next(&self, epoch: Instant, now: Instant) -> Instant {
-        let first = epoch + self.offset;
+    /// When the node is polled next after `now`; intervals are counted from `epoch`.
+    pub(super) fn next_poll(&self, epoch: Instant, now: Instant) -> Instant {
+        let first = epoch + self.node.offset;
         let Some(passed) = now.checked_duration_since(first) else {
             return first;
         };
@@ -119,11 +162,15 @@ mod tests {
             interval,
             timeout: interval,
             retry_interval: interval / 10,
-            path: "/pool".to_owned(),
+            ..PollSettings::default()
         };
+        let template = Template::new("GET", &settings.path, &settings.headers);
         Schedule {
             settings: Arc::new(settings),
-            offset: offset(1000, 1, 4),
+            node: NodePlan {
+                offset: offset(1000, 1, 4),
+                template: Arc::new(template),
+            },
         }
     }
 
@@ -134,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_share_slots_and_no_slot_has_more_than_its_part() {
+    fn nodes_share_slots_evenly() {
         for (interval, count, slots) in [
             (1_000, 10, 10),
             (1_000, 100, 40),
@@ -148,38 +195,38 @@ mod tests {
                 *nodes_at.entry(offset(interval, index, count)).or_insert(0) += 1;
             }
             assert_eq!(nodes_at.len(), slots, "{count} nodes in {interval} ms");
-            let part = count.div_ceil(slots);
-            assert!(nodes_at.values().all(|nodes| *nodes <= part));
+            let share = count.div_ceil(slots);
+            assert!(nodes_at.values().all(|nodes| *nodes <= share));
         }
     }
 
     #[test]
-    fn a_node_keeps_its_turn_whatever_its_polls_take() {
+    fn a_nodes_schedule_does_not_depend_on_how_long_its_polls_take() {
         let epoch = Instant::now();
         let at = |millis| epoch + Duration::from_millis(millis);
         let schedule = schedule();
-        assert_eq!(schedule.next(epoch, at(0)), at(250));
+        assert_eq!(schedule.next_poll(epoch, at(0)), at(250));
         assert_eq!(
-            schedule.next(epoch, at(250)),
+            schedule.next_poll(epoch, at(250)),
             at(1250),
-            "the turn of now is over"
+            "the poll of now is over"
         );
-        assert_eq!(schedule.next(epoch, at(1249)), at(1250));
+        assert_eq!(schedule.next_poll(epoch, at(1249)), at(1250));
         assert_eq!(
-            schedule.next(epoch, at(9999)),
+            schedule.next_poll(epoch, at(9999)),
             at(10_250),
-            "missed turns are not made up for"
+            "missed polls are not made up for"
         );
     }
 
     #[test]
-    fn a_node_is_asked_again_soon_but_never_faster_than_it_answers() {
+    fn a_node_is_retried_soon_but_never_faster_than_it_responds() {
         let schedule = schedule();
         for _ in 0..100 {
-            let pause = schedule.pause(Duration::from_millis(1)).as_millis();
-            assert!((80..=120).contains(&pause), "{pause}");
+            let delay = schedule.retry_delay(Duration::from_millis(1)).as_millis();
+            assert!((80..=120).contains(&delay), "{delay}");
         }
         let slow = Duration::from_millis(300);
-        assert_eq!(schedule.pause(slow), slow);
+        assert_eq!(schedule.retry_delay(slow), slow);
     }
 }

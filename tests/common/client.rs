@@ -255,7 +255,7 @@ async fn exchange(
     };
     let failed = |why: hyper::Error| format!("broken: {why}");
     let request = Request::get(path)
-        .header("host", "test")
+        .header("host", "localhost")
         .body(Empty::new())
         .map_err(|why| why.to_string())?;
     sender.ready().await.map_err(failed)?;

@@ -62,6 +62,13 @@ pub(crate) fn post(stage: &Stage, path: &str, body: &Value) -> Reply {
     admin(stage, "POST", path, &body.to_string())
 }
 
+/// Has the services file read again, and obeyed in all that it removes.
+#[track_caller]
+pub(crate) fn accept_removals(stage: &Stage) {
+    let accept = serde_json::json!({ "accept_removals": true });
+    post(stage, "/v1/reload", &accept).ok();
+}
+
 fn admin(stage: &Stage, method: &str, path: &str, body: &str) -> Reply {
     let mut stream = UnixStream::connect(stage.admin_socket()).expect("the admin door is not open");
     stream
@@ -119,7 +126,7 @@ impl Asked {
 
 fn request(method: &str, path: &str, body: &str) -> String {
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: pollbal\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nPollbal-Request: true\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

@@ -49,6 +49,7 @@ impl Driven {
             snapshots: snapshots.subscribe(),
             progress: watch::Sender::new(Progress::default()),
             standing: standing_told,
+            last_owned: watch::Sender::new(None),
             questions,
             stop: stop.clone(),
             memory: Memory::default(),
@@ -93,6 +94,7 @@ impl Driven {
         let pools = Pools {
             pools: pools.collect(),
             disabled: out.iter().map(|addr| node(*addr)).collect(),
+            ..Pools::default()
         };
         self.snapshots.send_replace(Some(Snapshot {
             serial: self.serial,
@@ -109,8 +111,7 @@ impl Driven {
 
     /// Whether a node, out since that snapshot, is at rest by the rule that [`Standing`] gives.
     pub(crate) fn at_rest(&self, addr: SocketAddrV4, since: u64) -> bool {
-        let standing = self.standing.borrow();
-        standing.connected && standing.told >= since && !standing.unrest.contains_key(&of(addr))
+        self.standing.borrow().is_at_rest(of(addr), since)
     }
 
     /// Waits until the standing is as it should be.

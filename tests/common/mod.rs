@@ -16,11 +16,13 @@ pub(crate) mod manager;
 pub(crate) mod nodes;
 pub(crate) mod notify;
 pub(crate) mod perlbal;
+pub(crate) mod pipe;
 pub(crate) mod pollbal;
 pub(crate) mod process;
 pub(crate) mod raw_node;
 pub(crate) mod relay;
 pub(crate) mod run;
+pub(crate) mod small_node;
 pub(crate) mod stage;
 pub(crate) mod wire;
 

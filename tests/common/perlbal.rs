@@ -14,6 +14,8 @@ use std::time::Duration;
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::process::{Pid, Signal, kill_process};
 
+use pollbal::drivers::perlbal::spare::address_of;
+
 use super::stage::Stage;
 use super::{SOON, becomes, eventually};
 
@@ -250,10 +252,11 @@ impl Perlbal {
         self.tell(&format!("POOL {pool} REMOVE {member}"));
     }
 
-    /// What `SHOW POOL` says of it.
+    /// What `SHOW POOL` says of it, without the spare entries that are there while a node vanishes.
     #[track_caller]
     pub(crate) fn members(&self, pool: &str) -> Members {
-        let answer = self.ask(&format!("SHOW POOL {pool}"));
+        let mut answer = self.ask(&format!("SHOW POOL {pool}"));
+        answer.retain(|line| line.split(' ').next().and_then(address_of).is_none());
         if answer.iter().any(|line| line.starts_with("ERROR")) {
             return None;
         }

@@ -93,6 +93,11 @@ impl Pollbal {
         assert!(ended.is_none(), "pollbal ended with {ended:?}");
     }
 
+    /// How the process ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("failed to look after pollbal")
+    }
+
     pub(crate) fn config_file(&self) -> &PathBuf {
         &self.config
     }

@@ -45,6 +45,19 @@ pub(crate) fn catches(pid: Pid, signal: Signal) -> bool {
     caught >> (signal.as_raw() - 1) & 1 == 1
 }
 
+/// Whether one of its threads waits for this descriptor, as in a write to a full pipe.
+pub(crate) fn waits_for(pid: Pid, descriptor: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let descriptor = format!("{descriptor:#x}");
+    threads.flatten().any(|thread| {
+        // The number of the system call in which it sleeps, and its arguments.
+        let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+        call.split(' ').nth(1) == Some(&descriptor)
+    })
+}
+
 /// The processes whose parent it is; zombies too.
 pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").expect("failed to list processes");
@@ -74,6 +87,11 @@ pub(crate) fn cpu_ticks(pid: Pid) -> u64 {
 /// Whether it runs: it exists, and is no zombie.
 pub(crate) fn runs(pid: Pid) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// Its state, as in `/proc/PID/stat`; none when it is gone.
+pub(crate) fn state(pid: Pid) -> Option<char> {
+    stat(pid).map(|(state, _)| state)
 }
 
 /// State and parent.

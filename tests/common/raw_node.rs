@@ -44,6 +44,13 @@ pub(crate) enum Answer {
     CloseBehind(&'static str),
     /// Closes at the second request of each connection.
     CloseAtSecond(&'static str),
+    /// Says these bytes to the second request of each connection and closes, as one that was tired of
+    /// waiting just when it was asked.
+    TiredAtSecond(&'static str, &'static str),
+    /// Says so, this long after it was asked.
+    Slow(Duration, &'static str),
+    /// Serves one connection at a time, each until it ends.
+    OneAtATime(&'static str),
 }
 
 /// A proper answer.
@@ -70,6 +77,7 @@ pub(crate) struct RawNode {
     addr: SocketAddrV4,
     name: String,
     record: Arc<Record>,
+    listens: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
 
@@ -94,13 +102,24 @@ impl RawNode {
         let listener =
             bound.unwrap_or_else(|why| panic!("a node failed to listen on {addr}: {why}"));
         let record = Arc::<Record>::default();
-        let server = runtime().spawn(serve(listener, Arc::new(answer), Arc::clone(&record)));
+        let (listens, listening) = watch::channel(true);
+        let serve = serve(listener, listening, Arc::new(answer), Arc::clone(&record));
         Self {
             addr,
             name: name.to_owned(),
             record,
-            server,
+            listens,
+            server: runtime().spawn(serve),
         }
+    }
+
+    /// Takes no more connections, and goes on with those that it has.
+    #[track_caller]
+    pub(crate) fn stop_listening(&self) {
+        self.listens.send_replace(false);
+        eventually(SOON, "nobody listens any more", || {
+            std::net::TcpStream::connect(self.addr).err()
+        });
     }
 
     pub(crate) fn addr(&self) -> SocketAddrV4 {
@@ -165,11 +184,18 @@ impl Drop for RawNode {
     }
 }
 
-async fn serve(listener: TcpListener, answer: Arc<Answer>, record: Arc<Record>) {
+async fn serve(
+    listener: TcpListener,
+    mut listening: watch::Receiver<bool>,
+    answer: Arc<Answer>,
+    record: Arc<Record>,
+) {
     let mut connections = JoinSet::new();
+    let mut listener = Some(listener);
     loop {
+        let free = !matches!(*answer, Answer::OneAtATime(_)) || connections.is_empty();
         tokio::select! {
-            Ok((stream, _)) = listener.accept() => {
+            Ok((stream, _)) = accept(listener.as_ref()), if free => {
                 record.connections.fetch_add(1, Ordering::Relaxed);
                 let (answer, record) = (Arc::clone(&answer), Arc::clone(&record));
                 connections.spawn(async move {
@@ -178,7 +204,15 @@ async fn serve(listener: TcpListener, answer: Arc<Answer>, record: Arc<Record>) 
                 });
             }
             Some(_) = connections.join_next() => {}
+            Ok(_) = listening.wait_for(|listens| !listens), if listener.is_some() => listener = None,
         }
+    }
+}
+
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, std::net::SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -242,7 +276,17 @@ async fn converse(mut stream: TcpStream, answer: &Answer, record: &Record) -> io
                 return stream.write_all(&proper(200, body.as_bytes())).await;
             }
             Answer::CloseAtSecond(_) if here == 2 => return Ok(()),
-            Answer::DeadUntil(_, body) | Answer::CloseAtSecond(body) => {
+            Answer::TiredAtSecond(bytes, _) if here == 2 => {
+                return stream.write_all(bytes.as_bytes()).await;
+            }
+            Answer::Slow(time, body) => {
+                tokio::time::sleep(*time).await;
+                stream.write_all(&proper(200, body.as_bytes())).await?;
+            }
+            Answer::DeadUntil(_, body)
+            | Answer::CloseAtSecond(body)
+            | Answer::TiredAtSecond(_, body)
+            | Answer::OneAtATime(body) => {
                 stream.write_all(&proper(200, body.as_bytes())).await?;
             }
         }

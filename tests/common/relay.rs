@@ -10,9 +10,9 @@ use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::runtime;
 
@@ -35,35 +35,64 @@ struct Plan {
     /// The next connections end after so many bytes from the target; those behind them are not limited.
     limits: VecDeque<usize>,
     closed: bool,
+    /// New connections are taken, and nothing comes of them.
+    mute: bool,
     connections: usize,
     /// Everything that was sent to Perlbal, over all connections.
     said: Vec<u8>,
-    /// So much later what is said to Perlbal is handed on.
+    /// How much of it was there when, after each read.
+    said_at: Vec<(usize, Instant)>,
+    /// What Perlbal says is acknowledged late, as systems do by themselves.
+    acknowledges_late: bool,
+    /// So much later a read's changes are handed on.
     delay: Duration,
+    /// How long everything is on its way, in each direction.
+    way: Duration,
     stretches: Stretches,
 }
 
 /// When Perlbal owed answers, as is seen here: later than by who asked it began, and sooner it ended.
 #[derive(Default)]
 struct Stretches {
-    /// From when to when, but for the present one.
-    over: Vec<(Instant, Instant)>,
+    /// All but the present one.
+    over: Vec<Stretch>,
     began: Option<Instant>,
+    delayed: Duration,
     owed: usize,
     /// The beginning of a line of an answer.
     line: Vec<u8>,
 }
 
+/// A time in which Perlbal owed answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
+    /// How much longer changes took by [`Relay::delay`].
+    pub(crate) delayed: Duration,
+}
+
+/// How many bytes stand before the first line that changes something.
+fn before_changes(bytes: &[u8]) -> usize {
+    let is_change = |line: &&[u8]| line.starts_with(b"POOL ") || line.starts_with(b"SET ");
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines
+        .take_while(|line| !is_change(line))
+        .map(<[u8]>::len)
+        .sum()
+}
+
 impl Stretches {
     /// A connection begins; what was owed over another is not given any more.
     fn begin(&mut self) {
-        (self.began, self.owed) = (None, 0);
+        (self.began, self.owed, self.delayed) = (None, 0, Duration::ZERO);
         self.line.clear();
     }
 
-    fn ask(&mut self, bytes: &[u8]) {
+    fn ask(&mut self, bytes: &[u8], delay: Duration) {
         let lines = bytes.iter().map(|byte| usize::from(*byte == b'\n'));
         self.owed += lines.sum::<usize>();
+        self.delayed += delay;
         self.began.get_or_insert_with(Instant::now);
     }
 
@@ -83,7 +112,11 @@ impl Stretches {
         if self.owed == 0
             && let Some(began) = self.began.take()
         {
-            self.over.push((began, Instant::now()));
+            self.over.push(Stretch {
+                began,
+                ended: Instant::now(),
+                delayed: std::mem::take(&mut self.delayed),
+            });
         }
     }
 }
@@ -129,13 +162,43 @@ impl Relay {
             .collect()
     }
 
-    /// Hands on what is said to Perlbal so much later, as if Perlbal had much else to do.
+    /// When that line was first sent to Perlbal, of what was sent from `since` on.
+    pub(crate) fn said_when(&self, line: &str, since: Instant) -> Option<Instant> {
+        let plan = self.shared.plan();
+        let begin = plan.said_at.partition_point(|(_, at)| *at < since);
+        let from = begin
+            .checked_sub(1)
+            .map_or(0, |before| plan.said_at[before].0);
+        let text = String::from_utf8_lossy(&plan.said[from..]);
+        let mut end = from;
+        let found = text.split_inclusive('\n').find(|said| {
+            end += said.len();
+            said.trim_end() == line
+        });
+        found?;
+        let read = plan.said_at.iter().find(|(length, _)| *length >= end);
+        read.map(|(_, at)| *at)
+    }
+
+    /// Acknowledges late what Perlbal says from now on: as a link does on which each answer of several lines takes 40 ms
+    /// more, since Perlbal's system keeps the next lines until the first is acknowledged.
+    pub(crate) fn acknowledge_late(&self) {
+        self.shared.plan().acknowledges_late = true;
+    }
+
+    /// Hands on changes so much later, as if those that come together took Perlbal as much longer. What stands before
+    /// them is handed on at once, as Perlbal answers it before it works on them.
     pub(crate) fn delay(&self, delay: Duration) {
         self.shared.plan().delay = delay;
     }
 
+    /// From the next connection on, everything is so long on its way, in each direction.
+    pub(crate) fn lengthen(&self, way: Duration) {
+        self.shared.plan().way = way;
+    }
+
     /// From when to when Perlbal owed answers, each time until all were given.
-    pub(crate) fn stretches(&self) -> Vec<(Instant, Instant)> {
+    pub(crate) fn stretches(&self) -> Vec<Stretch> {
         self.shared.plan().stretches.over.clone()
     }
 
@@ -151,6 +214,17 @@ impl Relay {
 
     pub(crate) fn open(&self) {
         self.shared.plan().closed = false;
+    }
+
+    /// Ends all connections; new ones are taken and stay silent for good, also when [`unmute`](Self::unmute) is said:
+    /// what a relay does whose target is away.
+    pub(crate) fn mute(&self) {
+        self.shared.plan().mute = true;
+        self.cut();
+    }
+
+    pub(crate) fn unmute(&self) {
+        self.shared.plan().mute = false;
     }
 
     /// Ends all connections; new ones are relayed.
@@ -184,6 +258,10 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                     if plan.closed {
                         continue;
                     }
+                    if plan.mute {
+                        connections.spawn(keep(client));
+                        continue;
+                    }
                     plan.connections += 1;
                     plan.stretches.begin();
                     plan.limits.pop_front().unwrap_or(usize::MAX)
@@ -193,6 +271,12 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// Keeps a connection until its other side ends it, and says nothing.
+async fn keep(mut client: TcpStream) {
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = client.read(&mut buffer).await {}
 }
 
 async fn relay(
@@ -206,46 +290,77 @@ async fn relay(
     };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
+    let way = shared.plan().way;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
+    // What was asked by the time of an answer is noted before that.
     tokio::select! {
-        () = copy_up_to(usize::MAX, &mut from_client, &mut to_server, |bytes| {
+        biased;
+        _ = cuts.changed() => {}
+        () = copy_up_to(usize::MAX, &mut from_client, &mut to_server, || true, way, |bytes| {
             let mut plan = shared.plan();
             plan.said.extend_from_slice(bytes);
-            plan.stretches.ask(bytes);
-            plan.delay
+            let said = (plan.said.len(), Instant::now());
+            plan.said_at.push(said);
+            let before = before_changes(bytes);
+            let delay = if before < bytes.len() { plan.delay } else { Duration::ZERO };
+            plan.stretches.ask(bytes, delay);
+            (before, delay)
         }) => {}
-        () = copy_up_to(limit, &mut from_server, &mut to_client, |bytes| {
+        () = copy_up_to(limit, &mut from_server, &mut to_client, || !shared.plan().acknowledges_late, way, |bytes| {
             shared.plan().stretches.answer(bytes);
-            Duration::ZERO
+            (0, Duration::ZERO)
         }) => {}
-        _ = cuts.changed() => {}
     }
 }
 
-/// Byte for byte until the limit, even in the middle of a line; each read as much later as its note says.
+/// Byte for byte until the limit, even in the middle of a line; of each read the bytes behind so many as much later as
+/// its note says, one read after the other, and all of it as much later as the way is long.
 async fn copy_up_to(
-    mut left: usize,
+    limit: usize,
     from: &mut ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
-    note: impl Fn(&[u8]) -> Duration,
+    is_quick: impl Fn() -> bool,
+    way: Duration,
+    note: impl Fn(&[u8]) -> (usize, Duration),
 ) {
-    let mut buffer = [0; 4096];
-    while left > 0 {
-        // As for everyone who reads from Perlbal: else each of its lines waits 44 ms for the one before.
-        let _ = set_tcp_quickack(from.as_ref(), true);
-        let room = left.min(buffer.len());
-        let Ok(read @ 1..) = from.read(&mut buffer[..room]).await else {
-            return;
-        };
-        // Before it goes out, so that whoever sees an effect finds the cause noted.
-        let delay = note(&buffer[..read]);
-        if !delay.is_zero() {
-            sleep(delay).await;
+    // More than is under way at a time: a reader that waits here would make the way longer.
+    let (depart, mut arrive) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(1_000);
+    let read = async move {
+        let mut left = limit;
+        let mut buffer = [0; 4096];
+        let mut free_at = tokio::time::Instant::now();
+        while left > 0 {
+            // As for everyone who reads from Perlbal: else each of its lines waits 44 ms for the one before.
+            let _ = set_tcp_quickack(from.as_ref(), is_quick());
+            let room = left.min(buffer.len());
+            let Ok(read @ 1..) = from.read(&mut buffer[..room]).await else {
+                return;
+            };
+            // Before it goes out, so that whoever sees an effect finds the cause noted.
+            let (before, delay) = note(&buffer[..read]);
+            free_at = free_at.max(tokio::time::Instant::now());
+            let (before, behind) = buffer[..read].split_at(before);
+            for (bytes, delay) in [(before, Duration::ZERO), (behind, delay)] {
+                free_at += delay;
+                let sent = depart.send((free_at + way, bytes.to_vec())).await;
+                if sent.is_err() {
+                    return;
+                }
+            }
+            left -= read;
         }
-        if to.write_all(&buffer[..read]).await.is_err() {
-            return;
+    };
+    let write = async {
+        while let Some((due, bytes)) = arrive.recv().await {
+            // A timer would take a millisecond.
+            if due > tokio::time::Instant::now() {
+                sleep_until(due).await;
+            }
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
         }
-        left -= read;
-    }
+    };
+    tokio::join!(read, write);
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,6 +23,9 @@ const CLAIM_PORT: u16 = 26_214;
 /// Perlbal's own address, behind those of the nodes.
 const PERLBAL_HOST: u8 = 250;
 const CLAIM_HOST: u8 = 254;
+
+/// The list of the files in the pool directory that are pollbal's own.
+const OWNED: &str = ".pollbal-owned";
 
 /// A test's addresses, directory and turn; everything else is started on it.
 pub(crate) struct Stage {
@@ -119,10 +124,14 @@ impl Stage {
         self.write_services(&lines);
     }
 
-    /// Replaces the services file by a rename, as an editor does.
+    /// Replaces the services file by a rename, as an editor does, by one that was written long ago: it is taken at once.
     pub(crate) fn write_services(&self, lines: &[String]) {
         let new = self.path("services.new");
         fs::write(&new, text(lines)).expect("failed to write the services file");
+        let long_ago = SystemTime::now() - Duration::from_secs(3_600);
+        let file = File::options().write(true).open(&new);
+        file.and_then(|file| file.set_modified(long_ago))
+            .expect("failed to make the services file an old one");
         fs::rename(&new, self.services_file()).expect("failed to put the services file in place");
     }
 
@@ -139,6 +148,7 @@ impl Stage {
         }
         fs::create_dir_all(self.pool_directory()).expect("failed to make the pool directory");
         fs::write(self.pool_file(pool), text(&members)).expect("failed to write the pool file");
+        self.own(&format!("{pool}.pool"));
         nodes
     }
 
@@ -170,13 +180,25 @@ impl Stage {
         Some(text.lines().map(str::to_owned).collect())
     }
 
-    /// The names in the pool directory, hidden ones too, in order.
+    /// Takes down that a run before wrote this file of the pool directory.
+    pub(crate) fn own(&self, file: &str) {
+        let path = self.pool_directory().join(OWNED);
+        let mut list = File::options().create(true).append(true).open(path);
+        let written = list
+            .as_mut()
+            .map(|list| writeln!(list, "{file}").expect("failed to write"));
+        written.expect("failed to open the list of pollbal's own files");
+    }
+
+    /// The names in the pool directory, hidden ones too, in order; except for the list of those that are pollbal's own and
+    /// its temporary file, which come and go behind the pool files.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pool_directory());
         let mut names: Vec<String> = entries
             .into_iter()
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .filter(|name| !name.starts_with(OWNED))
             .collect();
         names.sort();
         names

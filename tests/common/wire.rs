@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use super::SOON;
 use super::stage::Stage;
 
+/// What each of our requests has: a name that every listener takes, and what the node listener asks for.
+pub(crate) const HEADERS: &str = "host: localhost\r\npollbal-request: true\r\n";
+
 /// Where a stage's pollbal has its doors.
 pub(crate) struct Doors {
     pub(crate) admin: PathBuf,
@@ -139,7 +142,7 @@ impl Answer {
 pub(crate) fn get(wire: impl Wire, path: &str) -> Answer {
     say(
         wire,
-        &format!("GET {path} HTTP/1.1\r\nhost: pollbal\r\nconnection: close\r\n\r\n"),
+        &format!("GET {path} HTTP/1.1\r\n{HEADERS}connection: close\r\n\r\n"),
     )
 }
 
@@ -171,7 +174,7 @@ pub(crate) fn hear_all(mut wire: impl Wire) -> Result<String, String> {
 /// Asks on a connection that stays open for more.
 #[track_caller]
 pub(crate) fn get_kept(wire: &mut impl Wire, path: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: pollbal\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\n{HEADERS}\r\n");
     wire.write_all(request.as_bytes()).expect("asked");
     let mut heard = Vec::new();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! What the README shows of the stack: run as it stands, on a stack of the test's own.
+//! What docs/containers.md shows of the stack: run as it stands, on a stack of the test's own.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use super::containers::{Containers, compose};
 use super::site::DEADLINE;
 use super::world::Needs;
 
-/// The README's section.
+/// Its section.
 const SECTION: &str = "A whole site in containers";
 
 /// The name of this trial.
@@ -44,7 +44,7 @@ fn sorted(text: &str) -> Vec<String> {
     lines
 }
 
-/// What the README writes, and what it is here.
+/// What the page has, and what that is here.
 fn words(stack: &Containers) -> Vec<(String, String)> {
     let compose = compose().join(" ");
     [
@@ -58,7 +58,7 @@ fn words(stack: &Containers) -> Vec<(String, String)> {
         ("127.0.0.1:80", &format!("{}:80", stack.published())),
         ("198.18.42", &stack.net()),
     ]
-    .map(|(readme, here)| (readme.to_owned(), here.to_owned()))
+    .map(|(shown, here)| (shown.to_owned(), here.to_owned()))
     .to_vec()
 }
 

@@ -7,6 +7,8 @@ use std::mem;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
+use pollbal::drivers::perlbal::spare::address_of;
+
 use crate::common::client::{Exchange, Traffic};
 use crate::common::{becomes, eventually};
 
@@ -15,6 +17,10 @@ use super::world::{NODES, POOLS, Part, World, pool_index};
 
 /// For what takes milliseconds on loopback and some seconds where each look at Perlbal starts a program in a container.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// From the removal of a node that vanished until Perlbal can make connections again: much less than the 15 s after
+/// which it gives up those to that node (BackendHTTP.pm, `new`), and as long as some looks at it take.
+const GOES_ON: Duration = Duration::from_secs(5);
 
 /// Steady clients of each service, each with a connection of its own: no more than Perlbal keeps idle connections to
 /// nodes, so that the same ones are used for ever and Perlbal never finds out by itself that a member is gone.
@@ -107,6 +113,41 @@ impl Site {
         self.forgiven.extend(forgiven);
     }
 
+    /// The same with nodes that vanish without a word and are out of the pools at the end. Perlbal makes no more connections
+    /// at a time than a pool has entries, and counts those to nodes that are out until it gives them up after 15 s
+    /// (Service.pm, `spawn_backends`): pollbal makes up for that by spare entries, and the accident lasts until these are
+    /// there, or nothing is connected to any more.
+    pub(crate) fn vanish(
+        &mut self,
+        pools: &[&'static str],
+        nodes: &[usize],
+        what: impl FnOnce(&mut Self),
+    ) {
+        self.accident(pools, |site| {
+            what(site);
+            for pool in pools {
+                eventually(GOES_ON, "Perlbal can make connections again", || {
+                    site.can_connect(pool, nodes).then_some(())
+                });
+            }
+        });
+    }
+
+    /// Whether Perlbal makes no connection to any of these nodes now, or the pool has spare entries.
+    fn can_connect(&self, pool: &str, nodes: &[usize]) -> bool {
+        let (made, entries) = (
+            self.world.management("PENDING"),
+            self.world.management(&format!("SHOW POOL {pool}")),
+        );
+        let is_to = |line: &String, node: &usize| {
+            let addr = self.world.node_addr(*node).to_string();
+            line.split(' ').any(|word| word == addr)
+        };
+        let to_any = |line: &String| nodes.iter().any(|node| is_to(line, node));
+        let has_spare = entries.is_ok_and(|lines| lines.iter().any(|line| is_spare(line)));
+        has_spare || made.is_ok_and(|lines| !lines.iter().any(to_any))
+    }
+
     /// A member leaves; returns when pollbal says that it is at rest, and proves that it is.
     pub(crate) fn put_to_rest(&self, pool: &str, node: usize) {
         let mark = self.log().len();
@@ -173,7 +214,8 @@ impl Site {
 
     /// The same with how often each was used since it became a member.
     pub(crate) fn uses(&self, pool: &str) -> Result<Vec<(SocketAddrV4, u64)>, String> {
-        let answer = self.world.management(&format!("SHOW POOL {pool}"))?;
+        let mut answer = self.world.management(&format!("SHOW POOL {pool}"))?;
+        answer.retain(|line| !is_spare(line));
         let member = |line: &String| {
             let (addr, uses) = line.split_once(' ')?;
             Some((addr.parse().ok()?, uses.parse().ok()?))
@@ -336,6 +378,11 @@ impl Forgiven {
     fn covers(&self, pool: &str, request: &Exchange) -> bool {
         self.pool == pool && request.sent <= self.to && request.ended >= self.from
     }
+}
+
+/// Whether a line of `SHOW POOL` is a spare entry, which is there while a node vanishes.
+fn is_spare(line: &str) -> bool {
+    line.split(' ').next().and_then(address_of).is_some()
 }
 
 /// The pool's members when all nodes are as they were started.

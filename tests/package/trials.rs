@@ -205,7 +205,7 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
     let reason = "Permission denied; become a member of its group, `pollbal`";
     assert!(told.contains(reason), "{told}");
 
-    let ordered = asks("ann", "disable node-11 --reason kernel");
+    let ordered = asks("ann", "disable node-11 --reason kernel --force");
     assert!(ordered.status.success(), "{}", text(&ordered));
     wait_pool(&machine, "");
     for restart in [
@@ -215,7 +215,7 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
         machine.sh(restart);
         let status = text(&asks("ann", "status"));
         assert!(
-            status.contains("1 disabled") && status.contains("kernel ("),
+            status.contains("1 disabled") && status.contains("kernel by "),
             "{status}"
         );
         wait_pool(&machine, "");

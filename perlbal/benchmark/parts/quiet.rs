@@ -1,5 +1,5 @@
 //! A steady state costs polls and nothing else: no write to the pool directory, no command but those of the comparison with
-//! Perlbal.
+//! Perlbal and a ping a second.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,6 +16,9 @@ use crate::site::{Settings, Site};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
+/// Nothing is written for so long once the state file has followed the pools, which it does within some seconds.
+const SETTLED: Duration = Duration::from_secs(3);
+
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let nodes = if plan.quick { 50 } else { 500 };
     let resync = plan.window / 3;
@@ -27,12 +30,20 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     settings.relay = Some(relay.address);
     let mut pollbal = site.settled_pollbal(&plan.pollbal, &settings, &mut perlbal)?;
 
+    let mut before = None;
+    while before != Some(pollbal.written()?) {
+        before = Some(pollbal.written()?);
+        watch(&mut site.nodes, &mut pollbal, INTERVAL, SETTLED)?;
+    }
+
     let mark = relay.len();
     let (files, written) = (state(&site.pool_directory())?, pollbal.written()?);
     watch(&mut site.nodes, &mut pollbal, INTERVAL, plan.window)?;
     let touched = state(&site.pool_directory())? != files;
     let written = pollbal.written()? - written;
-    let commands = relay.since(mark);
+    let mut commands = relay.since(mark);
+    // A sign of life each second.
+    commands.retain(|command| !command.text.starts_with("VERBOSE"));
 
     let add = |report: &mut Report, id: &str, what: &str, unit, value, limit| {
         let figure = Figure::new(format!("quiet.{id}"), format!("quiet: {what}"), unit, value);

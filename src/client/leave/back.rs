@@ -8,9 +8,9 @@ use reqwest::Url;
 use tokio::time::sleep;
 
 use super::super::signals::Interrupts;
-use super::super::{ClientError, DONE, FAILED, terminal};
+use super::super::{ClientError, DONE, FAILED};
 use super::{ASK_AGAIN, Leaving, command};
-use crate::api::LeaveAnswer;
+use crate::api::{LeaveAnswer, NODE_HEADER};
 
 /// One that does not hear for so long that the node is back is given up, if no other time is given.
 const BACK: Duration = Duration::from_secs(60);
@@ -22,17 +22,15 @@ impl Leaving {
     /// Says that the node is back, if the command of this name has ended well; gives the exit code.
     pub(super) async fn after(&self, program: &str, status: ExitStatus) -> Result<u8, ClientError> {
         if !status.success() {
-            terminal::warn(&self.stays_out(program, status));
+            self.output.warn(&self.stays_out(program, status));
             return Ok(command::code(status));
         }
         // Signals so far were the command's.
-        let listening = Interrupts::listen();
-        let interrupts =
-            listening.map_err(|error| ClientError::System("listen to signals", error))?;
+        let interrupts = Interrupts::listen().map_err(ClientError::signals)?;
         tokio::select! {
             all = self.come_back() => Ok(if all { DONE } else { FAILED }),
             () = interrupts.finish.cancelled() => {
-                terminal::warn(&format!(
+                self.output.warn(&format!(
                     "interrupted: perhaps not everybody heard that the node is back; to say it: {}",
                     self.by_hand()
                 ));
@@ -93,7 +91,9 @@ impl Leaving {
 
 /// The command that says to these doors that the node is back.
 fn by_hand(doors: &[Url], from: Option<Ipv4Addr>) -> String {
-    let mut words = vec!["curl -X DELETE".to_owned()];
+    let mut words = vec![format!(
+        "curl --noproxy '*' -H '{NODE_HEADER}: true' -X DELETE"
+    )];
     words.extend(from.map(|from| format!("--interface {from}")));
     words.extend(doors.iter().map(|door| match door.query() {
         // A shell takes a question mark for any character.
@@ -113,12 +113,14 @@ mod tests {
         let plain = doors(["http://lb1:8099/leave", "http://lb2:8099/leave"]);
         assert_eq!(
             by_hand(&plain, None),
-            "curl -X DELETE http://lb1:8099/leave http://lb2:8099/leave"
+            "curl --noproxy '*' -H 'Pollbal-Request: true' -X DELETE \
+             http://lb1:8099/leave http://lb2:8099/leave"
         );
         let port = doors(["http://lb1/leave?port=80", "http://lb2/leave?port=80"]);
         assert_eq!(
             by_hand(&port, Some(Ipv4Addr::LOCALHOST)),
-            "curl -X DELETE --interface 127.0.0.1 'http://lb1/leave?port=80' 'http://lb2/leave?port=80'"
+            "curl --noproxy '*' -H 'Pollbal-Request: true' -X DELETE --interface 127.0.0.1 \
+             'http://lb1/leave?port=80' 'http://lb2/leave?port=80'"
         );
     }
 }

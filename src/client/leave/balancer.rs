@@ -7,14 +7,23 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 
+use super::super::bounded::{self, TextError};
 use super::super::words::cause;
-use crate::api::LeaveAnswer;
+use crate::api::{LeaveAnswer, NODE_HEADER};
+use crate::model::text::shortened;
 
 /// Who does not take a connection for so long is dead.
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// Who does not answer for so long, after having held the answer, is dead.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Maximum length of an answer, in bytes. It is a line; an error page of something else may be some
+/// thousand, and its beginning is told.
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// Maximum number of characters of an answer that is not understood that are told.
+const SHOWN: usize = 1_000;
 
 /// The load balancers, as this node speaks to them.
 pub(super) struct Balancers {
@@ -60,9 +69,10 @@ impl Balancers {
             Err(error) => return nothing(&error),
         };
         let status = answer.status();
-        match answer.text().await {
+        match bounded::text(answer, LONGEST_ANSWER).await {
             Ok(text) => understand(status, &text),
-            Err(error) => nothing(&error),
+            Err(TextError::Http(error)) => nothing(&error),
+            Err(TextError::TooLong(text)) => too_long(status, &text),
         }
     }
 
@@ -96,7 +106,7 @@ impl Balancers {
             url.query_pairs_mut()
                 .append_pair("wait", &format!("{seconds}s"));
         }
-        self.client.request(method, url)
+        self.client.request(method, url).header(NODE_HEADER, "true")
     }
 }
 
@@ -107,7 +117,7 @@ fn is_busy(status: StatusCode) -> bool {
 
 /// One line, whose first word counts: `wait <why>`, `granted <why>` or `gone`.
 fn understand(status: StatusCode, text: &str) -> Said {
-    let line = text.lines().next().unwrap_or_default().trim();
+    let line = &shortened(first_line(text), SHOWN);
     let (word, why) = line.split_once(' ').unwrap_or((line, ""));
     let answer = match word {
         "wait" => Some(LeaveAnswer::Wait),
@@ -125,6 +135,23 @@ fn understand(status: StatusCode, text: &str) -> Said {
         }
         _ => Said::Refused(format!("{status}: {line}")),
     }
+}
+
+/// What is longer than any answer of a pollbal comes from something else.
+fn too_long(status: StatusCode, text: &str) -> Said {
+    let line = shortened(first_line(text), SHOWN / 5);
+    let why = format!(
+        "{status}: longer than {LONGEST_ANSWER} bytes, so it is no answer of a pollbal: {line}"
+    );
+    if is_busy(status) {
+        Said::Busy(why)
+    } else {
+        Said::Refused(why)
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim()
 }
 
 fn nothing(error: &reqwest::Error) -> Said {

@@ -12,7 +12,7 @@ use tokio::process::{self, Child};
 use tokio::signal::unix::{self, SignalKind, signal};
 
 use super::super::words::cause;
-use super::super::{ClientError, FAILED, terminal};
+use super::super::{ClientError, FAILED};
 
 /// The command is there but cannot be run, as shells say it.
 const NOT_RUN: u8 = 126;
@@ -20,26 +20,28 @@ const NOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// It takes the place of this program, so that signals and its end are its own. Returns the exit
-/// code for one that cannot be run.
-pub(super) fn become_it(command: &[OsString]) -> u8 {
+/// code for one that cannot be run, and why.
+pub(super) fn become_it(command: &[OsString]) -> (u8, String) {
     let error = Command::new(&command[0]).args(&command[1..]).exec();
     not_run(command, &error)
 }
 
 /// What became of a child.
 pub(super) enum Ended {
-    /// It never ran; the exit code for that.
-    NotRun(u8),
+    /// It never ran; the exit code for that, and why.
+    NotRun(u8, String),
     With(ExitStatus),
 }
 
 /// Runs it to its end as a child, which hears the signals that this program hears.
 pub(super) async fn run(command: &[OsString], json: bool) -> Result<Ended, ClientError> {
-    let heard = Signals::listen();
-    let mut heard = heard.map_err(|error| ClientError::System("listen to signals", error))?;
+    let mut heard = Signals::listen().map_err(ClientError::signals)?;
     let mut child = match start(command, json) {
         Ok(child) => child,
-        Err(error) => return Ok(Ended::NotRun(not_run(command, &error))),
+        Err(error) => {
+            let (code, why) = not_run(command, &error);
+            return Ok(Ended::NotRun(code, why));
+        }
     };
     loop {
         tokio::select! {
@@ -63,13 +65,15 @@ fn start(command: &[OsString], json: bool) -> io::Result<Child> {
     child.spawn()
 }
 
-fn not_run(command: &[OsString], error: &io::Error) -> u8 {
+/// The exit code for one that cannot be run, as of shells, and why.
+pub(super) fn not_run(command: &[OsString], error: &io::Error) -> (u8, String) {
     let program = command[0].to_string_lossy();
-    terminal::warn(&format!("failed to run {program}: {}", cause(error)));
-    match error.kind() {
+    let why = format!("failed to run {program}: {}", cause(error));
+    let code = match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_RUN,
-    }
+    };
+    (code, why)
 }
 
 /// Its exit code, or 128 and the number of the signal that ended it.

@@ -17,15 +17,17 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::time::sleep;
 
+use super::output::Output;
 use super::signals::Interrupts;
 use super::words::now;
-use super::{ClientError, DONE, line, runtime, terminal};
+use super::{ClientError, DONE, program, terminal, within};
 use crate::api::{LeaveAnswer, LeaveStep};
+use crate::awake;
 use crate::cli;
 use crate::model::text::printable;
 use balancer::{Balancers, Said};
 use command::Ended;
-use patience::Patience;
+use patience::{Patience, Silence};
 
 /// How long a load balancer holds its answer.
 const HOLD: Duration = Duration::from_secs(30);
@@ -33,8 +35,16 @@ const HOLD: Duration = Duration::from_secs(30);
 /// Before a load balancer is asked again that is dead, or that did not hold its answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) fn run(args: &cli::Leave) -> Result<u8, ClientError> {
+pub(super) fn run(args: &cli::Leave, json: bool) -> Result<u8, ClientError> {
     let urls = in_order(&args.urls)?;
+    // Nobody is asked for the sake of a command that cannot be run.
+    if let Some(program) = args.command.first()
+        && let Err(error) = program::look_for(program)
+    {
+        let (code, why) = command::not_run(&args.command, &error);
+        terminal::warn(&why);
+        return Ok(code);
+    }
     let given: Vec<_> = args.urls.iter().map(|url| plain(url)).collect();
     let asked: Vec<_> = urls.iter().map(|url| plain(url.as_str())).collect();
     if given != asked {
@@ -43,7 +53,7 @@ pub(super) fn run(args: &cli::Leave) -> Result<u8, ClientError> {
             asked.join(" ")
         ));
     }
-    runtime()?.block_on(leave(urls, args))
+    within(leave(urls, args, json))
 }
 
 /// The load balancers in the one order that every node keeps, each once.
@@ -85,6 +95,8 @@ struct Leaving {
     patience: Cell<Patience>,
     /// Answers are told as JSON.
     json: bool,
+    /// A log that nobody reads keeps no node from going.
+    output: Output,
     urls: Vec<Url>,
     /// Those that were asked, and so may have granted something.
     asked: RefCell<Vec<Url>>,
@@ -93,48 +105,72 @@ struct Leaving {
     told: RefCell<BTreeMap<Url, (LeaveAnswer, String)>>,
 }
 
-async fn leave(urls: Vec<Url>, args: &cli::Leave) -> Result<u8, ClientError> {
-    let listening = Interrupts::listen();
-    let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
+async fn leave(urls: Vec<Url>, args: &cli::Leave, json: bool) -> Result<u8, ClientError> {
+    let interrupts = Interrupts::listen().map_err(ClientError::signals)?;
+    // A pause of this program is no silence of load balancers.
+    tokio::spawn(awake::beat());
+    let output = Output::start(None);
+    let output = output.map_err(|error| ClientError::System("start a thread", error))?;
     let leaving = Leaving {
         balancers: Balancers::new(args.from, args.port).map_err(ClientError::Failed)?,
         from: args.from,
         skip_dead: args.skip_dead,
         patience: Cell::new(Patience::new(args.timeout, Instant::now())),
-        json: args.json,
+        json,
+        output,
         urls,
         asked: RefCell::default(),
         passed_over: RefCell::default(),
         told: RefCell::default(),
     };
-    let gone = tokio::select! {
-        gone = leaving.gone_from_all() => gone,
-        () = interrupts.finish.cancelled() => Err(ClientError::Interrupted),
-    };
-    let ended = match gone {
-        Ok(()) if args.command.is_empty() => return Ok(DONE),
-        Ok(()) if args.back => match command::run(&args.command, args.json).await {
-            Ok(Ended::With(status)) => {
-                let program = args.command[0].to_string_lossy();
-                return leaving.after(&program, status).await;
-            }
-            Ok(Ended::NotRun(code)) => Ok(code),
-            Err(error) => Err(error),
-        },
-        Ok(()) => Ok(command::become_it(&args.command)),
-        Err(error) => Err(error),
-    };
-    tokio::select! {
-        () = leaving.take_back() => {}
-        () = interrupts.stop.cancelled() => {}
-    }
-    match (ended, interrupts.code()) {
-        (Err(ClientError::Interrupted), Some(code)) => Ok(code),
-        (ended, _) => ended,
-    }
+    let code = leaving.through(args, &interrupts).await;
+    leaving.output.last_words().await;
+    code
 }
 
 impl Leaving {
+    /// All of it: the way out, the command, the way back.
+    async fn through(&self, args: &cli::Leave, interrupts: &Interrupts) -> Result<u8, ClientError> {
+        let gone = tokio::select! {
+            gone = self.gone_from_all() => gone,
+            () = interrupts.finish.cancelled() => Err(ClientError::Interrupted),
+        };
+        let ended = match gone {
+            Ok(()) if args.command.is_empty() => return Ok(DONE),
+            Ok(()) => match self.command(args).await {
+                Ok(Ended::With(status)) => {
+                    let program = args.command[0].to_string_lossy();
+                    return self.after(&program, status).await;
+                }
+                Ok(Ended::NotRun(code, why)) => {
+                    self.output.warn(&why);
+                    Ok(code)
+                }
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        tokio::select! {
+            () = self.take_back() => {}
+            () = interrupts.stop.cancelled() => {}
+        }
+        match (ended, interrupts.code()) {
+            (Err(ClientError::Interrupted), Some(code)) => Ok(code),
+            (ended, _) => ended,
+        }
+    }
+
+    /// The command, in the place of this program or as its child. What was told before it stands before what it says.
+    async fn command(&self, args: &cli::Leave) -> Result<Ended, ClientError> {
+        self.output.written_soon().await;
+        if args.back {
+            command::run(&args.command, self.json).await
+        } else {
+            let (code, why) = command::become_it(&args.command);
+            Ok(Ended::NotRun(code, why))
+        }
+    }
+
     async fn gone_from_all(&self) -> Result<(), ClientError> {
         // All of them first agree, and only then it is waited for the requests under way.
         self.round(LeaveAnswer::Granted).await?;
@@ -157,7 +193,7 @@ impl Leaving {
 
     /// Asks one load balancer until it has said so; whether that was its first answer.
     async fn reach(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, ClientError> {
-        let mut dead_since = None;
+        let mut silence = Silence::none();
         let mut first = true;
         let mut waited = false;
         // The first answer is wanted at once: it is what is told.
@@ -168,11 +204,11 @@ impl Leaving {
             let new = self.is_new(url);
             let (answer, text) = match self.balancers.leave(url, hold.min(left)).await {
                 Said::Answer(answer, text) => {
-                    dead_since = None;
+                    silence = Silence::none();
                     (answer, text)
                 }
                 Said::Busy(why) => {
-                    dead_since = None;
+                    silence = Silence::none();
                     (LeaveAnswer::Busy, why)
                 }
                 Said::Refused(why) => {
@@ -180,7 +216,7 @@ impl Leaving {
                     return Err(ClientError::Failed(format!("{}: {why}", shown(url))));
                 }
                 Said::Nothing { why, reached } => {
-                    dead_since.get_or_insert_with(Instant::now);
+                    silence.goes_on();
                     if !reached && new {
                         self.asked.borrow_mut().retain(|asked| asked != url);
                     }
@@ -197,7 +233,7 @@ impl Leaving {
                 return Ok(first);
             }
             first = false;
-            if self.is_to_be_passed_over(dead_since) {
+            if self.skip_dead.is_some_and(|limit| silence.lasts(limit)) {
                 self.passed_over.borrow_mut().push(url.clone());
                 self.tell(url, LeaveAnswer::PassedOver, &text);
                 return Ok(false);
@@ -230,14 +266,6 @@ impl Leaving {
         let mut patience = self.patience.get();
         patience.has_waited(Instant::now());
         self.patience.set(patience);
-    }
-
-    /// Whether one that does not answer since then is passed over.
-    fn is_to_be_passed_over(&self, dead_since: Option<Instant>) -> bool {
-        match (self.skip_dead, dead_since) {
-            (Some(limit), Some(since)) => since.elapsed() >= limit,
-            _ => false,
-        }
     }
 
     /// A load balancer that took the node in again has it wait: those behind it are left, or another
@@ -303,9 +331,9 @@ impl Leaving {
                 answer,
                 text,
             };
-            terminal::print(&line(&step));
+            self.output.json(&step);
         } else {
-            terminal::warn(&format!("{}: {text}", shown(url)));
+            self.output.warn(&format!("{}: {text}", shown(url)));
         }
     }
 }

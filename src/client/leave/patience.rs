@@ -1,6 +1,8 @@
-//! How long a leave may take.
+//! How long a leave may take, and how long a load balancer does not answer.
 
 use std::time::{Duration, Instant};
+
+use crate::awake::Pauses;
 
 /// Whose turn it is has so long to be gone, if no time is given: as long as `leave_timeout` unless
 /// that is configured otherwise.
@@ -36,6 +38,35 @@ impl Patience {
     /// What it may take from the beginning, or from its turn on.
     pub(super) fn limit(&self) -> Duration {
         self.timeout.unwrap_or(TURN)
+    }
+}
+
+/// How long a load balancer has not answered, while this program ran.
+#[derive(Debug)]
+pub(super) struct Silence {
+    since: Option<Instant>,
+    pauses: Pauses,
+}
+
+impl Silence {
+    /// It answers.
+    pub(super) fn none() -> Self {
+        Self {
+            since: None,
+            pauses: Pauses::new(),
+        }
+    }
+
+    /// It does not answer, or still does not.
+    pub(super) fn goes_on(&mut self) {
+        let pause = self.pauses.since_asked().unwrap_or_default();
+        let since = self.since.map(|since| since + pause.time);
+        self.since = since.or_else(|| Some(Instant::now()));
+    }
+
+    /// Whether it has not answered for as long as `limit`.
+    pub(super) fn lasts(&self, limit: Duration) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= limit)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command of a roll, run for one node.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{ExitStatus, Stdio};
@@ -14,10 +14,12 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::super::words::cause;
 use super::Site;
 use super::plan::Target;
+use crate::model::text::printable;
 
 /// A longer line of output is told in pieces.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -25,6 +27,9 @@ const LONGEST_LINE: u64 = 64 * 1024;
 /// A process that the command left behind may hold its output open for ever, and one that is to end
 /// may not want to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a command can have written that is not read yet when it is gone, in bytes: a full pipe, and what was read ahead.
+const UNREAD: usize = 64 * 1024 + 8 * 1024;
 
 /// How often it is looked whether it is stopped.
 const LOOK: Duration = Duration::from_millis(200);
@@ -36,11 +41,27 @@ const GONE: Duration = Duration::from_millis(20);
 const STOPPED: &str = "the command was stopped, as is a program that asks at the terminal: it has none \
                        (ssh -o BatchMode=yes, sudo -n)";
 
-/// Runs it to its end; an error says for people what went wrong.
-pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> {
-    let program = site.command[0].to_string_lossy().into_owned();
+/// What went wrong, for people.
+pub(super) enum Trouble {
+    /// It never ran: nothing was done to the node.
+    NotRun(String),
+    Failed(String),
+}
+
+/// What is said of a command that cannot be run.
+pub(super) fn cannot_be_run(program: &OsStr, error: &io::Error) -> String {
+    let program = program.to_string_lossy();
+    format!("the command {program} cannot be run: {}", cause(error))
+}
+
+/// Runs it to its end.
+pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), Trouble> {
+    if inherits(site) {
+        // What was told before stands before what the command says.
+        site.report.written(&site.enough).await;
+    }
     let mut child = start(site, target)
-        .map_err(|error| format!("the command {program} cannot be run: {}", cause(&error)))?;
+        .map_err(|error| Trouble::NotRun(cannot_be_run(&site.command[0], &error)))?;
     let group = child
         .id()
         .and_then(|id| i32::try_from(id).ok())
@@ -49,11 +70,12 @@ pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> 
         site.running.borrow_mut().push((group, target.clone()));
     }
     let mut output = JoinSet::new();
+    let gone = CancellationToken::new();
     if let Some(stdout) = child.stdout.take() {
-        output.spawn_local(forward(site.clone(), target.shown.clone(), stdout, false));
+        output.spawn_local(Words::of(site, target, false).forward(stdout, gone.clone()));
     }
     if let Some(stderr) = child.stderr.take() {
-        output.spawn_local(forward(site.clone(), target.shown.clone(), stderr, true));
+        output.spawn_local(Words::of(site, target, true).forward(stderr, gone.clone()));
     }
     let ended = tokio::select! {
         status = child.wait() => Ok(status),
@@ -67,15 +89,15 @@ pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), String> 
     site.running
         .borrow_mut()
         .retain(|(one, _)| Some(*one) != group);
-    _ = timeout(LAST_WORDS, async {
-        while output.join_next().await.is_some() {}
-    })
-    .await;
-    match ended? {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("the command ended with {}", words(status))),
-        Err(error) => Err(format!("failed to wait for the command: {error}")),
-    }
+    gone.cancel();
+    while output.join_next().await.is_some() {}
+    let why = match ended {
+        Ok(Ok(status)) if status.success() => return Ok(()),
+        Ok(Ok(status)) => format!("the command ended with {}", words(status)),
+        Ok(Err(error)) => format!("failed to wait for the command: {error}"),
+        Err(stopped) => stopped,
+    };
+    Err(Trouble::Failed(why))
 }
 
 /// Waits until it is stopped. In the background of a terminal whoever asks there is, with its whole
@@ -117,9 +139,14 @@ fn signal(groups: &[Pid], signal: Signal) {
     }
 }
 
+/// Whether the command writes where this program does.
+fn inherits(site: &Site) -> bool {
+    site.report.leaves_output_alone() && !site.parallel
+}
+
 /// In a group of its own, so that Ctrl-C reaches this program alone and the command is finished.
 fn start(site: &Site, target: &Target) -> io::Result<Child> {
-    let (stdout, stderr) = if site.report.leaves_output_alone() && !site.parallel {
+    let (stdout, stderr) = if inherits(site) {
         (Stdio::inherit(), Stdio::inherit())
     } else if site.report.is_json() && !site.parallel {
         // Standard output is for JSON.
@@ -151,29 +178,54 @@ fn environment(site: &Site, target: &Target) -> [(&'static str, OsString); 6] {
     ]
 }
 
-/// Tells what it says, line by line, with the node's name where several talk at once.
-async fn forward(
+/// One of the outputs of a command.
+struct Words {
     site: Rc<Site>,
-    name: String,
-    output: impl AsyncRead + Unpin + 'static,
+    /// The node's name, where several talk at once.
+    name: Option<String>,
     is_error: bool,
-) {
-    let mut output = BufReader::new(output);
-    loop {
-        let mut told = if site.parallel {
-            format!("{name}: ").into_bytes()
-        } else {
-            Vec::new()
+}
+
+impl Words {
+    fn of(site: &Rc<Site>, target: &Target, is_error: bool) -> Self {
+        Self {
+            site: site.clone(),
+            name: site.parallel.then(|| printable(&target.shown)),
+            is_error,
+        }
+    }
+
+    /// Tells what it says, line by line, until it is closed, or a moment after the command is gone.
+    async fn forward(self, output: impl AsyncRead + Unpin, gone: CancellationToken) {
+        let mut output = BufReader::new(output);
+        let over = async {
+            gone.cancelled().await;
+            sleep(LAST_WORDS).await;
         };
-        let mut piece = (&mut output).take(LONGEST_LINE);
-        match piece.read_until(b'\n', &mut told).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+        tokio::pin!(over);
+        let mut unread = UNREAD;
+        while unread > 0 {
+            let name = self.name.as_ref().map(|name| format!("{name}: "));
+            let mut told = name.unwrap_or_default().into_bytes();
+            let mut piece = (&mut output).take(LONGEST_LINE);
+            let read = tokio::select! {
+                biased;
+                // What is there already is told, however long it has to wait for who reads it.
+                read = piece.read_until(b'\n', &mut told) => read,
+                () = &mut over => return,
+            };
+            match read {
+                Ok(0) | Err(_) => return,
+                // A process that was left behind may go on talking.
+                Ok(length) if gone.is_cancelled() => unread = unread.saturating_sub(length),
+                Ok(_) => {}
+            }
+            if told.last() != Some(&b'\n') {
+                told.push(b'\n');
+            }
+            let report = &self.site.report;
+            report.output(told, self.is_error, &self.site.enough).await;
         }
-        if told.last() != Some(&b'\n') {
-            told.push(b'\n');
-        }
-        site.report.output(&told, is_error);
     }
 }
 

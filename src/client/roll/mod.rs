@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::http::{Answer, Door};
 use super::signals::Interrupts;
-use super::{ClientError, DONE, FAILED, words};
+use super::{ClientError, DONE, FAILED, open, program, words};
 use crate::api::{Status, Step};
 use crate::cli;
 use crate::logging::count;
@@ -62,14 +62,19 @@ struct Site {
 }
 
 /// Rolls a pool; `config` is the configuration file, if one was named.
-pub(super) async fn roll(
-    door: Door,
-    args: cli::Roll,
+pub(super) async fn run(
     config: Option<&Path>,
+    args: cli::Roll,
+    flags: &cli::Door,
 ) -> Result<u8, ClientError> {
-    let way_back = WayBack::new(&args, config);
-    let listening = Interrupts::listen();
-    let interrupts = listening.map_err(|error| ClientError::System("listen to signals", error))?;
+    let door = open(config, flags)?;
+    let program = &args.command[0];
+    program::look_for(program).map_err(|error| {
+        let why = command::cannot_be_run(program, &error);
+        ClientError::Failed(format!("nothing changed: {why}"))
+    })?;
+    let way_back = WayBack::new(&args, flags, config);
+    let interrupts = Interrupts::listen().map_err(ClientError::signals)?;
     let start = tokio::select! {
         start = start::start(&door, &args, &way_back) => start?,
         () = interrupts.finish.cancelled() => {
@@ -78,6 +83,7 @@ pub(super) async fn roll(
     };
     let plan = Plan::new(start.targets);
     let report = Report::new(door.json, &plan);
+    let report = report.map_err(|error| ClientError::System("start a thread", error))?;
     if let Some(note) = start.out.note() {
         report.note(Step::Note, &note);
     }
@@ -103,6 +109,7 @@ pub(super) async fn roll(
     let out = LocalSet::new().run_until(all).await;
     site.report.clear();
     site.sum_up(began.elapsed(), &out);
+    site.report.finish(&interrupts).await;
     if site.plan.borrow().is_complete() {
         return Ok(DONE);
     }
@@ -300,7 +307,7 @@ impl Site {
             self.report.end_of(target, &text);
         }
         for (target, why) in plan.passed_over() {
-            let text = format!("{} was passed over, it is out by {why}", target.shown);
+            let text = format!("{} was passed over, it is out: {why}", target.shown);
             self.report.end_of(target, &text);
         }
         let left: Vec<_> = plan.left().map(|target| target.shown.as_str()).collect();

@@ -5,26 +5,26 @@ use std::path::Path;
 
 use super::super::words::{named, quoted};
 use crate::cli;
-use crate::model::address_book::AddressBook;
 use crate::model::node::Node;
+use crate::model::node_index::NodeIndex;
 use crate::model::orders::ReasonWord;
 
 /// Who is called how: several nodes may have the same name, and a name may hold anything.
-pub(super) struct Names(AddressBook);
+pub(super) struct Names(NodeIndex);
 
 impl Names {
     /// Takes down nodes by address and name, each once however often it comes.
     pub(super) fn new<'a>(nodes: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let nodes: BTreeMap<_, _> = nodes.collect();
         let nodes: Vec<_> = nodes.into_iter().filter_map(listed).collect();
-        Self(AddressBook::new(&nodes))
+        Self(NodeIndex::new(&nodes))
     }
 
     /// What names the node in a command: its name, or else its address.
     pub(super) fn word<'a>(&self, name: &'a str, node: &'a str) -> &'a str {
         let is_plain = node
             .parse()
-            .is_ok_and(|addr| self.0.is_plainly_called(name, addr));
+            .is_ok_and(|addr| self.0.is_unique_shell_word(name, addr));
         if is_plain { name } else { node }
     }
 
@@ -54,10 +54,10 @@ pub(super) struct WayBack {
 
 impl WayBack {
     /// The one of this roll; `config` is the configuration file, if one was named.
-    pub(super) fn new(args: &cli::Roll, config: Option<&Path>) -> Self {
+    pub(super) fn new(args: &cli::Roll, flags: &cli::Door, config: Option<&Path>) -> Self {
         let flag = |flag: &str, path: &Path| format!(" {flag} {}", quoted(&path.to_string_lossy()));
         // The socket counts more, as for this roll itself.
-        let door = match (&args.door.socket, config) {
+        let door = match (&flags.socket, config) {
             (Some(socket), _) => flag("--socket", socket),
             (None, Some(config)) => flag("--config", config),
             (None, None) => String::new(),

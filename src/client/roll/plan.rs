@@ -47,7 +47,7 @@ pub(super) enum Outcome {
 /// How a node that failed is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// As it was: this roll has not disabled it.
+    /// As it was, or in again: this roll does not keep it out.
     Untouched,
     /// It stays disabled.
     Disabled,

@@ -1,59 +1,68 @@
 //! How a roll is told: a bar on a terminal, else a line for each step, or each as JSON.
 
-use std::io::{self, Write};
+use std::io;
 
 use ::console::{measure_text_width, truncate_str};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
 
-use super::super::line;
+use super::super::output::Output;
+use super::super::signals::Interrupts;
 use super::super::terminal;
 use super::super::words::now;
 use super::plan::{Plan, Target};
 use crate::api::{RollStep, Step};
-use crate::drivers::console;
 use crate::model::text::printable;
 
-/// Where steps are told. A terminal that is gone is no reason to leave a roll half done, so nothing
-/// here fails.
-pub(super) enum Report {
+/// Where steps are told. A terminal that is gone or stopped is no reason to leave a roll half done, so nothing
+/// here fails or waits for it, but where that is said.
+pub(super) struct Report {
+    form: Form,
+    output: Output,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
     Json,
     Lines,
-    Bar(ProgressBar),
+    Bar,
 }
 
 impl Report {
-    pub(super) fn new(json: bool, plan: &Plan) -> Self {
-        if json {
-            return Self::Json;
-        }
+    pub(super) fn new(json: bool, plan: &Plan) -> io::Result<Self> {
         // Without a terminal it draws nothing.
         let bar = ProgressBar::new(plan.total() as u64);
-        if bar.is_hidden() {
-            return Self::Lines;
-        }
-        bar.enable_steady_tick(terminal::TICK);
-        let report = Self::Bar(bar);
-        report.show(plan);
+        let form = match json {
+            true => Form::Json,
+            false if bar.is_hidden() => Form::Lines,
+            false => Form::Bar,
+        };
+        let output = Output::start((form == Form::Bar).then_some(bar))?;
+        let report = Self { form, output };
         report
+            .output
+            .draw(|bar| bar.enable_steady_tick(terminal::TICK));
+        report.show(plan);
+        Ok(report)
     }
 
     /// Whether the command's output may go where this program's goes, without a word from here.
     pub(super) fn leaves_output_alone(&self) -> bool {
-        matches!(self, Self::Lines)
+        self.form == Form::Lines
     }
 
     /// Whether standard output is for JSON alone.
     pub(super) fn is_json(&self) -> bool {
-        matches!(self, Self::Json)
+        self.form == Form::Json
     }
 
     /// A step of a node.
     pub(super) fn step(&self, target: &Target, step: Step, text: &str) {
         let text = printable(text);
-        match self {
-            Self::Json => json(Some(target), step, text),
-            Self::Bar(_) if !step.is_last() => {}
-            Self::Bar(_) | Self::Lines => self.print(&format!("{}: {text}\n", target.shown)),
+        match self.form {
+            Form::Json => self.json(Some(target), step, text),
+            Form::Bar if !step.is_last() => {}
+            Form::Bar | Form::Lines => self.output.print(&format!("{}: {text}\n", target.shown)),
         }
     }
 
@@ -68,80 +77,66 @@ impl Report {
     }
 
     fn remark(&self, target: Option<&Target>, step: Step, text: &str) {
-        match self {
-            Self::Json => json(target, step, printable(text)),
-            Self::Bar(_) | Self::Lines => {
-                self.suspend(|| terminal::warn(text));
-            }
+        match self.form {
+            Form::Json => self.json(target, step, printable(text)),
+            Form::Bar | Form::Lines => self.output.warn(text),
         }
     }
 
     /// Draws how far it is.
     pub(super) fn show(&self, plan: &Plan) {
-        let Self::Bar(bar) = self else {
-            return;
-        };
-        let numbers = numbers(plan);
-        let layout = Layout::new(terminal::width(), &numbers);
-        if let Ok(style) = ProgressStyle::with_template(&layout.template()) {
-            bar.set_style(style);
-        }
-        bar.set_position(plan.over() as u64);
-        bar.set_prefix(numbers);
-        let rest = printable(&rest(plan));
-        bar.set_message(truncate_str(&rest, layout.rest, "…").into_owned());
+        let over = plan.over() as u64;
+        let (numbers, rest) = (numbers(plan), printable(&rest(plan)));
+        self.output.draw(move |bar| {
+            let layout = Layout::new(terminal::width(), &numbers);
+            if let Ok(style) = ProgressStyle::with_template(&layout.template()) {
+                bar.set_style(style);
+            }
+            bar.set_position(over);
+            bar.set_prefix(numbers);
+            bar.set_message(truncate_str(&rest, layout.rest, "…").into_owned());
+        });
     }
 
-    /// What a command said.
-    pub(super) fn output(&self, bytes: &[u8], is_error: bool) {
-        self.suspend(|| {
-            _ = if is_error || self.is_json() {
-                io::stderr().write_all(bytes)
-            } else {
-                io::stdout()
-                    .write_all(bytes)
-                    .and_then(|()| io::stdout().flush())
-            };
-        });
+    /// What a command said. Who says more than is read waits, as where it writes by itself, unless all is to end.
+    pub(super) async fn output(&self, bytes: Vec<u8>, is_error: bool, enough: &CancellationToken) {
+        self.output.pass_on(bytes, is_error || self.is_json());
+        self.written(enough).await;
+    }
+
+    /// Waits until all is written, unless all is to end.
+    pub(super) async fn written(&self, enough: &CancellationToken) {
+        self.output.written(enough).await;
     }
 
     /// Takes the bar away.
     pub(super) fn clear(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
+        self.output.draw(ProgressBar::finish_and_clear);
     }
 
     /// All went well.
     pub(super) fn last(&self, text: &str) {
-        match self {
-            Self::Json => json(None, Step::Ended, text.to_owned()),
-            Self::Bar(_) | Self::Lines => self.print(&format!("{text}\n")),
+        match self.form {
+            Form::Json => self.json(None, Step::Ended, text.to_owned()),
+            Form::Bar | Form::Lines => self.output.print(&format!("{text}\n")),
         }
     }
 
-    fn print(&self, text: &str) {
-        self.suspend(|| _ = console::write(text));
+    /// Waits in the end until all is written, unless a signal has come.
+    pub(super) async fn finish(&self, interrupts: &Interrupts) {
+        self.output.finish(&interrupts.finish).await;
     }
 
-    /// Does something while the bar is not in the way.
-    fn suspend(&self, what: impl FnOnce()) {
-        match self {
-            Self::Bar(bar) => bar.suspend(what),
-            Self::Json | Self::Lines => what(),
-        }
+    fn json(&self, target: Option<&Target>, step: Step, text: String) {
+        let step = RollStep {
+            time: now(),
+            node: target.map(|target| target.node.clone()),
+            name: target.map(|target| target.name.clone()),
+            step,
+            text,
+        };
+        self.output.json(&step);
     }
-}
-
-fn json(target: Option<&Target>, step: Step, text: String) {
-    let step = RollStep {
-        time: now(),
-        node: target.map(|target| target.node.clone()),
-        name: target.map(|target| target.name.clone()),
-        step,
-        text,
-    };
-    _ = console::write(&line(&step));
 }
 
 /// The longest bar.

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use super::super::ClientError;
 use super::super::http::{ANSWER, Answer, Door};
 use super::super::status::why;
-use super::super::words::{named, reason};
+use super::super::words::{away, named, reason};
 use super::names::{Names, WayBack};
 use super::note;
 use super::plan::Target;
-use crate::api::{Members, Node, State, Status};
+use crate::api::{Away, Members, Node, State, Status};
 use crate::cli;
 
 /// Of more nodes only the number is told.
@@ -68,6 +68,14 @@ pub(super) async fn start(
     let query = [("pool", args.pool.to_string())];
     let members: Answer<Members> = door.get("/v1/members", &query, ANSWER).await?;
     let status: Answer<Status> = door.get("/v1/status", &[], ANSWER).await?;
+    let perlbals = status.value.perlbals.iter();
+    if let Some((address, why)) = lost(perlbals.map(|one| (&one.address, &one.away))) {
+        let why = away(why, &status.value.time);
+        return Err(ClientError::Failed(format!(
+            "refused, nothing changed: Perlbal {address} is {why}, so that no node could be seen at rest there; \
+             see to it first, or take it out of the configuration"
+        )));
+    }
     let names = names(door, &status.value, &members.value).await?;
     let broken = broken(&status.value, args, &names, way_back);
     if !broken.is_empty() {
@@ -83,7 +91,38 @@ pub(super) async fn start(
         return Err(ClientError::Failed(text));
     }
     let out = out(&status.value, args, &targets, &names);
+    if let Some(why) = impossible(&status.value, args, targets.len(), out.len()) {
+        return Err(ClientError::Failed(why));
+    }
     Ok(Start { targets, out })
+}
+
+/// A Perlbal that is away: there nothing is known of nodes, so that the next one would be out for as long as it is, and
+/// the command would not run. One that was never connected yet may be there in a moment.
+pub(super) fn lost<'a>(
+    mut perlbals: impl Iterator<Item = (&'a String, &'a Option<Away>)>,
+) -> Option<(&'a str, &'a Away)> {
+    perlbals.find_map(|(address, away)| {
+        let why = away.as_ref().filter(|why| !why.state.is_empty())?;
+        Some((address.as_str(), why))
+    })
+}
+
+/// Why the pool can never do without one of its members; nothing when it can, or may be able to when
+/// those come back that are out.
+fn impossible(status: &Status, args: &cli::Roll, members: usize, out: usize) -> Option<String> {
+    let pool = status.pools.iter();
+    let pool = pool.filter(|pool| pool.name == args.pool.as_str());
+    let min_members = pool.map(|pool| pool.min_members).next()?;
+    // The daemon lets nobody take a pool's last member either.
+    (members + out <= min_members.max(1)).then(|| {
+        let (pool, left) = (&args.pool, members - 1);
+        format!(
+            "refused, nothing changed: rolling {pool} would leave it with {left} of {members} members \
+             (min_members {min_members}); add a node first, or take one out by hand: \
+             `pollbal disable NODE --reason WORD --force --wait`"
+        )
+    })
 }
 
 /// All names that are known there: those of other pools' members too, since a status tells only of nodes that are
@@ -118,7 +157,7 @@ fn broken(status: &Status, args: &cli::Roll, names: &Names, way_back: &WayBack) 
             given.reason == args.reason.as_str() && (of_pool || given.note.as_ref() == Some(&note))
         })?;
         Some(format!(
-            "{} is being rolled, or was left out, by {}; if no roll runs any more: see to it, then bring it back: {}",
+            "{} is being rolled, or was left out: {}; if no roll runs any more: see to it, then bring it back: {}",
             named(&node.name, &node.node),
             reason(given, &status.time),
             way_back.of(names.word(&node.name, &node.node))

@@ -9,9 +9,13 @@ use super::super::http::{ANSWER, AWAY, Answer, AskError, persist};
 use super::super::orders::by;
 use super::super::wait::{self, Wanted};
 use super::super::words::{exact, now, reason, took};
+use super::command::{self, Trouble};
 use super::plan::{Left, Outcome, Target};
-use super::{Site, command, note};
-use crate::api::{Disable, Enable, Explanation, Node, Ordered, Progress, Reason, Step, Until};
+use super::start::lost;
+use super::{Site, note};
+use crate::api::{
+    Disable, Enable, Explanation, Node, Ordered, Progress, Reason, State, Step, Until,
+};
 
 /// How often a node that may not go yet asks again: others come back within moments.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -30,8 +34,10 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target, began: Instant) ->
         return failed(why);
     }
     site.step(target, Step::Command, "at rest; the command runs");
-    if let Err(why) = command::run(site, target).await {
-        return failed(why);
+    match command::run(site, target).await {
+        Ok(()) => {}
+        Err(Trouble::NotRun(why)) => return give_back(site, target, why).await,
+        Err(Trouble::Failed(why)) => return failed(why),
     }
     site.step(
         target,
@@ -44,39 +50,41 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target, began: Instant) ->
         Err(outcome) => return outcome,
     }
     if let Err(why) = reach(site, target, Until::Serving).await {
-        return keep_out(site, target, why).await;
+        return not_serving(site, target, why).await;
     }
     let took = took(began.elapsed());
     site.step(target, Step::Done, &format!("done, in {took}"));
     Outcome::Done
 }
 
-/// Disables the node as soon as its pool can do without it. While others of this roll are out it waits for
-/// them, and their commands may take as long as they like; its own time begins when they are back.
+/// Disables the node as soon as its pool can do without it and no Perlbal is away. While others of this roll are out
+/// it waits for them, and their commands may take as long as they like; its own time begins when they are back.
 pub(super) async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
     let mut start = Instant::now();
     loop {
         let left = site.timeout.saturating_sub(start.elapsed());
-        not_rolled_by_others(site, target, left).await?;
-        let error = match disable(site, target, left).await {
-            Ok(answer) => return left_to_others(site, target, &answer.value).await,
-            Err(error) => error,
+        let why = match look(site, target, left).await? {
+            Some(why) => why,
+            None => match disable(site, target, left).await {
+                Ok(answer) => return left_to_others(site, target, &answer.value).await,
+                Err(error) if error.is_conflict() => error.to_string(),
+                Err(error) => {
+                    return Err(Outcome::Failed {
+                        left: left_by(&error),
+                        why: error.to_string(),
+                    });
+                }
+            },
         };
-        if !error.is_conflict() {
-            return Err(Outcome::Failed {
-                left: left_by(&error),
-                why: error.to_string(),
-            });
-        }
         if site.plan.borrow().has_others(target) {
             start = Instant::now();
         } else if left.is_zero() {
             let timeout = exact(site.timeout);
             return Err(untouched(format!(
-                "it could not be taken out within {timeout}: {error}"
+                "it could not be taken out within {timeout}: {why}"
             )));
         }
-        let waits = format!("waits until it may go: {error}");
+        let waits = format!("waits until it may go: {why}");
         site.step(target, Step::Waiting, &waits);
         tokio::select! {
             () = sleep(ASK_AGAIN.min(left)) => {}
@@ -101,25 +109,29 @@ fn left_by(error: &AskError) -> Left {
     }
 }
 
-/// A node that is disabled by this very word belongs to another roll, or was left out by one: it must
-/// not be brought back by this one.
-async fn not_rolled_by_others(
-    site: &Site,
-    target: &Target,
-    limit: Duration,
-) -> Result<(), Outcome> {
+/// Looks before a node is taken out; gives what it has to wait for, if that is a Perlbal. A node that is disabled by
+/// this very word belongs to another roll, or was left out by one: it must not be brought back by this one.
+async fn look(site: &Site, target: &Target, limit: Duration) -> Result<Option<String>, Outcome> {
+    let told = explain(site, target, limit).await;
+    let told = told.map_err(|error| untouched(error.to_string()))?;
+    if let Some(given) = own_reason(site, &told.node) {
+        return Err(untouched(format!(
+            "it is being rolled, or was left out: {}",
+            reason(given, &told.time)
+        )));
+    }
+    let perlbals = told.perlbals.iter();
+    let lost = lost(perlbals.map(|one| (&one.address, &one.away)));
+    Ok(lost.map(|(address, why)| format!("Perlbal {address} is {} ({})", why.state, why.cause)))
+}
+
+async fn explain(site: &Site, target: &Target, limit: Duration) -> Result<Explanation, AskError> {
     let query = [("node", target.node.clone())];
     let told = persist(AWAY.min(limit), || {
         site.door.get("/v1/explain", &query, ANSWER)
     });
-    let told: Answer<Explanation> = told.await.map_err(|error| untouched(error.to_string()))?;
-    match own_reason(site, &told.value.node) {
-        None => Ok(()),
-        Some(given) => Err(untouched(format!(
-            "it is being rolled, or was left out, by {}",
-            reason(given, &told.value.time)
-        ))),
-    }
+    let told: Answer<Explanation> = told.await?;
+    Ok(told.value)
 }
 
 /// The reason of a node that has the word of this roll.
@@ -193,6 +205,18 @@ async fn bring_back(site: &Rc<Site>, target: &Target) -> Result<Option<String>, 
     Ok(others(site, &answer.value))
 }
 
+/// The command could not be run, so nothing was done to the node: it comes back, and the roll ends.
+async fn give_back(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
+    match bring_back(site, target).await {
+        Ok(_) => untouched(format!("{why}; the node comes back")),
+        Err(Outcome::Failed { why: also, left }) => Outcome::Failed {
+            why: format!("{why}; {also}"),
+            left,
+        },
+        Err(other) => other,
+    }
+}
+
 /// Waits until the node has reached it; an error says where it is instead.
 async fn reach(site: &Rc<Site>, target: &Target, until: Until) -> Result<(), String> {
     let nodes = [target.node.clone()];
@@ -228,6 +252,19 @@ async fn reach(site: &Rc<Site>, target: &Target, until: Until) -> Result<(), Str
 fn where_it_is(progress: &Progress) -> &str {
     let node = progress.nodes.first();
     node.map_or("", |node| node.text.as_str())
+}
+
+/// A node did not come to serve everywhere in time. Where it is a member again and answers, what is missing is not its
+/// own: it stays in, and a Perlbal that is away gets it when that is back.
+async fn not_serving(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
+    let told = explain(site, target, site.timeout).await;
+    let serves = |node: &Node| node.state == State::Member && !node.failing;
+    if told.is_ok_and(|told| serves(&told.node)) {
+        return untouched(format!(
+            "{why}; the node is in its pool again, and stays there"
+        ));
+    }
+    keep_out(site, target, why).await
 }
 
 /// A node that does not come to serve is kept from doing so when nobody looks any more. It has failed, though others

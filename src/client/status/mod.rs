@@ -11,14 +11,15 @@ use serde::de::DeserializeOwned;
 
 use super::http::{ANSWER, Answer, AskError, Door};
 use super::terminal::{self, Paint};
-use super::{ClientError, DONE, FAILED};
+use super::{ClientError, DONE};
 use crate::api::Status;
 use crate::cli;
+use crate::model::health::Health;
 
 /// All of a status that matters to who prints it as it is: thousands of nodes need not be understood.
 #[derive(Deserialize)]
 struct Verdict {
-    all_right: bool,
+    health: Health,
 }
 
 /// So many bytes of names fit into the head of a request, 16 KiB, with room for the rest of it.
@@ -29,18 +30,25 @@ pub(super) async fn once(door: &Door, args: &cli::Status) -> Result<u8, ClientEr
     check(&args.of)?;
     if door.json {
         let answer: Answer<Verdict> = ask(door, &args.of).await?;
-        terminal::print(&answer.pretty());
-        return Ok(code(answer.value.all_right));
+        terminal::print_json(&answer.pretty());
+        return Ok(code(answer.value.health, args));
     }
     let answer: Answer<Status> = ask(door, &args.of).await?;
     let text = text::render(&answer.value, !args.of.is_empty(), Paint::of_stdout());
     terminal::print(&text);
-    Ok(code(answer.value.all_right))
+    Ok(code(answer.value.health, args))
 }
 
 /// The exit code that makes it a probe.
-fn code(all_right: bool) -> u8 {
-    if all_right { DONE } else { FAILED }
+fn code(health: Health, args: &cli::Status) -> u8 {
+    let zero = args
+        .exit_zero_on
+        .map_or(Health::Ok, cli::ExitZeroOn::health);
+    if health <= zero {
+        DONE
+    } else {
+        health.number()
+    }
 }
 
 /// More than fits into one question is refused here, with how much fits.

@@ -2,8 +2,9 @@
 
 use super::super::terminal::Tone;
 use super::super::words::{self, ahead, reason};
-use crate::api::{Condition, Counts, Node, Perlbal, Pool, State, VersionCount};
+use crate::api::{Counts, Grant, Node, Perlbal, Pool, State, VersionCount};
 use crate::logging::count;
+use crate::model::health::Health;
 
 /// So many versions of a pool are shown.
 const VERSIONS: usize = 4;
@@ -43,7 +44,8 @@ pub(super) fn remark(pool: &Pool) -> (Tone, String) {
     match (pool.short, pool.declared) {
         (true, _) if sorry.is_empty() => (Tone::Bad, "below min_members".to_owned()),
         (true, _) => (Tone::Bad, format!("below min_members, {sorry}")),
-        (false, _) if !sorry.is_empty() => (Tone::Notable, sorry),
+        (false, _) if !sorry.is_empty() => (Tone::Bad, sorry),
+        (false, true) if pool.members == 0 => (Tone::Bad, "no members".to_owned()),
         (false, true) => (Tone::Plain, String::new()),
         (false, false) => (Tone::Plain, "not declared".to_owned()),
     }
@@ -120,8 +122,7 @@ pub(in crate::client) fn why(node: &Node, now: &str) -> String {
         .map(|given| reason(given, now))
         .collect();
     if let Some(grant) = &node.grant {
-        let ends = ahead(&grant.until, now);
-        parts.push(format!("was granted leave, which ends {ends}"));
+        parts.push(granted(grant, now));
     }
     if parts.is_empty() {
         parts.extend(node.why.clone());
@@ -132,17 +133,17 @@ pub(in crate::client) fn why(node: &Node, now: &str) -> String {
     parts.join("; ")
 }
 
-/// What a person must know, in a few words each: `services file refused, state file not written`.
-pub(super) fn in_short(conditions: &[Condition]) -> String {
-    let words = |condition: &Condition| match condition.kind.as_str() {
-        "files_not_written" => "pool files not written".to_owned(),
-        "services_refused" => "services file refused".to_owned(),
-        "state_not_written" => "state file not written".to_owned(),
-        // A newer daemon may know others.
-        kind => kind.replace('_', " "),
-    };
-    let each: Vec<_> = conditions.iter().map(words).collect();
-    each.join(", ")
+/// A leave.
+pub(super) fn granted(grant: &Grant, now: &str) -> String {
+    format!("was granted leave, which ends {}", ahead(&grant.until, now))
+}
+
+pub(super) fn health_tone(health: Health) -> Tone {
+    match health {
+        Health::Ok => Tone::Good,
+        Health::Degraded => Tone::Notable,
+        Health::Critical => Tone::Bad,
+    }
 }
 
 pub(super) fn sync(perlbal: &Perlbal) -> (Tone, &'static str) {
@@ -151,4 +152,10 @@ pub(super) fn sync(perlbal: &Perlbal) -> (Tone, &'static str) {
         (true, false) => (Tone::Bad, "not in sync"),
         (false, _) => (Tone::Bad, "not connected"),
     }
+}
+
+/// Which version it is, or why it is not connected.
+pub(super) fn connection(perlbal: &Perlbal, now: &str) -> String {
+    let away = perlbal.away.as_ref();
+    away.map_or_else(|| perlbal.connection.clone(), |away| words::away(away, now))
 }

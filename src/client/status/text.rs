@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::super::terminal::{Paint, Table, Tone};
 use super::super::words::{ago, between, named, reason, span};
 use super::phrases::{
-    counts, in_short, is_out, remark, states, sync, tone, urgency, versions, why,
+    connection, counts, granted, health_tone, is_out, remark, states, sync, tone, urgency,
+    versions, why,
 };
 use crate::api::{Node, Perlbal, PerlbalPool, Status, Unrest};
 use crate::logging::count;
@@ -24,7 +25,7 @@ pub(super) fn render(status: &Status, asked: bool, paint: Paint) -> String {
 pub(super) struct Parts {
     /// How all stands.
     pub(super) body: String,
-    /// What is not right, and the verdict in its last line.
+    /// The problems, and the verdict in its last line.
     pub(super) verdict: String,
 }
 
@@ -39,6 +40,7 @@ pub(super) fn parts(status: &Status, asked: bool, paint: Paint) -> Parts {
         view.head(),
         view.pools(),
         view.nodes(),
+        view.gone(),
         view.perlbals(),
         view.unrest(),
     ];
@@ -149,6 +151,36 @@ impl View<'_> {
         ]
     }
 
+    /// Orders for addresses that are no nodes, and how each is taken back.
+    fn gone(&self) -> String {
+        let mut table = Table::new(&["ORDER FOR NO NODE", "WHY", "TO TAKE IT BACK"]);
+        let now = &self.status.time;
+        let rows = self.status.gone.iter().flat_map(|gone| {
+            let reasons = gone.reasons.iter().map(|given| {
+                let back = format!("pollbal enable {} --reason {}", gone.node, given.reason);
+                (&gone.node, reason(given, now), back)
+            });
+            let grant = gone.grant.iter().map(|grant| {
+                let why = granted(grant, now);
+                let back = format!("pollbal enable {} --leave", gone.node);
+                (&gone.node, why, back)
+            });
+            reasons.chain(grant)
+        });
+        let rows: Vec<_> = rows.collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        for (node, why, back) in rows.iter().take(ROWS) {
+            table.row(Tone::Notable, &[(*node).clone(), why.clone(), back.clone()]);
+        }
+        let mut text = table.render(&[], self.paint);
+        if rows.len() > ROWS {
+            _ = writeln!(text, "and {} more: `--json` tells all", rows.len() - ROWS);
+        }
+        text
+    }
+
     fn perlbals(&self) -> String {
         let status = self.status;
         let mut table = Table::new(&["PERLBAL", "STATE", "SINCE", "REMOVED MEMBERS", ""]);
@@ -165,7 +197,7 @@ impl View<'_> {
                 state.to_owned(),
                 since.unwrap_or_default(),
                 rest,
-                perlbal.connection.clone(),
+                connection(perlbal, &status.time),
             ];
             table.row(tone, &row);
         }
@@ -277,35 +309,29 @@ impl View<'_> {
     fn verdict(&self) -> String {
         let status = self.status;
         let mut text = String::new();
-        let problems = status.perlbals.iter().flat_map(|perlbal| {
-            let told = |problem: &String| format!("{}: {problem}", perlbal.address);
+        let problems = status.problems.iter().map(|problem| {
+            let since = problem.since.as_ref();
+            let since = since.map(|since| format!(" (since {})", ago(since, &status.time)));
+            let text = format!("{}{}", problem.text, since.unwrap_or_default());
+            (health_tone(problem.severity.health()), text)
+        });
+        let there = status.perlbals.iter().flat_map(|perlbal| {
+            let told = |problem: &String| (Tone::Bad, format!("{}: {problem}", perlbal.address));
             perlbal.problems.iter().map(told)
         });
-        let troubles: Vec<String> = status.troubles.iter().cloned().chain(problems).collect();
-        for trouble in troubles.iter().take(ROWS) {
-            text += &self.line(Tone::Bad, trouble);
+        let lines: Vec<_> = problems.chain(there).collect();
+        for (tone, line) in lines.iter().take(ROWS) {
+            text += &self.line(*tone, line);
         }
-        if troubles.len() > ROWS {
-            _ = writeln!(
-                text,
-                "and {} more: `--json` shows all",
-                troubles.len() - ROWS
-            );
+        if lines.len() > ROWS {
+            _ = writeln!(text, "and {} more: `--json` shows all", lines.len() - ROWS);
         }
-        for condition in &status.conditions {
-            let since = ago(&condition.since, &status.time);
-            let line = format!("{} (since {since})", condition.text);
-            text += &self.line(Tone::Notable, &line);
+        // Whoever looks at a part must not take it for all.
+        if status.site_health > status.health {
+            let line = format!("of all: {}", status.site_verdict);
+            text += &self.line(health_tone(status.site_health), &line);
         }
-        let (tone, verdict) = match (status.all_right, &status.conditions[..]) {
-            (false, _) => (Tone::Bad, "not all right".to_owned()),
-            (true, []) => (Tone::Good, "all right".to_owned()),
-            (true, conditions) => (
-                Tone::Notable,
-                format!("in sync, but: {}", in_short(conditions)),
-            ),
-        };
-        text + &self.line(tone, &verdict)
+        text + &self.line(health_tone(status.health), &status.verdict)
     }
 
     fn line(&self, tone: Tone, text: &str) -> String {

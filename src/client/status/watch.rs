@@ -6,9 +6,10 @@ use std::time::Duration;
 use ::console::{Term, truncate_str};
 use tokio::time::sleep;
 
+use super::super::ClientError;
 use super::super::http::{Answer, AskError, Door};
+use super::super::signals::{self, LastResort};
 use super::super::terminal::{self, Paint};
-use super::super::{ClientError, signals};
 use super::text::{self, Parts};
 use super::{ask, check, code};
 use crate::api::Status;
@@ -20,7 +21,11 @@ const LOOK: Duration = Duration::from_secs(1);
 type Asked = Result<Answer<Status>, AskError>;
 
 /// Shows it until Ctrl-C, and ends with the exit code of the last view.
-pub(in crate::client) async fn watch(door: &Door, args: &cli::Status) -> Result<u8, ClientError> {
+pub(in crate::client) async fn watch(
+    door: &Door,
+    args: &cli::Status,
+    last_resort: &LastResort,
+) -> Result<u8, ClientError> {
     check(&args.of)?;
     // Whoever is not there now will hardly be so in a second; one that goes may well come back.
     let mut answer = Ok(ask(door, &args.of).await?);
@@ -28,7 +33,9 @@ pub(in crate::client) async fn watch(door: &Door, args: &cli::Status) -> Result<
     let end = signals::interrupt();
     tokio::pin!(end);
     loop {
-        let code = screen.show(&answer);
+        let code = exit_code(&answer, args);
+        last_resort.ends_with(code);
+        screen.show(&answer);
         let next = async {
             sleep(LOOK).await;
             ask(door, &args.of).await
@@ -37,6 +44,14 @@ pub(in crate::client) async fn watch(door: &Door, args: &cli::Status) -> Result<
             () = &mut end => return Ok(code),
             next = next => next,
         };
+    }
+}
+
+/// What a view stands for.
+fn exit_code(answer: &Asked, args: &cli::Status) -> u8 {
+    match answer {
+        Ok(answer) => code(answer.value.health, args),
+        Err(error) => ClientError::exit_code_of(error),
     }
 }
 
@@ -64,17 +79,13 @@ impl Screen {
         }
     }
 
-    /// Shows a view, and gives the exit code that it stands for.
-    fn show(&mut self, answer: &Asked) -> u8 {
-        let (view, code) = match answer {
-            Ok(answer) => (Ok(&answer.value), code(answer.value.all_right)),
-            Err(error) => (Err(error), ClientError::exit_code_of(error)),
-        };
+    fn show(&mut self, answer: &Asked) {
+        let view = answer.as_ref().map(|answer| &answer.value);
         match self {
             Self::Json(changes) => {
                 if changes.is_one(view) {
                     match answer {
-                        Ok(answer) => terminal::print(&answer.compact()),
+                        Ok(answer) => terminal::print_json(&answer.compact()),
                         Err(error) => terminal::warn(&error.to_string()),
                     }
                 }
@@ -88,7 +99,6 @@ impl Screen {
             }
             Self::Terminal(term, asked) => _ = draw(term, &parts(view, *asked)),
         }
-        code
     }
 }
 
@@ -137,6 +147,9 @@ fn essence(status: &Status) -> Status {
     }
     for perlbal in &mut essence.perlbals {
         perlbal.since = None;
+        if let Some(away) = &mut perlbal.away {
+            away.since.clear();
+        }
         for pool in &mut perlbal.pools {
             pool.seen_at = None;
         }
@@ -197,6 +210,7 @@ mod tests {
         let status = |time: &str, last_event: u64| -> Status {
             serde_json::from_value(serde_json::json!({
                 "version": "0.1.0", "time": time, "started": time, "all_right": true, "troubles": [],
+                "health": "ok", "verdict": "", "problems": [], "site_health": "ok", "site_verdict": "",
                 "first_round_done": true, "frozen": [], "counts": Counts::default(), "pools": [],
                 "nodes": [{
                     "node": "10.0.0.1:80", "name": "a", "state": "idle", "pool": null, "version": null,

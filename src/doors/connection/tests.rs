@@ -15,8 +15,9 @@ use crate::doors::Door;
 use crate::doors::counters::Counters;
 use crate::doors::gate::Gate;
 use crate::doors::limits::{BODY_TIME, IDLE_TIME, Limits};
-use crate::model::address_book::AddressBook;
+use crate::doors::origin::KnownHosts;
 use crate::model::node::Node;
+use crate::model::node_index::NodeIndex;
 
 /// The system's buffers between both sides.
 const BUFFER: usize = 4_096;
@@ -40,10 +41,18 @@ impl Caller {
             addr: "10.0.0.1:80".parse().unwrap(),
             name: String::new(),
         };
-        let (_, nodes) = watch::channel(Arc::new(AddressBook::new(&[node])));
+        let (_, nodes) = watch::channel(Arc::new(NodeIndex::new(&[node])));
+        let (_, hosts) = watch::channel(KnownHosts::default());
         let limits = Limits::new(Door::Node, 20_000);
         let (kept, long) = (counters.clone(), Arc::default());
-        let gate = Gate::new(Door::Node, limits, router(), kept, Some(nodes), long);
+        let gate = Gate::new(
+            Door::Node,
+            limits,
+            router(),
+            kept,
+            (Some(nodes), hosts),
+            long,
+        );
         let admitted = Arc::new(gate).admit(Some(address.into())).unwrap();
         Self {
             stream,
@@ -112,12 +121,15 @@ async fn after(time: Duration) -> &'static str {
     "at last\n"
 }
 
-const GET: &str = "GET / HTTP/1.1\r\n\r\n";
+const GET: &str = "GET / HTTP/1.1\r\npollbal-request: true\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_comes_too_slowly_is_refused_when_its_time_is_over() {
     let mut caller = Caller::new();
-    for byte in "GET / HTTP/1.1\r\n".chars().take(6) {
+    for byte in "GET / HTTP/1.1\r\npollbal-request: true\r\n"
+        .chars()
+        .take(6)
+    {
         caller.say(&byte.to_string()).await;
         sleep(Duration::from_millis(900)).await;
     }
@@ -162,7 +174,7 @@ async fn between_requests_there_is_more_time_and_then_the_connection_is_closed_w
 async fn a_body_that_comes_too_slowly_is_refused_when_its_time_is_over() {
     let mut caller = Caller::new();
     caller
-        .say("POST /echo HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+        .say("POST /echo HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 9\r\n\r\n")
         .await;
     for _ in 0..4 {
         caller.say("a").await;
@@ -178,7 +190,9 @@ async fn a_body_that_comes_too_slowly_is_refused_when_its_time_is_over() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_reads_is_given_up() {
     let mut caller = Caller::new();
-    caller.say("GET /big HTTP/1.1\r\n\r\n").await;
+    caller
+        .say("GET /big HTTP/1.1\r\npollbal-request: true\r\n\r\n")
+        .await;
     let counters = caller.counters.clone();
     assert_eq!(caller.wait_end().await, WRITE_TIME);
     assert_eq!(counters.of(Door::Node).refused(Refusal::NotRead), 1);
@@ -186,7 +200,9 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 
     // Nor does it help to read a little of it now and then.
     let mut caller = Caller::new();
-    caller.say("GET /big HTTP/1.1\r\n\r\n").await;
+    caller
+        .say("GET /big HTTP/1.1\r\npollbal-request: true\r\n\r\n")
+        .await;
     let mut some = [0; 1_000];
     while caller.stream.read_exact(&mut some).await.is_ok() {
         sleep(Duration::from_secs(1)).await;
@@ -198,7 +214,9 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_events_lasts_as_long_as_it_is_read() {
     let mut caller = Caller::new();
-    caller.say("GET /events HTTP/1.1\r\n\r\n").await;
+    caller
+        .say("GET /events HTTP/1.1\r\npollbal-request: true\r\n\r\n")
+        .await;
     let mut some = [0; 600];
     for _ in 0..600 {
         caller.stream.read_exact(&mut some).await.unwrap();
@@ -213,7 +231,9 @@ async fn a_stream_of_events_lasts_as_long_as_it_is_read() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_fails_alone() {
     let mut caller = Caller::new();
-    caller.say("GET /panic HTTP/1.1\r\n\r\n").await;
+    caller
+        .say("GET /panic HTTP/1.1\r\npollbal-request: true\r\n\r\n")
+        .await;
     let said = caller.hear().await;
     assert!(said.starts_with("HTTP/1.1 500 "), "{said}");
     assert!(said.ends_with("\r\nthis is a fault of pollbal; its log says more\n"));
@@ -223,7 +243,10 @@ async fn a_handler_that_panics_fails_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_request_is_refused_with_a_reason() {
-    let long = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(HEAD_BYTES));
+    let long = format!(
+        "GET / HTTP/1.1\r\npollbal-request: true\r\nx: {}",
+        "x".repeat(HEAD_BYTES)
+    );
     let h2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     for (said, status, reason, refusal) in [
         (
@@ -275,7 +298,11 @@ async fn a_door_that_is_closed_lets_requests_under_way_end_but_not_for_ever() {
         ("/minute", "", LAST_REQUEST),
     ] {
         let mut caller = Caller::new();
-        caller.say(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
+        caller
+            .say(&format!(
+                "GET {path} HTTP/1.1\r\npollbal-request: true\r\n\r\n"
+            ))
+            .await;
         // Until the request is under way.
         sleep(Duration::from_millis(1)).await;
         caller.closed.cancel();
@@ -293,10 +320,11 @@ async fn a_door_that_is_closed_lets_requests_under_way_end_but_not_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
-    let chunked = "POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunked =
+        "POST /echo HTTP/1.1\r\npollbal-request: true\r\ntransfer-encoding: chunked\r\n\r\n";
     for (head, chunk) in [
         (
-            "POST /echo HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n",
+            "POST /echo HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 99999999\r\n\r\n",
             "x".repeat(2_000),
         ),
         (chunked, format!("7d0\r\n{}\r\n", "x".repeat(2_000))),
@@ -315,7 +343,7 @@ async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
     }
     let mut caller = Caller::new();
     caller
-        .say("POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nword\n")
+        .say("POST /echo HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 5\r\n\r\nword\n")
         .await;
     assert!(caller.hear().await.ends_with("\r\n\r\nword\n"));
 }

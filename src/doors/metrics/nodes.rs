@@ -5,7 +5,7 @@ use std::fmt;
 use super::families::Families;
 use crate::api::State;
 use crate::doors::tell::node::state;
-use crate::model::view::{NodeState, NodeView};
+use crate::model::node_view::{NodeState, NodeView};
 
 /// One node.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub(super) fn write(nodes: &[Node], families: &mut Families<'_>) -> fmt::Result 
         }),
     )?;
     // Without the version, which a node may make up at each poll, and the pool that it only spoke of:
-    // of pools there are no more than are declared and `max_undeclared_pools`.
+    // of pools there are no more than are declared and twice `max_undeclared_pools`.
     families.gauges(
         "pollbal_node_info",
         "Where the node is, and in which pool if it is in one; always 1.",

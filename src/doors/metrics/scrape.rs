@@ -20,6 +20,7 @@ use super::site::Site;
 use crate::asks::{Gone, Moment, Overview, View};
 use crate::doors::Shared;
 use crate::drivers::PerlbalHandle;
+use crate::supervision::contain;
 
 /// For so long the same text is given.
 const KEPT: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ async fn write(
     let perlbals = join_all(asks).await;
     let entrances = entrances::all(&shared.counters);
     // Away from the doors: with thousands of nodes or sockets it takes some milliseconds.
-    let written = spawn_blocking(move || {
+    let make = move || {
         let nodes = each.iter().flat_map(|view| &view.nodes);
         Texts::of(Values {
             site: Site::of(&whole),
@@ -111,7 +112,8 @@ async fn write(
             process: Process::read(seconds(clock, whole.started.now)),
             nodes: nodes.map(|seen| Node::of(&seen.view)).collect(),
         })
-    });
+    };
+    let written = spawn_blocking(|| contain(make));
     written.await.ok().flatten()
 }
 

@@ -6,10 +6,11 @@ use std::fmt;
 use super::families::{Families, Times};
 use crate::asks::Overview;
 use crate::drivers::pool_files::FileCounts;
-use crate::model::census::{Census, PoolCensus};
 use crate::model::names::{PoolName, Version};
-use crate::model::tally::{BUCKETS, RESULTS, Tally};
-use crate::model::view::{Kept, Whereabouts};
+use crate::model::node::NodeAddr;
+use crate::model::node_view::{NodeStatus, Retention};
+use crate::model::poll_stats::{BUCKETS, PollStats, RESULTS};
+use crate::model::site_counts::{PoolCounts, SiteCounts};
 
 /// So many versions of a pool, and reasons for which nodes are disabled, are told by themselves: nodes
 /// and scripts may invent words on and on. So many at a time, that is: one that is gone makes room for
@@ -20,27 +21,29 @@ const MOST: usize = 50;
 const OTHERS: &str = "(others)";
 
 /// What keeps a failing member in its pool, and its word.
-const KEEPERS: [(Kept, &str); 3] = [
-    (Kept::Failing, "fall"),
-    (Kept::Held, "min_members"),
-    (Kept::Frozen, "freeze"),
+const KEEPERS: [(Retention, &str); 3] = [
+    (Retention::Failing, "fall"),
+    (Retention::Held, "min_members"),
+    (Retention::Frozen, "freeze"),
 ];
 
 /// What pollbal does and knows, in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Site {
-    pub(super) tally: Tally,
+    pub(super) poll_stats: PollStats,
     /// Things that happened, as `pollbal events` tells them.
     pub(super) events: u64,
     pub(super) first_round_done: bool,
-    /// Nodes, as [`Whereabouts::ALL`].
-    pub(super) states: [u64; Whereabouts::ALL.len()],
+    /// Nodes, as [`NodeStatus::ALL`].
+    pub(super) states: [u64; NodeStatus::ALL.len()],
     /// Members that fail, as [`KEEPERS`].
     pub(super) failing: [u64; KEEPERS.len()],
     /// Nodes that are disabled, by reason.
     pub(super) disabled: Vec<(String, u64)>,
     /// Leaves that were granted and are not over.
     pub(super) grants: u64,
+    /// Orders for addresses that the services file does not list.
+    pub(super) gone_orders: u64,
     pub(super) frozen: bool,
     pub(super) pools: BTreeMap<PoolName, Pool>,
     pub(super) files_in_sync: bool,
@@ -62,7 +65,7 @@ pub(super) struct Pool {
 impl Site {
     /// From what is known.
     pub(super) fn of(whole: &Overview) -> Self {
-        let pool = |(name, counted): (&PoolName, &PoolCensus)| {
+        let pool = |(name, counted): (&PoolName, &PoolCounts)| {
             let pool = Pool {
                 versions: versions(counted),
                 serving: counted.serving as u64,
@@ -71,17 +74,18 @@ impl Site {
             };
             (name.clone(), pool)
         };
-        let census = &whole.census;
+        let counts = &whole.counts;
         Self {
-            tally: whole.tally,
+            poll_stats: whole.poll_stats,
             events: whole.last_event,
             first_round_done: whole.first_round_done,
-            states: Whereabouts::ALL.map(|whereabouts| census.at(whereabouts) as u64),
-            failing: KEEPERS.map(|(kept, _)| census.kept(kept) as u64),
-            disabled: disabled(census),
-            grants: census.grants as u64,
+            states: NodeStatus::ALL.map(|status| counts.by_status.at(status) as u64),
+            failing: KEEPERS.map(|(kept, _)| counts.kept(kept) as u64),
+            disabled: disabled(counts),
+            grants: counts.grants as u64,
+            gone_orders: gone_orders(whole),
             frozen: !whole.orders.frozen.is_empty(),
-            pools: census.pools.iter().map(pool).collect(),
+            pools: counts.pools.iter().map(pool).collect(),
             files_in_sync: whole.perlbals.files.in_sync,
             files: whole.file_counts,
         }
@@ -95,7 +99,7 @@ impl Site {
     }
 
     fn write_polls(&self, families: &mut Families<'_>) -> fmt::Result {
-        let results = RESULTS.iter().zip(self.tally.results);
+        let results = RESULTS.iter().zip(self.poll_stats.results);
         families.counters(
             "pollbal_polls_total",
             "Polls of nodes, by what they gave.",
@@ -103,8 +107,8 @@ impl Site {
         )?;
         let times = Times {
             bounds: &BUCKETS,
-            counts: &self.tally.times,
-            sum: self.tally.time,
+            counts: &self.poll_stats.durations,
+            sum: self.poll_stats.total_duration,
         };
         families.histograms(
             "pollbal_poll_duration_seconds",
@@ -124,7 +128,7 @@ impl Site {
             "Whether each node was heard once; nothing changes before.",
             u64::from(self.first_round_done),
         )?;
-        let states = Whereabouts::ALL.iter().zip(self.states);
+        let states = NodeStatus::ALL.iter().zip(self.states);
         families.gauges(
             "pollbal_nodes",
             "Nodes of the services file, by where they are.",
@@ -146,6 +150,11 @@ impl Site {
             "pollbal_granted_leaves",
             "Nodes that were allowed to leave and are not back.",
             self.grants,
+        )?;
+        families.gauge(
+            "pollbal_gone_orders",
+            "Reasons and leaves of addresses that the services file does not list.",
+            self.gone_orders,
         )?;
         families.gauge(
             "pollbal_frozen",
@@ -215,14 +224,23 @@ impl Site {
     }
 }
 
+/// How many orders are about addresses that are no nodes.
+fn gone_orders(whole: &Overview) -> u64 {
+    let orders = |addr: &NodeAddr| {
+        let reasons = whole.orders.reasons(*addr).map_or(0, BTreeMap::len);
+        reasons + usize::from(whole.orders.granted.contains_key(addr))
+    };
+    whole.gone.iter().map(orders).sum::<usize>() as u64
+}
+
 /// How many nodes are disabled for which reason.
-fn disabled(census: &Census) -> Vec<(String, u64)> {
-    let reasons = census.reasons.iter();
+fn disabled(counts: &SiteCounts) -> Vec<(String, u64)> {
+    let reasons = counts.reasons.iter();
     most(reasons.map(|(reason, nodes)| (reason.to_string(), *nodes as u64)))
 }
 
 /// How many members are at which version, of which those that told none have an empty one.
-fn versions(pool: &PoolCensus) -> Vec<(String, u64)> {
+fn versions(pool: &PoolCounts) -> Vec<(String, u64)> {
     let text = |version: &Option<Version>| version.as_ref().map_or("", Version::as_str).to_owned();
     let versions = pool.versions.iter();
     most(versions.map(|(version, members)| (text(version), *members as u64)))
@@ -248,7 +266,7 @@ mod tests {
     #[test]
     fn versions_that_nodes_invent_become_one_series() {
         let version = |number| format!("v{number:03}").parse::<Version>().unwrap();
-        let mut pool = PoolCensus::default();
+        let mut pool = PoolCounts::default();
         for number in 0..200 {
             let members = if number == 150 { 2 } else { 1 };
             pool.versions.insert(Some(version(number)), members);
@@ -266,9 +284,9 @@ mod tests {
 
     #[test]
     fn members_that_told_no_version_are_told_under_an_empty_one() {
-        let pool = PoolCensus {
+        let pool = PoolCounts {
             versions: [(None, 1), (Some("v1".parse().unwrap()), 2)].into(),
-            ..PoolCensus::default()
+            ..PoolCounts::default()
         };
         let told = [(String::new(), 1), ("v1".to_owned(), 2)];
         assert_eq!(versions(&pool), told);

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use rustix::system::uname;
@@ -18,13 +17,15 @@ use crate::api::{self, State as NodeState};
 use crate::asks::{Seen, View};
 use crate::doors::Shared;
 use crate::doors::ask::{Parameters, Problem, pool};
-use crate::doors::long::IsHeld;
+use crate::doors::gate::Asker;
+use crate::doors::long::Held;
 use crate::doors::reading::{ask_perlbals, explanation_of};
 use crate::doors::tell::node;
 use crate::doors::tell::perlbal::Asked;
 use crate::doors::tell::status::{Filter, nodes, without_nodes};
 use crate::doors::views::KEPT;
-use crate::model::journal::Event;
+use crate::model::event::Event;
+use crate::model::event_log::Part;
 use crate::model::names::PoolName;
 
 /// So many events are shown.
@@ -43,13 +44,15 @@ static HOST: LazyLock<String> = LazyLock::new(|| uname().nodename().to_string_lo
 #[derive(Clone, Debug)]
 pub(super) struct Made {
     code: StatusCode,
-    text: Bytes,
+    /// For who asked first.
+    text: Held,
 }
 
 impl IntoResponse for Made {
     fn into_response(self) -> Response {
-        let mut response = (self.code, policy::headers(), Html(self.text)).into_response();
-        response.extensions_mut().insert(IsHeld);
+        let text = self.text.clone().into_bytes();
+        let mut response = (self.code, policy::headers(), Html(text)).into_response();
+        response.extensions_mut().insert(self.text);
         response
     }
 }
@@ -69,11 +72,12 @@ impl Pages {
     pub(super) async fn page(
         self: &Arc<Self>,
         shared: &Shared,
+        asker: Asker,
         query: &str,
     ) -> Result<Made, Problem> {
         let view = shared.view().await?;
         let page = self.place(&view, query);
-        let made = page.get_or_try_init(|| make(shared, view, query));
+        let made = page.get_or_try_init(|| make(shared, asker, view, query));
         made.await.cloned()
     }
 
@@ -115,14 +119,19 @@ impl Kept {
     }
 }
 
-async fn make(shared: &Shared, view: Arc<View>, query: &str) -> Result<Made, Problem> {
+async fn make(
+    shared: &Shared,
+    asker: Asker,
+    view: Arc<View>,
+    query: &str,
+) -> Result<Made, Problem> {
     let matter = Matter::gather(shared, view, query).await?;
     let (code, text) = shared.long.make(move || matter.write()).await?;
     let failed = |why: askama::Error| {
         let why = format!("failed to write the page: {why}");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, why)
     };
-    let text = shared.hold(text.map_err(failed)?.into())?;
+    let text = shared.hold(text.map_err(failed)?.into(), asker.0)?;
     Ok(Made { code, text })
 }
 
@@ -179,7 +188,7 @@ impl Matter {
         };
         let events = match subject.events() {
             0 => Vec::new(),
-            count => shared.desk.events(0, count).await?,
+            count => shared.desk.events(0, Part::Last(count)).await?,
         };
         Ok(Self {
             perlbals: ask_perlbals(&view.overview.managers).await,
@@ -197,7 +206,12 @@ impl Matter {
         if let Subject::Pool(name) = &self.subject {
             filter.pools.insert(name.clone());
         }
-        let status = without_nodes(&self.view.overview, &self.perlbals, &filter);
+        let status = without_nodes(
+            &self.view.overview,
+            &self.perlbals,
+            &filter,
+            std::iter::empty(),
+        );
         let mut about = self.about();
         let listed = self.list(&filter, about);
         let missing = format!("there is no pool {}", self.pool().unwrap_or_default());

@@ -28,27 +28,30 @@ mod words;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use self::made::Pages;
 use super::Shared;
+use super::gate::Asker;
 use super::refusal::Form;
 
 /// The page, and the stream that keeps it up to date.
 pub(super) fn router() -> Router<Shared> {
     let pages = Arc::new(Pages::default());
-    let page = move |State(shared): State<Shared>, RawQuery(query): RawQuery| async move {
-        tell(&pages, &shared, &query.unwrap_or_default()).await
+    let page = move |State(shared): State<Shared>,
+                     Extension(asker): Extension<Asker>,
+                     RawQuery(query): RawQuery| async move {
+        tell(&pages, &shared, asker, &query.unwrap_or_default()).await
     };
     Router::new()
         .route("/", get(page))
         .route("/stream", get(stream::changes))
 }
 
-async fn tell(pages: &Arc<Pages>, shared: &Shared, query: &str) -> Response {
-    match pages.page(shared, query).await {
+async fn tell(pages: &Arc<Pages>, shared: &Shared, asker: Asker, query: &str) -> Response {
+    match pages.page(shared, asker, query).await {
         Ok(made) => made.into_response(),
         Err(problem) => Form::Plain.error(problem.status, &problem.error),
     }

@@ -148,7 +148,8 @@ function late() {
 let stream = null, silence = 0, relisten = 0;
 function listen() {
   hush();
-  stream = new EventSource('/stream');
+  // The page may be below a path of another server, which may have left out the last slash.
+  stream = new EventSource(location.pathname.replace(/\/?$/, '/stream'));
   stream.addEventListener('changed', () => { heard(); refresh(); });
   // Nothing changed, but the page is to be as new as its clock says.
   stream.addEventListener('alive', () => { heard(); refresh(); });

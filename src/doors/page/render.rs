@@ -9,6 +9,8 @@ use super::reasons::{Group, Groups};
 use super::when::When;
 use super::{versions, words};
 use crate::api;
+use crate::model::health::Health;
+use crate::model::text::shortened;
 
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
@@ -19,8 +21,20 @@ const NODES: usize = 100;
 /// With more nodes than these, why they are out is told in sum too.
 const FEW: usize = 20;
 
-/// So many troubles are listed.
-const TROUBLES: usize = 12;
+/// So many problems are listed.
+const PROBLEMS: usize = 12;
+
+/// So much of the verdict stands in the title, in characters.
+const TITLE: usize = 60;
+
+/// How much needs a person, for the style sheet.
+pub(super) fn class(health: Health) -> &'static str {
+    match health {
+        Health::Ok => "good",
+        Health::Degraded => "warning",
+        Health::Critical => "bad",
+    }
+}
 
 /// What a page is about.
 #[derive(Clone, Copy, Debug)]
@@ -118,49 +132,6 @@ struct Document<'a> {
     script: &'static str,
 }
 
-/// All in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Right,
-    /// Nothing is wrong, but failures put nobody out.
-    Frozen,
-    /// All is in sync, but so many things a person must know.
-    Alerts(usize),
-    /// So many things need a person.
-    Troubles(usize),
-}
-
-impl Verdict {
-    fn text(self) -> String {
-        match self {
-            Self::Right => "All right".to_owned(),
-            Self::Frozen => "All right, but frozen".to_owned(),
-            Self::Alerts(1) => "In sync, but 1 alert".to_owned(),
-            Self::Alerts(count) => format!("In sync, but {} alerts", words::thousands(count)),
-            Self::Troubles(1) => "1 trouble".to_owned(),
-            Self::Troubles(count) => format!("{} troubles", words::thousands(count)),
-        }
-    }
-
-    /// For the style sheet.
-    fn class(self) -> &'static str {
-        match self {
-            Self::Right => "good",
-            Self::Frozen | Self::Alerts(_) => "warning",
-            Self::Troubles(_) => "bad",
-        }
-    }
-
-    /// Of the page's icon.
-    fn colour(self) -> &'static str {
-        match self {
-            Self::Right => "green",
-            Self::Frozen | Self::Alerts(_) => "orange",
-            Self::Troubles(_) => "red",
-        }
-    }
-}
-
 impl<'a> Page<'a> {
     /// The whole page.
     pub(super) fn document(&self) -> askama::Result<String> {
@@ -179,15 +150,36 @@ impl<'a> Page<'a> {
         self.render()
     }
 
-    fn verdict(&self) -> Verdict {
-        if !self.status.all_right {
-            Verdict::Troubles(self.status.troubles.len())
-        } else if !self.status.conditions.is_empty() {
-            Verdict::Alerts(self.status.conditions.len())
-        } else if self.status.frozen.is_empty() {
-            Verdict::Right
-        } else {
-            Verdict::Frozen
+    /// How well that is which the page is about, in a line.
+    fn verdict(&self) -> &'a str {
+        match self.about {
+            About::Node(explained) => &explained.verdict,
+            About::Site { .. } | About::Pool { .. } => &self.status.verdict,
+            About::Nothing(_) => &self.status.site_verdict,
+        }
+    }
+
+    /// How much needs a person: of what the page is about, or of all where that is worse. A page that is
+    /// green is green for all.
+    fn health(&self) -> Health {
+        let health = match self.about {
+            About::Node(explained) => explained.health,
+            _ => self.status.health,
+        };
+        health.max(self.status.site_health)
+    }
+
+    /// Of the verdict, for the style sheet.
+    fn class(&self) -> &'static str {
+        class(self.health())
+    }
+
+    /// Of the page's icon.
+    fn colour(&self) -> &'static str {
+        match self.health() {
+            Health::Ok => "green",
+            Health::Degraded => "orange",
+            Health::Critical => "red",
         }
     }
 
@@ -198,7 +190,7 @@ impl<'a> Page<'a> {
             About::Node(explained) => Some(explained.node.name.as_str()),
             About::Nothing(_) => Some("nothing"),
         };
-        let verdict = self.verdict().text();
+        let verdict = shortened(self.verdict(), TITLE);
         let parts = [
             about,
             Some(verdict.as_str()),
@@ -226,18 +218,13 @@ impl<'a> Page<'a> {
         matches!(self.about, About::Site { .. })
     }
 
-    /// Nothing is wrong, and nothing a person must know.
-    fn is_quiet(&self) -> bool {
-        self.status.troubles.is_empty() && self.status.conditions.is_empty()
+    fn problems(&self) -> &'a [api::HealthProblem] {
+        let problems = &self.status.problems;
+        &problems[..problems.len().min(PROBLEMS)]
     }
 
-    fn troubles(&self) -> &'a [String] {
-        let troubles = &self.status.troubles;
-        &troubles[..troubles.len().min(TROUBLES)]
-    }
-
-    fn more_troubles(&self) -> usize {
-        self.status.troubles.len() - self.troubles().len()
+    fn more_problems(&self) -> usize {
+        self.status.problems.len() - self.problems().len()
     }
 
     fn more_nodes(&self) -> usize {
@@ -247,8 +234,8 @@ impl<'a> Page<'a> {
     /// Where all are shown.
     fn all_nodes(&self) -> String {
         match self.about {
-            About::Pool { name, .. } => format!("/?pool={name}&all=1"),
-            _ => "/?all=1".to_owned(),
+            About::Pool { name, .. } => format!("?pool={name}&all=1"),
+            _ => "?all=1".to_owned(),
         }
     }
 

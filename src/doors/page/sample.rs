@@ -1,11 +1,16 @@
 //! Made-up states, for tests of how the page shows them.
 
 use crate::api::{
-    Answer, Condition, Counts, Event, Explanation, Files, Grant, Node, NodeInPerlbal, Perlbal,
-    PerlbalPool, Pool, Reason, State, Status, Unrest, VersionCount,
+    Answer, Counts, Event, Explanation, Files, GoneOrders, Grant, HealthProblem, Node,
+    NodeInPerlbal, Perlbal, PerlbalPool, Pool, Reason, State, Status, Unrest, VersionCount,
 };
+use crate::model::health::{Health, Severity};
 
 pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
+
+/// The verdict of [`night`].
+const NIGHT: &str = "CRITICAL: pool shop has no members, its sorry server stands in; pool images has 1 of its min_members of \
+                     3; Perlbal 10.0.9.2:8065 not connected; services file refused";
 
 /// A quiet site of two pools.
 pub(super) fn quiet() -> Status {
@@ -13,6 +18,11 @@ pub(super) fn quiet() -> Status {
         version: "1.0.0".to_owned(),
         time: NOW.to_owned(),
         started: "2026-07-27T22:10:00.000Z".to_owned(),
+        health: Health::Ok,
+        verdict: "OK: 52 nodes, 52 in pools".to_owned(),
+        problems: Vec::new(),
+        site_health: Health::Ok,
+        site_verdict: "OK: 52 nodes, 52 in pools".to_owned(),
         all_right: true,
         troubles: Vec::new(),
         conditions: Vec::new(),
@@ -28,19 +38,21 @@ pub(super) fn quiet() -> Status {
             pool("website", &[("2026-07-29", 12)]),
         ],
         nodes: Vec::new(),
+        gone: vec![],
         files: Files { in_sync: true },
         perlbals: vec![perlbal("127.0.0.1:8065")],
         last_event: 60,
     }
 }
 
-/// A services file that was refused.
-pub(super) fn refused() -> Condition {
-    Condition {
-        kind: "services_refused".to_owned(),
-        subject: "/etc/pollbal.services".to_owned(),
-        text: "/etc/pollbal.services is refused; the last good list stays in force".to_owned(),
-        since: "2026-07-30T02:00:04.567Z".to_owned(),
+/// A problem, the last of several.
+pub(super) fn problem(severity: Severity, text: &str, since: Option<&str>) -> HealthProblem {
+    HealthProblem {
+        kind: "kind".to_owned(),
+        severity,
+        subject: "subject".to_owned(),
+        text: text.to_owned(),
+        since: since.map(str::to_owned),
     }
 }
 
@@ -53,13 +65,33 @@ pub(super) fn night() -> Status {
     let mut deploy = pool("api", &[("v23", 4), ("v24", 31)]);
     (deploy.serving, deploy.min_members, deploy.leaving) = (34, 20, 2);
     Status {
-        all_right: false,
-        troubles: vec![
-            "pool images has 1 member serving, and its min_members is 3".to_owned(),
-            "pool shop has no member: its sorry server 10.0.0.250:80 stands in".to_owned(),
-            "Perlbal 10.0.9.2:8065 is not connected: connection refused".to_owned(),
+        health: Health::Critical,
+        verdict: NIGHT.to_owned(),
+        problems: vec![
+            problem(
+                Severity::Critical,
+                "pool shop has no member, and its sorry server stands in: 10.0.0.250:80",
+                Some("2026-07-30T02:00:04.567Z"),
+            ),
+            problem(
+                Severity::Critical,
+                "pool images is short of members: 1 serving, and its min_members is 3",
+                Some("2026-07-30T02:00:04.567Z"),
+            ),
+            problem(
+                Severity::Critical,
+                "there is no connection to Perlbal 10.0.9.2:8065",
+                None,
+            ),
+            problem(
+                Severity::Degraded,
+                "/etc/pollbal.services is refused; the last good list stays in force",
+                Some("2026-07-30T02:00:04.567Z"),
+            ),
         ],
-        conditions: vec![refused()],
+        site_health: Health::Critical,
+        site_verdict: NIGHT.to_owned(),
+        all_right: false,
         frozen: vec![reason(
             "network",
             Some("switch sw3 flaps, all racks of hall B"),
@@ -85,6 +117,11 @@ pub(super) fn night() -> Status {
             },
         ],
         nodes: night_nodes(),
+        gone: vec![GoneOrders {
+            node: "10.0.0.99:8080".to_owned(),
+            reasons: vec![reason("disk", Some("sent away"))],
+            grant: None,
+        }],
         perlbals: night_perlbals(),
         ..quiet()
     }
@@ -178,12 +215,15 @@ pub(super) fn all_out(nodes: usize) -> Status {
         ..pool(&format!("pool-{number}"), &[])
     });
     Status {
-        all_right: false,
-        troubles: (0..20)
+        health: Health::Critical,
+        verdict: "CRITICAL: 20 pools without members".to_owned(),
+        problems: (0..20)
             .map(|number| {
-                format!("pool pool-{number} has 0 members serving, and its min_members is 10")
+                let text = format!("pool pool-{number} has no members");
+                problem(Severity::Critical, &text, Some(NOW))
             })
             .collect(),
+        all_right: false,
         counts: Counts {
             nodes,
             disabled: nodes,
@@ -261,6 +301,7 @@ fn perlbal(address: &str) -> Perlbal {
         address: address.to_owned(),
         connected: true,
         connection: "Perlbal 1.80".to_owned(),
+        away: None,
         in_sync: true,
         since: Some("2026-07-30T02:03:00.000Z".to_owned()),
         problems: Vec::new(),
@@ -311,6 +352,8 @@ fn event(id: u64, level: &str, kind: &str, text: &str) -> Event {
 pub(super) fn explanation() -> Explanation {
     Explanation {
         time: NOW.to_owned(),
+        health: Health::Ok,
+        verdict: "OK: web-0005 is disabled".to_owned(),
         node: night().nodes.swap_remove(4),
         answer: Some(Answer {
             text: "api serving v23".to_owned(),
@@ -331,6 +374,7 @@ pub(super) fn explanation() -> Explanation {
             text: "told, at rest".to_owned(),
             told: true,
             at_rest: Some(true),
+            away: None,
         }],
     }
 }

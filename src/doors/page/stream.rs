@@ -7,6 +7,7 @@ use std::mem;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderName;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
@@ -38,7 +39,12 @@ pub(super) async fn changes(State(shared): State<Shared>) -> Response {
         let name = listener.next().await?;
         Some((Ok::<_, Infallible>(listener.event(name)), listener))
     });
-    ([(CACHE_CONTROL, "no-store")], Sse::new(events)).into_response()
+    let headers = [
+        (CACHE_CONTROL, "no-store"),
+        // nginx as a reverse proxy would gather events until its buffer is full.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Sse::new(events)).into_response()
 }
 
 struct Listener {

@@ -1,4 +1,4 @@
-//! The page's text; tests/page.rs looks at it with a browser.
+//! The page's text; tests/it/page.rs looks at it with a browser.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::render::{About, Listed, Page, SCRIPT, STYLE};
 use super::sample::{self, events, node};
-use crate::api::{State, Status};
+use crate::api::{Explanation, State, Status};
+use crate::model::health::Health;
 
 fn page(status: &Status, about: About) -> String {
     let events = events(50);
@@ -32,32 +33,55 @@ fn site(status: &Status) -> String {
 #[test]
 fn the_first_word_is_the_verdict() {
     let quiet = site(&sample::quiet());
-    assert!(quiet.contains("<title>All right · lb1 · pollbal</title>"));
+    assert!(quiet.contains("<title>OK: 52 nodes, 52 in pools · lb1 · pollbal</title>"));
+    assert!(quiet.contains("class=\"verdict good\""));
     let night = site(&sample::night());
-    assert!(night.contains("<title>3 troubles · lb1 · pollbal</title>"));
-    assert!(night.contains("<li>pool images has 1 member serving, and its min_members is 3</li>"));
-    let mut frozen = sample::quiet();
-    frozen.frozen = sample::night().frozen;
-    assert!(site(&frozen).contains("<title>All right, but frozen · lb1"));
-    let mut refused = frozen;
-    refused.conditions = vec![sample::refused()];
-    let refused = site(&refused);
-    assert!(refused.contains("<title>In sync, but 1 alert · lb1"));
-    for page in [&refused, &night] {
-        assert!(page.contains("<li>/etc/pollbal.services is refused; "));
+    assert!(night.contains("<title>CRITICAL: pool shop has no members, its sorry server stands … · lb1 · pollbal</title>"));
+    assert!(night.contains("class=\"verdict bad\""));
+    for part in [
+        "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server stands in; pool images",
+        "<li>there is no connection to Perlbal 10.0.9.2:8065</li>",
+        "<li>/etc/pollbal.services is refused; the last good list stays in force <small>",
+    ] {
+        assert!(night.contains(part), "{part} is missing in {night}");
     }
-    assert!(!quiet.contains("is refused; "));
+    let mut degraded = sample::quiet();
+    (degraded.health, degraded.site_health) = (Health::Degraded, Health::Degraded);
+    degraded.verdict = "DEGRADED: frozen (storm)".to_owned();
+    let degraded = site(&degraded);
+    assert!(degraded.contains("<title>DEGRADED: frozen (storm) · lb1 · pollbal</title>"));
+    assert!(degraded.contains("class=\"verdict warning\"") && degraded.contains("fill='orange'"));
+}
+
+#[test]
+fn a_page_of_a_node_is_green_only_where_it_and_all_are_well() {
+    let mut status = sample::quiet();
+    let mut explained = sample::explanation();
+    let verdict = |status: &Status, explained: &Explanation| {
+        let text = page(status, About::Node(explained));
+        let class = text.split("class=\"verdict ").nth(1).unwrap();
+        class.split(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(verdict(&status, &explained), "good");
+    explained.health = Health::Degraded;
+    explained.verdict = "DEGRADED: web-0005 is down: connection refused".to_owned();
+    assert_eq!(verdict(&status, &explained), "warning");
+    explained.health = Health::Ok;
+    status.site_health = Health::Critical;
+    assert_eq!(verdict(&status, &explained), "bad");
 }
 
 #[test]
 fn reasons_are_shown_whole() {
     let text = site(&sample::night());
     for part in [
-        "<b>network</b> by ann: “switch sw3 flaps, all racks of hall B”",
-        "<b>kernel</b> by ann: “new kernel, reboot under way”, <time",
-        r#"<b>disk</b> by ann, <time datetime="2026-07-29T22:40:00Z">3 h 23 min ago</time>, ends <time"#,
+        "<b>network</b> by <bdi>ann</bdi>: “<bdi>switch sw3 flaps, all racks of hall B</bdi>”",
+        "<b>kernel</b> by <bdi>ann</bdi>: “<bdi>new kernel, reboot under way</bdi>”, <time",
+        r#"<b>disk</b> by <bdi>ann</bdi>, <time datetime="2026-07-29T22:40:00Z">3 h 23 min ago</time>, ends <time"#,
         "leave ends <time",
         "10.0.0.250:80 stands in",
+        "10.0.0.99:8080: <b>disk</b> by <bdi>ann</bdi>: “<bdi>sent away</bdi>”",
+        "<code>pollbal enable 10.0.0.99:8080 --reason disk</code> takes it back",
         "</time>, before the last change</small>",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
@@ -68,8 +92,10 @@ fn reasons_are_shown_whole() {
 fn a_node_says_what_brings_it_back() {
     let text = page(&sample::night(), About::Node(&sample::explanation()));
     for part in [
-        "<title>web-0005 · 3 troubles · lb1 · pollbal</title>",
-        "“api serving v23”",
+        "<title>web-0005 · OK: web-0005 is disabled · lb1 · pollbal</title>",
+        "All: CRITICAL: pool shop has no members",
+        r#"<h2 id="node-is"><bdi>web-0005</bdi> "#,
+        "“<bdi>api serving v23</bdi>”",
         "took 3.2 ms; asked again within 3s",
         "someone says <code>pollbal enable web-0005 --reason disk</code>",
         "told, at rest",
@@ -93,10 +119,12 @@ fn spoil(value: &mut serde_json::Value) {
     match value {
         Value::String(text) => text.push_str(HOSTILE),
         Value::Array(values) => values.iter_mut().for_each(spoil),
-        // Where a node is stays one of its words.
+        // Where a node is, and how well, stays one of its words.
         Value::Object(fields) => fields
             .iter_mut()
-            .filter(|(key, _)| *key != "state")
+            .filter(|(key, _)| {
+                !["state", "severity", "health", "site_health"].contains(&key.as_str())
+            })
             .for_each(|(_, value)| spoil(value)),
         _ => {}
     }
@@ -167,7 +195,7 @@ fn ten_thousand_nodes_that_are_out_make_a_short_page_at_once() {
     assert!(
         text.contains("<b>10,000</b> <span class=\"chip ordered\">disabled</span> maintenance")
     );
-    assert!(text.contains(r#"<a href="/?all=1">9,900 more</a>"#));
+    assert!(text.contains(r#"<a href="?all=1">9,900 more</a>"#));
     let all = page(&status, About::Site { all: true });
     assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
     // Without the script it is not loaded every moment.
@@ -180,7 +208,7 @@ fn a_big_pool_is_cut_to_its_first_nodes_too_and_no_other_is_looked_at() {
     let about = |all| About::Pool { name: "api", all };
     let text = page(&status, about(false));
     assert_eq!(text.matches("<tr id=\"n").count(), 100);
-    assert!(text.contains(r#"<a href="/?pool=api&#38;all=1">9,900 more</a></p>"#));
+    assert!(text.contains(r#"<a href="?pool=api&#38;all=1">9,900 more</a></p>"#));
     assert!(text.contains(r#"http-equiv="refresh" content="5""#));
     let all = page(&status, about(true));
     assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
@@ -242,5 +270,5 @@ fn a_state_without_anything_is_shown_too() {
     assert!(text.contains("There is no pool yet"));
     assert!(text.contains("No Perlbal is driven"));
     assert!(text.contains("None since the start"));
-    assert!(text.contains("<title>All right · pollbal</title>"));
+    assert!(text.contains("<title>OK: 52 nodes, 52 in pools · pollbal</title>"));
 }

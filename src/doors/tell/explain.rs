@@ -1,20 +1,23 @@
 //! All about one node.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_duration;
 
+use super::health::Judgement;
 use super::{earlier, node, time};
 use crate::api;
 use crate::api::event::event;
-use crate::asks::{Nodes, Perlbals, Place, Seen};
+use crate::asks::{Moment, Nodes, Perlbals, Place, Seen};
 use crate::model::announcement::Status;
-use crate::model::change::Out;
-use crate::model::journal::Event;
-use crate::model::observation::{Failure, Observation, Poll};
+use crate::model::change::OutReason;
+use crate::model::event::Event;
+use crate::model::health::Verdict;
+use crate::model::node_view::{NodeState, NodeView};
+use crate::model::observation::{Observation, Poll};
 use crate::model::rules::Rules;
-use crate::model::view::{NodeState, NodeView};
 
 /// Explains a node of `nodes`, which goes by this word.
 pub(crate) fn explanation(
@@ -24,8 +27,11 @@ pub(crate) fn explanation(
     history: &[Arc<Event>],
 ) -> api::Explanation {
     let view = &seen.view;
+    let Verdict { health, line } = Judgement::of_nodes(iter::once(view)).verdict;
     api::Explanation {
         time: time(nodes.moment.today),
+        health,
+        verdict: line,
         node: node::node(&nodes.moment, &nodes.perlbals, seen),
         answer: view.last.as_ref().map(|last| api::Answer {
             text: said(last),
@@ -38,7 +44,7 @@ pub(crate) fn explanation(
         answers: view.answers,
         comes_back: comes_back(view, word, &nodes.rules),
         history: history.iter().map(|happened| event(happened)).collect(),
-        perlbals: in_perlbals(seen, &nodes.perlbals),
+        perlbals: in_perlbals(&nodes.moment, seen, &nodes.perlbals),
     }
 }
 
@@ -64,7 +70,7 @@ fn said(poll: &Poll) -> String {
 fn next(last: &Observation, interval: Duration) -> String {
     let within = format!("asked again within {}", format_duration(interval));
     match last {
-        Observation::Failed(Failure::Timeout) => {
+        Observation::Failed(failure) if failure.is_silence() => {
             format!("{within}; if it hangs on, less often, and as soon as it answers")
         }
         _ => within,
@@ -96,11 +102,13 @@ fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
         ));
     }
     needs.extend(match why {
-        Out::Leaving | Out::Idle => Some("it answers with a pool that it serves".to_owned()),
-        Out::Failed(_) => Some(rises(view, rules)),
-        Out::Refused(refusal) => Some(format!("what is in the way is changed: {refusal}")),
-        Out::Awaited => Some("it answers the poll that is under way as serving".to_owned()),
-        Out::Disabled(_) | Out::Granted => {
+        OutReason::Leaving | OutReason::Idle => {
+            Some("it answers with a pool that it serves".to_owned())
+        }
+        OutReason::Failed(_) => Some(rises(view, rules)),
+        OutReason::Refused(refusal) => Some(format!("what is in the way is changed: {refusal}")),
+        OutReason::Awaited => Some("it answers the poll that is under way as serving".to_owned()),
+        OutReason::Disabled(_) | OutReason::Granted => {
             is_away(view).then(|| "then it answers as serving, which it does not now".to_owned())
         }
     });
@@ -125,33 +133,38 @@ fn rises(view: &NodeView, rules: &Rules) -> String {
     }
 }
 
-fn in_perlbals(seen: &Seen, perlbals: &Perlbals) -> Vec<api::NodeInPerlbal> {
+fn in_perlbals(moment: &Moment, seen: &Seen, perlbals: &Perlbals) -> Vec<api::NodeInPerlbal> {
     let member = matches!(seen.view.state, NodeState::Member(..));
     let each = perlbals.each(seen);
     each.map(|place| api::NodeInPerlbal {
         address: place.address.to_owned(),
-        text: in_perlbal(&place, member).to_owned(),
+        text: in_perlbal(&place, member),
         told: place.told,
         at_rest: (!member).then_some(place.rest),
+        away: super::perlbal::away(moment, place.standing),
     })
     .collect()
 }
 
-fn in_perlbal(place: &Place<'_>, member: bool) -> &'static str {
+fn in_perlbal(place: &Place<'_>, member: bool) -> String {
     if !place.connected {
-        return "no connection, so it is not known";
+        return "no connection, so it is not known".to_owned();
     }
-    match (place.told, member, place.rest) {
+    let text = match (place.told, member, place.rest, place.stray) {
         (false, ..) => "not told yet",
-        (true, true, _) => "told, a member",
-        (true, false, true) => "told, at rest",
-        (true, false, false) => "told, not at rest",
-    }
+        (true, true, ..) => "told, a member",
+        (true, false, true, _) => "told, at rest",
+        (true, false, false, Some(stray)) => return format!("told, {}", stray.text(place.address)),
+        (true, false, false, None) => "told, not at rest",
+    };
+    text.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivers::perlbal::standing::Standing;
+    use crate::model::observation::Failure;
 
     #[test]
     fn one_that_hangs_is_not_promised_to_be_asked_each_time() {
@@ -169,8 +182,10 @@ mod tests {
             let address = "127.0.0.1:16000";
             let place = Place {
                 address,
+                standing: &Standing::default(),
                 connected,
                 told,
+                stray: None,
                 rest,
             };
             in_perlbal(&place, false)

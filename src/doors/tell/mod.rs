@@ -1,6 +1,7 @@
 //! What is known, in the words of [`api`]. Pure.
 
 pub(super) mod explain;
+pub(super) mod health;
 pub(super) mod node;
 pub(super) mod perlbal;
 pub(super) mod progress;

@@ -3,10 +3,19 @@
 use super::{earlier, reason, time};
 use crate::api::{self, State};
 use crate::asks::{Moment, Perlbals, Seen};
-use crate::model::change::{Out, Place};
+use crate::model::change::{Assignment, OutReason};
+use crate::model::node_view::{NodeState, NodeView, Retention};
 use crate::model::observation::Observation;
+use crate::model::orders;
 use crate::model::orders::words;
-use crate::model::view::{Kept, NodeState, NodeView};
+
+/// A leave.
+pub(super) fn grant(grant: &orders::Grant) -> api::Grant {
+    api::Grant {
+        since: time(grant.since),
+        until: time(grant.until),
+    }
+}
 
 pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::Node {
     let view = &seen.view;
@@ -23,26 +32,23 @@ pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::No
         since: view.since.map(|since| earlier(moment, since)),
         failing: is_failing(view),
         reasons: view.reasons.iter().map(reason).collect(),
-        grant: view.grant.as_ref().map(|grant| api::Grant {
-            since: time(grant.since),
-            until: time(grant.until),
-        }),
+        grant: view.grant.as_ref().map(grant),
         at_rest: perlbals.at_rest(seen),
     }
 }
 
 /// Where a node is, in one word.
 pub(crate) fn state(view: &NodeView) -> State {
-    view.state.whereabouts()
+    view.state.status()
 }
 
 /// Whether it fails, though it is a member.
 pub(crate) fn is_failing(view: &NodeView) -> bool {
-    matches!(&view.state, NodeState::Member(_, kept) if *kept != Kept::Serving)
+    matches!(&view.state, NodeState::Member(_, kept) if *kept != Retention::Serving)
 }
 
 /// Where it is, or where it wanted to be when it last spoke.
-pub(crate) fn place(view: &NodeView) -> Option<Place> {
+pub(crate) fn place(view: &NodeView) -> Option<Assignment> {
     match &view.state {
         NodeState::Member(place, _) => Some(place.clone()),
         _ => view.spoke_of.clone(),
@@ -50,15 +56,15 @@ pub(crate) fn place(view: &NodeView) -> Option<Place> {
 }
 
 /// Why it is out, without the word of its state.
-fn out(why: &Out, view: &NodeView) -> String {
+fn out(why: &OutReason, view: &NodeView) -> String {
     match why {
-        Out::Leaving => "it said so".to_owned(),
-        Out::Idle => "it answered with an empty body".to_owned(),
-        Out::Failed(failure) => failure.to_string(),
-        Out::Refused(refusal) => refusal.to_string(),
-        Out::Disabled(_) => words(view.reasons.keys()),
-        Out::Granted => "it asked to leave, and may".to_owned(),
-        Out::Awaited => "enabled, its next answer decides".to_owned(),
+        OutReason::Leaving => "it said so".to_owned(),
+        OutReason::Idle => "it answered with an empty body".to_owned(),
+        OutReason::Failed(failure) => failure.to_string(),
+        OutReason::Refused(refusal) => refusal.to_string(),
+        OutReason::Disabled(_) => words(view.reasons.keys()),
+        OutReason::Granted => "it asked to leave, and may".to_owned(),
+        OutReason::Awaited => "enabled, its next answer decides".to_owned(),
     }
 }
 
@@ -73,10 +79,13 @@ fn why(view: &NodeView) -> Option<String> {
                 _ => String::new(),
             };
             match kept {
-                Kept::Serving => None,
-                Kept::Failing => Some(format!("fails, not yet often enough: {failure}")),
-                Kept::Held => Some(format!("fails, held by min_members: {failure}")),
-                Kept::Frozen => Some(format!("fails, kept by a freeze: {failure}")),
+                Retention::Serving => {
+                    let refusal = view.unversioned.as_ref();
+                    refusal.map(|refusal| format!("in no version pool: {refusal}"))
+                }
+                Retention::Failing => Some(format!("fails, not yet often enough: {failure}")),
+                Retention::Held => Some(format!("fails, held by min_members: {failure}")),
+                Retention::Frozen => Some(format!("fails, kept by a freeze: {failure}")),
             }
         }
     }

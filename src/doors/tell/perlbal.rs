@@ -1,6 +1,7 @@
 //! One Perlbal, as wanted, told and seen.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::earlier;
 use super::status::Filter;
@@ -9,6 +10,7 @@ use crate::asks::Moment;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::view::{Connection, PerlbalView, PoolView, SeenView};
 use crate::drivers::perlbal::wanted::Translation;
+use crate::model::node::Node;
 
 /// A Perlbal, with what its manager answered; nothing when it did not in time.
 pub(crate) struct Asked {
@@ -20,7 +22,7 @@ pub(crate) struct Asked {
 pub(crate) fn perlbal(
     moment: &Moment,
     asked: &Asked,
-    translation: &Translation,
+    (translation, out): (&Translation, &[Arc<Node>]),
     filter: &Filter,
 ) -> api::Perlbal {
     let Asked {
@@ -43,17 +45,23 @@ pub(crate) fn perlbal(
     };
     let pools = view.iter().flat_map(|view| &view.pools);
     let problems = view.iter().flat_map(|view| &view.pools);
+    let problems = problems.flat_map(|pool| pool.problems.clone());
+    let remarks = view.iter().flat_map(|view| view.remarks.clone());
     api::Perlbal {
         address: address.clone(),
         connected: standing.connected,
         connection: view
             .as_ref()
             .map_or_else(|| "no answer".to_owned(), connection),
+        away: away(moment, standing),
         in_sync,
         since: view
             .as_ref()
             .map(|view| earlier(moment, view.in_sync_since)),
-        problems: problems.flat_map(|pool| pool.problems.clone()).collect(),
+        problems: problems
+            .chain(remarks)
+            .chain(strays(address, standing, out))
+            .collect(),
         pools: pools
             .filter(wanted)
             .map(|view| pool(moment, view, in_sync))
@@ -68,6 +76,29 @@ pub(crate) fn perlbal(
             })
             .collect(),
     }
+}
+
+/// The nodes that are in no pool of pollbal's, but get requests there by one that is not pollbal's.
+fn strays(address: &str, standing: &Standing, out: &[Arc<Node>]) -> impl Iterator<Item = String> {
+    let strays = out.iter().filter(|_| standing.connected);
+    strays.filter_map(move |node| {
+        let stray = standing.strays.get(&node.addr)?;
+        let text = stray.text(address);
+        (!stray.is_managed()).then(|| format!("{} is out, but {text}", node.name))
+    })
+}
+
+/// Why a Perlbal is not connected, since when, and what waits to be applied there.
+pub(super) fn away(moment: &Moment, standing: &Standing) -> Option<api::Away> {
+    let away = standing.away.as_ref()?;
+    let cause = away.cause.as_ref();
+    Some(api::Away {
+        since: earlier(moment, away.since),
+        state: cause.map_or("", |cause| cause.state).to_owned(),
+        cause: cause.map_or_else(String::new, |cause| cause.detail.clone()),
+        not_applied: away.waiting.named.clone(),
+        not_applied_count: away.waiting.count,
+    })
 }
 
 /// For people: what it is, or why it is not connected. Without a time that runs on, or each look would
@@ -85,7 +116,7 @@ fn connection(view: &PerlbalView) -> String {
 fn pool(moment: &Moment, view: &PoolView, in_sync: bool) -> api::PerlbalPool {
     api::PerlbalPool {
         name: view.name.to_string(),
-        wanted: view.wanted_count(),
+        wanted: view.wanted.len(),
         told: view.told_count(),
         seen: view.seen_count(),
         seen_at: view.seen.as_ref().map(|seen| earlier(moment, seen.at)),
@@ -130,7 +161,7 @@ mod tests {
         let view = |told, seen| PoolView {
             name: "api".parse().unwrap(),
             services: Vec::new(),
-            wanted: Some([addr].into()),
+            wanted: [addr].into(),
             told: Some(told),
             seen,
             problems: Vec::new(),

@@ -3,7 +3,7 @@
 use crate::api::{NodeProgress, Progress, Until};
 use crate::asks::{Moment, Nodes, Perlbals, Seen};
 use crate::model::node::NodeAddr;
-use crate::model::view::{Kept, NodeState};
+use crate::model::node_view::{NodeState, Retention};
 
 /// How far the nodes of these addresses have come.
 pub(crate) fn progress(addrs: &[NodeAddr], nodes: &Nodes, until: Until) -> Progress {
@@ -52,7 +52,7 @@ fn lacks_service(seen: &Seen, perlbals: &Perlbals) -> Option<String> {
     match &seen.view.state {
         NodeState::Unheard => Some("not heard yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),
-        NodeState::Member(_, kept) if *kept != Kept::Serving => Some("fails".to_owned()),
+        NodeState::Member(_, kept) if *kept != Retention::Serving => Some("fails".to_owned()),
         NodeState::Member(..) => perlbals.untold(seen.serial),
     }
 }

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::health::Judgement;
 use super::perlbal::{self, Asked};
 use super::{node, reason, time};
 use crate::api::{self, State};
 use crate::asks::{Overview, Seen, View};
-use crate::logging::count;
 use crate::model::alerts::StandingCondition;
-use crate::model::census::{Census, PoolCensus};
 use crate::model::conditions::Kind;
+use crate::model::health::Health;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
+use crate::model::node_view::{NodeStatus, NodeView};
 use crate::model::rules::Rules;
-use crate::model::view::{NodeView, Whereabouts};
+use crate::model::site_counts::{PoolCounts, SiteCounts};
 
 /// What of all is asked for; everything that matters, where nothing is named.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +30,9 @@ impl Filter {
 
     fn wants_node(&self, view: &NodeView) -> bool {
         if self.is_empty() {
-            return node::state(view) != State::Member || node::is_failing(view);
+            return node::state(view) != State::Member
+                || node::is_failing(view)
+                || view.unversioned.is_some();
         }
         let place = || node::place(view).is_some_and(|place| self.pools.contains(&place.pool));
         self.nodes.contains(&view.node.addr) || place()
@@ -39,10 +42,12 @@ impl Filter {
 /// Tells what `filter` asks for.
 pub(crate) fn status(view: &View, perlbals: &[Asked], filter: &Filter) -> api::Status {
     let whole = &view.overview;
+    let views = view.nodes.iter().map(|seen| &seen.view);
+    let named = views.filter(|view| filter.nodes.contains(&view.node.addr));
     let nodes = nodes(view, filter).map(|seen| node::node(&whole.moment, &whole.perlbals, seen));
     api::Status {
         nodes: nodes.collect(),
-        ..without_nodes(whole, perlbals, filter)
+        ..without_nodes(whole, perlbals, filter, named)
     }
 }
 
@@ -52,30 +57,43 @@ pub(crate) fn nodes<'a>(view: &'a View, filter: &Filter) -> impl Iterator<Item =
     nodes.filter(|seen| filter.wants_node(&seen.view))
 }
 
-/// The same as [`status`], but for the nodes.
-pub(crate) fn without_nodes(whole: &Overview, perlbals: &[Asked], filter: &Filter) -> api::Status {
-    let pools: Vec<_> = pools(whole).collect();
+/// The same as [`status`], but for the nodes. Those that were named are judged.
+pub(crate) fn without_nodes<'a>(
+    whole: &Overview,
+    perlbals: &[Asked],
+    filter: &Filter,
+    named: impl Iterator<Item = &'a NodeView>,
+) -> api::Status {
+    let out = whole.snapshot.as_ref();
+    let out = out.map_or(&[][..], |snapshot| &*snapshot.pools.disabled);
     let perlbals: Vec<_> = perlbals
         .iter()
-        .map(|asked| perlbal::perlbal(&whole.moment, asked, &whole.translation, filter))
+        .map(|asked| perlbal::perlbal(&whole.moment, asked, (&whole.translation, out), filter))
         .collect();
-    let troubles = troubles(whole, &pools, &perlbals);
+    let site = Judgement::of_site(whole);
+    let asked = (!filter.is_empty()).then(|| Judgement::of_asked(whole, filter, named));
+    let judged = asked.as_ref().unwrap_or(&site);
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time: time(whole.moment.today),
         started: time(whole.started.today),
-        all_right: troubles.is_empty(),
-        troubles,
+        health: judged.verdict.health,
+        verdict: judged.verdict.line.clone(),
+        problems: judged.problems(whole),
+        site_health: site.verdict.health,
+        site_verdict: site.verdict.line.clone(),
+        all_right: site.verdict.health == Health::Ok,
+        troubles: site.texts(),
         conditions: conditions(whole),
         first_round_done: whole.first_round_done,
         frozen: whole.orders.frozen.iter().map(reason).collect(),
-        counts: counts(&whole.census),
-        pools: pools
-            .into_iter()
+        counts: counts(&whole.counts),
+        pools: pools(whole)
             .filter(|(name, _)| wants(filter, name))
             .map(|(_, pool)| pool)
             .collect(),
         nodes: Vec::new(),
+        gone: gone(whole, filter),
         files: api::Files {
             in_sync: whole.perlbals.files.in_sync,
         },
@@ -84,17 +102,34 @@ pub(crate) fn without_nodes(whole: &Overview, perlbals: &[Asked], filter: &Filte
     }
 }
 
+/// Orders for addresses that are no nodes.
+fn gone(whole: &Overview, filter: &Filter) -> Vec<api::GoneOrders> {
+    if !filter.is_empty() {
+        return Vec::new();
+    }
+    let orders = |addr: &NodeAddr| api::GoneOrders {
+        node: addr.to_string(),
+        reasons: whole
+            .orders
+            .reasons(*addr)
+            .into_iter()
+            .flat_map(|reasons| reasons.iter().map(reason))
+            .collect(),
+        grant: whole.orders.granted.get(addr).map(node::grant),
+    };
+    whole.gone.iter().map(orders).collect()
+}
+
 fn wants(filter: &Filter, pool: &PoolName) -> bool {
     filter.is_empty() || filter.pools.contains(pool)
 }
 
-/// All pools, so that none is left out of the verdict.
 fn pools(whole: &Overview) -> impl Iterator<Item = (&PoolName, api::Pool)> {
-    let pools = whole.census.pools.iter();
+    let pools = whole.counts.pools.iter();
     pools.map(|(name, counted)| (name, pool(whole, name, counted)))
 }
 
-fn pool(whole: &Overview, name: &PoolName, counted: &PoolCensus) -> api::Pool {
+fn pool(whole: &Overview, name: &PoolName, counted: &PoolCounts) -> api::Pool {
     let rules: &Rules = &whole.rules;
     let min_members = rules.of(name).min_members;
     let version = |(version, members): (&Option<Version>, &usize)| api::VersionCount {
@@ -115,21 +150,21 @@ fn pool(whole: &Overview, name: &PoolName, counted: &PoolCensus) -> api::Pool {
     }
 }
 
-fn counts(census: &Census) -> api::Counts {
+fn counts(counts: &SiteCounts) -> api::Counts {
     api::Counts {
-        nodes: census.nodes(),
-        members: census.at(Whereabouts::Member),
-        failing: census.failing(),
-        leaving: census.at(Whereabouts::Leaving),
-        idle: census.at(Whereabouts::Idle),
-        failed: census.at(Whereabouts::Failed),
-        refused: census.at(Whereabouts::Refused),
-        disabled: census.at(Whereabouts::Disabled),
-        awaited: census.at(Whereabouts::Awaited),
+        nodes: counts.by_status.nodes(),
+        members: counts.by_status.at(NodeStatus::Member),
+        failing: counts.failing(),
+        leaving: counts.by_status.at(NodeStatus::Leaving),
+        idle: counts.by_status.at(NodeStatus::Idle),
+        failed: counts.by_status.at(NodeStatus::Failed),
+        refused: counts.by_status.at(NodeStatus::Refused),
+        disabled: counts.by_status.at(NodeStatus::Disabled),
+        awaited: counts.by_status.at(NodeStatus::Awaited),
     }
 }
 
-/// What a person must know besides the troubles, the worst first.
+/// What a person must know besides what concerns pools and load balancers, the worst first.
 fn conditions(whole: &Overview) -> Vec<api::Condition> {
     let told = |stands: &StandingCondition| api::Condition {
         kind: stands.condition.kind.word().to_owned(),
@@ -138,60 +173,30 @@ fn conditions(whole: &Overview) -> Vec<api::Condition> {
         since: time(stands.since),
     };
     let conditions = whole.conditions.iter();
-    let conditions = conditions.filter(|stands| stands.holds && !is_trouble(whole, stands));
+    let conditions = conditions.filter(|stands| stands.holds && !serves(stands.condition.kind));
     conditions.map(told).collect()
 }
 
-/// Whether the troubles say it, as long as it holds.
-fn is_trouble(whole: &Overview, stands: &StandingCondition) -> bool {
-    match stands.condition.kind {
-        Kind::SorryServer | Kind::PoolShort | Kind::PerlbalLost | Kind::PerlbalNotInSync => true,
-        // Before the first round it is no trouble that they do not hold what is wanted.
-        Kind::FilesNotWritten => whole.first_round_done,
-        Kind::ReloadRefused
+/// Whether it is about how clients are served.
+fn serves(kind: Kind) -> bool {
+    match kind {
+        Kind::PoolEmpty
+        | Kind::SorryServer
+        | Kind::PoolShort
+        | Kind::PerlbalLost
+        | Kind::PerlbalNotInSync
+        | Kind::FilesNotWritten
+        | Kind::NodesDown
+        | Kind::NodesRefused
+        | Kind::MembersKept
+        | Kind::Starting => true,
+        Kind::StateRefused
+        | Kind::ReloadRefused
         | Kind::ServicesRefused
+        | Kind::RemovalsWithheld
+        | Kind::FileReplaced
         | Kind::StateNotWritten
-        | Kind::StateRefused => false,
+        | Kind::OrdersNotKept
+        | Kind::Frozen => false,
     }
-}
-
-/// What is not in sync, or too few, a line each.
-fn troubles(
-    whole: &Overview,
-    pools: &[(&PoolName, api::Pool)],
-    perlbals: &[api::Perlbal],
-) -> Vec<String> {
-    let mut troubles = Vec::new();
-    if !whole.first_round_done {
-        troubles.push(format!(
-            "not every node was heard yet, {} to go: nothing changes before",
-            count(whole.census.unheard, "node")
-        ));
-    }
-    for (name, pool) in pools.iter().filter(|(_, pool)| pool.short) {
-        troubles.push(format!(
-            "pool {name} has {} serving, and its min_members is {}",
-            count(pool.serving, "member"),
-            pool.min_members
-        ));
-    }
-    for (name, pool) in pools.iter().filter(|(_, pool)| !pool.sorry.is_empty()) {
-        troubles.push(format!(
-            "pool {name} has no member: its sorry server {} stands in",
-            pool.sorry.join(", ")
-        ));
-    }
-    if whole.first_round_done && !whole.perlbals.files.in_sync {
-        let why = whole.perlbals.files.because();
-        troubles.push(format!("the pool files do not hold what is wanted{why}"));
-    }
-    for perlbal in perlbals.iter().filter(|perlbal| !perlbal.in_sync) {
-        let why = if perlbal.connected {
-            "is not as it is wanted".to_owned()
-        } else {
-            format!("is not connected: {}", perlbal.connection)
-        };
-        troubles.push(format!("Perlbal {} {why}", perlbal.address));
-    }
-    troubles
 }

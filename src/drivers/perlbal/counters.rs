@@ -34,6 +34,7 @@ impl Counters {
 /// What kind of command it is, in one word.
 fn kind(command: &Command) -> &'static str {
     match command {
+        Command::Ping => "ping",
         Command::Uptime => "uptime",
         Command::DumpConfig => "dumpconfig",
         Command::Backends => "backends",
@@ -45,8 +46,11 @@ fn kind(command: &Command) -> &'static str {
         Command::NoVerify => "noverify",
         Command::Proc => "proc",
         Command::ShowPool(_) => "show_pool",
+        Command::ShowService { .. } => "show_service",
+        Command::ShowPools { .. } => "show_pools",
         Command::CreatePool(_) => "create_pool",
         Command::Add(..) => "add",
+        Command::AddSpare(..) => "add_spare",
         Command::Remove(..) => "remove",
         Command::Seal { .. } => "seal",
         Command::Wake { .. } => "wake",

@@ -3,8 +3,14 @@
 //! Perlbal is read once; from then on each plan is made against what the printed commands would
 //! have made of it. Nodefiles are never reloaded, since the pool files are not written either.
 
+use tokio::task::spawn_blocking;
+
 use super::reading::Reading;
-use super::session::{Session, SessionError};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fault::SessionError;
+use super::reach::Reach;
 use super::wire::{Answer, Command};
 use super::{Manager, plan};
 use crate::drivers::console::{say, sayable};
@@ -19,7 +25,8 @@ impl Manager {
         let mut told = reading?.fresh;
         loop {
             self.take_snapshot();
-            if let Some((serial, wanted)) = &self.memory.wanted {
+            if let Some((serial, wanted)) = &mut self.memory.wanted {
+                wanted.keep(&told);
                 let (serial, plan) = (*serial, plan::plan(wanted, &told));
                 let in_sync = plan.problems.is_empty();
                 self.report_problems(plan.problems);
@@ -29,7 +36,13 @@ impl Manager {
                         .groups
                         .iter()
                         .map(|group| group.iter().map(Command::line).collect());
-                    say(&[whose].into_iter().chain(groups).collect::<Vec<String>>());
+                    let pieces = [whose].into_iter().chain(groups);
+                    let pieces: Vec<String> = pieces.collect();
+                    // On a thread of its own: nobody may read it, and a signal ends the program all the same.
+                    let said = spawn_blocking(move || say(&pieces));
+                    if stop.run_until_cancelled(said).await.is_none() {
+                        return Ok(());
+                    }
                 }
                 for command in plan.groups.iter().flatten() {
                     told.apply(command);
@@ -44,16 +57,20 @@ impl Manager {
     }
 
     async fn read_once(&mut self) -> Result<Reading, SessionError> {
-        let mut session = Session::connect(&self.settings.address, self.settings.timeout).await?;
+        let names = Arc::clone(&self.memory.names);
+        let mut session = Reach::new(&self.settings, names, Duration::ZERO)
+            .next()
+            .await?;
         let (mut reading, commands) = Reading::whole(false);
         session.ask(commands);
         while !reading.is_done() {
-            session.flush().await?;
+            session.flush(true).await?;
             let (command, answer) = session.answer().await?;
             let lines = match answer {
                 Answer::Ok(lines) => lines,
                 Answer::Error(error) => return Err(SessionError::refused(&command, error)),
             };
+            self.resolve_nodefiles(&command, &lines).await;
             let next = reading
                 .answer(&command, &lines, [].iter(), |path| self.own_file(path))
                 .map_err(|source| SessionError::not_understood(&command, source))?;

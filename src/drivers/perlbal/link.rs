@@ -1,27 +1,33 @@
 //! One connection's life: read what is there, make it what is wanted, keep it so.
 
 mod answered;
+mod confirming;
 mod leaving;
+mod looked;
 mod questions;
 mod readings;
+mod unsealed;
+mod vanished;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
+use self::confirming::Confirming;
 use self::questions::Askers;
-use super::Manager;
-use super::pace::Pace;
+use self::vanished::Vanished;
+use super::fault::SessionError;
+use super::pace::Kind;
 use super::plan::{Plan, PoolChange, plan};
 use super::reading::{Reading, change_by};
 use super::rest::Membered;
-use super::session::{Session, SessionError};
+use super::session::Session;
 use super::standing::{OnTheWay, Told};
-use super::wire::{Answer, Command};
+use super::wire::{Answer, Command, Users};
+use super::{Manager, Waits};
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
-use crate::retry::{LONGEST_WAIT, Retry};
 
 /// After a change, so that one reading serves several changes that come close together.
 const READ_BACK_AFTER: Duration = Duration::from_millis(200);
@@ -30,7 +36,8 @@ const READ_BACK_AFTER: Duration = Duration::from_millis(200);
 struct Link<'a> {
     manager: &'a mut Manager,
     session: Session,
-    pace: Pace,
+    /// When to try again to send what waits to be sent, if that is a matter of time.
+    opens_at: Option<Instant>,
     /// What is there, or what is wanted, may be otherwise than at the last plan.
     plan_due: bool,
     /// What each reading command was asked for that is not answered yet, the oldest first.
@@ -42,6 +49,7 @@ struct Link<'a> {
     dirty: BTreeSet<PerlbalName>,
     read_back_at: Option<Instant>,
     resync_at: Instant,
+    ping_at: Instant,
     /// How many readings in a row did not show what was told; each makes the next one wait longer.
     surprises: u32,
     /// A change was refused since the last reading of everything began.
@@ -58,12 +66,22 @@ struct Link<'a> {
     /// Who may have connections that no seal has reached: to be watched once it is known who is
     /// wanted.
     unnoted: Unnoted,
+    /// Pools that services were seen to use newly, since connections were read last.
+    newly_used: BTreeSet<PerlbalName>,
+    /// How many services used which pool when that was last asked.
+    users: Users,
+    confirming: Confirming,
     askers: Askers,
+    vanished: Vanished,
+    /// Perlbal's work on our commands before the look that is under way.
+    worked_before_look: Duration,
 }
 
 /// What a reading command is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
+    Ping,
+    Vanished,
     Reading,
     Look,
     Statistics,
@@ -76,31 +94,32 @@ struct Unnoted {
     gone: Vec<Membered>,
     /// Who is in no pool but has connections.
     strays: BTreeSet<NodeAddr>,
+    /// Someone was removed from a pool that no service uses, as far as is known, since connections were asked for last.
+    left_unused: bool,
 }
 
 impl Manager {
     /// Serves one connection until it breaks (an error) or the task is stopped.
-    pub(super) async fn serve(&mut self, retry: &mut Retry) -> Result<(), SessionError> {
-        let (address, timeout) = (self.settings.address.clone(), self.settings.timeout);
-        let connecting = Session::connect(&address, timeout);
-        let Some(session) = self.answering(connecting).await else {
-            return Ok(());
-        };
-        let session = session?;
+    pub(super) async fn serve(
+        &mut self,
+        session: Session,
+        waits: &mut Waits,
+    ) -> Result<(), SessionError> {
         self.take_snapshot();
-        self.memory.reached = true;
         self.memory.refused.clear();
+        self.memory.shown_serial = 0;
         let mut link = Link {
             resync_at: Instant::now() + self.settings.resync_interval,
             manager: self,
             session,
-            pace: Pace::default(),
+            opens_at: None,
             plan_due: true,
             asked: VecDeque::new(),
             is_read: false,
             reading: None,
             dirty: BTreeSet::new(),
             read_back_at: None,
+            ping_at: Instant::now(),
             surprises: 0,
             refused: false,
             reloaded: BTreeSet::new(),
@@ -108,17 +127,28 @@ impl Manager {
             on_the_way: OnTheWay::default(),
             taken: None,
             unnoted: Unnoted::default(),
+            newly_used: BTreeSet::new(),
+            users: Users::new(),
+            confirming: Confirming::default(),
             askers: Askers::default(),
+            vanished: Vanished::default(),
+            worked_before_look: Duration::ZERO,
         };
         let connected_at = Instant::now();
         let served = link.serve().await;
         link.disappoint_askers();
-        // A Perlbal that greets and then breaks is not to be asked again and again at once.
-        if link.is_read && connected_at.elapsed() >= LONGEST_WAIT {
-            retry.reset();
+        if link.is_read {
+            waits.lasted(connected_at.elapsed());
         }
-        self.memory.reached = false;
-        self.memory.connected.set(false);
+        let owed_since = link.session.owed_since();
+        let ended = owed_since.map_or_else(Instant::now, tokio::time::Instant::into_std);
+        if let Some((_, changes)) = link.unlogged.take() {
+            for (pool, change) in changes {
+                let earlier = self.memory.unacknowledged.entry(pool).or_default();
+                earlier.merge(change);
+            }
+        }
+        self.memory.left(ended);
         self.tell_standing();
         served
     }
@@ -127,6 +157,7 @@ impl Manager {
 impl Link<'_> {
     async fn serve(&mut self) -> Result<(), SessionError> {
         let stop = self.manager.stop.clone();
+        self.ping(Instant::now());
         self.read_whole();
         loop {
             self.send().await?;
@@ -139,35 +170,50 @@ impl Link<'_> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                // Before what is new is sent: by what is heard it is judged when.
+                answered = self.session.answer() => {
+                    let (command, answer) = answered?;
+                    if let Answer::Ok(lines) = &answer {
+                        self.manager.resolve_nodefiles(&command, lines).await;
+                    }
+                    self.take_answer(&command, answer)?;
+                }
                 changed = self.manager.snapshots.changed() => match changed {
                     Ok(()) => self.take_snapshot(),
                     Err(_) => return Ok(()),
                 },
-                answered = self.session.answer() => {
-                    let (command, answer) = answered?;
-                    self.take_answer(&command, answer)?;
-                }
                 Some(question) = self.manager.questions.recv() => self.take_question(question),
                 () = sleep_until(wake.into()) => self.wake(),
             }
         }
     }
 
-    /// Sends what there is to say, if now is the time.
+    /// Sends what there is to say, as far as now is the time.
     async fn send(&mut self) -> Result<(), SessionError> {
-        if !self.pace.may_send(Instant::now()) {
-            return Ok(());
-        }
         // Not while the last plan is unsent: what comes meanwhile is planned together.
-        if self.has_to_plan() && !self.session.has_unsent_changes() {
+        let has_to_plan = self.has_to_plan() && !self.session.has_unsent_changes();
+        if has_to_plan && self.may_change() {
             self.make_it_so();
         }
-        let now = Instant::now();
-        self.session.flush().await?;
-        if self.session.is_owed() {
-            self.pace.sent(now);
+        // Asked again: planning took its time, or this process did not run meanwhile.
+        if !self.may_change() {
+            return Ok(());
         }
+        let now = Instant::now();
+        let reads_at = self.session.pace().opens_at(Kind::Reading, now);
+        let may_read = reads_at.is_some_and(|at| at <= now);
+        self.session.flush(may_read).await?;
+        // What is not sent by now waits for an answer, or for the time when readings may go.
+        self.opens_at = reads_at.filter(|at| *at > now && self.session.has_unsent());
         Ok(())
+    }
+
+    /// Whether changes may be sent now; if not, notes when to look again.
+    fn may_change(&mut self) -> bool {
+        let now = Instant::now();
+        let opens_at = self.session.pace().opens_at(Kind::Change, now);
+        self.opens_at = opens_at.filter(|_| self.has_to_plan() || self.session.has_unsent());
+        opens_at.is_some_and(|at| at <= now)
     }
 
     /// Whether a plan is due, and can be made: what is there is known.
@@ -176,12 +222,17 @@ impl Link<'_> {
     }
 
     fn next_wake(&self) -> Instant {
-        let waits = self.has_to_plan() || self.session.has_unsent();
-        let pause_ends = self.pace.pause_ends().filter(|_| waits);
-        [self.read_back_at, self.look_at(), pause_ends]
-            .into_iter()
-            .flatten()
-            .fold(self.resync_at, Instant::min)
+        [
+            self.read_back_at,
+            self.confirm_at(),
+            self.look_at(),
+            self.opens_at,
+            self.vanished.look_at,
+            Some(self.ping_at),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.resync_at, Instant::min)
     }
 
     /// When to look who is at rest: not before what is there was read, since a look is judged by
@@ -193,6 +244,12 @@ impl Link<'_> {
 
     fn wake(&mut self) {
         let now = Instant::now();
+        if self.ping_at <= now {
+            self.ping(now);
+        }
+        if self.vanished.look_at.is_some_and(|at| at <= now) {
+            self.look_for_vanished();
+        }
         if self.look_at().is_some_and(|at| at <= now) {
             self.begin_look(now);
         }
@@ -200,10 +257,18 @@ impl Link<'_> {
             // One reading at a time; what it does not show is read after it.
             self.read_back_at = self.read_back_at.map(|at| at.max(now + READ_BACK_AFTER));
             self.resync_at = self.resync_at.max(now + READ_BACK_AFTER);
-        } else if self.resync_at <= now {
+        } else if self.resync_at <= now || self.confirm_at().is_some_and(|at| at <= now) {
             self.read_whole();
         } else if self.read_back_at.is_some_and(|at| at <= now) {
             self.read_back();
+        }
+    }
+
+    /// Asks for a sign of life, unless there is one to come already.
+    fn ping(&mut self, now: Instant) {
+        self.ping_at = now + self.session.pace().ping_every();
+        if !self.session.is_owed() && !self.session.has_unsent() {
+            self.ask(Purpose::Ping, [Command::Ping]);
         }
     }
 
@@ -227,9 +292,6 @@ impl Link<'_> {
     }
 
     fn take_answer(&mut self, command: &Command, answer: Answer) -> Result<(), SessionError> {
-        if !self.session.is_owed() {
-            self.pace.all_answered(Instant::now());
-        }
         if let Answer::Error(_) = answer {
             self.manager.memory.counters.errors += 1;
         }
@@ -237,12 +299,25 @@ impl Link<'_> {
             self.take_change_answer(command, answer);
             return Ok(());
         }
+        match command {
+            Command::ShowService { service, known } => {
+                self.take_service(service, known, answer);
+                return Ok(());
+            }
+            Command::ShowPools { sealed } => {
+                self.take_users(sealed.as_ref(), answer);
+                return Ok(());
+            }
+            _ => {}
+        }
         // What is read is judged by what is wanted now: a file that was reloaded is as new as that.
         if self.has_to_plan() {
             self.make_it_so();
         }
         // Reading commands are answered in the order in which they were asked.
         match (self.asked.pop_front(), answer) {
+            (Some(Purpose::Ping), _) | (Some(Purpose::Vanished), Answer::Error(_)) => {}
+            (Some(Purpose::Vanished), Answer::Ok(lines)) => self.take_connecting(&lines),
             (Some(Purpose::Statistics), answer) => self.take_statistics(command, answer),
             (Some(Purpose::Look), Answer::Ok(lines)) => self.take_look(command, &lines),
             (_, Answer::Ok(lines)) => self.take_reading(command, &lines)?,
@@ -267,9 +342,11 @@ impl Link<'_> {
         self.note_unnoted(now);
         let memory = &mut self.manager.memory;
         let told = &mut memory.told;
-        let Some((serial, wanted)) = &memory.wanted else {
+        let Some((serial, wanted)) = &mut memory.wanted else {
             return self.take_told();
         };
+        // Who is there may have changed since the snapshot was taken.
+        wanted.keep(told);
         let (serial, plan) = (*serial, plan(wanted, told));
         let Plan {
             groups,
@@ -293,6 +370,11 @@ impl Link<'_> {
             self.dirty.extend(command.changes().cloned());
         }
         self.note_leavers(&changes, now);
+        let removes = changes.values().any(|change| !change.removed.is_empty());
+        let mut commands = groups.iter().flatten();
+        let creates = commands.any(|command| matches!(command, Command::CreatePool(_)));
+        let may_be_remarked = creates || self.manager.memory.remarks_unserved();
+        self.expect(serial, removes, may_be_remarked);
         let memory = &mut self.manager.memory;
         for group in &groups {
             memory.leavers.take_group(group, &memory.told);
@@ -305,7 +387,8 @@ impl Link<'_> {
                 unlogged.entry(name).or_default().merge(change);
             }
         }
-        self.session.change(groups);
+        self.change(groups);
+        self.note_shown();
         self.manager.report_problems(problems);
         self.take_told();
     }

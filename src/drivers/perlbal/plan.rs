@@ -28,6 +28,8 @@ pub struct ActualPool {
     pub members: BTreeSet<Endpoint>,
     /// Its nodefile, when that is one of our pool files.
     pub own_file: Option<OwnFile>,
+    /// Its nodefile, when it is not.
+    pub foreign_file: Option<String>,
     /// No members (any more), but perhaps with connections that no seal has reached.
     pub unsealed: BTreeSet<Endpoint>,
 }
@@ -67,8 +69,6 @@ pub struct PoolChange {
 /// What cannot be made right in a Perlbal, until someone changes something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
-    /// Several pools fall on one name.
-    Shared(PerlbalName, Vec<String>),
     /// A service has the pool's name; the two share one namespace (Perlbal.pm, `MANAGE_create`).
     TakenByService(PerlbalName),
     /// The pool is missing and must not be made.
@@ -78,12 +78,6 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shared(name, pools) => write!(
-                f,
-                "pools {} fall on one name in Perlbal, `{name}`, and none of them is touched there; \
-                 give one a `perlbal_pool`",
-                pools.join(" and ")
-            ),
             Self::TakenByService(name) => write!(
                 f,
                 "pool `{name}` cannot be made in Perlbal, since a service has this name; \
@@ -117,13 +111,6 @@ pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
     let mut plan = Plan::default();
     let mut adds = Vec::new();
     let mut removals = Vec::new();
-    for (name, shared) in &wanted.shared {
-        // Version pools share a name in silence where there is no such pool to keep right.
-        if actual.pools.contains_key(name) || shared.missing != Missing::Ignore {
-            plan.problems
-                .insert(Problem::Shared(name.clone(), shared.who.clone()));
-        }
-    }
     for (name, pool) in &wanted.pools {
         let there = actual.pools.get(name);
         if there.is_none() {
@@ -139,7 +126,8 @@ pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
         let nothing = ActualPool::default();
         let there = there.unwrap_or(&nothing);
         let change = PoolChange::between(pool, there);
-        if change.is_empty() && there.unsealed.is_empty() {
+        let spares = spares(name, pool, there, actual);
+        if change.is_empty() && there.unsealed.is_empty() && spares.is_empty() {
             continue;
         }
         let removing = if let Some(reload) = reload(name, pool, there, &change) {
@@ -158,6 +146,7 @@ pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
                 .map(|gone| Command::Remove(name.clone(), gone))
                 .collect()
         };
+        adds.extend(spares);
         let wakes = if change.replaces_all(there) {
             wakes(name, actual)
         } else {
@@ -190,6 +179,24 @@ fn missing(name: &PerlbalName, pool: &WantedPool, actual: &Actual) -> Result<boo
         Missing::Create => Ok(true),
         Missing::Report => Err(Problem::MissingPool(name.clone())),
     }
+}
+
+/// The commands that put missing spare entries in, and let waiting requests use them.
+fn spares(
+    name: &PerlbalName,
+    pool: &WantedPool,
+    there: &ActualPool,
+    actual: &Actual,
+) -> Vec<Command> {
+    let is_missing = |text: &&String| !there.members.contains(&Endpoint::Odd((*text).clone()));
+    let missing = pool.spares.iter().filter(is_missing);
+    let mut commands: Vec<_> = missing
+        .map(|text| Command::AddSpare(name.clone(), text.clone()))
+        .collect();
+    if !commands.is_empty() {
+        commands.extend(wakes(name, actual));
+    }
+    commands
 }
 
 /// The commands that seal the pool: one for each reverse-proxy service that uses it.
@@ -283,7 +290,10 @@ pub fn bytes(commands: &[Command]) -> usize {
 
 impl WantedPool {
     fn has(&self, endpoint: &Endpoint) -> bool {
-        matches!(endpoint, Endpoint::Node(addr) if self.members.contains(addr))
+        match endpoint {
+            Endpoint::Node(addr) => self.members.contains(addr),
+            Endpoint::Odd(text) => self.spares.contains(text) || self.strangers.contains(text),
+        }
     }
 }
 
@@ -322,15 +332,18 @@ impl PoolChange {
         let mut there = actual.members.iter().peekable();
         // Both are sorted alike: one walk is much cheaper than asking for each member by itself.
         for addr in &wanted.members {
-            let wanted = Endpoint::Node(*addr);
-            while let Some(gone) = there.next_if(|there| **there < wanted) {
+            let member = Endpoint::Node(*addr);
+            while let Some(gone) = there.next_if(|there| **there < member) {
                 change.removed.insert(gone.clone());
             }
-            if there.next_if(|there| **there == wanted).is_none() {
+            if there.next_if(|there| **there == member).is_none() {
                 change.added.insert(*addr);
             }
         }
         change.removed.extend(there.cloned());
+        if !wanted.spares.is_empty() || !wanted.strangers.is_empty() {
+            change.removed.retain(|gone| !wanted.has(gone));
+        }
         change
     }
 }
@@ -356,6 +369,7 @@ impl Actual {
 
     /// Does to this picture what `command` does to Perlbal.
     pub fn apply(&mut self, command: &Command) {
+        self.set_service(command);
         let Some(name) = command.changes() else {
             return;
         };
@@ -367,6 +381,7 @@ impl Actual {
         };
         match command {
             Command::Add(_, addr) => _ = pool.members.insert(Endpoint::Node(*addr)),
+            Command::AddSpare(_, text) => _ = pool.members.insert(Endpoint::Odd(text.clone())),
             Command::Remove(_, endpoint) => {
                 pool.members.remove(endpoint);
                 pool.unsealed.remove(endpoint);
@@ -374,6 +389,20 @@ impl Actual {
             Command::Reload { members, .. } => {
                 pool.members = members.iter().copied().map(Endpoint::Node).collect();
             }
+            _ => {}
+        }
+    }
+
+    fn set_service(&mut self, command: &Command) {
+        let (Command::Seal { service, .. } | Command::Wake { service, .. }) = command else {
+            return;
+        };
+        let Some(known) = self.services.get_mut(service) else {
+            return;
+        };
+        match command {
+            Command::Seal { pool, .. } => known.pool = Some(pool.clone()),
+            Command::Wake { connect_ahead, .. } => known.connect_ahead = *connect_ahead,
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 //! applied to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use super::plan::{Actual, ActualPool, OwnFile, PoolChange};
 use super::wire::{
@@ -18,14 +19,18 @@ use crate::model::node::NodeAddr;
 pub struct Reading {
     /// Everything is read, not some pools only.
     whole: bool,
+    /// Connections to nodes are read as well, as in the first reading over a connection.
+    connections: bool,
+    /// Pools that were seen to be used newly before connections were asked for.
+    pub newly_used: BTreeSet<PerlbalName>,
     /// How many answers are still to come.
     due: usize,
     /// What is known so far.
     pub fresh: Actual,
     /// How that differs, by changes on their way, from what the answers showed.
     pub since: BTreeMap<PerlbalName, PoolChange>,
-    /// The nodefiles of pools whose members are still to come.
-    own_files: BTreeMap<PerlbalName, OwnFile>,
+    /// The nodefiles of pools whose members are still to come: ours, or the path of another.
+    files: BTreeMap<PerlbalName, Result<OwnFile, String>>,
     /// When Perlbal started, in seconds since 1970, and its version.
     pub start: Option<(u64, String)>,
     /// Pools that turned out not to be there.
@@ -40,11 +45,12 @@ impl Reading {
     pub fn whole(first: bool) -> (Self, Vec<Command>) {
         let mut commands = vec![Command::DumpConfig];
         if first {
-            commands = vec![Command::Uptime, Command::Backends, Command::DumpConfig];
+            commands.insert(0, Command::Uptime);
         }
         (
             Self {
                 whole: true,
+                connections: first,
                 due: commands.len(),
                 ..Self::default()
             },
@@ -55,14 +61,18 @@ impl Reading {
     /// Reads the members of some pools; the rest is taken from `known`.
     #[must_use]
     pub fn of_pools(pools: BTreeSet<PerlbalName>, known: &Actual) -> (Self, Vec<Command>) {
-        let own_file =
-            |name: &PerlbalName| Some((name.clone(), known.pools.get(name)?.own_file.clone()?));
-        let own_files = pools.iter().filter_map(own_file).collect();
+        let file = |name: &PerlbalName| {
+            let pool = known.pools.get(name)?;
+            let own = pool.own_file.clone().map(Ok);
+            let file = own.or_else(|| pool.foreign_file.clone().map(Err))?;
+            Some((name.clone(), file))
+        };
+        let files = pools.iter().filter_map(file).collect();
         let commands: Vec<_> = pools.into_iter().map(Command::ShowPool).collect();
         (
             Self {
                 due: commands.len(),
-                own_files,
+                files,
                 ..Self::default()
             },
             commands,
@@ -102,14 +112,21 @@ impl Reading {
                     next.extend(self.take_dumped(name, pool, &own_file));
                 }
                 later.for_each(|command| self.sent(command));
+                if self.connections {
+                    // Last: to a node that was in no pool before, Perlbal opens no more connections.
+                    next.push(Command::Backends);
+                }
             }
             Command::ShowPool(name) => {
-                let own_file = self.own_files.remove(name);
-                let pool = ActualPool {
+                let mut pool = ActualPool {
                     members: parse_pool(lines)?,
-                    own_file,
                     ..ActualPool::default()
                 };
+                match self.files.remove(name) {
+                    Some(Ok(own)) => pool.own_file = Some(own),
+                    Some(Err(foreign)) => pool.foreign_file = Some(foreign),
+                    None => {}
+                }
                 self.fresh.pools.insert(name.clone(), pool);
                 let of_pool = later.filter(|command| command.changes() == Some(name));
                 of_pool.for_each(|command| self.sent(command));
@@ -137,10 +154,26 @@ impl Reading {
             );
             return None;
         };
-        if let Some(own) = own_file(&path) {
-            self.own_files.insert(name.clone(), own);
-        }
+        let file = own_file(&path).ok_or(path);
+        self.files.insert(name.clone(), file);
         Some(Command::ShowPool(name))
+    }
+
+    /// Asks for connections to nodes too, unless that was asked, because of services that these pools were seen to have.
+    pub fn ask_connections(&mut self, newly_used: &mut BTreeSet<PerlbalName>) -> Option<Command> {
+        if mem::replace(&mut self.connections, true) {
+            return None;
+        }
+        // What is seen from now on needs a look at connections of its own.
+        self.newly_used = mem::take(newly_used);
+        self.due += 1;
+        Some(Command::Backends)
+    }
+
+    /// Whether connections to nodes are read as well.
+    #[must_use]
+    pub fn has_connections(&self) -> bool {
+        self.connections
     }
 
     /// Takes word that a pool, whose members were asked for, is not there.
@@ -242,6 +275,28 @@ mod tests {
             reading.fresh.services[&name("balancer")].pool,
             Some(name("api"))
         );
+    }
+
+    #[test]
+    fn the_first_reading_asks_for_connections_once_it_has_the_members() {
+        let (mut reading, commands) = Reading::whole(true);
+        assert_eq!(commands, [Command::Uptime, Command::DumpConfig]);
+        reading
+            .answer(&commands[0], &lines("starttime 7"), [].iter(), own)
+            .unwrap();
+        let next = reading
+            .answer(&commands[1], &lines(DUMP), [].iter(), own)
+            .unwrap();
+        assert_eq!(next, [Command::ShowPool(name("api")), Command::Backends]);
+        reading
+            .answer(&next[0], &lines("10.0.0.1:80 4"), [].iter(), own)
+            .unwrap();
+        assert!(!reading.is_done());
+        // One of them under a spelling that stands in the pool as a spare entry.
+        let open = lines("10.0.0.1:80 2\n012.0.0.2:80 1");
+        reading.answer(&next[1], &open, [].iter(), own).unwrap();
+        let open = ["10.0.0.1:80", "10.0.0.2:80"].map(|addr| addr.parse().unwrap());
+        assert_eq!((reading.is_done(), reading.backends), (true, open.into()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::plan::Actual;
-use super::wire::{Command, Endpoint};
+use super::wire::Command;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 
@@ -68,8 +68,7 @@ pub struct Leaver {
     pub since: Instant,
     /// The last look showed a busy connection, or requests that it had answered meanwhile.
     pub busy: bool,
-    /// It was removed by us just now; otherwise only its connections tell that it ever was there.
-    ours: bool,
+    origin: Origin,
     /// No request can come to it any more.
     sealed: bool,
     /// The last thing that was done to it.
@@ -78,8 +77,21 @@ pub struct Leaver {
     requests: Option<u64>,
 }
 
+/// How it came to be known that a member left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It was removed by us just now.
+    Removed,
+    /// Only its connections tell that it ever was there.
+    Found,
+    /// It left a pool that is not ours, whose services we do not seal: an idle connection to it may
+    /// be used again.
+    Elsewhere,
+}
+
 #[derive(Debug)]
 struct LookUnderWay {
+    /// When it began. Its answers may have been there for long when they are read: pollbal may have stood still.
     began: Instant,
     /// What happens to a member from this event on is for the next look.
     event: u64,
@@ -100,17 +112,29 @@ impl Leavers {
     /// once, so that the first look sees whether they grow.
     #[must_use]
     pub fn removed(&mut self, who: Membered, now: Instant) -> bool {
-        self.enter(who, now, true);
+        self.enter(who, now, Origin::Removed);
         self.members.len() <= COUNTED
     }
 
     /// Takes one who is no member and whose connections may still be in use. Its requests are not
     /// counted: it may have answered anything since it left.
     pub fn found(&mut self, who: Membered, now: Instant) {
-        self.enter(who, now, false);
+        self.enter(who, now, Origin::Found);
     }
 
-    fn enter(&mut self, who: Membered, now: Instant, ours: bool) {
+    /// Takes one who left a pool that is not pollbal's: at rest when no connection to it is left.
+    pub fn left_elsewhere(&mut self, who: Membered, now: Instant) {
+        self.enter(who, now, Origin::Elsewhere);
+    }
+
+    /// Those of whom even an idle connection counts as busy.
+    pub fn until_closed(&self) -> impl Iterator<Item = NodeAddr> {
+        let leavers = self.members.iter();
+        let until_closed = leavers.filter(|(_, leaver)| leaver.origin == Origin::Elsewhere);
+        until_closed.map(|((_, addr), _)| *addr)
+    }
+
+    fn enter(&mut self, who: Membered, now: Instant, origin: Origin) {
         self.events += 1;
         let version = &mut self.version;
         let leaver = self.members.entry(who).or_insert_with(|| {
@@ -118,7 +142,7 @@ impl Leavers {
             Leaver {
                 since: now,
                 busy: false,
-                ours,
+                origin,
                 sealed: false,
                 event: 0,
                 requests: None,
@@ -158,8 +182,9 @@ impl Leavers {
         let seal = |leaver: &mut Leaver| (leaver.sealed, leaver.event) = (true, event);
         for command in group {
             match command {
-                Command::Remove(pool, Endpoint::Node(addr)) => {
-                    let who = (pool.clone(), *addr);
+                Command::Remove(pool, gone) => {
+                    let Some(addr) = gone.reached() else { continue };
+                    let who = (pool.clone(), addr);
                     if let Some(leaver) = self.members.get_mut(&who).filter(|_| whole(pool)) {
                         seal(leaver);
                     }
@@ -273,8 +298,9 @@ impl Leavers {
         }
     }
 
-    /// Takes the addresses to which a connection is busy, the last that a look asks for.
-    pub fn end_look(&mut self, busy: &BTreeSet<NodeAddr>, now: Instant) -> Look {
+    /// Takes the addresses to which a connection is busy, the last that a look asks for. All of it
+    /// was so much work for Perlbal.
+    pub fn end_look(&mut self, busy: &BTreeSet<NodeAddr>, now: Instant, took: Duration) -> Look {
         let mut seen = Look::default();
         let Some(look) = self.under_way.take() else {
             return seen;
@@ -293,16 +319,15 @@ impl Leavers {
                 seen.busy.push(who.clone());
                 return true;
             }
-            let left_for = now - leaver.since;
-            if !leaver.sealed && left_for < SETTLED {
+            let seen_after = look.began.saturating_duration_since(leaver.since);
+            if !leaver.sealed && seen_after < SETTLED {
                 return true;
             }
-            let left_for = leaver.ours.then_some(left_for);
+            let left_for = (leaver.origin == Origin::Removed).then(|| now - leaver.since);
             seen.at_rest.push((who.clone(), left_for));
             false
         });
         self.version += seen.at_rest.len() as u64;
-        let took = now - look.began;
         self.last = Some((now, took));
         let next = self.look_at.filter(|_| !unjudged).unwrap_or(now);
         let next = next.max(now + spared(took));
@@ -312,7 +337,7 @@ impl Leavers {
 }
 
 /// How long Perlbal is spared after a look that took so long.
-fn spared(took: Duration) -> Duration {
+pub(super) fn spared(took: Duration) -> Duration {
     (took * SPARED).min(LONGEST_SPARED)
 }
 

@@ -1,22 +1,20 @@
 //! What a manager tells those who wait: how far its Perlbal has been told, and who is not at rest
 //! there. Pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::away::Away;
 use super::rest::Unrest;
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
 
 /// How one Perlbal stands, by a `watch` channel.
 ///
-/// A node that is in no pool of snapshot `n` is at rest in this Perlbal when it is
-/// [`connected`](Self::connected), has been [`told`](Self::told) `n` or a later one, and the node is
-/// not in [`unrest`](Self::unrest): whoever a snapshot removes is in unrest before the snapshot
-/// counts as told.
-///
-/// This is as true as what pollbal has read of Perlbal's services and pools. A node that stands in
-/// another pool which a service uses, one that pollbal does not keep, gets requests by that one and
-/// is not in unrest; nor is it known what the process before a restart of Perlbal still does.
+/// Whoever a snapshot removes is in [`unrest`](Self::unrest) before the snapshot counts as told, and
+/// so before it can be shown. It is not known what the process before a restart of Perlbal still
+/// does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// There is a connection; what is there was read, and made as the latest snapshot wants it.
@@ -24,11 +22,77 @@ pub struct Standing {
     /// The serial of the last snapshot whose every change Perlbal has answered with `OK`, whether
     /// that was read back or not. 0 before there is one.
     pub told: u64,
+    /// The serial of the last snapshot that had been told when a reading of everything began which
+    /// has ended since, over this connection. 0 before there is one.
+    pub shown: u64,
+    /// Who is in a pool that a service uses, by what was last read there and told since, although
+    /// pollbal does not want it there.
+    pub strays: Arc<Strays>,
     /// The latest snapshot that was read back is in force whole, and there is a connection.
     pub in_sync: bool,
     /// Removed members that are not at rest, as far as is known. While there is no connection,
     /// what was known when it ended.
     pub unrest: Arc<Unrest>,
+    /// Why it cannot be driven, since when, and what waits to be applied; `None` while it is
+    /// connected, and before the manager has begun.
+    pub away: Option<Arc<Away>>,
+}
+
+impl Standing {
+    /// Whether a node that is in no pool of snapshot `since`, and of no later one, is at rest here:
+    /// by a reading that Perlbal answered after it had been told that snapshot, no service has the
+    /// node in its pool, and no connection to it is busy.
+    #[must_use]
+    pub fn is_at_rest(&self, addr: NodeAddr, since: u64) -> bool {
+        self.connected
+            && self.told >= since
+            && self.shown >= since
+            && !self.strays.contains_key(&addr)
+            && !self.unrest.contains_key(&addr)
+    }
+}
+
+/// Nodes in pools that services use, although pollbal does not want them there.
+pub type Strays = BTreeMap<NodeAddr, Stray>;
+
+/// Where such a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// The pool, by its name there; of several one that pollbal does not manage, if there is one.
+    pub pool: PerlbalName,
+    /// Whose that is.
+    pub whose: Whose,
+}
+
+/// Whose a pool is in which a node is that pollbal does not want there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Pollbal's; the node's removal is not read back yet.
+    Ours,
+    /// Pollbal's as soon as a node serves in it; until then who was there stays.
+    Unserved,
+    /// Another's.
+    Another,
+}
+
+impl Stray {
+    /// Whether pollbal removes the node there.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.whose == Whose::Ours
+    }
+
+    /// `still a member of pool mine at 127.0.0.1:16000, which pollbal does not manage`.
+    #[must_use]
+    pub fn text(&self, perlbal: &str) -> String {
+        let Self { pool, whose } = self;
+        let and = match whose {
+            Whose::Ours => "; its removal is not read back yet",
+            Whose::Unserved => ", in which no node serves yet: members that were there stay",
+            Whose::Another => ", which pollbal does not manage",
+        };
+        format!("still a member of pool {pool} at {perlbal}{and}")
+    }
 }
 
 /// Snapshots whose changes are on their way to Perlbal.
@@ -78,6 +142,15 @@ impl OnTheWay {
             until: self.sent,
             snapshot,
         });
+    }
+
+    /// Takes changes that belong to no snapshot and are sent now; those before them count as told when
+    /// these are answered.
+    pub fn more(&mut self, changes: usize) {
+        self.sent += changes as u64;
+        if let Some(last) = self.waiting.back_mut() {
+            last.until = self.sent;
+        }
     }
 
     /// Takes an answer to a change.
@@ -140,6 +213,20 @@ mod tests {
         assert_eq!(told(&mut on_the_way), [0; 0]);
         on_the_way.answer();
         assert_eq!(told(&mut on_the_way), [3]);
+    }
+
+    #[test]
+    fn changes_of_no_snapshot_tell_none_too_early() {
+        let mut on_the_way = OnTheWay::default();
+        on_the_way.more(1);
+        on_the_way.tell(snapshot(1), 1);
+        on_the_way.more(1);
+        for _ in 0..2 {
+            on_the_way.answer();
+            assert_eq!(told(&mut on_the_way), [0; 0]);
+        }
+        on_the_way.answer();
+        assert_eq!(told(&mut on_the_way), [1]);
     }
 
     #[test]

@@ -224,10 +224,10 @@ impl Gathering {
         }
     }
 
-    /// Ends at `now`, when there is no next command and all are answered.
+    /// Ends at `now`, when there is no next command and all are answered; all of it was so much work
+    /// for Perlbal.
     #[must_use]
-    pub fn end(self, now: Instant) -> Kept {
-        let took = now - self.so_far.at;
+    pub fn end(self, now: Instant, took: Duration) -> Kept {
         Kept {
             until: now + (took * KEPT_TIMES).clamp(KEPT, KEPT_LONGEST),
             by_node: self.by_node,

@@ -12,11 +12,13 @@ use tokio::sync::oneshot;
 
 use super::counters::Counters;
 use super::plan::{Actual, ActualPool, PoolChange, Problem};
+use super::spare::address_of;
 use super::statistics::{Statistics, StatisticsError};
-use super::wanted::Wanted;
+use super::wanted::{Wanted, WantedPool};
 use super::wire::Endpoint;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
+use crate::model::ownership::Known;
 
 /// What a manager is asked, each with the place for its answer. It is answered in every state; a
 /// manager that ends drops what it was asked.
@@ -24,6 +26,8 @@ use crate::model::node::NodeAddr;
 pub enum Question {
     /// What it knows of its Perlbal.
     View(oneshot::Sender<PerlbalView>),
+    /// What pollbal owns there, for the state file.
+    Owned(oneshot::Sender<Known>),
     /// What Perlbal tells of itself in numbers.
     Statistics {
         /// What is told by node, too, which costs Perlbal more.
@@ -57,6 +61,8 @@ pub struct PerlbalView {
     pub pools: Vec<PoolView>,
     /// Who was removed and is not at rest, by pool and node.
     pub leavers: Vec<LeaverView>,
+    /// What a person should know, in words, though all is as it is wanted.
+    pub remarks: Vec<String>,
     /// What was done since pollbal's start, or the reload that changed how it drives Perlbal.
     pub counters: Counters,
 }
@@ -85,8 +91,8 @@ pub struct PoolView {
     pub name: PerlbalName,
     /// The services that use it.
     pub services: Vec<PerlbalName>,
-    /// The wanted members, in order; `None` where several pools fall on the name and none has it.
-    pub wanted: Option<Arc<[NodeAddr]>>,
+    /// The wanted members, in order.
+    pub wanted: Arc<[NodeAddr]>,
     /// How what was told differs from what is wanted; `None` where there is no such pool.
     pub told: Option<Difference>,
     /// How what was seen differs from what was told; `None` where no reading showed the pool.
@@ -159,31 +165,24 @@ impl Sources<'_> {
                 .or_default()
                 .push(name.clone());
         }
-        let names: BTreeSet<_> = wanted.pools.keys().chain(wanted.shared.keys()).collect();
-        let mut pools = Vec::with_capacity(names.len());
-        for name in names {
-            let members: Option<Arc<[NodeAddr]>> = wanted
-                .pools
-                .get(name)
-                .map(|pool| pool.members.iter().copied().collect());
+        let view = |(name, pool): (&PerlbalName, &WantedPool)| {
+            let members: Arc<[NodeAddr]> = pool.members.iter().copied().collect();
             let told = self.told.pools.get(name);
-            pools.push(PoolView {
+            PoolView {
                 services: services.remove(&Some(name.clone())).unwrap_or_default(),
-                told: told.map(|told| Difference::of_told(told, members.as_deref())),
+                told: told.map(|told| Difference::of_told(told, &members)),
                 seen: self.seen.get(name).map(SeenView::new),
                 problems: self.problems_of(name),
                 name: name.clone(),
                 wanted: members,
-            });
-        }
-        pools
+            }
+        };
+        wanted.pools.iter().map(view).collect()
     }
 
     fn problems_of(&self, name: &PerlbalName) -> Vec<String> {
         let concerns = |problem: &&Problem| match problem {
-            Problem::Shared(pool, _)
-            | Problem::TakenByService(pool)
-            | Problem::MissingPool(pool) => pool == name,
+            Problem::TakenByService(pool) | Problem::MissingPool(pool) => pool == name,
         };
         let problems = self.problems.iter().filter(concerns);
         let mut words: Vec<_> = problems.map(ToString::to_string).collect();
@@ -203,17 +202,11 @@ impl Sources<'_> {
 }
 
 impl PoolView {
-    /// How many members are wanted.
-    #[must_use]
-    pub fn wanted_count(&self) -> usize {
-        self.wanted.as_ref().map_or(0, |members| members.len())
-    }
-
     /// How many members were told; `None` where there is no such pool.
     #[must_use]
     pub fn told_count(&self) -> Option<usize> {
         let told = self.told.as_ref()?;
-        Some(told.count(self.wanted_count()))
+        Some(told.count(self.wanted.len()))
     }
 
     /// How many members were seen; `None` where no reading showed the pool.
@@ -226,8 +219,7 @@ impl PoolView {
     /// The members that were told.
     #[must_use]
     pub fn told_members(&self) -> BTreeSet<Endpoint> {
-        let wanted = self.wanted.iter().flat_map(|members| members.iter());
-        let wanted = wanted.copied().map(Endpoint::Node).collect();
+        let wanted = self.wanted.iter().copied().map(Endpoint::Node).collect();
         match &self.told {
             Some(told) => told.apply(wanted),
             None => BTreeSet::new(),
@@ -251,11 +243,11 @@ impl Difference {
         self.missing.is_empty() && self.extra.is_empty()
     }
 
-    fn of_told(told: &ActualPool, wanted: Option<&[NodeAddr]>) -> Self {
+    fn of_told(told: &ActualPool, wanted: &[NodeAddr]) -> Self {
         let mut difference = Self::default();
         let mut told = told.members.iter().peekable();
         // Both are sorted alike.
-        for addr in wanted.unwrap_or_default() {
+        for addr in wanted {
             let wanted = Endpoint::Node(*addr);
             while let Some(extra) = told.next_if(|told| **told < wanted) {
                 difference.extra.push(extra.clone());
@@ -265,6 +257,13 @@ impl Difference {
             }
         }
         difference.extra.extend(told.cloned());
+        // A member that stands there once more, under another spelling, is none more.
+        difference.extra.retain(|extra| match extra {
+            Endpoint::Odd(text) => {
+                address_of(text).is_none_or(|addr| wanted.binary_search(&addr).is_err())
+            }
+            Endpoint::Node(_) => true,
+        });
         difference
     }
 
@@ -330,9 +329,9 @@ mod tests {
         let pool = PoolView {
             name: "api".parse().unwrap(),
             services: Vec::new(),
-            told: Some(Difference::of_told(&there, Some(&wanted))),
+            told: Some(Difference::of_told(&there, &wanted)),
             seen: Some(SeenView::new(&Seen { at, since })),
-            wanted: Some(wanted.into()),
+            wanted: wanted.into(),
             problems: Vec::new(),
         };
         let mut seen = endpoints(&[1, 2, 4]);

@@ -2,26 +2,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::spare::address_of;
+use super::unserved::Unserved;
 use crate::model::names::{PerlbalName, PoolName};
+use crate::model::naming::Scheme;
 use crate::model::node::NodeAddr;
-use crate::model::pools::{Pool, Pools, file_name};
+use crate::model::pools::{Pools, file_name};
+
+/// What pools and version pools are called in Perlbal.
+pub const NAMING: Scheme = Scheme {
+    place: "Perlbal",
+    of_pool: |pool| PerlbalName::of_pool(pool).to_string(),
+    of_version: |pool, version| PerlbalName::version_pool(pool, version),
+};
 
 /// What a Perlbal should look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The pools that pollbal owns, by their name there.
     pub pools: BTreeMap<PerlbalName, WantedPool>,
-    /// Names on which several pools with members fall: nobody touches these.
-    pub shared: BTreeMap<PerlbalName, SharedName>,
 }
 
-/// Who falls on one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedName {
-    /// What people call the pools.
-    pub who: Vec<String>,
-    /// What would have to be done if there is no pool of that name.
-    pub missing: Missing,
+impl Wanted {
+    /// Takes a pool, of which there is no other by this name: the model gives each name to one.
+    fn insert(&mut self, name: PerlbalName, pool: WantedPool) {
+        let other = self.pools.insert(name, pool);
+        debug_assert!(other.is_none(), "two pools have one name");
+    }
+
+    /// Takes the spare entries that are needed, of members only.
+    pub fn take_spares(&mut self, needed: &BTreeMap<PerlbalName, BTreeSet<String>>) {
+        for (name, pool) in &mut self.pools {
+            let members = &pool.members;
+            let stays =
+                |text: &&String| address_of(text).is_some_and(|addr| members.contains(&addr));
+            let needed = needed.get(name).into_iter().flatten();
+            pool.spares = needed.filter(stays).cloned().collect();
+        }
+    }
 }
 
 /// What one pool should look like.
@@ -29,8 +47,14 @@ pub struct SharedName {
 pub struct WantedPool {
     /// Its members, or the sorry servers that serve in their place.
     pub members: BTreeSet<NodeAddr>,
+    /// Members in other spellings (see [`spare`](super::spare)).
+    pub spares: BTreeSet<String>,
     /// What is to be done when it is missing.
     pub missing: Missing,
+    /// What decides who stays while no node has served there yet.
+    pub unserved: Option<Unserved>,
+    /// Who stays then, though it is no address.
+    pub strangers: BTreeSet<String>,
     /// The name of the pool file that holds just these members now, if there is one.
     pub file: Option<String>,
 }
@@ -56,27 +80,6 @@ pub struct Translation {
     pub create_pools: bool,
 }
 
-/// One pool or version pool that would have a name in Perlbal.
-struct Claim {
-    /// What people call it.
-    who: String,
-    rank: Rank,
-    /// A node announced it; a declared pool that none did only keeps its name from others.
-    announced: bool,
-    pool: WantedPool,
-}
-
-/// Whose name it rather is. A node chooses the names of undeclared pools, so these are last: it
-/// must not get at a name that the configuration or another pool's versions have.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Undeclared,
-    Version,
-    Declared,
-}
-
-type Claims = BTreeMap<PerlbalName, Vec<Claim>>;
-
 impl Translation {
     /// Translates a snapshot. `is_current` tells whether the pool file of a name is known to hold
     /// the snapshot's members, in a form that Perlbal reads rightly.
@@ -88,58 +91,38 @@ impl Translation {
         } else {
             Missing::Report
         };
-        let mut claims = Claims::new();
-        for (name, pool) in &pools.pools {
-            let members = pool.recipients().map(|(node, _)| node.addr).collect();
-            let claim = Claim {
-                who: name.to_string(),
-                rank: if pool.declared {
-                    Rank::Declared
-                } else {
-                    Rank::Undeclared
-                },
-                announced: pool.announced,
-                pool: WantedPool {
-                    members,
-                    missing,
-                    file: current(file_name(name, None)),
-                },
-            };
-            claims.entry(self.name_of(name)).or_default().push(claim);
-        }
-        for (name, pool) in &pools.pools {
-            self.claim_versions(name, pool, &current, &mut claims);
-        }
         let mut wanted = Wanted::default();
-        for (name, claims) in claims {
-            wanted.decide(name, claims);
+        // One that no node announced yet may be another's there.
+        for (name, pool) in pools.pools.iter().filter(|(_, pool)| pool.announced) {
+            let recipients = pool.recipients().map(|(node, _)| node.addr);
+            let unserved = Unserved::of(pools, name, pool, None);
+            let file = current(file_name(name, None));
+            let wants = WantedPool {
+                members: recipients.collect(),
+                missing,
+                file: file.filter(|_| unserved.is_none()),
+                unserved,
+                ..WantedPool::default()
+            };
+            wanted.insert(self.name_of(name), wants);
+        }
+        for (name, pool) in &pools.pools {
+            let by_version = pool.by_version();
+            for version in &pool.versions {
+                let members = by_version.get(version).into_iter().flatten();
+                let unserved = Unserved::of(pools, name, pool, Some(version));
+                let file = current(file_name(name, Some(version)));
+                let wants = WantedPool {
+                    members: members.map(|member| member.node.addr).collect(),
+                    missing: Missing::Ignore,
+                    file: file.filter(|_| unserved.is_none()),
+                    unserved,
+                    ..WantedPool::default()
+                };
+                wanted.insert(self.name_of(name).at_version(version), wants);
+            }
         }
         wanted
-    }
-
-    fn claim_versions(
-        &self,
-        name: &PoolName,
-        pool: &Pool,
-        current: &impl Fn(String) -> Option<String>,
-        claims: &mut Claims,
-    ) {
-        let by_version = pool.by_version();
-        for version in &pool.versions {
-            let members = by_version.get(version).into_iter().flatten();
-            let pool = WantedPool {
-                members: members.map(|member| member.node.addr).collect(),
-                missing: Missing::Ignore,
-                file: current(file_name(name, Some(version))),
-            };
-            let theirs = self.name_of(name).at_version(version);
-            claims.entry(theirs).or_default().push(Claim {
-                who: format!("{name} at {version}"),
-                rank: Rank::Version,
-                announced: true,
-                pool,
-            });
-        }
     }
 
     /// The pool's name in Perlbal.
@@ -152,44 +135,13 @@ impl Translation {
     }
 }
 
-impl Wanted {
-    /// One claim with members has the name, if no other claim goes before it; several share it, and
-    /// then none has.
-    fn decide(&mut self, name: PerlbalName, mut claims: Vec<Claim>) {
-        let with_members: Vec<_> = claims
-            .iter()
-            .filter(|claim| !claim.pool.members.is_empty())
-            .collect();
-        let highest = claims.iter().map(|claim| claim.rank).max();
-        let disputed = match with_members[..] {
-            [] => false,
-            [claim] => Some(claim.rank) < highest,
-            _ => true,
-        };
-        if disputed {
-            let missing = claims[0].pool.missing;
-            let who = claims.into_iter().map(|claim| claim.who).collect();
-            self.shared.insert(name, SharedName { who, missing });
-            return;
-        }
-        claims.retain(|claim| claim.announced);
-        let chosen = claims
-            .iter()
-            .position(|claim| !claim.pool.members.is_empty())
-            .unwrap_or(0);
-        if chosen < claims.len() {
-            self.pools.insert(name, claims.swap_remove(chosen).pool);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::model::node::Node;
-    use crate::model::pools::Member;
+    use crate::model::pools::{Member, Pool};
     use crate::model::rules::PoolRules;
 
     /// An address and a version.
@@ -286,52 +238,6 @@ mod tests {
         let wanted = Translation::default().wanted(&pools, |_| false);
         assert_eq!(wanted.pools[&"api".parse().unwrap()].members, [addr].into());
         assert!(wanted.pools[&"api__v1".parse().unwrap()].members.is_empty());
-    }
-
-    #[test]
-    fn two_pools_on_one_name_share_it_and_it_is_touched_by_neither() {
-        let both = pools(&[
-            ("API", &[("10.0.0.1:80", None)]),
-            ("api", &[("10.0.0.2:80", None)]),
-        ]);
-        let wanted = Translation::default().wanted(&both, |_| false);
-        assert!(wanted.pools.is_empty());
-        assert_eq!(wanted.shared[&"api".parse().unwrap()].who, ["API", "api"]);
-        let one = pools(&[("API", &[]), ("api", &[("10.0.0.2:80", None)])]);
-        let wanted = Translation::default().wanted(&one, |_| false);
-        assert_eq!(wanted.pools[&"api".parse().unwrap()].members.len(), 1);
-    }
-
-    #[test]
-    fn no_node_gets_at_the_name_of_a_version_pool_by_announcing_it() {
-        let both = pools(&[
-            ("api", &[("10.0.0.1:80", Some("v1"))]),
-            ("api__v1", &[("10.0.0.2:80", None)]),
-        ]);
-        let wanted = Translation::default().wanted(&both, |_| false);
-        assert_eq!(names(&wanted), ["api"]);
-        assert_eq!(
-            wanted.shared[&"api__v1".parse().unwrap()].who,
-            ["api__v1", "api at v1"]
-        );
-        let mut left = pools(&[("api", &[]), ("api__v1", &[("10.0.0.2:80", None)])]);
-        let versions = &mut pool_mut(&mut left, "api").versions;
-        versions.push("v1".parse().unwrap());
-        assert_eq!(
-            Translation::default().wanted(&left, |_| false).shared.len(),
-            1
-        );
-    }
-
-    #[test]
-    fn no_node_gets_at_the_name_of_a_declared_pool_that_has_no_members() {
-        for announced in [false, true] {
-            let mut pools = pools(&[("api", &[]), ("API", &[("10.0.0.2:80", None)])]);
-            let api = pool_mut(&mut pools, "api");
-            (api.declared, api.announced) = (true, announced);
-            let wanted = Translation::default().wanted(&pools, |_| false);
-            assert!(wanted.pools.is_empty() && wanted.shared.len() == 1);
-        }
     }
 
     #[test]

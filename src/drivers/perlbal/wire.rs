@@ -3,12 +3,20 @@
 //! What Perlbal 1.80 takes and prints: Perlbal.pm (`run_manage_command`, `MANAGE_*`),
 //! ClientManage.pm (`event_read`), Pool.pm (`dumpconfig`), Danga/Socket.pm (`as_string`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod printed;
+
+use std::collections::BTreeSet;
 use std::fmt;
 
+use self::printed::is_backend;
+pub use self::printed::{
+    Dump, DumpedPool, Service, Users, parse_backends, parse_busy, parse_connecting, parse_open,
+    parse_pool, parse_requests, parse_uptime, parse_users,
+};
 use crate::drivers::console::sayable;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
+use crate::model::text::{printable, quotable};
 
 /// What stands in a pool: a node, or what someone wrote there by hand. Perlbal takes more for an
 /// address than there is (`999.1.1.1:99999`), and what it took must be removable. Nodes are in the
@@ -24,6 +32,8 @@ pub enum Endpoint {
 /// What can be said to Perlbal. Its [`Display`](fmt::Display) form is the line, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// Sets what is set already; its answer is one word, so nothing costs Perlbal less.
+    Ping,
     /// Start time and version.
     Uptime,
     /// All pools and services, in one answer.
@@ -46,10 +56,24 @@ pub enum Command {
     Proc,
     /// The members of a pool.
     ShowPool(PerlbalName),
+    /// How a service is set, asked right before something of it is set again.
+    ShowService {
+        /// The service.
+        service: PerlbalName,
+        /// What is set again is taken from this.
+        known: Service,
+    },
+    /// How many services use each pool, asked before the first of several seals and behind each.
+    ShowPools {
+        /// The service that was sealed right before, and how it was set before that, as far as is known.
+        sealed: Option<(PerlbalName, Service)>,
+    },
     /// Makes a pool, for ever.
     CreatePool(PerlbalName),
     /// Puts a member in.
     Add(PerlbalName, NodeAddr),
+    /// Puts a member in once more, under another spelling.
+    AddSpare(PerlbalName, String),
     /// Takes a member out.
     Remove(PerlbalName, Endpoint),
     /// Gives a service the pool that it has. This counts up its generation, so that the next use
@@ -119,16 +143,21 @@ impl std::error::Error for NotUnderstood {}
 impl NotUnderstood {
     pub(super) fn new(line: &str) -> Self {
         Self {
-            line: line
-                .chars()
-                .take(200)
-                .flat_map(char::escape_debug)
-                .collect(),
+            line: quotable(line, 200),
         }
     }
 }
 
 impl Endpoint {
+    /// The address that gets the requests, however it is spelled.
+    #[must_use]
+    pub fn reached(&self) -> Option<NodeAddr> {
+        match self {
+            Self::Node(addr) => Some(*addr),
+            Self::Odd(text) => text.parse().ok(),
+        }
+    }
+
     /// Reads an address as Perlbal prints it.
     fn parse(text: &str) -> Result<Self, NotUnderstood> {
         // Only Perlbal's own printing gets here, but what is printed is said again in `REMOVE`.
@@ -163,7 +192,9 @@ impl Command {
             | Self::Pending
             | Self::NoVerify
             | Self::Proc
-            | Self::ShowPool(_) => Shape::Dotted,
+            | Self::ShowPool(_)
+            | Self::ShowService { .. }
+            | Self::ShowPools { .. } => Shape::Dotted,
             _ => Shape::Word,
         }
     }
@@ -174,6 +205,7 @@ impl Command {
         match self {
             Self::CreatePool(pool)
             | Self::Add(pool, _)
+            | Self::AddSpare(pool, _)
             | Self::Remove(pool, _)
             | Self::Reload { pool, .. } => Some(pool),
             _ => None,
@@ -183,7 +215,7 @@ impl Command {
     /// Whether the command changes anything, a seal and a wake included.
     #[must_use]
     pub fn is_change(&self) -> bool {
-        self.shape() == Shape::Word
+        self.shape() == Shape::Word && *self != Self::Ping
     }
 
     /// Takes the next line of this command's answer, of which `lines` came before; gives the
@@ -198,7 +230,7 @@ impl Command {
             // A line of an answer is never at the margin and an error at once: names and
             // addresses hold no colon-and-blank, and configuration lines are indented.
             lines.clear();
-            return Ok(Some(Answer::Error(error.trim().to_owned())));
+            return Ok(Some(Answer::Error(printable(error.trim()))));
         }
         let end = if shape == Shape::Dotted { "." } else { "OK" };
         if line == end {
@@ -207,8 +239,16 @@ impl Command {
         if shape == Shape::Word {
             return Err(NotUnderstood::new(line));
         }
-        lines.push(line.to_owned());
+        if self.keeps(line) {
+            lines.push(line.to_owned());
+        }
         Ok(None)
+    }
+
+    /// Whether a line of the answer tells something that is used. `SOCKS` prints the requests of
+    /// clients too, which are many and may be long.
+    fn keeps(&self, line: &str) -> bool {
+        *self != Self::Socks || is_backend(line)
     }
 }
 
@@ -224,6 +264,7 @@ impl fmt::Display for Endpoint {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ping => f.write_str("VERBOSE on"),
             Self::Uptime => f.write_str("UPTIME"),
             Self::DumpConfig => f.write_str("DUMPCONFIG"),
             Self::Backends => f.write_str("BACKENDS"),
@@ -235,8 +276,11 @@ impl fmt::Display for Command {
             Self::NoVerify => f.write_str("NOVERIFY"),
             Self::Proc => f.write_str("PROC"),
             Self::ShowPool(pool) => write!(f, "SHOW POOL {pool}"),
+            Self::ShowService { service, .. } => write!(f, "SHOW SERVICE {service}"),
+            Self::ShowPools { .. } => f.write_str("SHOW POOL"),
             Self::CreatePool(pool) => write!(f, "CREATE POOL {pool}"),
             Self::Add(pool, addr) => write!(f, "POOL {pool} ADD {addr}"),
+            Self::AddSpare(pool, text) => write!(f, "POOL {pool} ADD {text}"),
             Self::Remove(pool, endpoint) => write!(f, "POOL {pool} REMOVE {endpoint}"),
             Self::Seal { service, pool } => write!(f, "SET {service} pool = {pool}"),
             Self::Wake {
@@ -246,150 +290,6 @@ impl fmt::Display for Command {
             Self::Reload { pool, path, .. } => write!(f, "SET {pool} nodefile = {path}"),
         }
     }
-}
-
-/// What `DUMPCONFIG` tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dump {
-    /// The pools.
-    pub pools: BTreeMap<PerlbalName, DumpedPool>,
-    /// The services.
-    pub services: BTreeMap<PerlbalName, Service>,
-}
-
-/// A service, as far as it matters here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Service {
-    /// Its pool, where it is a reverse proxy that has one.
-    pub pool: Option<PerlbalName>,
-    /// How many connections it opens beyond those that it needs. Not told where it is 0.
-    pub connect_ahead: u64,
-}
-
-/// A pool, as `DUMPCONFIG` tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DumpedPool {
-    /// Its nodefile; its members are then not told.
-    pub nodefile: Option<String>,
-    /// Its members, without a nodefile.
-    pub members: BTreeSet<Endpoint>,
-}
-
-impl Dump {
-    /// Reads the lines. What a plugin or a setting that we do not use prints is passed over.
-    pub fn parse(lines: &[String]) -> Result<Self, NotUnderstood> {
-        let mut dump = Self::default();
-        let mut current: Option<(bool, PerlbalName)> = None;
-        for line in lines {
-            let wrong = || NotUnderstood::new(line);
-            if let Some(name) = line.strip_prefix("CREATE POOL ") {
-                let name: PerlbalName = name.parse().map_err(|_| wrong())?;
-                dump.pools.insert(name.clone(), DumpedPool::default());
-                current = Some((true, name));
-            } else if let Some(name) = line.strip_prefix("CREATE SERVICE ") {
-                let name: PerlbalName = name.parse().map_err(|_| wrong())?;
-                dump.services.insert(name.clone(), Service::default());
-                current = Some((false, name));
-            } else if let Some((is_pool, name)) = &current {
-                let setting = line.trim_start();
-                if *is_pool {
-                    dump.read_pool_setting(name, setting)?;
-                } else {
-                    dump.read_service_setting(name, setting)?;
-                }
-            }
-        }
-        Ok(dump)
-    }
-
-    fn read_pool_setting(
-        &mut self,
-        name: &PerlbalName,
-        setting: &str,
-    ) -> Result<(), NotUnderstood> {
-        let pool = self.pools.entry(name.clone()).or_default();
-        if let Some(path) = setting.strip_prefix("SET nodefile = ") {
-            pool.nodefile = Some(path.to_owned());
-        } else if let Some(rest) = setting.strip_prefix("POOL ADD ") {
-            let (_, endpoint) = rest
-                .split_once(' ')
-                .ok_or_else(|| NotUnderstood::new(rest))?;
-            pool.members.insert(Endpoint::parse(endpoint)?);
-        }
-        Ok(())
-    }
-
-    fn read_service_setting(
-        &mut self,
-        name: &PerlbalName,
-        setting: &str,
-    ) -> Result<(), NotUnderstood> {
-        let service = self.services.entry(name.clone()).or_default();
-        // Both are printed for reverse proxies only: these settings have `check_role`.
-        if let Some(pool) = setting.strip_prefix("SET pool = ") {
-            service.pool = Some(pool.parse().map_err(|_| NotUnderstood::new(setting))?);
-        } else if let Some(number) = setting.strip_prefix("SET connect_ahead = ") {
-            // Perlbal takes as many digits as one likes, but opens ten connections at a time.
-            service.connect_ahead = number.parse().unwrap_or(u64::MAX);
-        }
-        Ok(())
-    }
-}
-
-/// Reads `SHOW POOL x`: a member and its uses per line.
-pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, NotUnderstood> {
-    let member = |line: &String| match line.rsplit_once(' ') {
-        Some((endpoint, uses)) if uses.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Endpoint::parse(endpoint)
-        }
-        _ => Err(NotUnderstood::new(line)),
-    };
-    lines.iter().map(member).collect()
-}
-
-/// Reads `UPTIME`: the start time in seconds since 1970, and the version.
-pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), NotUnderstood> {
-    let value = |key: &str| {
-        lines
-            .iter()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
-    };
-    let wrong = || NotUnderstood::new(&lines.join(" "));
-    let start = value("starttime")
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(wrong)?;
-    Ok((start, value("version").unwrap_or("unknown").to_owned()))
-}
-
-/// Reads `BACKENDS`: the addresses to which connections are open, busy or idle.
-#[must_use]
-pub fn parse_backends(lines: &[String]) -> BTreeSet<NodeAddr> {
-    let addr = |line: &String| line.split_once(' ')?.0.parse().ok();
-    lines.iter().filter_map(addr).collect()
-}
-
-/// Reads `SOCKS`: the addresses to which a connection is busy, so not `bored`.
-#[must_use]
-pub fn parse_busy(lines: &[String]) -> BTreeSet<NodeAddr> {
-    let busy = |line: &String| {
-        // Descriptor, age, kind. The lines of clients hold what they asked for, so anything.
-        let kind = line.split_ascii_whitespace().nth(2)?;
-        if !kind.starts_with("Perlbal::BackendHTTP(") {
-            return None;
-        }
-        let (_, rest) = line.split_once(" to ")?;
-        let (addr, rest) = rest.split_once(": ")?;
-        let idle = rest.split("; ").any(|field| field == "bored");
-        if idle { None } else { addr.parse().ok() }
-    };
-    lines.iter().filter_map(busy).collect()
-}
-
-/// Reads `NODES ip:port`: how many requests the address has answered on kept connections.
-#[must_use]
-pub fn parse_requests(lines: &[String]) -> u64 {
-    let requests = |line: &String| line.split_once(" requests ")?.1.parse().ok();
-    lines.iter().find_map(requests).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -213,6 +213,7 @@ mod tests {
         let pools = Pools {
             pools,
             disabled: [node("10.0.0.3:81")].into(),
+            ..Pools::default()
         };
         let expected = [
             ("api.pool", "10.0.0.2 80 # n\n10.0.0.1:8080 # n\n"),

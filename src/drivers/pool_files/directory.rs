@@ -10,12 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FsWord, fstatfs};
 use thiserror::Error;
 
-use super::content::{ActualFile, DISABLED_SERVICES};
-use crate::model::change::Place;
-use crate::model::names::PoolName;
-use crate::model::node::NodeAddr;
+use super::content::{ActualFile, DISABLED_SERVICES, Files};
+use super::owned::{self, Owned};
+use crate::files::{LIST_BYTES, make_directory, read_limited};
 use crate::model::pools::parse_file_name;
-use crate::model::services;
 
 /// Stands for what cannot be read; it is never wanted, so the file is written anew.
 const UNREADABLE: &str = "\0";
@@ -51,6 +49,7 @@ pub struct Directory {
     /// Whether it is known to lie in memory (tmpfs), where nothing is waited for.
     in_memory: bool,
     files: BTreeMap<String, (Stamp, ActualFile)>,
+    owned: Owned,
     /// The latest time of modification that a file had which is there no more.
     newest_gone: SystemTime,
 }
@@ -84,6 +83,7 @@ impl Directory {
             lock: None,
             in_memory: false,
             files: BTreeMap::new(),
+            owned: Owned::default(),
             newest_gone: UNIX_EPOCH,
         }
     }
@@ -92,6 +92,12 @@ impl Directory {
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         self.in_memory
+    }
+
+    /// How many files are known.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.files.len()
     }
 
     /// The path of a file in it.
@@ -110,7 +116,7 @@ impl Directory {
             return Ok(());
         }
         let failed = |error| DirectoryError::Directory(self.path.clone(), error);
-        fs::create_dir_all(&self.path).map_err(failed)?;
+        make_directory(&self.path).map_err(failed)?;
         let lock = File::open(&self.path).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {
@@ -131,6 +137,7 @@ impl Directory {
 
     /// Reads what is there; files that did not change since are not read again.
     pub fn read(&mut self, now: Instant) -> Result<(), DirectoryError> {
+        self.owned.read(&self.path);
         let failed = |error| DirectoryError::Directory(self.path.clone(), error);
         let mut files = BTreeMap::new();
         for name in names(&self.path)
@@ -175,20 +182,57 @@ impl Directory {
             .collect()
     }
 
+    /// The files that are pollbal's own: it is known that it wrote them, or it is to write them now.
+    #[must_use]
+    pub fn own_files(&self, wanted: &Files) -> BTreeMap<String, ActualFile> {
+        let mut files = self.files();
+        files.retain(|name, _| self.is_own(name) || wanted.contains_key(name));
+        files
+    }
+
+    /// The files with a pool's name of which nobody can know that pollbal wrote them.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        let names = self.files.keys().map(String::as_str);
+        names.filter(|name| !self.is_own(name))
+    }
+
+    fn is_own(&self, name: &str) -> bool {
+        name == DISABLED_SERVICES || self.owned.contains(name)
+    }
+
+    /// Takes down that the wanted files are pollbal's own, before they are written for the first time, and
+    /// forgets which are there no more.
+    pub fn own(&mut self, wanted: &Files) -> Result<(), DirectoryError> {
+        let Some(list) = self.owned.change(wanted, &self.files) else {
+            return Ok(());
+        };
+        let path = self.path(owned::NAME);
+        self.replace(&path, owned::TEMPORARY_PREFIX, &list, UNIX_EPOCH)
+            .map_err(|error| DirectoryError::Write(path, bare(error)))?;
+        self.owned.is_written();
+        Ok(())
+    }
+
     /// Gives a file this content, whole or not at all.
     pub fn write(&mut self, name: &str, content: &str, now: Instant) -> Result<(), DirectoryError> {
         let path = self.path(name);
         let known = latest(self.files.get(name));
         let stamp = self
-            .replace(&path, content, known)
+            .replace(&path, TEMPORARY_PREFIX, content, known)
             .map_err(|error| DirectoryError::Write(path, bare(error)))?;
         self.pretend(name, content, stamp, now);
         Ok(())
     }
 
-    fn replace(&self, path: &Path, content: &str, known: SystemTime) -> io::Result<Stamp> {
+    fn replace(
+        &self,
+        path: &Path,
+        prefix: &str,
+        content: &str,
+        known: SystemTime,
+    ) -> io::Result<Stamp> {
         let mut file = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
+            .prefix(prefix)
             .suffix(TEMPORARY_SUFFIX)
             .tempfile_in(&self.path)?;
         file.write_all(content.as_bytes())?;
@@ -246,6 +290,13 @@ impl Directory {
         self.pretend(name, content, nowhere, now);
     }
 
+    /// Moves the times since when files are empty by a pause.
+    pub fn stood_still(&mut self, pause: Duration) {
+        for (_, file) in self.files.values_mut() {
+            file.empty_since = file.empty_since.map(|since| since + pause);
+        }
+    }
+
     /// Takes a file for deleted, for a dry run.
     pub fn forget(&mut self, name: &str) {
         self.files.remove(name);
@@ -280,11 +331,12 @@ fn bare(error: io::Error) -> io::Error {
 }
 
 /// Only a regular file, or a link to one: anything else could keep us waiting.
-fn read_file(path: &Path) -> io::Result<String> {
+pub(super) fn read_file(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
+    let bytes = read_limited(path, LIST_BYTES)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The time of modification of a file that was there, in whole seconds.
@@ -294,7 +346,7 @@ fn latest(gone: Option<&(Stamp, ActualFile)>) -> SystemTime {
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
 
-fn names(directory: &Path) -> io::Result<Vec<String>> {
+pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         names.extend(entry?.file_name().into_string());
@@ -305,41 +357,6 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
 /// Other names cannot be ours, and are left alone.
 fn is_ours(name: &str) -> bool {
     name == DISABLED_SERVICES || parse_file_name(name).is_some()
-}
-
-/// The pools of an earlier run, with their members, as its files tell. What cannot be read is
-/// passed over: it is brought in line when the first round is done.
-#[must_use]
-pub fn earlier_pools(path: &Path) -> BTreeMap<PoolName, Vec<(NodeAddr, Place)>> {
-    let mut pools: BTreeMap<PoolName, BTreeMap<NodeAddr, Place>> = BTreeMap::new();
-    let mut found: Vec<_> = names(path).unwrap_or_default();
-    // `api.pool` before `api.v1.pool`, which knows more of its members.
-    found.sort_by_key(String::len);
-    for name in found {
-        let Some((pool, version)) = parse_file_name(&name) else {
-            continue;
-        };
-        let Ok(text) = read_file(&path.join(&name)) else {
-            continue;
-        };
-        let Ok(nodes) = services::parse(&text) else {
-            continue;
-        };
-        let members = pools.entry(pool.clone()).or_default();
-        for node in nodes {
-            let place = Place {
-                pool: pool.clone(),
-                version: version.clone(),
-            };
-            if version.is_none() || members.contains_key(&node.addr) {
-                members.insert(node.addr, place);
-            }
-        }
-    }
-    pools
-        .into_iter()
-        .map(|(pool, members)| (pool, members.into_iter().collect()))
-        .collect()
 }
 
 #[cfg(test)]

@@ -9,9 +9,12 @@
 pub mod content;
 mod counters;
 pub mod directory;
+pub mod earlier;
+mod owned;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,10 +29,12 @@ use self::directory::{Directory, DirectoryError};
 use self::worker::{DIRECTORY, Pass, Worker};
 use super::{Mode, Progress, Snapshot};
 use crate::config::PoolFileFormat;
+use crate::disk::{no_answer, unanswered};
 use crate::hooks::Hooks;
 use crate::logging::{chain, count};
 use crate::model::names::PoolName;
 use crate::retry::Retry;
+use crate::supervision::stall;
 
 /// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
 const HEAD_START: Duration = Duration::from_millis(25);
@@ -92,9 +97,11 @@ impl PoolFiles {
             progress,
             stop,
         } = self;
+        let path = directory.path("").display().to_string();
         let worker = Worker::new(directory, declared, format, grace, hooks, counters, mode);
         let task = Task {
             mode,
+            directory: path,
             snapshots,
             published,
             progress,
@@ -109,6 +116,8 @@ impl PoolFiles {
 
 struct Task {
     mode: Mode,
+    /// The directory's path.
+    directory: String,
     snapshots: watch::Receiver<Option<Snapshot>>,
     published: watch::Sender<Option<Snapshot>>,
     progress: watch::Sender<Progress>,
@@ -128,10 +137,8 @@ impl Task {
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
             let Ok((returned, pass)) = self.pass(worker, snapshot.clone()).await else {
-                // Only a bug makes it panic; without the files, the Perlbals are still served.
-                error!("the pool files are no longer written: their thread failed");
-                self.snapshots.mark_changed();
-                return self.pass_on().await;
+                // The process ends.
+                return;
             };
             worker = returned;
             let wake = self.take(pass, snapshot);
@@ -169,6 +176,7 @@ impl Task {
         // A dry run prints the whole of the files before it prints what Perlbal would be told.
         let early = self.mode == Mode::Live;
         let mut job = spawn_blocking(move || {
+            stall("pool files");
             let mut pass = worker.begin(wanted.as_ref());
             if early {
                 // Fails only when the driver is ending.
@@ -179,6 +187,8 @@ impl Task {
         });
         // Since when a later snapshot waits.
         let mut later = None;
+        let mut late = pin!(unanswered());
+        let mut hangs = false;
         loop {
             let due = self.due.unwrap_or_else(Instant::now);
             tokio::select! {
@@ -187,6 +197,9 @@ impl Task {
                     if let Some(since) = later {
                         self.due = Some(self.head_start(since));
                         self.snapshots.mark_changed();
+                    }
+                    if hangs {
+                        info!("the pool directory {} answers again", self.directory);
                     }
                     return result;
                 }
@@ -204,8 +217,23 @@ impl Task {
                     later.get_or_insert_with(Instant::now);
                     self.give_head_start();
                 }
+                // A dry run may wait for whoever reads what it prints.
+                () = &mut late, if !hangs && self.mode == Mode::Live => {
+                    hangs = true;
+                    self.hang();
+                }
             }
         }
+    }
+
+    /// Says that a pass does not end: nobody knows what the files hold.
+    fn hang(&self) {
+        let text = no_answer(&format!("the pool directory {}", self.directory));
+        error!("{text}; its files stay as they are, everything else goes on");
+        self.progress.send_modify(|progress| {
+            progress.in_sync = false;
+            progress.why = Some(text.into());
+        });
     }
 
     /// From the first snapshot on that waits.
@@ -277,22 +305,6 @@ impl Task {
             }
             !old
         });
-    }
-
-    /// Gives snapshots on without files.
-    async fn pass_on(mut self) {
-        let failed = |snapshot: &Snapshot| Progress {
-            serial: snapshot.serial,
-            in_sync: false,
-            why: Some("their thread failed".into()),
-        };
-        let stop = self.stop.clone();
-        while let Some(Ok(())) = stop.run_until_cancelled(self.snapshots.changed()).await {
-            let snapshot = self.snapshots.borrow().clone();
-            self.progress
-                .send_replace(snapshot.as_ref().map(failed).unwrap_or_default());
-            self.publish(snapshot);
-        }
     }
 
     /// Says once that a file failed, until it fails in another way or is in order again.

@@ -11,17 +11,25 @@ use tracing::{debug, info, warn};
 use super::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
 use super::counters::FileCounters;
 use super::directory::{Directory, DirectoryError};
+use super::owned;
+use crate::awake::Pauses;
 use crate::config::PoolFileFormat;
 use crate::drivers::console::say;
 use crate::drivers::{Mode, Snapshot};
 use crate::hooks::Hooks;
+use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
 use crate::logging::count;
 use crate::model::names::PoolName;
 use crate::model::pools::{file_name, parse_file_name};
-use crate::quota::{Quota, Word, last_word};
 
 /// With no more members than this, a pass in memory takes less than a millisecond.
 const QUICK_MEMBERS: usize = 1_000;
+
+/// The same of files, wanted and known: each is looked at in each pass.
+const QUICK_FILES: usize = 200;
+
+/// Maximum number of files that are told by name.
+const TOLD: usize = 20;
 
 /// Stands for the directory itself where a file's name is expected; none is empty.
 pub(super) const DIRECTORY: &str = "";
@@ -55,8 +63,11 @@ pub(super) struct Worker {
     failed: BTreeSet<String>,
     /// The pools that sorry servers serve, as the last snapshot says.
     sorry: BTreeSet<PoolName>,
+    /// The files that are left alone, and of which it was said.
+    others: BTreeSet<String>,
     /// How often the log speaks of a pool's file.
-    quota: Quota<PoolName>,
+    throttle: LogThrottle<PoolName>,
+    pauses: Pauses,
 }
 
 impl Worker {
@@ -80,14 +91,22 @@ impl Worker {
             has_read: false,
             failed: BTreeSet::new(),
             sorry: BTreeSet::new(),
-            quota: Quota::default(),
+            others: BTreeSet::new(),
+            throttle: LogThrottle::default(),
+            pauses: Pauses::new(),
         }
     }
 
     /// Whether a pass is over sooner than a thread wakes for it.
     pub(super) fn is_quick(&self, snapshot: Option<&Snapshot>) -> bool {
-        let few = |snapshot: &Snapshot| snapshot.pools.member_count() <= QUICK_MEMBERS;
-        self.mode == Mode::Live && self.directory.is_in_memory() && snapshot.is_none_or(few)
+        let few = |snapshot: &Snapshot| {
+            snapshot.pools.member_count() <= QUICK_MEMBERS
+                && snapshot.pools.name_count() <= QUICK_FILES
+        };
+        self.mode == Mode::Live
+            && self.directory.is_in_memory()
+            && self.directory.file_count() <= QUICK_FILES
+            && snapshot.is_none_or(few)
     }
 
     /// The first half of a pass: brings the pool files in line with the snapshot; without one, makes
@@ -116,7 +135,7 @@ impl Worker {
             files: None,
             looked: look,
         };
-        let now = Instant::now();
+        let now = self.present();
         if look {
             self.look(now, &mut pass.errors);
             if !pass.errors.is_empty() {
@@ -124,16 +143,22 @@ impl Worker {
             }
         }
         let Some(snapshot) = snapshot else {
-            self.execute_all(self.missing_declared(), &mut pass.errors);
+            let missing = self.missing_declared();
+            let names = missing
+                .iter()
+                .map(|step| (step.name().to_owned(), String::new()));
+            self.own(&names.collect(), &mut pass.errors);
+            self.execute_all(missing, &mut pass.errors);
             return pass;
         };
         let pools = snapshot.pools.pools.iter();
         let sorry = pools.filter(|(_, pool)| !pool.sorry.is_empty());
         self.sorry = sorry.map(|(name, _)| name.clone()).collect();
         let files = wanted(&snapshot.pools, self.format);
-        let mut steps = plan(&files, &self.directory.files(), self.grace, now);
+        let mut steps = plan(&files, &self.directory.own_files(&files), self.grace, now);
         // The rest can wait; nothing is deleted before it was looked at.
         steps.retain(|step| matches!(step, Step::Write(name, _) if name != DISABLED_SERVICES));
+        self.own(&files, &mut pass.errors);
         self.execute_all(steps, &mut pass.errors);
         pass.current = self.current(&files, &pass.errors);
         pass.files = Some(files);
@@ -143,7 +168,7 @@ impl Worker {
     /// The second half, for which no Perlbal waits: the list of who is in none, deletions, and what
     /// others did if the directory was not read yet.
     pub(super) fn end(&mut self, pass: &mut Pass) {
-        let now = Instant::now();
+        let now = self.present();
         if !pass.looked {
             self.look(now, &mut pass.errors);
         }
@@ -152,11 +177,14 @@ impl Worker {
             .take()
             .filter(|_| !pass.errors.contains_key(DIRECTORY))
         {
-            let mut steps = plan(&files, &self.directory.files(), self.grace, now);
+            let own = self.directory.own_files(&files);
+            let mut steps = plan(&files, &own, self.grace, now);
             // What failed is tried again with back-off.
             steps.retain(|step| !pass.errors.contains_key(step.name()));
             self.execute_all(steps, &mut pass.errors);
-            let mut actual = self.directory.files();
+            self.own(&files, &mut pass.errors);
+            self.say_others(&files);
+            let mut actual = self.directory.own_files(&files);
             actual.retain(|name, _| !pass.errors.contains_key(name));
             pass.next_removal = next_removal(&files, &actual, self.grace);
             pass.current = self.current(&files, &pass.errors);
@@ -164,6 +192,15 @@ impl Worker {
         if !pass.errors.contains_key(DIRECTORY) {
             self.failed = pass.errors.keys().cloned().collect();
         }
+    }
+
+    /// This moment; while pollbal stood still before, no empty file grew older.
+    fn present(&mut self) -> Instant {
+        let now = Instant::now();
+        if let Some(pause) = self.pauses.since_asked() {
+            self.directory.stood_still(pause.time);
+        }
+        now
     }
 
     fn execute_all(&mut self, steps: Vec<Step>, errors: &mut BTreeMap<String, DirectoryError>) {
@@ -174,6 +211,39 @@ impl Worker {
                 errors.insert(step.name().to_owned(), error);
             }
         }
+    }
+
+    /// Takes down which files are pollbal's own, with those that are wanted. Where that fails, they are
+    /// written all the same: a restart would not know them, which is the lesser evil.
+    fn own(&mut self, wanted: &Files, errors: &mut BTreeMap<String, DirectoryError>) {
+        if self.mode == Mode::Live
+            && let Err(error) = self.directory.own(wanted)
+        {
+            self.counters.count_failed();
+            errors.insert(owned::NAME.to_owned(), error);
+        }
+    }
+
+    /// Says once which files are left alone.
+    fn say_others(&mut self, files: &Files) {
+        let others = self.directory.others();
+        let new = others.filter(|name| !files.contains_key(*name) && !self.others.contains(*name));
+        let new: Vec<_> = new.map(str::to_owned).collect();
+        if new.is_empty() {
+            return;
+        }
+        let more = match new.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let first = new[..new.len().min(TOLD)].join(", ");
+        let directory = self.directory.path("");
+        warn!(
+            "files in {} that pollbal does not know to be its own stay as they are, with the members that they \
+             have; delete them if nobody needs them: {first}{more}",
+            directory.display()
+        );
+        self.others.extend(new);
     }
 
     /// Reads what is there, or notes why that fails.
@@ -222,7 +292,7 @@ impl Worker {
                 self.directory.write(name, content, now)?;
                 self.counters.count_written();
                 let content = count(content.lines().count(), self.kind_of_lines(name));
-                self.tell(name, now, &format!("wrote {name}: {content}"));
+                self.log_change(name, now, &format!("wrote {name}: {content}"));
             }
             Step::Remove(name) => {
                 if !self.failed.contains(name) {
@@ -230,7 +300,7 @@ impl Worker {
                 }
                 self.directory.remove(name)?;
                 self.counters.count_deleted();
-                self.tell(name, now, &format!("deleted {name}, which was empty"));
+                self.log_change(name, now, &format!("deleted {name}, which was empty"));
             }
         }
         Ok(())
@@ -271,16 +341,16 @@ impl Worker {
         }
     }
 
-    /// A line per change of a pool. The other files follow from it, and a node that invents
-    /// versions must not get three lines for each.
-    fn tell(&mut self, file: &str, now: Instant, text: &str) {
+    /// Logs one line per change of a pool. The other files follow from it, and a node that makes up
+    /// versions must not cause three lines for each.
+    fn log_change(&mut self, file: &str, now: Instant, text: &str) {
         let Some((pool, None)) = parse_file_name(file) else {
             return debug!(file, "{text}");
         };
-        match self.quota.ask(pool, now) {
-            Word::Tell => info!(file, "{text}"),
-            Word::Last => warn!(file, "{}", last_word(&format!("{file} changes"))),
-            Word::Silent => {}
+        match self.throttle.check(pool, now) {
+            Decision::Log => info!(file, "{text}"),
+            Decision::LogLast => warn!(file, "{}", suppression_notice(&format!("{file} changes"))),
+            Decision::Suppress => {}
         }
     }
 }

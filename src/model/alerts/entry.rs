@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{State, Word};
-use crate::model::conditions::Condition;
+use crate::model::conditions::{Alert, Circumstances, Condition};
 use crate::model::time::Timestamp;
 
 /// The longest time after which what still stands is told again.
@@ -22,6 +22,9 @@ pub(super) struct Entry {
     pub(super) date: Timestamp,
     /// Since when it does not hold any more.
     away: Option<Instant>,
+    /// From when on it counts for how long it has held, or has been away: since that changed, but for the time that
+    /// pollbal stood still since.
+    counts_from: Instant,
     /// It has held long enough to count, and has not been away long enough for its end.
     stands: bool,
     /// What a person believes: that it stands.
@@ -58,6 +61,7 @@ impl Entry {
             since: now,
             date: today,
             away: None,
+            counts_from: now,
             stands: false,
             told: None,
             begun: None,
@@ -93,14 +97,24 @@ impl Entry {
     pub(super) fn see(&mut self, condition: Condition, (now, today): (Instant, Timestamp)) {
         (self.condition, self.sight) = (condition, Sight::Seen);
         if self.away.take().is_some() && !self.stands {
-            (self.since, self.date) = (now, today);
+            (self.since, self.date, self.counts_from) = (now, today, now);
         }
     }
 
     /// It does not hold, unless it was seen; of one of the run before only if all is `known`.
     pub(super) fn miss(&mut self, known: bool, now: Instant) {
-        if self.sight == Sight::Missed || (known && self.sight == Sight::Remembered) {
-            self.away.get_or_insert(now);
+        let missed = self.sight == Sight::Missed || (known && self.sight == Sight::Remembered);
+        if missed && self.away.is_none() {
+            (self.away, self.counts_from) = (Some(now), now);
+        }
+    }
+
+    /// Takes a pause of pollbal into account: what it did not see counts neither for holding nor for being away, and what
+    /// still stands is told again later by that.
+    pub(super) fn stood_still(&mut self, pause: Duration) {
+        self.counts_from += pause;
+        if let Some(told) = &mut self.told {
+            told.at += pause;
         }
     }
 
@@ -120,7 +134,7 @@ impl Entry {
     }
 
     /// Whether it stands from now on, or no longer.
-    pub(super) fn settle(&mut self, now: Instant) -> Option<Word> {
+    pub(super) fn settle(&mut self, circumstances: &Circumstances, now: Instant) -> Option<Word> {
         if self.settles_at()? > now {
             return None;
         }
@@ -129,18 +143,20 @@ impl Entry {
         Some(if self.stands {
             Word::Begins(condition)
         } else {
-            Word::Ends(condition, self.lasted(now))
+            let instead = circumstances.instead(condition.kind, &condition.subject);
+            Word::Ends(condition, self.lasted(now), instead)
         })
     }
 
     /// When it will stand, or will no longer, if it stays as it is.
     pub(super) fn settles_at(&self) -> Option<Instant> {
-        let changed = match (self.stands, self.away) {
-            (true, away) => away?,
-            (false, None) => self.since,
-            (false, Some(_)) => return None,
+        let ends = self.condition.kind.settles();
+        let settles = match (self.stands, self.away, self.condition.alert) {
+            (false, None, Alert::After(begins)) => Some(begins),
+            (false, None, Alert::Covered | Alert::Never) | (true, Some(_), _) => ends,
+            (true, None, _) | (false, Some(_), _) => return None,
         };
-        Some(changed + self.condition.kind.settles())
+        Some(self.counts_from + settles.unwrap_or_default())
     }
 
     /// What is to be told of it now.
@@ -156,6 +172,10 @@ impl Entry {
     pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
         if self.sight == Sight::Remembered && self.away.is_none() {
             // Nobody knows yet how that is now.
+            return None;
+        }
+        if self.stands && self.away.is_some() {
+            // It does not hold: if it is back before it is over, it is told then.
             return None;
         }
         match (self.stands, self.told) {

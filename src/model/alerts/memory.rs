@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Alerts;
 use super::entry::{Entry, Told};
-use crate::model::conditions::{Condition, Kind};
+use crate::model::conditions::{Alert, Condition, Kind};
 use crate::model::names::PoolName;
 use crate::model::time::Timestamp;
 
@@ -81,6 +81,7 @@ impl Remembered {
             subject,
             pool,
             text,
+            ..
         } = entry.condition.clone();
         let wait = entry.told.map_or(Duration::ZERO, |told| told.wait);
         Self {
@@ -96,11 +97,14 @@ impl Remembered {
     }
 
     fn entry(&self, moment: (Instant, Timestamp)) -> Option<Entry> {
+        let kind = Kind::of_word(&self.kind)?;
         let condition = Condition {
-            kind: Kind::of_word(&self.kind)?,
+            kind,
             subject: self.subject.clone(),
             pool: self.pool.clone(),
             text: self.text.clone(),
+            brief: self.text.clone(),
+            alert: kind.settles().map_or(Alert::Never, Alert::After),
         };
         // No longer than a year: beyond, `Instant` arithmetic could overflow.
         let wait = Duration::from_millis(self.wait).min(Duration::from_secs(365 * 24 * 3600));

@@ -1,8 +1,11 @@
 //! Who is told what when, with time as an argument.
 
+mod pauses;
+
 use super::*;
-use crate::model::conditions::{Circumstances, Fault, PerlbalLevel, PoolLevel};
-use crate::model::hours::Minute;
+use crate::model::conditions::{Circumstances, Fault, NodesDown, PerlbalLevel, PoolLevel};
+use crate::model::node_counts::tests::counts;
+use crate::model::time_window::Minute;
 
 const MINUTE: u64 = 60;
 const NOON: Minute = minute(12);
@@ -38,7 +41,7 @@ impl Site {
         let now = self.start + Duration::from_secs(second);
         // The clock of the day is put forward a little all the time.
         let today = Timestamp::from_millis(1_001 * second);
-        let open = self.settings.hours.contain(minute);
+        let open = self.settings.hours.contains(minute);
         self.alerts.look(holds, &self.settings, (now, today), open)
     }
 
@@ -76,18 +79,75 @@ fn words(outcome: &Outcome) -> Vec<String> {
 fn short(pools: &[&str]) -> Circumstances {
     let level = |pool: &&str| PoolLevel {
         pool: pool.parse().unwrap(),
+        declared: true,
+        served: true,
+        members: 1,
         serving: 0,
         min_members: 1,
         sorry: Vec::new(),
     };
     Circumstances {
         pools: pools.iter().map(level).collect(),
-        ..Circumstances::default()
+        ..well()
     }
 }
 
 fn well() -> Circumstances {
     Circumstances::default()
+}
+
+/// What of it a person is told.
+fn told_of(holds: &Circumstances) -> Vec<Condition> {
+    let conditions = holds.conditions().into_iter();
+    conditions
+        .filter(|condition| condition.alert != Alert::Never)
+        .collect()
+}
+
+#[test]
+fn a_pool_that_is_empty_is_not_told_to_be_short_too() {
+    let mut site = Site::new();
+    let level = |members| {
+        let mut site = short(&["api"]);
+        (site.pools[0].members, site.pools[0].serving) = (members, members);
+        site.pools[0].min_members = 2;
+        site
+    };
+    // Short at first, for no longer than it takes to be told.
+    site.at(0, &level(1), NOON);
+    site.at(1, &level(0), NOON);
+    let begins = site.at(3, &level(0), NOON);
+    let kinds = |outcome: &Outcome| -> Vec<_> {
+        let notices = outcome.notices.iter();
+        notices
+            .map(|notice| (notice.state, notice.condition.kind))
+            .collect()
+    };
+    assert_eq!(kinds(&begins), [(State::Begin, Kind::PoolEmpty)]);
+    // Then short only.
+    site.at(10, &level(1), NOON);
+    let changes = site.at(12, &level(1), NOON);
+    assert_eq!(
+        kinds(&changes),
+        [
+            (State::Begin, Kind::PoolShort),
+            (State::Over, Kind::PoolEmpty)
+        ]
+    );
+    // Whoever knows that it is short knows it on while it is empty.
+    site.at(305, &level(0), NOON);
+    let empty = site.at(307, &level(0), NOON);
+    assert_eq!(kinds(&empty), [(State::Begin, Kind::PoolEmpty)]);
+    let still = site.at(312, &level(0), NOON);
+    assert_eq!(kinds(&still), [(State::Still, Kind::PoolShort)]);
+    site.at(330, &level(2), NOON);
+    assert_eq!(
+        kinds(&site.at(332, &level(2), NOON)),
+        [
+            (State::Over, Kind::PoolEmpty),
+            (State::Over, Kind::PoolShort)
+        ]
+    );
 }
 
 fn pools(names: std::ops::Range<usize>) -> Circumstances {
@@ -104,7 +164,7 @@ fn what_holds_for_a_while_begins_and_what_is_away_as_long_is_over() {
     let begins = site.at(2, &api, NOON);
     assert_eq!(words(&begins), ["begin api"]);
     assert_eq!(begins.words, [Word::Begins(api.conditions()[0].clone())]);
-    assert_eq!(site.standing(), api.conditions());
+    assert_eq!(site.standing(), told_of(&api));
     let stands = &site.alerts.standing()[0];
     assert_eq!(
         (stands.since, stands.holds),
@@ -112,17 +172,17 @@ fn what_holds_for_a_while_begins_and_what_is_away_as_long_is_over() {
     );
     assert_eq!(site.at(3, &api, NOON).words, []);
     assert_eq!(site.next(60, &well(), NOON), Some(62));
-    assert_eq!(site.standing(), api.conditions());
+    assert_eq!(site.standing(), told_of(&api));
     assert!(!site.alerts.standing()[0].holds, "it only stands still");
     let over = site.at(62, &well(), NOON);
     assert_eq!(words(&over), ["over api"]);
     let lasted = Duration::from_secs(60);
     assert_eq!(over.notices[0].lasted, lasted);
     assert_eq!(over.notices[0].since, Timestamp::from_millis(0));
-    assert_eq!(
-        over.words,
-        [Word::Ends(api.conditions()[0].clone(), lasted)]
-    );
+    let instead = well().instead(Kind::PoolShort, "api");
+    assert_eq!(over.notices[0].instead, Some(instead.clone()));
+    let ends = Word::Ends(api.conditions()[0].clone(), lasted, instead);
+    assert_eq!(over.words, [ends]);
     assert_eq!((site.standing(), over.next), (vec![], None));
 }
 
@@ -155,6 +215,8 @@ fn each_kind_settles_in_its_own_time() {
     let level = |connected| PerlbalLevel {
         connected,
         in_sync: false,
+        away: None,
+        differs: None,
     };
     let all = Circumstances {
         first_round_done: true,
@@ -227,6 +289,66 @@ fn what_stands_on_is_told_again_less_and_less_often() {
 }
 
 #[test]
+fn nothing_is_told_to_hold_while_it_does_not() {
+    let mut site = Site::new();
+    let api = short(&["api"]);
+    site.at(0, &api, NOON);
+    assert_eq!(site.told(2, &api), ["begin api"]);
+    // The reminder is due in the two seconds that it must be away for its end.
+    site.at(301, &well(), NOON);
+    assert_eq!(site.next(302, &well(), NOON), Some(303));
+    assert_eq!(site.told(302, &well()), [""; 0]);
+    let over = site.at(303, &well(), NOON);
+    assert_eq!(words(&over), ["over api"]);
+    let instead = over.notices[0].instead.as_ref().unwrap();
+    assert_eq!(
+        (instead.resolved, over.notices[0].lasted.as_secs()),
+        (true, 301)
+    );
+    // Back before its end, it is reminded of at once.
+    site.at(400, &api, NOON);
+    assert_eq!(site.told(602, &api), ["begin api"]);
+    site.at(901, &well(), NOON);
+    assert_eq!(site.told(902, &well()), [""; 0]);
+    assert_eq!(site.told(902, &api), ["still api"]);
+    // Nor does it begin for anyone while it does not hold.
+    let mut site = Site::new();
+    site.at(0, &api, NIGHT);
+    site.at(2, &api, NIGHT);
+    site.at(10, &well(), NIGHT);
+    assert_eq!(site.told(11, &well()), [""; 0]);
+    assert_eq!(site.told(11, &api), ["begin api"]);
+}
+
+#[test]
+fn nodes_down_are_told_after_the_time_of_the_configuration_and_over_sooner() {
+    let mut site = Site::new();
+    let down = |failed| Circumstances {
+        nodes: counts(&[("api", 4 - failed, failed)]),
+        nodes_down: NodesDown {
+            percent: 50,
+            after: Duration::from_secs(60),
+        },
+        first_round_done: true,
+        ..well()
+    };
+    // One of four is shown, and nobody is told.
+    site.at(0, &down(1), NOON);
+    assert_eq!(site.told(100, &down(1)), [""; 0]);
+    assert_eq!(site.standing(), []);
+    assert_eq!(site.next(100, &down(2), NOON), Some(160));
+    assert_eq!(site.told(159, &down(2)), [""; 0]);
+    let begins = site.at(160, &down(3), NOON);
+    assert_eq!(words(&begins), ["begin nodes"]);
+    let text = "3 of 4 nodes down (api 3/4)";
+    assert_eq!(begins.notices[0].condition.text, text);
+    site.at(170, &down(1), NOON);
+    let over = site.at(175, &down(1), NOON);
+    let instead = over.notices[0].instead.as_ref().unwrap();
+    assert_eq!(instead.text, "1 of 4 nodes down (api 1/4)");
+}
+
+#[test]
 fn outside_of_the_hours_nothing_is_told_until_they_begin() {
     let mut site = Site::new();
     let night =
@@ -234,7 +356,7 @@ fn outside_of_the_hours_nothing_is_told_until_they_begin() {
     let (api, web) = (short(&["api"]), short(&["web"]));
     site.at(0, &api, NIGHT);
     assert_eq!(night(&mut site, 2, &api), [""; 0]);
-    assert_eq!(site.standing(), api.conditions(), "it stands all the same");
+    assert_eq!(site.standing(), told_of(&api), "it stands all the same");
     // Passes before the hours begin: never told, nor that it is over.
     site.at(100, &well(), NIGHT);
     assert_eq!(night(&mut site, 102, &well()), [""; 0]);
@@ -287,7 +409,9 @@ fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() 
     site.settings.limit = 4;
     let lost = PerlbalLevel::default();
     let with_lost = |pools: Circumstances| Circumstances {
-        perlbals: ["a", "b"].map(|name| (name.to_owned(), lost)).into(),
+        perlbals: ["a", "b"]
+            .map(|name| (name.to_owned(), lost.clone()))
+            .into(),
         ..pools
     };
     let storm = with_lost(pools(0..8));

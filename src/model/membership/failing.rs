@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::Membership;
 use super::nodes::{NodeState, State};
-use crate::model::change::{Change, Out};
+use crate::model::change::{Change, OutReason};
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
+use crate::model::node_view::Retention;
 use crate::model::observation::{Failure, Observation};
-use crate::model::view::Kept;
 
 impl Membership {
     pub(super) fn fail(
@@ -28,7 +28,7 @@ impl Membership {
             node.failing_since = Some(now);
         }
         let State::Member { place, .. } = &node.state else {
-            return self.put_out(addr, Out::Failed(failure), now, changes);
+            return self.put_out(addr, OutReason::Failed(failure), now, changes);
         };
         let fall = self.rules.of(&place.pool).fall;
         // Counts for as much as a whole row of failures from then on.
@@ -46,8 +46,8 @@ impl Membership {
         }
         if node.kept_by.is_none() {
             let (kept, place) = (node.node.clone(), place.clone());
-            node.kept_by = Some(Kept::Frozen);
-            changes.push(Change::Kept(kept, place, Kept::Frozen, failure));
+            node.kept_by = Some(Retention::Frozen);
+            changes.push(Change::Kept(kept, place, Retention::Frozen, failure));
         }
     }
 
@@ -76,8 +76,8 @@ impl Membership {
         self.settle(&place.pool, now, changes);
         let held = self.nodes.get_mut(addr).filter(|node| node.is_held());
         if let Some(state) = held.filter(|_| is_news) {
-            state.kept_by = Some(Kept::Held);
-            changes.push(Change::Kept(node, place, Kept::Held, failure));
+            state.kept_by = Some(Retention::Held);
+            changes.push(Change::Kept(node, place, Retention::Held, failure));
         }
     }
 
@@ -95,9 +95,9 @@ impl Membership {
                 break;
             };
             let ((_, addr), failure) = (*longest.key(), longest.get().clone());
-            let from = self.exit(addr);
+            let from = self.exit(addr, now);
             if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
-                let why = Out::Failed(failure);
+                let why = OutReason::Failed(failure);
                 node.state = State::Out(Some(why.clone()));
                 (node.failed, node.since) = (true, Some(now));
                 changes.push(Change::Left(node.node.clone(), from, why));

@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::admission::NewNames;
 use crate::model::announcement::Status;
-use crate::model::change::{Out, Place};
+use crate::model::bucket::Bucket;
+use crate::model::change::{Assignment, OutReason};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
-use crate::model::observation::{Failure, Observation, Poll};
-use crate::model::view::Kept;
+use crate::model::node_view::Retention;
+use crate::model::observation::{Observation, Poll};
+use crate::model::rules::Refusal;
+use crate::model::words::Word;
 
 /// A node that has a leave, and only does not answer in time, is away after so many failures in a
 /// row. One alone happens to any node; were it taken for a stop, the next answer would be taken for
@@ -42,24 +46,38 @@ pub(super) struct NodeState {
     /// What it said last.
     pub(super) last: Option<Poll>,
     /// The place that it last spoke of, whatever it said or failed to say since.
-    pub(super) spoke_of: Option<Place>,
+    pub(super) spoke_of: Option<Assignment>,
     /// Only an answer that was asked for after this lets it in.
     pub(super) fresh_from: Option<Instant>,
     /// Since when it is where it is.
     pub(super) since: Option<Instant>,
     /// What was told to keep it in though it fails.
-    pub(super) kept_by: Option<Kept>,
+    pub(super) kept_by: Option<Retention>,
     /// When the first of its failures in a row came, if there are any.
     pub(super) failing_since: Option<Instant>,
+    /// The pool of which it was a member when it said that it leaves, and when that was.
+    pub(super) left: Option<(PoolName, Instant)>,
+    /// Where it was a member last, if it is none.
+    pub(super) was_in: Option<Assignment>,
+    /// The pool of which it was a member last, in this run or, by the state file, in one before.
+    pub(super) last_in: Option<PoolName>,
+    /// What it let be known last of where it serves.
+    pub(super) word: Option<Word>,
+    /// Why a member is in no version pool, though it announces a version.
+    pub(super) unversioned: Option<Refusal>,
+    /// How often it may change.
+    pub(super) changes: Bucket,
+    /// How many new names it may announce.
+    pub(super) new_names: NewNames,
 }
 
 #[derive(Debug)]
 pub(super) enum State {
     /// In no pool; `None` when not heard yet.
-    Out(Option<Out>),
+    Out(Option<OutReason>),
     /// In a pool; `held_since` when failures would have put it out but for `min_members`.
     Member {
-        place: Place,
+        place: Assignment,
         held_since: Option<Instant>,
     },
 }
@@ -115,6 +133,11 @@ impl Nodes {
         &self.states[self.listed..]
     }
 
+    /// All, those that are gone too.
+    pub(super) fn all_mut(&mut self) -> &mut [NodeState] {
+        &mut self.states
+    }
+
     /// Forgets those that are gone.
     pub(super) fn remove_gone(&mut self) {
         for gone in self.states.drain(self.listed..) {
@@ -133,7 +156,7 @@ impl NodeState {
             }
             last => {
                 if let Observation::Announced(announcement) = &poll.observation {
-                    self.spoke_of = Some(Place {
+                    self.spoke_of = Some(Assignment {
                         pool: announcement.pool.clone(),
                         version: announcement.version.clone(),
                     });
@@ -157,18 +180,27 @@ impl NodeState {
     }
 
     /// Where it is, or where it wanted to be when it last spoke.
-    pub(super) fn place(&self) -> Option<&Place> {
+    pub(super) fn place(&self) -> Option<&Assignment> {
         match &self.state {
             State::Member { place, .. } => Some(place),
             State::Out(_) => self.spoke_of.as_ref(),
         }
     }
 
-    /// Whether it said last that it leaves this pool.
-    pub(super) fn says_it_leaves(&self, pool: &PoolName) -> bool {
+    /// The pool that it counts for: that it is in, or last spoke of; or, where it has not spoken in this
+    /// run, that it was in last.
+    pub(super) fn belongs_to(&self) -> Option<&PoolName> {
+        let place = self.place().map(|place| &place.pool);
+        place.or(self.last_in.as_ref())
+    }
+
+    /// The pool that it left by saying so, as it still does, and when. One that was no member left
+    /// nothing, whatever it says.
+    pub(super) fn leaves(&self) -> Option<&(PoolName, Instant)> {
         let last = self.last.as_ref().map(|poll| &poll.observation);
-        matches!(last, Some(Observation::Announced(announcement))
-            if announcement.status == Status::Leaving && announcement.pool == *pool)
+        let leaves = matches!(last, Some(Observation::Announced(announcement))
+            if announcement.status == Status::Leaving);
+        self.left.as_ref().filter(|_| leaves)
     }
 
     /// Counts what it said while orders keep it out.
@@ -191,7 +223,7 @@ impl NodeState {
     /// Whether what it said shows, after it was counted, that it does not serve any more.
     pub(super) fn is_away(&self, observation: &Observation) -> bool {
         match observation {
-            Observation::Failed(Failure::Timeout) => self.failures >= SILENCES,
+            Observation::Failed(failure) if failure.is_silence() => self.failures >= SILENCES,
             other => !other.is_serving(),
         }
     }
@@ -210,6 +242,13 @@ impl NodeState {
             since: None,
             kept_by: None,
             failing_since: None,
+            left: None,
+            was_in: None,
+            last_in: None,
+            word: None,
+            unversioned: None,
+            changes: Bucket::default(),
+            new_names: NewNames::default(),
         }
     }
 }

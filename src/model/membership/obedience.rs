@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use super::Membership;
 use super::nodes::{NodeState, State};
 use super::shortage::Shortage;
-use crate::model::change::{Change, Ending, Out};
+use crate::model::change::{Change, Ending, OutReason};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::Observation;
 use crate::model::orders::{Grant, Note, Orders, Reason, ReasonWord};
 use crate::model::time::Timestamp;
+use crate::model::words::Word;
 
 /// Why a node may not leave yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FirstRound => f.write_str("not every node was heard yet"),
-            Self::Short(shortage) => shortage.fmt(f),
+            Self::Short(shortage) => write!(f, "it would leave {shortage}"),
             Self::Others(pool, nodes) => {
                 let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
                 let names = names.join(", ");
@@ -127,7 +128,7 @@ impl Membership {
         }
         let pool = self.nodes.get(addr).and_then(NodeState::pool).cloned();
         if let Some(pool) = &pool
-            && let Some(leaving) = self.leaving(pool)
+            && let Some(leaving) = self.leaving(pool, timeout, now)
         {
             return Err(Wait::Others(pool.clone(), leaving));
         }
@@ -135,8 +136,11 @@ impl Membership {
             return Ok(effect);
         };
         let place = node.place().cloned();
+        let left = node.leaves().map(|(pool, _)| pool);
+        let left = pool.as_ref().or(left).cloned();
         let node = node.node.clone();
         let grant = Grant {
+            left,
             pool: place.as_ref().map(|place| place.pool.clone()),
             version: place.and_then(|place| place.version),
             since: today,
@@ -260,10 +264,11 @@ impl Membership {
     /// Takes the node out of its pool because orders say so.
     fn keep_out(&mut self, addr: NodeAddr, now: Instant, changes: &mut Vec<Change>) {
         let why = match self.orders.reasons(addr) {
-            Some(reasons) => Out::Disabled(reasons.keys().cloned().collect()),
-            None => Out::Granted,
+            Some(reasons) => OutReason::Disabled(reasons.keys().cloned().collect()),
+            None => OutReason::Granted,
         };
-        let from = self.exit(addr);
+        let from = self.exit(addr, now);
+        self.set_word(addr, Word::Out);
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
@@ -287,12 +292,11 @@ impl Membership {
         now: Instant,
         effect: &mut Effect,
     ) {
-        if let Some(node) = self.node(addr) {
-            effect
-                .changes
-                .push(Change::Enabled(node, word.clone(), how));
-            self.let_go(addr, now, effect);
-        }
+        let node = self.node_or_gone(addr);
+        effect
+            .changes
+            .push(Change::Enabled(node, word.clone(), how));
+        self.let_go(addr, now, effect);
     }
 
     fn end_leave(&mut self, addr: NodeAddr, how: Ending, now: Instant, effect: &mut Effect) {
@@ -303,10 +307,9 @@ impl Membership {
     }
 
     fn leave_over(&mut self, addr: NodeAddr, how: Ending, now: Instant, effect: &mut Effect) {
-        if let Some(node) = self.node(addr) {
-            effect.changes.push(Change::LeaveOver(node, how));
-            self.let_go(addr, now, effect);
-        }
+        let node = self.node_or_gone(addr);
+        effect.changes.push(Change::LeaveOver(node, how));
+        self.let_go(addr, now, effect);
     }
 
     /// An order that kept the node out is gone; perhaps it was the last.
@@ -315,28 +318,39 @@ impl Membership {
             return self.keep_out(addr, now, &mut effect.changes);
         }
         if let Some(node) = self.nodes.get_mut(addr) {
-            node.state = State::Out(Some(Out::Awaited));
+            node.state = State::Out(Some(OutReason::Awaited));
             node.since = Some(now);
             node.fresh_from = Some(now);
             effect.freed.push(addr);
         }
     }
 
-    /// Those of a pool that are leaving, if they are as many as may: by a grant, or, where those
-    /// are not enough, because they say so.
-    fn leaving(&self, pool: &PoolName) -> Option<Vec<Arc<Node>>> {
+    /// Those that left a pool and are not back, if they are as many as may: by a grant, or, where
+    /// those are not enough, because they say so, which counts for as long as a grant would.
+    fn leaving(&self, pool: &PoolName, timeout: Duration, now: Instant) -> Option<Vec<Arc<Node>>> {
         let limit = self.rules.of(pool).max_leaving;
         let granted = self.orders.granted.iter();
-        let granted = granted.filter(|(_, grant)| grant.pool.as_ref() == Some(pool));
+        let granted = granted.filter(|(_, grant)| grant.left.as_ref() == Some(pool));
         let mut leaving: Vec<_> = granted.filter_map(|(addr, _)| self.node(*addr)).collect();
         if leaving.len() < limit {
+            let left = |(left, since): &(PoolName, Instant)| left == pool && now < *since + timeout;
             // Looks at every node, so only now: hundreds may ask at every change.
             let others = self.nodes.listed().iter().filter(|node| {
-                node.says_it_leaves(pool) && !self.orders.granted.contains_key(&node.node.addr)
+                node.leaves().is_some_and(left)
+                    && !self.orders.granted.contains_key(&node.node.addr)
             });
             leaving.extend(others.map(|node| node.node.clone()));
         }
         (leaving.len() >= limit).then_some(leaving)
+    }
+
+    /// The node; one that is gone is called by its address.
+    fn node_or_gone(&self, addr: NodeAddr) -> Arc<Node> {
+        let gone = || {
+            let name = addr.to_string();
+            Arc::new(Node { addr, name })
+        };
+        self.node(addr).unwrap_or_else(gone)
     }
 
     fn node(&self, addr: NodeAddr) -> Option<Arc<Node>> {

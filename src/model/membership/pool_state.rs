@@ -1,7 +1,8 @@
 //! What its nodes together make of a pool.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use crate::model::names::Version;
 use crate::model::node::NodeAddr;
@@ -11,10 +12,12 @@ use crate::model::pools::Pool;
 /// A pool, counted, so that a decision on one node looks at no other.
 #[derive(Debug, Default)]
 pub(super) struct PoolState {
+    /// Since when its name is its own.
+    pub(super) tenure: Tenure,
+    /// A node was a member, in this run or an earlier one.
+    pub(super) served: bool,
     /// What [`Pool::versions`] tells.
-    versions: VecDeque<Version>,
-    /// How many members are at each version that has any, held ones too.
-    at_version: BTreeMap<Version, usize>,
+    versions: BTreeMap<Version, VersionState>,
     /// Members that are not held.
     serving: usize,
     /// Members that are held, the longest failing first.
@@ -26,10 +29,86 @@ pub(super) struct PoolState {
     pub(super) told_held: bool,
 }
 
+/// A version of a pool.
+#[derive(Debug, Default)]
+struct VersionState {
+    tenure: Tenure,
+    /// A node was a member at it, in this run or an earlier one.
+    served: bool,
+    /// How many members are at it, held ones too.
+    members: usize,
+}
+
+/// Who has a name, of a pool or a version, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tenure {
+    /// Counts up with each name that comes into use.
+    pub(super) first: u64,
+    /// The address of the node that announced it first; none where an earlier run, or the
+    /// configuration, brought it.
+    pub(super) by: Option<Ipv4Addr>,
+    /// When the last member went, or it came into use without one; `None` while there are members, and
+    /// for what an earlier run left empty.
+    pub(super) empty_since: Option<Instant>,
+}
+
+impl Tenure {
+    /// Whether a name with so many members is in use: it stays so for `grace` after the last went.
+    fn is_in_use(&self, members: usize, grace: Duration, now: Instant) -> bool {
+        let is_within = |since| now.saturating_duration_since(since) < grace;
+        members > 0 || self.empty_since.is_some_and(is_within)
+    }
+}
+
 impl PoolState {
     /// What [`Pool::versions`] tells.
     pub(super) fn versions(&self) -> Vec<Version> {
-        self.versions.iter().cloned().collect()
+        let mut versions: Vec<_> = self.versions.iter().collect();
+        versions.sort_by_key(|(_, state)| state.tenure.first);
+        let versions = versions.into_iter();
+        versions.map(|(version, _)| version.clone()).collect()
+    }
+
+    /// The versions that are known, since when, and whether they are in use.
+    pub(super) fn tenures(
+        &self,
+        grace: Duration,
+        now: Instant,
+    ) -> impl Iterator<Item = (&Version, &Tenure, bool)> {
+        self.versions.iter().map(move |(version, state)| {
+            let is_in_use = state.tenure.is_in_use(state.members, grace, now);
+            (version, &state.tenure, is_in_use)
+        })
+    }
+
+    /// Whether it has members, or had some within the last `grace`.
+    pub(super) fn is_in_use(&self, grace: Duration, now: Instant) -> bool {
+        self.tenure.is_in_use(self.members(), grace, now)
+    }
+
+    /// The same of a version.
+    pub(super) fn is_version_in_use(
+        &self,
+        version: &Version,
+        grace: Duration,
+        now: Instant,
+    ) -> bool {
+        let state = self.versions.get(version);
+        state.is_some_and(|state| state.tenure.is_in_use(state.members, grace, now))
+    }
+
+    /// Moves the times when the last members went by a pause.
+    pub(super) fn stood_still(&mut self, pause: Duration) {
+        let versions = self.versions.values_mut();
+        let tenures = versions.map(|version| &mut version.tenure);
+        for tenure in tenures.chain([&mut self.tenure]) {
+            tenure.empty_since = tenure.empty_since.map(|since| since + pause);
+        }
+    }
+
+    /// How many versions are known.
+    pub(super) fn version_count(&self) -> usize {
+        self.versions.len()
     }
 
     /// How many members there are.
@@ -60,21 +139,51 @@ impl PoolState {
         self.failing.remove(&addr);
     }
 
-    /// Counts a member that comes in, and remembers its version. Gives the version, its text
-    /// shared with the other members'.
+    /// Takes a version into use. Gives the version that is forgotten for it, the oldest that has not been
+    /// in use for the grace, when there are too many. One that was left a moment ago is wanted empty for
+    /// as long, so that load balancers hear of it.
+    pub(super) fn introduce(
+        &mut self,
+        version: &Version,
+        tenure: Tenure,
+        (grace, now): (Duration, Instant),
+    ) -> Option<Version> {
+        self.remember(version, tenure);
+        if self.versions.len() <= Pool::MAX_VERSIONS {
+            return None;
+        }
+        let others = self.tenures(grace, now);
+        let idle = others.filter(|(other, _, is_in_use)| !is_in_use && *other != version);
+        let oldest = idle.min_by_key(|(_, tenure, _)| tenure.first);
+        let oldest = oldest.map(|(version, ..)| version.clone())?;
+        self.versions.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// Takes a version into use for which there is room.
+    pub(super) fn remember(&mut self, version: &Version, tenure: Tenure) {
+        self.versions.entry(version.clone()).or_default().tenure = tenure;
+    }
+
+    /// Forgets a version; none of the members is at it any more.
+    pub(super) fn forget(&mut self, version: &Version) {
+        self.versions.remove(version);
+    }
+
+    /// Counts a member that comes in, at a version that was taken into use. Gives the version, its
+    /// text shared with the other members'.
     pub(super) fn enter(&mut self, version: Option<Version>) -> Option<Version> {
         self.serving += 1;
+        self.served = true;
+        self.tenure.empty_since = None;
         let version = version?;
-        if let Some((shared, _)) = self.at_version.get_key_value(&version) {
-            let shared = shared.clone();
-            self.at_version
-                .entry(shared.clone())
-                .and_modify(|count| *count += 1);
-            return Some(shared);
-        }
-        self.at_version.insert(version.clone(), 1);
-        self.remember(&version);
-        Some(version)
+        let shared = self.versions.get_key_value(&version);
+        let shared = shared.map_or(version, |(shared, _)| shared.clone());
+        let state = self.versions.entry(shared.clone()).or_default();
+        state.members += 1;
+        state.served = true;
+        state.tenure.empty_since = None;
+        Some(shared)
     }
 
     /// Counts a member that goes out.
@@ -83,18 +192,22 @@ impl PoolState {
         addr: NodeAddr,
         version: Option<&Version>,
         held_since: Option<Instant>,
+        now: Instant,
     ) {
         match held_since {
             Some(since) => _ = self.held.remove(&(since, addr)),
             None => self.serving -= 1,
         }
         self.failing.remove(&addr);
+        if self.members() == 0 {
+            self.tenure.empty_since = Some(now);
+        }
         if let Some(version) = version
-            && let Some(count) = self.at_version.get_mut(version)
+            && let Some(state) = self.versions.get_mut(version)
         {
-            *count -= 1;
-            if *count == 0 {
-                self.at_version.remove(version);
+            state.members -= 1;
+            if state.members == 0 {
+                state.tenure.empty_since = Some(now);
             }
         }
     }
@@ -114,16 +227,29 @@ impl PoolState {
             .insert((*held_since.get_or_insert(now), addr), failure);
     }
 
-    /// Remembers a version; of too many, forgets the oldest that no member serves.
-    fn remember(&mut self, version: &Version) {
-        if self.versions.contains(version) {
-            return;
+    /// What [`Pool::unserved`] tells.
+    pub(super) fn unserved(&self) -> BTreeSet<Option<Version>> {
+        let versions = self.versions.iter().filter(|(_, state)| !state.served);
+        let versions = versions.map(|(version, _)| Some(version.clone()));
+        let whole = (!self.served).then_some(None);
+        whole.into_iter().chain(versions).collect()
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_unserved(&self) -> bool {
+        !self.served || self.versions.values().any(|state| !state.served)
+    }
+
+    /// An earlier run had members there.
+    pub(super) fn has_served(&mut self, version: Option<&Version>) {
+        self.served = true;
+        if let Some(state) = version.and_then(|version| self.versions.get_mut(version)) {
+            state.served = true;
         }
-        self.versions.push_back(version.clone());
-        if self.versions.len() > Pool::MAX_VERSIONS {
-            let served = |version| self.at_version.contains_key(version);
-            let idle = self.versions.iter().position(|version| !served(version));
-            idle.and_then(|index| self.versions.remove(index));
-        }
+    }
+
+    /// Whether the version is one that is remembered.
+    pub(super) fn remembers(&self, version: &Version) -> bool {
+        self.versions.contains_key(version)
     }
 }

@@ -8,6 +8,13 @@ use super::pool_state::PoolState;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 
+/// Names of nodes that are listed in one message; of more only the number is told.
+const NAMED: usize = 10;
+
+/// An order never takes the last member that serves, whatever `min_members` says: clients would
+/// have nobody.
+const LAST: usize = 1;
+
 /// A pool would have fewer members than it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
@@ -17,8 +24,12 @@ pub struct Shortage {
     pub members: Headcount,
     /// Those of them that would go.
     pub going: Headcount,
+    /// Their names.
+    pub names: Vec<String>,
     /// Its `min_members`.
     pub min_members: usize,
+    /// Whether it has a sorry server, which answers while it has no member.
+    pub has_sorry: bool,
 }
 
 /// How many members there are, and of them how many can be relied on.
@@ -26,8 +37,11 @@ pub struct Shortage {
 pub struct Headcount {
     /// All.
     pub all: usize,
+    /// Those that serve as far as is known: they have not failed `fall` times in a row. What goes
+    /// with one of them may be what the pool lives on.
+    pub serving: usize,
     /// Those that answered when they were last asked. The others are members still because of
-    /// `fall`, `min_members` or a freeze.
+    /// `fall`, `min_members` or a freeze; nobody relies on them.
     pub answering: usize,
 }
 
@@ -45,54 +59,113 @@ impl Membership {
             };
             let known = shortages.iter().position(|known| known.pool == *pool);
             let at = known.unwrap_or_else(|| {
-                shortages.push(Shortage {
-                    pool: pool.clone(),
-                    members: self.headcount(pool),
-                    going: Headcount::default(),
-                    min_members: self.rules.of(pool).min_members,
-                });
+                shortages.push(self.without_nobody(pool));
                 shortages.len() - 1
             });
-            shortages[at].going.add(node);
+            shortages[at].add(node, self.rules.of(pool).fall);
         }
         shortages.retain(Shortage::is_one);
         shortages
     }
 
-    fn headcount(&self, pool: &PoolName) -> Headcount {
+    fn without_nobody(&self, pool: &PoolName) -> Shortage {
+        let rules = self.rules.of(pool);
         let members = |pool: &PoolState| Headcount {
             all: pool.members(),
+            serving: pool.serving(rules.fall),
             answering: pool.answering(),
         };
-        self.pools.get(pool).map(members).unwrap_or_default()
+        Shortage {
+            pool: pool.clone(),
+            members: self.pools.get(pool).map(members).unwrap_or_default(),
+            going: Headcount::default(),
+            names: Vec::new(),
+            min_members: rules.min_members,
+            has_sorry: !rules.sorry.is_empty(),
+        }
     }
 }
 
+/// `web with 0 of 1 members (min_members 1)`.
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pool, of, min) = (&self.pool, self.members.all, self.min_members);
-        let left = of - self.going.all;
-        let answering = self.members.answering - self.going.answering;
-        write!(f, "pool {pool} would have {left} of {of} members left")?;
+        let (left, of) = (self.left(), self.members.all);
+        write!(f, "{} with {left} of {of} members", self.pool)?;
+        let answering = self.left_answering();
         if answering < left {
             write!(f, ", {answering} of them answering")?;
         }
-        write!(f, ", and its min_members is {min}")
-    }
-}
-
-impl Headcount {
-    fn add(&mut self, node: &NodeState) {
-        self.all += 1;
-        self.answering += usize::from(node.failures == 0);
+        write!(f, " (min_members {}", self.min_members)?;
+        if self.min_members == 0 {
+            f.write_str(", ")?;
+            f.write_str(if self.has_sorry {
+                "its sorry server would serve"
+            } else {
+                "requests would wait"
+            })?;
+        }
+        f.write_str(")")
     }
 }
 
 impl Shortage {
-    /// Who does not answer may go as long as the pool has enough members: with it goes nothing.
+    /// Who would go: `web-1, web-2`.
+    #[must_use]
+    pub fn who(&self) -> String {
+        let mut names: Vec<_> = self.names.iter().take(NAMED).cloned().collect();
+        if self.names.len() > NAMED {
+            names.push(format!("{} more", self.names.len() - NAMED));
+        }
+        names.join(", ")
+    }
+
+    /// What follows from it when it was ordered all the same.
+    #[must_use]
+    pub fn consequence(&self) -> String {
+        let (pool, left, answering) = (&self.pool, self.left(), self.left_answering());
+        match (left, self.has_sorry) {
+            (0, true) => format!(
+                "pool {pool} has no member any more: its sorry server answers until a node serves again"
+            ),
+            (0, false) => format!(
+                "pool {pool} has no member any more: requests wait until a node serves again"
+            ),
+            (left, _) if answering == 0 => format!(
+                "pool {pool} has no member any more that answers, of {left} that are left: \
+                 requests fail or wait until a node serves again"
+            ),
+            (left, _) => format!(
+                "pool {pool} is left with {left} of {} members, {answering} of them answering \
+                 (min_members {})",
+                self.members.all, self.min_members
+            ),
+        }
+    }
+
+    /// Members that would be left.
+    fn left(&self) -> usize {
+        self.members.all - self.going.all
+    }
+
+    fn left_answering(&self) -> usize {
+        self.members.answering - self.going.answering
+    }
+
+    fn add(&mut self, node: &NodeState, fall: u32) {
+        self.going.all += 1;
+        self.going.serving += usize::from(node.failures < fall && !node.is_held());
+        self.going.answering += usize::from(node.failures == 0);
+        self.names.push(node.node.name.clone());
+    }
+
+    /// A member that has failed goes as long as the pool has enough in number: with it goes nothing.
+    /// One that failed once may be well, so it is not let go as the last; nor is it relied on when
+    /// another goes.
     fn is_one(&self) -> bool {
-        let short = |all, going| going > 0 && all < self.min_members + going;
-        short(self.members.all, self.going.all)
-            || short(self.members.answering, self.going.answering)
+        let short = |all, going, min| going > 0 && all < min + going;
+        let needed = self.min_members.max(LAST);
+        short(self.members.all, self.going.all, self.min_members)
+            || short(self.members.serving, self.going.serving, needed)
+            || short(self.members.answering, self.going.answering, needed)
     }
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::nodes::{NodeState, Nodes, State};
 use super::pool_state::PoolState;
 use crate::model::names::PoolName;
-use crate::model::pools::{Member, Pool, Pools};
+use crate::model::node::NodeAddr;
+use crate::model::orders::Orders;
+use crate::model::pools::{LastIn, Member, Pool, Pools};
 use crate::model::rules::Rules;
+use crate::model::words::{Word, Words};
 
 /// The last snapshot, and what of it is no longer true. A change makes only its own pool anew, though
 /// all nodes are looked at for it.
@@ -17,6 +20,10 @@ pub(super) struct Snapshots {
     changed: BTreeSet<PoolName>,
     /// There may be other pools, and other nodes, than before.
     all_changed: bool,
+    /// A node let something else be known of where it serves.
+    words_changed: bool,
+    /// Sorry servers that ever stood in, by pool: of these we know that they are no members.
+    stood_in: BTreeMap<PoolName, BTreeSet<NodeAddr>>,
 }
 
 impl Snapshots {
@@ -26,6 +33,8 @@ impl Snapshots {
             taken: Pools::default(),
             changed: BTreeSet::new(),
             all_changed: true,
+            words_changed: false,
+            stood_in: BTreeMap::new(),
         }
     }
 
@@ -41,20 +50,34 @@ impl Snapshots {
         self.all_changed = true;
     }
 
+    /// A node let something else be known of where it serves.
+    pub(super) fn words_changed(&mut self) {
+        self.words_changed = true;
+    }
+
     /// The snapshot of now, unless nothing changed since the last.
     pub(super) fn take(
         &mut self,
         rules: &Rules,
         pools: &BTreeMap<PoolName, PoolState>,
         nodes: &Nodes,
+        orders: &Orders,
     ) -> Option<Pools> {
         let mut names = std::mem::take(&mut self.changed);
+        let unserved = pools.iter().filter(|(_, state)| state.has_unserved());
+        let mut unserved = unserved.map(|(name, _)| name).peekable();
+        let has_unserved = unserved.peek().is_some();
+        if std::mem::take(&mut self.words_changed) {
+            names.extend(unserved.cloned());
+        }
         if std::mem::take(&mut self.all_changed) {
             self.taken = Pools::default();
             names.extend(rules.declared.keys().chain(pools.keys()).cloned());
         } else if names.is_empty() {
             return None;
         }
+        // One that is ours no more may have changed before.
+        names.retain(|name| pools.contains_key(name) || rules.declared.contains_key(name));
         let empty = |name: PoolName| {
             let state = pools.get(&name);
             let pool = Pool {
@@ -63,6 +86,11 @@ impl Snapshots {
                 members: Vec::with_capacity(state.map_or(0, PoolState::members)),
                 sorry: Vec::new(),
                 versions: state.map_or(Vec::new(), PoolState::versions),
+                unserved: state.map_or(BTreeSet::new(), PoolState::unserved),
+                barred: match state {
+                    Some(state) if !state.served => barred(&name, rules, nodes),
+                    _ => BTreeSet::new(),
+                },
             };
             (name, pool)
         };
@@ -81,13 +109,69 @@ impl Snapshots {
             if pool.members.is_empty() {
                 pool.sorry.clone_from(&rules.of(name).sorry);
             }
+            self.bar_former_sorry(name, pool);
         }
         let changed = changed.into_iter();
         let changed = changed.map(|(name, pool)| (name, Arc::new(pool)));
         self.taken.pools.extend(changed);
         let listed = nodes.listed().iter();
         let out = listed.filter(|node| matches!(node.state, State::Out(_)));
-        self.taken.disabled = out.map(|node| node.node.clone()).collect();
+        self.taken.disabled = out.clone().map(|node| node.node.clone()).collect();
+        let mut last_in = LastIn::new();
+        for node in out {
+            // Of a pool that the rules no longer give it, it is no member that is away.
+            let may_return = |pool: &&PoolName| rules.refusal(pool, node.node.addr).is_none();
+            if let Some(pool) = node.last_in.as_ref().filter(may_return) {
+                let there = last_in.entry(pool.clone()).or_default();
+                there.insert(node.node.addr);
+            }
+        }
+        self.taken.last_in = Arc::new(last_in);
+        self.taken.words = if has_unserved {
+            Arc::new(words(nodes, orders))
+        } else {
+            Arc::default()
+        };
         Some(self.taken.clone())
     }
+
+    /// A sorry server that stands in no more is known to be out, also of a pool that never served.
+    fn bar_former_sorry(&mut self, name: &PoolName, pool: &mut Pool) {
+        let present: BTreeSet<_> = pool.sorry.iter().map(|sorry| sorry.addr).collect();
+        if let Some(former) = self.stood_in.get(name) {
+            pool.barred.extend(former.difference(&present));
+        }
+        if !present.is_empty() {
+            self.stood_in
+                .entry(name.clone())
+                .or_default()
+                .extend(present);
+        }
+    }
+}
+
+/// What nodes let be known; an order holds also for an address that no services file lists.
+fn words(nodes: &Nodes, orders: &Orders) -> Words {
+    let given = nodes.listed().iter().chain(nodes.gone());
+    let given = given.filter_map(|node| Some((node.node.addr, node.word.clone()?)));
+    let barred = orders.disabled.keys().chain(orders.granted.keys());
+    let barred = barred.map(|addr| (*addr, Word::Out));
+    given.chain(barred).collect()
+}
+
+/// The nodes that may not serve in the pool and may in another, by the `nodes` of both.
+fn barred(pool: &PoolName, rules: &Rules, nodes: &Nodes) -> BTreeSet<NodeAddr> {
+    let lists = |pool: &PoolName, addr: NodeAddr| {
+        let blocks = rules.of(pool).nodes.as_ref();
+        blocks.map(|blocks| blocks.iter().any(|block| block.contains(addr.ip())))
+    };
+    if rules.of(pool).nodes.is_none() {
+        return BTreeSet::new();
+    }
+    let others = || rules.declared.keys().filter(|other| *other != pool);
+    let is_elsewhere = |addr| others().any(|other| lists(other, addr) == Some(true));
+    let addrs = nodes.listed().iter().map(|node| node.node.addr);
+    addrs
+        .filter(|addr| lists(pool, *addr) == Some(false) && is_elsewhere(*addr))
+        .collect()
 }

@@ -1,20 +1,26 @@
 //! What `Membership` decides: by example, and against a simple reference model.
 
+mod admission;
+mod new_rules;
 mod orders;
+mod owned;
+mod pauses;
 mod sorry;
+mod times;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::event::EventText;
+use super::super::naming::Naming;
+use super::super::node_view::{NodeState, Retention};
 use super::super::observation::Failure;
 use super::super::orders::Note;
 use super::super::pools::{Pool, Pools};
-use super::super::rules::PoolRules;
-use super::super::telling::Telling;
-use super::super::view::{Kept, NodeState};
+use super::super::rules::{PoolRules, Refusal};
 use super::*;
 
 /// A membership with a clock that ticks a second at each observation.
@@ -30,12 +36,15 @@ fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
             fall,
             min_members,
             max_leaving: 1,
+            max_versions: 300,
             nodes: None,
             sorry: Vec::new(),
         },
         declared: BTreeMap::new(),
         accept_undeclared: true,
-        max_undeclared: 3,
+        max_undeclared: 4,
+        grace: Duration::from_secs(60),
+        naming: Naming::default(),
     }
 }
 
@@ -193,7 +202,7 @@ fn fall_failures_in_a_row_put_a_member_out_and_rise_answers_let_it_in() {
     assert_eq!(bench.members("api"), [1], "never three in a row");
     assert!(matches!(
         &bench.see(1, fails())[..],
-        [Change::Left(_, _, Out::Failed(_))]
+        [Change::Left(_, _, OutReason::Failed(_))]
     ));
     bench.see(1, says("api"));
     bench.see(1, fails());
@@ -225,7 +234,7 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     // Of the pool the log is told once, of each member only who asks for it.
     let next = bench.see(4, fails());
     assert!(matches!(&next[..], [Change::Kept(..)]));
-    assert!(Telling::of(&next[0]).quiet);
+    assert!(EventText::from_change(&next[0]).quiet);
     assert!(bench.see(3, fails()).is_empty());
     assert_eq!(bench.members("api"), [3, 4]);
     // One that answers again frees the one that has failed for longer.
@@ -265,7 +274,7 @@ fn a_held_member_that_says_leaving_goes() {
     let changes = bench.see(1, says("api leaving"));
     assert!(matches!(
         &changes[..],
-        [Change::Left(_, _, Out::Leaving), Change::Released(_)]
+        [Change::Left(_, _, OutReason::Leaving), Change::Released(_)]
     ));
     assert_eq!(bench.members("api"), [0u8; 0]);
 }
@@ -293,10 +302,18 @@ fn a_node_that_invents_pool_names_fills_nothing_and_floods_nothing() {
         .flat_map(|n| bench.see(1, says(&format!("evil{n}"))))
         .collect();
     let pools = bench.membership.take_changed().unwrap();
-    assert_eq!(pools.pools.len(), 3, "max_undeclared_pools");
+    assert_eq!(
+        pools.pools.len(),
+        3,
+        "half of max_undeclared_pools, and api"
+    );
     assert!(matches!(
         changes.last(),
-        Some(Change::Left(_, _, Out::Refused(Refusal::TooMany(_))))
+        Some(Change::Left(
+            _,
+            _,
+            OutReason::Refused(Refusal::TooManyOfAddress(_))
+        ))
     ));
     assert_eq!(changes.len(), 3, "joined, moved, refused; then silence");
     bench.see(1, says("api"));
@@ -315,12 +332,18 @@ fn only_listed_nodes_may_join_a_pool_with_a_list_and_undeclared_pools_can_be_ref
     let mut bench = Bench::new(rules, 3);
     assert!(matches!(
         &bench.see(1, says("api"))[..],
-        [Change::StaysOut(_, Out::Refused(Refusal::NotListed(_)))]
+        [Change::RemainsOut(
+            _,
+            OutReason::Refused(Refusal::NotListed(_))
+        )]
     ));
     bench.see(2, says("api"));
     assert!(matches!(
         &bench.see(3, says("web"))[..],
-        [Change::StaysOut(_, Out::Refused(Refusal::Undeclared(_)))]
+        [Change::RemainsOut(
+            _,
+            OutReason::Refused(Refusal::Undeclared(_))
+        )]
     ));
     assert_eq!(bench.members("api"), [2]);
     bench.see(2, says("web"));
@@ -364,6 +387,8 @@ fn versions_are_remembered_when_nobody_serves_them_any_more_but_not_without_end(
     let mut bench = Bench::new(rules(1, 1, 0), 2);
     bench.see(2, says("api ok kept"));
     for number in 1..=Pool::MAX_VERSIONS {
+        // Slow enough for a node's limit.
+        bench.now += Duration::from_secs(100);
         bench.see(1, says(&format!("api ok v{number}")));
     }
     let versions = bench.membership.take_changed().unwrap().pools["api"]
@@ -379,9 +404,30 @@ fn versions_are_remembered_when_nobody_serves_them_any_more_but_not_without_end(
 }
 
 #[test]
+fn the_oldest_version_is_not_forgotten_as_soon_as_its_last_node_goes() {
+    let mut bench = Bench::new(rules(1, 1, 0), 2);
+    bench.see(1, says("api ok v1"));
+    for number in 2..=Pool::MAX_VERSIONS {
+        bench.now += Duration::from_secs(100);
+        bench.see(2, says(&format!("api ok v{number}")));
+    }
+    let mut known_at = |version: &str| {
+        bench.now += Duration::from_secs(100);
+        bench.see(1, says(&format!("api ok {version}")));
+        let versions = bench.whole().pools["api"].versions.clone();
+        let versions = versions.iter().map(ToString::to_string);
+        versions.collect::<BTreeSet<_>>()
+    };
+    let known = known_at("new");
+    assert!(known.contains("v1") && !known.contains("v2"), "{known:?}");
+    let known = known_at("newer");
+    assert!(!known.contains("v1") && known.contains("new"), "{known:?}");
+}
+
+#[test]
 fn an_earlier_runs_members_stay_until_they_are_heard() {
     let mut bench = Bench::new(rules(1, 2, 0), 3);
-    let place = Place {
+    let place = Assignment {
         pool: "api".parse().unwrap(),
         version: None,
     };
@@ -393,27 +439,6 @@ fn an_earlier_runs_members_stay_until_they_are_heard() {
     assert_eq!(bench.members("api"), [1, 2], "one failure of two");
     bench.see(2, fails());
     assert_eq!(bench.members("api"), [1]);
-}
-
-#[test]
-fn the_empty_file_of_a_declared_pool_does_not_prove_that_a_node_announced_it() {
-    let mut rules = rules(1, 1, 0);
-    let declared = rules.undeclared.clone();
-    rules.declared.insert("legacy".parse().unwrap(), declared);
-    let mut bench = Bench::new(rules, 1);
-    bench.membership.inherit(&"legacy".parse().unwrap(), []);
-    bench.see(1, says("api"));
-    let pools = bench.membership.take_changed().unwrap();
-    assert!(pools.pools["legacy"].declared && !pools.pools["legacy"].announced);
-}
-
-#[test]
-fn an_earlier_runs_pool_without_a_node_is_owned_and_empty() {
-    let mut bench = Bench::new(rules(1, 1, 0), 1);
-    bench.membership.inherit(&"old".parse().unwrap(), []);
-    bench.see(1, says("api"));
-    let pools = bench.membership.take_changed().unwrap();
-    assert!(pools.pools["old"].announced && pools.pools["old"].members.is_empty());
 }
 
 /// The same rules, said as simply as possible: a list and full scans.
@@ -545,7 +570,7 @@ proptest! {
                     _ => None,
                 })
                 .collect();
-            let serving = of_api.iter().filter(|(kept, _)| matches!(kept, Kept::Serving | Kept::Failing));
+            let serving = of_api.iter().filter(|(kept, _)| matches!(kept, Retention::Serving | Retention::Failing));
             prop_assert_eq!(levels[0].serving, serving.count());
             let answering = of_api.iter().filter(|(_, failures)| *failures == 0);
             let pool = &bench.membership.pools[&api];

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::Membership;
 use super::nodes::{self, State};
-use crate::model::census::Census;
+use super::pool_state::PoolState;
 use crate::model::conditions::PoolLevel;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
-use crate::model::rules::{PoolRules, Rules};
-use crate::model::view::{Kept, NodeState, NodeView};
+use crate::model::node_counts::NodeCounts;
+use crate::model::node_view::{NodeState, NodeStatus, NodeView, Retention};
+use crate::model::rules::Rules;
+use crate::model::site_counts::SiteCounts;
 
 impl Membership {
     /// The rules in force.
@@ -36,10 +38,10 @@ impl Membership {
         self.nodes.listed().iter().map(|node| self.view_of(node))
     }
 
-    /// A census of all pools in which no node is counted yet.
+    /// Counts that list all pools, with no node counted yet.
     #[must_use]
-    pub fn no_census(&self) -> Census {
-        Census::new(self.rules.declared.keys().chain(self.pools.keys()))
+    pub fn empty_counts(&self) -> SiteCounts {
+        SiteCounts::new(self.rules.declared.keys().chain(self.pools.keys()))
     }
 
     /// Whether the answer of [`Self::levels`] may be another than when this was last asked.
@@ -53,26 +55,58 @@ impl Membership {
         std::mem::take(&mut self.kept_changed)
     }
 
-    /// How each declared pool stands, without sorry servers; nothing before the first round is done.
+    /// How each pool stands that is declared or was ever announced, without sorry servers; nothing
+    /// before the first round is done.
     #[must_use]
     pub fn levels(&self) -> Vec<PoolLevel> {
         if !self.first_round_done {
             return Vec::new();
         }
-        let level = |(pool, rules): (&PoolName, &PoolRules)| PoolLevel {
-            pool: pool.clone(),
-            serving: self
-                .pools
-                .get(pool)
-                .map_or(0, |state| state.serving(rules.fall)),
-            min_members: rules.min_members,
-            sorry: Vec::new(),
+        let declared = self.rules.declared.keys();
+        let announced = self.pools.keys();
+        let undeclared = announced.filter(|pool| !self.rules.declared.contains_key(*pool));
+        let level = |pool: &PoolName| {
+            let (state, rules) = (self.pools.get(pool), self.rules.of(pool));
+            PoolLevel {
+                pool: pool.clone(),
+                declared: self.rules.declared.contains_key(pool),
+                served: state.is_some_and(|state| state.served),
+                members: state.map_or(0, PoolState::members),
+                serving: state.map_or(0, |state| state.serving(rules.fall)),
+                min_members: rules.min_members,
+                sorry: Vec::new(),
+            }
         };
-        self.rules.declared.iter().map(level).collect()
+        declared.chain(undeclared).map(level).collect()
+    }
+
+    /// Counts the nodes of the services file by status and pool, without copying any.
+    #[must_use]
+    pub fn node_counts(&self) -> NodeCounts {
+        let mut counts = NodeCounts::default();
+        for node in self.nodes.listed() {
+            let counts = counts.of(node.belongs_to());
+            match &node.state {
+                State::Out(None) => {
+                    counts.count(NodeStatus::Awaited);
+                    counts.unheard += 1;
+                }
+                State::Out(Some(why)) => counts.count(NodeStatus::of(why)),
+                State::Member { place, held_since } => {
+                    counts.count(NodeStatus::Member);
+                    let failed = || node.failures >= self.rules.of(&place.pool).fall;
+                    let kept = held_since.is_some() || (node.failures > 0 && failed());
+                    counts.kept += usize::from(kept);
+                }
+            }
+        }
+        counts
     }
 
     fn view_of(&self, node: &nodes::NodeState) -> NodeView {
         let addr = node.node.addr;
+        let grant = self.orders.granted.get(&addr);
+        let left = node.leaves().map(|(pool, _)| pool);
         NodeView {
             node: node.node.clone(),
             state: self.state_of(node),
@@ -80,12 +114,20 @@ impl Membership {
                 State::Member { .. } if node.failures > 0 => node.failing_since,
                 _ => node.since,
             },
+            unversioned: match &node.state {
+                State::Member { .. } => node.unversioned.clone(),
+                State::Out(_) => None,
+            },
             last: node.last.clone(),
             spoke_of: node.spoke_of.clone(),
             failures: node.failures,
             answers: node.answers,
             reasons: self.orders.reasons(addr).cloned().unwrap_or_default(),
-            grant: self.orders.granted.get(&addr).cloned(),
+            left: grant
+                .and_then(|grant| grant.left.as_ref())
+                .or(left)
+                .cloned(),
+            grant: grant.cloned(),
         }
     }
 
@@ -96,10 +138,10 @@ impl Membership {
             State::Member { place, held_since } => {
                 let fall = self.rules.of(&place.pool).fall;
                 let kept = match (held_since, node.failures) {
-                    (Some(_), _) => Kept::Held,
-                    (None, 0) => Kept::Serving,
-                    (None, failures) if failures >= fall => Kept::Frozen,
-                    (None, _) => Kept::Failing,
+                    (Some(_), _) => Retention::Held,
+                    (None, 0) => Retention::Serving,
+                    (None, failures) if failures >= fall => Retention::Frozen,
+                    (None, _) => Retention::Failing,
                 };
                 NodeState::Member(place.clone(), kept)
             }

@@ -1,9 +1,8 @@
 //! Nodes fail without a word: they die, stand still, or are cut off. Only requests that are under way with them at that
 //! moment may fail with them.
 //!
-//! Where no member was left, they may fail until Perlbal has answered some again, which can be well after the members are
-//! back: it makes no more connections at a time than a pool has members, and counts those that nobody answers, until it
-//! gives them up after 15 s (Service.pm, `spawn_backends`; BackendHTTP.pm, `new`).
+//! Where a machine is gone, or the network, they may fail until pollbal has made up for the connections that Perlbal is making
+//! to it in vain ([`Site::vanish`] says why, and proves how long). Where no member was left, they may fail until Perlbal has answered some again.
 
 use crate::harness::site::Site;
 use crate::harness::world::Part;
@@ -22,8 +21,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 fn node_killed(site: &mut Site) {
     site.start();
-    site.accident(&["api"], |site| site.world.kill(Part::Node(0)));
-    site.wait_pool("api", &[1]);
+    site.vanish(&["api"], &[0], |site| {
+        site.world.kill(Part::Node(0));
+        site.wait_pool("api", &[1]);
+    });
     site.wait_file("api.v23.pool", &[]);
     site.wait_disabled(&[0]);
     site.answered_only_by("api", &[1]);
@@ -69,7 +70,7 @@ fn node_that_answers_errors(site: &mut Site) {
 
 fn network_cut_to_some_nodes(site: &mut Site) {
     site.start();
-    site.accident(&["api", "website"], |site| {
+    site.vanish(&["api", "website"], &[1, 2], |site| {
         site.world.cut(&[1, 2]);
         site.wait_pool("api", &[0]);
         site.wait_pool("website", &[3]);

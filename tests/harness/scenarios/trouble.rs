@@ -84,8 +84,10 @@ fn log_ahead(log: &str) -> i64 {
 
 fn stop_of_every_part(site: &mut Site) {
     site.start();
-    site.accident(&["api"], |site| stops(site, Part::Node(0)));
-    site.wait_pool("api", &[1]);
+    site.vanish(&["api"], &[0], |site| {
+        stops(site, Part::Node(0));
+        site.wait_pool("api", &[1]);
+    });
     // Perlbal goes on as it is.
     stops(site, Part::Pollbal);
     site.answered_only_by("api", &[1]);

@@ -1,5 +1,6 @@
 use super::*;
-use crate::api::{Condition, Counts, Files, Grant, Pool, Reason, State, VersionCount};
+use crate::api::{Counts, Files, Grant, HealthProblem, Pool, Reason, State, VersionCount};
+use crate::model::health::{Health, Severity};
 
 const NOW: &str = "2026-11-21T09:30:00.000Z";
 const BEFORE: &str = "2026-11-21T09:27:00.000Z";
@@ -46,6 +47,7 @@ fn perlbal() -> Perlbal {
         address: "127.0.0.1:16000".to_owned(),
         connected: true,
         connection: "Perlbal 1.80".to_owned(),
+        away: None,
         in_sync: true,
         since: Some(BEFORE.to_owned()),
         problems: vec![],
@@ -59,6 +61,11 @@ fn status() -> Status {
         version: "0.1.0".to_owned(),
         time: NOW.to_owned(),
         started: "2026-11-19T09:30:00.000Z".to_owned(),
+        health: Health::Ok,
+        verdict: "OK: 10 nodes, 10 in pools".to_owned(),
+        problems: vec![],
+        site_health: Health::Ok,
+        site_verdict: "OK: 10 nodes, 10 in pools".to_owned(),
         all_right: true,
         troubles: vec![],
         conditions: vec![],
@@ -71,9 +78,25 @@ fn status() -> Status {
         },
         pools: vec![pool("api", 6), pool("website", 4)],
         nodes: vec![],
+        gone: vec![],
         files: Files { in_sync: true },
         perlbals: vec![perlbal()],
         last_event: 12,
+    }
+}
+
+fn judge(status: &mut Status, health: Health, verdict: &str) {
+    (status.health, status.site_health) = (health, health);
+    status.verdict = verdict.to_owned();
+}
+
+fn problem(severity: Severity, text: &str, since: Option<&str>) -> HealthProblem {
+    HealthProblem {
+        kind: "kind".to_owned(),
+        severity,
+        subject: "subject".to_owned(),
+        text: text.to_owned(),
+        since: since.map(str::to_owned),
     }
 }
 
@@ -93,7 +116,7 @@ website        4        4    2    0  v23 ×4
 PERLBAL          STATE    SINCE      REMOVED MEMBERS
 127.0.0.1:16000  in sync  3 min ago  all at rest      Perlbal 1.80
 
-all right
+OK: 10 nodes, 10 in pools
 ";
     assert_eq!(text(&status()), expected);
 }
@@ -130,7 +153,7 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
     for line in [
         "10 nodes, 10 in pools, 1 disabled",
         "api            6        6    2    3  v23 ×6",
-        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min ago  kernel (ann: new kernel), 3 min ago; not at rest\n",
+        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min ago  kernel by ann: \"new kernel\", 3 min ago; not at rest\n",
         "api-node-4  10.0.0.4:8080  api v23  leaving   3 min ago  was granted leave, which ends in 7 min\n",
         "api-node-5  10.0.0.5:8080  api v23  failed    3 min ago  connection refused\n",
         "1 not at rest",
@@ -156,10 +179,14 @@ fn the_end_of_a_leave_is_told_from_now_where_an_answer_has_no_time() {
 }
 
 #[test]
-fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
+fn problems_stand_at_the_end_with_the_verdict_last() {
     let mut status = status();
-    status.all_right = false;
-    status.troubles = vec!["pool api has 1 of its min_members of 2".to_owned()];
+    judge(
+        &mut status,
+        Health::Critical,
+        "CRITICAL: pool api has 1 of its min_members of 2",
+    );
+    status.problems = vec![problem(Severity::Critical, "pool api is short", None)];
     status.pools[0].short = true;
     status.files.in_sync = false;
     let perlbal = &mut status.perlbals[0];
@@ -193,33 +220,38 @@ fn what_is_not_right_stands_at_the_end_with_the_verdict_last() {
     let asked = render(&in_sync, true, Paint::none());
     let row = "     5  3 min ago, before the last change  www, rest\n";
     assert!(asked.contains(row), "{asked}");
-    let end = "\npool api has 1 of its min_members of 2\n127.0.0.1:16000: pool api is missing\nnot all right\n";
+    let end = "\npool api is short\n127.0.0.1:16000: pool api is missing\nCRITICAL: pool api has 1 of its min_members of 2\n";
     assert!(text.ends_with(end), "{text}");
 }
 
 #[test]
-fn what_a_person_must_know_stands_before_a_verdict_that_names_it() {
-    let condition = |kind: &str, text: &str| Condition {
-        kind: kind.to_owned(),
-        subject: "/etc/pollbal.services".to_owned(),
-        text: text.to_owned(),
-        since: BEFORE.to_owned(),
-    };
+fn a_problem_is_told_with_since_when_if_that_is_known() {
     let mut status = status();
-    status.conditions = vec![
-        condition("reload_refused", "a reload was refused"),
-        condition("services_refused", "line 2: wrong"),
+    judge(
+        &mut status,
+        Health::Degraded,
+        "DEGRADED: reload refused; frozen (storm)",
+    );
+    status.problems = vec![
+        problem(Severity::Degraded, "a reload was refused", Some(BEFORE)),
+        problem(Severity::Degraded, "frozen", None),
     ];
-    let end = "\n\na reload was refused (since 3 min ago)\nline 2: wrong (since 3 min ago)\n\
-               in sync, but: reload refused, services file refused\n";
+    let end = "\n\na reload was refused (since 3 min ago)\nfrozen\nDEGRADED: reload refused; frozen (storm)\n";
     let told = text(&status);
     assert!(told.ends_with(end), "{told}");
-    assert!(!told.contains("all right"), "{told}");
-    status.all_right = false;
-    status.troubles = vec!["trouble".to_owned()];
-    let end = "\n\ntrouble\na reload was refused (since 3 min ago)\nline 2: wrong (since 3 min ago)\nnot all right\n";
-    let told = text(&status);
+}
+
+#[test]
+fn who_asks_for_a_part_is_told_where_all_is_worse() {
+    let mut status = status();
+    status.verdict = "OK: api-node-1 serves in api".to_owned();
+    status.site_health = Health::Critical;
+    status.site_verdict = "CRITICAL: pool web has no members".to_owned();
+    let end = "\n\nof all: CRITICAL: pool web has no members\nOK: api-node-1 serves in api\n";
+    let told = render(&status, true, Paint::none());
     assert!(told.ends_with(end), "{told}");
+    status.health = Health::Critical;
+    assert!(!text(&status).contains("of all"));
 }
 
 #[test]
@@ -242,7 +274,7 @@ fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
             since: BEFORE.to_owned(),
         })
         .collect();
-    status.troubles = vec!["trouble".to_owned(); 1_000];
+    status.problems = vec![problem(Severity::Degraded, "problem", None); 1_000];
     let all = text(&status);
     assert!(all.lines().count() < 90, "{all}");
     let nodes = all.find("NODE ").unwrap();
@@ -289,7 +321,7 @@ fn a_sorry_server_and_a_freeze_are_seen() {
     }];
     let text = text(&status);
     for line in [
-        "frozen, failures put nobody out: storm (ann), 3 min ago\n",
+        "frozen, failures put nobody out: storm by ann, 3 min ago\n",
         "below min_members, sorry server 10.0.9.1:80 stands in\n",
         "not declared\n",
     ] {
@@ -310,5 +342,11 @@ fn colours_say_what_is_wrong_and_are_not_there_when_they_are_not_wanted() {
         .unwrap();
     assert!(line.starts_with("\x1b[31m"), "{line:?}");
     assert!(!line.contains("\x1b[2J"), "{line:?}");
-    assert!(coloured.contains("\x1b[32mall right\x1b[0m"));
+    assert!(coloured.contains("\x1b[32mOK: 10 nodes, 10 in pools\x1b[0m"));
+    for (health, colour) in [(Health::Degraded, 33), (Health::Critical, 31)] {
+        judge(&mut status, health, "verdict");
+        let coloured = render(&status, false, Paint::always());
+        let line = format!("\x1b[{colour}mverdict\x1b[0m");
+        assert!(coloured.contains(&line), "{coloured:?}");
+    }
 }

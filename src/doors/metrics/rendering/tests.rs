@@ -17,21 +17,21 @@ use crate::drivers::perlbal::statistics::{
 use crate::drivers::pool_files::FileCounts;
 use crate::hooks::HookCounts;
 use crate::model::observation::{Failure, Observation, Poll};
-use crate::model::tally::Tally;
+use crate::model::poll_stats::PollStats;
 
-/// Two polls: one that failed, and one that gave nothing.
-fn tally() -> Tally {
-    let mut tally = Tally::default();
+/// Statistics of two polls: a failed one and an idle one.
+fn poll_stats() -> PollStats {
+    let mut stats = PollStats::default();
     for (observation, millis) in [
         (Observation::Nothing, 2),
         (Observation::Failed(Failure::Timeout), 500),
     ] {
-        tally.count(&Poll {
+        stats.record(&Poll {
             took: Duration::from_millis(millis),
             ..Poll::at(Instant::now(), observation)
         });
     }
-    tally
+    stats
 }
 
 fn site() -> Site {
@@ -46,13 +46,14 @@ fn site() -> Site {
         ..Pool::default()
     };
     Site {
-        tally: tally(),
+        poll_stats: poll_stats(),
         events: 17,
         first_round_done: true,
         states: [3, 0, 1, 0, 0, 2, 0],
         failing: [1, 0, 0],
         disabled: vec![("deploy".to_owned(), 1), ("disk".to_owned(), 2)],
         grants: 0,
+        gone_orders: 2,
         frozen: true,
         pools: [("api", api), ("web", web)]
             .map(|(name, pool)| (name.parse().unwrap(), pool))
@@ -144,20 +145,22 @@ fn values() -> Values {
             hooks: [(
                 "node_hook",
                 HookCounts {
-                    well: 6,
+                    succeeded: 6,
                     failed: 1,
-                    left_out: 0,
+                    dropped: 0,
                 },
             )]
             .into(),
+            health: 2,
             alerts: [("pool_short", 1)].into(),
+            dropped_lines: 12,
         },
         entrances: vec![Entrance {
             door: "status",
             open: 1,
             accepted: 12,
             answered: [0, 11, 0, 1, 0],
-            refused: [0, 0, 0, 2, 0, 0, 0, 0, 0, 0],
+            refused: [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0],
         }],
         process: Process {
             start: 1_700_000_000.25,

@@ -87,8 +87,9 @@ impl Link<'_> {
                 }
             }
         }
+        self.plan_confirmation();
         if self.is_read && !self.is_changing() {
-            self.manager.memory.connected.set(true);
+            self.manager.memory.arrived();
         }
         self.report_progress();
         self.manager.tell_standing();

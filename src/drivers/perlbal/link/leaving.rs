@@ -8,19 +8,18 @@ use tracing::info;
 
 use super::super::plan::{Actual, PoolChange};
 use super::super::rest::{Look, Membered};
-use super::super::wire::{Command, Endpoint, parse_busy, parse_requests};
+use super::super::standing::Strays;
+use super::super::wire::{Command, Endpoint, parse_busy, parse_open, parse_requests};
 use super::{Link, Purpose, Unnoted};
+use crate::drivers::Snapshot;
 use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 
 impl Unnoted {
     /// Takes members that went from a pool without us.
     pub(super) fn went(&mut self, pool: &PerlbalName, members: &BTreeSet<Endpoint>) {
-        let nodes = members.iter().filter_map(|member| match member {
-            Endpoint::Node(addr) => Some((pool.clone(), *addr)),
-            Endpoint::Odd(_) => None,
-        });
-        self.gone.extend(nodes);
+        let nodes = members.iter().filter_map(Endpoint::reached);
+        self.gone.extend(nodes.map(|addr| (pool.clone(), addr)));
     }
 }
 
@@ -32,11 +31,19 @@ impl Link<'_> {
         let Some((_, wanted)) = &memory.wanted else {
             return;
         };
-        let Unnoted { gone, mut strays } = mem::take(&mut self.unnoted);
+        let gone = mem::take(&mut self.unnoted.gone);
+        let mut strays = mem::take(&mut self.unnoted.strays);
         let used: BTreeSet<_> = memory.told.used_pools().collect();
+        // A pool that was ours has been sealed, and is watched to the end, whoever has it now.
+        let run_before = memory.earlier.iter();
+        let run_before = run_before.flat_map(|earlier| earlier.pools.keys());
+        let former: BTreeSet<_> = run_before.chain(&memory.former).collect();
         let out = |(pool, addr): &Membered| {
-            let ours = wanted.pools.get(pool);
-            used.contains(pool) && ours.is_some_and(|pool| !pool.members.contains(addr))
+            let is_out = match wanted.pools.get(pool) {
+                Some(pool) => !pool.members.contains(addr),
+                None => former.contains(pool) && !has(&memory.told, pool, *addr),
+            };
+            used.contains(pool) && is_out
         };
         for who in gone.into_iter().filter(out) {
             memory.leavers.found(who, now);
@@ -45,17 +52,38 @@ impl Link<'_> {
             return;
         }
         // Perlbal also has connections to addresses that are no nodes, as with X-REPROXY-URL.
-        let snapshot = self.manager.snapshots.borrow();
-        let disabled = snapshot
-            .iter()
-            .flat_map(|snapshot| &*snapshot.pools.disabled);
-        let disabled: BTreeSet<NodeAddr> = disabled.map(|node| node.addr).collect();
+        let disabled = disabled(self.manager.snapshots.borrow().as_ref());
         strays.retain(|addr| disabled.contains(addr));
         // Which pool it left is not known.
-        for pool in used.iter().filter(|pool| wanted.pools.contains_key(**pool)) {
+        for pool in used {
             for addr in &strays {
-                memory.leavers.found(((*pool).clone(), *addr), now);
+                let who = (pool.clone(), *addr);
+                if wanted.pools.contains_key(pool) {
+                    memory.leavers.found(who, now);
+                } else {
+                    // No seal of ours reaches its services.
+                    memory.leavers.left_elsewhere(who, now);
+                }
             }
+        }
+    }
+
+    /// Watches who left a pool that is not ours, and is in no such pool any more, until no connection
+    /// is left.
+    pub(super) fn note_strays_gone(&mut self, before: &Strays, now: Instant) {
+        let memory = &mut self.manager.memory;
+        let mut gone = before.iter().filter(|(addr, stray)| {
+            let ours = memory.wanted.iter();
+            let is_ours_now = ours.filter_map(|(_, wanted)| wanted.pools.get(&stray.pool));
+            !stray.is_managed() && !memory.strays.contains_key(*addr) && is_ours_now.count() == 0
+        });
+        let Some(first) = gone.next() else { return };
+        let gone: Vec<_> = [first].into_iter().chain(gone).collect();
+        let disabled = disabled(self.manager.snapshots.borrow().as_ref());
+        for (addr, stray) in gone.into_iter().filter(|(addr, _)| disabled.contains(addr)) {
+            memory
+                .leavers
+                .left_elsewhere((stray.pool.clone(), *addr), now);
         }
     }
 
@@ -67,17 +95,24 @@ impl Link<'_> {
     ) {
         let memory = &mut self.manager.memory;
         let used: BTreeSet<_> = memory.told.used_pools().collect();
+        let mut left = changes
+            .iter()
+            .filter(|(_, change)| !change.removed.is_empty());
+        self.unnoted.left_unused |= left.any(|(name, _)| !used.contains(name));
         let mut counted = Vec::new();
         for (name, change) in changes {
             for addr in &change.added {
                 memory.leavers.forget(&(name.clone(), *addr));
             }
             for gone in change.removed.iter().filter(|_| used.contains(name)) {
-                let Endpoint::Node(addr) = gone else { continue };
-                if memory.leavers.removed((name.clone(), *addr), now) {
-                    counted.push(Command::Nodes(*addr));
+                let Some(addr) = gone.reached() else { continue };
+                if memory.leavers.removed((name.clone(), addr), now) {
+                    counted.push(Command::Nodes(addr));
                 }
             }
+        }
+        if changes.values().any(|change| !change.removed.is_empty()) {
+            self.vanished.removed(now);
         }
         self.ask(Purpose::Look, counted);
     }
@@ -86,6 +121,7 @@ impl Link<'_> {
         let Some(counted) = self.manager.memory.leavers.begin_look(now) else {
             return;
         };
+        self.worked_before_look = self.session.pace().worked();
         // Requests before connections: what is answered in between is then still seen to grow.
         self.ask(Purpose::Look, counted.into_iter().map(Command::Nodes));
         self.ask(Purpose::Look, [Command::Socks]);
@@ -102,7 +138,17 @@ impl Link<'_> {
             .filter(|(_, addr)| is_served(&memory.told, *addr))
             .cloned()
             .collect();
-        let seen = memory.leavers.end_look(&parse_busy(lines), Instant::now());
+        let worked = self.session.pace().worked();
+        let worked = worked.saturating_sub(self.worked_before_look);
+        let mut busy = parse_busy(lines);
+        let open = parse_open(lines);
+        busy.extend(
+            memory
+                .leavers
+                .until_closed()
+                .filter(|addr| open.contains(addr)),
+        );
+        let seen = memory.leavers.end_look(&busy, Instant::now(), worked);
         for (pool, addr) in &seen.busy {
             if let Some(pool) = memory.told.pools.get_mut(pool) {
                 pool.unsealed.insert(Endpoint::Node(*addr));
@@ -133,11 +179,22 @@ impl Link<'_> {
     }
 }
 
+/// The nodes of the services file that are in no pool.
+fn disabled(snapshot: Option<&Snapshot>) -> BTreeSet<NodeAddr> {
+    let disabled = snapshot
+        .into_iter()
+        .flat_map(|snapshot| &*snapshot.pools.disabled);
+    disabled.map(|node| node.addr).collect()
+}
+
 /// Whether a node is in a pool that a service uses. It is rightly busy there, and which pool a
 /// connection came from is not told; so nothing can be said of another pool that it left.
 fn is_served(told: &Actual, addr: NodeAddr) -> bool {
-    let member = Endpoint::Node(addr);
-    let pools = told.used_pools();
-    let mut pools = pools.filter_map(|pool| told.pools.get(pool));
-    pools.any(|pool| pool.members.contains(&member))
+    told.used_pools().any(|pool| has(told, pool, addr))
+}
+
+/// Whether the node is in the pool.
+fn has(told: &Actual, pool: &PerlbalName, addr: NodeAddr) -> bool {
+    let pool = told.pools.get(pool);
+    pool.is_some_and(|pool| pool.members.contains(&Endpoint::Node(addr)))
 }

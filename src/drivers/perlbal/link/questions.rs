@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -25,6 +25,8 @@ pub(super) struct Askers {
     waiting: Vec<(bool, Asker)>,
     /// What is being read for them.
     gathering: Option<Gathering>,
+    /// Perlbal's work on our commands before that.
+    worked_before: Duration,
 }
 
 // Whoever has asked may be gone by the time of an answer.
@@ -35,6 +37,7 @@ impl Link<'_> {
                 let view = self.manager.memory.view(&self.manager.settings.address);
                 _ = answer.send(view);
             }
+            Question::Owned(answer) => _ = answer.send(self.manager.memory.known()),
             Question::Statistics { answer, .. } if !self.is_read => {
                 _ = answer.send(Err(StatisticsError::NotConnected));
             }
@@ -64,6 +67,7 @@ impl Link<'_> {
         }
         let by_node = self.askers.waiting.iter().any(|(by_node, _)| *by_node);
         let members = by_node.then(|| self.nodes().into_iter().collect());
+        self.askers.worked_before = self.session.pace().worked();
         self.askers.gathering = Some(Gathering::begin(now, members));
         self.gather();
     }
@@ -95,7 +99,9 @@ impl Link<'_> {
         }
         let gathered = self.askers.gathering.take();
         let now = Instant::now();
-        self.manager.memory.statistics = gathered.map(|gathering| gathering.end(now));
+        let worked = self.session.pace().worked();
+        let worked = worked.saturating_sub(self.askers.worked_before);
+        self.manager.memory.statistics = gathered.map(|gathering| gathering.end(now, worked));
         self.serve_askers();
     }
 

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
+use super::super::fault::SessionError;
 use super::super::plan::{Actual, ActualPool};
 use super::super::reading::Reading;
-use super::super::session::SessionError;
+use super::super::spare::address_of;
 use super::super::view::Seen;
 use super::super::wire::{Command, Endpoint};
 use super::{Link, Purpose, list};
@@ -23,6 +24,7 @@ impl Link<'_> {
         self.read_back_at = None;
         self.refused = false;
         self.dirty.clear();
+        self.confirming_begins();
         let (reading, commands) = Reading::whole(!self.is_read);
         self.begin_reading(reading, commands);
     }
@@ -55,11 +57,7 @@ impl Link<'_> {
             .answer(command, lines, later, |path| self.manager.own_file(path))
             .map_err(|source| SessionError::not_understood(command, source))?;
         self.ask(Purpose::Reading, next);
-        if reading.is_done() {
-            self.end_reading(reading);
-        } else {
-            self.reading = Some(reading);
-        }
+        self.go_on(reading);
         Ok(())
     }
 
@@ -69,6 +67,17 @@ impl Link<'_> {
             return;
         };
         reading.missing(pool);
+        self.go_on(reading);
+    }
+
+    /// Ends a reading that has everything.
+    fn go_on(&mut self, mut reading: Reading) {
+        if reading.is_done() && self.needs_connections(&reading) {
+            let command = reading.ask_connections(&mut self.newly_used);
+            // Asked behind all changes so far. What was asked before is no word on later removals.
+            self.unnoted.left_unused &= command.is_none();
+            self.ask(Purpose::Reading, command);
+        }
         if reading.is_done() {
             self.end_reading(reading);
         } else {
@@ -80,10 +89,14 @@ impl Link<'_> {
         let mut surprised = false;
         self.manager.memory.counters.readings += 1;
         self.take_seen(&mut reading);
+        if reading.is_whole() {
+            self.confirming_ends();
+        }
         if self.is_read {
             let mut told = mem::take(&mut self.manager.memory.told);
             surprised = self.compare(&told, &mut reading.fresh) || !reading.absent.is_empty();
             carry_unsealed(&told, &mut reading.fresh);
+            self.mark_newly_used(&told, &mut reading);
             if reading.is_whole() {
                 told = reading.fresh;
                 surprised |= self.forget_refusals();
@@ -150,57 +163,38 @@ impl Link<'_> {
         let perlbal = &self.manager.settings.address;
         memory.counters.connections += 1;
         if let Some((start, version)) = reading.start.take() {
-            let restarted = memory
-                .start
-                .replace(start)
-                .is_some_and(|before| before != start);
+            let earlier = memory.earlier.as_ref();
+            let earlier = earlier.and_then(|earlier| earlier.started);
+            let before = memory.start.replace(start).or(earlier);
+            let restarted = before.is_some_and(|before| before != start);
             let how = if restarted {
                 ", which was restarted"
             } else {
                 ""
             };
-            info!(%perlbal, "connected to Perlbal {version}{how}");
+            let now = Instant::now();
+            if memory.may_tell_of_connection(perlbal, now) {
+                info!(%perlbal, "connected to Perlbal {version}{how}");
+            }
             memory.version = Some(version);
             if restarted {
+                // Its connections ended with it.
+                let earlier = memory.earlier.iter_mut();
+                let pools = earlier.flat_map(|earlier| &mut earlier.pools);
+                pools.for_each(|(_, gone)| gone.clear());
                 memory.told = Actual::default();
                 memory.distrusted.clear();
+                memory.spares.clear();
+                if let Some((_, wanted)) = &mut memory.wanted {
+                    wanted.take_spares(&memory.spares);
+                }
                 memory.leavers.clear();
             }
         }
-        memory.failure = None;
+        memory.unacknowledged.clear();
+        self.vanished.removed(Instant::now());
         memory.leavers.interrupted();
         self.mark_unsealed(reading);
-    }
-
-    /// Marks what no seal may have reached: who was a member when the last connection ended and is
-    /// none now, and who is in no pool but has connections.
-    fn mark_unsealed(&mut self, reading: &mut Reading) {
-        let before = mem::take(&mut self.manager.memory.told);
-        let members: BTreeSet<_> = reading
-            .fresh
-            .pools
-            .values()
-            .flat_map(|pool| &pool.members)
-            .cloned()
-            .collect();
-        let is_stray = |addr: &_| !members.contains(&Endpoint::Node(*addr));
-        self.unnoted.strays = mem::take(&mut reading.backends);
-        self.unnoted.strays.retain(is_stray);
-        let used: BTreeSet<_> = reading.fresh.used_pools().cloned().collect();
-        for (name, pool) in reading
-            .fresh
-            .pools
-            .iter_mut()
-            .filter(|(name, _)| used.contains(name))
-        {
-            let earlier = before.pools.get(name);
-            let earlier = earlier.into_iter().flat_map(|pool| &pool.members);
-            let gone = earlier.filter(|member| !pool.members.contains(member));
-            pool.unsealed = gone.cloned().collect();
-            self.unnoted.went(name, &pool.unsealed);
-            let strays = self.unnoted.strays.iter().copied();
-            pool.unsealed.extend(strays.map(Endpoint::Node));
-        }
     }
 
     /// Tells where our pools are not as they were told to be; whether there is such a pool. Who
@@ -219,15 +213,26 @@ impl Link<'_> {
             let nothing = ActualPool::default();
             let before = told.pools.get(name).unwrap_or(&nothing);
             let reloaded = self.reloaded.remove(name);
-            if before.members == pool.members {
+            let ours = |member: &&Endpoint| !is_spare(member);
+            if before
+                .members
+                .iter()
+                .filter(ours)
+                .eq(pool.members.iter().filter(ours))
+            {
                 continue;
             }
-            surprised = true;
+            // A pool in which no node has served yet is a person's: only who is known to be out goes.
+            let is_ours = wanted
+                .pools
+                .get(name)
+                .is_some_and(|pool| pool.unserved.is_none());
+            surprised |= is_ours;
             if reloaded {
                 memory.distrusted.insert(name.clone());
             }
             let went: BTreeSet<_> = before.members.difference(&pool.members).cloned().collect();
-            if !memory.refused.contains(name) {
+            if is_ours && !memory.refused.contains(name) {
                 let came = pool.members.difference(&before.members);
                 warn!(
                     perlbal = %self.manager.settings.address, pool = %name,
@@ -241,6 +246,11 @@ impl Link<'_> {
         }
         surprised
     }
+}
+
+/// Whether it is a spare entry, which a nodefile does not have: Perlbal drops it when it reads that.
+fn is_spare(member: &Endpoint) -> bool {
+    matches!(member, Endpoint::Odd(text) if address_of(text).is_some())
 }
 
 /// What no seal has reached yet is not told by a reading, but known from before.

@@ -17,18 +17,17 @@ fn addr(number: usize) -> NodeAddr {
 fn wanted_pool(members: impl IntoIterator<Item = usize>) -> WantedPool {
     let members = members.into_iter().map(addr).collect();
     WantedPool {
+        spares: BTreeSet::new(),
         members,
         missing: Missing::Create,
         file: Some("api.pool".to_owned()),
+        ..WantedPool::default()
     }
 }
 
 fn wanted(members: impl IntoIterator<Item = usize>) -> Wanted {
     let pools = [(name("api"), wanted_pool(members))].into();
-    Wanted {
-        pools,
-        ..Wanted::default()
-    }
+    Wanted { pools }
 }
 
 fn actual(members: impl IntoIterator<Item = usize>, services: &[&str]) -> Actual {
@@ -221,7 +220,7 @@ prop_compose! {
         let pools = pools.into_iter().map(|(pool, (members, own, unsealed))| {
             let file = OwnFile { name: format!("p{pool}.pool"), path: format!("/x/p{pool}.pool") };
             let endpoints = |set: BTreeSet<usize>| set.into_iter().map(endpoint).collect();
-            let pool_is = ActualPool { members: endpoints(members), own_file: own.then_some(file), unsealed: endpoints(unsealed) };
+            let pool_is = ActualPool { members: endpoints(members), own_file: own.then_some(file), foreign_file: None, unsealed: endpoints(unsealed) };
             (name(&format!("p{pool}")), pool_is)
         });
         let services = services.into_iter().map(|(service, pool)| {
@@ -239,7 +238,7 @@ prop_compose! {
             let file = current.then(|| format!("p{pool}.pool"));
             (name(&format!("p{pool}")), WantedPool { file, ..wanted_pool(members) })
         });
-        Wanted { pools: pools.collect(), shared: BTreeMap::new() }
+        Wanted { pools: pools.collect() }
     }
 }
 

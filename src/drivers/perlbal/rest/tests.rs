@@ -1,6 +1,6 @@
 //! Who is at rest, and when that is looked at.
 
-use super::super::wire::Service;
+use super::super::wire::{Endpoint, Service};
 use super::*;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -59,7 +59,8 @@ fn look(leavers: &mut Leavers, busy: &[u8], requests: &[(u8, u64)], now: Instant
     {
         leavers.count(who(*number).1, *count);
     }
-    leavers.end_look(&busy.iter().map(|number| who(*number).1).collect(), now)
+    let busy = busy.iter().map(|number| who(*number).1).collect();
+    leavers.end_look(&busy, now, Duration::ZERO)
 }
 
 fn in_unrest(leavers: &Leavers) -> Vec<u8> {
@@ -94,6 +95,18 @@ fn who_is_not_sealed_for_good_is_at_rest_only_when_it_has_settled() {
         let seen = look(&mut leavers, &[], &[(1, 8)], start + 3 * SETTLED);
         assert_eq!(seen.at_rest.len(), 1);
     }
+}
+
+#[test]
+fn an_answer_that_lay_there_while_pollbal_stood_still_does_not_show_that_it_has_settled() {
+    let (mut leavers, start) = (Leavers::default(), Instant::now());
+    assert!(leavers.removed(who(1), start));
+    leavers.begin_look(start + MILLI).unwrap();
+    let read = start + 100 * SETTLED;
+    let seen = leavers.end_look(&BTreeSet::new(), read, Duration::ZERO);
+    assert_eq!(seen, Look::default());
+    let seen = look(&mut leavers, &[], &[], read);
+    assert_eq!(seen.at_rest, [(who(1), Some(100 * SETTLED))]);
 }
 
 #[test]
@@ -145,7 +158,7 @@ fn who_leaves_or_is_sealed_while_a_look_is_under_way_is_for_the_next_one() {
     leavers.forget(&who(4));
     leave(&mut leavers, 4, start);
     assert_eq!(leavers.begin_look(start), None, "one at a time");
-    let seen = leavers.end_look(&[].into(), start);
+    let seen = leavers.end_look(&[].into(), start, Duration::ZERO);
     assert_eq!(seen.at_rest, [(who(1), Some(Duration::ZERO))]);
     assert_eq!(leavers.look_at(), Some(start), "and that one comes at once");
     let seen = look(&mut leavers, &[], &[(2, 4)], start);
@@ -158,8 +171,9 @@ fn where_a_look_takes_long_perlbal_is_spared_the_next_one_for_a_while() {
     let (mut leavers, start) = (Leavers::default(), Instant::now());
     leave(&mut leavers, 1, start);
     leavers.begin_look(start);
-    let ended = start + 10 * MILLI;
-    let seen = leavers.end_look(&[who(1).1].into(), ended);
+    // Of the time that passed, a part was work.
+    let ended = start + 90 * MILLI;
+    let seen = leavers.end_look(&[who(1).1].into(), ended, 10 * MILLI);
     assert_eq!(seen.busy.len(), 1);
     assert_eq!(leavers.look_at(), Some(ended + 200 * MILLI));
     leave(&mut leavers, 2, ended + MILLI);
@@ -180,7 +194,7 @@ fn of_very_many_only_the_connections_are_looked_at() {
     assert_eq!(counted, COUNTED);
     let settled = start + SETTLED;
     assert_eq!(leavers.begin_look(settled), Some(BTreeSet::new()));
-    let seen = leavers.end_look(&[who(7).1].into(), settled);
+    let seen = leavers.end_look(&[who(7).1].into(), settled, Duration::ZERO);
     assert_eq!((seen.busy.len(), seen.at_rest.len()), (1, 255));
 }
 

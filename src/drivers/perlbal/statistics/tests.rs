@@ -55,7 +55,7 @@ fn gather(by_node: Option<Vec<NodeAddr>>) -> Statistics {
     while let Some(command) = gathering.next_command() {
         gathering.answer(&command, &answer_of(&command));
     }
-    Arc::unwrap_or_clone(gathering.end(now).statistics)
+    Arc::unwrap_or_clone(gathering.end(now, Duration::ZERO).statistics)
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_line_of_another_version_is_passed_over() {
     while let Some(command) = gathering.next_command() {
         gathering.answer(&command, &odd_lines);
     }
-    let statistics = gathering.end(now).statistics;
+    let statistics = gathering.end(now, Duration::ZERO).statistics;
     assert_eq!(statistics.process, Process::default());
     assert_eq!(statistics.queues[&name("web")], Queues::default());
     let Nodes::Told(nodes) = &statistics.nodes else {
@@ -162,8 +162,9 @@ fn what_took_long_to_read_is_kept_longer() {
         (SECOND, 50 * SECOND),
         (2 * SECOND, KEPT_LONGEST),
     ] {
-        let end = start + took;
+        // Of the time that passed, a part was work.
+        let end = start + 2 * took;
         let gathering = Gathering::begin(start, None);
-        assert_eq!(gathering.end(end).until, end + kept);
+        assert_eq!(gathering.end(end, took).until, end + kept);
     }
 }

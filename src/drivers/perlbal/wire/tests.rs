@@ -89,6 +89,15 @@ fn show_pool_gives_members_and_nothing_that_could_not_be_said_again() {
 }
 
 #[test]
+fn show_pool_without_a_name_gives_how_many_services_use_each_pool() {
+    // As Perlbal 1.80 printed it; a pool may be called `services`.
+    let users = parse_users(&lines(
+        "blue nodes 60\nblue services 2\nservices nodes 0\nservices services 0",
+    ));
+    assert_eq!(users, [(name("blue"), 2), (name("services"), 0)].into());
+}
+
+#[test]
 fn a_bored_connection_is_idle_and_any_other_is_busy() {
     let socks = lines(
         "   fd    age\n    5     3s Perlbal::TCPListener(R): open\n    \
@@ -124,7 +133,7 @@ proptest! {
         let lines = lines(&text);
         let _ = Dump::parse(&lines);
         let _ = parse_pool(&lines);
-        let _ = parse_uptime(&lines);
+        let _ = (parse_uptime(&lines), parse_users(&lines));
         let _ = (parse_backends(&lines), parse_busy(&lines), parse_requests(&lines));
     }
 

@@ -9,6 +9,13 @@ fn opened() -> (tempfile::TempDir, Directory) {
     (temporary, directory)
 }
 
+fn empty_files(names: &[&str]) -> Files {
+    let names = names.iter();
+    names
+        .map(|name| ((*name).to_owned(), String::new()))
+        .collect()
+}
+
 fn mtime(directory: &Directory, name: &str) -> i64 {
     fs::metadata(directory.path(name)).unwrap().mtime()
 }
@@ -69,11 +76,15 @@ fn two_cannot_write_one_directory_and_a_crash_leaves_nothing_behind() {
     let (_temporary, directory) = opened();
     let mut other = Directory::new(directory.path.clone());
     assert!(matches!(other.open(), Err(DirectoryError::Locked(_))));
-    let left = directory.path(".pollbal-x1y2.tmp");
-    fs::write(&left, "half").unwrap();
+    let left = [".pollbal-x1y2.tmp", ".pollbal-owned-x1y2.tmp"].map(|name| directory.path(name));
+    for file in &left {
+        fs::write(file, "half").unwrap();
+    }
     drop(directory);
     other.open().unwrap();
-    assert!(!left.exists());
+    for file in &left {
+        assert!(!file.exists());
+    }
 }
 
 #[test]
@@ -89,32 +100,6 @@ fn a_failed_write_leaves_the_file_before_whole() {
         ["api.pool"],
         "no temporary file stays"
     );
-}
-
-#[test]
-fn the_pools_of_an_earlier_run_are_read_with_their_versions() {
-    let (_temporary, mut directory) = opened();
-    let now = Instant::now();
-    directory
-        .write("api.pool", "10.0.0.1 80 # a\n10.0.0.2:81 # b\n", now)
-        .unwrap();
-    directory
-        .write(
-            "api.v1.pool",
-            "10.0.0.2:81 # b\n10.0.0.3:80 # not in api.pool\n",
-            now,
-        )
-        .unwrap();
-    directory.write("old.pool", "", now).unwrap();
-    directory.write("broken.pool", "what is this", now).unwrap();
-    let pools = earlier_pools(&directory.path);
-    let names: Vec<_> = pools.keys().map(PoolName::as_str).collect();
-    assert_eq!(names, ["api", "old"]);
-    let api: Vec<_> = pools["api"]
-        .iter()
-        .map(|(addr, place)| format!("{addr} {place}"))
-        .collect();
-    assert_eq!(api, ["10.0.0.1:80 api", "10.0.0.2:81 api at v1"]);
 }
 
 #[test]
@@ -136,6 +121,19 @@ fn what_others_delete_or_set_back_gets_a_later_second_too() {
     directory.read(now).unwrap();
     directory.write("api.pool", "3", now).unwrap();
     assert!(mtime(&directory, "api.pool") > second);
+}
+
+#[test]
+fn no_empty_file_grows_older_while_pollbal_stands_still() {
+    let (_temporary, mut directory) = opened();
+    let now = Instant::now();
+    directory.write("api.pool", "1", now).unwrap();
+    directory.write("web.pool", "", now).unwrap();
+    let pause = Duration::from_secs(60);
+    directory.stood_still(pause);
+    let files = directory.files();
+    assert_eq!(files["web.pool"].empty_since, Some(now + pause));
+    assert_eq!(files["api.pool"].empty_since, None);
 }
 
 #[test]
@@ -180,4 +178,44 @@ fn a_directory_that_was_made_anew_is_locked_anew() {
     directory.open().unwrap();
     let mut other = Directory::new(directory.path.clone());
     assert!(matches!(other.open(), Err(DirectoryError::Locked(_))));
+}
+
+#[test]
+fn what_was_written_is_known_by_the_next_run_until_it_is_deleted() {
+    let (_temporary, mut directory) = opened();
+    let now = Instant::now();
+    let own = |directory: &Directory| {
+        let files = directory.own_files(&Files::new());
+        files.into_keys().collect::<Vec<_>>()
+    };
+    directory
+        .own(&empty_files(&["api.pool", "old.pool"]))
+        .unwrap();
+    for name in ["api.pool", "old.pool"] {
+        directory.write(name, "", now).unwrap();
+    }
+    fs::write(directory.path("foreign.pool"), "").unwrap();
+    directory.read(now).unwrap();
+    assert_eq!(own(&directory), ["api.pool", "old.pool"]);
+    directory.remove("old.pool").unwrap();
+    directory.own(&Files::new()).unwrap();
+    let path = directory.path.clone();
+    drop(directory);
+    fs::write(path.join("old.pool"), "").unwrap();
+    let mut next = Directory::new(path);
+    next.open().unwrap();
+    next.read(now).unwrap();
+    assert_eq!(own(&next), ["api.pool"]);
+    assert_eq!(
+        next.others().collect::<Vec<_>>(),
+        ["foreign.pool", "old.pool"]
+    );
+    let wanted = [("foreign.pool".to_owned(), String::new())].into();
+    assert_eq!(next.own_files(&wanted).len(), 2, "it is to be written");
+    // Deleted by hand, the list is made again.
+    fs::remove_file(next.path(owned::NAME)).unwrap();
+    next.read(now).unwrap();
+    next.own(&Files::new()).unwrap();
+    let list = fs::read_to_string(next.path(owned::NAME)).unwrap();
+    assert!(list.ends_with("\napi.pool\n"), "{list}");
 }

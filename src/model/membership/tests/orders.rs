@@ -6,13 +6,13 @@ use crate::model::membership::obedience::{Effect, Wait};
 use crate::model::orders::{Note, Reason, ReasonWord};
 use crate::model::time::Timestamp;
 
-const TIMEOUT: Duration = Duration::from_secs(600);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) fn word(text: &str) -> ReasonWord {
     text.parse().unwrap()
 }
 
-fn reason(until: Option<u64>) -> Reason {
+pub(super) fn reason(until: Option<u64>) -> Reason {
     Reason {
         note: Note::default(),
         by: Note::new("ann"),
@@ -45,7 +45,7 @@ impl Bench {
             .enable(&[addr(number)], &word(why), &Note::default(), self.now)
     }
 
-    fn leave(&mut self, number: u8) -> Result<Effect, Wait> {
+    pub(super) fn leave(&mut self, number: u8) -> Result<Effect, Wait> {
         let today = (self.now, Timestamp::from_millis(0));
         self.membership.leave(addr(number), TIMEOUT, today)
     }
@@ -70,7 +70,7 @@ fn a_disabled_node_is_out_whatever_it_answers_until_its_last_reason_is_gone() {
     assert!(bench.see(1, says("api")).is_empty());
     assert_eq!(
         bench.state(1),
-        NodeState::Out(Out::Disabled(vec![word("disk")]))
+        NodeState::Out(OutReason::Disabled(vec![word("disk")]))
     );
     assert_eq!(bench.enable(1, "disk").freed, [addr(1)]);
     assert_eq!(bench.members("api"), [2], "until it is heard anew");
@@ -91,11 +91,11 @@ fn an_answer_from_before_it_was_enabled_lets_no_node_in() {
             .observe(addr(1), late, bench.now)
             .is_empty()
     );
-    assert_eq!(bench.state(1), NodeState::Out(Out::Awaited));
+    assert_eq!(bench.state(1), NodeState::Out(OutReason::Awaited));
     bench.see(1, fails());
     assert_eq!(
         bench.state(1),
-        NodeState::Out(Out::Failed(Failure::Timeout))
+        NodeState::Out(OutReason::Failed(Failure::Timeout))
     );
 }
 
@@ -119,7 +119,7 @@ fn shortages_are_counted_over_all_nodes_of_an_order() {
     let short = bench.membership.shortages(&[addr(1), addr(2), addr(3)]);
     assert_eq!(
         short[0].to_string(),
-        "pool api would have 1 of 4 members left, and its min_members is 2"
+        "api with 1 of 4 members (min_members 2)"
     );
 }
 
@@ -137,7 +137,7 @@ fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
     let short = bench.membership.shortages(&[addr(4)]);
     assert_eq!(
         short[0].to_string(),
-        "pool api would have 3 of 4 members left, 1 of them answering, and its min_members is 2"
+        "api with 3 of 4 members, 1 of them answering (min_members 2)"
     );
     assert!(matches!(bench.leave(4), Err(Wait::Short(_))));
     assert!(bench.membership.shortages(&[addr(1), addr(2)]).is_empty());
@@ -153,6 +153,31 @@ fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
         .membership
         .disable(&[addr(2)], &word("disk"), &reason(None), bench.now);
     assert!(!bench.membership.shortages(&[addr(3)]).is_empty());
+}
+
+#[test]
+fn the_last_member_that_serves_is_needed_whatever_min_members_says() {
+    let mut bench = Bench::serving(rules(1, 2, 0), 2);
+    assert!(bench.membership.shortages(&[addr(1)]).is_empty());
+    let both = bench.membership.shortages(&[addr(1), addr(2)]);
+    assert_eq!(
+        both[0].to_string(),
+        "api with 0 of 2 members (min_members 0, requests would wait)"
+    );
+    assert_eq!(both[0].who(), "n1, n2");
+    // One that failed once may be well: it is not relied on, and not let go as the last.
+    bench.see(2, fails());
+    assert!(!bench.membership.shortages(&[addr(1)]).is_empty());
+    assert!(bench.membership.shortages(&[addr(2)]).is_empty());
+    bench.disable(1, "kernel");
+    assert!(!bench.membership.shortages(&[addr(2)]).is_empty());
+    assert!(matches!(bench.leave(2), Err(Wait::Short(_))));
+    // One that is out is no loss.
+    assert!(bench.membership.shortages(&[addr(1)]).is_empty());
+    // Nor is one that has failed, and is kept in by a freeze.
+    bench.freeze("storm");
+    bench.see(2, fails());
+    assert!(bench.membership.shortages(&[addr(2)]).is_empty());
 }
 
 #[test]
@@ -246,6 +271,71 @@ fn a_node_that_says_itself_that_it_leaves_counts_too() {
 }
 
 #[test]
+fn one_that_was_no_member_takes_nobodys_place_to_leave() {
+    let mut rules = rules(1, 1, 1);
+    let listed = PoolRules {
+        nodes: Some(vec!["10.0.0.0/30".parse().unwrap()]),
+        ..rules.undeclared.clone()
+    };
+    rules.declared.insert("api".parse().unwrap(), listed);
+    let mut bench = Bench::new(rules, 5);
+    for (number, said) in [
+        (1, "api"),
+        (2, "api"),
+        (3, "web"),
+        (4, "api"),
+        (5, "api leaving"),
+    ] {
+        bench.see(number, says(said));
+    }
+    assert!(matches!(
+        bench.state(4),
+        NodeState::Out(OutReason::Refused(_))
+    ));
+    let free = |bench: &mut Bench| {
+        let granted = bench.leave(1).is_ok();
+        bench
+            .membership
+            .take_back(&[addr(1)], &Note::default(), bench.now);
+        bench.see(1, says("api"));
+        granted
+    };
+    assert!(free(&mut bench), "5 said so from the first poll on");
+    bench.see(4, says("api leaving"));
+    assert!(free(&mut bench), "4 was refused");
+    bench.leave(4).unwrap();
+    bench.leave(5).unwrap();
+    assert!(free(&mut bench), "a leave of one that was no member");
+    bench.see(3, says("api leaving"));
+    assert!(free(&mut bench), "3 was a member of web");
+    let left = |number: u8| bench.membership.view(addr(number)).unwrap().left;
+    assert_eq!(
+        [3, 4, 5].map(left),
+        [Some("web".parse().unwrap()), None, None]
+    );
+}
+
+#[test]
+fn one_that_says_for_ever_that_it_leaves_takes_the_place_as_long_as_a_leave_lasts() {
+    let mut bench = Bench::serving(rules(1, 1, 1), 3);
+    bench.see(3, says("api leaving"));
+    bench.see(3, fails());
+    bench.see(3, says("api leaving"));
+    assert!(matches!(bench.leave(1), Err(Wait::Others(..))));
+    bench.leave(3).unwrap();
+    assert!(
+        matches!(bench.leave(1), Err(Wait::Others(..))),
+        "by its leave"
+    );
+    bench
+        .membership
+        .take_back(&[addr(3)], &Note::default(), bench.now);
+    bench.now += TIMEOUT;
+    bench.see(3, says("api leaving"));
+    assert!(bench.leave(1).is_ok());
+}
+
+#[test]
 fn nobody_may_leave_a_pool_that_needs_all() {
     let mut bench = Bench::serving(rules(1, 1, 2), 2);
     assert!(matches!(bench.leave(1), Err(Wait::Short(_))));
@@ -297,7 +387,10 @@ fn while_it_is_frozen_failures_put_nobody_out_but_leaving_counts() {
     }
     bench.see(2, says("api leaving"));
     assert_eq!(bench.members("api"), [1, 3]);
-    assert!(matches!(bench.state(1), NodeState::Member(_, Kept::Frozen)));
+    assert!(matches!(
+        bench.state(1),
+        NodeState::Member(_, Retention::Frozen)
+    ));
     assert!(
         bench
             .membership
@@ -317,23 +410,26 @@ fn what_keeps_a_failed_member_in_is_told_of_each_once_and_that_it_answers_again(
     let kept = |changes: &[Change], by| matches!(changes, [.., Change::Kept(_, _, kept, _)] if *kept == by);
     assert!(bench.see(1, fails()).is_empty(), "not yet often enough");
     let began = bench.now;
-    assert!(kept(&bench.see(1, fails()), Kept::Held));
+    assert!(kept(&bench.see(1, fails()), Retention::Held));
     assert!(bench.see(1, fails()).is_empty());
     let since = bench.membership.view(addr(1)).unwrap().since;
     assert_eq!(since, Some(began), "not since it is a member");
     let back = bench.see(1, says("api"));
     assert!(matches!(
         back[..],
-        [Change::Recovered(_, _, Kept::Held), Change::Released(_)]
+        [
+            Change::Recovered(_, _, Retention::Held),
+            Change::Released(_)
+        ]
     ));
 
     bench.freeze("storm");
     assert!(bench.see(2, fails()).is_empty());
-    assert!(kept(&bench.see(2, fails()), Kept::Frozen));
+    assert!(kept(&bench.see(2, fails()), Retention::Frozen));
     assert!(bench.see(2, fails()).is_empty());
     assert!(matches!(
         bench.see(2, says("api"))[..],
-        [Change::Recovered(_, _, Kept::Frozen)]
+        [Change::Recovered(_, _, Retention::Frozen)]
     ));
     bench.see(2, fails());
     assert!(bench.see(2, says("api")).is_empty(), "it never was to go");
@@ -348,9 +444,15 @@ fn what_a_freeze_keeps_in_is_told_also_when_fall_became_less() {
     }
     bench.membership.set_rules(rules(1, 2, 0), bench.now);
     let kept = bench.see(1, fails());
-    assert!(matches!(kept[..], [Change::Kept(_, _, Kept::Frozen, _)]));
+    assert!(matches!(
+        kept[..],
+        [Change::Kept(_, _, Retention::Frozen, _)]
+    ));
     let back = bench.see(1, says("api"));
-    assert!(matches!(back[..], [Change::Recovered(_, _, Kept::Frozen)]));
+    assert!(matches!(
+        back[..],
+        [Change::Recovered(_, _, Retention::Frozen)]
+    ));
 }
 
 #[test]
@@ -376,7 +478,10 @@ fn when_a_freeze_ends_those_that_fail_go_the_longest_failing_first() {
         _ => None,
     });
     assert_eq!(left.collect::<Vec<_>>(), [addr(3), addr(2)]);
-    assert!(matches!(bench.state(1), NodeState::Member(_, Kept::Held)));
+    assert!(matches!(
+        bench.state(1),
+        NodeState::Member(_, Retention::Held)
+    ));
 }
 
 #[test]
@@ -386,7 +491,10 @@ fn held_members_go_when_a_freeze_that_kept_them_ends() {
     bench.see(2, fails());
     bench.freeze("storm");
     bench.now += Duration::from_secs(1);
-    assert!(matches!(bench.state(2), NodeState::Member(_, Kept::Held)));
+    assert!(matches!(
+        bench.state(2),
+        NodeState::Member(_, Retention::Held)
+    ));
     bench.see(1, says("api"));
     assert_eq!(bench.members("api"), [1, 2], "failures put nobody out");
     bench
@@ -405,7 +513,7 @@ fn orders_of_the_last_run_hold_from_the_start() {
     membership.set_nodes(nodes(1..=2), Instant::now());
     let place = |number| {
         let (pool, version) = ("api".parse().unwrap(), None);
-        (addr(number), Place { pool, version })
+        (addr(number), Assignment { pool, version })
     };
     membership.inherit(&"api".parse().unwrap(), [place(1), place(2)]);
     let mut bench = Bench {

@@ -82,7 +82,7 @@ fn a_sorry_server_that_an_earlier_run_left_is_taken_for_no_node() {
     let api = rules.declared.get_mut(&api_name()).unwrap();
     api.sorry.push(also);
     bench.membership.set_rules(rules, bench.now);
-    let place = Place {
+    let place = Assignment {
         pool: api_name(),
         version: None,
     };
@@ -99,7 +99,7 @@ fn a_file_with_a_sorry_server_that_is_configured_no_more_proves_the_pool_ours() 
     let declared = rules.undeclared.clone();
     rules.declared.insert(api_name(), declared);
     let mut bench = Bench::new(rules, 1);
-    let place = Place {
+    let place = Assignment {
         pool: api_name(),
         version: None,
     };
@@ -134,4 +134,18 @@ fn a_sorry_server_is_told_once_when_it_comes_and_once_when_it_goes() {
     assert_eq!(changes(&mut bench), [Change::SorryOn(api_name(), sorry)]);
     bench.membership.set_rules(rules(1, 1, 0), bench.now);
     assert_eq!(changes(&mut bench), [Change::SorryOff(api_name(), 0)]);
+}
+
+#[test]
+fn of_a_pool_in_which_no_node_has_served_a_former_sorry_server_is_barred() {
+    let mut bench = Bench::new(with_sorry(1, 0), 1);
+    bench.see(1, says("web"));
+    let barred = |bench: &mut Bench| bench.whole().pools["api"].barred.clone();
+    assert_eq!(barred(&mut bench), [].into());
+    let mut without = with_sorry(1, 0);
+    without.declared.get_mut(&api_name()).unwrap().sorry.clear();
+    bench.membership.set_rules(without, bench.now);
+    assert_eq!(barred(&mut bench), [addr(99)].into());
+    bench.membership.set_rules(with_sorry(1, 0), bench.now);
+    assert_eq!(barred(&mut bench), [].into());
 }

@@ -1,0 +1,144 @@
+//! What differs in a Perlbal that does not obey, in words: for alerts. Pure.
+
+use std::collections::BTreeSet;
+
+use super::view::{PerlbalView, PoolView};
+use super::wire::Endpoint;
+
+/// So many pools are told of by themselves, and so many members of each.
+const MAX_POOLS: usize = 5;
+const MAX_MEMBERS: usize = 8;
+
+impl PerlbalView {
+    /// How each pool there differs from what is wanted: `pool api lacks 10.0.0.1:80, has 10.0.0.9:80
+    /// too`, and what cannot be made right. Empty where nothing differs.
+    #[must_use]
+    pub fn differences(&self) -> String {
+        let all: Vec<_> = self.pools.iter().filter_map(PoolView::difference).collect();
+        let mut told = all.iter().take(MAX_POOLS).cloned().collect::<Vec<_>>();
+        if all.len() > MAX_POOLS {
+            told.push(format!("{} more pools differ", all.len() - MAX_POOLS));
+        }
+        told.join("; ")
+    }
+}
+
+impl PoolView {
+    fn difference(&self) -> Option<String> {
+        if !self.problems.is_empty() {
+            return Some(self.problems.join("; "));
+        }
+        // A version pool that nobody made is not wanted.
+        self.told.as_ref()?;
+        let wanted: BTreeSet<_> = self.wanted.iter().copied().map(Endpoint::Node).collect();
+        let seen = self.seen_members();
+        let lacks = members(wanted.difference(&seen), '+');
+        let extra = members(seen.difference(&wanted), '-');
+        let change: Vec<_> = lacks.into_iter().chain(extra).collect();
+        let name = &self.name;
+        (!change.is_empty()).then(|| format!("pool {name} still needs {}", change.join(" ")))
+    }
+}
+
+/// `+10.0.0.1:80 +10.0.0.2:80`; nothing where there is none.
+fn members<'a>(members: impl Iterator<Item = &'a Endpoint>, sign: char) -> Option<String> {
+    let members: Vec<_> = members.collect();
+    let named = members.iter().take(MAX_MEMBERS);
+    let mut told: Vec<_> = named.map(|member| format!("{sign}{member}")).collect();
+    if members.len() > MAX_MEMBERS {
+        told.push(format!("{sign}{} more", members.len() - MAX_MEMBERS));
+    }
+    (!told.is_empty()).then(|| told.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::drivers::perlbal::counters::Counters;
+    use crate::drivers::perlbal::view::{Connection, Difference, SeenView};
+    use crate::model::node::NodeAddr;
+
+    fn addr(number: usize) -> NodeAddr {
+        format!("10.0.0.{number}:80").parse().unwrap()
+    }
+
+    fn pool(name: &str, wanted: usize, seen: Difference) -> PoolView {
+        PoolView {
+            name: name.parse().unwrap(),
+            services: Vec::new(),
+            wanted: (1..=wanted).map(addr).collect(),
+            told: Some(Difference::default()),
+            seen: Some(SeenView {
+                at: Instant::now(),
+                difference: seen,
+            }),
+            problems: Vec::new(),
+        }
+    }
+
+    fn told(pools: Vec<PoolView>) -> String {
+        let now = Instant::now();
+        let view = PerlbalView {
+            address: "127.0.0.1:16000".to_owned(),
+            connection: Connection::Connected { since: now },
+            version: None,
+            start: None,
+            wanted: Some(1),
+            told: 1,
+            in_sync: false,
+            in_sync_since: now,
+            pools,
+            leavers: Vec::new(),
+            remarks: Vec::new(),
+            counters: Counters::default(),
+        };
+        view.differences()
+    }
+
+    #[test]
+    fn who_is_missing_and_who_is_too_much_is_told_by_pool() {
+        let differs = Difference {
+            missing: vec![addr(2)],
+            extra: vec![Endpoint::Node(addr(9))],
+        };
+        let right = pool("web", 2, Difference::default());
+        let api = pool("api", 2, differs);
+        let text = "pool api still needs +10.0.0.2:80 -10.0.0.9:80";
+        assert_eq!(told(vec![api.clone(), right.clone()]), text);
+        assert_eq!(told(vec![right.clone()]), "");
+        // Sent, and not obeyed.
+        let mut untold = right.clone();
+        untold.told = Some(Difference {
+            missing: vec![addr(1)],
+            extra: Vec::new(),
+        });
+        assert_eq!(told(vec![untold]), "pool web still needs +10.0.0.1:80");
+        // What cannot be made right is said in its words.
+        let missing = PoolView {
+            told: None,
+            problems: vec!["there is no pool api".to_owned()],
+            ..api
+        };
+        let unmade = PoolView {
+            told: None,
+            ..right
+        };
+        assert_eq!(told(vec![missing, unmade]), "there is no pool api");
+    }
+
+    #[test]
+    fn of_very_many_some_are_told() {
+        let lacks = |wanted| Difference {
+            missing: (1..=wanted).map(addr).collect(),
+            extra: Vec::new(),
+        };
+        let pools: Vec<_> = (0..7)
+            .map(|number| pool(&format!("p{number}"), 200, lacks(200)))
+            .collect();
+        let text = told(pools);
+        assert!(text.contains("+10.0.0.8:80 +192 more; pool p1 "), "{text}");
+        assert!(text.ends_with("; 2 more pools differ"), "{text}");
+    }
+}

@@ -1,0 +1,200 @@
+//! What is known of who is where it should not be, and what outlives a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Memory;
+use super::standing::{Stray, Strays, Whose};
+use super::wanted::{Wanted, WantedPool};
+use super::wire::Endpoint;
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+use crate::model::ownership::{Known, OwnedThere};
+
+impl Memory {
+    /// What is kept of this Perlbal at the start, from the end of the run before.
+    #[must_use]
+    pub fn after(earlier: OwnedThere) -> Self {
+        let mut memory = Self::default();
+        memory.earlier = Some(earlier);
+        memory
+    }
+
+    /// Who is in a pool that a service uses, although it is not wanted there. To be asked when what
+    /// is wanted was planned: then a pool of ours has nobody else, once it has run what was sent. But
+    /// what was sent is to be read back before it is so.
+    pub(super) fn find_strays(&self) -> Strays {
+        let Some((_, wanted)) = &self.wanted else {
+            return Strays::new();
+        };
+        let mut strays = Strays::new();
+        let used: BTreeSet<_> = self.told.used_pools().collect();
+        let (ours, others): (Vec<_>, Vec<_>) = used
+            .into_iter()
+            .partition(|name| wanted.pools.contains_key(*name));
+        for name in &ours {
+            let kept: Vec<_> = wanted
+                .pools
+                .get(*name)
+                .into_iter()
+                .flat_map(WantedPool::kept)
+                .collect();
+            note(&mut strays, name, kept.iter(), Whose::Unserved);
+        }
+        for name in ours {
+            let seen = self.seen.get(name);
+            let sent = seen.map(|seen| &seen.since.removed);
+            note(&mut strays, name, sent.into_iter().flatten(), Whose::Ours);
+        }
+        // What is not managed is noted last, and so before the other.
+        for name in others {
+            let pool = self.told.pools.get(name);
+            let members = pool.into_iter().flat_map(|pool| &pool.members);
+            note(&mut strays, name, members, Whose::Another);
+        }
+        strays
+    }
+
+    /// What pollbal owns here.
+    pub(super) fn known(&self) -> Known {
+        if let Some(earlier) = &self.earlier {
+            let there = earlier.clone();
+            return Known {
+                is_read: false,
+                there,
+            };
+        }
+        let Some((_, wanted)) = &self.wanted else {
+            return Known::default();
+        };
+        let mut pools = BTreeMap::new();
+        for (name, pool) in &self.told.pools {
+            let unwanted: BTreeSet<_> = match wanted.pools.get(name) {
+                Some(wanted) => {
+                    let members = pool.members.iter().filter_map(Endpoint::reached);
+                    let gone = members.filter(|addr| !wanted.members.contains(addr));
+                    gone.chain(self.sent_away(name)).collect()
+                }
+                None if self.former.contains(name) => self.sent_away(name).collect(),
+                None => continue,
+            };
+            let unserved = wanted
+                .pools
+                .get(name)
+                .is_some_and(|pool| pool.unserved.is_some());
+            if !unwanted.is_empty() || !(pool.members.is_empty() || unserved) {
+                pools.insert(name.clone(), unwanted);
+            }
+        }
+        Known {
+            is_read: self.connected.is,
+            there: OwnedThere {
+                started: self.start,
+                pools,
+            },
+        }
+    }
+
+    /// Wants a pool empty that is no more wanted, until it is known to be: the model forgets pools and
+    /// versions, and their members must not stay for that.
+    pub(super) fn keep_emptied(&self, wanted: &mut Wanted) {
+        let Some((_, before)) = &self.wanted else {
+            return;
+        };
+        let is_ours = |(_, pool): &(_, &WantedPool)| pool.unserved.is_none();
+        for (name, _) in before.pools.iter().filter(is_ours) {
+            if !wanted.pools.contains_key(name) && self.may_be_filled(name) {
+                wanted.pools.insert(name.clone(), WantedPool::default());
+            }
+        }
+    }
+
+    /// Whether a pool has members, as far as is known.
+    fn may_be_filled(&self, name: &PerlbalName) -> bool {
+        let there = self.told.pools.get(name);
+        !self.connected.is
+            || there.is_some_and(|pool| !pool.members.is_empty())
+            || self.sent_away(name).next().is_some()
+    }
+
+    /// Who was removed from the pool, but may still get requests.
+    fn sent_away<'a>(&'a self, name: &'a PerlbalName) -> impl Iterator<Item = NodeAddr> + 'a {
+        let unread = self.seen.get(name).map(|seen| &seen.since.removed);
+        let unacknowledged = self.unacknowledged.get(name).map(|change| &change.removed);
+        let sent = unread.into_iter().chain(unacknowledged).flatten();
+        let sent = sent.filter_map(Endpoint::reached);
+        let leavers = self
+            .leavers
+            .all()
+            .filter(move |((pool, _), _)| pool == name);
+        sent.chain(leavers.map(|((_, addr), _)| *addr))
+    }
+}
+
+fn note<'a>(
+    strays: &mut Strays,
+    pool: &PerlbalName,
+    members: impl Iterator<Item = &'a Endpoint>,
+    whose: Whose,
+) {
+    for addr in members.filter_map(Endpoint::reached) {
+        let pool = pool.clone();
+        strays.insert(addr, Stray { pool, whose });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::perlbal::plan::ActualPool;
+    use crate::drivers::perlbal::unserved::Unserved;
+    use crate::model::pools::{Pool, Pools};
+
+    fn name() -> PerlbalName {
+        "api__v1".parse().unwrap()
+    }
+
+    /// What is wanted once a pool with these members is forgotten, that was wanted before.
+    fn forgotten(members: &[&str], is_connected: bool, unserved: bool) -> Wanted {
+        let members = members
+            .iter()
+            .map(|addr| Endpoint::Node(addr.parse().unwrap()));
+        let there = ActualPool {
+            members: members.collect(),
+            ..ActualPool::default()
+        };
+        let mut before = Wanted::default();
+        let pools = Pools::default();
+        let pool = Pool {
+            unserved: [None].into(),
+            ..Pool::default()
+        };
+        let web = "web".parse().unwrap();
+        let unserved = unserved.then(|| Unserved::of(&pools, &web, &pool, None));
+        before.pools.insert(
+            name(),
+            WantedPool {
+                unserved: unserved.flatten(),
+                ..WantedPool::default()
+            },
+        );
+        let mut memory = Memory::default();
+        memory.wanted = Some((1, before));
+        memory.told.pools.insert(name(), there);
+        memory.connected.set(is_connected);
+        let mut wanted = Wanted::default();
+        memory.keep_emptied(&mut wanted);
+        wanted
+    }
+
+    #[test]
+    fn a_pool_that_the_model_forgets_is_wanted_empty_until_it_is_known_to_be() {
+        let empty: Wanted = Wanted {
+            pools: [(name(), WantedPool::default())].into(),
+        };
+        assert_eq!(forgotten(&["10.0.0.1:80"], true, false), empty);
+        assert_eq!(forgotten(&[], false, false), empty);
+        assert_eq!(forgotten(&[], true, false), Wanted::default());
+        // It never was pollbal's.
+        assert_eq!(forgotten(&["10.0.0.1:80"], true, true), Wanted::default());
+    }
+}

@@ -1,0 +1,288 @@
+//! Reaches a Perlbal that is away: attempts that overlap, so that none which hangs covers its return.
+//!
+//! A connection counts when a first command was answered over it. The next attempt begins while the
+//! ones before it still wait, in a quarter of a second: a kernel repeats a lost SYN only after 1, 2, 4,
+//! … seconds. What was accepted and is not answered is kept as long as there is room: a Perlbal that
+//! stands still answers it as soon as it goes on. Such attempts become rarer with time, since each
+//! that is given up stays in the backlog of a process that stands still.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::fault::SessionError;
+use super::session::Session;
+use crate::config::PerlbalSettings;
+use crate::retry::Retry;
+use crate::{awake, outgoing};
+
+/// Longest wait from one attempt to the next, while nobody takes the connection.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(250);
+
+/// Shortest wait for another attempt behind one that was accepted and is not answered.
+const WAIT_ACCEPTED: Duration = Duration::from_millis(700);
+/// It grows to this part of the time that nobody has answered.
+const WAIT_ACCEPTED_PART: u32 = 60;
+
+/// Maximum number of attempts under way. Where there are more, the oldest stays, for a link on which
+/// everything takes long, and the one behind it is given up.
+const ATTEMPTS: usize = 8;
+
+/// What is not answered within this, or within `timeout` where that is less, is told; it is waited for
+/// on.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+
+/// Maximum number of look-ups under way: each has a thread, until the system's resolver answers.
+const LOOKUPS: usize = 2;
+/// A look-up that takes longer is not waited for where an earlier one has told the addresses.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(200);
+
+/// From a configured `host:port` to addresses; what was known last is kept for when the resolver is
+/// away.
+#[derive(Debug)]
+pub(super) struct Names {
+    lookups: Arc<Semaphore>,
+    known: Mutex<Vec<SocketAddr>>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl Names {
+    /// The addresses of `address`, at least one.
+    async fn addresses(
+        &self,
+        address: &str,
+        limit: Duration,
+    ) -> Result<Vec<SocketAddr>, SessionError> {
+        if let Ok(addr) = address.parse() {
+            return Ok(vec![addr]);
+        }
+        let known = self.known().clone();
+        let patience = if known.is_empty() {
+            limit
+        } else {
+            LOOKUP_PATIENCE.min(limit)
+        };
+        let name = || {
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            host.to_owned()
+        };
+        let failure = match timeout(patience, self.look_up(address)).await {
+            Ok(Ok(found)) => {
+                self.known().clone_from(&found);
+                return Ok(found);
+            }
+            Ok(Err(source)) => SessionError::Resolve {
+                name: name(),
+                source,
+            },
+            Err(_) => SessionError::ResolverSilent {
+                name: name(),
+                limit: patience,
+            },
+        };
+        if known.is_empty() {
+            return Err(failure);
+        }
+        Ok(known)
+    }
+
+    async fn look_up(&self, address: &str) -> io::Result<Vec<SocketAddr>> {
+        let place = Arc::clone(&self.lookups).acquire_owned().await;
+        let place = place.map_err(io::Error::other)?;
+        let address = address.to_owned();
+        let looked_up = spawn_blocking(move || {
+            // Held until the resolver answers, whoever still waits for it.
+            let _place = place;
+            address.to_socket_addrs().map(Vec::from_iter)
+        });
+        let found = looked_up.await.map_err(io::Error::other)??;
+        if found.is_empty() {
+            return Err(io::Error::other("it has no address"));
+        }
+        Ok(found)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until an attempt is under way for too long, as far as this process runs meanwhile.
+async fn until_overdue(at: Option<Instant>) {
+    match at {
+        Some(at) => _ = awake::timeout_at(at, pending::<()>()).await,
+        None => pending().await,
+    }
+}
+
+/// Attempts to reach one Perlbal. Dropped, all of them end.
+pub(super) struct Reach {
+    address: String,
+    limit: Duration,
+    names: Arc<Names>,
+    /// Waits after attempts that failed.
+    retry: Retry,
+    began: Instant,
+    next_at: Instant,
+    attempts: JoinSet<(usize, Result<Session, SessionError>)>,
+    /// Those under way, the oldest first.
+    slots: VecDeque<Slot>,
+    /// How many were begun.
+    count: usize,
+}
+
+struct Slot {
+    number: usize,
+    began: Instant,
+    /// The connection was accepted.
+    accepted: Arc<AtomicBool>,
+    /// That it takes too long was told.
+    overdue: bool,
+    task: AbortHandle,
+}
+
+impl Reach {
+    /// Begins after `wait`.
+    pub(super) fn new(settings: &PerlbalSettings, names: Arc<Names>, wait: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            address: settings.address.clone(),
+            limit: settings.timeout,
+            names,
+            retry: Retry::up_to(LONGEST_WAIT),
+            began: now,
+            next_at: now + wait,
+            attempts: JoinSet::new(),
+            slots: VecDeque::new(),
+            count: 0,
+        }
+    }
+
+    /// Waits until a first command was answered, or an attempt has failed or takes too long; to be
+    /// called again then. May be dropped at any time.
+    pub(super) async fn next(&mut self) -> Result<Session, SessionError> {
+        loop {
+            let overdue = self.slots.iter().find(|slot| !slot.overdue);
+            let overdue_at = overdue.map(|slot| slot.began + self.patience());
+            tokio::select! {
+                biased;
+                Some(ended) = self.attempts.join_next() => match ended {
+                    Ok((_, Ok(session))) => return Ok(session),
+                    Ok((number, Err(failure))) => {
+                        self.slots.retain(|slot| slot.number != number);
+                        let next_at = Instant::now() + self.retry.next_wait();
+                        self.next_at = self.next_at.min(next_at);
+                        return Err(match failure {
+                            SessionError::Unanswered(_) => {
+                                SessionError::Unanswered(self.patience())
+                            }
+                            failure => failure,
+                        });
+                    }
+                    // Given up for another.
+                    Err(_) => {}
+                },
+                () = sleep_until(self.next_at) => self.begin(),
+                () = until_overdue(overdue_at) => {
+                    if let Some(failure) = self.take_overdue() {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.limit.min(TOLD_AFTER)
+    }
+
+    /// What is wrong about the next attempt that is under way for too long.
+    fn take_overdue(&mut self) -> Option<SessionError> {
+        let patience = self.patience();
+        let slot = self.slots.iter_mut().find(|slot| !slot.overdue)?;
+        slot.overdue = true;
+        Some(if slot.accepted.load(Ordering::Relaxed) {
+            SessionError::Silent(patience)
+        } else {
+            SessionError::Unanswered(patience)
+        })
+    }
+
+    /// Begins another attempt.
+    fn begin(&mut self) {
+        if self.slots.len() >= ATTEMPTS
+            && let Some(slot) = self.slots.remove(1)
+        {
+            slot.task.abort();
+        }
+        let number = self.count;
+        self.count += 1;
+        let accepted = Arc::<AtomicBool>::default();
+        let attempt = Attempt {
+            address: self.address.clone(),
+            limit: self.limit,
+            names: Arc::clone(&self.names),
+            number,
+            accepted: Arc::clone(&accepted),
+        };
+        let now = Instant::now();
+        let any_accepted = self
+            .slots
+            .iter()
+            .any(|slot| slot.accepted.load(Ordering::Relaxed));
+        let task = self
+            .attempts
+            .spawn(async move { (number, attempt.run().await) });
+        self.slots.push_back(Slot {
+            number,
+            began: now,
+            accepted,
+            overdue: false,
+            task,
+        });
+        self.next_at = now
+            + if any_accepted {
+                WAIT_ACCEPTED.max((now - self.began) / WAIT_ACCEPTED_PART)
+            } else {
+                LONGEST_WAIT
+            };
+    }
+}
+
+struct Attempt {
+    address: String,
+    limit: Duration,
+    names: Arc<Names>,
+    number: usize,
+    accepted: Arc<AtomicBool>,
+}
+
+impl Attempt {
+    async fn run(self) -> Result<Session, SessionError> {
+        let addrs = self.names.addresses(&self.address, self.limit).await?;
+        // One after the other, or the first that hangs would cover the next.
+        let addr = addrs[self.number % addrs.len()];
+        let stream = awake::timeout(self.limit, outgoing::connect(addr))
+            .await
+            .map_err(|_| SessionError::Unanswered(self.limit))?
+            .map_err(SessionError::Connect)?;
+        self.accepted.store(true, Ordering::Relaxed);
+        Session::greet(stream, self.limit).await
+    }
+}

@@ -1,0 +1,226 @@
+//! Spare entries: members that stand in a pool of Perlbal several times, so that a node which vanished
+//! holds up nobody. Pure.
+//!
+//! Perlbal makes at most as many connections at a time as a pool has members, and counts those that
+//! it is making to nodes which are out of the pool already, until it gives them up after 15 s
+//! (Service.pm, `spawn_backends`; BackendHTTP.pm, `new`). When a machine is gone, so that nobody even
+//! refuses, a pool of two makes no connection at all meanwhile, and requests wait. No command ends a
+//! connection that is being made. But Perlbal takes an address in several spellings for several
+//! members, and its `inet_aton` reads them alike: in `0177.0.0.1` and `127.0.0.01` the numbers with a
+//! leading zero are octal. So for each connection to a node that is out a member gets an entry under
+//! another spelling, as long as that connection is being made.
+//!
+//! Perlbal also takes each of these connections for one that will serve a waiting request. So as long
+//! as they are being made it is *poked* again and again: for a moment `connect_ahead` is larger by
+//! their number, and it makes a connection for each request that waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::Actual;
+use super::wanted::Wanted;
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+
+/// Maximum number of spare entries of a pool: Perlbal makes no more connections at once.
+const MOST: usize = 10;
+
+/// Number of other spellings of an address: each of four numbers is decimal or octal.
+const SPELLINGS: u8 = 15;
+
+/// An address in one of its other spellings, `1..=SPELLINGS`.
+fn spelled(addr: NodeAddr, spelling: u8) -> String {
+    let octet = |(place, octet): (usize, u8)| {
+        if spelling >> place & 1 == 1 {
+            format!("0{octet:o}")
+        } else {
+            octet.to_string()
+        }
+    };
+    let octets: Vec<_> = addr
+        .ip()
+        .octets()
+        .into_iter()
+        .enumerate()
+        .map(octet)
+        .collect();
+    format!("{}:{}", octets.join("."), addr.port())
+}
+
+/// Which address a spare entry stands for; none if it is no spare entry.
+#[must_use]
+pub fn address_of(text: &str) -> Option<NodeAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let octet = |text: &str| match text.strip_prefix('0') {
+        Some(octal) if !octal.is_empty() => u8::from_str_radix(octal, 8).ok(),
+        _ => text.parse().ok(),
+    };
+    let octets: Option<Vec<u8>> = ip.split('.').map(octet).collect();
+    let octets: [u8; 4] = octets?.try_into().ok()?;
+    let addr = NodeAddr::parse(&std::net::Ipv4Addr::from(octets).to_string(), port).ok()?;
+    let is_spelling = (1..=SPELLINGS).any(|spelling| spelled(addr, spelling) == text);
+    is_spelling.then_some(addr)
+}
+
+/// What makes up for connections to nodes that are out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// The spare entries that pools need.
+    pub spares: BTreeMap<PerlbalName, BTreeSet<String>>,
+    /// How many such connections each service is making.
+    pub vain: BTreeMap<PerlbalName, u64>,
+}
+
+/// What is needed while these connections are being made, by service.
+#[must_use]
+pub fn needed(
+    made: &BTreeMap<PerlbalName, Vec<String>>,
+    actual: &Actual,
+    wanted: &Wanted,
+) -> Needed {
+    let mut needed = Needed::default();
+    for (user, addrs) in made {
+        let service = actual.services.get(user);
+        let Some(name) = service.and_then(|service| service.pool.as_ref()) else {
+            continue;
+        };
+        let Some(pool) = wanted.pools.get(name) else {
+            continue;
+        };
+        let is_out = |text: &&String| {
+            let addr = text.parse().ok().or_else(|| address_of(text));
+            !addr.is_some_and(|addr| pool.members.contains(&addr))
+        };
+        let out = addrs.iter().filter(is_out).count();
+        if out == 0 {
+            continue;
+        }
+        needed.vain.insert(user.clone(), out as u64);
+        if pool.members.len() >= out + MOST {
+            continue;
+        }
+        let spares = (1..=SPELLINGS).flat_map(|spelling| {
+            let members = pool.members.iter();
+            members.map(move |addr| spelled(*addr, spelling))
+        });
+        let spares: BTreeSet<_> = spares.take(out.min(MOST)).collect();
+        let entry = needed.spares.entry(name.clone()).or_default();
+        if spares.len() > entry.len() {
+            *entry = spares;
+        }
+    }
+    needed.spares.retain(|_, spares| !spares.is_empty());
+    needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wanted::WantedPool;
+    use super::super::wire::Service;
+    use super::*;
+
+    fn addr(text: &str) -> NodeAddr {
+        text.parse().unwrap()
+    }
+
+    fn name(text: &str) -> PerlbalName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_spelling_is_another_text_and_the_same_address() {
+        let addr = addr("10.0.9.255:8080");
+        let texts: BTreeSet<_> = (1..=SPELLINGS).map(|n| spelled(addr, n)).collect();
+        assert_eq!(texts.len(), usize::from(SPELLINGS));
+        assert!(texts.contains("012.00.011.0377:8080") && texts.contains("012.0.9.255:8080"));
+        for text in &texts {
+            assert_eq!(address_of(text), Some(addr), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_no_spare_entry() {
+        for text in [
+            "10.0.9.255:8080",
+            "010.0.0.9:080",
+            "010.0.0:80",
+            "010.0.0.1.2:80",
+            "08.0.0.1:80",
+            "0400.0.0.1:80",
+            "001.0.0.1:80",
+            "010.0.0.1",
+            "",
+        ] {
+            assert_eq!(address_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pool_needs_one_for_each_connection_to_a_node_that_is_out() {
+        let pool = WantedPool {
+            members: [addr("10.0.0.1:80"), addr("10.0.0.2:80")].into(),
+            ..WantedPool::default()
+        };
+        let wanted = Wanted {
+            pools: [(name("api"), pool)].into(),
+        };
+        let service = |pool| Service {
+            pool: Some(name(pool)),
+            ..Service::default()
+        };
+        let services = [("web", "api"), ("more", "api"), ("other", "theirs")];
+        let actual = Actual {
+            services: services
+                .map(|(one, pool)| (name(one), service(pool)))
+                .into(),
+            ..Actual::default()
+        };
+        let needed = |made: &[(&str, &[&str])]| {
+            let made = made.iter().map(|(service, addrs)| {
+                let addrs = addrs.iter().map(|addr| (*addr).to_owned());
+                (name(service), addrs.collect())
+            });
+            let needed = needed(&made.collect(), &actual, &wanted);
+            let spares = needed.spares.get(&name("api")).cloned();
+            assert!(needed.spares.keys().all(|pool| *pool == name("api")));
+            assert_eq!(needed.vain.is_empty(), needed.spares.is_empty());
+            spares.unwrap_or_default().into_iter().collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(needed(&[("web", &["10.0.0.1:80"])]), none);
+        // Nor is one that is being made to a member under another spelling.
+        assert_eq!(needed(&[("web", &["012.0.0.1:80"])]), none);
+        assert_eq!(needed(&[("other", &["10.0.0.9:80"])]), none);
+        let gone = "10.0.0.9:80";
+        assert_eq!(needed(&[("web", &[gone, "10.0.0.1:80"])]), ["012.0.0.1:80"]);
+        // Services that use one pool make their connections each for itself.
+        let both = [("more", &[gone][..]), ("web", &[gone, "10.0.0.8:80"][..])];
+        assert_eq!(needed(&both), ["012.0.0.1:80", "012.0.0.2:80"]);
+        let many: Vec<String> = (1..=100).map(|port| format!("10.0.0.9:{port}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(needed(&[("web", &many)]).len(), MOST);
+    }
+
+    #[test]
+    fn a_large_pool_needs_no_spare_entry() {
+        let members =
+            (1..=u8::try_from(MOST).unwrap() + 1).map(|n| addr(&format!("10.0.0.{n}:80")));
+        let pool = WantedPool {
+            members: members.collect(),
+            ..WantedPool::default()
+        };
+        let service = Service {
+            pool: Some(name("api")),
+            ..Service::default()
+        };
+        let wanted = Wanted {
+            pools: [(name("api"), pool)].into(),
+        };
+        let actual = Actual {
+            services: [(name("web"), service)].into(),
+            ..Actual::default()
+        };
+        let made = [(name("web"), vec!["10.0.0.99:80".to_owned()])].into();
+        let needed = needed(&made, &actual, &wanted);
+        assert_eq!((needed.spares.len(), needed.vain[&name("web")]), (0, 1));
+    }
+}

@@ -1,0 +1,200 @@
+//! What Perlbal prints, read: configuration, members, connections, statistics. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Endpoint, NotUnderstood};
+use crate::drivers::perlbal::spare::address_of;
+use crate::model::names::PerlbalName;
+use crate::model::node::NodeAddr;
+use crate::model::text::printable;
+
+/// What `DUMPCONFIG` tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump {
+    /// The pools.
+    pub pools: BTreeMap<PerlbalName, DumpedPool>,
+    /// The services.
+    pub services: BTreeMap<PerlbalName, Service>,
+}
+
+/// A service, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Its pool, where it is a reverse proxy that has one.
+    pub pool: Option<PerlbalName>,
+    /// How many connections it opens beyond those that it needs. Not told where it is 0.
+    pub connect_ahead: u64,
+}
+
+/// A pool, as `DUMPCONFIG` tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DumpedPool {
+    /// Its nodefile; its members are then not told.
+    pub nodefile: Option<String>,
+    /// Its members, without a nodefile.
+    pub members: BTreeSet<Endpoint>,
+}
+
+impl Dump {
+    /// Reads the lines. What a plugin or a setting that we do not use prints is passed over.
+    pub fn parse(lines: &[String]) -> Result<Self, NotUnderstood> {
+        let mut dump = Self::default();
+        let mut current: Option<(bool, PerlbalName)> = None;
+        for line in lines {
+            let wrong = || NotUnderstood::new(line);
+            if let Some(name) = line.strip_prefix("CREATE POOL ") {
+                let name: PerlbalName = name.parse().map_err(|_| wrong())?;
+                dump.pools.insert(name.clone(), DumpedPool::default());
+                current = Some((true, name));
+            } else if let Some(name) = line.strip_prefix("CREATE SERVICE ") {
+                let name: PerlbalName = name.parse().map_err(|_| wrong())?;
+                dump.services.insert(name.clone(), Service::default());
+                current = Some((false, name));
+            } else if let Some((is_pool, name)) = &current {
+                let setting = line.trim_start();
+                if *is_pool {
+                    dump.read_pool_setting(name, setting)?;
+                } else {
+                    dump.read_service_setting(name, setting)?;
+                }
+            }
+        }
+        Ok(dump)
+    }
+
+    fn read_pool_setting(
+        &mut self,
+        name: &PerlbalName,
+        setting: &str,
+    ) -> Result<(), NotUnderstood> {
+        let pool = self.pools.entry(name.clone()).or_default();
+        if let Some(path) = setting.strip_prefix("SET nodefile = ") {
+            pool.nodefile = Some(path.to_owned());
+        } else if let Some(rest) = setting.strip_prefix("POOL ADD ") {
+            let (_, endpoint) = rest
+                .split_once(' ')
+                .ok_or_else(|| NotUnderstood::new(rest))?;
+            pool.members.insert(Endpoint::parse(endpoint)?);
+        }
+        Ok(())
+    }
+
+    fn read_service_setting(
+        &mut self,
+        name: &PerlbalName,
+        setting: &str,
+    ) -> Result<(), NotUnderstood> {
+        let service = self.services.entry(name.clone()).or_default();
+        // Both are printed for reverse proxies only: these settings have `check_role`.
+        if let Some(pool) = setting.strip_prefix("SET pool = ") {
+            service.pool = Some(pool.parse().map_err(|_| NotUnderstood::new(setting))?);
+        } else if let Some(number) = setting.strip_prefix("SET connect_ahead = ") {
+            // Perlbal takes as many digits as one likes, but opens ten connections at a time.
+            service.connect_ahead = number.parse().unwrap_or(u64::MAX);
+        }
+        Ok(())
+    }
+}
+
+/// Reads `SHOW POOL x`: a member and its uses per line.
+pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, NotUnderstood> {
+    let member = |line: &String| match line.rsplit_once(' ') {
+        Some((endpoint, uses)) if uses.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Endpoint::parse(endpoint)
+        }
+        _ => Err(NotUnderstood::new(line)),
+    };
+    lines.iter().map(member).collect()
+}
+
+/// How many services use which pool.
+pub type Users = BTreeMap<PerlbalName, u64>;
+
+/// Reads `SHOW POOL`: of each pool a line with its members and one with its services, each as a number.
+#[must_use]
+pub fn parse_users(lines: &[String]) -> Users {
+    let users = lines.iter().filter_map(|line| {
+        let (pool, count) = line.split_once(" services ")?;
+        Some((pool.parse().ok()?, count.parse().ok()?))
+    });
+    users.collect()
+}
+
+/// Reads `UPTIME`: the start time in seconds since 1970, and the version.
+pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), NotUnderstood> {
+    let value = |key: &str| {
+        lines
+            .iter()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+    };
+    let wrong = || NotUnderstood::new(&lines.join(" "));
+    let start = value("starttime")
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(wrong)?;
+    Ok((start, printable(value("version").unwrap_or("unknown"))))
+}
+
+/// Reads `BACKENDS`: the addresses to which connections are open, busy or idle.
+#[must_use]
+pub fn parse_backends(lines: &[String]) -> BTreeSet<NodeAddr> {
+    let addr = |line: &String| node_at(line.split_once(' ')?.0);
+    lines.iter().filter_map(addr).collect()
+}
+
+/// Reads `PENDING`: to which addresses each service is making connections.
+#[must_use]
+pub fn parse_connecting(lines: &[String]) -> BTreeMap<PerlbalName, Vec<String>> {
+    let mut services: BTreeMap<PerlbalName, Vec<String>> = BTreeMap::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        if let (Some(Ok(service)), Some(addr)) = (words.next().map(str::parse), words.next()) {
+            services.entry(service).or_default().push(addr.to_owned());
+        }
+    }
+    services
+}
+
+/// Reads `SOCKS`: the addresses to which a connection is busy, so not `bored`.
+#[must_use]
+pub fn parse_busy(lines: &[String]) -> BTreeSet<NodeAddr> {
+    let busy = backends(lines).filter(|(_, is_idle)| !is_idle);
+    busy.map(|(addr, _)| addr).collect()
+}
+
+/// Reads `SOCKS`: the addresses to which there is a connection, busy or idle.
+#[must_use]
+pub fn parse_open(lines: &[String]) -> BTreeSet<NodeAddr> {
+    backends(lines).map(|(addr, _)| addr).collect()
+}
+
+/// The connections to nodes in `SOCKS`, and whether each is idle.
+fn backends(lines: &[String]) -> impl Iterator<Item = (NodeAddr, bool)> {
+    lines.iter().filter_map(|line| {
+        if !is_backend(line) {
+            return None;
+        }
+        let (_, rest) = line.split_once(" to ")?;
+        let (addr, rest) = rest.split_once(": ")?;
+        let is_idle = rest.split("; ").any(|field| field == "bored");
+        Some((node_at(addr)?, is_idle))
+    })
+}
+
+/// The node to which a connection goes, also where a spare entry's spelling was used.
+fn node_at(text: &str) -> Option<NodeAddr> {
+    text.parse().ok().or_else(|| address_of(text))
+}
+
+/// Whether a line of `SOCKS` is a connection's to a node: descriptor, age, kind. The lines of clients
+/// hold what they asked for, so anything.
+pub(super) fn is_backend(line: &str) -> bool {
+    let kind = line.split_ascii_whitespace().nth(2);
+    kind.is_some_and(|kind| kind.starts_with("Perlbal::BackendHTTP("))
+}
+
+/// Reads `NODES ip:port`: how many requests the address has answered on kept connections.
+#[must_use]
+pub fn parse_requests(lines: &[String]) -> u64 {
+    let requests = |line: &String| line.split_once(" requests ")?.1.parse().ok();
+    lines.iter().find_map(requests).unwrap_or(0)
+}

@@ -1,0 +1,132 @@
+//! Reading files that others write, no more of one than there can be sense in, and as text; and making
+//! directories that others read.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::model::text::without_mark;
+
+/// Maximum size of the configuration, in bytes: of a thousand pools, each with all keys, there is
+/// room for ten times as many.
+pub const CONFIG_BYTES: u64 = 4 << 20;
+
+/// Maximum size of a services file, a pool file or the state file, in bytes: half a million nodes.
+pub const LIST_BYTES: u64 = 64 << 20;
+
+/// Why there is no text.
+#[derive(Debug, Error)]
+pub enum TextError {
+    /// The file could not be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// This line, counted from 1, is not UTF-8.
+    #[error("line {0} is not UTF-8; save the file as UTF-8")]
+    NotUtf8(usize),
+}
+
+/// Whether two paths lead to the same file or directory, in whatever way they are written.
+#[must_use]
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let entry = |path: &Path| {
+        let about = fs::metadata(path).ok()?;
+        Some((about.dev(), about.ino()))
+    };
+    one == other || entry(one).is_some_and(|one| entry(other) == Some(one))
+}
+
+/// Reads a file of at most `limit` bytes, whatever kind of file it is. What is longer is not read.
+///
+/// # Errors
+/// It cannot be read, or is longer.
+pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if about.is_file() && about.len() > limit {
+        return Err(too_long(Some(about.len()), limit));
+    }
+    let mut bytes = Vec::new();
+    // What is no regular file has no size, and a regular one may grow meanwhile.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_long(None, limit));
+    }
+    Ok(bytes)
+}
+
+/// Reads a text file of at most `limit` bytes, without its byte order mark.
+///
+/// # Errors
+/// It cannot be read, is longer, or is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, TextError> {
+    let bytes = read_limited(path, limit)?;
+    match String::from_utf8(bytes) {
+        Ok(text) if without_mark(&text).len() == text.len() => Ok(text),
+        Ok(text) => Ok(without_mark(&text).to_owned()),
+        Err(error) => {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.split(|byte| *byte == b'\n').count();
+            Err(TextError::NotUtf8(line))
+        }
+    }
+}
+
+/// Makes a directory where there is none, and those above it, each so that all may read it, whatever
+/// the umask is.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| *above != Path::new(""));
+    above.map_or(Ok(()), make_directory)?;
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn too_long(bytes: Option<u64>, limit: u64) -> io::Error {
+    let has = bytes.map_or_else(String::new, |bytes| format!("it has {bytes} bytes, and "));
+    let text = format!("{has}no more than {limit} bytes are read");
+    io::Error::new(ErrorKind::FileTooLarge, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sparse");
+        let file = File::create(&path).unwrap();
+        file.set_len(3 << 30).unwrap();
+        let error = read_limited(&path, 100).unwrap_err().to_string();
+        assert!(
+            error.contains("3221225472") && error.contains("100"),
+            "{error}"
+        );
+        assert!(read_limited(Path::new("/dev/zero"), 100).is_err());
+        file.set_len(100).unwrap();
+        assert_eq!(read_limited(&path, 100).unwrap(), [0; 100]);
+        assert!(read_limited(&path, 99).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_what_is_not_utf_8_is_told_with_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text");
+        fs::write(&path, "\u{feff}a\n").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "a\n");
+        fs::write(&path, b"one\ntwo\nM\xfcnchen\n").unwrap();
+        let error = read_text(&path, 100).unwrap_err().to_string();
+        assert!(error.starts_with("line 3 is not UTF-8"), "{error}");
+    }
+}

@@ -1,0 +1,445 @@
+//! What holds, and what is so instead where it does not.
+
+use super::*;
+use crate::model::health::{Health, Verdict};
+use crate::model::node_counts::tests::counts;
+
+/// Each node was heard, and all is well.
+fn begun() -> Circumstances {
+    Circumstances {
+        first_round_done: true,
+        ..Circumstances::default()
+    }
+}
+
+fn pool(serving: usize, min_members: usize, sorry: &[&str]) -> PoolLevel {
+    PoolLevel {
+        pool: "api".parse().unwrap(),
+        declared: true,
+        served: true,
+        members: serving,
+        serving,
+        min_members,
+        sorry: sorry.iter().map(|addr| addr.parse().unwrap()).collect(),
+    }
+}
+
+fn kinds(circumstances: &Circumstances) -> Vec<Kind> {
+    let conditions = circumstances.conditions();
+    conditions.iter().map(|condition| condition.kind).collect()
+}
+
+#[test]
+fn nothing_is_told_of_what_is_in_order() {
+    let perlbal = PerlbalLevel {
+        connected: true,
+        in_sync: true,
+        ..PerlbalLevel::default()
+    };
+    let circumstances = Circumstances {
+        pools: vec![pool(2, 2, &[]), pool(1, 0, &[])],
+        first_round_done: true,
+        perlbals: [("127.0.0.1:16000".to_owned(), perlbal)].into(),
+        ..Circumstances::default()
+    };
+    assert_eq!(circumstances.conditions(), []);
+}
+
+#[test]
+fn a_pool_is_short_of_serving_members_or_has_none_but_a_sorry_server() {
+    let mut circumstances = Circumstances {
+        pools: vec![pool(1, 2, &[])],
+        ..begun()
+    };
+    assert_eq!(kinds(&circumstances), [Kind::PoolShort]);
+    let short = &circumstances.conditions()[0];
+    assert_eq!(
+        (short.subject.as_str(), &short.pool),
+        ("api", &"api".parse().ok())
+    );
+    assert!(
+        short.text.contains('1') && short.text.contains('2'),
+        "{}",
+        short.text
+    );
+    circumstances.pools = vec![pool(0, 1, &["10.0.0.9:80"])];
+    assert_eq!(kinds(&circumstances), [Kind::SorryServer, Kind::PoolShort]);
+    assert!(circumstances.conditions()[0].text.contains("10.0.0.9:80"));
+}
+
+#[test]
+fn a_perlbal_that_is_lost_is_not_also_out_of_sync() {
+    let level = |first_round_done, connected, in_sync| {
+        let level = PerlbalLevel {
+            connected,
+            in_sync,
+            ..PerlbalLevel::default()
+        };
+        let perlbals = [("127.0.0.1:16000".to_owned(), level)].into();
+        let circumstances = Circumstances {
+            first_round_done,
+            perlbals,
+            ..Circumstances::default()
+        };
+        kinds(&circumstances)
+    };
+    assert_eq!(level(true, false, false), [Kind::PerlbalLost]);
+    assert_eq!(level(true, false, true), [Kind::PerlbalLost]);
+    assert_eq!(level(true, true, false), [Kind::PerlbalNotInSync]);
+    assert_eq!(level(true, true, true), []);
+    assert_eq!(
+        level(false, true, false),
+        [Kind::Starting],
+        "nothing is wanted of it yet"
+    );
+    assert_eq!(
+        level(false, false, false),
+        [Kind::PerlbalLost, Kind::Starting]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_in_one_line_of_bounded_length() {
+    let fault = Fault {
+        path: "/etc/pollbal.services".to_owned(),
+        text: format!("line 2: wrong\nline 3: \u{1b}[2J\n{}", "é".repeat(5_000)),
+    };
+    let circumstances = Circumstances {
+        services: Some(fault),
+        ..begun()
+    };
+    let text = &circumstances.conditions()[0].text;
+    assert!(text.starts_with("line 2: wrong; line 3: "), "{text}");
+    assert!(!text.contains(char::is_control));
+    assert_eq!(text.chars().count(), MAX_TEXT + 1);
+}
+
+#[test]
+fn the_order_of_kinds_is_that_of_their_severity_and_words_name_one_kind_each() {
+    let severities = Kind::ALL.map(Kind::severity);
+    assert!(severities.is_sorted_by(|worse, better| worse >= better));
+    assert!(Kind::ALL.is_sorted());
+    for kind in Kind::ALL {
+        assert_eq!(Kind::of_word(kind.word()), Some(kind));
+    }
+}
+
+#[test]
+fn what_keeps_clients_from_being_served_is_critical_and_nothing_else() {
+    let critical = Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.severity() == Severity::Critical);
+    let words: Vec<_> = critical.map(Kind::word).collect();
+    let expected = [
+        "pool_empty",
+        "sorry_server",
+        "pool_short",
+        "perlbal_lost",
+        "perlbal_not_in_sync",
+        "files_not_written",
+    ];
+    assert_eq!(words, expected);
+}
+
+#[test]
+fn a_pool_without_members_is_told_whatever_its_min_members() {
+    let site = |level: PoolLevel, nodes: &[(&str, usize, usize)]| Circumstances {
+        pools: vec![level],
+        nodes: counts(nodes),
+        ..begun()
+    };
+    let told = |site: &Circumstances| site.conditions().remove(0).text;
+    let all_down = site(pool(0, 0, &[]), &[("api", 0, 3)]);
+    assert_eq!(kinds(&all_down), [Kind::PoolEmpty, Kind::NodesDown]);
+    let text = "pool api has no members, requests to it wait (of its nodes: 3 failed)";
+    assert_eq!(told(&all_down), text);
+    let never = site(pool(0, 0, &[]), &[]);
+    let text = "pool api has no members, requests to it wait (no node announces it)";
+    assert_eq!(told(&never), text);
+    let short = site(pool(0, 2, &[]), &[]);
+    assert_eq!(kinds(&short), [Kind::PoolEmpty, Kind::PoolShort]);
+    assert_eq!(short.conditions()[1].alert, Alert::Covered);
+    // A pool that nobody declared: as long as a node belongs to it.
+    let undeclared = PoolLevel {
+        declared: false,
+        ..pool(0, 0, &[])
+    };
+    let served = site(undeclared.clone(), &[("api", 0, 1)]);
+    assert_eq!(kinds(&served), [Kind::PoolEmpty, Kind::NodesDown]);
+    assert_eq!(kinds(&site(undeclared, &[("web", 2, 0)])), []);
+    // Members that min_members holds are members.
+    let held = PoolLevel {
+        members: 2,
+        ..pool(0, 2, &[])
+    };
+    assert_eq!(kinds(&site(held, &[])), [Kind::PoolShort]);
+}
+
+#[test]
+fn who_is_down_is_shown_and_told_when_the_share_is_reached() {
+    let site = |percent, nodes: &[(&str, usize, usize)]| Circumstances {
+        nodes: counts(nodes),
+        nodes_down: NodesDown {
+            percent,
+            after: Duration::from_secs(60),
+        },
+        ..begun()
+    };
+    let alert = |percent, nodes: &[(&str, usize, usize)]| {
+        site(percent, nodes)
+            .conditions()
+            .pop()
+            .map(|told| told.alert)
+    };
+    let minute = Some(Alert::After(Duration::from_secs(60)));
+    let nodes = [("api", 2, 3), ("web", 2, 2), ("ok", 3, 0)];
+    let text = "5 of 12 nodes down (api 3/5, web 2/4)";
+    assert_eq!(site(30, &nodes).conditions()[0].text, text);
+    assert_eq!(alert(30, &nodes), minute);
+    // Of all a few, of one pool many.
+    assert_eq!(alert(50, &[("api", 1, 1), ("web", 98, 0)]), minute);
+    assert_eq!(
+        alert(51, &[("api", 1, 1), ("web", 98, 0)]),
+        Some(Alert::Never)
+    );
+    // Of each pool a few, of all as many.
+    assert_eq!(alert(50, &[("", 0, 1), ("web", 1, 0)]), minute);
+    assert_eq!(alert(100, &[("api", 0, 1)]), minute);
+    assert_eq!(alert(0, &[("api", 0, 1)]), Some(Alert::Never), "never");
+    assert_eq!(alert(1, &[("api", 9, 0)]), None);
+}
+
+fn verdict(site: &Circumstances) -> (Health, String) {
+    let Verdict { health, line } = Verdict::on(&site.conditions(), "well");
+    (health, line)
+}
+
+#[test]
+fn a_verdict_has_the_numbers_the_worst_first_and_is_of_bounded_length() {
+    assert_eq!(verdict(&begun()), (Health::Ok, "OK: well".to_owned()));
+    let mut site = Circumstances {
+        nodes: counts(&[("api", 2, 3), ("web", 2, 2), ("ok", 3, 0)]),
+        ..begun()
+    };
+    let line = "DEGRADED: 5 of 12 nodes down (api 3/5, web 2/4)";
+    assert_eq!(verdict(&site), (Health::Degraded, line.to_owned()));
+    site.pools = vec![pool(0, 1, &[])];
+    site.frozen = vec!["storm".to_owned()];
+    let line =
+        "CRITICAL: pool api has no members; 5 of 12 nodes down (api 3/5, web 2/4); frozen (storm)";
+    assert_eq!(verdict(&site), (Health::Critical, line.to_owned()));
+    let level = |number| PoolLevel {
+        pool: format!("p{number}").parse().unwrap(),
+        ..pool(0, 0, &[])
+    };
+    site.pools = (0..20).map(level).collect();
+    let fault = |path: &str| {
+        Some(Fault {
+            path: path.to_owned(),
+            text: "wrong".to_owned(),
+        })
+    };
+    (site.files, site.services, site.state) = (fault("pool"), fault("services"), fault("state"));
+    let line = "CRITICAL: 20 pools without members (p0, p1, p2, 17 more); pool files not written; \
+                5 of 12 nodes down (api 3/5, web 2/4); services file refused; 2 more problems";
+    assert_eq!(verdict(&site).1, line);
+}
+
+#[test]
+fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
+    let mut nodes = counts(&[("", 0, 1)]);
+    nodes.of(None).count(NodeStatus::Awaited);
+    nodes.of(None).unheard = 1;
+    let lost = ("127.0.0.1:16000".to_owned(), PerlbalLevel::default());
+    let site = Circumstances {
+        nodes,
+        perlbals: [lost].into(),
+        ..Circumstances::default()
+    };
+    let (health, line) = verdict(&site);
+    assert_eq!(health, Health::Degraded);
+    assert!(
+        line.starts_with("DEGRADED: starting, 1 of 2 nodes not heard yet; "),
+        "{line}"
+    );
+    assert!(
+        line.contains("Perlbal 127.0.0.1:16000 not connected"),
+        "{line}"
+    );
+    let none = "DEGRADED: starting, the services file names no node";
+    assert_eq!(verdict(&Circumstances::default()).1, none);
+}
+
+#[test]
+fn orders_are_shown_that_a_restart_would_lose() {
+    let site = Circumstances {
+        orders_not_kept: 2,
+        ..begun()
+    };
+    let line = "DEGRADED: 2 orders would not survive a restart";
+    assert_eq!(verdict(&site), (Health::Degraded, line.to_owned()));
+}
+
+#[test]
+fn pools_are_judged_with_all_that_concerns_them() {
+    let web = PoolLevel {
+        pool: "web".parse().unwrap(),
+        ..pool(0, 1, &[])
+    };
+    let site = Circumstances {
+        pools: vec![pool(2, 1, &[]), web],
+        nodes: counts(&[("api", 2, 1), ("web", 0, 1)]),
+        ..begun()
+    };
+    let only = |pool: &str| site.clone().only(&[pool.parse().unwrap()].into());
+    let line = "DEGRADED: 1 of 3 nodes down (api 1/3)";
+    assert_eq!(verdict(&only("api")).1, line);
+    assert_eq!(verdict(&only("web")).0, Health::Critical);
+    let lost = ("127.0.0.1:16000".to_owned(), PerlbalLevel::default());
+    let lost = Circumstances {
+        perlbals: [lost].into(),
+        ..only("api")
+    };
+    assert_eq!(verdict(&lost).0, Health::Critical);
+}
+
+#[test]
+fn what_is_over_is_told_by_what_is_so_now() {
+    let mut site = Circumstances {
+        pools: vec![pool(4, 1, &[])],
+        nodes: counts(&[("api", 4, 1)]),
+        ..begun()
+    };
+    let now = |site: &Circumstances, kind, subject: &str| {
+        let Instead { resolved, text } = site.instead(kind, subject);
+        (resolved, text)
+    };
+    let told = |text: &str| (true, text.to_owned());
+    for kind in [Kind::PoolShort, Kind::PoolEmpty, Kind::SorryServer] {
+        let text = "pool api has 4 serving members (min_members 1)";
+        assert_eq!(now(&site, kind, "api"), told(text));
+    }
+    assert_eq!(
+        now(&site, Kind::PoolShort, "web"),
+        told("pool web is not declared any more")
+    );
+    assert_eq!(
+        now(&site, Kind::NodesDown, "nodes"),
+        told("1 of 5 nodes down (api 1/5)")
+    );
+    let perlbal = "127.0.0.1:16000";
+    let text = format!("Perlbal {perlbal} is not configured any more");
+    assert_eq!(now(&site, Kind::PerlbalLost, perlbal), (true, text));
+    // What is lost is no better than what was not in sync.
+    site.perlbals
+        .insert(perlbal.to_owned(), PerlbalLevel::default());
+    let text = format!("Perlbal {perlbal} is not connected");
+    assert_eq!(now(&site, Kind::PerlbalNotInSync, perlbal), (false, text));
+    let connected = PerlbalLevel {
+        connected: true,
+        ..PerlbalLevel::default()
+    };
+    site.perlbals.insert(perlbal.to_owned(), connected);
+    let text = format!("Perlbal {perlbal} is connected and not in sync yet");
+    assert_eq!(now(&site, Kind::PerlbalLost, perlbal), (true, text));
+    // Nothing that is over is told as what was wrong.
+    for kind in Kind::ALL {
+        let text = now(&begun(), kind, "x").1;
+        assert!(
+            !text.is_empty() && !text.contains("cannot"),
+            "{kind:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn of_a_perlbal_that_does_not_obey_it_is_told_why_and_what_differs() {
+    let site = |level: PerlbalLevel| Circumstances {
+        perlbals: [("127.0.0.1:16000".to_owned(), level)].into(),
+        ..begun()
+    };
+    let lost = site(PerlbalLevel {
+        away: Some("not answering (accepts connections); not applied since: -api-1".into()),
+        ..PerlbalLevel::default()
+    });
+    let text = "there is no connection to Perlbal 127.0.0.1:16000: it is not answering (accepts connections); not applied \
+                since: -api-1";
+    assert_eq!(lost.conditions()[0].text, text);
+    let line = "CRITICAL: Perlbal 127.0.0.1:16000 not answering";
+    assert_eq!(verdict(&lost).1, line);
+    let odd = site(PerlbalLevel {
+        connected: true,
+        differs: Some("pool api still needs +10.0.0.1:80".into()),
+        ..PerlbalLevel::default()
+    });
+    let text = "Perlbal 127.0.0.1:16000 is not as it should be: pool api still needs +10.0.0.1:80";
+    assert_eq!(odd.conditions()[0].text, text);
+    assert_eq!(
+        verdict(&odd).1,
+        "CRITICAL: Perlbal 127.0.0.1:16000 not in sync"
+    );
+}
+
+#[test]
+fn a_pool_in_which_no_node_has_served_yet_is_not_empty_unless_it_is_declared() {
+    let level = |declared, served| PoolLevel {
+        declared,
+        served,
+        ..pool(0, 0, &[])
+    };
+    let of = |level| Circumstances {
+        pools: vec![level],
+        nodes: counts(&[("api", 0, 1)]),
+        ..begun()
+    };
+    let is_empty = |level| kinds(&of(level)).contains(&Kind::PoolEmpty);
+    assert!(!is_empty(level(false, false)));
+    assert!(is_empty(level(false, true)));
+    assert!(is_empty(level(true, false)));
+}
+
+#[test]
+fn of_a_pool_in_which_no_node_has_served_yet_it_is_told_that_its_members_stay() {
+    let told = |sorry: &[&str]| {
+        let unserved = PoolLevel {
+            served: false,
+            ..pool(0, 0, sorry)
+        };
+        let site = Circumstances {
+            pools: vec![unserved],
+            nodes: counts(&[("api", 0, 1)]),
+            ..begun()
+        };
+        site.conditions().remove(0).text
+    };
+    let stay = "pool api has no members (of its nodes: 1 failed): no node has served in it yet; members that a \
+                load balancer had before stay until one does, and without any, requests to it wait";
+    assert_eq!(told(&[]), stay);
+    let sorry = "pool api has no member (of its nodes: 1 failed): no node has served in it yet; members that a \
+                 load balancer had before stay until one does, and without any, its sorry server stands in: \
+                 10.0.0.9:80";
+    assert_eq!(told(&["10.0.0.9:80"]), sorry);
+}
+
+#[test]
+fn nothing_is_resolved_while_nobody_serves_and_the_pools_nodes_are_only_down() {
+    let nobody = |nodes: &[(&str, usize, usize)], pools| Circumstances {
+        pools,
+        nodes: counts(nodes),
+        ..begun()
+    };
+    let resolved = |site: Circumstances| site.instead(Kind::PoolEmpty, "api").resolved;
+    let undeclared = || {
+        vec![PoolLevel {
+            declared: false,
+            ..pool(0, 0, &[])
+        }]
+    };
+    assert!(!resolved(nobody(&[("api", 0, 2)], undeclared())));
+    assert!(!resolved(nobody(&[("", 0, 2)], undeclared())));
+    assert!(!resolved(nobody(&[("", 0, 2)], Vec::new())));
+    // They serve elsewhere, or are gone from the services file.
+    assert!(resolved(nobody(&[("web", 2, 0)], undeclared())));
+    assert!(resolved(nobody(&[("web", 2, 0)], Vec::new())));
+    assert!(resolved(nobody(&[("", 0, 1)], vec![pool(1, 0, &[])])));
+}

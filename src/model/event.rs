@@ -1,0 +1,307 @@
+//! Events: what happened, with the one text that both the log and the [event log](super::event_log) show.
+
+use std::sync::Arc;
+
+use super::change::{Assignment, Change, Ending, OutReason};
+use super::names::PoolName;
+use super::node::Node;
+use super::node_view::Retention;
+use super::observation::Failure;
+use super::time::Timestamp;
+
+/// Something that happened, as the event log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Counts up from 1 since the program started.
+    pub id: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// How serious it is.
+    pub severity: Severity,
+    /// What happened, as a stable identifier: programs may rely on it.
+    pub kind: &'static str,
+    /// The node that it concerns.
+    pub node: Option<Arc<Node>>,
+    /// The pool that it concerns.
+    pub pool: Option<PoolName>,
+    /// What happened, for people.
+    pub text: String,
+}
+
+/// The content of an event before the event log gives it a number: usually describes a [`Change`].
+#[derive(Clone, Debug)]
+pub struct EventText<'a> {
+    /// How serious it is.
+    pub severity: Severity,
+    /// What happened, as a stable identifier: programs may rely on it.
+    pub kind: &'static str,
+    /// The node that it concerns.
+    pub node: Option<&'a Arc<Node>>,
+    /// The pool that it concerns.
+    pub pool: Option<&'a PoolName>,
+    /// Whether it results from a request of an operator or the node, or from the end of one, rather than from polls.
+    pub requested: bool,
+    /// Whether the log omits it: the log reports once per pool that failed members are kept in.
+    pub quiet: bool,
+    /// What happened, for people.
+    pub text: String,
+}
+
+/// How serious an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Normal operation.
+    Info,
+    /// Something failed.
+    Warning,
+    /// Something is wrong and remains so until someone fixes it.
+    Error,
+}
+
+impl<'a> EventText<'a> {
+    /// Describes a change.
+    #[must_use]
+    pub fn from_change(change: &'a Change) -> Self {
+        match change {
+            Change::Joined(node, place) => Self::member(
+                "joined",
+                node,
+                place,
+                format!("{} joins {place}", node.name),
+            ),
+            Change::Moved(node, from, to) => {
+                let text = format!("{} moves from {from} to {to}", node.name);
+                Self::member("moved", node, to, text)
+            }
+            Change::Unversioned(node, place, refusal) => {
+                let text = format!(
+                    "{} is in {}, but in no version pool: {refusal}",
+                    node.name, place.pool
+                );
+                Self {
+                    severity: Severity::Warning,
+                    ..Self::member("unversioned", node, place, text)
+                }
+            }
+            Change::Left(node, from, why) => Self::left(node, from, why),
+            Change::RemainsOut(node, why) => Self {
+                severity: severity(why),
+                pool: refused_pool(why),
+                ..Self::node("out", node, format!("{} is in no pool: {why}", node.name))
+            },
+            Change::Removed(node, from) => {
+                let text = format!("{} leaves {from}: gone from the services file", node.name);
+                Self::member("removed", node, from, text)
+            }
+            Change::Held(pool, min_members) => Self {
+                severity: Severity::Warning,
+                ..Self::pool(
+                    "held",
+                    pool,
+                    format!(
+                        "failures would take pool {pool} below its min_members of {min_members}: \
+                     the members that it last had stay in"
+                    ),
+                )
+            },
+            Change::Released(pool) => {
+                let text = format!("pool {pool} holds no failed member any more");
+                Self::pool("released", pool, text)
+            }
+            Change::Kept(node, place, by, failure) => Self {
+                severity: Severity::Warning,
+                quiet: *by == Retention::Held,
+                ..Self::member("kept", node, place, kept(node, place, *by, failure))
+            },
+            Change::Recovered(node, place, by) => {
+                let text = format!("{} answers again, in {place}", node.name);
+                Self {
+                    quiet: *by == Retention::Held,
+                    ..Self::member("recovered", node, place, text)
+                }
+            }
+            Change::SorryOn(pool, sorry) => Self {
+                severity: Severity::Warning,
+                ..Self::pool("sorry-on", pool, takes_over(pool, sorry))
+            },
+            Change::SorryOff(pool, 0) => {
+                let text = format!("pool {pool} has no sorry server any more, and no member");
+                Self {
+                    severity: Severity::Warning,
+                    ..Self::pool("sorry-off", pool, text)
+                }
+            }
+            Change::SorryOff(pool, _) => {
+                let text = format!("pool {pool} has members again: its sorry server goes");
+                Self::pool("sorry-off", pool, text)
+            }
+            change => Self::from_override(change),
+        }
+    }
+
+    /// Describes what someone requested, or how an override ended.
+    fn from_override(change: &'a Change) -> Self {
+        let text = match change {
+            Change::Disabled(node, word, reason) => {
+                let text = format!("{} is disabled: {word}{}", node.name, reason.details());
+                Self::node("disabled", node, text)
+            }
+            Change::Enabled(node, word, how) => {
+                let text = format!("{} is no longer disabled by {word}: {how}", node.name);
+                Self::node("enabled", node, text)
+            }
+            Change::LeaveGranted(node, pool) => {
+                let from = pool
+                    .as_ref()
+                    .map_or(String::new(), |pool| format!(" {pool}"));
+                let text = format!("{} asked to leave{from}, and may", node.name);
+                Self {
+                    pool: pool.as_ref(),
+                    ..Self::node("leave-granted", node, text)
+                }
+            }
+            Change::LeaveOver(node, how) => Self::node(
+                "leave-over",
+                node,
+                format!("the leave of {} is over: {how}", node.name),
+            ),
+            Change::Frozen(word, reason) => {
+                let details = reason.details();
+                Self {
+                    severity: Severity::Warning,
+                    ..Self::site(
+                        "frozen",
+                        format!(
+                            "frozen: {word}{details}; failures put nobody out until it is thawed"
+                        ),
+                    )
+                }
+            }
+            Change::Thawed(word, by) => {
+                let how = Ending::TakenBack(by.clone());
+                Self::site("thawed", format!("no longer frozen by {word}: {how}"))
+            }
+            _ => Self::site("", String::new()),
+        };
+        Self {
+            requested: true,
+            ..text
+        }
+    }
+
+    /// The name of the node or pool that it concerns, or `pollbal`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match (self.node, self.pool) {
+            (Some(node), _) => &node.name,
+            (None, Some(pool)) => pool.as_str(),
+            (None, None) => "pollbal",
+        }
+    }
+
+    fn left(node: &'a Arc<Node>, from: &'a Assignment, why: &OutReason) -> Self {
+        let severity = severity(why);
+        let goes = if severity == Severity::Info {
+            "leaves"
+        } else {
+            "is put out of"
+        };
+        let text = format!("{} {goes} {from}: {why}", node.name);
+        Self {
+            severity,
+            ..Self::member("left", node, from, text)
+        }
+    }
+
+    fn member(
+        kind: &'static str,
+        node: &'a Arc<Node>,
+        place: &'a Assignment,
+        text: String,
+    ) -> Self {
+        Self {
+            pool: Some(&place.pool),
+            ..Self::node(kind, node, text)
+        }
+    }
+
+    fn node(kind: &'static str, node: &'a Arc<Node>, text: String) -> Self {
+        Self {
+            node: Some(node),
+            ..Self::site(kind, text)
+        }
+    }
+
+    fn pool(kind: &'static str, pool: &'a PoolName, text: String) -> Self {
+        Self {
+            pool: Some(pool),
+            ..Self::site(kind, text)
+        }
+    }
+
+    fn site(kind: &'static str, text: String) -> Self {
+        Self {
+            severity: Severity::Info,
+            kind,
+            node: None,
+            pool: None,
+            requested: false,
+            quiet: false,
+            text,
+        }
+    }
+}
+
+/// What a number of nodes did, for an [`EventText::kind`]; completes a sentence such as "5 more nodes …".
+#[must_use]
+pub fn describe_many(kind: &str) -> &'static str {
+    match kind {
+        "joined" => "joined a pool",
+        "moved" => "moved to another pool or version",
+        "left" => "left a pool",
+        "out" => "stayed out of all pools",
+        "removed" => "left a pool, gone from the services file",
+        "unversioned" => "got into no version pool",
+        "kept" => "stayed in though failing",
+        "recovered" => "answered again",
+        _ => "changed",
+    }
+}
+
+fn takes_over(pool: &PoolName, sorry: &[Arc<Node>]) -> String {
+    let addrs: Vec<_> = sorry.iter().map(|sorry| sorry.addr.to_string()).collect();
+    let (servers, take) = match sorry.len() {
+        1 => ("server", "takes"),
+        _ => ("servers", "take"),
+    };
+    let addrs = addrs.join(", ");
+    format!("pool {pool} has no member: its sorry {servers} {addrs} {take} over")
+}
+
+fn kept(node: &Node, place: &Assignment, by: Retention, failure: &Failure) -> String {
+    let by = match by {
+        Retention::Frozen => "a freeze keeps it",
+        Retention::Held => "`min_members` holds it",
+        Retention::Failing | Retention::Serving => "it stays",
+    };
+    format!("{} fails, but {by} in {place}: {failure}", node.name)
+}
+
+fn severity(why: &OutReason) -> Severity {
+    match why {
+        OutReason::Leaving
+        | OutReason::Idle
+        | OutReason::Disabled(_)
+        | OutReason::Granted
+        | OutReason::Awaited => Severity::Info,
+        OutReason::Failed(_) => Severity::Warning,
+        OutReason::Refused(_) => Severity::Error,
+    }
+}
+
+fn refused_pool(why: &OutReason) -> Option<&PoolName> {
+    match why {
+        OutReason::Refused(refusal) => Some(refusal.pool()),
+        _ => None,
+    }
+}

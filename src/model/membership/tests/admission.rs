@@ -1,0 +1,461 @@
+//! Names that fall on one, and limits of what nodes may announce.
+
+use super::*;
+use crate::model::naming::Scheme;
+use crate::model::rules::{CHANGES, Refusal};
+
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Names as Perlbal has them.
+const FOLDED: Scheme = Scheme {
+    place: "Perlbal",
+    of_pool: |pool| fold(pool.as_str()),
+    of_version: |pool, version| format!("{pool}__{}", fold(version.as_str())),
+};
+
+fn fold(text: &str) -> String {
+    text.to_lowercase()
+        .replace(|c: char| !c.is_alphanumeric(), "_")
+}
+
+/// Rules by which names may meet; these pools are declared.
+pub(super) fn folded(declared: &[&str]) -> Rules {
+    let rules = rules(1, 1, 0);
+    let pool = |pool: &&str| (pool.parse().unwrap(), rules.undeclared.clone());
+    Rules {
+        declared: declared.iter().map(pool).collect(),
+        max_undeclared: 100,
+        naming: Naming::new(FOLDED, []),
+        ..rules
+    }
+}
+
+impl Bench {
+    /// A node at another port of the first node's address.
+    fn see_port(&mut self, port: u16, observation: Observation) -> Vec<Change> {
+        let addr = format!("10.0.0.1:{port}").parse().unwrap();
+        let poll = Poll::at(self.now, observation);
+        self.membership.observe(addr, poll, self.now)
+    }
+
+    /// The versions that have members, with their number.
+    fn versions(&mut self, pool: &str) -> Vec<(String, usize)> {
+        let pools = self.whole();
+        let by_version = pools.pools[pool].by_version();
+        let versions = by_version.into_iter();
+        versions
+            .map(|(version, members)| (version.to_string(), members.len()))
+            .collect()
+    }
+
+    /// Why the node is in no pool, or in no version pool.
+    fn refusal(&self, number: u8) -> Option<Refusal> {
+        let view = self.membership.view(addr(number)).unwrap();
+        match view.state {
+            NodeState::Out(OutReason::Refused(refusal)) => Some(refusal),
+            _ => view.unversioned,
+        }
+    }
+
+    fn refusal_text(&self, number: u8) -> String {
+        self.refusal(number)
+            .map_or(String::new(), |refusal| refusal.to_string())
+    }
+}
+
+#[test]
+fn a_node_that_announces_a_name_of_a_declared_pool_is_refused_and_the_pool_goes_on() {
+    let mut bench = Bench::new(folded(&["api"]), 4);
+    bench.see(3, says("API"));
+    assert!(
+        bench.refusal_text(3).starts_with(
+            "pool API has the same name in Perlbal, `api`, as pool api, which goes before it"
+        ),
+        "{}, though nobody is in api",
+        bench.refusal_text(3)
+    );
+    bench.see(1, says("api"));
+    bench.see(2, says("api"));
+    bench.see(4, says("Api leaving"));
+    bench.see(2, fails());
+    assert_eq!(bench.members("api"), [1]);
+    assert_eq!(bench.whole().pools.len(), 1);
+}
+
+#[test]
+fn of_two_undeclared_pools_of_one_name_the_first_has_it_until_it_is_out_of_use() {
+    for (first, second) in [("api", "API"), ("a-b", "a_b"), ("API", "api")] {
+        let mut bench = Bench::new(folded(&[]), 2);
+        bench.see(1, says(first));
+        bench.see(2, says(second));
+        assert!(matches!(bench.refusal(2), Some(Refusal::NameTaken(_))));
+        bench.see(1, says(""));
+        bench.see(2, says(second));
+        assert!(bench.refusal(2).is_some(), "{first} may be back soon");
+        bench.now += GRACE;
+        bench.see(2, says(second));
+        assert_eq!(bench.members(second), [2]);
+        assert!(!bench.whole().pools.contains_key(first));
+        bench.see(1, says(first));
+        assert!(
+            bench
+                .refusal_text(1)
+                .contains(&format!("as pool {second},"))
+        );
+    }
+}
+
+#[test]
+fn a_version_pool_of_a_declared_pool_goes_before_an_undeclared_pool() {
+    let mut bench = Bench::new(folded(&["api"]), 3);
+    bench.see(1, says("api__v1"));
+    bench.see(2, says("api"));
+    bench.see(3, says("api"));
+    assert_eq!(bench.members("api__v1"), [1]);
+    let changes = bench.see(2, says("api ok v1"));
+    assert!(
+        matches!(
+            &changes[..],
+            [Change::Left(node, _, OutReason::Refused(_)), Change::Moved(..)] if node.addr == addr(1)
+        ),
+        "{changes:?}"
+    );
+    assert_eq!(bench.versions("api"), [("v1".to_owned(), 1)]);
+    assert!(!bench.whole().pools.contains_key("api__v1"));
+    bench.see(1, says("api__v1"));
+    assert!(bench.refusal_text(1).contains("as version v1 of pool api,"));
+    bench.see(1, says("api__v2"));
+    assert_eq!(bench.members("api__v2"), [1]);
+}
+
+#[test]
+fn between_undeclared_pools_a_version_pool_has_its_name_if_it_was_first() {
+    let mut bench = Bench::new(folded(&[]), 2);
+    bench.see(1, says("api ok v1"));
+    bench.see(2, says("api__v1"));
+    assert!(matches!(bench.refusal(2), Some(Refusal::NameTaken(_))));
+    let mut bench = Bench::new(folded(&[]), 2);
+    bench.see(2, says("api__v1"));
+    let changes = bench.see(1, says("api ok v1"));
+    assert!(matches!(
+        &changes[..],
+        [Change::Joined(..), Change::Unversioned(..)]
+    ));
+    assert_eq!(bench.members("api"), [1], "only its version has no name");
+    assert!(bench.versions("api").is_empty());
+    assert!(bench.see(1, says("api ok v1")).is_empty(), "told once");
+}
+
+#[test]
+fn of_two_versions_of_one_name_the_second_is_in_the_pool_but_in_no_version_pool() {
+    let mut bench = Bench::new(folded(&["api"]), 3);
+    bench.see(1, says("api ok v1"));
+    bench.see(2, says("api ok V1"));
+    bench.see(3, says("api ok v1"));
+    assert_eq!(bench.members("api"), [1, 2, 3]);
+    assert_eq!(bench.versions("api"), [("v1".to_owned(), 2)]);
+    assert!(
+        bench
+            .refusal_text(2)
+            .starts_with("version V1 of pool api has the same name in Perlbal, `api__v1`, as version v1 of pool api"),
+        "{}",
+        bench.refusal_text(2)
+    );
+    bench.see(1, says("api ok V1"));
+    bench.see(3, says("api"));
+    bench.now += GRACE;
+    for number in [1, 2] {
+        bench.see(number, says("api ok V1"));
+    }
+    assert_eq!(bench.versions("api"), [("V1".to_owned(), 2)]);
+    assert_eq!(bench.refusal(2), None);
+}
+
+#[test]
+fn a_name_that_the_configuration_gives_is_nobody_elses() {
+    let mut rules = folded(&["web"]);
+    let given = [("web".parse().unwrap(), "api".to_owned())];
+    rules.naming = Naming::new(FOLDED, given);
+    let mut bench = Bench::new(rules, 3);
+    bench.see(1, says("api"));
+    bench.see(2, says("web ok v1"));
+    bench.see(3, says("api__v1"));
+    assert!(bench.refusal_text(1).contains("as pool web,"));
+    assert!(bench.refusal_text(3).contains("as version v1 of pool web,"));
+}
+
+#[test]
+fn where_names_are_files_only_each_pool_and_version_has_its_own() {
+    let mut rules = folded(&["api"]);
+    rules.naming = Naming::default();
+    let mut bench = Bench::new(rules, 4);
+    for (number, said) in [
+        (1, "api ok v1"),
+        (2, "API"),
+        (3, "api ok V1"),
+        (4, "api__v1"),
+    ] {
+        bench.see(number, says(said));
+        assert_eq!(bench.refusal(number), None);
+    }
+}
+
+#[test]
+fn a_reload_that_lets_names_meet_decides_at_once() {
+    let mut rules = folded(&[]);
+    rules.naming = Naming::default();
+    let mut bench = Bench::new(rules, 5);
+    for (number, said) in [
+        (1, "web"),
+        (2, "API"),
+        (3, "api ok v1"),
+        (4, "Web"),
+        (5, "api ok V1"),
+    ] {
+        bench.see(number, says(said));
+    }
+    let changes = bench.membership.set_rules(folded(&["api"]), bench.now);
+    let out = changes
+        .iter()
+        .filter(|change| matches!(change, Change::Left(..)));
+    assert_eq!(out.count(), 2, "{changes:?}");
+    assert_eq!(bench.members("web"), [1], "it was first");
+    assert_eq!(bench.members("api"), [3, 5], "it is declared");
+    assert_eq!(bench.versions("api"), [("v1".to_owned(), 1)]);
+    assert!(
+        bench
+            .membership
+            .set_rules(folded(&["api"]), bench.now)
+            .is_empty()
+    );
+    assert!(bench.see(2, says("API")).is_empty(), "told already");
+}
+
+#[test]
+fn an_earlier_runs_pools_have_their_names_before_anything_is_heard() {
+    let mut bench = Bench::new(folded(&[]), 4);
+    let at = |pool: &str, version: &str, number| {
+        let place = Assignment {
+            pool: pool.parse().unwrap(),
+            version: Some(version.parse().unwrap()),
+        };
+        (addr(number), place)
+    };
+    let api = [at("api", "v1", 1), at("api", "V1", 2)];
+    bench.membership.inherit(&"api".parse().unwrap(), api);
+    let other = [at("API", "v1", 3)];
+    bench.membership.inherit(&"API".parse().unwrap(), other);
+    bench.see(3, says("API"));
+    bench.see(4, says("api ok V1"));
+    for number in [1, 2] {
+        bench.see(number, says("api ok v1"));
+    }
+    assert!(matches!(bench.refusal(3), Some(Refusal::NameTaken(_))));
+    assert_eq!(bench.members("api"), [1, 2, 4]);
+    assert_eq!(bench.versions("api"), [("v1".to_owned(), 2)]);
+}
+
+#[test]
+fn a_node_that_uses_up_names_leaves_room_for_others_and_names_become_free() {
+    let mut bench = Bench::new(
+        Rules {
+            max_undeclared: 4,
+            ..folded(&[])
+        },
+        3,
+    );
+    bench.see(3, says("api"));
+    for number in 0..50 {
+        bench.see(1, says(&format!("evil{number}")));
+    }
+    assert!(matches!(
+        bench.refusal(1),
+        Some(Refusal::TooManyOfAddress(_))
+    ));
+    bench.see(2, says("web"));
+    assert_eq!(bench.members("web"), [2]);
+    bench.see(2, says("shop"));
+    assert!(
+        matches!(bench.refusal(2), Some(Refusal::TooMany(_))),
+        "they stay a while"
+    );
+    bench.now += GRACE;
+    bench.see(2, says("shop"));
+    assert_eq!(bench.members("shop"), [2]);
+    let pools = bench.whole().pools;
+    assert!(pools.contains_key("evil0"), "still ours");
+    bench.see(1, says("api"));
+    assert_eq!(bench.members("api"), [1, 3], "known pools are open to it");
+}
+
+#[test]
+fn no_number_of_invented_pools_fills_the_memory() {
+    let mut bench = Bench::new(
+        Rules {
+            max_undeclared: 4,
+            ..folded(&[])
+        },
+        2,
+    );
+    bench.see(2, says("api"));
+    for number in 0..30 {
+        bench.now += Duration::from_secs(700);
+        bench.see(1, says(&format!("evil{number}")));
+        assert_eq!(bench.refusal(1), None);
+    }
+    let pools = bench.whole().pools;
+    // The one that was left just now is in use for a while.
+    assert_eq!(pools.len(), 3 + 4, "those in use, and as many as may be");
+    assert!(pools.contains_key("evil28") && !pools.contains_key("evil20"));
+    assert_eq!(bench.membership.names.holders().len(), 7);
+}
+
+#[test]
+fn one_that_only_says_that_it_leaves_invents_no_more_names_than_one_that_serves() {
+    let rules = Rules {
+        max_undeclared: 4,
+        ..folded(&["web"])
+    };
+    let mut bench = Bench::new(rules, 2);
+    bench.see(2, says("api"));
+    for number in 0..25 {
+        bench.see(1, says(&format!("evil{number} leaving v{number}")));
+        bench.see(1, says(&format!("web leaving v{number}")));
+    }
+    let pools = bench.whole().pools;
+    assert_eq!(pools.len(), 2 + 2, "api, web, and half of what may be");
+    let versions = pools.values().map(|pool| pool.versions.len());
+    let versions: usize = versions.sum();
+    assert!((16..=20).contains(&versions), "{versions}");
+}
+
+#[test]
+fn one_that_only_says_that_it_leaves_takes_no_name_from_anybody() {
+    let mut bench = Bench::new(folded(&["api"]), 3);
+    bench.see(1, says("api__v1"));
+    for said in ["API leaving", "api leaving v1", "Api__v1 leaving"] {
+        bench.see(2, says(said));
+        bench.see(3, says(said));
+    }
+    assert_eq!(bench.members("api__v1"), [1]);
+    assert_eq!(bench.whole().pools.len(), 2);
+}
+
+#[test]
+fn versions_beyond_the_limit_have_no_version_pool_and_their_nodes_serve_all_the_same() {
+    let mut rules = folded(&["api"]);
+    let api = rules.declared.get_mut("api").unwrap();
+    api.max_versions = 2;
+    let mut bench = Bench::new(rules, 4);
+    for number in 1..=4 {
+        bench.see(number, says(&format!("api ok v{number}")));
+    }
+    assert_eq!(bench.members("api"), [1, 2, 3, 4]);
+    assert_eq!(bench.versions("api").len(), 2);
+    assert_eq!(
+        bench.refusal_text(3),
+        "version v3 of pool api would be one more than max_versions"
+    );
+    bench.see(2, says("api ok v1"));
+    bench.now += GRACE;
+    bench.see(4, says("api ok v4"));
+    assert_eq!(bench.versions("api").len(), 2, "v2 was out of use");
+    assert_eq!(bench.refusal(4), None);
+}
+
+#[test]
+fn nodes_of_one_address_have_half_of_the_versions_at_most() {
+    let mut rules = folded(&["api"]);
+    rules.declared.get_mut("api").unwrap().max_versions = 10;
+    let mut bench = Bench::new(rules, 2);
+    let mut listed = nodes([1, 2]);
+    let port = |port| Node {
+        addr: format!("10.0.0.1:{port}").parse().unwrap(),
+        name: "port".to_owned(),
+    };
+    listed.extend((100..110).map(port));
+    bench.membership.set_nodes(listed, bench.now);
+    bench.see(1, says(""));
+    for port in 100..110 {
+        bench.see_port(port, says(&format!("api ok v{port}")));
+    }
+    bench.see(2, says("api ok mine"));
+    let versions = bench.versions("api");
+    assert_eq!(versions.len(), 6, "{versions:?}");
+    assert_eq!(versions[0].0, "mine");
+}
+
+#[test]
+fn a_node_that_invents_versions_gets_some_and_then_some_now_and_then() {
+    let mut bench = Bench::new(folded(&["api"]), 1);
+    let mut seen = |seconds: u32| {
+        let before = bench.membership.names.introduced();
+        for number in 0..seconds {
+            bench.see(1, says(&format!("api ok {before}-{number}")));
+            assert_eq!(bench.members("api"), [1]);
+        }
+        bench.membership.names.introduced() - before
+    };
+    let at_first = seen(120);
+    assert!((17..=21).contains(&at_first), "{at_first}");
+    let later = seen(600);
+    assert!((18..=22).contains(&later), "{later}");
+}
+
+#[test]
+fn one_that_changes_its_mind_too_often_waits_to_come_in_and_never_to_go_out() {
+    let mut bench = Bench::new(folded(&["api", "web"]), 2);
+    bench.see(2, says("api"));
+    let mut joins = 0;
+    for _ in 0..100 {
+        bench.see(1, says("api"));
+        joins += bench.members("api").len() - 1;
+        bench.see(1, says("api leaving"));
+        assert_eq!(bench.members("api"), [2]);
+    }
+    assert!((60..=66).contains(&joins), "{joins}: 30 and one each 6 s");
+    bench.see(1, says("api"));
+    for _ in 0..3 {
+        bench.see(1, says("web"));
+    }
+    assert!(bench.members("api") == [2] && bench.members("web").is_empty());
+    assert!(
+        bench
+            .refusal_text(1)
+            .contains("too often: pool web has to wait"),
+        "{}",
+        bench.refusal_text(1)
+    );
+    bench.now += CHANGES.every;
+    bench.see(1, says("web"));
+    assert_eq!(bench.members("web"), [1]);
+}
+
+#[test]
+fn one_that_swings_between_versions_stays_in_its_pool() {
+    let mut bench = Bench::new(folded(&["api"]), 2);
+    bench.see(2, says("api ok v1"));
+    let mut versioned = 0;
+    for number in 0..200 {
+        let version = ["v1", "v2"][number % 2];
+        bench.see(1, says(&format!("api ok {version}")));
+        assert_eq!(bench.members("api"), [1, 2]);
+        versioned += usize::from(bench.refusal(1).is_none());
+    }
+    assert!(
+        (60..=66).contains(&versioned),
+        "{versioned}: 30 and one each 6 s"
+    );
+}
+
+#[test]
+fn failures_are_no_change_of_mind() {
+    let mut bench = Bench::new(folded(&["api"]), 2);
+    bench.see(2, says("api"));
+    for _ in 0..200 {
+        bench.see(1, says("api ok v1"));
+        assert_eq!(bench.versions("api"), [("v1".to_owned(), 1)]);
+        bench.see(1, fails());
+        assert_eq!(bench.members("api"), [2]);
+    }
+}

@@ -1,0 +1,186 @@
+//! Index of the nodes, by the names and addresses that operators and requests use for them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::nearest::offer;
+use super::node::{Node, NodeAddr};
+use super::text::printable;
+
+/// The nodes of the services file, by address and name.
+#[derive(Clone, Debug, Default)]
+pub struct NodeIndex {
+    names: HashMap<String, Vec<NodeAddr>>,
+    ips: HashMap<Ipv4Addr, Vec<NodeAddr>>,
+}
+
+/// Why no node was found for a name or an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// No node has this name or address; the second text suggests similar ones.
+    Unknown(String, String),
+    /// Several nodes have it.
+    Ambiguous(String, Vec<NodeAddr>),
+}
+
+impl NodeIndex {
+    /// Indexes these nodes.
+    #[must_use]
+    pub fn new(nodes: &[Node]) -> Self {
+        let mut index = Self::default();
+        for node in nodes {
+            let ip = node.addr.ip();
+            index.ips.entry(ip).or_default().push(node.addr);
+            let named = index.names.entry(node.name.clone()).or_default();
+            named.push(node.addr);
+        }
+        index
+    }
+
+    /// Finds a node by its name, by `ip:port`, or by `ip` if it is the only one at that address.
+    ///
+    /// An `ip:port` need not be in the services file: overrides outlive the nodes that they apply to.
+    pub fn find(&self, word: &str) -> Result<NodeAddr, NotFound> {
+        if let Ok(addr) = word.parse() {
+            return Ok(addr);
+        }
+        let by_ip = word.parse().ok().and_then(|ip| self.ips.get(&ip));
+        match self.names.get(word).or(by_ip).map(Vec::as_slice) {
+            Some([addr]) => Ok(*addr),
+            Some(several) => Err(NotFound::Ambiguous(printable(word), several.to_vec())),
+            None => Err(NotFound::Unknown(printable(word), self.suggest(word))),
+        }
+    }
+
+    /// Suggests names and addresses similar to `word`, as the end of a message that no node was found.
+    #[must_use]
+    pub fn suggest(&self, word: &str) -> String {
+        let addrs: Vec<_> = self
+            .ips
+            .values()
+            .flatten()
+            .map(NodeAddr::to_string)
+            .collect();
+        // An unnamed node has its address as its name; it is suggested once.
+        let names = self.names.keys().chain(&addrs).map(String::as_str);
+        printable(&offer(word, names))
+    }
+
+    /// Whether the index contains a node with this address and port.
+    #[must_use]
+    pub fn contains(&self, addr: NodeAddr) -> bool {
+        self.nodes_at(addr.ip()).contains(&addr)
+    }
+
+    /// Whether a command line can use this name for the node: no other node has it, it contains nothing that is
+    /// special to a shell, and it does not look like a flag.
+    #[must_use]
+    pub fn is_unique_shell_word(&self, name: &str, addr: NodeAddr) -> bool {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let is_word = name.chars().all(is_plain) && !name.starts_with('-');
+        is_word && self.names.get(name).is_some_and(|addrs| *addrs == [addr])
+    }
+
+    /// The addresses of all nodes, sorted.
+    #[must_use]
+    pub fn addrs(&self) -> Vec<NodeAddr> {
+        let mut addrs: Vec<_> = self.ips.values().flatten().copied().collect();
+        addrs.sort_unstable();
+        addrs
+    }
+
+    /// Whether any node has this IP address.
+    #[must_use]
+    pub fn contains_ip(&self, ip: Ipv4Addr) -> bool {
+        self.ips.contains_key(&ip)
+    }
+
+    /// The nodes at an IP address.
+    #[must_use]
+    pub fn nodes_at(&self, ip: Ipv4Addr) -> &[NodeAddr] {
+        self.ips.get(&ip).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(word, offer) => {
+                write!(f, "no node of the services file is called {word}{offer}")
+            }
+            Self::Ambiguous(word, addrs) => {
+                let addrs: Vec<_> = addrs.iter().map(NodeAddr::to_string).collect();
+                write!(
+                    f,
+                    "several nodes are called {word}: say which of {}",
+                    addrs.join(", ")
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotFound {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unique_name_without_special_characters_is_usable_in_a_command_line() {
+        let names = ["web-1", "dup", "dup", "web 2", "$HOME", "--wait"];
+        let node = |(number, name): (usize, &&str)| Node {
+            addr: format!("10.0.0.{number}:80").parse().unwrap(),
+            name: (*name).to_owned(),
+        };
+        let nodes: Vec<_> = (1..).zip(&names).map(node).collect();
+        let index = NodeIndex::new(&nodes);
+        let is_plain = |node: &Node| index.is_unique_shell_word(&node.name, node.addr);
+        let plain: Vec<_> = nodes.iter().filter(|node| is_plain(node)).collect();
+        assert_eq!(plain, [&nodes[0]]);
+        // The other address had this name earlier, and is no longer in the services file under it.
+        assert!(!index.is_unique_shell_word("web-1", nodes[1].addr));
+    }
+
+    #[test]
+    fn a_node_is_found_by_what_identifies_it_uniquely() {
+        let node = |addr: &str, name: &str| Node {
+            addr: addr.parse().unwrap(),
+            name: name.to_owned(),
+        };
+        let index = NodeIndex::new(&[
+            node("10.0.0.1:80", "one"),
+            node("10.0.0.2:80", "two"),
+            node("10.0.0.2:81", "two"),
+        ]);
+        let one = Ok("10.0.0.1:80".parse().unwrap());
+        for word in ["one", "10.0.0.1", "10.0.0.1:80"] {
+            assert_eq!(index.find(word), one, "{word}");
+        }
+        for word in ["two", "10.0.0.2"] {
+            let Err(NotFound::Ambiguous(_, addrs)) = index.find(word) else {
+                panic!("{word} is ambiguous");
+            };
+            assert_eq!(addrs.len(), 2);
+        }
+        for (addr, listed) in [("10.0.0.2:81", true), ("10.0.0.2:82", false)] {
+            assert_eq!(index.contains(addr.parse().unwrap()), listed, "{addr}");
+            assert!(index.find(addr).is_ok(), "{addr}");
+        }
+        for (word, offer) in [
+            ("three", ""),
+            ("", ""),
+            ("onne", "; the nearest is one"),
+            ("10.0.0.3", ""),
+        ] {
+            let unknown = NotFound::Unknown(word.to_owned(), offer.to_owned());
+            assert_eq!(index.find(word), Err(unknown));
+        }
+        let offered = index.suggest("10.0.0.1:81");
+        assert_eq!(
+            offered,
+            "; the nearest are 10.0.0.1:80, 10.0.0.2:81, 10.0.0.2:80"
+        );
+    }
+}

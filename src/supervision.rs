@@ -1,0 +1,281 @@
+//! No part of the daemon ends unnoticed: a task that ends though nobody asked it to, and a panic anywhere, end the
+//! process, so that its service manager starts it again. What is left would look alive and do only half of its work.
+//!
+//! A panic in a handler of a request is no part's end: see [`contained`].
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::panic::{self, PanicHookInfo};
+use std::path::Path;
+use std::pin::pin;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, LocalKey};
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::logging;
+use crate::model::text::printable;
+
+/// The exit code for a fault of pollbal itself (sysexits.h, `EX_SOFTWARE`).
+pub const SOFTWARE: u8 = 70;
+
+/// Time between two beats of a [`Pulse`].
+const BEAT: Duration = Duration::from_secs(1);
+
+/// A thread hangs when its [`Pulse`] stands still for so long.
+const STANDS: Duration = Duration::from_secs(4);
+
+/// Delay between two looks whether a test still wants a disk to hang.
+const STALL_LOOK: Duration = Duration::from_millis(10);
+
+thread_local! {
+    /// The task that this thread works for.
+    static TASK: Cell<Option<&'static str>> = const { Cell::new(None) };
+    /// A panic concerns a single request.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has a panic logged in one line, and end the process.
+///
+/// No backtrace is made: that reads megabytes of the program and may take seconds, and where memory is short it may not
+/// succeed. The line says where the panic was.
+pub fn end_at_panic() {
+    panic::set_hook(Box::new(panicked));
+}
+
+fn panicked(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = printable(text.unwrap_or("no message"));
+    let place = panic
+        .location()
+        .map_or("unknown place".to_owned(), ToString::to_string);
+    if CONTAINED.get() {
+        error!("a request failed by a fault of pollbal, at {place}: {text}");
+        return;
+    }
+    let what = match TASK.get() {
+        Some(task) => format!("the task \"{task}\""),
+        None => format!(
+            "the thread \"{}\"",
+            thread::current().name().unwrap_or("unnamed")
+        ),
+    };
+    end_process(&format!("{what} panicked at {place}: {text}"));
+}
+
+/// Ends the process because of a fault of its own, once the log is written.
+pub fn end_process(why: &str) -> ! {
+    error!(
+        "{why}; this is a fault of pollbal, which ends with exit code {SOFTWARE} to be started again"
+    );
+    logging::finish();
+    process::exit(SOFTWARE.into());
+}
+
+/// Runs a task to its end, which must not come before it is `asked` for.
+///
+/// # Panics
+/// As the task does; or for a test, where the program is built for tests.
+pub async fn supervised<T>(
+    name: &'static str,
+    asked: CancellationToken,
+    task: impl Future<Output = T>,
+) {
+    named(name, async {
+        match Fault::of(name) {
+            Some(Fault::End) => {}
+            _ => _ = task.await,
+        }
+    })
+    .await;
+    if !asked.is_cancelled() {
+        let why = format!("the task \"{name}\" ended, though nobody asked it to");
+        end_process(&why);
+    }
+}
+
+/// Runs a task whose name a panic tells.
+///
+/// # Panics
+/// As the task does; or for a test, where the program is built for tests.
+pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    let fault = Fault::of(name);
+    poll_fn(|context| {
+        let _named = Set::new(&TASK, Some(name));
+        match fault {
+            Some(Fault::Panic) => panic!("a test asked for it"),
+            Some(Fault::Hang) => loop {
+                thread::park();
+            },
+            _ => task.as_mut().poll(context),
+        }
+    })
+    .await
+}
+
+/// Runs a task that works for a single connection: a panic of it is logged, and ends that alone.
+pub async fn contained<T>(task: impl Future<Output = T>) -> T {
+    let mut task = pin!(task);
+    poll_fn(|context| {
+        let _contained = Set::new(&CONTAINED, true);
+        task.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Likewise what a thread does for it.
+pub fn contain<T>(act: impl FnOnce() -> T) -> T {
+    let _contained = Set::new(&CONTAINED, true);
+    act()
+}
+
+/// Sets what this thread does; dropped, it takes that back.
+struct Set<T: Copy + 'static> {
+    key: &'static LocalKey<Cell<T>>,
+    before: T,
+}
+
+impl<T: Copy> Set<T> {
+    fn new(key: &'static LocalKey<Cell<T>>, value: T) -> Self {
+        let before = key.replace(value);
+        Self { key, before }
+    }
+}
+
+impl<T: Copy> Drop for Set<T> {
+    fn drop(&mut self) {
+        self.key.set(self.before);
+    }
+}
+
+/// The pulse of a thread that works by itself: it beats every second, unless the thread hangs.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// Beats for as long as this is awaited.
+    pub async fn beat(&self) {
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beats.tick().await;
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Looks at a pulse now and then.
+#[derive(Debug)]
+pub struct Watcher {
+    pulse: Pulse,
+    /// When it was looked at last, and how often it had beaten.
+    seen: Option<(Instant, u64)>,
+    /// How long it stands still.
+    stands: Duration,
+}
+
+impl Watcher {
+    /// Looks at this one.
+    #[must_use]
+    pub fn new(pulse: Pulse) -> Self {
+        Self {
+            pulse,
+            seen: None,
+            stands: Duration::ZERO,
+        }
+    }
+
+    /// Looks; whether the thread hangs. However long ago the last look was, between two of them no more than half of
+    /// [`STANDS`] counts: a pause of the whole process is no hang of one thread.
+    pub fn hangs(&mut self, now: Instant) -> bool {
+        let beats = self.pulse.0.load(Ordering::Relaxed);
+        match self.seen.replace((now, beats)) {
+            Some((before, seen)) if seen == beats => {
+                let passed = now.saturating_duration_since(before);
+                self.stands += passed.min(STANDS / 2);
+            }
+            _ => self.stands = Duration::ZERO,
+        }
+        self.stands >= STANDS
+    }
+}
+
+/// What a task does on a disk stands still for as long as a test wants it to, where the program is built for tests:
+/// there is no disk everywhere that hangs when it is asked to.
+pub fn stall(task: &str) {
+    let Some(Fault::Stall) = Fault::of(task) else {
+        return;
+    };
+    let Some(file) = std::env::var_os("POLLBAL_TEST_STALL") else {
+        return;
+    };
+    while Path::new(&file).exists() {
+        thread::sleep(STALL_LOOK);
+    }
+}
+
+/// What a test has happen to a task, where the program is built for tests: nothing from outside makes one fail.
+enum Fault {
+    Panic,
+    End,
+    Hang,
+    /// While the file exists that `POLLBAL_TEST_STALL` names; see [`stall`].
+    Stall,
+}
+
+impl Fault {
+    /// The environment says, for example, `POLLBAL_TEST_FAULT="panic pool files"`.
+    fn of(task: &str) -> Option<Self> {
+        if !cfg!(debug_assertions) {
+            return None;
+        }
+        let asked = std::env::var("POLLBAL_TEST_FAULT").ok()?;
+        match asked.split_once(' ')? {
+            ("panic", name) if name == task => Some(Self::Panic),
+            ("end", name) if name == task => Some(Self::End),
+            ("hang", name) if name == task => Some(Self::Hang),
+            ("stall", name) if name == task => Some(Self::Stall),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_hangs_when_its_pulse_stands_still_for_some_seconds_that_were_looked_at() {
+        let pulse = Pulse::default();
+        let mut watcher = Watcher::new(pulse.clone());
+        let start = Instant::now();
+        let mut look = |second, beats| {
+            pulse.0.fetch_add(beats, Ordering::Relaxed);
+            watcher.hangs(start + Duration::from_secs(second))
+        };
+        let looks = [
+            (0, 0, false),
+            (10, 10, false),
+            // The process was stopped for a minute, and this thread is the first that goes on.
+            (70, 0, false),
+            (71, 1, false),
+            (72, 0, false),
+            (73, 0, false),
+            (74, 0, false),
+            (75, 0, true),
+            (90, 0, true),
+            (91, 1, false),
+        ];
+        for (second, beats, hangs) in looks {
+            assert_eq!(look(second, beats), hangs, "at second {second}");
+        }
+    }
+}

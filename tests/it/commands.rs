@@ -1,0 +1,534 @@
+//! The commands for the running daemon that answer at once: what they print, and how they end.
+
+pub(crate) mod site;
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::door::{self, ask_from, post};
+use crate::common::nodes::{Node, addrs};
+use crate::common::run::{pollbal, stderr, stdout};
+use crate::common::{SOON, becomes, eventually};
+use site::Site;
+
+#[test]
+fn status_shows_the_site_and_is_a_probe() {
+    let site = Site::start();
+    let text = site.tell(&["status"]);
+    for line in [
+        "4 nodes, 4 in pools",
+        "website        4        4    2    0  v1 ×4",
+        "in sync",
+        "all at rest",
+    ] {
+        assert!(text.contains(line), "{line}\n---\n{text}");
+    }
+    assert!(text.ends_with("\nOK: 4 nodes, 4 in pools\n"), "{text}");
+    assert!(!text.contains("node-1") && !text.contains('\x1b'), "{text}");
+
+    // A pool shows all its nodes, a node itself.
+    let pool = site.tell(&["status", "website"]);
+    for node in &site.nodes {
+        let row = format!("{}  {}  website v1  serving", node.name(), node.addr());
+        assert!(pool.contains(&row), "{row}\n---\n{pool}");
+    }
+    let node = site.tell(&["status", "node-2"]);
+    assert!(
+        node.contains("node-2") && !node.contains("node-3"),
+        "{node}"
+    );
+    assert_eq!(
+        site.refused(&["status", "nothing"]),
+        "pollbal: no node of the services file and no pool is called nothing; the pools are: website\n"
+    );
+
+    let json = site.tell_json(&["status"]);
+    assert_eq!(
+        (&json["health"], &json["all_right"]),
+        (&json!("ok"), &json!(true))
+    );
+    assert_eq!(json["counts"]["members"], 4);
+
+    // Below its min_members clients are not served as they should be.
+    for node in &site.nodes[1..] {
+        node.announce("");
+    }
+    wait_verdict(
+        &site,
+        &["status"],
+        2,
+        "CRITICAL: pool website has 1 of its min_members of 2",
+    );
+    assert!(site.ask(&["status"]).1.contains("below min_members"));
+    site.nodes[0].announce("");
+    wait_verdict(
+        &site,
+        &["status"],
+        2,
+        "CRITICAL: pool website has no members",
+    );
+}
+
+/// Waits until the command ends with this code and this last line.
+#[track_caller]
+fn wait_verdict(site: &Site, arguments: &[&str], code: i32, line: &str) {
+    let asked = || {
+        let (code, text, error) = site.ask(arguments);
+        assert_eq!(error, "");
+        (code, text.lines().last().unwrap_or_default().to_owned())
+    };
+    becomes(SOON, "code and verdict", &(code, line.to_owned()), asked);
+}
+
+#[test]
+fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
+    let site = Site::start();
+    site.tell(&["disable", "node-1", "--reason", "kernel"]);
+    wait_verdict(&site, &["status"], 0, "OK: 4 nodes, 3 in pools, 1 disabled");
+    site.nodes[1].fail(500);
+    let line = "DEGRADED: 1 of 4 nodes down (website 1/4)";
+    wait_verdict(&site, &["status"], 1, line);
+    assert_eq!(code_of(&site, &["--exit-zero-on", "degraded"]), 0);
+    assert_eq!(code_of(&site, &["--exit-zero-on", "degraded", "--json"]), 0);
+    assert_eq!(code_of(&site, &["--json"]), 1);
+    let status = door::get(&site.stage, "/v1/status").json();
+    assert_eq!(
+        (&status["health"], &status["verdict"]),
+        (&json!("degraded"), &json!(line))
+    );
+    let problem = &status["problems"][0];
+    assert_eq!(
+        (&problem["kind"], &problem["severity"], &problem["subject"]),
+        (&json!("nodes_down"), &json!("degraded"), &json!("nodes"))
+    );
+
+    // Each is judged by itself, and by its pool with all that concerns it.
+    let of = |name: &str| {
+        let (code, text, _) = site.ask(&["status", name]);
+        let last = text.lines().rev().take(2).map(str::to_owned);
+        (code, last.collect::<Vec<_>>())
+    };
+    let down = "DEGRADED: node-2 is down: answered status 500 instead of 200".to_owned();
+    let (code, last) = of("node-2");
+    assert_eq!((code, &last[0]), (1, &down));
+    let all = format!("of all: {line}");
+    let well = |said: &str| (0, vec![format!("OK: {said}"), all.clone()]);
+    assert_eq!(of("node-3"), well("node-3 serves in website"));
+    assert_eq!(of("node-1"), well("node-1 is disabled"));
+    let (code, last) = of("website");
+    assert_eq!((code, last[0].as_str()), (1, line));
+
+    // With so few members that min_members holds a failing one, it is told to fail, not to be down.
+    site.nodes[2].fail(500);
+    let line = "CRITICAL: pool website has 1 of its min_members of 2; 1 of 4 nodes down (website 1/4); \
+                1 of 4 nodes kept in though failing (website 1/4)";
+    wait_verdict(&site, &["status"], 2, line);
+    assert_eq!(code_of(&site, &["--exit-zero-on", "degraded"]), 2);
+    assert_eq!(code_of(&site, &["--exit-zero-on", "critical"]), 0);
+    let (code, last) = of("node-3");
+    let kept = "DEGRADED: node-3 fails, kept in website by min_members: answered status 500 instead of 200";
+    assert_eq!((code, last[0].as_str()), (1, kept));
+    let metrics = door::get(&site.stage, "/metrics").ok().to_owned();
+    assert!(metrics.contains("\npollbal_health 2\n"), "{metrics}");
+}
+
+fn code_of(site: &Site, arguments: &[&str]) -> i32 {
+    site.ask(&[&["status"], arguments].concat()).0
+}
+
+#[test]
+fn a_file_that_is_refused_is_told_with_since_when() {
+    /// What is over is no more told, though it counts as standing for longer.
+    const AT_ONCE: Duration = Duration::from_secs(3);
+    let site = Site::start();
+    assert_eq!(site.tell_json(&["status"])["conditions"], json!([]));
+    site.stage.write_services(&["nonsense".to_owned()]);
+    let status = eventually(SOON, "a condition", || {
+        let status = door::get(&site.stage, "/v1/status").json();
+        (status["conditions"] != json!([])).then_some(status)
+    });
+    assert_eq!(
+        (&status["health"], &status["all_right"]),
+        (&json!("degraded"), &json!(false))
+    );
+    assert_eq!(
+        status["problems"][0]["since"],
+        status["conditions"][0]["since"]
+    );
+    let condition = &status["conditions"][0];
+    let services_file = site.stage.services_file();
+    assert_eq!(condition["kind"], "services_refused");
+    assert_eq!(condition["subject"], services_file.to_str().unwrap());
+    assert!(condition["since"].as_str().unwrap().ends_with('Z'));
+    let told = condition["text"].as_str().unwrap();
+    assert!(told.contains("line 1"), "{told}");
+    let text = site.ask(&["status"]).1;
+    assert!(text.contains(told), "{text}");
+    let line = "DEGRADED: services file refused";
+    wait_verdict(&site, &["status"], 1, line);
+
+    site.refused(&["reload"]);
+    let line = "DEGRADED: reload refused; services file refused";
+    wait_verdict(&site, &["status"], 1, line);
+    site.stage.list(&site.nodes);
+    site.tell(&["reload"]);
+    let health = || site.ask(&["status"]).0;
+    becomes(AT_ONCE, "exit code", &0, health);
+}
+
+#[test]
+fn a_node_is_taken_out_and_brought_back_by_reasons() {
+    let site = Site::start();
+    let told = site.tell(&[
+        "disable", "node-1", "--reason", "kernel", "--note", "6.1", "--wait",
+    ]);
+    assert_eq!(told, "at rest: node-1\n");
+    site.perlbal
+        .wait_members("website", &addrs(&site.nodes[1..]));
+    let told = site.tell(&["disable", "node-1", "--reason", "disk", "--for", "2h"]);
+    assert_eq!(
+        told,
+        format!("{}: disabled by disk, kernel\n", site.named(1))
+    );
+    let text = site.tell(&["status"]);
+    assert!(
+        text.contains("disk") && text.contains("ends in 2 h"),
+        "{text}"
+    );
+    assert!(text.contains(": \"6.1\", "), "{text}");
+
+    let told = site.tell(&["enable", "node-1", "--reason", "kernel"]);
+    assert_eq!(told, format!("{}: disabled by disk\n", site.named(1)));
+    // It does not serve for long now; whoever waits for it is told why.
+    let told = site.refused(&["wait", "node-1", "--until", "serving", "--timeout", "300ms"]);
+    assert_eq!(
+        told,
+        "pollbal: not so within 300ms: node-1: out: disabled: disk\n"
+    );
+    assert_eq!(
+        site.refused(&["enable", "node-1", "--reason", "kernel"]),
+        "pollbal: node-1 is not disabled by kernel; it is by: disk\n"
+    );
+    let told = site.tell_json(&["enable", "node-1", "--reason", "disk", "--wait"]);
+    assert_eq!(
+        (&told["done"], &told["nodes"][0]["name"]),
+        (&json!(true), &json!("node-1"))
+    );
+    site.perlbal.wait_members("website", &addrs(&site.nodes));
+}
+
+#[test]
+fn who_gives_an_order_is_told_to_others() {
+    let site = Site::start();
+    let socket = site.stage.admin_socket();
+    let by = |word: &str, sudo: &str, user: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pollbal"))
+            .args(["disable", "node-1", "--json", "--reason", word, "--socket"])
+            .arg(&socket)
+            .envs([("SUDO_USER", sudo), ("USER", user), ("LOGNAME", "cat")])
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let reasons = told["nodes"][0]["reasons"].as_array().unwrap();
+        let given = reasons.iter().find(|given| given["reason"] == word);
+        given.unwrap()["by"].clone()
+    };
+    assert_eq!(by("kernel", "ann", "root"), "ann");
+    assert_eq!(by("disk", "", "bob"), "bob");
+    assert_eq!(by("fan", "", ""), "cat");
+
+    // Where nobody is named it is the user whose process asks, as the system says.
+    let user = Command::new("id").arg("-un").output().unwrap();
+    let user = stdout(&user).trim().to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_pollbal"))
+        .args([
+            "disable",
+            "node-2",
+            "--reason",
+            "kernel",
+            "--note",
+            "new kernel",
+        ])
+        .args(["--json", "--socket"])
+        .arg(&socket)
+        .env_clear()
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["nodes"][0]["reasons"][0]["by"], *user);
+    let told = site.tell(&["explain", "node-2"]);
+    assert!(
+        told.contains(&format!("out for  kernel by {user}: \"new kernel\", ")),
+        "{told}"
+    );
+    let order = json!({ "nodes": ["node-2"], "reason": "kernel" });
+    let taken_back = post(&site.stage, "/v1/enable", &order);
+    assert_eq!(taken_back.status, 200, "{}", taken_back.body);
+    let told = site.tell(&["events", "-n", "20"]);
+    let line = format!("node-2 is no longer disabled by kernel: {user} took it back");
+    assert!(told.contains(&line), "{told}");
+}
+
+#[test]
+fn what_is_not_known_is_told_with_what_is_called_nearly_so() {
+    let site = Site::start();
+    for (arguments, told) in [
+        (
+            &["explain", "node-7"][..],
+            "no node of the services file is called node-7; the nearest are node-1, node-2, node-3",
+        ),
+        (
+            &["disable", "nod-1", "--reason", "kernel"],
+            "no node of the services file is called nod-1; the nearest are node-1, ",
+        ),
+        (
+            &["members", "wbsite"],
+            "there is no pool wbsite: nobody declared or announced it; the pools are: website",
+        ),
+        (
+            &["status", "wbsite"],
+            "no node of the services file and no pool is called wbsite; the pools are: website",
+        ),
+    ] {
+        let refused = site.refused(arguments);
+        assert!(refused.contains(told), "{arguments:?}: {refused}");
+    }
+    let (code, _, error) = site.ask(&["stauts"]);
+    assert_eq!(code, 64);
+    assert!(
+        error.contains("the commands are: run, check, status, "),
+        "{error}"
+    );
+    let socket = site.stage.admin_socket();
+    let output = pollbal(&["--json", "--socket", socket.to_str().unwrap(), "status"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["counts"]["nodes"], 4);
+}
+
+#[test]
+fn an_order_outlives_its_node_is_told_and_can_be_taken_back() {
+    let site = Site::start();
+    let node = site.nodes[0].addr().to_string();
+    site.tell(&["disable", "node-1", "--reason", "kernel"]);
+    site.stage.list(&site.nodes[1..]);
+    assert_eq!(site.tell(&["reload"]), "reloaded: 3 nodes\n");
+    let text = site.tell(&["status"]);
+    let line = format!("pollbal enable {node} --reason kernel");
+    assert!(text.contains(&line), "{text}");
+    let gone = site.tell_json(&["status"])["gone"].clone();
+    assert_eq!(
+        (&gone[0]["node"], &gone[0]["reasons"][0]["reason"]),
+        (&json!(node), &json!("kernel"))
+    );
+    for word in ["disk", "kernel"] {
+        let (code, _, told) = site.ask(&["enable", &node, "--reason", word, "--wait"]);
+        assert_eq!(code, i32::from(word == "disk"), "{told}");
+    }
+    assert_eq!(site.tell_json(&["status"])["gone"], json!([]));
+    // The same node comes back as if nothing had been ordered.
+    site.stage.list(&site.nodes);
+    assert_eq!(site.tell(&["reload"]), "reloaded: 4 nodes\n");
+    site.perlbal.wait_members("website", &addrs(&site.nodes));
+}
+
+#[test]
+fn an_operator_takes_back_the_leave_of_a_node_that_cannot() {
+    let site = Site::start();
+    let node = &site.nodes[0];
+    eventually(SOON, "the node is gone", || {
+        let ip = *node.addr().ip();
+        let left = ask_from(ip, site.node_door, "POST", "/leave?wait=10s");
+        (left.ok() == "gone").then_some(())
+    });
+    assert_eq!(
+        site.tell(&["enable", "node-1", "--leave", "--wait", "--timeout", "20s"]),
+        "serving: node-1\n"
+    );
+    assert_eq!(site.ask(&["enable", "node-1"]).0, 64);
+    assert_eq!(
+        site.ask(&["enable", "node-1", "--leave", "--reason", "disk"])
+            .0,
+        64
+    );
+}
+
+#[test]
+fn a_disable_that_takes_too_many_is_refused_with_the_numbers_unless_it_is_forced() {
+    let site = Site::start();
+    let three = ["disable", "node-1", "node-2", "node-3", "--reason", "move"];
+    let refusal = "refused, nothing changed: disabling node-1, node-2, node-3 would leave website with 1 of 4 members \
+                   (min_members 2). --force overrides this";
+    assert_eq!(site.refused(&three), format!("pollbal: {refusal}\n"));
+    let (code, json, error) = site.ask(&[&three[..], &["--json"]].concat());
+    assert_eq!((code, error), (1, format!("pollbal: {refusal}\n")));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["can_be_forced"], true);
+    let said = json["error"].as_str().unwrap();
+    assert!(refusal.contains(said), "{said}");
+    assert!(site.tell(&["status"]).contains("4 in pools"));
+    let (code, told, warning) = site.ask(&[&three[..], &["--force", "--wait"]].concat());
+    assert_eq!(
+        (code, told.as_str()),
+        (0, "at rest: node-1, node-2, node-3\n")
+    );
+    assert_eq!(
+        warning,
+        "pollbal: warning: pool website is left with 1 of 4 members, 1 of them answering (min_members 2)\n"
+    );
+    site.perlbal
+        .wait_members("website", &addrs(&site.nodes[3..]));
+}
+
+#[test]
+fn a_configuration_that_is_broken_stops_no_command_and_a_reload_says_so() {
+    let site = Site::start();
+    let config = site.pollbal.config_file();
+    let right = fs::read_to_string(config).unwrap();
+    // As a comma is forgotten.
+    fs::write(config, right.replace(",\n", "\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let ask = |arguments: &[&str]| {
+        let output = pollbal(&[&["--config", config], arguments].concat());
+        let told = stderr(&output);
+        let warning = format!("pollbal: warning: failed to understand {config} as JSON: ");
+        let rest = told
+            .strip_prefix(&warning)
+            .unwrap_or_else(|| panic!("{arguments:?}: {told}"));
+        let rest = rest.split_once('\n').expect("a line").1.to_owned();
+        (output.status.code(), stdout(&output), rest)
+    };
+    let (code, told, error) = ask(&["status"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{told}");
+    let disable = ["disable", "node-1", "--reason", "kernel"];
+    assert_eq!(ask(&disable).0, Some(0));
+    let (code, _, error) = ask(&["reload"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("failed to understand") && error.contains("line "),
+        "{error}"
+    );
+    eventually(SOON, "it is remembered", || {
+        ask(&["status"]).1.contains("reload").then_some(())
+    });
+    let enable = ["enable", "node-1", "--reason", "kernel", "--wait"];
+    assert_eq!(ask(&enable).0, Some(0));
+    fs::write(config, right).unwrap();
+    assert_eq!(site.tell(&["reload"]), "reloaded: 4 nodes\n");
+}
+
+#[test]
+fn explain_members_and_events_tell_what_happened() {
+    let site = Site::start();
+    site.tell(&["disable", "node-2", "--reason", "kernel", "--wait"]);
+    let text = site.tell(&["explain", "node-2"]);
+    for line in [
+        format!("{}\nis       disabled (website v1), since ", site.named(2)),
+        "out for  kernel".to_owned(),
+        ": website serving v1, after ".to_owned(),
+        ": told, at rest\n".to_owned(),
+        "comes back: someone says `pollbal enable node-2 --reason kernel`\n".to_owned(),
+        "node-2 leaves website at v1: disabled: kernel\n".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}\n---\n{text}");
+    }
+    assert_eq!(
+        site.tell_json(&["explain", "node-2"])["node"]["state"],
+        "disabled"
+    );
+    assert!(
+        site.refused(&["explain", "node-9"])
+            .starts_with("pollbal: ")
+    );
+
+    let line = |node: &Node| format!("{}\t{}\tv1\n", node.addr(), node.name());
+    let members: String = [0, 2, 3].map(|index| line(&site.nodes[index])).concat();
+    assert_eq!(site.tell(&["members", "website"]), members);
+    assert_eq!(
+        site.tell_json(&["members", "website"])["members"][0]["name"],
+        "node-1"
+    );
+    assert!(
+        site.refused(&["members", "nothing"])
+            .contains("there is no pool nothing")
+    );
+
+    let last = site.tell(&["events", "-n", "1"]);
+    assert!(
+        last.ends_with("node-2 leaves website at v1: disabled: kernel\n"),
+        "{last}"
+    );
+    assert_eq!(last.lines().count(), 1);
+    assert_eq!(
+        site.tell_json(&["events", "--limit", "2"])["events"][0]["kind"],
+        "disabled"
+    );
+}
+
+#[test]
+fn a_node_that_failed_is_explained_without_saying_anything_twice() {
+    let site = Site::start();
+    site.nodes[3].fail(500);
+    let text = eventually(SOON, "it is out", || {
+        let text = site.tell(&["explain", "node-4"]);
+        text.contains("is       failed (website v1), since ")
+            .then_some(text)
+    });
+    let why = " ago: answered status 500 instead of 200";
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[1].contains(why), "{text}");
+    assert!(
+        lines[2].starts_with("polled   ") && lines[2].contains(&format!("{why}, after ")),
+        "{text}"
+    );
+    assert!(lines[2].ends_with("; asked again within 100ms"), "{text}");
+}
+
+#[test]
+fn a_nudge_polls_now_and_a_reload_tells_what_is_wrong() {
+    let site = Site::start();
+    let polls = site.nodes[0].polls();
+    assert_eq!(site.tell(&["nudge", "node-1"]), "1 node: polled now\n");
+    eventually(SOON, "a poll", || {
+        (site.nodes[0].polls() > polls).then_some(())
+    });
+    assert_eq!(site.tell(&["nudge"]), "all nodes: polled now\n");
+    assert_eq!(site.tell(&["reload"]), "reloaded: 4 nodes\n");
+    assert_eq!(site.tell_json(&["reload"]), json!({ "nodes": 4 }));
+    site.stage
+        .write_config(&json!({ "pool_directry": "/x", "rise": 0 }));
+    let told = site.refused(&["reload"]);
+    assert!(
+        told.starts_with("pollbal: ") && told.contains("pool_directry"),
+        "{told}"
+    );
+    assert!(told.contains("rise"), "{told}");
+}
+
+#[test]
+fn a_freeze_is_seen_until_it_is_thawed() {
+    let site = Site::start();
+    let told = site.tell(&["freeze", "--reason", "storm", "--note", "switch"]);
+    assert_eq!(
+        told,
+        "frozen by storm: failures put nobody out until `pollbal thaw --reason storm`\n"
+    );
+    let (code, text, _) = site.ask(&["status"]);
+    assert!(
+        text.contains("frozen, failures put nobody out: storm") && text.contains(": \"switch\", "),
+        "{text}"
+    );
+    assert!(text.ends_with("\nDEGRADED: frozen (storm)\n"), "{text}");
+    assert_eq!(code, 1);
+    assert_eq!(
+        site.refused(&["thaw", "--reason", "rain"]),
+        "pollbal: nothing is frozen by rain\n"
+    );
+    assert_eq!(
+        site.tell(&["thaw", "--reason", "storm"]),
+        "no longer frozen by storm\n"
+    );
+    assert!(!site.tell(&["status"]).contains("frozen"));
+}

@@ -1,0 +1,514 @@
+//! The doors: how they are opened, moved and closed, and by whom.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::common::pollbal::Pollbal;
+use crate::common::stage::Stage;
+use crate::common::wire::{
+    Doors, dial, dial_from, dial_socket, get, get_kept, hear, say, try_dial, try_dial_socket,
+};
+use crate::common::{SOON, client, eventually};
+
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// Starts pollbal with all its doors, and waits until they are open.
+#[track_caller]
+fn start(stage: &Stage, doors: &Doors, own: &Value) -> Pollbal {
+    let pollbal = Pollbal::start(stage, &doors.config(own));
+    pollbal.wait_log(&["the node door is open"]);
+    pollbal
+}
+
+/// Makes this the configuration, and waits until it is in force.
+#[track_caller]
+fn reload(stage: &Stage, pollbal: &Pollbal, config: &Value) {
+    let mark = pollbal.mark();
+    stage.write_config(config);
+    pollbal.reload();
+    pollbal.wait_log_after(mark, &["info", "reloaded"]);
+}
+
+/// That the start is refused with exit code 78 and a line that has these words.
+#[track_caller]
+fn assert_refused(stage: &Stage, config: &Value, words: &[&str]) {
+    let ended = Pollbal::run(stage, config, &[]);
+    ended.assert_code(78);
+    let lines = ended.stderr.lines().filter(|line| line.contains("ERROR"));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    for word in words {
+        assert!(lines[0].contains(word), "{word:?} in {:?}", lines[0]);
+    }
+}
+
+/// Whether somebody answers at the admin socket.
+fn lives(socket: &Path) -> bool {
+    try_dial_socket(socket).is_ok_and(|stream| get(stream, "/nowhere").status == 404)
+}
+
+fn is_open(address: SocketAddrV4) -> bool {
+    try_dial(LOCALHOST, address).is_ok()
+}
+
+#[test]
+fn each_door_answers_and_says_plainly_what_it_does_not_know() {
+    let stage = Stage::new();
+    let doors = Doors::new(&stage);
+    let _nodes = stage.nodes(&["website"]);
+    let _pollbal = start(&stage, &doors, &json!({}));
+    assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
+
+    let status = || dial(doors.status);
+    get(status(), "/nowhere").assert_refusal(404, "there is no /nowhere here");
+    get(status(), "/v1/nowhere").assert_json_refusal(404, "there is no /v1/nowhere here");
+    let post = "POST /healthz HTTP/1.1\r\nconnection: close\r\n\r\n";
+    let answer = say(status(), post);
+    answer.assert_refusal(405, "/healthz is not for POST, but for GET,HEAD");
+    assert!(answer.head.contains("allow: get,head"), "{}", answer.head);
+
+    let admin = dial_socket(&doors.admin);
+    get(admin, "/nowhere").assert_json_refusal(404, "there is no /nowhere here");
+    let node = dial_from(stage.ip(1), doors.node);
+    get(node, "/nowhere").assert_refusal(404, "there is no /nowhere here");
+
+    let mut kept = status();
+    for _ in 0..3 {
+        assert_eq!(get_kept(&mut kept, "/healthz").body, "ok\n");
+    }
+}
+
+#[test]
+fn the_admin_door_answers_all_that_the_status_door_does() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["first round done"]);
+    let ask = |path| get(dial_socket(&stage.admin_socket()), path);
+    for (path, kind, words) in [
+        ("/healthz", "text/plain", "ok\n"),
+        ("/readyz", "text/plain", "ready\n"),
+        ("/metrics", "text/plain", "pollbal_build_info"),
+        ("/", "text/html", "website"),
+        ("/?pool=website", "text/html", "node-1"),
+        ("/v1/status?node=node-1", "application/json", "\"website\""),
+    ] {
+        let answer = ask(path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        let kind = format!("content-type: {kind}");
+        assert!(answer.head.contains(&kind), "{path}: {}", answer.head);
+        assert!(answer.body.contains(words), "{path}: {}", answer.body);
+    }
+    let mut stream = dial_socket(&stage.admin_socket());
+    stream.write_all(b"GET /stream HTTP/1.1\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let told = lines.find(|line| line.as_ref().unwrap() == "event: changed");
+    assert!(told.is_some());
+}
+
+#[test]
+fn answers_in_json_are_a_line_and_tell_the_start_alike() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["first round done"]);
+    let ask = |path| {
+        let answer = get(dial_socket(&stage.admin_socket()), path);
+        let line = answer.body;
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "{path}: {line:?}");
+        line
+    };
+    for path in [
+        "/v1/explain?node=node-1",
+        "/v1/members?pool=website",
+        "/v1/events",
+        "/v1/wait?node=node-1&until=serving",
+        "/v1/nowhere",
+    ] {
+        ask(path);
+    }
+    let mut starts: Vec<_> = (0..200)
+        .map(|_| {
+            let status: Value = serde_json::from_str(&ask("/v1/status")).unwrap();
+            status["started"].to_string()
+        })
+        .collect();
+    starts.dedup();
+    assert_eq!(starts.len(), 1, "{starts:?}");
+}
+
+#[test]
+fn only_user_and_group_can_ever_connect_to_the_admin_socket_whatever_the_umask() {
+    for umask in ["000", "077"] {
+        let stage = Stage::new();
+        let socket = stage.admin_socket();
+        let over = AtomicBool::new(false);
+        let modes = thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut modes = Vec::new();
+                // Once more when it is over, so that it is seen at all.
+                loop {
+                    let last = over.load(Ordering::Relaxed);
+                    if let Ok(about) = fs::metadata(&socket) {
+                        modes.push(about.permissions().mode() & 0o777);
+                        modes.dedup();
+                    }
+                    if last {
+                        return modes;
+                    }
+                }
+            });
+            let umask = format!("umask {umask}");
+            let pollbal = Pollbal::start_behind(&stage, &json!({}), &umask);
+            pollbal.wait_log(&["the admin door is open at", "admin.sock"]);
+            over.store(true, Ordering::Relaxed);
+            watcher.join().unwrap()
+        });
+        assert_eq!(modes, [0o660], "umask {umask}");
+    }
+}
+
+#[test]
+fn the_socket_of_a_dead_pollbal_is_replaced_and_that_of_a_living_one_is_not() {
+    let stage = Stage::new();
+    let doors = Doors::new(&stage);
+    start(&stage, &doors, &json!({})).kill();
+    assert!(doors.admin.exists(), "SIGKILL leaves it behind");
+    let second = start(&stage, &doors, &json!({}));
+    assert!(lives(&doors.admin));
+
+    let words = [
+        "admin_socket",
+        "admin.sock",
+        "another pollbal answers there",
+        "stop it first",
+    ];
+    let config = json!({ "pool_directory": stage.path("other") });
+    assert_refused(&stage, &config, &words);
+    assert!(lives(&doors.admin), "the first is still there");
+    // One that hangs is alive too.
+    second.signal(Signal::STOP);
+    assert_refused(&stage, &config, &words);
+    second.signal(Signal::CONT);
+    assert!(lives(&doors.admin));
+    assert!(!stage.path("other").exists(), "nothing was done");
+}
+
+#[test]
+fn what_is_no_socket_of_pollbals_is_never_removed() {
+    let stage = Stage::new();
+    let socket = stage.admin_socket();
+    fs::write(&socket, "precious").unwrap();
+    assert_refused(
+        &stage,
+        &json!({}),
+        &["admin_socket", "no socket", "move it away"],
+    );
+    assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
+    fs::remove_file(&socket).unwrap();
+    fs::create_dir(&socket).unwrap();
+    assert_refused(&stage, &json!({}), &["admin_socket", "no socket"]);
+    fs::remove_dir(&socket).unwrap();
+
+    // At the end neither what somebody else has put there.
+    let mut pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["the admin door is open"]);
+    fs::remove_file(&socket).unwrap();
+    let other = UnixListener::bind(&socket).unwrap();
+    assert!(pollbal.terminate().success());
+    assert!(socket.exists());
+    assert_refused(&stage, &json!({}), &["another pollbal answers"]);
+    drop(other);
+
+    let mut pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["the admin door is open"]);
+    assert!(pollbal.terminate().success());
+    let left = fs::read_dir(stage.dir()).unwrap();
+    let left = left.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let left: Vec<_> = left.filter(|name| name.contains("sock")).collect();
+    assert_eq!(left, [""; 0], "its own is removed");
+}
+
+#[test]
+fn of_many_that_start_at_once_one_gets_the_socket() {
+    let stage = Stage::new();
+    let socket = stage.admin_socket();
+    for round in 0..6 {
+        // Each with files of its own, and before them what a dead one left, or nothing.
+        let configs = (0..8).map(|number| {
+            let directory = stage.path(&format!("pool-{round}-{number}"));
+            let written = stage.write_config(&json!({ "pool_directory": directory }));
+            let config = stage.path(&format!("config-{number}.json"));
+            fs::rename(written, &config).unwrap();
+            config
+        });
+        let pollbals: Vec<_> = configs
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|config| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+                command.arg("--config").arg(&config);
+                Pollbal::spawn(command, config)
+            })
+            .collect();
+        let open = |pollbal: &&Pollbal| !pollbal.log_with(&["admin door is open"]).is_empty();
+        let refused = |pollbal: &&Pollbal| !pollbal.log_with(&["admin_socket"]).is_empty();
+        eventually(SOON, "each has it or was refused", || {
+            let decided =
+                pollbals.iter().filter(open).count() + pollbals.iter().filter(refused).count();
+            (decided == pollbals.len()).then_some(())
+        });
+        assert_eq!(pollbals.iter().filter(open).count(), 1, "round {round}");
+        assert!(lives(&socket));
+        // Killed, the one leaves its socket behind for the next round.
+        pollbals.into_iter().for_each(Pollbal::kill);
+        assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
+    }
+}
+
+#[test]
+fn a_single_round_and_a_dry_run_open_no_door() {
+    let stage = Stage::new();
+    let doors = Doors::new(&stage);
+    let _nodes = stage.nodes(&["website"]);
+    // Not even one that could not be opened, beside a daemon that has them all.
+    let _pollbal = start(
+        &stage,
+        &doors,
+        &json!({ "pool_directory": stage.path("other") }),
+    );
+    let config = doors.config(&json!({}));
+    for arguments in [&["--once"][..], &["--dry-run", "--once"]] {
+        Pollbal::run(&stage, &config, arguments).assert_code(0);
+    }
+    let free = Doors {
+        admin: stage.path("free.sock"),
+        ..Doors::new(&stage)
+    };
+    let dry_run = Pollbal::start_with(&stage, &free.config(&json!({})), &["--dry-run"]);
+    dry_run.wait_log(&["first round done"]);
+    // Nor does a reload open one.
+    let mark = dry_run.mark();
+    dry_run.reload();
+    dry_run.wait_log_after(mark, &["reloaded"]);
+    assert!(!free.admin.exists() && !is_open(free.status) && !is_open(free.node));
+    assert_eq!(dry_run.log_with(&["door"]), [""; 0]);
+}
+
+#[test]
+fn a_door_that_cannot_be_opened_ends_the_start_before_anything_is_done() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let doors = Doors::new(&stage);
+    let _taken = TcpListener::bind(doors.status).unwrap();
+    let hook = json!({ "pre_init_hook": ["touch", stage.path("touched")] });
+    let at = doors.status.to_string();
+    assert_refused(
+        &stage,
+        &doors.config(&hook),
+        &[
+            "failed to open status_listen",
+            &at,
+            "another program listens there",
+            "in use",
+        ],
+    );
+    let elsewhere = json!({ "node_listen": "192.0.2.1:8099" });
+    assert_refused(
+        &stage,
+        &elsewhere,
+        &[
+            "node_listen 192.0.2.1:8099",
+            "an address of this machine",
+            "Cannot assign",
+        ],
+    );
+    let missing = stage.path("missing/admin.sock");
+    assert_refused(
+        &stage,
+        &json!({ "admin_socket": missing }),
+        &["admin_socket", "missing is missing", "make it for the user"],
+    );
+    assert!(
+        !doors.admin.exists(),
+        "the doors that were open are closed again"
+    );
+    assert!(!stage.path("missing").exists() && !stage.path("touched").exists());
+    assert!(!stage.pool_directory().exists());
+    assert_eq!(nodes[0].polls(), 0);
+}
+
+#[test]
+fn a_reload_moves_closes_and_opens_doors_and_the_others_stay() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    let (old, new) = (Doors::new(&stage), Doors::new(&stage));
+    let mut pollbal = start(&stage, &old, &json!({}));
+    let mut kept = dial_from(stage.ip(1), old.node);
+    assert_eq!(get_kept(&mut kept, "/nowhere").status, 404);
+    let mut closed = dial(old.status);
+    assert_eq!(get_kept(&mut closed, "/healthz").status, 200);
+
+    let moved = stage.path("moved.sock");
+    let config = json!({ "admin_socket": moved, "status_listen": new.status });
+    reload(&stage, &pollbal, &old.config(&config));
+    pollbal.wait_log(&["the status door is open at", &new.status.to_string()]);
+    assert!(lives(&moved) && !old.admin.exists());
+    assert_eq!(client::get(new.status, "/healthz").unwrap(), "ok");
+    eventually(SOON, "the old one is closed", || {
+        (!is_open(old.status)).then_some(())
+    });
+    assert_eq!(
+        closed.read(&mut [0]).unwrap(),
+        0,
+        "idle connections are closed"
+    );
+    assert_eq!(
+        get_kept(&mut kept, "/nowhere").status,
+        404,
+        "unchanged doors go on"
+    );
+    assert_eq!(pollbal.log_with(&["node door is open"]).len(), 1);
+
+    let off = json!({ "admin_socket": "", "status_listen": "", "node_listen": "" });
+    reload(&stage, &pollbal, &off);
+    eventually(SOON, "all are closed", || {
+        let open = is_open(new.status) || is_open(old.node) || moved.exists();
+        (!open).then_some(())
+    });
+    reload(&stage, &pollbal, &old.config(&json!({})));
+    assert!(lives(&old.admin) && is_open(old.node));
+    assert_eq!(client::get(old.status, "/healthz").unwrap(), "ok");
+
+    // One that somebody has deleted is made anew.
+    fs::remove_file(&old.admin).unwrap();
+    reload(&stage, &pollbal, &old.config(&json!({})));
+    assert!(lives(&old.admin));
+    assert!(pollbal.terminate().success());
+    assert!(!old.admin.exists());
+}
+
+#[test]
+fn a_reload_that_cannot_open_a_door_is_refused_as_a_whole() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website"]);
+    let (old, new) = (Doors::new(&stage), Doors::new(&stage));
+    let pollbal = start(&stage, &old, &json!({}));
+    let _taken = TcpListener::bind(new.node).unwrap();
+    let moved = stage.path("moved.sock");
+    let own = json!({
+        "admin_socket": moved,
+        "pools": { "unheard_of": {} },
+        "poll_interval": "1h",
+    });
+    stage.write_config(&new.config(&own));
+    let mark = pollbal.mark();
+    pollbal.reload();
+    let node = new.node.to_string();
+    pollbal.wait_log_after(
+        mark,
+        &["error", "failed to open node_listen", &node, "in use"],
+    );
+    pollbal.wait_log_after(mark, &["error", "reload refused", "old state stays"]);
+    assert!(lives(&old.admin) && is_open(old.node));
+    assert_eq!(client::get(old.status, "/healthz").unwrap(), "ok");
+    assert!(
+        !moved.exists() && !is_open(new.status),
+        "what was opened is closed again"
+    );
+    nodes[0].wait_polls(2);
+    assert!(stage.lines("unheard_of.pool").is_none());
+
+    // Good doors do not help a configuration that is wrong elsewhere.
+    stage.write_config(&json!({ "admin_socket": moved, "services_file": stage.path("none") }));
+    let mark = pollbal.mark();
+    pollbal.reload();
+    pollbal.wait_log_after(mark, &["error", "reload refused"]);
+    stage.write_config(&old.config(&json!({ "admin_socket": moved })));
+    stage.write_services(&[]);
+    let mark = pollbal.mark();
+    pollbal.reload();
+    pollbal.wait_log_after(mark, &["error", "names no node"]);
+    pollbal.wait_log_after(mark, &["error", "reload refused"]);
+    assert!(lives(&old.admin) && !moved.exists());
+}
+
+#[test]
+fn the_node_door_is_for_addresses_of_the_services_file() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    stage.list(&nodes[..1]);
+    let doors = Doors::new(&stage);
+    let pollbal = start(&stage, &doors, &json!({}));
+    let (own, foreign) = (stage.ip(1), stage.ip(2));
+    // Before it says anything.
+    let refused = hear(dial_from(foreign, doors.node));
+    refused.assert_refusal(403, &format!("{foreign} is no node of the services file"));
+    get(dial_from(foreign, doors.node), "/nowhere").assert_refusal(403, "no node");
+    pollbal.wait_log(&["warn", "node door", &foreign.to_string(), "services file"]);
+    assert_eq!(
+        pollbal.log_with(&["warn", "node door"]).len(),
+        1,
+        "not told each time"
+    );
+
+    let counted = "pollbal_door_refused_total{door=\"node\",reason=\"foreign\"} 2\n";
+    let metrics = get(dial(doors.status), "/metrics").body;
+    assert!(metrics.contains(counted), "{metrics}");
+
+    let mut kept = dial_from(own, doors.node);
+    assert_eq!(get_kept(&mut kept, "/nowhere").status, 404);
+    stage.list(&nodes[1..]);
+    // When the other is in its place.
+    pollbal.wait_log(&["1 node", "removed now"]);
+    get_kept(&mut kept, "/nowhere").assert_refusal(403, &format!("{own} is no node"));
+    assert_eq!(kept.read(&mut [0]).unwrap(), 0, "nothing more is taken");
+    assert_eq!(get(dial_from(foreign, doors.node), "/nowhere").status, 404);
+    get(dial_from(own, doors.node), "/nowhere").assert_refusal(403, "no node");
+}
+
+#[test]
+fn ipv4_addresses_are_known_at_a_door_for_both() {
+    let stage = Stage::new();
+    let _nodes = stage.nodes(&["website"]);
+    // As at [::], but at one address, so that it is in nobody's way.
+    let at = stage.free_addr();
+    let both = SocketAddr::from((at.ip().to_ipv6_mapped(), at.port()));
+    let pollbal = Pollbal::start(&stage, &json!({ "node_listen": both }));
+    pollbal.wait_log(&["the node door is open at [::ffff:"]);
+    get(dial_from(stage.ip(1), at), "/nowhere").assert_refusal(404, "there is no /nowhere here");
+    let foreign = stage.ip(2);
+    let refused = get(dial_from(foreign, at), "/nowhere");
+    refused.assert_refusal(403, &format!("{foreign} is no node"));
+}
+
+#[test]
+fn the_end_does_not_wait_for_connections() {
+    let stage = Stage::new();
+    let doors = Doors::new(&stage);
+    let mut pollbal = start(&stage, &doors, &json!({}));
+    let mut idle = dial(doors.status);
+    assert_eq!(get_kept(&mut idle, "/healthz").status, 200);
+    let mut slow = dial_socket(&doors.admin);
+    std::io::Write::write_all(&mut slow, b"POST /v1 HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+        .unwrap();
+    let begun = Instant::now();
+    assert!(pollbal.terminate().success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(!doors.admin.exists());
+}

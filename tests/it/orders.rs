@@ -1,0 +1,559 @@
+//! What people order at the admin door: who is out, for which reasons, and what failures count for.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::common::door::{get, post};
+use crate::common::nodes::{Node, addrs};
+use crate::common::perlbal::{Config, Perlbal};
+use crate::common::pollbal::Pollbal;
+use crate::common::stage::Stage;
+use crate::common::{SOON, becomes, eventually, stays};
+
+/// So many polls of a node.
+const A_WHILE: u64 = 5;
+
+struct Site {
+    pollbal: Pollbal,
+    perlbal: Perlbal,
+    nodes: Vec<Node>,
+    config: Value,
+    stage: Stage,
+}
+
+impl Site {
+    /// Nodes that serve `website`, two of which it needs.
+    fn start(count: usize, keys: &Value) -> Self {
+        let stage = Stage::new();
+        let nodes = stage.nodes(&vec!["website serving v1"; count]);
+        let pool = Config::new().pool("website");
+        let perlbal = pool.service(&stage, "web", "website").start(&stage);
+        let mut config = json!({
+            "perlbal": perlbal.management(),
+            "pools": { "website": { "min_members": 2 } },
+        });
+        for (key, value) in keys.as_object().expect("keys are an object") {
+            config[key] = value.clone();
+        }
+        let pollbal = Pollbal::start(&stage, &config);
+        perlbal.wait_members("website", &addrs(&nodes));
+        Self {
+            pollbal,
+            perlbal,
+            nodes,
+            config,
+            stage,
+        }
+    }
+
+    #[track_caller]
+    fn order(&self, what: &str, body: &Value) {
+        let reply = post(&self.stage, &format!("/v1/{what}"), body);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(reply.json()["warnings"], json!([]));
+    }
+
+    #[track_caller]
+    fn wait_members<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
+        self.perlbal.wait_members("website", &addrs(nodes));
+    }
+
+    #[track_caller]
+    fn members_stay<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
+        let members = Some(addrs(nodes));
+        let last = self.nodes.last().expect("there are nodes");
+        let polls = last.polls() + A_WHILE;
+        let seen = || self.perlbal.members("website");
+        stays(SOON, "the members", &members, seen, || {
+            last.polls() >= polls
+        });
+    }
+
+    fn explain(&self, node: &Node) -> Value {
+        get(&self.stage, &format!("/v1/explain?node={}", node.name())).json()
+    }
+
+    /// Crashes pollbal and starts it again.
+    fn restart(mut self) -> Self {
+        self.pollbal.kill();
+        self.pollbal = Pollbal::start(&self.stage, &self.config);
+        self.pollbal.wait_log(&["first round done"]);
+        self
+    }
+}
+
+#[test]
+fn a_node_with_two_reasons_is_out_until_both_are_gone() {
+    let site = Site::start(4, &json!({}));
+    let node = site.nodes[0].name();
+    site.order(
+        "disable",
+        &json!({"nodes": [node], "reason": "kernel", "note": "6.1", "by": "ann"}),
+    );
+    site.order("disable", &json!({"nodes": [node], "reason": "disk"}));
+    site.wait_members(&site.nodes[1..]);
+    site.order("enable", &json!({"nodes": [node], "reason": "kernel"}));
+    site.members_stay(&site.nodes[1..]);
+    let told = site.explain(&site.nodes[0]);
+    assert_eq!(told["node"]["state"], "disabled");
+    assert_eq!(told["node"]["reasons"][0]["reason"], "disk");
+    let back = told["comes_back"].as_array().expect("a list");
+    assert!(
+        back[0]
+            .as_str()
+            .is_some_and(|line| line.contains("pollbal enable node-1 --reason disk"))
+    );
+    site.order("enable", &json!({"nodes": [node], "reason": "disk"}));
+    site.wait_members(&site.nodes);
+    let texts: Vec<_> = site.explain(&site.nodes[0])["history"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "joined", "disabled", "left", "disabled", "enabled", "enabled", "joined"
+        ]
+    );
+}
+
+#[test]
+fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
+    let site = Site::start(4, &json!({}));
+    let node = site.nodes[0].name();
+    let order = |what: &str, body: Value| {
+        let reply = post(&site.stage, &format!("/v1/{what}"), &body);
+        (reply.status, reply.json())
+    };
+    let kernel = |by: &str, note: &str, time: Option<u64>| json!({ "nodes": [node], "reason": "kernel", "note": note, "by": by, "for_ms": time });
+    assert_eq!(
+        order("disable", kernel("ann", "open on the table", None)).0,
+        200
+    );
+    let (status, refused) = order("disable", kernel("bob", "", Some(1)));
+    let said =
+        "node-1 is disabled already: kernel by ann: \"open on the table\"; take another word";
+    assert_eq!((status, refused), (409, json!({ "error": said })));
+    let (_, renewed) = order(
+        "disable",
+        kernel("ann", "screwed together", Some(3_600_000)),
+    );
+    let reason = &renewed["nodes"][0]["reasons"][0];
+    assert_eq!(reason["note"], "screwed together");
+    assert!(reason["until"].is_string(), "{renewed}");
+
+    let storm = |by: &str| json!({ "reason": "storm", "note": "net split", "by": by });
+    assert_eq!(order("freeze", storm("ann")).0, 200);
+    let (status, refused) = order("freeze", storm("bob"));
+    let said = "it is frozen already: storm by ann: \"net split\"; take another word";
+    assert_eq!((status, refused), (409, json!({ "error": said })));
+    assert_eq!(order("freeze", storm("ann")).0, 200);
+
+    // Everybody may take it back, and who did is told.
+    order("thaw", json!({ "reason": "storm", "by": "bob" }));
+    order(
+        "enable",
+        json!({ "nodes": [node], "reason": "kernel", "by": "bob" }),
+    );
+    site.wait_members(&site.nodes);
+    let events = get(&site.stage, "/v1/events").json();
+    let texts = events["events"].as_array().unwrap().iter();
+    let texts: Vec<_> = texts.filter_map(|event| event["text"].as_str()).collect();
+    for told in [
+        "node-1 is disabled: kernel by ann: \"screwed together\", until 2",
+        "no longer frozen by storm: bob took it back",
+        "node-1 is no longer disabled by kernel: bob took it back",
+    ] {
+        assert!(
+            texts.iter().any(|text| text.starts_with(told)),
+            "{told}: {texts:#?}"
+        );
+    }
+}
+
+#[test]
+fn an_order_is_answered_when_perlbal_is_told_soon_after_and_a_wait_tells_rest() {
+    let site = Site::start(4, &json!({"poll_interval": "60s"}));
+    let node = site.nodes[0].name();
+    site.order("disable", &json!({"nodes": [node], "reason": "kernel"}));
+    let rest = get(
+        &site.stage,
+        &format!("/v1/wait?node={node}&until=rest&timeout_ms=10000"),
+    );
+    assert_eq!(rest.json()["done"], true, "{}", rest.body);
+    assert_eq!(
+        site.perlbal.members("website"),
+        Some(addrs(&site.nodes[1..]))
+    );
+    // Without waiting for the next turn: it is asked at once.
+    site.order("enable", &json!({"nodes": [node], "reason": "kernel"}));
+    let back = get(
+        &site.stage,
+        &format!("/v1/wait?node={node}&until=serving&timeout_ms=10000"),
+    );
+    assert_eq!(back.json()["done"], true, "{}", back.body);
+    assert_eq!(site.perlbal.members("website"), Some(addrs(&site.nodes)));
+}
+
+#[test]
+fn a_disabled_node_that_fails_stays_out_until_it_answers_well() {
+    let mut site = Site::start(4, &json!({}));
+    let node = site.nodes[0].name().to_owned();
+    site.order("disable", &json!({"nodes": [node], "reason": "kernel"}));
+    site.wait_members(&site.nodes[1..]);
+    site.nodes[0].die();
+    site.order("enable", &json!({"nodes": [node], "reason": "kernel"}));
+    site.members_stay(&site.nodes[1..]);
+    site.nodes[0].revive();
+    site.wait_members(&site.nodes);
+}
+
+#[test]
+fn no_order_takes_a_pool_below_its_min_members_unless_it_is_forced() {
+    let site = Site::start(3, &json!({}));
+    let names: Vec<_> = site.nodes.iter().map(Node::name).collect();
+    let two = json!({"nodes": names[..2], "reason": "kernel"});
+    let refused = post(&site.stage, "/v1/disable", &two);
+    assert_eq!(refused.status, 409);
+    assert_eq!(
+        refused.json()["error"],
+        "disabling node-1, node-2 would leave website with 1 of 3 members (min_members 2)"
+    );
+    site.members_stay(&site.nodes);
+    let mut forced = two.clone();
+    forced["force"] = true.into();
+    let done = post(&site.stage, "/v1/disable", &forced).json();
+    let warning = "pool website is left with 1 of 3 members, 1 of them answering (min_members 2)";
+    assert_eq!(done["warnings"], json!([warning]));
+    site.wait_members(&site.nodes[2..]);
+    let status = get(&site.stage, "/v1/status").json();
+    assert_eq!(
+        (&status["health"], &status["all_right"]),
+        (&json!("critical"), &json!(false))
+    );
+    assert_eq!(status["pools"][0]["short"], true);
+}
+
+#[test]
+fn the_last_serving_member_of_a_pool_goes_only_by_force_whatever_min_members_says() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website", "api", "api"]);
+    let sorry = stage.free_addr();
+    let config = json!({ "pools": { "api": { "sorry": [sorry] } } });
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done"]);
+    nodes[1].fail(500);
+    nodes[3].fail(500);
+    let whereabouts = |node: &Node| {
+        let told = get(&stage, &format!("/v1/explain?node={}", node.name())).json();
+        told["node"]["state"].clone()
+    };
+    for failed in [&nodes[1], &nodes[3]] {
+        becomes(SOON, "a failed node", &json!("failed"), || {
+            whereabouts(failed)
+        });
+    }
+    let disable = |names: &[&str], force: bool| {
+        let order = json!({ "nodes": names, "reason": "kernel", "force": force });
+        post(&stage, "/v1/disable", &order)
+    };
+    let both = ["node-1", "node-2", "node-3"];
+    let refused = disable(&both, false);
+    let said = "disabling node-1 would leave website with 0 of 1 members (min_members 0, requests would wait); \
+                disabling node-3 would leave api with 0 of 1 members (min_members 0, its sorry server would serve)";
+    assert_eq!(
+        (refused.status, refused.json()),
+        (409, json!({ "error": said, "can_be_forced": true }))
+    );
+    for node in [&nodes[0], &nodes[2]] {
+        assert_eq!(whereabouts(node), "member");
+    }
+    // One that is out already is no loss.
+    assert_eq!(disable(&["node-2"], false).status, 200);
+    let warnings = &disable(&both, true).json()["warnings"];
+    assert_eq!(
+        *warnings,
+        json!([
+            "pool website has no member any more: requests wait until a node serves again",
+            "pool api has no member any more: its sorry server answers until a node serves again",
+        ])
+    );
+    // Nor is one that is renewed.
+    assert_eq!(disable(&both, false).status, 200);
+}
+
+#[test]
+fn a_reason_with_a_time_ends_by_itself() {
+    let site = Site::start(3, &json!({}));
+    let node = site.nodes[0].name();
+    site.order(
+        "disable",
+        &json!({"nodes": [node], "reason": "kernel", "for_ms": 700}),
+    );
+    site.wait_members(&site.nodes[1..]);
+    site.wait_members(&site.nodes);
+    site.pollbal
+        .wait_log(&["node-1", "no longer disabled by kernel", "time is over"]);
+}
+
+#[test]
+fn while_it_is_frozen_failures_put_nobody_out_and_leaving_counts() {
+    let mut site = Site::start(4, &json!({}));
+    site.order("freeze", &json!({"reason": "storm", "by": "ann"}));
+    site.nodes[0].die();
+    site.nodes[1].announce("website leaving");
+    let in_still = [0, 2, 3].map(|node| site.nodes[node].addr());
+    site.perlbal.wait_members("website", &in_still.into());
+    let polls = site.nodes[3].polls() + A_WHILE;
+    let seen = || site.perlbal.members("website");
+    let over = || site.nodes[3].polls() >= polls;
+    stays(SOON, "the members", &Some(in_still.into()), seen, over);
+    let status = get(&site.stage, "/v1/status").json();
+    assert_eq!(status["frozen"][0]["reason"], "storm");
+    assert_eq!(
+        post(&site.stage, "/v1/thaw", &json!({"reason": "calm"})).status,
+        409
+    );
+    site.order("thaw", &json!({"reason": "storm"}));
+    site.wait_members(&site.nodes[2..]);
+}
+
+#[test]
+fn a_restart_changes_nothing_of_what_was_ordered() {
+    let mut site = Site::start(5, &json!({}));
+    let node = site.nodes[0].name().to_owned();
+    site.order(
+        "disable",
+        &json!({"nodes": [node], "reason": "kernel", "note": "6.1", "by": "ann"}),
+    );
+    site.order("freeze", &json!({"reason": "storm"}));
+    site.wait_members(&site.nodes[1..]);
+    let before = site.explain(&site.nodes[0])["node"]["reasons"].clone();
+    site.nodes[1].die();
+    let mut site = site.restart();
+    site.members_stay(&site.nodes[1..]);
+    assert_eq!(site.explain(&site.nodes[0])["node"]["reasons"], before);
+    site.order("thaw", &json!({"reason": "storm"}));
+    site.wait_members(&site.nodes[2..]);
+    site.order("enable", &json!({"nodes": [node], "reason": "kernel"}));
+    site.nodes[1].revive();
+    site.wait_members(&site.nodes);
+    let site = site.restart();
+    site.members_stay(&site.nodes);
+}
+
+#[test]
+fn a_state_file_that_is_not_understood_is_set_aside_and_said() {
+    let site = Site::start(3, &json!({}));
+    site.order(
+        "disable",
+        &json!({"nodes": [site.nodes[0].name()], "reason": "kernel"}),
+    );
+    let file = site.stage.path("state.json");
+    eventually(SOON, "the state file is written", || {
+        file.exists().then_some(())
+    });
+    let torn = fs::read_to_string(&file)
+        .expect("failed to read the state file")
+        .replace("kernel", "ker nel");
+    fs::write(&file, &torn).expect("failed to break the state file");
+    let site = site.restart();
+    site.pollbal
+        .wait_log(&["ERROR", "failed to understand", "state.json"]);
+    site.wait_members(&site.nodes);
+    let aside = fs::read_to_string(site.stage.path("state.json.broken"));
+    assert_eq!(aside.expect("it is set aside"), torn);
+}
+
+#[test]
+fn a_nudge_has_a_node_asked_at_once() {
+    let site = Site::start(3, &json!({"poll_interval": "60s"}));
+    site.nodes[0].announce("website leaving");
+    site.order("nudge", &json!({"nodes": [site.nodes[0].name()]}));
+    site.wait_members(&site.nodes[1..]);
+    site.nodes[0].announce("website serving v2");
+    site.nodes[1].announce("website serving v2");
+    site.order("nudge", &json!({}));
+    site.wait_members(&site.nodes);
+    becomes(SOON, "the version pool", &Some(2), || {
+        Some(site.stage.lines("website.v2.pool")?.len())
+    });
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
+    let site = Site::start(3, &json!({}));
+    for (path, body, status, words) in [
+        (
+            "disable",
+            json!({"nodes": ["node-9"], "reason": "x"}),
+            404,
+            "node-9",
+        ),
+        (
+            "disable",
+            json!({"nodes": ["10.9.9.9:80"], "reason": "x"}),
+            404,
+            "not in the services file",
+        ),
+        (
+            "disable",
+            json!({"nodes": [], "reason": "x"}),
+            400,
+            "no node is named",
+        ),
+        (
+            "disable",
+            json!({"nodes": ["node-1"], "reason": "two words"}),
+            400,
+            "a reason is a word",
+        ),
+        ("disable", json!({"nodes": ["node-1"]}), 400, "reason"),
+        (
+            "disable",
+            json!({"nodes": ["node-1"], "reason": "x", "forced": true}),
+            400,
+            "forced",
+        ),
+        ("disable", json!(["node-1"]), 400, "the body is wrong"),
+        ("freeze", json!({"reason": ""}), 400, "a reason is a word"),
+        (
+            "thaw",
+            json!({"reason": "x"}),
+            409,
+            "nothing is frozen by x",
+        ),
+        ("nudge", json!({"nodes": ["node-9"]}), 404, "node-9"),
+        ("explode", json!({}), 404, "/v1/explode"),
+    ] {
+        let reply = post(&site.stage, &format!("/v1/{path}"), &body);
+        assert_eq!(reply.status, status, "{path} {body}: {}", reply.body);
+        let error = reply.json()["error"].as_str().expect("an error").to_owned();
+        assert!(error.contains(words), "{path} {body}: {error}");
+    }
+    for (path, status) in [
+        ("status?nodes=1", 400),
+        ("status?pool=nobody", 404),
+        ("status?node=nobody", 404),
+        ("explain", 400),
+        ("wait?node=node-1&until=doomsday", 400),
+        ("members?pool=a/b", 400),
+        ("events?follow=perhaps", 400),
+    ] {
+        let reply = get(&site.stage, &format!("/v1/{path}"));
+        assert_eq!(reply.status, status, "{path}: {}", reply.body);
+    }
+    site.order("disable", &json!({"nodes": ["node-1"], "reason": "kernel"}));
+    let other = post(
+        &site.stage,
+        "/v1/enable",
+        &json!({"nodes": ["node-1"], "reason": "kernle"}),
+    );
+    assert_eq!(other.status, 409);
+    assert!(
+        other
+            .body
+            .contains("not disabled by kernle; it is by: kernel"),
+        "{}",
+        other.body
+    );
+    site.order("enable", &json!({"nodes": ["node-2"], "reason": "kernel"}));
+}
+
+#[test]
+fn a_reload_answers_with_what_is_wrong_and_the_old_stays_in_force() {
+    let site = Site::start(3, &json!({}));
+    let reload = || post(&site.stage, "/v1/reload", &json!({}));
+    assert_eq!(reload().json(), json!({"nodes": 3}));
+    let mut config = site.config.clone();
+    config["raise"] = 1.into();
+    site.stage.write_config(&config);
+    let refused = reload();
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.body.contains("raise: unknown key"),
+        "{}",
+        refused.body
+    );
+    site.members_stay(&site.nodes);
+    site.stage.write_config(&site.config);
+    site.stage.list(&site.nodes[1..]);
+    assert_eq!(reload().json(), json!({"nodes": 2}));
+    site.wait_members(&site.nodes[1..]);
+}
+
+#[test]
+fn status_tells_pools_nodes_and_perlbal_as_wanted_told_and_seen() {
+    let site = Site::start(3, &json!({}));
+    let pool =
+        || get(&site.stage, "/v1/status?pool=website").json()["perlbals"][0]["pools"][0].clone();
+    becomes(SOON, "all three agree", &json!(true), || {
+        pool()["same"].clone()
+    });
+    // The connection's first reading and the pool files may take a moment longer.
+    becomes(SOON, "what is wrong", &json!([]), || {
+        get(&site.stage, "/v1/status").json()["troubles"].clone()
+    });
+    let status = get(&site.stage, "/v1/status").json();
+    assert_eq!(status["all_right"], true, "{status}");
+    assert_eq!(status["nodes"], json!([]), "all serve");
+    assert_eq!(
+        status["pools"][0]["versions"],
+        json!([{"version": "v1", "members": 3}])
+    );
+    assert_eq!(
+        (&pool()["wanted"], &pool()["told"], &pool()["seen"]),
+        (&json!(3), &json!(3), &json!(3))
+    );
+    assert_eq!(
+        get(&site.stage, "/v1/status?of=website").json()["nodes"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
+    assert_eq!(
+        get(&site.stage, "/v1/status?of=node-2").json()["nodes"][0]["name"],
+        "node-2"
+    );
+    let members = get(&site.stage, "/v1/members?pool=website").json();
+    assert_eq!(members["members"][1]["name"], "node-2");
+}
+
+#[test]
+fn nobody_is_put_out_before_it_is_known_whom_pools_need() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    nodes[1].hang();
+    let config = json!({ "pools": { "website": { "min_members": 2 } }, "service_timeout": "30s" });
+    let _pollbal = Pollbal::start(&stage, &config);
+    nodes[0].wait_polls(A_WHILE);
+    let mut disable = json!({ "nodes": ["node-1"], "reason": "kernel" });
+    let refused = post(&stage, "/v1/disable", &disable);
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(
+        refused.body.contains("not every node was heard yet"),
+        "{}",
+        refused.body
+    );
+    disable["force"] = json!(true);
+    assert_eq!(post(&stage, "/v1/disable", &disable).status, 200);
+}
+
+#[test]
+fn a_pool_is_not_short_because_of_a_node_that_has_not_failed_often_enough() {
+    let site = Site::start(2, &json!({ "fall": 100 }));
+    site.nodes[0].fail(500);
+    eventually(SOON, "a failure", || {
+        let status = get(&site.stage, "/v1/status?pool=website").json();
+        (status["counts"]["failing"] == 1).then_some(())
+    });
+    let status = get(&site.stage, "/v1/status?pool=website").json();
+    let pool = &status["pools"][0];
+    assert_eq!(
+        (&pool["serving"], &pool["short"]),
+        (&json!(2), &json!(false))
+    );
+}

@@ -1,0 +1,339 @@
+//! What a manager tells those who wait: a snapshot counts as told when Perlbal has taken it, and a removed node as at
+//! rest when no request is under way there any more, never sooner, whatever breaks in between.
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::common::client::{Traffic, failures, get_later};
+use crate::common::manager::{Driven, of};
+use crate::common::nodes::{Node, addrs};
+use crate::common::perlbal::{Config, Perlbal};
+use crate::common::relay::Relay;
+use crate::common::stage::Stage;
+use crate::common::{SOON, clock, eventually, runtime};
+
+/// A Perlbal whose service `web` uses the pool `api`, which nobody fills.
+fn perlbal(stage: &Stage) -> Perlbal {
+    Config::new()
+        .pool("api")
+        .service(stage, "web", "api")
+        .start(stage)
+}
+
+/// A request that takes its time.
+struct Slow {
+    answer: JoinHandle<Result<String, String>>,
+    /// Which of the nodes works on it.
+    at: usize,
+}
+
+impl Slow {
+    /// Sends it and waits until it has reached a node.
+    fn start(perlbal: &Perlbal, nodes: &[Node], path: &'static str) -> Self {
+        let answer = get_later(perlbal.service("web"), path);
+        let there = |node: &Node| {
+            let arrivals = node.arrivals();
+            arrivals
+                .iter()
+                .any(|arrival| path.starts_with(&arrival.path))
+        };
+        let at = eventually(SOON, "the request arrives", || nodes.iter().position(there));
+        Self { answer, at }
+    }
+
+    /// Watches that the node does not look at rest while the request is under way, until looks have shown it at work;
+    /// then that it is at rest soon after its end.
+    #[track_caller]
+    fn keeps_from_rest(self, driven: &Driven, addr: SocketAddrV4, since: u64) {
+        let busy = || {
+            let leavers = driven.view().leavers;
+            leavers
+                .iter()
+                .any(|leaver| leaver.node == of(addr) && leaver.busy)
+        };
+        eventually(SOON, "a look shows the node at work", || {
+            let at_rest = driven.at_rest(addr, since);
+            assert!(!at_rest, "at rest with a request under way");
+            let seen = driven.standing().told >= since && busy();
+            assert!(!self.answer.is_finished(), "the request took too short");
+            seen.then_some(())
+        });
+        let answer = runtime()
+            .block_on(self.answer)
+            .expect("the client panicked");
+        assert!(answer.is_ok(), "{answer:?}");
+        driven.wait_at_rest(addr, since);
+        assert!(driven.view().leavers.is_empty());
+    }
+}
+
+/// The addresses of all nodes but one.
+fn others(nodes: &[Node], but: usize) -> Vec<SocketAddrV4> {
+    let others = nodes.iter().enumerate().filter(|(at, _)| *at != but);
+    others.map(|(_, node)| node.addr()).collect()
+}
+
+fn all(nodes: &[Node]) -> Vec<SocketAddrV4> {
+    nodes.iter().map(Node::addr).collect()
+}
+
+#[test]
+fn a_removed_node_at_work_is_not_at_rest_before_its_request_has_ended() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = perlbal(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let first = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(first);
+    assert_eq!(perlbal.members("api"), Some(addrs(&nodes)), "told is true");
+
+    let slow = Slow::start(&perlbal, &nodes, "/long?wait=1500");
+    let addr = nodes[slow.at].addr();
+    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    slow.keeps_from_rest(&driven, addr, out);
+}
+
+#[test]
+fn a_removed_node_without_a_request_is_at_rest_behind_its_seal() {
+    let stage = Stage::alone();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = perlbal(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let told = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(told);
+    // Both have idle connections that would be used again.
+    let traffic = Traffic::start(perlbal.service("web"), 4);
+    for node in &nodes {
+        traffic.wait_answers_of(node.name(), 5);
+    }
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+
+    let since = Instant::now();
+    let out = driven.want("api", &others(&nodes, 0), &[nodes[0].addr()]);
+    driven.wait_at_rest(nodes[0].addr(), out);
+    let took = clock::counted_since(since);
+    assert!(took < Duration::from_millis(40), "{took:?}");
+}
+
+#[test]
+fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
+    const ROUNDS: usize = 30;
+    let stage = Stage::new();
+    let mut nodes = stage.nodes(&["api", "api", "api"]);
+    let perlbal = perlbal(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let told = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(told);
+    let traffic = Traffic::start(perlbal.service("web"), 8);
+    for round in 0..ROUNDS {
+        let at = round % nodes.len();
+        let (addr, others) = (nodes[at].addr(), others(&nodes, at));
+        traffic.wait_answers_of(nodes[at].name(), 3);
+        let before = Instant::now();
+        let mut long = Vec::new();
+        eventually(SOON, "a long request is there", || {
+            long.push(get_later(perlbal.service("web"), "/long?wait=60"));
+            let arrivals = nodes[at].arrivals_after(before);
+            arrivals.into_iter().find(|one| one.path == "/long")
+        });
+        let out = driven.want("api", &others, &[addr]);
+        driven.wait_at_rest(addr, out);
+        let since = Instant::now();
+        nodes[at].die();
+        traffic.wait_answers_after(since, 10);
+        assert_eq!(nodes[at].arrivals_after(since).len(), 0, "round {round}");
+        for answer in long {
+            let answer = runtime().block_on(answer).expect("a client panicked");
+            assert!(answer.is_ok(), "round {round}: {answer:?}");
+        }
+        nodes[at].revive();
+        let back = driven.want("api", &all(&nodes), &[]);
+        driven.wait_told(back);
+    }
+    assert_eq!(failures(&traffic.finish()), [""; 0]);
+}
+
+#[test]
+fn a_node_of_a_pool_that_no_service_uses_is_at_rest_when_that_is_told_and_read() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "other"]);
+    let perlbal = perlbal(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let (api, other) = (nodes[0].addr(), nodes[1].addr());
+    let told = driven.want_pools(&[("api", &[api]), ("other", &[other])], &[], None);
+    driven.wait_told(told);
+    let out = driven.want_pools(&[("api", &[api]), ("other", &[])], &[other], None);
+    driven.wait_at_rest(other, out);
+}
+
+#[test]
+fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = perlbal(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let mut driven = Driven::start(&stage, relay.addr());
+    let told = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(told);
+    let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
+    let addr = nodes[slow.at].addr();
+
+    relay.close();
+    let lost = driven.wait("the loss is told", |standing| !standing.connected);
+    assert!(lost.told == told && !lost.in_sync, "{lost:?}");
+    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    relay.open();
+    slow.keeps_from_rest(&driven, addr, out);
+}
+
+#[test]
+fn what_others_remove_while_the_connection_is_away_is_not_at_rest_when_it_is_back() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = perlbal(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let mut driven = Driven::start(&stage, relay.addr());
+    let told = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(told);
+    let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
+    let addr = nodes[slow.at].addr();
+
+    relay.close();
+    driven.wait("the loss is told", |standing| !standing.connected);
+    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    perlbal.remove("api", addr);
+    relay.open();
+    slow.keeps_from_rest(&driven, addr, out);
+}
+
+#[test]
+fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = perlbal(&stage);
+    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let mut driven = Driven::start(&stage, relay.addr());
+    let told = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(told);
+    let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
+    let addr = nodes[slow.at].addr();
+    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    driven.wait_told(out);
+
+    relay.cut();
+    driven.wait("the loss is told", |standing| !standing.connected);
+    slow.keeps_from_rest(&driven, addr, out);
+    // Not by the relay's: attempts to connect overlap where an answer is slow in coming.
+    assert_eq!(driven.view().counters.connections, 2);
+}
+
+#[test]
+fn a_node_that_left_before_pollbal_came_is_not_at_rest_before_its_request_has_ended() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let perlbal = Config::new()
+        .pool_with("api", &all(&nodes))
+        .service(&stage, "web", "api")
+        .start(&stage);
+    let slow = Slow::start(&perlbal, &nodes, "/long?wait=1500");
+    let addr = nodes[slow.at].addr();
+    perlbal.remove("api", addr);
+
+    let mut driven = Driven::start(&stage, perlbal.management());
+    // Read before it is known who is wanted.
+    driven.wait("it is connected", |standing| standing.connected);
+    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    slow.keeps_from_rest(&driven, addr, out);
+}
+
+#[test]
+fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let mut perlbal = perlbal(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let told = driven.want("api", &all(&nodes), &[]);
+    driven.wait_told(told);
+    let slow = Slow::start(&perlbal, &nodes, "/long?wait=4000");
+    let addr = nodes[slow.at].addr();
+    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    driven.wait_told(out);
+    assert!(!driven.at_rest(addr, out));
+    // Its start time, by which a new one is known, is in whole seconds.
+    let started = perlbal.ask("UPTIME");
+    eventually(SOON, "a second passes", || {
+        let now = perlbal.ask("UPTIME");
+        (now[1] != started[1]).then_some(())
+    });
+
+    perlbal.kill();
+    driven.wait("the loss is told", |standing| !standing.connected);
+    perlbal.start();
+    driven.wait_at_rest(addr, out);
+    let there = addrs(nodes.iter().filter(|node| node.addr() != addr));
+    assert_eq!(perlbal.members("api"), Some(there));
+}
+
+#[test]
+fn a_snapshot_of_which_a_change_was_refused_is_not_told() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "late"]);
+    let perlbal = perlbal(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let (api, late) = (nodes[0].addr(), nodes[1].addr());
+    let told = driven.want("api", &[api], &[late]);
+    driven.wait_told(told);
+    // Pools and services share one namespace; pollbal has read Perlbal before this one came.
+    perlbal.tell("CREATE SERVICE late");
+    let refused = driven.want_pools(&[("api", &[api]), ("late", &[late])], &[], None);
+    let errors = || driven.view().counters.errors;
+    eventually(SOON, "Perlbal refuses", || (errors() > 0).then_some(()));
+    // Nor is one behind it that wants the same.
+    driven.want_pools(&[("api", &[api]), ("late", &[late])], &[], None);
+    eventually(SOON, "it is told once it is known what can be", || {
+        let standing = driven.standing();
+        // Looked at behind the standing: what is known by now was known then, or has come since.
+        let known = !driven.pool_view("late").problems.is_empty();
+        assert!(standing.told < refused || known, "{standing:?}");
+        (standing.told > refused).then_some(())
+    });
+    assert!(!driven.standing().in_sync);
+    let problems = driven.pool_view("late").problems;
+    assert!(
+        problems[0].contains("a service has this name"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_node_that_somebody_put_into_another_pool_unnoticed_does_not_look_at_rest() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["api", "api"]);
+    let addrs = all(&nodes);
+    let perlbal = Config::new()
+        .pool("api")
+        .pool("mine")
+        .service(&stage, "web", "api")
+        .service(&stage, "by_hand", "mine")
+        .start(&stage);
+    let mut driven = Driven::start(&stage, perlbal.management());
+    let all_in = driven.want("api", &addrs, &[]);
+    driven.wait("the members are shown", |standing| standing.shown >= all_in);
+    // No change of pollbal's makes it look there, and the next reading would be a minute away.
+    perlbal.add("mine", addrs[0]);
+    let out = driven.want("api", &addrs[1..], &addrs[..1]);
+    eventually(SOON, "what is there is read again", || {
+        assert!(!driven.at_rest(addrs[0], out));
+        (driven.standing().shown >= out).then_some(())
+    });
+    let strays = driven.standing().strays;
+    let stray = strays.get(&of(addrs[0])).expect("it is noticed");
+    assert_eq!((stray.pool.as_str(), stray.is_managed()), ("mine", false));
+    assert!(!driven.at_rest(addrs[0], out));
+    perlbal.remove("mine", addrs[0]);
+    // Whatever is told next is read again likewise.
+    driven.want("api", &[], &addrs);
+    driven.wait_at_rest(addrs[0], out);
+}

@@ -1,0 +1,411 @@
+//! README.md and docs/ are right: their examples are run as they stand, with their addresses and paths replaced by a
+//! test's own, and print what is shown.
+
+pub(crate) mod book;
+mod operations;
+mod pages;
+pub(crate) mod sandbox;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use pollbal::config::Config;
+use rustix::process::Signal;
+use serde_json::{Map, Value, json};
+
+use crate::common::nodes::{Node, addrs};
+use crate::common::perlbal::Management;
+use crate::common::pollbal::Pollbal;
+use crate::common::stage::Stage;
+use crate::common::{SOON, becomes, client, eventually};
+use book::{Book, blocks, section};
+use sandbox::{Running, Sandbox};
+
+/// The four nodes of all examples.
+fn four_nodes(stage: &Stage) -> Vec<Node> {
+    let node = |number, name: &str, announcement: &str| {
+        Node::start(stage.node_addr(number), name, announcement)
+    };
+    vec![
+        node(1, "api-node-1", "api serving v23"),
+        node(2, "api-node-2", "api serving v24"),
+        node(3, "website-node-1", "website"),
+        node(4, "website-node-2", "website"),
+    ]
+}
+
+/// The members of a pool in Perlbal, as `SHOW POOL` has them.
+fn members(sandbox: &Sandbox<'_>, pool: &str) -> BTreeSet<String> {
+    let mut management = Management::connect(sandbox.management);
+    let lines = management.ask(&format!("SHOW POOL {pool}"));
+    let first_word = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
+    lines.iter().map(first_word).collect()
+}
+
+fn texts(nodes: &[Node]) -> BTreeSet<String> {
+    addrs(nodes).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_example_is_known_here() {
+    // A new example needs what runs it: below, in perlbal/test (those with `sh`), or in the harness (the containers). The
+    // two pictures are no examples.
+    let known = [
+        ("pollbal", "text"),
+        ("Try it", "sh"),
+        ("Quick start", "sh"),
+        ("Quick start", "text"),
+        ("Quick start", "json"),
+        ("Quick start", "console"),
+        ("Quick start", "text"),
+        ("Quick start", "console"),
+        ("Quick start", "text"),
+        ("Quick start", "console"),
+        ("Data flow", "text"),
+        ("Keys", "json"),
+        ("Check before use", "console"),
+        ("Check before use", "json"),
+        ("Check before use", "text"),
+        ("Check before use", "console"),
+        ("Pool directory", "console"),
+        ("Hooks", "json"),
+        ("Hooks", "text"),
+        ("A whole site in containers", "sh"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("A whole site in containers", "console"),
+        ("Debian package", "sh"),
+        ("A file", "sh"),
+        ("An Express handler", "js"),
+        ("Ask before leaving", "sh"),
+        ("Ask before leaving", "sh"),
+        ("Ask before leaving", "sh"),
+        ("Take a node out", "console"),
+        ("Log", "text"),
+        ("Log", "text"),
+        ("Beside an existing Perlbal", "text"),
+        ("Beside an existing Perlbal", "json"),
+        ("Beside an existing Perlbal", "console"),
+        ("Beside an existing Perlbal", "console"),
+    ];
+    let all = blocks();
+    let found: Vec<_> = all
+        .iter()
+        .map(|block| (block.section.as_str(), block.info.as_str()))
+        .collect();
+    assert_eq!(found, known);
+}
+
+#[test]
+fn the_two_commands_and_the_installation_are_what_perlbal_test_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = |name: &str| {
+        let path = root.join(name);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{name} is not executable");
+        fs::read_to_string(path).unwrap()
+    };
+    let two: Vec<String> = section("Try it")[0].lines();
+    assert_eq!(two, ["perlbal/demo", "perlbal/test"]);
+    let (demo, test) = (script(&two[0]), script(&two[1]));
+    assert!(demo.contains("\nperlbal/setup\n"));
+    assert!(test.contains("perlbal/demo --check\n"));
+    assert!(script(".ci/run").ends_with("exec perlbal/test\n"));
+
+    let install = section("Quick start")[0].lines();
+    assert_eq!(install[0], "sudo apt-get install perlbal");
+    assert!(script("perlbal/setup").contains("\nneed perlbal "));
+    assert!(test.contains(&install[1]), "{} in perlbal/test", install[1]);
+}
+
+#[test]
+fn the_package_is_made_as_perlbal_dockerfile_makes_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lines = section("Debian package")[0].lines();
+    let dockerfile = fs::read_to_string(root.join("perlbal/Dockerfile")).unwrap();
+    let needed = lines[0].strip_prefix("sudo apt-get install ").unwrap();
+    assert!(dockerfile.contains(&format!("--no-install-recommends {needed} ")));
+    assert!(dockerfile.contains(&format!("RUN {}\n", lines[1])));
+    assert!(dockerfile.contains(&format!("&& {} ", lines[2])));
+}
+
+/// Does what the quick start says, and gives pollbal and Perlbal.
+fn quick_start(stage: &Stage, sandbox: &Sandbox<'_>) -> (Running, Running) {
+    let mut book = Book::of("Quick start");
+    book.next("sh");
+    sandbox.write("/etc/pollbal.services", &book.next("text"));
+    sandbox.write_config(&book.next("json"));
+    let pollbal = sandbox.start(&book.next("console"));
+    let last = stage.pool_directory().join("disabled_services");
+    eventually(SOON, "the last file", || last.exists().then_some(()));
+    sandbox.write("/etc/perlbal/perlbal.conf", &book.next("text"));
+    let perlbal = sandbox.start(&book.next("console"));
+    sandbox.wait_lines(&pollbal, &book.next("text").text);
+    sandbox.run(&book.next("console"));
+    assert!(book.is_read());
+    (pollbal, perlbal)
+}
+
+#[test]
+fn the_quick_start_works_as_it_is_written() {
+    let stage = Stage::new();
+    let nodes = four_nodes(&stage);
+    let sandbox = Sandbox::new(&stage);
+    let (pollbal, _perlbal) = quick_start(&stage, &sandbox);
+    sandbox.run(&Book::of("Check before use").next("console"));
+    sandbox.run(&Book::of("Pool directory").next("console"));
+
+    assert_eq!(members(&sandbox, "api"), texts(&nodes[..2]));
+    for (service, names) in [
+        (sandbox.rest, ["api-node-1", "api-node-2"]),
+        (sandbox.www, ["website-node-1", "website-node-2"]),
+    ] {
+        let answer = client::get(service, "/").unwrap();
+        assert!(names.contains(&answer.as_str()), "{answer}");
+    }
+
+    let mut log = Book::of("Log");
+    sandbox.wait_lines(&pollbal, &log.next("text").text);
+    nodes[3].announce("website leaving");
+    sandbox.wait_lines(&pollbal, &log.next("text").text);
+    assert_eq!(members(&sandbox, "website"), texts(&nodes[2..3]));
+}
+
+#[test]
+fn a_file_is_a_node() {
+    let stage = Stage::new();
+    let sandbox = Sandbox::new(&stage);
+    // Perlbal is a web server for files, too.
+    let at = stage.node_addr(1);
+    let files = format!(
+        "CREATE SERVICE files\nSET role = web_server\nSET listen = {at}\nSET docroot = /var/www\nENABLE files\n\
+         CREATE SERVICE management\nSET role = management\nSET listen = 127.0.0.1:16000\nENABLE management\n"
+    );
+    sandbox.write_text("/etc/perlbal/perlbal.conf", &files);
+    let _files = sandbox.start_perlbal("perlbal --config=/etc/perlbal/perlbal.conf");
+    stage.write_services(&[format!("{at} # file-node")]);
+    let pollbal = Pollbal::start(&stage, &json!({}));
+    pollbal.wait_log(&["file-node", "404"]);
+
+    let here = Some(vec![format!("{at} # file-node")]);
+    let lines = section("A file")[0].lines();
+    let comments: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let (command, comment) = line.split_once("  #").expect("a comment on each line");
+            let mark = pollbal.mark();
+            sandbox.run_command(command);
+            match comment.trim() {
+                "a member of website" => {
+                    becomes(SOON, comment, &here, || stage.lines("website.pool"));
+                }
+                "leaving" => {
+                    pollbal.wait_log_after(mark, &["file-node leaves website: leaving"]);
+                }
+                "back, at version v7" => {
+                    becomes(SOON, comment, &here, || stage.lines("website.v7.pool"));
+                }
+                "idle" => {
+                    pollbal.wait_log_after(mark, &["file-node leaves website at v7: idle"]);
+                    becomes(SOON, comment, &Some(vec![]), || stage.lines("website.pool"));
+                }
+                other => panic!("what is \"{other}\", of {command}?"),
+            }
+            comment.trim()
+        })
+        .collect();
+    assert_eq!(comments.len(), 4);
+}
+
+#[test]
+fn the_express_handler_leaves_first_and_ends_later() {
+    let stage = Stage::new();
+    let sandbox = Sandbox::new(&stage);
+    let at = stage.node_addr(1);
+    sandbox.write("/etc/node.js", &Book::of("An Express handler").next("js"));
+    let mut node = sandbox.start_node("/etc/node.js");
+    stage.write_services(&[format!("{at} # express")]);
+    let pollbal = Pollbal::start(&stage, &json!({}));
+    let here = Some(vec![format!("{at} # express")]);
+    becomes(SOON, "it joins", &here, || stage.lines("api.v23.pool"));
+    assert_eq!(client::get(at, "/").unwrap(), "hello from api");
+
+    node.signal(Signal::TERM);
+    pollbal.wait_log(&["express leaves api at v23: leaving"]);
+    assert_eq!(
+        client::get(at, "/").unwrap(),
+        "hello from api",
+        "it serves on"
+    );
+    let ended = eventually(SOON, "it ends by itself", || node.ended());
+    assert!(ended.success(), "{ended}");
+}
+
+#[test]
+fn a_dry_run_beside_an_existing_perlbal_prints_what_is_shown() {
+    let stage = Stage::new();
+    let nodes = four_nodes(&stage);
+    let sandbox = Sandbox::new(&stage);
+    let services = &section("Quick start")[1];
+    sandbox.write("/etc/pollbal.services", services);
+    let mut book = Book::of("Beside an existing Perlbal");
+    sandbox.write("/etc/perlbal/perlbal.conf", &book.next("text"));
+    let _perlbal = sandbox.start_perlbal("perlbal --config=/etc/perlbal/perlbal.conf");
+    sandbox.write_config(&book.next("json"));
+    sandbox.run(&book.next("console"));
+    sandbox.run(&book.next("console"));
+    assert!(book.is_read());
+    assert_eq!(members(&sandbox, "api"), texts(&nodes[..2]));
+    assert_eq!(members(&sandbox, "website"), texts(&nodes[2..]));
+    assert!(
+        !stage.pool_directory().exists(),
+        "a dry run writes no files"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_reported_as_is_shown() {
+    let stage = Stage::new();
+    let sandbox = Sandbox::new(&stage);
+    let mut book = Book::of("Check before use");
+    book.next("console");
+    sandbox.write_config(&book.next("json"));
+    sandbox.write("/etc/pollbal.services", &book.next("text"));
+    sandbox.run(&book.next("console"));
+}
+
+#[test]
+fn the_hook_says_what_is_shown() {
+    let stage = Stage::new();
+    let sandbox = Sandbox::new(&stage);
+    let _nodes = stage.nodes(&["website"]);
+    let mut book = Book::of("Hooks");
+    let hook = serde_json::from_str(&book.next("json").text).unwrap();
+    let ended = Pollbal::run(&stage, &hook, &["--once"]);
+    ended.assert_code(0);
+    let shown = book.next("text");
+    let wanted = sandbox.plain(&shown.text);
+    let found = sandbox.plain(&ended.stderr);
+    assert!(found.contains(&wanted[0]), "{wanted:?} in {found:#?}");
+}
+
+#[test]
+fn every_example_configuration_is_accepted() {
+    let wrong = "Check before use";
+    let configurations = blocks()
+        .into_iter()
+        .filter(|block| block.info == "json" && block.section != wrong);
+    for block in configurations {
+        let value = serde_json::from_str(&block.text).expect("JSON");
+        let (_, errors) = Config::from_value(&value);
+        assert!(errors.is_empty(), "{}: {errors:?}", block.section);
+    }
+}
+
+/// Key and default of each row of the tables of keys.
+fn key_table() -> BTreeMap<String, String> {
+    let tables = book::text_of("Keys");
+    let rows = tables.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [key, _, default] = cells[..] else {
+            panic!("three cells in {row}")
+        };
+        (key.trim_matches('`').to_owned(), default.to_owned())
+    })
+    .collect()
+}
+
+/// The keys of an object, with those inside as `perlbal[].address` and `pools.<pool>.rise`; comments left out.
+fn keys(object: &Map<String, Value>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let is_comment = |key: &String| key.starts_with("README") || key.starts_with('_');
+    for (key, value) in object.iter().filter(|(key, _)| !is_comment(key)) {
+        all.insert(key.clone());
+        let (prefix, inside): (_, Vec<&Value>) = match value {
+            Value::Array(values) => ("perlbal[]", values.iter().collect()),
+            Value::Object(pools) => ("pools.<pool>", pools.values().collect()),
+            _ => continue,
+        };
+        for object in inside.into_iter().filter_map(Value::as_object) {
+            all.extend(
+                keys(object)
+                    .into_iter()
+                    .map(|inner| format!("{prefix}.{inner}")),
+            );
+        }
+    }
+    all
+}
+
+fn example() -> Map<String, Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("example.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn docs_and_template_have_the_same_keys() {
+    let described: BTreeSet<String> = key_table().into_keys().collect();
+    assert_eq!(described, keys(&example()));
+}
+
+#[test]
+fn the_described_defaults_are_those_of_the_program() {
+    let table = key_table();
+    let value = |text: &str| serde_json::from_str::<Value>(text.trim_matches('`')).ok();
+    let read = |value: Value| {
+        let (config, errors) = Config::from_value(&value);
+        assert!(errors.is_empty(), "{errors:?}");
+        config
+    };
+    // Where the default is no value, the table says in words what it is.
+    let defaults = |prefix: &str| -> Map<String, Value> {
+        let inside = table.iter().filter_map(|(key, default)| {
+            let key = key
+                .strip_prefix(prefix)
+                .filter(|key| !key.contains(['.', '[']))?;
+            Some((key.to_owned(), value(default)?))
+        });
+        inside.collect()
+    };
+    let top = defaults("");
+    let keys = table.iter().filter(|(key, _)| !key.contains(['.', '[']));
+    assert_eq!(
+        top.len(),
+        keys.count(),
+        "all keys have a value for default: {top:?}"
+    );
+    assert_eq!(read(Value::Object(top)), read(json!({})));
+
+    let mut perlbal = defaults("perlbal[].");
+    assert_eq!(perlbal.len(), 3, "{perlbal:?}");
+    perlbal.insert("address".to_owned(), json!("127.0.0.1:16000"));
+    assert_eq!(
+        read(json!({ "perlbal": perlbal })),
+        read(json!({ "perlbal": "127.0.0.1:16000" }))
+    );
+
+    let pool = defaults("pools.<pool>.");
+    assert_eq!(pool.len(), 2, "{pool:?}");
+    assert_eq!(
+        read(json!({ "pools": { "api": pool } })),
+        read(json!({ "pools": { "api": {} } }))
+    );
+}
+
+#[test]
+fn the_template_is_in_order_as_soon_as_there_are_nodes() {
+    let stage = Stage::new();
+    let sandbox = Sandbox::new(&stage);
+    sandbox.write("/etc/pollbal.services", &section("Quick start")[1]);
+    sandbox.write_json(Value::Object(example()));
+    let said = sandbox.run_command("pollbal check");
+    assert!(said.starts_with("/etc/pollbal.json: in order\n"), "{said}");
+    assert!(!said.contains("warning"), "{said}");
+}
