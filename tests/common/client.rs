@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::nodes::Node;
@@ -23,6 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What traffic asks for: an answer that takes its time, as real ones do, so that many requests are under way at once
 /// and Perlbal uses many connections in turn instead of the latest one over and over.
 const WORK: &str = "/?wait=4";
+
+/// Without an answer of a node that is waited for in this time, a burst is sent.
+const UNHEARD: Duration = Duration::from_millis(300);
+
+/// Requests of a burst, each of which needs a connection of its own: with two nodes, one of 65,536 bursts leaves one of
+/// them without.
+const BURST: usize = 16;
+
+/// Long enough for all of a burst to be under way at once.
+const BURST_WORK: &str = "/?wait=100";
 
 /// A request and what came of it: the name of the node that answered, or why there was no answer.
 #[derive(Clone, Debug)]
@@ -39,6 +49,7 @@ pub(crate) struct Traffic {
 }
 
 struct Shared {
+    service: SocketAddrV4,
     stop: AtomicBool,
     record: Mutex<Vec<Exchange>>,
 }
@@ -53,11 +64,12 @@ impl Traffic {
     /// The same with another rest, for light traffic.
     pub(crate) fn start_paced(service: SocketAddrV4, clients: usize, rest: Duration) -> Self {
         let shared = Arc::new(Shared {
+            service,
             stop: AtomicBool::new(false),
             record: Mutex::new(Vec::new()),
         });
         let clients = (0..clients)
-            .map(|_| runtime().spawn(Arc::clone(&shared).run(service, rest)))
+            .map(|_| runtime().spawn(Arc::clone(&shared).run(rest)))
             .collect();
         Self { shared, clients }
     }
@@ -98,8 +110,9 @@ impl Traffic {
         });
     }
 
-    /// Waits until that node has answered so many requests that were sent from now on. Perlbal opens connections only
-    /// when it needs one: a new member gets requests when there are more of them at once or old connections are used up.
+    /// Waits until that node has answered so many requests that were sent from now on. Perlbal chooses a node at random
+    /// for each connection, and opens one only when it needs one: chance can leave a member without, or a new member has
+    /// to wait until old connections are used up. More requests at once bring it a connection.
     #[track_caller]
     pub(crate) fn wait_answers_of(&self, node: &str, count: usize) {
         self.wait_answers_of_for(SOON, node, count);
@@ -108,13 +121,38 @@ impl Traffic {
     #[track_caller]
     pub(crate) fn wait_answers_of_for(&self, deadline: Duration, node: &str, count: usize) {
         let since = Instant::now();
+        let (mut last, mut changed) = (0, since);
         eventually(deadline, &format!("{node} answers requests"), || {
-            let record = self.shared.record();
-            let by_node = record
-                .iter()
-                .filter(|one| one.sent > since && one.outcome.as_deref() == Ok(node));
-            (by_node.count() >= count).then_some(())
+            let answered = self.answered_by(node, since);
+            if answered > last {
+                (last, changed) = (answered, Instant::now());
+            } else if changed.elapsed() > UNHEARD {
+                self.burst();
+                changed = Instant::now();
+            }
+            (answered >= count).then_some(())
         });
+    }
+
+    fn answered_by(&self, node: &str, since: Instant) -> usize {
+        let record = self.shared.record();
+        let by_node = record
+            .iter()
+            .filter(|one| one.sent > since && one.outcome.as_deref() == Ok(node));
+        by_node.count()
+    }
+
+    /// Sends more requests at once than Perlbal has idle connections for, and waits for their answers.
+    fn burst(&self) {
+        let mut requests = JoinSet::new();
+        for _ in 0..BURST {
+            let shared = Arc::clone(&self.shared);
+            requests.spawn_on(
+                async move { shared.send(&mut None, BURST_WORK).await },
+                runtime().handle(),
+            );
+        }
+        runtime().block_on(requests.join_all());
     }
 
     /// Ends the traffic, requests under way included, and gives the record.
@@ -141,25 +179,28 @@ impl Shared {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self: Arc<Self>, service: SocketAddrV4, rest: Duration) {
+    async fn run(self: Arc<Self>, rest: Duration) {
         let mut connection = None;
         while !self.stop.load(Ordering::Relaxed) {
-            let sent = Instant::now();
-            let outcome = match timeout(PATIENCE, exchange(&mut connection, service, WORK)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(format!("no answer within {PATIENCE:?}")),
-            };
-            if outcome.is_err() {
-                connection = None;
-            }
-            let ended = Instant::now();
-            self.record().push(Exchange {
-                sent,
-                ended,
-                outcome,
-            });
+            self.send(&mut connection, WORK).await;
             sleep(rest).await;
         }
+    }
+
+    /// Sends a request on this connection, or a new one, and records what becomes of it.
+    async fn send(&self, connection: &mut Option<SendRequest<Empty<Bytes>>>, path: &str) {
+        let sent = Instant::now();
+        let answer = timeout(PATIENCE, exchange(connection, self.service, path)).await;
+        let outcome = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+        if outcome.is_err() {
+            *connection = None;
+        }
+        let ended = Instant::now();
+        self.record().push(Exchange {
+            sent,
+            ended,
+            outcome,
+        });
     }
 }
 
