@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::drivers::perlbal::wanted;
 use crate::files::{CONFIG_BYTES, LIST_BYTES, TextError, read_text};
 use crate::model::alerts::AlertSettings;
 use crate::model::conditions::NodesDown;
-use crate::model::names::{PerlbalName, PoolName};
+use crate::model::names::PoolName;
 use crate::model::naming::Naming;
 use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::poll::{OfPool, read_headers};
 use super::section::{Errors, Section, expectation, is_comment};
-use crate::model::names::{PerlbalName, PoolName};
+use crate::drivers::perlbal::name::PerlbalName;
+use crate::model::names::PoolName;
 use crate::model::naming::Naming;
 use crate::model::node::{AddrBlock, Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};

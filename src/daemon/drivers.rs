@@ -126,10 +126,7 @@ impl Drivers {
         owned: &watch::Sender<Arc<Owned>>,
     ) -> Ownership {
         Ownership {
-            translation: Translation {
-                names: config.perlbal_names.clone(),
-                create_pools: false,
-            },
+            naming: config.rules.naming.clone(),
             perlbals: self.perlbals.clone(),
             snapshots,
             owned: owned.clone(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::drivers::perlbal::wanted::Translation;
 use crate::drivers::{PerlbalHandle, Snapshot};
+use crate::model::naming::Naming;
 use crate::model::ownership::{Known, Owned};
 
 /// From one look to the next: each may rewrite the state file. What changes within a second before
@@ -20,7 +20,8 @@ const ANSWER: Duration = Duration::from_millis(200);
 
 /// Who knows what is owned.
 pub(super) struct Ownership {
-    pub(super) translation: Translation,
+    /// What pools are called in load balancers.
+    pub(super) naming: Naming,
     pub(super) perlbals: Vec<PerlbalHandle>,
     pub(super) snapshots: watch::Receiver<Option<Snapshot>>,
     /// What was known last.
@@ -48,11 +49,7 @@ impl Ownership {
             let there = answer.unwrap_or_else(|| self.as_before(&perlbal.address));
             known.insert(perlbal.address.clone(), there);
         }
-        let owned = Owned::of(
-            &snapshot.pools,
-            |pool| self.translation.name_of(pool),
-            known,
-        );
+        let owned = Owned::of(&snapshot.pools, &self.naming, known);
         self.owned.send_if_modified(|before| {
             let differs = **before != owned;
             if differs {

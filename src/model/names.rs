@@ -22,13 +22,6 @@ pub struct PoolName(Arc<str>);
 #[serde(into = "String", try_from = "String")]
 pub struct Version(Arc<str>);
 
-/// The name of a pool or service in Perlbal: `\w+` in lower case, since Perlbal takes no other
-/// and lower-cases what stands before a `=` but not what stands behind it (Perlbal.pm,
-/// `run_manage_command`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct PerlbalName(Arc<str>);
-
 /// A text is no [`PoolName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolNameError;
@@ -36,10 +29,6 @@ pub struct PoolNameError;
 /// A text is no [`Version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionError;
-
-/// A text is no [`PerlbalName`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PerlbalNameError;
 
 impl PoolName {
     /// The longest name, in bytes.
@@ -60,57 +49,6 @@ impl Version {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl PerlbalName {
-    /// The name under which Perlbal knows a pool unless the configuration says otherwise.
-    #[must_use]
-    pub fn of_pool(pool: &PoolName) -> Self {
-        Self(word(pool.as_str()).into())
-    }
-
-    /// The name under which Perlbal knows the version pool of the pool that it calls `self`.
-    #[must_use]
-    pub fn at_version(&self, version: &Version) -> Self {
-        Self(Self::version_pool(self.as_str(), version).into())
-    }
-
-    /// The same, of a pool's name as text.
-    #[must_use]
-    pub fn version_pool(pool: &str, version: &Version) -> String {
-        format!("{pool}__{}", word(version.as_str()))
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Lower case, and `_` for what is no word character.
-fn word(text: &str) -> String {
-    let harmless = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '_'
-        }
-    };
-    text.chars().map(harmless).collect()
-}
-
-impl FromStr for PerlbalName {
-    type Err = PerlbalNameError;
-
-    fn from_str(text: &str) -> Result<Self, PerlbalNameError> {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if !text.is_empty() && text.chars().all(allowed) {
-            Ok(Self(text.into()))
-        } else {
-            Err(PerlbalNameError)
-        }
     }
 }
 
@@ -163,20 +101,6 @@ impl TryFrom<String> for PoolName {
     }
 }
 
-impl TryFrom<String> for PerlbalName {
-    type Error = PerlbalNameError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<PerlbalName> for String {
-    fn from(name: PerlbalName) -> Self {
-        name.0.as_ref().to_owned()
-    }
-}
-
 impl From<PoolName> for String {
     fn from(name: PoolName) -> Self {
         name.as_str().to_owned()
@@ -202,18 +126,6 @@ impl fmt::Display for Version {
     }
 }
 
-impl fmt::Display for PerlbalName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for PerlbalNameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name in Perlbal is made of a-z 0-9 _")
-    }
-}
-
 impl fmt::Display for PoolNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a pool name is 1 to 64 of A-Z a-z 0-9 _ -")
@@ -226,7 +138,6 @@ impl fmt::Display for VersionError {
     }
 }
 
-impl std::error::Error for PerlbalNameError {}
 impl std::error::Error for PoolNameError {}
 impl std::error::Error for VersionError {}
 
@@ -252,15 +163,6 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<PoolName>(), Err(PoolNameError), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_pool_gets_a_name_that_perlbal_takes() {
-        let pool: PoolName = "My-API_2".parse().unwrap();
-        let name = PerlbalName::of_pool(&pool);
-        assert_eq!(name.as_str(), "my_api_2");
-        let version: Version = "1.2+B".parse().unwrap();
-        assert_eq!(name.at_version(&version).as_str(), "my_api_2__1_2_b");
     }
 
     #[test]

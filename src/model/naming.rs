@@ -18,7 +18,7 @@ pub struct CanonicalName(Arc<str>);
 /// How names are made of what nodes announce.
 #[derive(Clone, Copy)]
 pub struct Scheme {
-    /// Where names are made like this, such as `Perlbal`.
+    /// Where names are made like this: a kind of load balancer, for people.
     pub place: &'static str,
     /// The name of a pool.
     pub of_pool: fn(&PoolName) -> String,
@@ -93,6 +93,14 @@ impl fmt::Debug for Naming {
         let mut naming = f.debug_struct("Naming");
         naming.field("place", &self.scheme.place);
         naming.field("given", &self.given).finish()
+    }
+}
+
+impl CanonicalName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{PerlbalName, PoolName, Version};
+use super::change::Assignment;
+use super::names::{PoolName, Version};
+use super::naming::Naming;
 use super::node::NodeAddr;
 use super::pools::{LastIn, Pool, Pools};
 
@@ -35,7 +37,7 @@ pub struct OwnedThere {
     pub started: Option<u64>,
     /// The pools that have members there, by their names there. Of the members only those that are
     /// no longer wanted and may still get requests; the others are found when it is read.
-    pub pools: BTreeMap<PerlbalName, BTreeSet<NodeAddr>>,
+    pub pools: BTreeMap<String, BTreeSet<NodeAddr>>,
 }
 
 /// What a Perlbal's manager knows of what pollbal owns there.
@@ -58,19 +60,18 @@ impl Owned {
     /// no member and is known to be empty everywhere need not be remembered, unless a node was there
     /// last. One in which no node has served yet is none of pollbal's as far as a later run is concerned.
     #[must_use]
-    pub fn of(
-        pools: &Pools,
-        name_of: impl Fn(&PoolName) -> PerlbalName,
-        perlbals: BTreeMap<String, Known>,
-    ) -> Self {
-        let may_be_filled = |name: &PerlbalName| {
+    pub fn of(pools: &Pools, naming: &Naming, perlbals: BTreeMap<String, Known>) -> Self {
+        let may_be_filled = |pool: &PoolName, version: Option<&Version>| {
+            let name = naming.of(&Assignment {
+                pool: pool.clone(),
+                version: version.cloned(),
+            });
             let mut perlbals = perlbals.values();
-            perlbals.any(|known| !known.is_read || known.there.pools.contains_key(name))
+            perlbals.any(|known| !known.is_read || known.there.pools.contains_key(name.as_str()))
         };
         let mut owned = BTreeMap::new();
         let has_served = |(_, pool): &(_, &Arc<Pool>)| !pool.unserved.contains(&None);
         for (name, pool) in pools.pools.iter().filter(has_served) {
-            let there = name_of(name);
             let served = pool.by_version();
             let is_served = |version: &Version| served.contains_key(version);
             let versions = pool.versions.iter();
@@ -78,11 +79,11 @@ impl Owned {
                 |version: &&Version| !pool.unserved.contains(&Some((*version).clone()));
             let versions: Vec<_> = versions
                 .filter(has_served)
-                .filter(|version| may_be_filled(&there.at_version(version)) || is_served(version))
+                .filter(|version| may_be_filled(name, Some(version)) || is_served(version))
                 .cloned()
                 .collect();
             let is_needed = pool.declared || !pool.members.is_empty() || !versions.is_empty();
-            if is_needed || pools.last_in.contains_key(name) || may_be_filled(&there) {
+            if is_needed || pools.last_in.contains_key(name) || may_be_filled(name, None) {
                 owned.insert(name.clone(), versions);
             }
         }
@@ -100,6 +101,7 @@ impl Owned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::naming::Scheme;
     use crate::model::node::Node;
     use crate::model::pools::Member;
 
@@ -122,9 +124,19 @@ mod tests {
         })
     }
 
+    /// Names as a load balancer may have them that knows fewer characters.
+    fn naming() -> Naming {
+        let scheme = Scheme {
+            place: "test",
+            of_pool: |pool| pool.as_str().to_lowercase(),
+            of_version: |pool, version| format!("{pool}__{version}"),
+        };
+        Naming::new(scheme, [])
+    }
+
     fn owned(pools: &Pools, known: Known) -> Vec<(String, usize)> {
         let perlbals = [("127.0.0.1:16000".to_owned(), known)].into();
-        let owned = Owned::of(pools, PerlbalName::of_pool, perlbals);
+        let owned = Owned::of(pools, &naming(), perlbals);
         let pools = owned.pools.iter();
         pools
             .map(|(name, versions)| (name.to_string(), versions.len()))
@@ -147,7 +159,7 @@ mod tests {
             let there = OwnedThere {
                 started: None,
                 pools: filled
-                    .map(|name| (name.parse().unwrap(), BTreeSet::new()))
+                    .map(|name| ((*name).to_owned(), BTreeSet::new()))
                     .collect(),
             };
             owned(pools, Known { is_read, there })

@@ -26,7 +26,7 @@ use super::session::Session;
 use super::standing::{OnTheWay, Told};
 use super::wire::{Answer, Command, Users};
 use super::{Manager, Waits};
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// After a change, so that one reading serves several changes that come close together.

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use super::plan::{Actual, GROUP_BYTES, Group, bytes};
 use super::wire::{Command, Service, Users};
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 
 /// Maximum number of members up to which `SHOW SERVICE` is said even where `SHOW POOL` prints less: it tells more.
 const FEW: usize = 50;

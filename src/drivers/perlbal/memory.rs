@@ -9,6 +9,7 @@ use tracing::warn;
 use super::away::{Away, Waiting};
 use super::counters::Counters;
 use super::own_files::OwnFiles;
+use super::ownership::OwnedPools;
 use super::plan::{Actual, PoolChange, Problem};
 use super::reach::Names;
 use super::remarks::Remark;
@@ -18,9 +19,8 @@ use super::statistics::Kept;
 use super::view::{Connection, LeaverView, PerlbalView, Seen, Sources};
 use super::wanted::Wanted;
 use crate::drivers::Snapshot;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
-use crate::model::names::PerlbalName;
-use crate::model::ownership::OwnedThere;
 
 /// What a manager keeps from one connection to the next.
 #[derive(Default)]
@@ -42,7 +42,7 @@ pub struct Memory {
     pub(super) strays: Arc<Strays>,
     /// What was owned here at the end of the run before; until it is known what is there, and what
     /// is wanted.
-    pub(super) earlier: Option<OwnedThere>,
+    pub(super) earlier: Option<OwnedPools>,
     /// Pools here that were pollbal's in a run before and are not now.
     pub(super) former: BTreeSet<PerlbalName>,
     /// What the log was told that a person should know, though all is as it is wanted.

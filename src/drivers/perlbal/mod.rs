@@ -25,6 +25,7 @@ pub mod fault;
 mod link;
 mod looks;
 mod memory;
+pub mod name;
 mod own_files;
 mod ownership;
 pub mod pace;

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::plan::OwnFile;
 use crate::awake::timeout;
-use crate::model::pools::parse_file_name;
+use crate::drivers::pool_files::names::parse_file_name;
 use crate::supervision::stall;
 
 /// How long a reading waits for directories: a disk that answers takes less than a millisecond.

@@ -6,16 +6,48 @@ use super::Memory;
 use super::standing::{Stray, Strays, Whose};
 use super::wanted::{Wanted, WantedPool};
 use super::wire::Endpoint;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::{Known, OwnedThere};
+
+/// What pollbal owns in one Perlbal, by its names there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnedPools {
+    /// When that Perlbal was started, in seconds since 1970.
+    pub(super) started: Option<u64>,
+    /// Members that are no longer wanted and may still get requests, by pool.
+    pub(super) pools: BTreeMap<PerlbalName, BTreeSet<NodeAddr>>,
+}
+
+impl From<OwnedThere> for OwnedPools {
+    fn from(OwnedThere { started, pools }: OwnedThere) -> Self {
+        // Perlbal cannot have a pool whose name it would not accept.
+        let pool = |(name, members): (String, _)| Some((name.parse().ok()?, members));
+        Self {
+            started,
+            pools: pools.into_iter().filter_map(pool).collect(),
+        }
+    }
+}
+
+impl From<OwnedPools> for OwnedThere {
+    fn from(OwnedPools { started, pools }: OwnedPools) -> Self {
+        let pools = pools.into_iter();
+        Self {
+            started,
+            pools: pools
+                .map(|(name, members)| (name.to_string(), members))
+                .collect(),
+        }
+    }
+}
 
 impl Memory {
     /// What is kept of this Perlbal at the start, from the end of the run before.
     #[must_use]
     pub fn after(earlier: OwnedThere) -> Self {
         let mut memory = Self::default();
-        memory.earlier = Some(earlier);
+        memory.earlier = Some(earlier.into());
         memory
     }
 
@@ -57,10 +89,9 @@ impl Memory {
     /// What pollbal owns here.
     pub(super) fn known(&self) -> Known {
         if let Some(earlier) = &self.earlier {
-            let there = earlier.clone();
             return Known {
                 is_read: false,
-                there,
+                there: earlier.clone().into(),
             };
         }
         let Some((_, wanted)) = &self.wanted else {
@@ -87,10 +118,11 @@ impl Memory {
         }
         Known {
             is_read: self.connected.is,
-            there: OwnedThere {
+            there: OwnedPools {
                 started: self.start,
                 pools,
-            },
+            }
+            .into(),
         }
     }
 

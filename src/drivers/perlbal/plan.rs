@@ -9,7 +9,7 @@ use std::fmt;
 use super::wanted::{Missing, Wanted, WantedPool};
 use super::wire::{Command, Endpoint, Service};
 use crate::drivers::console::READ_BYTES;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// What a Perlbal looks like, as far as is known.

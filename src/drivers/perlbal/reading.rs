@@ -11,7 +11,7 @@ use super::plan::{Actual, ActualPool, OwnFile, PoolChange};
 use super::wire::{
     Command, Dump, DumpedPool, Endpoint, NotUnderstood, parse_backends, parse_pool, parse_uptime,
 };
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// A reading under way.

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::plan::Actual;
 use super::wanted::Wanted;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::logging::count;
-use crate::model::names::PerlbalName;
 use crate::model::text::printable;
 
 /// Pools, and members, that are named in one line of the log.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::Actual;
 use super::wire::Command;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// A member of a pool, as Perlbal names the pool.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Actual;
 use super::wanted::Wanted;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// Maximum number of spare entries of a pool: Perlbal makes no more connections at once.

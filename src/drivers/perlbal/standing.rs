@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::away::Away;
 use super::rest::Unrest;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// How one Perlbal stands, by a `watch` channel.

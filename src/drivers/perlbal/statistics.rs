@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::wire::Command;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// Of no more members than these is told by node. It takes 0.1 s of Perlbal's time, a thousandth of

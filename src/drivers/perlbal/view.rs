@@ -16,7 +16,7 @@ use super::spare::address_of;
 use super::statistics::{Statistics, StatisticsError};
 use super::wanted::{Wanted, WantedPool};
 use super::wire::Endpoint;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::Known;
 

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::spare::address_of;
 use super::unserved::Unserved;
-use crate::model::names::{PerlbalName, PoolName};
+use crate::drivers::perlbal::name::PerlbalName;
+use crate::drivers::pool_files::names::file_name;
+use crate::model::names::PoolName;
 use crate::model::naming::Scheme;
 use crate::model::node::NodeAddr;
-use crate::model::pools::{Pools, file_name};
+use crate::model::pools::Pools;
 
 /// What pools and version pools are called in Perlbal.
 pub const NAMING: Scheme = Scheme {

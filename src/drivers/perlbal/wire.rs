@@ -14,7 +14,7 @@ pub use self::printed::{
     parse_pool, parse_requests, parse_uptime, parse_users,
 };
 use crate::drivers::console::sayable;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::text::{printable, quotable};
 

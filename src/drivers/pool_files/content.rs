@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use super::names::file_name;
 use crate::config::PoolFileFormat;
 use crate::drivers::console::sayable;
 use crate::model::names::Version;
 use crate::model::node::Node;
-use crate::model::pools::{Pools, file_name};
+use crate::model::pools::Pools;
 
 /// The name of the file that lists the nodes in no pool.
 pub const DISABLED_SERVICES: &str = "disabled_services";

@@ -11,9 +11,9 @@ use rustix::fs::{FsWord, fstatfs};
 use thiserror::Error;
 
 use super::content::{ActualFile, DISABLED_SERVICES, Files};
+use super::names::parse_file_name;
 use super::owned::{self, Owned};
 use crate::files::{LIST_BYTES, make_directory, read_limited};
-use crate::model::pools::parse_file_name;
 
 /// Stands for what cannot be read; it is never wanted, so the file is written anew.
 const UNREADABLE: &str = "\0";

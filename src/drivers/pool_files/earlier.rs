@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::content::DISABLED_SERVICES;
 use super::directory::{names, read_file};
+use super::names::parse_file_name;
 use super::owned::Owned;
 use crate::model::change::Assignment;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::{Node, NodeAddr};
-use crate::model::pools::parse_file_name;
 use crate::model::rules::{Rules, SORRY_SERVER};
 use crate::model::services;
 

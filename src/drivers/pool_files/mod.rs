@@ -10,6 +10,7 @@ pub mod content;
 mod counters;
 pub mod directory;
 pub mod earlier;
+pub mod names;
 mod owned;
 mod worker;
 

@@ -9,8 +9,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::content::{DISABLED_SERVICES, Files};
+use super::names::parse_file_name;
 use crate::files::{LIST_BYTES, read_text};
-use crate::model::pools::parse_file_name;
 
 /// The list's name; hidden, and no pool's.
 pub(super) const NAME: &str = ".pollbal-owned";

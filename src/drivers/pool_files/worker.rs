@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use super::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
 use super::counters::FileCounters;
 use super::directory::{Directory, DirectoryError};
+use super::names::{file_name, parse_file_name};
 use super::owned;
 use crate::awake::Pauses;
 use crate::config::PoolFileFormat;
@@ -20,7 +21,6 @@ use crate::hooks::Hooks;
 use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
 use crate::logging::count;
 use crate::model::names::PoolName;
-use crate::model::pools::{file_name, parse_file_name};
 
 /// With no more members than this, a pass in memory takes less than a millisecond.
 const QUICK_MEMBERS: usize = 1_000;

@@ -7,7 +7,7 @@ use tracing::{error, info};
 use super::super::plan::PoolChange;
 use super::super::wire::{Answer, Command};
 use super::{Link, list};
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 
 impl Link<'_> {
     pub(super) fn take_change_answer(&mut self, command: &Command, answer: Answer) {

@@ -12,7 +12,7 @@ use super::super::standing::Strays;
 use super::super::wire::{Command, Endpoint, parse_busy, parse_open, parse_requests};
 use super::{Link, Purpose, Unnoted};
 use crate::drivers::Snapshot;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 impl Unnoted {

@@ -9,7 +9,7 @@ use super::super::looks::{look, parse_service, set_again, taken_from, with_count
 use super::super::plan::Group;
 use super::super::wire::{Answer, Command, Service, parse_users};
 use super::Link;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 
 impl Link<'_> {
     /// Gives changes to the session to send.

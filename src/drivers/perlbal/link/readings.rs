@@ -13,7 +13,7 @@ use super::super::spare::address_of;
 use super::super::view::Seen;
 use super::super::wire::{Command, Endpoint};
 use super::{Link, Purpose, list};
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 
 /// After so many surprises in a row pollbal no longer says that it is about to be in sync.
 const MANY_SURPRISES: u32 = 3;

@@ -7,7 +7,7 @@ use super::super::plan::Actual;
 use super::super::reading::Reading;
 use super::super::wire::Endpoint;
 use super::Link;
-use crate::model::names::PerlbalName;
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 impl Link<'_> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Endpoint, NotUnderstood};
+use crate::drivers::perlbal::name::PerlbalName;
 use crate::drivers::perlbal::spare::address_of;
-use crate::model::names::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::text::printable;
 
