@@ -20,12 +20,12 @@ use tokio::time::sleep_until;
 
 use crate::api::hooks::{Alert, AlertState};
 use crate::api::time;
-use crate::asks::Moment;
 use crate::awake::Pauses;
 use crate::hooks::Hooks;
 use crate::logging::count;
 use crate::model::alerts::{AlertSettings, Alerts, Memory, Notice, StandingCondition, State, Word};
 use crate::model::conditions::{Circumstances, Instead, PerlbalLevel};
+use crate::model::time::Clock;
 use crate::model::time_window::{Minute, TimeWindow};
 
 /// The way to say how things stand; clones speak of the same site.
@@ -105,7 +105,7 @@ pub struct Watch {
 impl Watch {
     /// Watches until nobody can say anything any more.
     pub async fn run(mut self) {
-        let moment = Moment::present();
+        let moment = Clock::now();
         let mut alerts = Alerts::resume(&self.memory.borrow(), (moment.now, moment.today));
         let mut pauses = Pauses::new();
         loop {
@@ -124,7 +124,7 @@ impl Watch {
     async fn look(&mut self, alerts: &mut Alerts) -> Option<Instant> {
         let circumstances = self.circumstances.borrow_and_update().clone();
         let settings = *self.settings.borrow_and_update();
-        let moment = Moment::present();
+        let moment = Clock::now();
         // What has no room is told later, rather than lost.
         let open = settings.hours.contains(local_minute(settings.hours))
             && self.hooks.have_room_for_alerts(settings.limit);
@@ -161,7 +161,7 @@ fn local_minute(window: TimeWindow) -> Minute {
     Minute::of(now.hour().unsigned_abs(), now.minute().unsigned_abs())
 }
 
-fn alert(notice: &Notice, moment: &Moment) -> Alert {
+fn alert(notice: &Notice, moment: &Clock) -> Alert {
     let Notice {
         state,
         condition,

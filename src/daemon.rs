@@ -4,10 +4,10 @@
 //!   pollers ──(observations, mpsc)──► Daemon ──(snapshots, watch)──► pool files
 //!   services_watch ──(lists, mpsc)──►   ▲                               │ (snapshots with files, watch)
 //!   signals ────────────────────────────┤                               ▼
-//!   doors ──(asks, mpsc)────────────────┘                            Perlbals
+//!   listeners ──(requests, mpsc)────────┘                            Perlbals
 //! ```
 //!
-//! By the doors it is asked; they are on a thread of their own.
+//! The HTTP listeners, on a thread of their own, send requests; their replies are copies.
 
 mod desk;
 mod drivers;
@@ -43,11 +43,11 @@ use self::readiness::{Readiness, State};
 use self::reloading::ReloadWaiters;
 use self::times::Times;
 use self::watchfulness::Watchfulness;
-use crate::asks::{Ask, Desk, Moment, Serials};
 use crate::awake::{self, Pauses};
 use crate::change_log::ChangeLog;
 use crate::children::Reaper;
 use crate::config::Config;
+use crate::control::{ControlHandle, DaemonRequest, Serials};
 use crate::doors::Changes;
 use crate::drivers::pool_files::FileCounters;
 use crate::drivers::{Mode, Snapshot};
@@ -61,6 +61,7 @@ use crate::model::node::{Node, NodeAddr};
 use crate::model::ownership::Owned;
 use crate::model::poll_stats::PollStats;
 use crate::model::services::List;
+use crate::model::time::Clock;
 use crate::poller::{Observed, Pollers};
 use crate::services_file::Look;
 use crate::signals::Signals;
@@ -80,7 +81,7 @@ const TASKS_AT_END: Duration = Duration::from_millis(500);
 struct Daemon {
     options: Options,
     config: Config,
-    started: Moment,
+    started: Clock,
     membership: Membership,
     change_log: ChangeLog,
     event_log: EventLog,
@@ -104,8 +105,8 @@ struct Daemon {
     /// A reload that reads its files, at most one.
     reloads: JoinSet<Result<Fresh, String>>,
     reload_waiters: ReloadWaiters,
-    /// What the doors ask.
-    asks: mpsc::Receiver<Ask>,
+    /// From the HTTP listeners.
+    requests: mpsc::Receiver<DaemonRequest>,
     /// Counts up whenever something may be otherwise than before.
     pulse: watch::Sender<u64>,
     /// The orders in force, for the state file, and where that is.
@@ -188,7 +189,7 @@ async fn serve(
     let (orders_kept, _) = watch::channel((0, Arc::new(orders.clone())));
     let (written, revisions) = watch::channel(0);
     let (pulse, beats) = watch::channel(0);
-    let (desk, asks) = Desk::new(beats, revisions);
+    let (control, requests) = ControlHandle::new(beats, revisions);
     let service = is_service(&options);
     let before = (kept.alerts, orders.pleaded.clone());
     let watchfulness = Watchfulness::start(&config, &hooks, service, before, (&tasks, &stop));
@@ -196,10 +197,10 @@ async fn serve(
     let beats = async move { stopped.run_until_cancelled(awake::beat()).await };
     tasks.spawn(supervised("beats", stop.clone(), beats));
     let entrance =
-        Entrance::start(opened, desk, &config, &list.nodes).map_err(DaemonError::Doors)?;
+        Entrance::start(opened, control, &config, &list.nodes).map_err(DaemonError::Doors)?;
     let readiness = Readiness::new(notifier(&options), entrance.watcher());
     let mut daemon = Daemon {
-        started: Moment::present(),
+        started: Clock::now(),
         membership: Membership::new(config.rules.clone(), orders),
         change_log: ChangeLog::default(),
         event_log: EventLog::default(),
@@ -219,7 +220,7 @@ async fn serve(
         listing: Listing::default(),
         reloads: JoinSet::new(),
         reload_waiters: ReloadWaiters::default(),
-        asks,
+        requests,
         pulse,
         orders: orders_kept,
         state_file: watch::Sender::new(state_file),
@@ -322,7 +323,7 @@ impl Daemon {
                 () = self.pollers.ended() => {
                     end_process("the task of a poller ended, though nobody asked it to")
                 }
-                Some(ask) = self.asks.recv() => self.answer(ask),
+                Some(request) = self.requests.recv() => self.answer(request),
                 () = when(self.orders_end) => self.expire_orders(),
                 () = when(count_again) => {}
                 () = when(hand_again) => {}

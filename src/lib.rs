@@ -14,7 +14,6 @@
 
 pub mod alerts;
 pub mod api;
-pub mod asks;
 mod awake;
 pub mod bursts;
 pub mod change_log;
@@ -22,7 +21,9 @@ pub mod check;
 pub mod children;
 pub mod cli;
 pub mod client;
+mod clock;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod disk;
 pub mod doors;

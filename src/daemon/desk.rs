@@ -1,4 +1,4 @@
-//! The daemon's side of the desk: answers what the doors ask, and carries orders out.
+//! Handles the requests of the HTTP listeners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::Daemon;
 use super::reloading::ReloadWaiter;
-use crate::asks::{Ask, Done, Moment, Nodes, Order, Overview, Perlbals, Refused, Seen, View};
+use crate::control::{
+    Applied, DaemonRequest, FullState, NodeAtSerial, OverrideError, OverrideRequest, Perlbals,
+    SelectedNodes, Summary,
+};
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::wanted::Translation;
 use crate::model::membership::Membership;
@@ -17,22 +20,25 @@ use crate::model::node::NodeAddr;
 use crate::model::node_view::NodeView;
 use crate::model::orders::{Note, ReasonWord, given_by_another, words};
 use crate::model::site_counts::SiteCounts;
+use crate::model::time::Clock;
 
 /// An end of orders is not waited for longer than this at a time: the clock may be set.
 const LONGEST_EXPIRY: Duration = Duration::from_secs(60);
 
 impl Daemon {
-    /// Answers one ask. Whoever does not wait for the answer any more is no trouble.
-    pub(super) fn answer(&mut self, ask: Ask) {
-        match ask {
-            Ask::Alive(to) => _ = to.send(()),
-            Ask::View(to) => _ = to.send(self.view()),
-            Ask::Overview(to) => _ = to.send(self.overview()),
-            Ask::Nodes(addrs, to) => _ = to.send(self.nodes(&addrs)),
-            Ask::History(addr, to) => _ = to.send(self.event_log.of_node(addr)),
-            Ask::Events(after, part, to) => _ = to.send(self.event_log.after(after, part)),
-            Ask::Order(order, to) => _ = to.send(self.obey(order)),
-            Ask::Reload(accept_removals, to) => self.reload_for(ReloadWaiter {
+    /// Handles one request. It is no problem if nobody waits for the reply any more.
+    pub(super) fn answer(&mut self, request: DaemonRequest) {
+        match request {
+            DaemonRequest::Ping(to) => _ = to.send(()),
+            DaemonRequest::FullState(to) => _ = to.send(self.full_state()),
+            DaemonRequest::Summary(to) => _ = to.send(self.summary()),
+            DaemonRequest::Nodes(addrs, to) => _ = to.send(self.nodes(&addrs)),
+            DaemonRequest::History(addr, to) => _ = to.send(self.event_log.of_node(addr)),
+            DaemonRequest::Events(after, part, to) => {
+                _ = to.send(self.event_log.after(after, part));
+            }
+            DaemonRequest::Override(order, to) => _ = to.send(self.obey(order)),
+            DaemonRequest::Reload(accept_removals, to) => self.reload_for(ReloadWaiter {
                 to,
                 accept_removals,
             }),
@@ -58,13 +64,13 @@ impl Daemon {
         }
     }
 
-    fn obey(&mut self, order: Order) -> Result<Done, Refused> {
+    fn obey(&mut self, order: OverrideRequest) -> Result<Applied, OverrideError> {
         let moment = self.present();
         let shortages = self.forced_shortages(&order);
         let effect = self.decide(order, moment)?;
         self.take_effect(effect, moment);
         self.publish();
-        Ok(Done {
+        Ok(Applied {
             serial: self.serial,
             revision: self.membership.orders_revision(),
             shortages,
@@ -72,17 +78,23 @@ impl Daemon {
     }
 
     /// The pools that an order leaves with too few members because it is forced.
-    fn forced_shortages(&self, order: &Order) -> Vec<Shortage> {
+    fn forced_shortages(&self, order: &OverrideRequest) -> Vec<Shortage> {
         match order {
-            Order::Disable { nodes, force, .. } if *force => self.membership.shortages(nodes),
+            OverrideRequest::Disable { nodes, force, .. } if *force => {
+                self.membership.shortages(nodes)
+            }
             _ => Vec::new(),
         }
     }
 
-    fn decide(&mut self, order: Order, Moment { now, today }: Moment) -> Result<Effect, Refused> {
+    fn decide(
+        &mut self,
+        order: OverrideRequest,
+        Clock { now, today }: Clock,
+    ) -> Result<Effect, OverrideError> {
         let membership = &mut self.membership;
         match order {
-            Order::Disable {
+            OverrideRequest::Disable {
                 nodes,
                 word,
                 reason,
@@ -95,38 +107,38 @@ impl Daemon {
                 }
                 Ok(membership.disable(&nodes, &word, &reason, now))
             }
-            Order::Enable { nodes, word, by } => {
+            OverrideRequest::Enable { nodes, word, by } => {
                 for addr in &nodes {
                     self.may_enable(*addr, &word)?;
                 }
                 Ok(self.membership.enable(&nodes, &word, &by, now))
             }
-            Order::Freeze(word, reason) => {
+            OverrideRequest::Freeze(word, reason) => {
                 let frozen = &membership.orders().frozen;
                 match given_by_another(frozen, &word, &reason.by) {
-                    Some(given) => Err(Refused::Frozen(word, given.clone())),
+                    Some(given) => Err(OverrideError::FrozenByOther(word, given.clone())),
                     None => Ok(membership.freeze(&word, &reason)),
                 }
             }
-            Order::Thaw(word, by) => {
+            OverrideRequest::Thaw(word, by) => {
                 let thawed = membership.thaw(&word, &by, now);
-                thawed.ok_or(Refused::NotFrozen(word))
+                thawed.ok_or(OverrideError::NotFrozen(word))
             }
-            Order::Nudge(nodes) => {
+            OverrideRequest::Nudge(nodes) => {
                 listed(&nodes, |addr| membership.view(addr))?;
                 Ok(Effect {
                     freed: nodes,
                     ..Effect::default()
                 })
             }
-            Order::Leave(addr) => {
+            OverrideRequest::Leave(addr) => {
                 listed(&[addr], |addr| membership.view(addr))?;
                 let timeout = self.config.leave_timeout;
                 membership
                     .leave(addr, timeout, (now, today))
-                    .map_err(Refused::Wait)
+                    .map_err(OverrideError::LeaveDenied)
             }
-            Order::Stay(nodes, by) => {
+            OverrideRequest::CancelLeave(nodes, by) => {
                 // A leave outlives its node's line in the services file.
                 let granted = &membership.orders().granted;
                 let others = nodes.iter().filter(|addr| !granted.contains_key(addr));
@@ -138,31 +150,31 @@ impl Daemon {
     }
 
     /// A node that is out for other reasons only would stay out: the word was probably mistyped.
-    fn may_enable(&self, addr: NodeAddr, word: &ReasonWord) -> Result<(), Refused> {
+    fn may_enable(&self, addr: NodeAddr, word: &ReasonWord) -> Result<(), OverrideError> {
         let Some(reasons) = self.membership.orders().reasons(addr) else {
             return listed(&[addr], |addr| self.membership.view(addr));
         };
         if reasons.contains_key(word) {
             return Ok(());
         }
-        Err(Refused::OtherReasons(
+        Err(OverrideError::OtherReasons(
             name_of(&self.membership, addr),
             word.clone(),
             words(reasons.keys()),
         ))
     }
 
-    fn take_effect(&mut self, effect: Effect, moment: Moment) {
+    fn take_effect(&mut self, effect: Effect, moment: Clock) {
         self.tell(&effect.changes, moment);
         for addr in effect.freed {
             self.pollers.nudge(addr);
         }
     }
 
-    fn nodes(&self, addrs: &[NodeAddr]) -> Nodes {
+    fn nodes(&self, addrs: &[NodeAddr]) -> SelectedNodes {
         let seen = |addr: &NodeAddr| self.membership.view(*addr).map(|view| self.seen(view));
-        Nodes {
-            moment: Moment::present(),
+        SelectedNodes {
+            clock: Clock::now(),
             nodes: addrs.iter().map(seen).collect(),
             perlbals: self.perlbals(),
             first_round_done: self.membership.first_round_done(),
@@ -191,32 +203,32 @@ impl Daemon {
         sorry.collect()
     }
 
-    fn seen(&self, view: NodeView) -> Seen {
-        Seen {
+    fn seen(&self, view: NodeView) -> NodeAtSerial {
+        NodeAtSerial {
             serial: self.serials.of(view.node.addr),
             view,
         }
     }
 
-    fn view(&self) -> View {
+    fn full_state(&self) -> FullState {
         let mut counts = self.membership.empty_counts();
         let nodes = self.membership.views().map(|node| {
             counts.add(&node);
             self.seen(node)
         });
         let nodes = nodes.collect();
-        View {
-            overview: self.overview_with_counts(counts),
+        FullState {
+            summary: self.summary_with_counts(counts),
             nodes,
         }
     }
 
-    fn overview(&self) -> Overview {
+    fn summary(&self) -> Summary {
         let mut counts = self.membership.empty_counts();
         for node in self.membership.views() {
             counts.add(&node);
         }
-        self.overview_with_counts(counts)
+        self.summary_with_counts(counts)
     }
 
     /// Addresses that orders are about and that the services file does not list.
@@ -227,9 +239,9 @@ impl Daemon {
         gone.copied().collect()
     }
 
-    fn overview_with_counts(&self, counts: SiteCounts) -> Overview {
-        Overview {
-            moment: Moment::present(),
+    fn summary_with_counts(&self, counts: SiteCounts) -> Summary {
+        Summary {
+            clock: Clock::now(),
             started: self.started,
             counts,
             first_round_done: self.membership.first_round_done(),
@@ -261,7 +273,7 @@ fn given_by_nobody_else(
     addrs: &[NodeAddr],
     word: &ReasonWord,
     by: &Note,
-) -> Result<(), Refused> {
+) -> Result<(), OverrideError> {
     let orders = membership.orders();
     let given = addrs.iter().find_map(|addr| {
         let given = given_by_another(orders.reasons(*addr)?, word, by)?;
@@ -271,7 +283,11 @@ fn given_by_nobody_else(
         return Ok(());
     };
     let name = name_of(membership, addr);
-    Err(Refused::Given(name, word.clone(), given.clone()))
+    Err(OverrideError::DisabledByOther(
+        name,
+        word.clone(),
+        given.clone(),
+    ))
 }
 
 fn name_of(membership: &Membership, addr: NodeAddr) -> String {
@@ -280,20 +296,23 @@ fn name_of(membership: &Membership, addr: NodeAddr) -> String {
 }
 
 /// Whether pools have members enough without these.
-fn can_do_without(membership: &Membership, addrs: &[NodeAddr]) -> Result<(), Refused> {
+fn can_do_without(membership: &Membership, addrs: &[NodeAddr]) -> Result<(), OverrideError> {
     if !membership.first_round_done() {
-        return Err(Refused::FirstRound);
+        return Err(OverrideError::FirstRound);
     }
     match membership.shortages(addrs) {
         none if none.is_empty() => Ok(()),
-        shortages => Err(Refused::Short(shortages)),
+        shortages => Err(OverrideError::TooFewMembers(shortages)),
     }
 }
 
 /// Whether the services file lists all of these.
-fn listed(addrs: &[NodeAddr], view: impl Fn(NodeAddr) -> Option<NodeView>) -> Result<(), Refused> {
+fn listed(
+    addrs: &[NodeAddr],
+    view: impl Fn(NodeAddr) -> Option<NodeView>,
+) -> Result<(), OverrideError> {
     match addrs.iter().find(|addr| view(**addr).is_none()) {
-        Some(unknown) => Err(Refused::Unknown(*unknown)),
+        Some(unknown) => Err(OverrideError::UnknownNode(*unknown)),
         None => Ok(()),
     }
 }

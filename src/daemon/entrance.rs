@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Options;
-use crate::asks::Desk;
 use crate::config::Config;
+use crate::control::ControlHandle;
 use crate::doors::{Changes, Contents, DoorError, Doors, KnownHosts, Standing};
 use crate::drivers::Mode;
 use crate::drivers::pool_files::earlier::owned_files;
@@ -98,7 +98,7 @@ impl Entrance {
     /// Serves at what was opened.
     pub(super) fn start(
         opened: Option<Changes>,
-        desk: Desk,
+        control: ControlHandle,
         config: &Config,
         nodes: &[Node],
     ) -> io::Result<Self> {
@@ -107,7 +107,7 @@ impl Entrance {
         let hosts = watch::Sender::new(KnownHosts::new(&config.doors.status_hosts));
         let contents = Contents::new(
             node_index.subscribe(),
-            desk,
+            control,
             hosts.subscribe(),
             open_files(),
         );

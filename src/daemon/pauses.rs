@@ -6,13 +6,13 @@ use humantime::format_duration;
 use tracing::info;
 
 use super::Daemon;
-use crate::asks::Moment;
 use crate::logging::count;
+use crate::model::time::Clock;
 
 impl Daemon {
     /// This moment, for a decision: a pause that came before it is taken into account first.
-    pub(super) fn present(&mut self) -> Moment {
-        let moment = Moment::present();
+    pub(super) fn present(&mut self) -> Clock {
+        let moment = Clock::now();
         if let Some(pause) = self.pauses.since_asked() {
             let leaves = self.membership.stood_still(pause, moment.today);
             let seconds = pause.day.as_secs();

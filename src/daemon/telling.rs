@@ -7,12 +7,12 @@ use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 use super::Daemon;
-use crate::asks::Moment;
 use crate::drivers::{Mode, Progress, Snapshot};
 use crate::hooks::NodeHookInput;
 use crate::logging::count;
 use crate::model::change::{Change, sorry_changes};
 use crate::model::event::EventText;
+use crate::model::time::Clock;
 use crate::poller::Observed;
 
 impl Daemon {
@@ -39,7 +39,7 @@ impl Daemon {
     }
 
     /// Reports changes to the log, the event log, `node_hook` and everyone who waits for a change.
-    pub(super) fn tell(&mut self, changes: &[Change], moment: Moment) {
+    pub(super) fn tell(&mut self, changes: &[Change], moment: Clock) {
         for change in changes {
             let text = EventText::from_change(change);
             self.change_log.write(&text, moment.now);
@@ -74,7 +74,7 @@ impl Daemon {
         };
         let before = self.snapshots.borrow().clone();
         let before = before.as_ref().map(|before| &*before.pools);
-        self.tell(&sorry_changes(before, &pools), Moment::present());
+        self.tell(&sorry_changes(before, &pools), Clock::now());
         self.serial += 1;
         self.serials.set(self.changed.drain(..), self.serial);
         let pools = Arc::new(pools);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::Daemon;
-use crate::asks::Moment;
 use crate::model::node_times::NodeTimes;
+use crate::model::time::Clock;
 
 /// Delay between two times that all is handed on: that looks at each node, and the state file is written for it.
 const PACE: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ impl Times {
 impl Daemon {
     /// Takes over what the run before knew.
     pub(super) fn remember_times(&mut self) {
-        let Moment { now, today } = Moment::present();
+        let Clock { now, today } = Clock::now();
         self.membership
             .remember(&self.times.kept.borrow(), (now, today));
     }
@@ -65,7 +65,7 @@ impl Daemon {
 
     /// The same at once.
     pub(super) fn hand_times(&mut self) {
-        let Moment { now, today } = Moment::present();
+        let Clock { now, today } = Clock::now();
         if self.times.changed
             && let Some(times) = self.membership.times((now, today))
         {

@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 
 use super::Daemon;
 use crate::alerts::{Reports, Watch, over};
-use crate::asks::Moment;
 use crate::config::Config;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::{PerlbalHandle, Progress};
@@ -22,6 +21,7 @@ use crate::model::alerts::{AlertSettings, Memory, StandingCondition, Word};
 use crate::model::conditions::{Circumstances, Fault, Kind, PerlbalLevel, PoolLevel};
 use crate::model::event::{EventText, Severity};
 use crate::model::node::{Node, NodeAddr};
+use crate::model::time::Clock;
 use crate::stay_requests::{self, StayTargets};
 use crate::supervision::supervised;
 
@@ -287,7 +287,7 @@ impl Daemon {
                 ("alert-over", Severity::Info, condition, text)
             }
         };
-        let moment = Moment::present();
+        let moment = Clock::now();
         let event = EventText {
             quiet: false,
             severity,

@@ -17,10 +17,11 @@ use super::tell::progress::progress;
 use super::user::User;
 use super::{Shared, status};
 use crate::api::{self, Until};
-use crate::asks::{Moment, Order};
+use crate::control::OverrideRequest;
 use crate::model::membership::shortage::Shortage;
 use crate::model::node::NodeAddr;
 use crate::model::orders::{Note, Reason, ReasonWord};
+use crate::model::time::Clock;
 
 /// A wait is held no longer than this; whoever waits longer asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -69,9 +70,9 @@ async fn wait(
         }
     };
     let limit = Duration::from_millis(parameters.number("timeout_ms", 0)?);
-    let mut looks = Looks::new(&shared.desk, limit.min(LONGEST_WAIT));
+    let mut looks = Looks::new(&shared.control, limit.min(LONGEST_WAIT));
     loop {
-        let nodes = shared.desk.nodes(addrs.clone()).await?;
+        let nodes = shared.control.nodes(addrs.clone()).await?;
         let progress = progress(&addrs, &nodes, until);
         if progress.done || !looks.again().await {
             return Ok(Json(progress));
@@ -92,7 +93,7 @@ async fn disable(
             "for_ms: more than a year; leave it out instead",
         ));
     }
-    let order = Order::Disable {
+    let order = OverrideRequest::Disable {
         nodes: addrs.clone(),
         word: word(&disable.reason)?,
         reason: reason(
@@ -112,7 +113,7 @@ async fn enable(
 ) -> Result<Json<api::Ordered>, Problem> {
     let enable: api::Enable = read(&body)?;
     let addrs = shared.find(enable.nodes.iter().map(String::as_str))?;
-    let order = Order::Enable {
+    let order = OverrideRequest::Enable {
         nodes: addrs.clone(),
         word: word(&enable.reason)?,
         by: by(enable.by.as_deref(), user),
@@ -128,7 +129,12 @@ async fn stay(
     let stay: api::Stay = read(&body)?;
     let addrs = shared.find(stay.nodes.iter().map(String::as_str))?;
     let by = by(stay.by.as_deref(), user);
-    obeyed(&shared, addrs.clone(), Order::Stay(addrs, by)).await
+    obeyed(
+        &shared,
+        addrs.clone(),
+        OverrideRequest::CancelLeave(addrs, by),
+    )
+    .await
 }
 
 async fn freeze(
@@ -138,7 +144,7 @@ async fn freeze(
 ) -> Result<Json<api::Ordered>, Problem> {
     let freeze: api::Freeze = read(&body)?;
     let reason = reason(freeze.note.as_deref(), by(freeze.by.as_deref(), user), None);
-    let order = Order::Freeze(word(&freeze.reason)?, reason);
+    let order = OverrideRequest::Freeze(word(&freeze.reason)?, reason);
     obeyed(&shared, Vec::new(), order).await
 }
 
@@ -149,7 +155,7 @@ async fn thaw(
 ) -> Result<Json<api::Ordered>, Problem> {
     let thaw: api::Freeze = read(&body)?;
     let by = by(thaw.by.as_deref(), user);
-    let order = Order::Thaw(word(&thaw.reason)?, by);
+    let order = OverrideRequest::Thaw(word(&thaw.reason)?, by);
     obeyed(&shared, Vec::new(), order).await
 }
 
@@ -169,13 +175,13 @@ async fn nudge(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Or
     } else {
         addrs.clone()
     };
-    obeyed(&shared, named, Order::Nudge(addrs)).await
+    obeyed(&shared, named, OverrideRequest::Nudge(addrs)).await
 }
 
 async fn reload(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::Reloaded>, Problem> {
     let reload: Option<api::Reload> = if body.is_empty() { None } else { read(&body)? };
     let accept_removals = reload.unwrap_or_default().accept_removals;
-    match shared.desk.reload(accept_removals).await? {
+    match shared.control.reload(accept_removals).await? {
         Ok(reloaded) => Ok(Json(api::Reloaded {
             nodes: reloaded.nodes,
             applied: reloaded.applied,
@@ -190,23 +196,23 @@ async fn reload(State(shared): State<Shared>, body: Bytes) -> Result<Json<api::R
 async fn obeyed(
     shared: &Shared,
     addrs: Vec<NodeAddr>,
-    order: Order,
+    order: OverrideRequest,
 ) -> Result<Json<api::Ordered>, Problem> {
-    let done = shared.desk.order(order).await??;
+    let done = shared.control.apply(order).await??;
     let mut warnings: Vec<_> = done.shortages.iter().map(Shortage::consequence).collect();
     let revision = done.revision;
-    if !shared.desk.is_written(revision).await {
+    if !shared.control.is_persisted(revision).await {
         warnings.push(
             "it is in force, but the state file could not be written: a restart of pollbal would \
              forget it; see the log"
                 .to_owned(),
         );
     }
-    let nodes = shared.desk.nodes(addrs).await?;
+    let nodes = shared.control.nodes(addrs).await?;
     let told = nodes.nodes.iter().flatten();
     Ok(Json(api::Ordered {
         nodes: told
-            .map(|seen| node(&nodes.moment, &nodes.perlbals, seen))
+            .map(|seen| node(&nodes.clock, &nodes.perlbals, seen))
             .collect(),
         warnings,
     }))
@@ -238,7 +244,7 @@ fn by(said: Option<&str>, user: Option<Extension<User>>) -> Note {
 }
 
 fn reason(text: Option<&str>, by: Note, time: Option<Duration>) -> Reason {
-    let today = Moment::present().today;
+    let today = Clock::now().today;
     Reason {
         note: note(text),
         by,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Shared;
 use crate::api;
-use crate::asks::{Gone, Refused};
+use crate::control::{OverrideError, Stopped};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::node_index::{NodeIndex, NotFound};
@@ -55,8 +55,8 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<Gone> for Problem {
-    fn from(gone: Gone) -> Self {
+impl From<Stopped> for Problem {
+    fn from(gone: Stopped) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())
     }
 }
@@ -67,10 +67,10 @@ impl From<NotFound> for Problem {
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
+impl From<OverrideError> for Problem {
+    fn from(refused: OverrideError) -> Self {
         let status = match refused {
-            Refused::Unknown(_) => StatusCode::NOT_FOUND,
+            OverrideError::UnknownNode(_) => StatusCode::NOT_FOUND,
             _ => StatusCode::CONFLICT,
         };
         Self {

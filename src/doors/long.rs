@@ -24,7 +24,7 @@ use super::counters::Refusal;
 use super::limits::{SHORT, SOON, UNREAD, UNREAD_BY_ADDRESS};
 use super::places::{PerAddress, Place, Places};
 use super::refusal::Refused;
-use crate::asks::Gone;
+use crate::control::Stopped;
 use crate::supervision::contain;
 
 /// Bytes per unit that is counted, since a semaphore counts no further than 2^32.
@@ -90,7 +90,7 @@ impl Long {
         });
         making.await.map_err(|error| match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            Err(_) => Gone.into(),
+            Err(_) => Stopped.into(),
         })
     }
 

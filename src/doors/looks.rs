@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::asks::Desk;
+use crate::control::ControlHandle;
 
 /// Between two looks at least, however fast things change.
 const BETWEEN: Duration = Duration::from_millis(2);
@@ -17,9 +17,9 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    /// Looks at what the desk tells, for so long.
-    pub(super) fn new(desk: &Desk, time: Duration) -> Self {
-        let mut pulse = desk.pulse();
+    /// Looks at what the control tells, for so long.
+    pub(super) fn new(control: &ControlHandle, time: Duration) -> Self {
+        let mut pulse = control.changed();
         pulse.borrow_and_update();
         let deadline = Instant::now() + time;
         Self { pulse, deadline }

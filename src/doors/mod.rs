@@ -64,7 +64,7 @@ pub use self::origin::KnownHosts;
 use self::places::Places;
 pub use self::socket::SocketError;
 use self::views::Views;
-use crate::asks::Desk;
+use crate::control::ControlHandle;
 use crate::model::node_index::NodeIndex;
 use crate::supervision::{Pulse, supervised};
 use crate::threads::{runtime, start_thread};
@@ -128,7 +128,7 @@ pub struct Shared {
     /// Finds nodes by name or address.
     pub node_index: NodeIndexReceiver,
     /// The way to ask the daemon.
-    pub desk: Desk,
+    pub control: ControlHandle,
     /// What it told those who only look.
     views: Arc<Views>,
     /// The door's own: long answers.
@@ -151,7 +151,7 @@ impl Contents {
     #[must_use]
     pub fn new(
         node_index: NodeIndexReceiver,
-        desk: Desk,
+        control: ControlHandle,
         hosts: watch::Receiver<KnownHosts>,
         open_files: usize,
     ) -> Self {
@@ -159,7 +159,7 @@ impl Contents {
             door: Door::Admin,
             counters: Arc::default(),
             node_index,
-            desk,
+            control,
             views: Arc::default(),
             long: Arc::default(),
             held: Limits::new(Door::Admin, open_files).held(),

@@ -14,7 +14,7 @@ use super::Shared;
 use super::ask::{Parameters, Problem};
 use super::looks::Looks;
 use super::refusal::Form;
-use crate::asks::{Done, Nodes, Order, Refused};
+use crate::control::{Applied, OverrideError, OverrideRequest, SelectedNodes};
 use crate::model::node::NodeAddr;
 use crate::model::node_index::NotFound;
 use crate::model::orders::Note;
@@ -53,7 +53,10 @@ async fn nudge(
 ) -> Result<Response, Plain> {
     let parameters = Parameters::read(query.as_deref(), &["port", "node"])?;
     let addrs = own(&shared, peer, &parameters)?;
-    shared.desk.order(Order::Nudge(addrs)).await??;
+    shared
+        .control
+        .apply(OverrideRequest::Nudge(addrs))
+        .await??;
     Ok(line("polled now"))
 }
 
@@ -71,8 +74,8 @@ async fn leave(
         Some(Ok(_)) => wait.min(LONGEST_WAIT),
         Some(Err(_)) | None => Duration::ZERO,
     };
-    let mut looks = Looks::new(&shared.desk, wait);
-    let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
+    let mut looks = Looks::new(&shared.control, wait);
+    let had_leave = has_leave(&shared.control.nodes(vec![addr]).await?);
     let mut holds = had_leave;
     loop {
         let now = if holds {
@@ -99,11 +102,11 @@ async fn leave(
 
 /// Asks to leave, and looks how far that has come.
 async fn ask(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
-    match shared.desk.order(Order::Leave(addr)).await? {
+    match shared.control.apply(OverrideRequest::Leave(addr)).await? {
         // Before it is told, so that no restart of ours forgets what the node relies on. Where that
         // fails, the log and an alert tell it.
-        Ok(Done { revision, .. }) => _ = shared.desk.is_written(revision).await,
-        Err(Refused::Wait(why)) => return Ok(Leave::Wait(why.to_string())),
+        Ok(Applied { revision, .. }) => _ = shared.control.is_persisted(revision).await,
+        Err(OverrideError::LeaveDenied(why)) => return Ok(Leave::Wait(why.to_string())),
         Err(refused) => return Err(refused.into()),
     }
     look(shared, addr).await
@@ -112,7 +115,7 @@ async fn ask(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
 /// Looks how far the leave has come. One that is over is not asked for anew: it may have been taken
 /// back.
 async fn look(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
-    let nodes = shared.desk.nodes(vec![addr]).await?;
+    let nodes = shared.control.nodes(vec![addr]).await?;
     if !has_leave(&nodes) {
         return Ok(Leave::Wait("the leave is over".to_owned()));
     }
@@ -124,7 +127,7 @@ async fn look(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
     Ok(Leave::Granted(why))
 }
 
-fn has_leave(nodes: &Nodes) -> bool {
+fn has_leave(nodes: &SelectedNodes) -> bool {
     let seen = nodes.nodes.iter().flatten();
     seen.into_iter().any(|seen| seen.view.grant.is_some())
 }
@@ -136,11 +139,11 @@ async fn stay(
 ) -> Result<Response, Plain> {
     let parameters = Parameters::read(query.as_deref(), &["port", "node"])?;
     let addr = only(&own(&shared, peer, &parameters)?)?;
-    let had_leave = has_leave(&shared.desk.nodes(vec![addr]).await?);
-    let order = Order::Stay(vec![addr], Note::default());
-    let Done { revision, .. } = shared.desk.order(order).await??;
+    let had_leave = has_leave(&shared.control.nodes(vec![addr]).await?);
+    let order = OverrideRequest::CancelLeave(vec![addr], Note::default());
+    let Applied { revision, .. } = shared.control.apply(order).await??;
     // Before it is told, as a leave is.
-    _ = shared.desk.is_written(revision).await;
+    _ = shared.control.is_persisted(revision).await;
     Ok(line(if had_leave { "stays" } else { "had no leave" }))
 }
 

@@ -23,7 +23,7 @@ use super::tell::perlbal::Asked;
 use super::tell::status::{Filter, status};
 use crate::api;
 use crate::api::event::event;
-use crate::asks::Overview;
+use crate::control::Summary;
 use crate::drivers::PerlbalHandle;
 use crate::model::event::Event;
 use crate::model::event_log::Part;
@@ -68,30 +68,30 @@ async fn tell_status(
         match word
             .parse::<PoolName>()
             .ok()
-            .filter(|pool| view.overview.is_pool(pool))
+            .filter(|pool| view.summary.is_pool(pool))
         {
             Some(pool) => _ = filter.pools.insert(pool),
             None => match shared.node_index.borrow().find(word) {
                 Ok(_) => filter.nodes.extend(shared.find_listed([word])?),
                 Err(NotFound::Unknown(word, offer)) => {
-                    return Err(neither(&view.overview, &word, &offer));
+                    return Err(neither(&view.summary, &word, &offer));
                 }
                 Err(ambiguous) => return Err(ambiguous.into()),
             },
         }
     }
     let mut pools = filter.pools.iter();
-    if let Some(unknown) = pools.find(|pool| !view.overview.is_pool(pool)) {
-        return Err(no_pool(&view.overview, unknown));
+    if let Some(unknown) = pools.find(|pool| !view.summary.is_pool(pool)) {
+        return Err(no_pool(&view.summary, unknown));
     }
-    let perlbals = ask_perlbals(&view.overview.managers).await;
+    let perlbals = ask_perlbals(&view.summary.managers).await;
     let made = shared
         .long
         .make(move || Json(status(&view, &perlbals, &filter)).into_response());
     made.await
 }
 
-fn no_pool(whole: &Overview, pool: &PoolName) -> Problem {
+fn no_pool(whole: &Summary, pool: &PoolName) -> Problem {
     let there_are = other_pools(whole, pool.as_str());
     Problem::unknown(format!(
         "there is no pool {pool}: nobody declared or announced it{there_are}"
@@ -99,7 +99,7 @@ fn no_pool(whole: &Overview, pool: &PoolName) -> Problem {
 }
 
 /// Nothing is called so, and `nodes` tells which nodes nearly are.
-fn neither(whole: &Overview, word: &str, nodes: &str) -> Problem {
+fn neither(whole: &Summary, word: &str, nodes: &str) -> Problem {
     let pools = other_pools(whole, word);
     Problem::unknown(format!(
         "no node of the services file and no pool is called {word}{nodes}{pools}"
@@ -107,7 +107,7 @@ fn neither(whole: &Overview, word: &str, nodes: &str) -> Problem {
 }
 
 /// Of few pools all are named; of more those that are called nearly so.
-fn other_pools(whole: &Overview, word: &str) -> String {
+fn other_pools(whole: &Summary, word: &str) -> String {
     /// Maximum number of pools that are named without being asked for.
     const FEW: usize = 10;
     let names: Vec<_> = whole.counts.pools.keys().map(PoolName::as_str).collect();
@@ -146,8 +146,8 @@ pub(super) async fn explanation_of(
     word: &str,
 ) -> Result<api::Explanation, Problem> {
     let addr = shared.find([word])?[0];
-    let nodes = shared.desk.nodes(vec![addr]).await?;
-    let history = shared.desk.history(addr).await?;
+    let nodes = shared.control.nodes(vec![addr]).await?;
+    let history = shared.control.history(addr).await?;
     match nodes.nodes.first() {
         Some(Some(seen)) => {
             let word = shared.word(&seen.view.node);
@@ -195,7 +195,7 @@ async fn events(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     match parameters.one("follow") {
         None | Some("false") => {
-            let events = shared.desk.events(after, Part::Last(limit)).await?;
+            let events = shared.control.events(after, Part::Last(limit)).await?;
             let told = move || {
                 let events = events.iter().map(|happened| event(happened)).collect();
                 Json(api::Events { events }).into_response()
@@ -212,7 +212,7 @@ async fn events(
 /// Events for ever, a line of JSON each. It ends with the daemon, or when nobody reads any more.
 fn follow(shared: Shared, after: u64, limit: usize) -> Response {
     let follower = Follower {
-        pulse: shared.desk.pulse(),
+        pulse: shared.control.changed(),
         shared,
         after,
         limit: (limit < usize::MAX).then_some(limit),
@@ -242,7 +242,7 @@ impl Follower {
         }
         loop {
             self.pulse.borrow_and_update();
-            let piece = self.shared.desk.events(self.after, Part::First(PIECE));
+            let piece = self.shared.control.events(self.after, Part::First(PIECE));
             let events = piece.await.ok()?;
             if let Some(last) = events.last() {
                 self.after = last.id;
@@ -258,7 +258,7 @@ impl Follower {
         let behind = usize::from(limit > 0);
         let told = self
             .shared
-            .desk
+            .control
             .events(self.after, Part::Last(limit.max(1)));
         if let Some(first) = told.await.ok()?.first() {
             self.after = first.id - behind as u64;

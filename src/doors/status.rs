@@ -42,7 +42,7 @@ async fn healthz(State(shared): State<Shared>) -> Result<&'static str, Problem> 
 
 /// Whether each node was heard once and every Perlbal is in sync; else what is not so.
 async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
-    let nodes = shared.desk.nodes(Vec::new()).await?;
+    let nodes = shared.control.nodes(Vec::new()).await?;
     let out_of_sync = nodes
         .perlbals
         .standings

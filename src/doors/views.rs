@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::{Door, Shared};
-use crate::asks::{Gone, Overview, View};
+use crate::control::{FullState, Stopped, Summary};
 
 /// For so long the same view is given at the status door.
 pub(super) const KEPT: Duration = Duration::from_millis(200);
@@ -17,32 +17,33 @@ pub(super) const KEPT: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(super) struct Views {
     alive: Last<()>,
-    nodes: Last<View>,
-    overviews: Last<Overview>,
+    nodes: Last<FullState>,
+    overviews: Last<Summary>,
 }
 
 impl Shared {
     /// Comes when the daemon has answered; at the status door, or when it did a moment ago.
-    pub(super) async fn alive(&self) -> Result<(), Gone> {
-        self.see(&self.views.alive, self.desk.alive()).await?;
+    pub(super) async fn alive(&self) -> Result<(), Stopped> {
+        self.see(&self.views.alive, self.control.ping()).await?;
         Ok(())
     }
 
     /// What is so; at the status door, or was a moment ago.
-    pub(super) async fn view(&self) -> Result<Arc<View>, Gone> {
-        self.see(&self.views.nodes, self.desk.view()).await
+    pub(super) async fn view(&self) -> Result<Arc<FullState>, Stopped> {
+        self.see(&self.views.nodes, self.control.full_state()).await
     }
 
     /// The same without each single node.
-    pub(super) async fn overview(&self) -> Result<Arc<Overview>, Gone> {
-        self.see(&self.views.overviews, self.desk.overview()).await
+    pub(super) async fn overview(&self) -> Result<Arc<Summary>, Stopped> {
+        self.see(&self.views.overviews, self.control.summary())
+            .await
     }
 
     async fn see<T: Send + Sync + 'static>(
         &self,
         last: &Last<T>,
-        present: impl Future<Output = Result<T, Gone>>,
-    ) -> Result<Arc<T>, Gone> {
+        present: impl Future<Output = Result<T, Stopped>>,
+    ) -> Result<Arc<T>, Stopped> {
         match self.door {
             Door::Admin => present.await.map(Arc::new),
             Door::Status | Door::Node => last.or(present).await,
@@ -62,7 +63,10 @@ struct Made<T> {
 
 impl<T: Send + Sync + 'static> Last<T> {
     /// That one, or the present one. Who comes while one is made waits for the same.
-    async fn or(&self, present: impl Future<Output = Result<T, Gone>>) -> Result<Arc<T>, Gone> {
+    async fn or(
+        &self,
+        present: impl Future<Output = Result<T, Stopped>>,
+    ) -> Result<Arc<T>, Stopped> {
         let mut last = self.0.lock().await;
         if let Some(made) = last.as_ref().filter(|made| !made.is_old()) {
             return Ok(made.what.clone());

@@ -1,7 +1,7 @@
 //! Times of day, as an argument: nothing in the model reads a clock.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,26 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// By the clock that never goes back.
+    pub now: Instant,
+    /// The time of day.
+    pub today: Timestamp,
+}
+
+impl Clock {
+    /// The time of day at another moment.
+    #[must_use]
+    pub fn of(&self, other: Instant) -> Timestamp {
+        match other.checked_duration_since(self.now) {
+            Some(later) => self.today.after(later),
+            None => self.today.before(self.now - other),
+        }
     }
 }
 

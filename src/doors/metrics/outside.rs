@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::families::Families;
-use crate::asks::Overview;
+use crate::control::Summary;
 use crate::doors::tell::health::Judgement;
 use crate::hooks::HookCounts;
 use crate::logging;
@@ -23,7 +23,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) fn of(whole: &Overview) -> Self {
+    pub(super) fn of(whole: &Summary) -> Self {
         let mut alerts = BTreeMap::new();
         for stands in &whole.conditions {
             *alerts.entry(stands.condition.kind.word()).or_default() += 1;

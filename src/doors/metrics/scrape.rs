@@ -17,9 +17,10 @@ use super::perlbals::{Known, Perlbal};
 use super::process::Process;
 use super::rendering::Values;
 use super::site::Site;
-use crate::asks::{Gone, Moment, Overview, View};
+use crate::control::{FullState, Stopped, Summary};
 use crate::doors::Shared;
 use crate::drivers::PerlbalHandle;
+use crate::model::time::Clock;
 use crate::supervision::contain;
 
 /// For so long the same text is given.
@@ -39,7 +40,7 @@ pub(super) struct Scraper(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     texts: Option<(Instant, Texts)>,
-    clock: Clock,
+    clock: SteadyClock,
 }
 
 /// The metrics, in each format.
@@ -70,7 +71,7 @@ impl Texts {
 
 impl Scraper {
     /// What is so, or was within the last second; nothing if it cannot be written.
-    pub(super) async fn texts(&self, shared: &Shared) -> Result<Option<Texts>, Gone> {
+    pub(super) async fn texts(&self, shared: &Shared) -> Result<Option<Texts>, Stopped> {
         let mut kept = self.0.lock().await;
         if let Some((made, texts)) = &kept.texts
             && made.elapsed() < KEPT
@@ -83,7 +84,7 @@ impl Scraper {
         } else {
             None
         };
-        let clock = kept.clock.at(whole.moment);
+        let clock = kept.clock.at(whole.clock);
         let texts = write(shared, whole, each, clock).await;
         kept.texts = texts.clone().map(|texts| (Instant::now(), texts));
         Ok(texts)
@@ -93,9 +94,9 @@ impl Scraper {
 /// Asks for what the overview does not have, and writes it all.
 async fn write(
     shared: &Shared,
-    whole: Arc<Overview>,
-    each: Option<Arc<View>>,
-    clock: Moment,
+    whole: Arc<Summary>,
+    each: Option<Arc<FullState>>,
+    clock: Clock,
 ) -> Option<Texts> {
     let asks = whole.managers.iter();
     let asks = asks.map(|manager| ask(manager, whole.metrics_per_node, clock));
@@ -120,11 +121,11 @@ async fn write(
 /// One moment by both clocks, by which all others are told. The same at each scrape, since a time
 /// that is told anew a millisecond later looks like a change; another when the wall clock was set.
 #[derive(Default)]
-struct Clock(Option<Moment>);
+struct SteadyClock(Option<Clock>);
 
-impl Clock {
-    fn at(&mut self, present: Moment) -> Moment {
-        let was_set = |known: &mut Moment| {
+impl SteadyClock {
+    fn at(&mut self, present: Clock) -> Clock {
+        let was_set = |known: &mut Clock| {
             let expected = known.of(present.now);
             let moved = expected
                 .since(present.today)
@@ -141,12 +142,12 @@ impl Clock {
     clippy::cast_precision_loss,
     reason = "milliseconds of this age have 41 bits"
 )]
-fn seconds(clock: Moment, at: Instant) -> f64 {
+fn seconds(clock: Clock, at: Instant) -> f64 {
     clock.of(at).millis() as f64 / 1_000.0
 }
 
 /// Asks what is known of a Perlbal, and Perlbal itself.
-async fn ask(manager: &PerlbalHandle, by_node: bool, clock: Moment) -> Perlbal {
+async fn ask(manager: &PerlbalHandle, by_node: bool, clock: Clock) -> Perlbal {
     let (known, statistics) = tokio::join!(
         timeout(PERLBAL, manager.view()),
         timeout(PERLBAL, manager.statistics(by_node)),
@@ -173,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_moment_is_told_alike_at_each_scrape_until_the_clock_is_set() {
-        let (start, mut clock) = (Instant::now(), Clock::default());
+        let (start, mut clock) = (Instant::now(), SteadyClock::default());
         let after = |millis| start + Duration::from_millis(millis);
         let mut told = |passed, today| {
-            let present = Moment {
+            let present = Clock {
                 now: after(passed),
                 today: Timestamp::from_millis(today),
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::families::{Families, Times};
-use crate::asks::Overview;
+use crate::control::Summary;
 use crate::drivers::pool_files::FileCounts;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
@@ -64,7 +64,7 @@ pub(super) struct Pool {
 
 impl Site {
     /// From what is known.
-    pub(super) fn of(whole: &Overview) -> Self {
+    pub(super) fn of(whole: &Summary) -> Self {
         let pool = |(name, counted): (&PoolName, &PoolCounts)| {
             let pool = Pool {
                 versions: versions(counted),
@@ -225,7 +225,7 @@ impl Site {
 }
 
 /// How many orders are about addresses that are no nodes.
-fn gone_orders(whole: &Overview) -> u64 {
+fn gone_orders(whole: &Summary) -> u64 {
     let orders = |addr: &NodeAddr| {
         let reasons = whole.orders.reasons(*addr).map_or(0, BTreeMap::len);
         reasons + usize::from(whole.orders.granted.contains_key(addr))

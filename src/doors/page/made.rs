@@ -14,7 +14,7 @@ use super::policy;
 use super::render::{About, Listed, Page};
 use crate::api::event::event;
 use crate::api::{self, State as NodeState};
-use crate::asks::{Seen, View};
+use crate::control::{FullState, NodeAtSerial};
 use crate::doors::Shared;
 use crate::doors::ask::{Parameters, Problem, pool};
 use crate::doors::gate::Asker;
@@ -63,7 +63,7 @@ pub(super) struct Pages(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    view: Option<Arc<View>>,
+    view: Option<Arc<FullState>>,
     pages: HashMap<String, Arc<OnceCell<Made>>>,
 }
 
@@ -82,7 +82,7 @@ impl Pages {
     }
 
     /// Where that page of that view is, or will be when it is made.
-    fn place(self: &Arc<Self>, view: &Arc<View>, query: &str) -> Arc<OnceCell<Made>> {
+    fn place(self: &Arc<Self>, view: &Arc<FullState>, query: &str) -> Arc<OnceCell<Made>> {
         let mut kept = self.kept();
         if !kept.shows(view) {
             *kept = Kept {
@@ -99,7 +99,7 @@ impl Pages {
     }
 
     /// Lets go of that view and its pages when nobody will be given it any more.
-    async fn forget(self: Arc<Self>, view: Arc<View>) {
+    async fn forget(self: Arc<Self>, view: Arc<FullState>) {
         sleep(KEPT).await;
         let mut kept = self.kept();
         if kept.shows(&view) {
@@ -113,7 +113,7 @@ impl Pages {
 }
 
 impl Kept {
-    fn shows(&self, view: &Arc<View>) -> bool {
+    fn shows(&self, view: &Arc<FullState>) -> bool {
         let shown = self.view.as_ref();
         shown.is_some_and(|shown| Arc::ptr_eq(shown, view))
     }
@@ -122,7 +122,7 @@ impl Kept {
 async fn make(
     shared: &Shared,
     asker: Asker,
-    view: Arc<View>,
+    view: Arc<FullState>,
     query: &str,
 ) -> Result<Made, Problem> {
     let matter = Matter::gather(shared, view, query).await?;
@@ -137,7 +137,7 @@ async fn make(
 
 /// All that a page is made of.
 struct Matter {
-    view: Arc<View>,
+    view: Arc<FullState>,
     perlbals: Vec<Asked>,
     events: Vec<Arc<Event>>,
     subject: Subject,
@@ -176,7 +176,7 @@ impl Subject {
 }
 
 impl Matter {
-    async fn gather(shared: &Shared, view: Arc<View>, query: &str) -> Result<Self, Problem> {
+    async fn gather(shared: &Shared, view: Arc<FullState>, query: &str) -> Result<Self, Problem> {
         let parameters = Parameters::read(Some(query), &["pool", "node", "all", "fragment"])?;
         let subject = match Subject::find(shared, &parameters).await {
             Ok(subject) => subject,
@@ -188,10 +188,10 @@ impl Matter {
         };
         let events = match subject.events() {
             0 => Vec::new(),
-            count => shared.desk.events(0, Part::Last(count)).await?,
+            count => shared.control.events(0, Part::Last(count)).await?,
         };
         Ok(Self {
-            perlbals: ask_perlbals(&view.overview.managers).await,
+            perlbals: ask_perlbals(&view.summary.managers).await,
             view,
             events,
             subject,
@@ -207,7 +207,7 @@ impl Matter {
             filter.pools.insert(name.clone());
         }
         let status = without_nodes(
-            &self.view.overview,
+            &self.view.summary,
             &self.perlbals,
             &filter,
             std::iter::empty(),
@@ -270,8 +270,8 @@ impl Matter {
                 node::state(&seen.view) == NodeState::Member && !node::is_failing(&seen.view)
             });
         }
-        let whole = &view.overview;
-        let tell = |seen: &Seen| node::node(&whole.moment, &whole.perlbals, seen);
+        let whole = &view.summary;
+        let tell = |seen: &NodeAtSerial| node::node(&whole.clock, &whole.perlbals, seen);
         Listed::of(wanted.into_iter(), about, tell)
     }
 

@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Tells when something may be otherwise than before: `changed`, at most twice a second, and `alive`
 /// when nothing is. It ends with the daemon, or when nobody reads any more.
 pub(super) async fn changes(State(shared): State<Shared>) -> Response {
-    let listener = Listener::new(shared.desk.pulse());
+    let listener = Listener::new(shared.control.changed());
     let events = stream::unfold(listener, |mut listener| async {
         let name = listener.next().await?;
         Some((Ok::<_, Infallible>(listener.event(name)), listener))

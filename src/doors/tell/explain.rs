@@ -10,7 +10,7 @@ use super::health::Judgement;
 use super::{earlier, node, time};
 use crate::api;
 use crate::api::event::event;
-use crate::asks::{Moment, Nodes, Perlbals, Place, Seen};
+use crate::control::{NodeAtSerial, Perlbals, Place, SelectedNodes};
 use crate::model::announcement::Status;
 use crate::model::change::OutReason;
 use crate::model::event::Event;
@@ -18,24 +18,25 @@ use crate::model::health::Verdict;
 use crate::model::node_view::{NodeState, NodeView};
 use crate::model::observation::{Observation, Poll};
 use crate::model::rules::Rules;
+use crate::model::time::Clock;
 
 /// Explains a node of `nodes`, which goes by this word.
 pub(crate) fn explanation(
-    nodes: &Nodes,
-    seen: &Seen,
+    nodes: &SelectedNodes,
+    seen: &NodeAtSerial,
     word: &str,
     history: &[Arc<Event>],
 ) -> api::Explanation {
     let view = &seen.view;
     let Verdict { health, line } = Judgement::of_nodes(iter::once(view)).verdict;
     api::Explanation {
-        time: time(nodes.moment.today),
+        time: time(nodes.clock.today),
         health,
         verdict: line,
-        node: node::node(&nodes.moment, &nodes.perlbals, seen),
+        node: node::node(&nodes.clock, &nodes.perlbals, seen),
         answer: view.last.as_ref().map(|last| api::Answer {
             text: said(last),
-            time: earlier(&nodes.moment, last.asked_at),
+            time: earlier(&nodes.clock, last.asked_at),
             took_ms: last.took.as_secs_f64() * 1_000.0,
             interval_ms: u64::try_from(nodes.poll_interval.as_millis()).unwrap_or(u64::MAX),
             next: next(&last.observation, nodes.poll_interval),
@@ -44,7 +45,7 @@ pub(crate) fn explanation(
         answers: view.answers,
         comes_back: comes_back(view, word, &nodes.rules),
         history: history.iter().map(|happened| event(happened)).collect(),
-        perlbals: in_perlbals(&nodes.moment, seen, &nodes.perlbals),
+        perlbals: in_perlbals(&nodes.clock, seen, &nodes.perlbals),
     }
 }
 
@@ -133,7 +134,7 @@ fn rises(view: &NodeView, rules: &Rules) -> String {
     }
 }
 
-fn in_perlbals(moment: &Moment, seen: &Seen, perlbals: &Perlbals) -> Vec<api::NodeInPerlbal> {
+fn in_perlbals(clock: &Clock, seen: &NodeAtSerial, perlbals: &Perlbals) -> Vec<api::NodeInPerlbal> {
     let member = matches!(seen.view.state, NodeState::Member(..));
     let each = perlbals.each(seen);
     each.map(|place| api::NodeInPerlbal {
@@ -141,7 +142,7 @@ fn in_perlbals(moment: &Moment, seen: &Seen, perlbals: &Perlbals) -> Vec<api::No
         text: in_perlbal(&place, member),
         told: place.told,
         at_rest: (!member).then_some(place.rest),
-        away: super::perlbal::away(moment, place.standing),
+        away: super::perlbal::away(clock, place.standing),
     })
     .collect()
 }

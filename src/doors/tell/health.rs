@@ -3,7 +3,7 @@
 use super::status::Filter;
 use super::time;
 use crate::api;
-use crate::asks::Overview;
+use crate::control::Summary;
 use crate::model::conditions::{Condition, well};
 use crate::model::health::{Verdict, in_numbers};
 use crate::model::node_counts::Counts;
@@ -17,7 +17,7 @@ pub(crate) struct Judgement {
 
 impl Judgement {
     /// Of everything.
-    pub(crate) fn of_site(whole: &Overview) -> Self {
+    pub(crate) fn of_site(whole: &Summary) -> Self {
         let now = &whole.circumstances;
         Self::on(now.conditions(), &in_numbers(&now.nodes.total()))
     }
@@ -39,7 +39,7 @@ impl Judgement {
 
     /// Of what is asked for: pools with all that concerns them, nodes by themselves.
     pub(crate) fn of_asked<'a>(
-        whole: &Overview,
+        whole: &Summary,
         filter: &Filter,
         nodes: impl Iterator<Item = &'a NodeView>,
     ) -> Self {
@@ -68,7 +68,7 @@ impl Judgement {
     }
 
     /// The problems, with since when those hold that a person is alerted of.
-    pub(crate) fn problems(&self, whole: &Overview) -> Vec<api::HealthProblem> {
+    pub(crate) fn problems(&self, whole: &Summary) -> Vec<api::HealthProblem> {
         let problem = |problem: &Condition| {
             let same = |stands: &&crate::model::alerts::StandingCondition| {
                 let condition = &stands.condition;

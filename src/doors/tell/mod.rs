@@ -10,12 +10,12 @@ pub(super) mod status;
 use std::time::Instant;
 
 use crate::api::{self, time};
-use crate::asks::Moment;
 use crate::model::orders::{self, Note, ReasonWord};
+use crate::model::time::Clock;
 
 /// An earlier moment as the API tells it.
-pub(super) fn earlier(moment: &Moment, earlier: Instant) -> String {
-    time(moment.of(earlier))
+pub(super) fn earlier(clock: &Clock, earlier: Instant) -> String {
+    time(clock.of(earlier))
 }
 
 pub(super) fn reason((word, reason): (&ReasonWord, &orders::Reason)) -> api::Reason {

@@ -2,12 +2,13 @@
 
 use super::{earlier, reason, time};
 use crate::api::{self, State};
-use crate::asks::{Moment, Perlbals, Seen};
+use crate::control::{NodeAtSerial, Perlbals};
 use crate::model::change::{Assignment, OutReason};
 use crate::model::node_view::{NodeState, NodeView, Retention};
 use crate::model::observation::Observation;
 use crate::model::orders;
 use crate::model::orders::words;
+use crate::model::time::Clock;
 
 /// A leave.
 pub(super) fn grant(grant: &orders::Grant) -> api::Grant {
@@ -17,7 +18,7 @@ pub(super) fn grant(grant: &orders::Grant) -> api::Grant {
     }
 }
 
-pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::Node {
+pub(crate) fn node(clock: &Clock, perlbals: &Perlbals, seen: &NodeAtSerial) -> api::Node {
     let view = &seen.view;
     let place = place(view);
     api::Node {
@@ -29,7 +30,7 @@ pub(crate) fn node(moment: &Moment, perlbals: &Perlbals, seen: &Seen) -> api::No
             .and_then(|place| place.version)
             .map(|version| version.to_string()),
         why: why(view),
-        since: view.since.map(|since| earlier(moment, since)),
+        since: view.since.map(|since| earlier(clock, since)),
         failing: is_failing(view),
         reasons: view.reasons.iter().map(reason).collect(),
         grant: view.grant.as_ref().map(grant),

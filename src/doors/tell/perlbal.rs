@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::earlier;
 use super::status::Filter;
 use crate::api;
-use crate::asks::Moment;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::view::{Connection, PerlbalView, PoolView, SeenView};
 use crate::drivers::perlbal::wanted::Translation;
 use crate::model::node::Node;
+use crate::model::time::Clock;
 
 /// A Perlbal, with what its manager answered; nothing when it did not in time.
 pub(crate) struct Asked {
@@ -20,7 +20,7 @@ pub(crate) struct Asked {
 }
 
 pub(crate) fn perlbal(
-    moment: &Moment,
+    clock: &Clock,
     asked: &Asked,
     (translation, out): (&Translation, &[Arc<Node>]),
     filter: &Filter,
@@ -53,18 +53,16 @@ pub(crate) fn perlbal(
         connection: view
             .as_ref()
             .map_or_else(|| "no answer".to_owned(), connection),
-        away: away(moment, standing),
+        away: away(clock, standing),
         in_sync,
-        since: view
-            .as_ref()
-            .map(|view| earlier(moment, view.in_sync_since)),
+        since: view.as_ref().map(|view| earlier(clock, view.in_sync_since)),
         problems: problems
             .chain(remarks)
             .chain(strays(address, standing, out))
             .collect(),
         pools: pools
             .filter(wanted)
-            .map(|view| pool(moment, view, in_sync))
+            .map(|view| pool(clock, view, in_sync))
             .collect(),
         unrest: standing
             .unrest
@@ -72,7 +70,7 @@ pub(crate) fn perlbal(
             .map(|(node, pools)| api::Unrest {
                 node: node.to_string(),
                 pools: pools.keys().map(ToString::to_string).collect(),
-                since: earlier(moment, pools.values().min().copied().unwrap_or(moment.now)),
+                since: earlier(clock, pools.values().min().copied().unwrap_or(clock.now)),
             })
             .collect(),
     }
@@ -89,11 +87,11 @@ fn strays(address: &str, standing: &Standing, out: &[Arc<Node>]) -> impl Iterato
 }
 
 /// Why a Perlbal is not connected, since when, and what waits to be applied there.
-pub(super) fn away(moment: &Moment, standing: &Standing) -> Option<api::Away> {
+pub(super) fn away(clock: &Clock, standing: &Standing) -> Option<api::Away> {
     let away = standing.away.as_ref()?;
     let cause = away.cause.as_ref();
     Some(api::Away {
-        since: earlier(moment, away.since),
+        since: earlier(clock, away.since),
         state: cause.map_or("", |cause| cause.state).to_owned(),
         cause: cause.map_or_else(String::new, |cause| cause.detail.clone()),
         not_applied: away.waiting.named.clone(),
@@ -113,13 +111,13 @@ fn connection(view: &PerlbalView) -> String {
     }
 }
 
-fn pool(moment: &Moment, view: &PoolView, in_sync: bool) -> api::PerlbalPool {
+fn pool(clock: &Clock, view: &PoolView, in_sync: bool) -> api::PerlbalPool {
     api::PerlbalPool {
         name: view.name.to_string(),
         wanted: view.wanted.len(),
         told: view.told_count(),
         seen: view.seen_count(),
-        seen_at: view.seen.as_ref().map(|seen| earlier(moment, seen.at)),
+        seen_at: view.seen.as_ref().map(|seen| earlier(clock, seen.at)),
         told_since: view.seen.as_ref().is_some_and(SeenView::is_outdated),
         services: view.services.iter().map(ToString::to_string).collect(),
         same: is_same(view, in_sync),
@@ -154,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_was_told_since_a_pool_was_seen_is_no_difference() {
-        let moment = Moment::present();
+        let clock = Clock::now();
         let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
         let at = Instant::now();
         let seen = |difference| Some(SeenView { at, difference });
@@ -167,7 +165,7 @@ mod tests {
             problems: Vec::new(),
         };
         let shown_by = |in_sync, view: &PoolView| {
-            let pool = pool(&moment, view, in_sync);
+            let pool = pool(&clock, view, in_sync);
             (pool.seen, pool.same, pool.told_since)
         };
         let shown = |view: &PoolView| shown_by(true, view);

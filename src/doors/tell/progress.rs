@@ -1,16 +1,17 @@
 //! How far nodes have come on their way to rest, or back to serving.
 
 use crate::api::{NodeProgress, Progress, Until};
-use crate::asks::{Moment, Nodes, Perlbals, Seen};
+use crate::control::{NodeAtSerial, Perlbals, SelectedNodes};
 use crate::model::node::NodeAddr;
 use crate::model::node_view::{NodeState, Retention};
+use crate::model::time::Clock;
 
 /// How far the nodes of these addresses have come.
-pub(crate) fn progress(addrs: &[NodeAddr], nodes: &Nodes, until: Until) -> Progress {
+pub(crate) fn progress(addrs: &[NodeAddr], nodes: &SelectedNodes, until: Until) -> Progress {
     let each = addrs.iter().zip(&nodes.nodes);
     let nodes: Vec<_> = each
         .map(|(addr, seen)| match seen {
-            Some(seen) => of(seen, &nodes.perlbals, &nodes.moment, until),
+            Some(seen) => of(seen, &nodes.perlbals, &nodes.clock, until),
             None => gone(*addr),
         })
         .collect();
@@ -20,10 +21,10 @@ pub(crate) fn progress(addrs: &[NodeAddr], nodes: &Nodes, until: Until) -> Progr
     }
 }
 
-fn of(seen: &Seen, perlbals: &Perlbals, moment: &Moment, until: Until) -> NodeProgress {
+fn of(seen: &NodeAtSerial, perlbals: &Perlbals, clock: &Clock, until: Until) -> NodeProgress {
     let node = &seen.view.node;
     let lacks = match until {
-        Until::Rest => lacks_rest(seen, perlbals, moment),
+        Until::Rest => lacks_rest(seen, perlbals, clock),
         Until::Serving => lacks_service(seen, perlbals),
     };
     let reached = match until {
@@ -39,16 +40,16 @@ fn of(seen: &Seen, perlbals: &Perlbals, moment: &Moment, until: Until) -> NodePr
 }
 
 /// What a node lacks to be at rest everywhere.
-fn lacks_rest(seen: &Seen, perlbals: &Perlbals, moment: &Moment) -> Option<String> {
+fn lacks_rest(seen: &NodeAtSerial, perlbals: &Perlbals, clock: &Clock) -> Option<String> {
     match &seen.view.state {
         NodeState::Unheard => Some("not heard yet".to_owned()),
         NodeState::Member(place, _) => Some(format!("a member of {place}")),
-        NodeState::Out(_) => perlbals.unrest(seen, moment.now),
+        NodeState::Out(_) => perlbals.unrest(seen, clock.now),
     }
 }
 
 /// What a node lacks to serve everywhere.
-fn lacks_service(seen: &Seen, perlbals: &Perlbals) -> Option<String> {
+fn lacks_service(seen: &NodeAtSerial, perlbals: &Perlbals) -> Option<String> {
     match &seen.view.state {
         NodeState::Unheard => Some("not heard yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),

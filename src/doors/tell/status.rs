@@ -6,7 +6,7 @@ use super::health::Judgement;
 use super::perlbal::{self, Asked};
 use super::{node, reason, time};
 use crate::api::{self, State};
-use crate::asks::{Overview, Seen, View};
+use crate::control::{FullState, NodeAtSerial, Summary};
 use crate::model::alerts::StandingCondition;
 use crate::model::conditions::Kind;
 use crate::model::health::Health;
@@ -40,11 +40,11 @@ impl Filter {
 }
 
 /// Tells what `filter` asks for.
-pub(crate) fn status(view: &View, perlbals: &[Asked], filter: &Filter) -> api::Status {
-    let whole = &view.overview;
+pub(crate) fn status(view: &FullState, perlbals: &[Asked], filter: &Filter) -> api::Status {
+    let whole = &view.summary;
     let views = view.nodes.iter().map(|seen| &seen.view);
     let named = views.filter(|view| filter.nodes.contains(&view.node.addr));
-    let nodes = nodes(view, filter).map(|seen| node::node(&whole.moment, &whole.perlbals, seen));
+    let nodes = nodes(view, filter).map(|seen| node::node(&whole.clock, &whole.perlbals, seen));
     api::Status {
         nodes: nodes.collect(),
         ..without_nodes(whole, perlbals, filter, named)
@@ -52,14 +52,17 @@ pub(crate) fn status(view: &View, perlbals: &[Asked], filter: &Filter) -> api::S
 }
 
 /// The nodes that `filter` asks for.
-pub(crate) fn nodes<'a>(view: &'a View, filter: &Filter) -> impl Iterator<Item = &'a Seen> {
+pub(crate) fn nodes<'a>(
+    view: &'a FullState,
+    filter: &Filter,
+) -> impl Iterator<Item = &'a NodeAtSerial> {
     let nodes = view.nodes.iter();
     nodes.filter(|seen| filter.wants_node(&seen.view))
 }
 
 /// The same as [`status`], but for the nodes. Those that were named are judged.
 pub(crate) fn without_nodes<'a>(
-    whole: &Overview,
+    whole: &Summary,
     perlbals: &[Asked],
     filter: &Filter,
     named: impl Iterator<Item = &'a NodeView>,
@@ -68,14 +71,14 @@ pub(crate) fn without_nodes<'a>(
     let out = out.map_or(&[][..], |snapshot| &*snapshot.pools.disabled);
     let perlbals: Vec<_> = perlbals
         .iter()
-        .map(|asked| perlbal::perlbal(&whole.moment, asked, (&whole.translation, out), filter))
+        .map(|asked| perlbal::perlbal(&whole.clock, asked, (&whole.translation, out), filter))
         .collect();
     let site = Judgement::of_site(whole);
     let asked = (!filter.is_empty()).then(|| Judgement::of_asked(whole, filter, named));
     let judged = asked.as_ref().unwrap_or(&site);
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        time: time(whole.moment.today),
+        time: time(whole.clock.today),
         started: time(whole.started.today),
         health: judged.verdict.health,
         verdict: judged.verdict.line.clone(),
@@ -103,7 +106,7 @@ pub(crate) fn without_nodes<'a>(
 }
 
 /// Orders for addresses that are no nodes.
-fn gone(whole: &Overview, filter: &Filter) -> Vec<api::GoneOrders> {
+fn gone(whole: &Summary, filter: &Filter) -> Vec<api::GoneOrders> {
     if !filter.is_empty() {
         return Vec::new();
     }
@@ -124,12 +127,12 @@ fn wants(filter: &Filter, pool: &PoolName) -> bool {
     filter.is_empty() || filter.pools.contains(pool)
 }
 
-fn pools(whole: &Overview) -> impl Iterator<Item = (&PoolName, api::Pool)> {
+fn pools(whole: &Summary) -> impl Iterator<Item = (&PoolName, api::Pool)> {
     let pools = whole.counts.pools.iter();
     pools.map(|(name, counted)| (name, pool(whole, name, counted)))
 }
 
-fn pool(whole: &Overview, name: &PoolName, counted: &PoolCounts) -> api::Pool {
+fn pool(whole: &Summary, name: &PoolName, counted: &PoolCounts) -> api::Pool {
     let rules: &Rules = &whole.rules;
     let min_members = rules.of(name).min_members;
     let version = |(version, members): (&Option<Version>, &usize)| api::VersionCount {
@@ -165,7 +168,7 @@ fn counts(counts: &SiteCounts) -> api::Counts {
 }
 
 /// What a person must know besides what concerns pools and load balancers, the worst first.
-fn conditions(whole: &Overview) -> Vec<api::Condition> {
+fn conditions(whole: &Summary) -> Vec<api::Condition> {
     let told = |stands: &StandingCondition| api::Condition {
         kind: stands.condition.kind.word().to_owned(),
         subject: stands.condition.subject.clone(),

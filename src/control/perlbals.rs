@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::Seen;
+use super::NodeAtSerial;
 use crate::drivers::Progress;
 use crate::drivers::perlbal::standing::{Standing, Stray};
 use crate::model::names::PoolName;
@@ -24,14 +24,14 @@ pub struct Perlbals {
 impl Perlbals {
     /// Whether no load balancer has a busy connection to a node that is out; `None` for a member.
     #[must_use]
-    pub fn at_rest(&self, seen: &Seen) -> Option<bool> {
+    pub fn at_rest(&self, seen: &NodeAtSerial) -> Option<bool> {
         let out = matches!(seen.view.state, NodeState::Out(_));
         out.then(|| self.unrest(seen, Instant::now()).is_none())
     }
 
     /// What a node that is out lacks to be at rest everywhere, in words.
     #[must_use]
-    pub fn unrest(&self, seen: &Seen, now: Instant) -> Option<String> {
+    pub fn unrest(&self, seen: &NodeAtSerial, now: Instant) -> Option<String> {
         let addr = seen.view.node.addr;
         if let Some(pool) = self.sorry.get(&addr) {
             return Some(format!("it stands in as sorry server of pool {pool}"));
@@ -86,7 +86,7 @@ impl Perlbals {
     }
 
     /// Where the node stands in each Perlbal.
-    pub fn each(&self, seen: &Seen) -> impl Iterator<Item = Place<'_>> {
+    pub fn each(&self, seen: &NodeAtSerial) -> impl Iterator<Item = Place<'_>> {
         let (addr, serial) = (seen.view.node.addr, seen.serial);
         let stands_in = self.sorry.contains_key(&addr);
         self.standings.iter().map(move |(address, standing)| {
