@@ -8,7 +8,7 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use crate::config::Config;
-use crate::config::doors::DoorSettings;
+use crate::config::listeners::DoorSettings;
 use crate::config::poll::{Headers, PollSettings};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::cli::CONFIG_FILE;
-use crate::config::doors::DEFAULT_ADMIN_SOCKET;
+use crate::config::listeners::DEFAULT_ADMIN_SOCKET;
 use crate::config::{Config, ConfigError};
 use crate::logging::chain;
 use crate::model::text::printable;

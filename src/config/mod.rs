@@ -1,9 +1,9 @@
 //! The configuration: JSON in, a [`Config`] that is valid throughout out.
 
 mod alerts;
-pub mod doors;
 mod error;
 mod json;
+pub mod listeners;
 pub mod poll;
 mod pools;
 mod section;
@@ -25,8 +25,8 @@ use crate::model::naming::Naming;
 use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
 use crate::model::services::{self, List};
-use doors::{DoorSettings, read_doors};
 pub use error::ConfigError;
+use listeners::{DoorSettings, read_doors};
 use poll::PollSettings;
 pub use section::KeyError;
 use section::{Errors, Section, expectation};

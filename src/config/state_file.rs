@@ -6,10 +6,10 @@ use std::path::{self, Path, PathBuf};
 use serde_json::Value;
 
 use super::section::Section;
-use super::{Config, KeyError, doors};
+use super::{Config, KeyError, listeners};
 
 pub(super) fn read_state_file(section: &Section<'_>) -> Option<PathBuf> {
-    let usable = |text: &&str| text.is_empty() || doors::is_file_path(text);
+    let usable = |text: &&str| text.is_empty() || listeners::is_file_path(text);
     let read = |value: &Value| value.as_str().filter(usable).map(PathBuf::from);
     let expected = "a path that begins with `/`, such as \"/run/pollbal/state.json\"; \"\" is off";
     let path = section.read("state_file", expected, read);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::doors::DoorError;
 use crate::drivers::Mode;
+use crate::http::DoorError;
 use crate::load::LoadErrors;
 use crate::state_file::Taken;
 use crate::systemd::Notifier;

@@ -309,7 +309,7 @@ fn promtool_has_nothing_to_say_and_openmetrics_is_there_for_who_asks() {
     assert_eq!(promtool(&scrape.text), "");
     assert_ne!(promtool("# TYPE a counter\na 1\n"), "", "promtool works");
     // A family without samples is not in a scrape; here each has one, as a test of its own sees to.
-    let all = include_str!("../../src/doors/metrics/rendering/example.prom");
+    let all = include_str!("../../src/http/metrics/render/example.prom");
     assert!(all.contains("\npollbal_alerts{"));
     assert_eq!(promtool(all), "");
 

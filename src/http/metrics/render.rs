@@ -1,0 +1,59 @@
+//! From numbers to text. Pure.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+use super::core::Site;
+use super::drivers::{Perlbal, Perlbals};
+use super::families::Families;
+use super::hooks::Outside;
+use super::http::{self, Entrance};
+use super::nodes::{self, Node};
+use super::process::Process;
+
+/// All that is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    pub(super) site: Site,
+    pub(super) perlbals: Vec<Perlbal>,
+    pub(super) outside: Outside,
+    pub(super) entrances: Vec<Entrance>,
+    pub(super) process: Process,
+    /// Only with `metrics_per_node`.
+    pub(super) nodes: Vec<Node>,
+}
+
+impl Values {
+    /// The text, in `OpenMetrics`.
+    pub(super) fn render(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut open_metrics = String::new();
+        text::encode(&mut open_metrics, &registry)?;
+        Ok(open_metrics)
+    }
+}
+
+impl Collector for Values {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families::new(encoder);
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        families.gauges(
+            "pollbal_build_info",
+            "pollbal's version.",
+            [(version, 1_u64)],
+        )?;
+        self.site.write(&mut families)?;
+        self.outside.write(&mut families)?;
+        http::write(&self.entrances, &mut families)?;
+        Perlbals(&self.perlbals).write(&mut families)?;
+        nodes::write(&self.nodes, &mut families)?;
+        self.process.write(&mut families)
+    }
+}
+
+#[cfg(test)]
+mod tests;

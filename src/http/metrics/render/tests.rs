@@ -1,0 +1,267 @@
+//! What is told of a small site, word for word, and what holds of every name.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::core::Pool;
+use super::super::drivers::Known;
+use super::super::format::to_prometheus;
+use super::*;
+use crate::api::State;
+use crate::drivers::perlbal::counters::{Counters, Histogram};
+use crate::drivers::perlbal::statistics::{
+    self, NodeStatistics, Nodes, Queues, Statistics, Waiting,
+};
+use crate::drivers::pool_files::FileCounts;
+use crate::hooks::HookCounts;
+use crate::http::{CLASSES, Refusal};
+use crate::model::observation::{Failure, Observation, Poll};
+use crate::model::poll_stats::PollStats;
+
+/// Statistics of two polls: a failed one and an idle one.
+fn poll_stats() -> PollStats {
+    let mut stats = PollStats::default();
+    for (observation, millis) in [
+        (Observation::Nothing, 2),
+        (Observation::Failed(Failure::Timeout), 500),
+    ] {
+        stats.record(&Poll {
+            took: Duration::from_millis(millis),
+            ..Poll::at(Instant::now(), observation)
+        });
+    }
+    stats
+}
+
+fn site() -> Site {
+    let api = Pool {
+        versions: vec![("v23".to_owned(), 2), ("v24".to_owned(), 1)],
+        serving: 2,
+        min_members: 2,
+        sorry: false,
+    };
+    let web = Pool {
+        sorry: true,
+        ..Pool::default()
+    };
+    Site {
+        poll_stats: poll_stats(),
+        events: 17,
+        first_round_done: true,
+        states: [3, 0, 1, 0, 0, 2, 0],
+        failing: [1, 0, 0],
+        disabled: vec![("deploy".to_owned(), 1), ("disk".to_owned(), 2)],
+        grants: 0,
+        gone_orders: 2,
+        frozen: true,
+        pools: [("api", api), ("web", web)]
+            .map(|(name, pool)| (name.parse().unwrap(), pool))
+            .into(),
+        files_in_sync: true,
+        files: FileCounts {
+            written: 8,
+            deleted: 1,
+            failed: 0,
+        },
+    }
+}
+
+fn counters() -> Counters {
+    let mut times = Histogram::default();
+    times.observe(Duration::from_micros(1_200));
+    Counters {
+        commands: [("add", 3), ("show_pool", 2)].into(),
+        errors: 1,
+        connections: 2,
+        readings: 5,
+        snapshot_to_ok: times.clone(),
+        answer_to_ok: times,
+    }
+}
+
+fn statistics() -> Statistics {
+    let waiting = |count, seconds| Waiting {
+        count,
+        oldest: Duration::from_secs(seconds),
+    };
+    let queues = Queues {
+        normal: waiting(4, 2),
+        ..Queues::default()
+    };
+    let node = NodeStatistics {
+        connections: 3,
+        requests: 41,
+        attempts: 5,
+        ..NodeStatistics::default()
+    };
+    let web = || "web".parse().unwrap();
+    let addr = || "10.0.0.1:80".parse().unwrap();
+    Statistics {
+        at: Instant::now(),
+        start: Some(1_700_000_000),
+        uptime: Some(Duration::from_secs(60)),
+        version: Some("1.80".to_owned()),
+        process: statistics::Process {
+            pid: Some(7),
+            user_time: Some(Duration::from_millis(1_500)),
+            system_time: Some(Duration::from_millis(250)),
+            requests: Some(42),
+        },
+        queues: [(web(), queues)].into(),
+        pending: [(web(), waiting(1, 0))].into(),
+        failed_verifications: [(addr(), Duration::from_secs(9))].into(),
+        sockets: [(("BackendHTTP".to_owned(), "bored".to_owned()), 3)].into(),
+        nodes: Nodes::Told([(addr(), node)].into()),
+    }
+}
+
+/// One that is reached, and one that is not.
+fn perlbals() -> Vec<Perlbal> {
+    vec![
+        Perlbal {
+            address: "127.0.0.1:16000".to_owned(),
+            connected: true,
+            in_sync: true,
+            unrest: 1,
+            known: Some(Known {
+                in_sync_since: 1_700_000_123.5,
+                counters: counters(),
+            }),
+            statistics: Some(Arc::new(statistics())),
+        },
+        Perlbal {
+            address: "127.0.0.1:16001".to_owned(),
+            ..Perlbal::default()
+        },
+    ]
+}
+
+fn values() -> Values {
+    Values {
+        site: site(),
+        perlbals: perlbals(),
+        outside: Outside {
+            hooks: [(
+                "node_hook",
+                HookCounts {
+                    succeeded: 6,
+                    failed: 1,
+                    dropped: 0,
+                },
+            )]
+            .into(),
+            health: 2,
+            alerts: [("pool_short", 1)].into(),
+            dropped_lines: 12,
+        },
+        entrances: vec![Entrance {
+            door: "status",
+            open: 1,
+            accepted: 12,
+            answered: [0, 11, 0, 1, 0],
+            refused: [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0],
+        }],
+        process: Process {
+            start: 1_700_000_000.25,
+            cpu: Duration::from_millis(730),
+            resident: Some(9_437_184),
+            virtual_size: Some(104_857_600),
+            threads: Some(4),
+            open_files: Some(31),
+            max_files: Some(1_024),
+        },
+        nodes: vec![Node {
+            addr: "10.0.0.1:80".to_owned(),
+            name: "a \"name\"".to_owned(),
+            state: State::Member,
+            pool: "api".to_owned(),
+            took: Some(0.002),
+        }],
+    }
+}
+
+#[test]
+fn a_small_site_is_told_word_for_word() {
+    let told = to_prometheus(&values().render().unwrap());
+    let told = told.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let expected = include_str!("example.prom");
+    for (told, expected) in told.lines().zip(expected.lines()) {
+        assert_eq!(told, expected);
+    }
+    assert_eq!(told, expected);
+}
+
+/// Name and type of each family.
+fn families(open_metrics: &str) -> Vec<(&str, &str)> {
+    let types = open_metrics.lines();
+    let types = types.filter_map(|line| line.strip_prefix("# TYPE "));
+    types.filter_map(|family| family.split_once(' ')).collect()
+}
+
+#[test]
+fn no_two_families_have_one_name_not_even_by_the_names_of_their_samples() {
+    let open_metrics = values().render().unwrap();
+    assert!(open_metrics.ends_with("\n# EOF\n"));
+    let mut names = BTreeSet::new();
+    for (name, kind) in families(&open_metrics) {
+        let suffixes: &[_] = match kind {
+            "counter" => &["", "_total", "_created"],
+            "histogram" => &["", "_bucket", "_count", "_sum", "_created"],
+            _ => &[""],
+        };
+        for suffix in suffixes {
+            assert!(
+                names.insert(format!("{name}{suffix}")),
+                "{name}{suffix} twice"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_sample_belongs_to_the_family_above_it() {
+    let text = to_prometheus(&values().render().unwrap());
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(described) = line.strip_prefix("# TYPE ") {
+            family = described.split(' ').next().unwrap();
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let suffix = name
+                .strip_prefix(family)
+                .unwrap_or_else(|| panic!("{line}"));
+            assert!(
+                ["", "_bucket", "_count", "_sum"].contains(&suffix),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_not_known_is_not_told() {
+    let nothing = Values {
+        perlbals: perlbals().split_off(1),
+        ..Values::default()
+    };
+    let text = nothing.render().unwrap();
+    assert!(text.contains("perlbal_up{perlbal=\"127.0.0.1:16001\"} 0\n"));
+    for absent in [
+        "perlbal_requests",
+        "in_sync_since",
+        "pollbal_node_",
+        "process_threads",
+    ] {
+        assert!(!text.contains(absent), "{absent} in {text}");
+    }
+}
+
+/// Each answer and each class has a place of its own; a change of their order would tell lies.
+#[test]
+fn classes_and_reasons_are_told_under_their_names() {
+    let text = values().render().unwrap();
+    assert_eq!((CLASSES[1], Refusal::ALL[3].name()), ("2xx", "too_fast"));
+    assert!(text.contains("pollbal_door_requests_total{door=\"status\",code=\"2xx\"} 11\n"));
+    assert!(text.contains("pollbal_door_refused_total{door=\"status\",reason=\"too_fast\"} 2\n"));
+}

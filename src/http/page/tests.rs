@@ -1,0 +1,277 @@
+//! The page's text; tests/it/page.rs looks at it with a browser.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::fixtures::{self, events, node};
+use super::render::{About, Listed, Page, SCRIPT, STYLE};
+use crate::api::{Explanation, State, Status};
+use crate::model::health::Health;
+
+fn page(status: &Status, about: About) -> String {
+    let events = events(50);
+    let page = Page {
+        host: "lb1",
+        status,
+        listed: &listed(status, about),
+        about,
+        events: &events,
+    };
+    page.document().expect("the page is made")
+}
+
+fn listed(status: &Status, about: About) -> Listed {
+    Listed::of(status.nodes.iter(), about, Clone::clone)
+}
+
+fn site(status: &Status) -> String {
+    page(status, About::Site { all: false })
+}
+
+#[test]
+fn the_first_word_is_the_verdict() {
+    let quiet = site(&fixtures::quiet());
+    assert!(quiet.contains("<title>OK: 52 nodes, 52 in pools · lb1 · pollbal</title>"));
+    assert!(quiet.contains("class=\"verdict good\""));
+    let night = site(&fixtures::night());
+    assert!(night.contains("<title>CRITICAL: pool shop has no members, its sorry server stands … · lb1 · pollbal</title>"));
+    assert!(night.contains("class=\"verdict bad\""));
+    for part in [
+        "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server stands in; pool images",
+        "<li>there is no connection to Perlbal 10.0.9.2:8065</li>",
+        "<li>/etc/pollbal.services is refused; the last good list stays in force <small>",
+    ] {
+        assert!(night.contains(part), "{part} is missing in {night}");
+    }
+    let mut degraded = fixtures::quiet();
+    (degraded.health, degraded.site_health) = (Health::Degraded, Health::Degraded);
+    degraded.verdict = "DEGRADED: frozen (storm)".to_owned();
+    let degraded = site(&degraded);
+    assert!(degraded.contains("<title>DEGRADED: frozen (storm) · lb1 · pollbal</title>"));
+    assert!(degraded.contains("class=\"verdict warning\"") && degraded.contains("fill='orange'"));
+}
+
+#[test]
+fn a_page_of_a_node_is_green_only_where_it_and_all_are_well() {
+    let mut status = fixtures::quiet();
+    let mut explained = fixtures::explanation();
+    let verdict = |status: &Status, explained: &Explanation| {
+        let text = page(status, About::Node(explained));
+        let class = text.split("class=\"verdict ").nth(1).unwrap();
+        class.split(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(verdict(&status, &explained), "good");
+    explained.health = Health::Degraded;
+    explained.verdict = "DEGRADED: web-0005 is down: connection refused".to_owned();
+    assert_eq!(verdict(&status, &explained), "warning");
+    explained.health = Health::Ok;
+    status.site_health = Health::Critical;
+    assert_eq!(verdict(&status, &explained), "bad");
+}
+
+#[test]
+fn reasons_are_shown_whole() {
+    let text = site(&fixtures::night());
+    for part in [
+        "<b>network</b> by <bdi>ann</bdi>: “<bdi>switch sw3 flaps, all racks of hall B</bdi>”",
+        "<b>kernel</b> by <bdi>ann</bdi>: “<bdi>new kernel, reboot under way</bdi>”, <time",
+        r#"<b>disk</b> by <bdi>ann</bdi>, <time datetime="2026-07-29T22:40:00Z">3 h 23 min ago</time>, ends <time"#,
+        "leave ends <time",
+        "10.0.0.250:80 stands in",
+        "10.0.0.99:8080: <b>disk</b> by <bdi>ann</bdi>: “<bdi>sent away</bdi>”",
+        "<code>pollbal enable 10.0.0.99:8080 --reason disk</code> takes it back",
+        "</time>, before the last change</small>",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_node_says_what_brings_it_back() {
+    let text = page(&fixtures::night(), About::Node(&fixtures::explanation()));
+    for part in [
+        "<title>web-0005 · OK: web-0005 is disabled · lb1 · pollbal</title>",
+        "All: CRITICAL: pool shop has no members",
+        r#"<h2 id="node-is"><bdi>web-0005</bdi> "#,
+        "“<bdi>api serving v23</bdi>”",
+        "took 3.2 ms; asked again within 3s",
+        "someone says <code>pollbal enable web-0005 --reason disk</code>",
+        "told, at rest",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+/// A text that would be an element, or leave the attribute that it stands in.
+const HOSTILE: &str = r#""'><script>alert(1)</script>"#;
+
+/// In every text of a state, wherever the page may show it.
+fn hostile<T: serde::Serialize + serde::de::DeserializeOwned>(state: &T) -> T {
+    let mut value = serde_json::to_value(state).expect("a state is JSON");
+    spoil(&mut value);
+    serde_json::from_value(value).expect("a state it still is")
+}
+
+fn spoil(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.push_str(HOSTILE),
+        Value::Array(values) => values.iter_mut().for_each(spoil),
+        // Where a node is, and how well, stays one of its words.
+        Value::Object(fields) => fields
+            .iter_mut()
+            .filter(|(key, _)| {
+                !["state", "severity", "health", "site_health"].contains(&key.as_str())
+            })
+            .for_each(|(_, value)| spoil(value)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_text_from_outside_becomes_markup() {
+    let (status, explained) = (
+        hostile(&fixtures::night()),
+        hostile(&fixtures::explanation()),
+    );
+    let events: Vec<_> = events(8).iter().map(hostile).collect();
+    let abouts = [
+        About::Site { all: true },
+        About::Pool {
+            name: HOSTILE,
+            all: false,
+        },
+        About::Node(&explained),
+        About::Nothing(HOSTILE),
+    ];
+    for about in abouts {
+        let page = Page {
+            host: HOSTILE,
+            status: &status,
+            listed: &listed(&status, about),
+            about,
+            events: &events,
+        };
+        let text = page.document().expect("the page is made");
+        assert_eq!(text.matches("<script").count(), 1, "in {text}");
+        assert!(!text.contains(r#""'>"#), "in {text}");
+        assert!(text.contains("&#60;script&#62;"), "in {text}");
+    }
+}
+
+#[test]
+fn nothing_in_it_needs_more_than_the_policy_allows() {
+    let text = page(&fixtures::night(), About::Node(&fixtures::explanation()));
+    assert!(text.contains(&format!("<style>{STYLE}</style>")));
+    assert!(text.contains(&format!("<script>{SCRIPT}</script>")));
+    let markup = text.replace(STYLE, "").replace(SCRIPT, "");
+    for forbidden in [" style=", " onclick=", " onload=", " src=", "javascript:"] {
+        assert!(!markup.contains(forbidden), "{forbidden} in {markup}");
+    }
+    // The name of SVG in the icon is no address that anybody asks.
+    let addresses: Vec<_> = text
+        .match_indices("http:")
+        .chain(text.match_indices("https:"))
+        .collect();
+    assert_eq!(addresses.len(), 1, "{addresses:?}");
+    for end in ["</style", "</script", "<!--"] {
+        assert!(!STYLE.contains(end) && !SCRIPT.contains(end));
+    }
+}
+
+/// What this thread has had of the processor: others use the machine too.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("a time is not negative")
+}
+
+#[test]
+fn ten_thousand_nodes_that_are_out_make_a_short_page_at_once() {
+    let status = fixtures::all_out(10_000);
+    let begun = spent();
+    let text = site(&status);
+    let took = spent().saturating_sub(begun);
+    assert!(text.len() < 100_000, "{} bytes", text.len());
+    assert!(took < Duration::from_millis(50), "{took:?}");
+    assert!(
+        text.contains("<b>10,000</b> <span class=\"chip ordered\">disabled</span> maintenance")
+    );
+    assert!(text.contains(r#"<a href="?all=1">9,900 more</a>"#));
+    let all = page(&status, About::Site { all: true });
+    assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
+    // Without the script it is not loaded every moment.
+    assert!(all.contains(r#"http-equiv="refresh" content="60""#));
+}
+
+#[test]
+fn a_big_pool_is_cut_to_its_first_nodes_too_and_no_other_is_looked_at() {
+    let status = fixtures::all_out(10_000);
+    let about = |all| About::Pool { name: "api", all };
+    let text = page(&status, about(false));
+    assert_eq!(text.matches("<tr id=\"n").count(), 100);
+    assert!(text.contains(r#"<a href="?pool=api&#38;all=1">9,900 more</a></p>"#));
+    assert!(text.contains(r#"http-equiv="refresh" content="5""#));
+    let all = page(&status, about(true));
+    assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
+    assert!(all.contains(r#"http-equiv="refresh" content="60""#));
+    let told = Cell::new(0);
+    Listed::of(status.nodes.iter(), about(false), |node| {
+        told.set(told.get() + 1);
+        node.clone()
+    });
+    assert_eq!(told.get(), 100);
+}
+
+#[test]
+fn a_pool_that_only_nodes_who_may_not_be_in_it_speak_of_is_told_to_be_empty() {
+    let mut status = fixtures::quiet();
+    status.pools.clear();
+    status.nodes = vec![node(
+        8,
+        State::Refused,
+        "refused: pool test is not declared",
+    )];
+    let about = About::Pool {
+        name: "test",
+        all: false,
+    };
+    let text = page(&status, about);
+    assert!(text.contains("Nobody is in this pool, and it is not declared."));
+    assert!(!text.contains("There is no pool yet"));
+    assert!(text.contains("web-0008"));
+}
+
+#[test]
+fn few_nodes_are_not_summed_up() {
+    assert!(!site(&fixtures::night()).contains("class=\"reasons\""));
+}
+
+#[test]
+fn a_state_without_anything_is_shown_too() {
+    let mut status = fixtures::quiet();
+    status.pools.clear();
+    status.perlbals.clear();
+    status.first_round_done = false;
+    status.nodes = vec![crate::api::Node {
+        pool: None,
+        version: None,
+        since: None,
+        at_rest: None,
+        ..node(1, State::Awaited, "not heard yet")
+    }];
+    let about = About::Site { all: false };
+    let page = Page {
+        host: "",
+        status: &status,
+        listed: &listed(&status, about),
+        about,
+        events: &[],
+    };
+    let text = page.document().expect("the page is made");
+    assert!(text.contains("There is no pool yet"));
+    assert!(text.contains("No Perlbal is driven"));
+    assert!(text.contains("None since the start"));
+    assert!(text.contains("<title>OK: 52 nodes, 52 in pools · pollbal</title>"));
+}
