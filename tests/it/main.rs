@@ -49,6 +49,7 @@ mod perlbal_away;
 mod perlbal_empty_pool;
 mod perlbal_facts;
 mod perlbal_gone;
+mod perlbal_large;
 mod perlbal_limits;
 mod perlbal_link;
 mod perlbal_membership;

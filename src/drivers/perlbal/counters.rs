@@ -47,7 +47,7 @@ fn kind(command: &Command) -> &'static str {
         Command::Proc => "proc",
         Command::ShowPool(_) => "show_pool",
         Command::ShowService { .. } => "show_service",
-        Command::ShowPools { .. } => "show_pools",
+        Command::CountMembers | Command::ShowPools { .. } => "show_pools",
         Command::CreatePool(_) => "create_pool",
         Command::Add(..) => "add",
         Command::AddSpare(..) => "add_spare",

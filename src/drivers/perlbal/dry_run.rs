@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::SessionError;
+use super::plan::Actual;
 use super::reach::Reach;
 use super::wire::{Answer, Command};
 use super::{Manager, plan};
@@ -61,6 +62,7 @@ impl Manager {
         let mut session = Reach::new(&self.settings, names, Duration::ZERO)
             .next()
             .await?;
+        let nothing = Actual::default();
         let (mut reading, commands) = Reading::whole(false);
         session.ask(commands);
         while !reading.is_done() {
@@ -72,7 +74,9 @@ impl Manager {
             };
             self.resolve_nodefiles(&command, &lines).await;
             let next = reading
-                .answer(&command, &lines, [].iter(), |path| self.own_file(path))
+                .answer(&command, &lines, &nothing, [].iter(), |path| {
+                    self.own_file(path)
+                })
                 .map_err(|source| SessionError::not_understood(&command, source))?;
             session.ask(next);
         }

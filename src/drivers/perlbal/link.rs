@@ -257,8 +257,10 @@ impl Link<'_> {
             // One reading at a time; what it does not show is read after it.
             self.read_back_at = self.read_back_at.map(|at| at.max(now + READ_BACK_AFTER));
             self.resync_at = self.resync_at.max(now + READ_BACK_AFTER);
-        } else if self.resync_at <= now || self.confirm_at().is_some_and(|at| at <= now) {
+        } else if self.resync_at <= now {
             self.read_whole();
+        } else if self.confirm_at().is_some_and(|at| at <= now) {
+            self.read_to_confirm();
         } else if self.read_back_at.is_some_and(|at| at <= now) {
             self.read_back();
         }

@@ -9,10 +9,15 @@ use std::mem;
 
 use super::plan::{Actual, ActualPool, OwnFile, PoolChange};
 use super::wire::{
-    Command, Dump, DumpedPool, Endpoint, NotUnderstood, parse_backends, parse_pool, parse_uptime,
+    Command, Dump, DumpedPool, Endpoint, NotUnderstood, parse_backends, parse_member_counts,
+    parse_pool, parse_uptime,
 };
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
+
+/// Maximum number of members of a pool whose members are read to confirm a change elsewhere. Perlbal takes 3 to 4 µs for
+/// each, in which it serves nobody.
+const MANY: usize = 250;
 
 /// A reading under way.
 #[derive(Debug, Default)]
@@ -21,6 +26,10 @@ pub struct Reading {
     whole: bool,
     /// Connections to nodes are read as well, as in the first reading over a connection.
     connections: bool,
+    /// Pools that are only counted, until their number of members is known.
+    to_count: BTreeSet<PerlbalName>,
+    /// Pools that have as many members as is known, so that these were not read.
+    pub counted: BTreeSet<PerlbalName>,
     /// Pools that were seen to be used newly before connections were asked for.
     pub newly_used: BTreeSet<PerlbalName>,
     /// How many answers are still to come.
@@ -58,6 +67,27 @@ impl Reading {
         )
     }
 
+    /// Reads all services and pools to confirm a change. Large pools that follow our file and were not changed since
+    /// they were read are only counted: as many members as before are taken for the same.
+    #[must_use]
+    pub fn confirming(known: &Actual, changed: &BTreeSet<PerlbalName>) -> (Self, Vec<Command>) {
+        let (reading, mut commands) = Self::whole(false);
+        let is_counted = |(name, pool): &(&PerlbalName, &ActualPool)| {
+            pool.members.len() > MANY && pool.own_file.is_some() && !changed.contains(*name)
+        };
+        let large = known.pools.iter().filter(is_counted);
+        let to_count: BTreeSet<_> = large.map(|(name, _)| name.clone()).collect();
+        if !to_count.is_empty() {
+            commands.push(Command::CountMembers);
+        }
+        let reading = Self {
+            due: commands.len(),
+            to_count,
+            ..reading
+        };
+        (reading, commands)
+    }
+
     /// Reads the members of some pools; the rest is taken from `known`.
     #[must_use]
     pub fn of_pools(pools: BTreeSet<PerlbalName>, known: &Actual) -> (Self, Vec<Command>) {
@@ -85,18 +115,25 @@ impl Reading {
         self.whole
     }
 
+    /// Whether pools are only counted.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !self.to_count.is_empty()
+    }
+
     /// Whether all answers are there.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.due == 0
     }
 
-    /// Takes an answer. `later` are the changes that Perlbal runs after it; `own_file` tells
-    /// whether a nodefile is one of ours. Gives what is to be asked next.
+    /// Takes an answer. `known` is what is there, with the changes on their way; `later` are those that Perlbal runs
+    /// after it; `own_file` tells whether a nodefile is one of ours. Gives what is to be asked next.
     pub fn answer<'a>(
         &mut self,
         command: &Command,
         lines: &[String],
+        known: &Actual,
         later: impl Iterator<Item = &'a Command>,
         own_file: impl Fn(&str) -> Option<OwnFile>,
     ) -> Result<Vec<Command>, NotUnderstood> {
@@ -117,17 +154,13 @@ impl Reading {
                     next.push(Command::Backends);
                 }
             }
+            Command::CountMembers => {
+                let changing: BTreeSet<_> = later.filter_map(Command::changes).collect();
+                let counts = parse_member_counts(lines);
+                next.extend(self.take_counts(&counts, known, &changing));
+            }
             Command::ShowPool(name) => {
-                let mut pool = ActualPool {
-                    members: parse_pool(lines)?,
-                    ..ActualPool::default()
-                };
-                match self.files.remove(name) {
-                    Some(Ok(own)) => pool.own_file = Some(own),
-                    Some(Err(foreign)) => pool.foreign_file = Some(foreign),
-                    None => {}
-                }
-                self.fresh.pools.insert(name.clone(), pool);
+                self.take_members(name, parse_pool(lines)?);
                 let of_pool = later.filter(|command| command.changes() == Some(name));
                 of_pool.for_each(|command| self.sent(command));
             }
@@ -135,6 +168,44 @@ impl Reading {
         }
         self.due += next.len();
         Ok(next)
+    }
+
+    /// Takes how many members the large pools have; gives what is to be asked of those with another number than is known.
+    fn take_counts(
+        &mut self,
+        counts: &BTreeMap<PerlbalName, usize>,
+        known: &Actual,
+        changing: &BTreeSet<&PerlbalName>,
+    ) -> Vec<Command> {
+        let mut differ = Vec::new();
+        for name in mem::take(&mut self.to_count) {
+            // Without a nodefile its members were read; without an entry it is gone.
+            if !self.files.contains_key(&name) {
+                continue;
+            }
+            let members = known.pools.get(&name).map(|pool| &pool.members);
+            match members.filter(|members| counts.get(&name) == Some(&members.len())) {
+                Some(members) if !changing.contains(&name) => {
+                    self.take_members(&name, members.clone());
+                    self.counted.insert(name);
+                }
+                _ => differ.push(Command::ShowPool(name)),
+            }
+        }
+        differ
+    }
+
+    fn take_members(&mut self, name: &PerlbalName, members: BTreeSet<Endpoint>) {
+        let mut pool = ActualPool {
+            members,
+            ..ActualPool::default()
+        };
+        match self.files.remove(name) {
+            Some(Ok(own)) => pool.own_file = Some(own),
+            Some(Err(foreign)) => pool.foreign_file = Some(foreign),
+            None => {}
+        }
+        self.fresh.pools.insert(name.clone(), pool);
     }
 
     fn take_dumped(
@@ -156,7 +227,8 @@ impl Reading {
         };
         let file = own_file(&path).ok_or(path);
         self.files.insert(name.clone(), file);
-        Some(Command::ShowPool(name))
+        let is_counted = self.to_count.contains(&name);
+        (!is_counted).then_some(Command::ShowPool(name))
     }
 
     /// Asks for connections to nodes too, unless that was asked, because of services that these pools were seen to have.
@@ -257,12 +329,24 @@ mod tests {
         let (mut reading, commands) = Reading::whole(false);
         assert_eq!(commands, [Command::DumpConfig]);
         let next = reading
-            .answer(&commands[0], &lines(DUMP), [].iter(), own)
+            .answer(
+                &commands[0],
+                &lines(DUMP),
+                &Actual::default(),
+                [].iter(),
+                own,
+            )
             .unwrap();
         assert_eq!(next, [Command::ShowPool(name("api"))]);
         assert!(!reading.is_done());
         reading
-            .answer(&next[0], &lines("10.0.0.1:80 4"), [].iter(), own)
+            .answer(
+                &next[0],
+                &lines("10.0.0.1:80 4"),
+                &Actual::default(),
+                [].iter(),
+                own,
+            )
             .unwrap();
         assert!(reading.is_done());
         assert_eq!(members(&reading.fresh, "api"), ["10.0.0.1:80"]);
@@ -282,19 +366,39 @@ mod tests {
         let (mut reading, commands) = Reading::whole(true);
         assert_eq!(commands, [Command::Uptime, Command::DumpConfig]);
         reading
-            .answer(&commands[0], &lines("starttime 7"), [].iter(), own)
+            .answer(
+                &commands[0],
+                &lines("starttime 7"),
+                &Actual::default(),
+                [].iter(),
+                own,
+            )
             .unwrap();
         let next = reading
-            .answer(&commands[1], &lines(DUMP), [].iter(), own)
+            .answer(
+                &commands[1],
+                &lines(DUMP),
+                &Actual::default(),
+                [].iter(),
+                own,
+            )
             .unwrap();
         assert_eq!(next, [Command::ShowPool(name("api")), Command::Backends]);
         reading
-            .answer(&next[0], &lines("10.0.0.1:80 4"), [].iter(), own)
+            .answer(
+                &next[0],
+                &lines("10.0.0.1:80 4"),
+                &Actual::default(),
+                [].iter(),
+                own,
+            )
             .unwrap();
         assert!(!reading.is_done());
         // One of them under a spelling that stands in the pool as a spare entry.
         let open = lines("10.0.0.1:80 2\n012.0.0.2:80 1");
-        reading.answer(&next[1], &open, [].iter(), own).unwrap();
+        reading
+            .answer(&next[1], &open, &Actual::default(), [].iter(), own)
+            .unwrap();
         let open = ["10.0.0.1:80", "10.0.0.2:80"].map(|addr| addr.parse().unwrap());
         assert_eq!((reading.is_done(), reading.backends), (true, open.into()));
     }
@@ -306,12 +410,19 @@ mod tests {
         let remove = Command::Remove(name("api"), Endpoint::Node("10.0.0.2:80".parse().unwrap()));
         let later = [add, remove];
         let next = reading
-            .answer(&Command::DumpConfig, &lines(DUMP), later.iter(), own)
+            .answer(
+                &Command::DumpConfig,
+                &lines(DUMP),
+                &Actual::default(),
+                later.iter(),
+                own,
+            )
             .unwrap();
         reading
             .answer(
                 &next[0],
                 &lines("10.0.0.1:80 4\n10.0.0.2:80 1"),
+                &Actual::default(),
                 later.iter(),
                 own,
             )
@@ -356,6 +467,57 @@ mod tests {
         assert_eq!(change_by(&again, &actual), None);
     }
 
+    /// A pool `api` of 300 members that follows our file.
+    fn large() -> Actual {
+        let member = |port| Endpoint::Node(format!("10.0.0.1:{port}").parse().unwrap());
+        let pool = ActualPool {
+            members: (1..=300).map(member).collect(),
+            own_file: own("/run/pool/api.pool"),
+            ..ActualPool::default()
+        };
+        Actual {
+            pools: [(name("api"), pool)].into(),
+            ..Actual::default()
+        }
+    }
+
+    /// What is asked to confirm a change elsewhere when the large pool has this many members.
+    fn asked_of_large<'a>(
+        count: usize,
+        later: impl Iterator<Item = &'a Command>,
+    ) -> (Reading, Vec<Command>) {
+        let known = large();
+        let (mut reading, commands) = Reading::confirming(&known, &BTreeSet::new());
+        assert_eq!(commands, [Command::DumpConfig, Command::CountMembers]);
+        let next = reading.answer(&commands[0], &lines(DUMP), &known, [].iter(), own);
+        assert_eq!(next.unwrap(), []);
+        let counts = lines(&format!("api nodes {count}\napi services 1\nweb nodes 1"));
+        let next = reading.answer(&commands[1], &counts, &known, later, own);
+        (reading, next.unwrap())
+    }
+
+    #[test]
+    fn a_large_pool_with_as_many_members_as_before_is_not_read_to_confirm_a_change_elsewhere() {
+        let (reading, next) = asked_of_large(300, [].iter());
+        assert_eq!(next, []);
+        assert!(reading.is_done());
+        assert_eq!(
+            reading.fresh.pools[&name("api")],
+            large().pools[&name("api")]
+        );
+        assert_eq!(reading.counted, [name("api")].into());
+    }
+
+    #[test]
+    fn it_is_read_when_it_has_other_members_or_changes() {
+        let show = [Command::ShowPool(name("api"))];
+        assert_eq!(asked_of_large(299, [].iter()).1, show);
+        let change = Command::Add(name("api"), "10.0.0.9:80".parse().unwrap());
+        assert_eq!(asked_of_large(300, [change].iter()).1, show);
+        let (_, commands) = Reading::confirming(&large(), &[name("api")].into());
+        assert_eq!(commands, [Command::DumpConfig]);
+    }
+
     #[test]
     fn a_reading_of_some_pools_keeps_what_is_known_of_their_files() {
         let file = own("/run/pool/api.pool");
@@ -369,7 +531,13 @@ mod tests {
         };
         let (mut reading, commands) = Reading::of_pools([name("api")].into(), &known);
         reading
-            .answer(&commands[0], &lines("10.0.0.1:80 4"), [].iter(), own)
+            .answer(
+                &commands[0],
+                &lines("10.0.0.1:80 4"),
+                &Actual::default(),
+                [].iter(),
+                own,
+            )
             .unwrap();
         assert!(reading.is_done() && !reading.is_whole());
         assert_eq!(reading.fresh.pools[&name("api")].own_file, file);

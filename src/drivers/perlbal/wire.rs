@@ -10,8 +10,8 @@ use std::fmt;
 
 use self::printed::is_backend;
 pub use self::printed::{
-    Dump, DumpedPool, Service, Users, parse_backends, parse_busy, parse_connecting, parse_open,
-    parse_pool, parse_requests, parse_uptime, parse_users,
+    Dump, DumpedPool, Service, Users, parse_backends, parse_busy, parse_connecting,
+    parse_member_counts, parse_open, parse_pool, parse_requests, parse_uptime, parse_users,
 };
 use crate::drivers::console::sayable;
 use crate::drivers::perlbal::name::PerlbalName;
@@ -56,6 +56,8 @@ pub enum Command {
     Proc,
     /// The members of a pool.
     ShowPool(PerlbalName),
+    /// How many members each pool has.
+    CountMembers,
     /// How a service is set, asked right before something of it is set again.
     ShowService {
         /// The service.
@@ -193,6 +195,7 @@ impl Command {
             | Self::NoVerify
             | Self::Proc
             | Self::ShowPool(_)
+            | Self::CountMembers
             | Self::ShowService { .. }
             | Self::ShowPools { .. } => Shape::Dotted,
             _ => Shape::Word,
@@ -277,7 +280,7 @@ impl fmt::Display for Command {
             Self::Proc => f.write_str("PROC"),
             Self::ShowPool(pool) => write!(f, "SHOW POOL {pool}"),
             Self::ShowService { service, .. } => write!(f, "SHOW SERVICE {service}"),
-            Self::ShowPools { .. } => f.write_str("SHOW POOL"),
+            Self::CountMembers | Self::ShowPools { .. } => f.write_str("SHOW POOL"),
             Self::CreatePool(pool) => write!(f, "CREATE POOL {pool}"),
             Self::Add(pool, addr) => write!(f, "POOL {pool} ADD {addr}"),
             Self::AddSpare(pool, text) => write!(f, "POOL {pool} ADD {text}"),

@@ -19,13 +19,27 @@ use crate::drivers::perlbal::name::PerlbalName;
 const MANY_SURPRISES: u32 = 3;
 
 impl Link<'_> {
+    /// Reads all that is there.
     pub(super) fn read_whole(&mut self) {
         self.resync_at = Instant::now() + self.manager.settings.resync_interval;
+        let (reading, commands) = Reading::whole(!self.is_read);
+        self.begin_whole(reading, commands);
+    }
+
+    /// Reads it to confirm what was sent. Only a reading that counts no pool stands for that at `resync_interval`.
+    pub(super) fn read_to_confirm(&mut self) {
+        let (reading, commands) = Reading::confirming(&self.manager.memory.told, &self.dirty);
+        if !reading.counts() {
+            self.resync_at = Instant::now() + self.manager.settings.resync_interval;
+        }
+        self.begin_whole(reading, commands);
+    }
+
+    fn begin_whole(&mut self, reading: Reading, commands: Vec<Command>) {
         self.read_back_at = None;
         self.refused = false;
         self.dirty.clear();
         self.confirming_begins();
-        let (reading, commands) = Reading::whole(!self.is_read);
         self.begin_reading(reading, commands);
     }
 
@@ -53,8 +67,11 @@ impl Link<'_> {
             return Ok(());
         };
         let later = self.session.unanswered_changes();
+        let known = &self.manager.memory.told;
         let next = reading
-            .answer(command, lines, later, |path| self.manager.own_file(path))
+            .answer(command, lines, known, later, |path| {
+                self.manager.own_file(path)
+            })
             .map_err(|source| SessionError::not_understood(command, source))?;
         self.ask(Purpose::Reading, next);
         self.go_on(reading);
@@ -123,11 +140,12 @@ impl Link<'_> {
     fn take_seen(&mut self, reading: &mut Reading) {
         let seen = &mut self.manager.memory.seen;
         if reading.is_whole() {
-            seen.clear();
+            seen.retain(|name, _| reading.counted.contains(name));
         }
         seen.retain(|name, _| !reading.absent.contains(name));
         let at = Instant::now();
-        for name in reading.fresh.pools.keys() {
+        let read = reading.fresh.pools.keys();
+        for name in read.filter(|name| !reading.counted.contains(*name)) {
             let since = reading.since.remove(name).unwrap_or_default();
             seen.insert(name.clone(), Seen { at, since });
         }

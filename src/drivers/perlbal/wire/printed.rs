@@ -1,6 +1,7 @@
 //! What Perlbal prints, read: configuration, members, connections, statistics. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use super::{Endpoint, NotUnderstood};
 use crate::drivers::perlbal::name::PerlbalName;
@@ -113,11 +114,20 @@ pub type Users = BTreeMap<PerlbalName, u64>;
 /// Reads `SHOW POOL`: of each pool a line with its members and one with its services, each as a number.
 #[must_use]
 pub fn parse_users(lines: &[String]) -> Users {
-    let users = lines.iter().filter_map(|line| {
-        let (pool, count) = line.split_once(" services ")?;
+    parse_counts(lines, " services ").collect()
+}
+
+/// Reads how many members each pool has, from the same answer.
+#[must_use]
+pub fn parse_member_counts(lines: &[String]) -> BTreeMap<PerlbalName, usize> {
+    parse_counts(lines, " nodes ").collect()
+}
+
+fn parse_counts<N: FromStr>(lines: &[String], of: &str) -> impl Iterator<Item = (PerlbalName, N)> {
+    lines.iter().filter_map(move |line| {
+        let (pool, count) = line.split_once(of)?;
         Some((pool.parse().ok()?, count.parse().ok()?))
-    });
-    users.collect()
+    })
 }
 
 /// Reads `UPTIME`: the start time in seconds since 1970, and the version.
