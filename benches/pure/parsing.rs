@@ -1,7 +1,7 @@
 //! Text from outside to values: answers of nodes, the services file, answers of Perlbal.
 
 use criterion::Criterion;
-use pollbal::drivers::perlbal::wire::parse_pool;
+use pollbal::drivers::perlbal::protocol::parse_pool;
 use pollbal::model::announcement::Announcement;
 use pollbal::model::services;
 

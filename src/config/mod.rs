@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::drivers::perlbal::desired;
 use crate::drivers::perlbal::name::PerlbalName;
-use crate::drivers::perlbal::wanted;
 use crate::files::{CONFIG_BYTES, LIST_BYTES, TextError, read_text};
 use crate::model::alerts::AlertSettings;
 use crate::model::conditions::NodesDown;
@@ -238,7 +238,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
     if !perlbals.is_empty() {
         let names = perlbal_names.iter();
         let names = names.map(|(pool, name)| (pool.clone(), name.to_string()));
-        rules.naming = Naming::new(wanted::NAMING, names);
+        rules.naming = Naming::new(desired::NAMING, names);
     }
     let path = |key, default: &str| {
         PathBuf::from(

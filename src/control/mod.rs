@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::perlbals::{Perlbals, Place};
 pub use self::serials::Serials;
-use crate::drivers::perlbal::wanted::Translation;
+use crate::drivers::perlbal::desired::NameMap;
 use crate::drivers::pool_files::FileCounts;
 use crate::drivers::{PerlbalHandle, Snapshot};
 use crate::hooks::HookCounts;
@@ -232,7 +232,7 @@ pub struct Summary {
     /// Handles to query each load balancer's driver, in the order of the configuration.
     pub managers: Vec<PerlbalHandle>,
     /// Maps names of pools to those in Perlbal.
-    pub translation: Translation,
+    pub translation: NameMap,
     /// Counts of pool file changes, by outcome.
     pub file_counts: FileCounts,
     /// Statistics of all polls.

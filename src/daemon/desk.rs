@@ -11,7 +11,7 @@ use crate::control::{
     SelectedNodes, Summary,
 };
 use crate::drivers::PerlbalHandle;
-use crate::drivers::perlbal::wanted::Translation;
+use crate::drivers::perlbal::desired::NameMap;
 use crate::model::membership::Membership;
 use crate::model::membership::obedience::Effect;
 use crate::model::membership::shortage::Shortage;
@@ -251,7 +251,7 @@ impl Daemon {
             gone: self.gone(),
             perlbals: self.perlbals(),
             managers: self.drivers.perlbals().to_vec(),
-            translation: Translation {
+            translation: NameMap {
                 names: self.config.perlbal_names.clone(),
                 create_pools: false,
             },

@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::ownership::Ownership;
 use crate::config::Config;
+use crate::drivers::perlbal::desired::NameMap;
 use crate::drivers::perlbal::standing::Standing;
-use crate::drivers::perlbal::wanted::Translation;
-use crate::drivers::perlbal::{Manager, Memory, QUESTIONS};
+use crate::drivers::perlbal::{PerlbalDriver, QUESTIONS, State};
 use crate::drivers::pool_files::directory::Directory;
 use crate::drivers::pool_files::{FileCounters, PoolFiles};
 use crate::drivers::{Mode, PerlbalHandle, Progress, Snapshot};
@@ -69,9 +69,9 @@ impl Drivers {
                 questions: asked,
             });
             let earlier = owned.borrow().perlbals.get(&settings.address).cloned();
-            let manager = Manager {
+            let manager = PerlbalDriver {
                 settings: settings.clone(),
-                translation: Translation {
+                translation: NameMap {
                     names: config.perlbal_names.clone(),
                     create_pools: settings.create_pools,
                 },
@@ -82,7 +82,7 @@ impl Drivers {
                 last_owned: owned_told,
                 questions,
                 stop: drivers.stop.clone(),
-                memory: Memory::after(earlier.unwrap_or_default()),
+                state: State::after(earlier.unwrap_or_default()),
             };
             drivers.spawn("Perlbal", manager.run(mode));
         }

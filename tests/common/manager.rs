@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pollbal::config::PerlbalSettings;
+use pollbal::drivers::perlbal::desired::NameMap;
 use pollbal::drivers::perlbal::standing::Standing;
 use pollbal::drivers::perlbal::statistics::{Statistics, StatisticsError};
 use pollbal::drivers::perlbal::view::{PerlbalView, PoolView, Question};
-use pollbal::drivers::perlbal::wanted::Translation;
-use pollbal::drivers::perlbal::{Manager, Memory, QUESTIONS};
+use pollbal::drivers::perlbal::{PerlbalDriver, QUESTIONS, State};
 use pollbal::drivers::{Mode, Progress, Snapshot};
 use pollbal::model::node::{Node, NodeAddr};
 use pollbal::model::pools::{Member, Pool, Pools};
@@ -34,16 +34,16 @@ impl Driven {
         let (standing_told, standing) = watch::channel(Standing::default());
         let (asked, questions) = mpsc::channel(QUESTIONS);
         let stop = CancellationToken::new();
-        let manager = Manager {
+        let manager = PerlbalDriver {
             settings: PerlbalSettings {
                 address: perlbal.to_string(),
                 create_pools: true,
                 resync_interval: Duration::from_secs(60),
                 timeout: Duration::from_secs(2),
             },
-            translation: Translation {
+            translation: NameMap {
                 create_pools: true,
-                ..Translation::default()
+                ..NameMap::default()
             },
             pool_directory: stage.pool_directory(),
             snapshots: snapshots.subscribe(),
@@ -52,7 +52,7 @@ impl Driven {
             last_owned: watch::Sender::new(None),
             questions,
             stop: stop.clone(),
-            memory: Memory::default(),
+            state: State::default(),
         };
         runtime().spawn(manager.run(Mode::Live));
         Self {

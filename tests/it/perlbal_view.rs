@@ -5,9 +5,9 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pollbal::drivers::perlbal::protocol::Endpoint;
 use pollbal::drivers::perlbal::statistics::{Nodes, StatisticsError};
 use pollbal::drivers::perlbal::view::{Connection, PoolView};
-use pollbal::drivers::perlbal::wire::Endpoint;
 
 use crate::common::client::{Traffic, failures, get, get_later};
 use crate::common::hole::Hole;

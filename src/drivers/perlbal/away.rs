@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use humantime::format_duration;
 
-use super::fault::SessionError;
+use super::desired::Desired;
+use super::error::SessionError;
 use super::plan::{Actual, PoolChange, plan};
-use super::wanted::Wanted;
-use super::wire::Endpoint;
+use super::protocol::Endpoint;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::logging::chain;
 use crate::model::node::NodeAddr;
@@ -121,7 +121,7 @@ impl Waiting {
     /// not acknowledge, `unacknowledged`, may not have been applied. `pools` have the nodes' names.
     #[must_use]
     pub fn between(
-        wanted: &Wanted,
+        wanted: &Desired,
         told: &Actual,
         unacknowledged: &BTreeMap<PerlbalName, PoolChange>,
         pools: &Pools,
@@ -143,7 +143,7 @@ impl Waiting {
         let named = first.map(|(endpoint, (joins, leaves))| {
             let who = match endpoint {
                 Endpoint::Node(addr) => name(pools, addr),
-                Endpoint::Odd(text) => text,
+                Endpoint::Unparsed(text) => text,
             };
             match (joins, leaves) {
                 (true, true) => format!("{who} (moved)"),
@@ -192,8 +192,8 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::drivers::perlbal::desired::DesiredPool;
     use crate::drivers::perlbal::plan::ActualPool;
-    use crate::drivers::perlbal::wanted::WantedPool;
 
     fn addr(number: usize) -> NodeAddr {
         format!("10.0.0.{number}:80").parse().unwrap()
@@ -203,16 +203,16 @@ mod tests {
         numbers.into_iter().map(addr).collect()
     }
 
-    fn wanted(pools: &[(&str, BTreeSet<NodeAddr>)]) -> Wanted {
+    fn wanted(pools: &[(&str, BTreeSet<NodeAddr>)]) -> Desired {
         let pool = |(name, members): &(&str, BTreeSet<NodeAddr>)| {
             let members = members.clone();
-            let pool = WantedPool {
+            let pool = DesiredPool {
                 members,
-                ..WantedPool::default()
+                ..DesiredPool::default()
             };
             (name.parse().unwrap(), pool)
         };
-        Wanted {
+        Desired {
             pools: pools.iter().map(pool).collect(),
         }
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn text(
-        wanted: &Wanted,
+        wanted: &Desired,
         told: &Actual,
         unacknowledged: &BTreeMap<PerlbalName, PoolChange>,
     ) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::wire::Command;
+use super::protocol::Command;
 
 /// What a manager has done since its start.
 #[derive(Clone, Debug, Default, PartialEq)]

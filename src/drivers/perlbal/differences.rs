@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::protocol::Endpoint;
 use super::view::{PerlbalView, PoolView};
-use super::wire::Endpoint;
 
 /// So many pools are told of by themselves, and so many members of each.
 const MAX_POOLS: usize = 5;

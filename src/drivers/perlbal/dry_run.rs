@@ -5,18 +5,18 @@
 
 use tokio::task::spawn_blocking;
 
-use super::reading::Reading;
+use super::read_state::StateRead;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fault::SessionError;
+use super::connector::Connector;
+use super::error::SessionError;
 use super::plan::Actual;
-use super::reach::Reach;
-use super::wire::{Answer, Command};
-use super::{Manager, plan};
+use super::protocol::{Command, Response};
+use super::{PerlbalDriver, plan};
 use crate::drivers::console::{say, sayable};
 
-impl Manager {
+impl PerlbalDriver {
     /// Prints until it is stopped, or until Perlbal cannot be read.
     pub(super) async fn serve_dry(&mut self) -> Result<(), SessionError> {
         let stop = self.stop.clone();
@@ -26,9 +26,9 @@ impl Manager {
         let mut told = reading?.fresh;
         loop {
             self.take_snapshot();
-            if let Some((serial, wanted)) = &mut self.memory.wanted {
-                wanted.keep(&told);
-                let (serial, plan) = (*serial, plan::plan(wanted, &told));
+            if let Some((serial, desired)) = &mut self.state.desired {
+                desired.keep(&told);
+                let (serial, plan) = (*serial, plan::plan(desired, &told));
                 let in_sync = plan.problems.is_empty();
                 self.report_problems(plan.problems);
                 if !plan.groups.is_empty() {
@@ -57,27 +57,27 @@ impl Manager {
         }
     }
 
-    async fn read_once(&mut self) -> Result<Reading, SessionError> {
-        let names = Arc::clone(&self.memory.names);
-        let mut session = Reach::new(&self.settings, names, Duration::ZERO)
+    async fn read_once(&mut self) -> Result<StateRead, SessionError> {
+        let resolver = Arc::clone(&self.state.resolver);
+        let mut session = Connector::new(&self.settings, resolver, Duration::ZERO)
             .next()
             .await?;
         let nothing = Actual::default();
-        let (mut reading, commands) = Reading::whole(false);
+        let (mut reading, commands) = StateRead::whole(false);
         session.ask(commands);
         while !reading.is_done() {
             session.flush(true).await?;
             let (command, answer) = session.answer().await?;
             let lines = match answer {
-                Answer::Ok(lines) => lines,
-                Answer::Error(error) => return Err(SessionError::refused(&command, error)),
+                Response::Ok(lines) => lines,
+                Response::Error(error) => return Err(SessionError::refused(&command, error)),
             };
             self.resolve_nodefiles(&command, &lines).await;
             let next = reading
                 .answer(&command, &lines, &nothing, [].iter(), |path| {
                     self.own_file(path)
                 })
-                .map_err(|source| SessionError::not_understood(&command, source))?;
+                .map_err(|source| SessionError::protocol(&command, source))?;
             session.ask(next);
         }
         Ok(reading)

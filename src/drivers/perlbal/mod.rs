@@ -18,30 +18,30 @@
 //! [`Question`]s from one bounded channel in every state.
 
 pub mod away;
+mod connection;
+mod connector;
 pub mod counters;
+pub mod desired;
 mod differences;
+pub mod drain;
 mod dry_run;
-pub mod fault;
-mod link;
-mod looks;
-mod memory;
+pub mod error;
 pub mod name;
 mod own_files;
 mod ownership;
-pub mod pace;
 pub mod plan;
-mod reach;
-pub mod reading;
+pub mod protocol;
+pub mod read_state;
 pub mod remarks;
-pub mod rest;
+mod service_checks;
 pub mod session;
 pub mod spare;
 pub mod standing;
+mod state;
 pub mod statistics;
+pub mod throttle;
 mod unserved;
 pub mod view;
-pub mod wanted;
-pub mod wire;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -54,18 +54,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::away::Cause;
-use self::fault::SessionError;
-pub use self::memory::Memory;
+use self::connector::Connector;
+use self::desired::{Desired, NameMap};
+use self::error::SessionError;
 use self::own_files::nodefiles;
 use self::plan::{OwnFile, Problem};
-use self::reach::Reach;
+use self::protocol::Command;
 use self::remarks::Remark;
 use self::session::Session;
 use self::standing::Standing;
+pub use self::state::State;
 use self::statistics::StatisticsError;
 use self::view::Question;
-use self::wanted::{Translation, Wanted};
-use self::wire::Command;
 use super::{Mode, Progress, Snapshot};
 use crate::config::PerlbalSettings;
 use crate::model::ownership::Known;
@@ -73,11 +73,11 @@ use crate::model::text::printable;
 use crate::retry::{LONGEST_WAIT, Retry};
 
 /// What a manager works with.
-pub struct Manager {
+pub struct PerlbalDriver {
     /// Which Perlbal, and how.
     pub settings: PerlbalSettings,
     /// From announced names to Perlbal's.
-    pub translation: Translation,
+    pub translation: NameMap,
     /// Where our pool files are; a nodefile there is ours.
     pub pool_directory: PathBuf,
     /// The wanted state, always the latest; `None` before the first round is done.
@@ -93,7 +93,7 @@ pub struct Manager {
     /// Ends the task.
     pub stop: CancellationToken,
     /// What is kept from one connection to the next.
-    pub memory: Memory,
+    pub state: State,
 }
 
 /// Questions that may wait for a manager, which answers them between two things that it does: some
@@ -143,15 +143,15 @@ impl Waits {
     }
 }
 
-impl Manager {
+impl PerlbalDriver {
     /// Runs until it is stopped.
     pub async fn run(mut self, mode: Mode) {
         self.drive(mode).await;
-        self.last_owned.send_replace(Some(self.memory.known()));
+        self.last_owned.send_replace(Some(self.state.known()));
     }
 
     async fn drive(&mut self, mode: Mode) {
-        self.memory.left(Instant::now());
+        self.state.left(Instant::now());
         self.tell_standing();
         let mut waits = Waits::default();
         let mut wait = Duration::ZERO;
@@ -179,9 +179,9 @@ impl Manager {
     /// Waits for a connection over which Perlbal answers, with word of each attempt that fails;
     /// `None` when the task is stopped.
     async fn reach(&mut self, wait: Duration) -> Option<Session> {
-        let mut reach = Reach::new(&self.settings, Arc::clone(&self.memory.names), wait);
+        let mut connector = Connector::new(&self.settings, Arc::clone(&self.state.resolver), wait);
         loop {
-            match self.answering(reach.next()).await? {
+            match self.answering(connector.next()).await? {
                 Ok(session) => return Some(session),
                 Err(failure) => self.report(&failure),
             }
@@ -194,17 +194,17 @@ impl Manager {
         let stop = self.stop.clone();
         let mut waited_for = std::pin::pin!(waited_for);
         loop {
-            let look_at = self.memory.look_at;
+            let check_at = self.state.check_at;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
                 done = &mut waited_for => return Some(done),
                 Some(question) = self.questions.recv() => self.answer_unconnected(question),
-                () = sleep_until(look_at.unwrap_or_else(Instant::now).into()), if look_at.is_some() => {
+                () = sleep_until(check_at.unwrap_or_else(Instant::now).into()), if check_at.is_some() => {
                     self.note_waiting();
                 }
-                Ok(()) = self.snapshots.changed(), if look_at.is_none() => {
-                    self.memory.look_at = Some(Instant::now() + LOOK_AFTER);
+                Ok(()) = self.snapshots.changed(), if check_at.is_none() => {
+                    self.state.check_at = Some(Instant::now() + LOOK_AFTER);
                 }
             }
         }
@@ -212,13 +212,13 @@ impl Manager {
 
     /// Notes, and tells, what waits to be applied.
     fn note_waiting(&mut self) {
-        self.memory.look_at = None;
+        self.state.check_at = None;
         let snapshot = self.snapshots.borrow().clone();
         self.take_new_snapshot();
-        self.memory.note_waiting(snapshot.as_ref());
+        self.state.note_waiting(snapshot.as_ref());
         self.tell_standing();
         let perlbal = &self.settings.address;
-        if let Some(text) = self.memory.word_of_waiting(Instant::now()) {
+        if let Some(text) = self.state.waiting_notice(Instant::now()) {
             error!(%perlbal, "Perlbal is {text}");
         }
     }
@@ -228,11 +228,11 @@ impl Manager {
         match question {
             Question::View(answer) => {
                 self.take_new_snapshot();
-                _ = answer.send(self.memory.view(&self.settings.address));
+                _ = answer.send(self.state.view(&self.settings.address));
             }
             Question::Owned(answer) => {
                 self.take_new_snapshot();
-                _ = answer.send(self.memory.known());
+                _ = answer.send(self.state.known());
             }
             Question::Statistics { answer, .. } => {
                 _ = answer.send(Err(StatisticsError::NotConnected));
@@ -244,17 +244,17 @@ impl Manager {
     fn report(&mut self, failure: &SessionError) {
         let now = Instant::now();
         let cause = Cause::of(failure);
-        let away = self.memory.left(now);
+        let away = self.state.left(now);
         let before = away.cause.replace(cause.clone());
         let perlbal = &self.settings.address;
-        if before.as_ref() != Some(&cause) && self.memory.may_tell_of_connection(perlbal, now) {
+        if before.as_ref() != Some(&cause) && self.state.may_tell_of_connection(perlbal, now) {
             error!(
                 %perlbal,
                 "no connection to Perlbal: {cause}; its pools stay as they are, pollbal tries again"
             );
         }
         // What is wanted may have changed since the last plan.
-        self.memory.look_at.get_or_insert(now);
+        self.state.check_at.get_or_insert(now);
         let serial = self
             .snapshots
             .borrow()
@@ -266,25 +266,25 @@ impl Manager {
     /// Says which problems are new and which are over.
     fn report_problems(&mut self, problems: BTreeSet<Problem>) {
         let perlbal = &self.settings.address;
-        for problem in problems.difference(&self.memory.problems) {
+        for problem in problems.difference(&self.state.problems) {
             error!(%perlbal, "{}", printable(&problem.to_string()));
         }
-        for problem in self.memory.problems.difference(&problems) {
+        for problem in self.state.problems.difference(&problems) {
             info!(%perlbal, "no more: {}", printable(&problem.to_string()));
         }
-        self.memory.problems = problems;
+        self.state.problems = problems;
     }
 
     /// Says which remarks are new: once, and not again when it is connected again.
     fn report_remarks(&mut self, remarks: BTreeSet<Remark>) {
         let perlbal = &self.settings.address;
-        let old = &self.memory.remarks;
+        let old = &self.state.remarks;
         let is_new = |remark: &&Remark| !old.iter().any(|old| old.covers(remark));
         let new = remarks.iter().filter(is_new);
         for line in remarks::lines(new) {
             warn!(%perlbal, "{line}");
         }
-        self.memory.remarks = remarks;
+        self.state.remarks = remarks;
     }
 
     /// Tells how far this Perlbal has come.
@@ -299,13 +299,13 @@ impl Manager {
             *old = progress;
             changed
         });
-        self.memory.in_sync.set(in_sync);
+        self.state.in_sync.set(in_sync);
         self.tell_standing();
     }
 
     /// Tells how this Perlbal stands.
     fn tell_standing(&mut self) {
-        let standing = self.memory.standing();
+        let standing = self.state.standing();
         self.standing.send_if_modified(|old| {
             let changed = *old != standing;
             *old = standing;
@@ -315,7 +315,7 @@ impl Manager {
 
     /// Takes the latest snapshot, unless it is the one that was taken last.
     fn take_new_snapshot(&mut self) {
-        let taken = self.memory.wanted.as_ref().map(|(serial, _)| *serial);
+        let taken = self.state.desired.as_ref().map(|(serial, _)| *serial);
         let latest = self.snapshots.borrow().as_ref().map(|latest| latest.serial);
         if latest != taken {
             self.take_snapshot();
@@ -325,26 +325,26 @@ impl Manager {
     /// Takes the latest snapshot, in this Perlbal's words.
     fn take_snapshot(&mut self) {
         let snapshot = self.snapshots.borrow_and_update().clone();
-        self.memory.wanted = snapshot.map(|snapshot| {
-            let mut wanted = self.wanted(&snapshot);
-            self.memory.keep_emptied(&mut wanted);
-            (snapshot.serial, wanted)
+        self.state.desired = snapshot.map(|snapshot| {
+            let mut desired = self.desired(&snapshot);
+            self.state.keep_emptied(&mut desired);
+            (snapshot.serial, desired)
         });
     }
 
     /// What a snapshot wants here.
-    fn wanted(&self, snapshot: &Snapshot) -> Wanted {
+    fn desired(&self, snapshot: &Snapshot) -> Desired {
         let is_current = |file: &str| snapshot.current_files.contains(file);
         let translation = &self.translation;
-        let mut wanted = translation.wanted(&snapshot.pools, is_current);
-        for name in &self.memory.distrusted {
-            if let Some(pool) = wanted.pools.get_mut(name) {
+        let mut desired = translation.desired(&snapshot.pools, is_current);
+        for name in &self.state.unreliable_nodefiles {
+            if let Some(pool) = desired.pools.get_mut(name) {
                 pool.file = None;
             }
         }
-        wanted.keep(&self.memory.told);
-        wanted.take_spares(&self.memory.spares);
-        wanted
+        desired.keep(&self.state.expected);
+        desired.take_spares(&self.state.spares);
+        desired
     }
 
     /// Sees to it that [`own_file`](Self::own_file) knows the nodefiles that this answer tells.
@@ -352,7 +352,7 @@ impl Manager {
         if *command != Command::DumpConfig {
             return;
         }
-        let known = &self.memory.own_files;
+        let known = &self.state.own_files;
         if !known.resolve(&self.pool_directory, nodefiles(lines)).await {
             warn!(
                 perlbal = %self.settings.address,
@@ -365,6 +365,6 @@ impl Manager {
 
     /// Whether a nodefile in Perlbal is one of our pool files, as far as is known.
     fn own_file(&self, path: &str) -> Option<OwnFile> {
-        self.memory.own_files.own_file(&self.pool_directory, path)
+        self.state.own_files.own_file(&self.pool_directory, path)
     }
 }

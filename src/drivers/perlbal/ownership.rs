@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Memory;
+use super::State;
+use super::desired::{Desired, DesiredPool};
+use super::protocol::Endpoint;
 use super::standing::{Stray, Strays, Whose};
-use super::wanted::{Wanted, WantedPool};
-use super::wire::Endpoint;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::{Known, OwnedThere};
@@ -42,44 +42,44 @@ impl From<OwnedPools> for OwnedThere {
     }
 }
 
-impl Memory {
+impl State {
     /// What is kept of this Perlbal at the start, from the end of the run before.
     #[must_use]
     pub fn after(earlier: OwnedThere) -> Self {
-        let mut memory = Self::default();
-        memory.earlier = Some(earlier.into());
-        memory
+        let mut state = Self::default();
+        state.earlier = Some(earlier.into());
+        state
     }
 
     /// Who is in a pool that a service uses, although it is not wanted there. To be asked when what
     /// is wanted was planned: then a pool of ours has nobody else, once it has run what was sent. But
     /// what was sent is to be read back before it is so.
     pub(super) fn find_strays(&self) -> Strays {
-        let Some((_, wanted)) = &self.wanted else {
+        let Some((_, desired)) = &self.desired else {
             return Strays::new();
         };
         let mut strays = Strays::new();
-        let used: BTreeSet<_> = self.told.used_pools().collect();
+        let used: BTreeSet<_> = self.expected.used_pools().collect();
         let (ours, others): (Vec<_>, Vec<_>) = used
             .into_iter()
-            .partition(|name| wanted.pools.contains_key(*name));
+            .partition(|name| desired.pools.contains_key(*name));
         for name in &ours {
-            let kept: Vec<_> = wanted
+            let kept: Vec<_> = desired
                 .pools
                 .get(*name)
                 .into_iter()
-                .flat_map(WantedPool::kept)
+                .flat_map(DesiredPool::kept)
                 .collect();
             note(&mut strays, name, kept.iter(), Whose::Unserved);
         }
         for name in ours {
-            let seen = self.seen.get(name);
-            let sent = seen.map(|seen| &seen.since.removed);
+            let observed = self.observed.get(name);
+            let sent = observed.map(|observed| &observed.since.removed);
             note(&mut strays, name, sent.into_iter().flatten(), Whose::Ours);
         }
         // What is not managed is noted last, and so before the other.
         for name in others {
-            let pool = self.told.pools.get(name);
+            let pool = self.expected.pools.get(name);
             let members = pool.into_iter().flat_map(|pool| &pool.members);
             note(&mut strays, name, members, Whose::Another);
         }
@@ -94,21 +94,21 @@ impl Memory {
                 there: earlier.clone().into(),
             };
         }
-        let Some((_, wanted)) = &self.wanted else {
+        let Some((_, desired)) = &self.desired else {
             return Known::default();
         };
         let mut pools = BTreeMap::new();
-        for (name, pool) in &self.told.pools {
-            let unwanted: BTreeSet<_> = match wanted.pools.get(name) {
-                Some(wanted) => {
+        for (name, pool) in &self.expected.pools {
+            let unwanted: BTreeSet<_> = match desired.pools.get(name) {
+                Some(desired) => {
                     let members = pool.members.iter().filter_map(Endpoint::reached);
-                    let gone = members.filter(|addr| !wanted.members.contains(addr));
+                    let gone = members.filter(|addr| !desired.members.contains(addr));
                     gone.chain(self.sent_away(name)).collect()
                 }
                 None if self.former.contains(name) => self.sent_away(name).collect(),
                 None => continue,
             };
-            let unserved = wanted
+            let unserved = desired
                 .pools
                 .get(name)
                 .is_some_and(|pool| pool.unserved.is_some());
@@ -128,21 +128,21 @@ impl Memory {
 
     /// Wants a pool empty that is no more wanted, until it is known to be: the model forgets pools and
     /// versions, and their members must not stay for that.
-    pub(super) fn keep_emptied(&self, wanted: &mut Wanted) {
-        let Some((_, before)) = &self.wanted else {
+    pub(super) fn keep_emptied(&self, desired: &mut Desired) {
+        let Some((_, before)) = &self.desired else {
             return;
         };
-        let is_ours = |(_, pool): &(_, &WantedPool)| pool.unserved.is_none();
+        let is_ours = |(_, pool): &(_, &DesiredPool)| pool.unserved.is_none();
         for (name, _) in before.pools.iter().filter(is_ours) {
-            if !wanted.pools.contains_key(name) && self.may_be_filled(name) {
-                wanted.pools.insert(name.clone(), WantedPool::default());
+            if !desired.pools.contains_key(name) && self.may_be_filled(name) {
+                desired.pools.insert(name.clone(), DesiredPool::default());
             }
         }
     }
 
     /// Whether a pool has members, as far as is known.
     fn may_be_filled(&self, name: &PerlbalName) -> bool {
-        let there = self.told.pools.get(name);
+        let there = self.expected.pools.get(name);
         !self.connected.is
             || there.is_some_and(|pool| !pool.members.is_empty())
             || self.sent_away(name).next().is_some()
@@ -150,15 +150,18 @@ impl Memory {
 
     /// Who was removed from the pool, but may still get requests.
     fn sent_away<'a>(&'a self, name: &'a PerlbalName) -> impl Iterator<Item = NodeAddr> + 'a {
-        let unread = self.seen.get(name).map(|seen| &seen.since.removed);
+        let unread = self
+            .observed
+            .get(name)
+            .map(|observed| &observed.since.removed);
         let unacknowledged = self.unacknowledged.get(name).map(|change| &change.removed);
         let sent = unread.into_iter().chain(unacknowledged).flatten();
         let sent = sent.filter_map(Endpoint::reached);
-        let leavers = self
-            .leavers
+        let draining = self
+            .draining
             .all()
             .filter(move |((pool, _), _)| pool == name);
-        sent.chain(leavers.map(|((_, addr), _)| *addr))
+        sent.chain(draining.map(|((_, addr), _)| *addr))
     }
 }
 
@@ -186,7 +189,7 @@ mod tests {
     }
 
     /// What is wanted once a pool with these members is forgotten, that was wanted before.
-    fn forgotten(members: &[&str], is_connected: bool, unserved: bool) -> Wanted {
+    fn forgotten(members: &[&str], is_connected: bool, unserved: bool) -> Desired {
         let members = members
             .iter()
             .map(|addr| Endpoint::Node(addr.parse().unwrap()));
@@ -194,7 +197,7 @@ mod tests {
             members: members.collect(),
             ..ActualPool::default()
         };
-        let mut before = Wanted::default();
+        let mut before = Desired::default();
         let pools = Pools::default();
         let pool = Pool {
             unserved: [None].into(),
@@ -204,29 +207,29 @@ mod tests {
         let unserved = unserved.then(|| Unserved::of(&pools, &web, &pool, None));
         before.pools.insert(
             name(),
-            WantedPool {
+            DesiredPool {
                 unserved: unserved.flatten(),
-                ..WantedPool::default()
+                ..DesiredPool::default()
             },
         );
-        let mut memory = Memory::default();
-        memory.wanted = Some((1, before));
-        memory.told.pools.insert(name(), there);
-        memory.connected.set(is_connected);
-        let mut wanted = Wanted::default();
-        memory.keep_emptied(&mut wanted);
-        wanted
+        let mut state = State::default();
+        state.desired = Some((1, before));
+        state.expected.pools.insert(name(), there);
+        state.connected.set(is_connected);
+        let mut desired = Desired::default();
+        state.keep_emptied(&mut desired);
+        desired
     }
 
     #[test]
     fn a_pool_that_the_model_forgets_is_wanted_empty_until_it_is_known_to_be() {
-        let empty: Wanted = Wanted {
-            pools: [(name(), WantedPool::default())].into(),
+        let empty: Desired = Desired {
+            pools: [(name(), DesiredPool::default())].into(),
         };
         assert_eq!(forgotten(&["10.0.0.1:80"], true, false), empty);
         assert_eq!(forgotten(&[], false, false), empty);
-        assert_eq!(forgotten(&[], true, false), Wanted::default());
+        assert_eq!(forgotten(&[], true, false), Desired::default());
         // It never was pollbal's.
-        assert_eq!(forgotten(&["10.0.0.1:80"], true, true), Wanted::default());
+        assert_eq!(forgotten(&["10.0.0.1:80"], true, true), Desired::default());
     }
 }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::wanted::{Missing, Wanted, WantedPool};
-use super::wire::{Command, Endpoint, Service};
+use super::desired::{Desired, DesiredPool, Missing};
+use super::protocol::{Command, Endpoint, Service};
 use crate::drivers::console::READ_BYTES;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
@@ -92,11 +92,11 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The most bytes of a group: it must fit into one of Perlbal's reads ([`READ_BYTES`]) together with the reading commands that may be in front of it ([`READING_BYTES`]).
+/// The most bytes of a group: it must fit into one of Perlbal's reads ([`READ_BYTES`]) together with the reading commands that may be in front of it ([`READ_COMMAND_BYTES`]).
 pub const GROUP_BYTES: usize = 640;
 
 /// The most bytes of reading commands that may be unanswered at a time.
-pub const READING_BYTES: usize = READ_BYTES - GROUP_BYTES;
+pub const READ_COMMAND_BYTES: usize = READ_BYTES - GROUP_BYTES;
 
 /// From so many changes in one pool on, its nodefile is reloaded instead, if it is our own.
 ///
@@ -107,11 +107,11 @@ pub const RELOAD_CHANGES: usize = 16;
 
 /// What to say so that `actual` becomes `wanted`.
 #[must_use]
-pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
+pub fn plan(desired: &Desired, actual: &Actual) -> Plan {
     let mut plan = Plan::default();
     let mut adds = Vec::new();
     let mut removals = Vec::new();
-    for (name, pool) in &wanted.pools {
+    for (name, pool) in &desired.pools {
         let there = actual.pools.get(name);
         if there.is_none() {
             match missing(name, pool, actual) {
@@ -170,7 +170,7 @@ pub fn plan(wanted: &Wanted, actual: &Actual) -> Plan {
 }
 
 /// Whether a missing pool is to be made.
-fn missing(name: &PerlbalName, pool: &WantedPool, actual: &Actual) -> Result<bool, Problem> {
+fn missing(name: &PerlbalName, pool: &DesiredPool, actual: &Actual) -> Result<bool, Problem> {
     match pool.missing {
         Missing::Ignore => Ok(false),
         // Perlbal cannot delete pools, so none is made before it has a member.
@@ -184,11 +184,11 @@ fn missing(name: &PerlbalName, pool: &WantedPool, actual: &Actual) -> Result<boo
 /// The commands that put missing spare entries in, and let waiting requests use them.
 fn spares(
     name: &PerlbalName,
-    pool: &WantedPool,
+    pool: &DesiredPool,
     there: &ActualPool,
     actual: &Actual,
 ) -> Vec<Command> {
-    let is_missing = |text: &&String| !there.members.contains(&Endpoint::Odd((*text).clone()));
+    let is_missing = |text: &&String| !there.members.contains(&Endpoint::Unparsed((*text).clone()));
     let missing = pool.spares.iter().filter(is_missing);
     let mut commands: Vec<_> = missing
         .map(|text| Command::AddSpare(name.clone(), text.clone()))
@@ -219,7 +219,7 @@ fn wakes(pool: &PerlbalName, actual: &Actual) -> Vec<Command> {
 
 fn reload(
     name: &PerlbalName,
-    pool: &WantedPool,
+    pool: &DesiredPool,
     there: &ActualPool,
     change: &PoolChange,
 ) -> Option<Command> {
@@ -288,11 +288,11 @@ pub fn bytes(commands: &[Command]) -> usize {
     commands.iter().map(|command| command.line().len()).sum()
 }
 
-impl WantedPool {
+impl DesiredPool {
     fn has(&self, endpoint: &Endpoint) -> bool {
         match endpoint {
             Endpoint::Node(addr) => self.members.contains(addr),
-            Endpoint::Odd(text) => self.spares.contains(text) || self.strangers.contains(text),
+            Endpoint::Unparsed(text) => self.spares.contains(text) || self.strangers.contains(text),
         }
     }
 }
@@ -327,11 +327,11 @@ impl PoolChange {
         }
     }
 
-    fn between(wanted: &WantedPool, actual: &ActualPool) -> Self {
+    fn between(desired: &DesiredPool, actual: &ActualPool) -> Self {
         let mut change = Self::default();
         let mut there = actual.members.iter().peekable();
         // Both are sorted alike: one walk is much cheaper than asking for each member by itself.
-        for addr in &wanted.members {
+        for addr in &desired.members {
             let member = Endpoint::Node(*addr);
             while let Some(gone) = there.next_if(|there| **there < member) {
                 change.removed.insert(gone.clone());
@@ -341,8 +341,8 @@ impl PoolChange {
             }
         }
         change.removed.extend(there.cloned());
-        if !wanted.spares.is_empty() || !wanted.strangers.is_empty() {
-            change.removed.retain(|gone| !wanted.has(gone));
+        if !desired.spares.is_empty() || !desired.strangers.is_empty() {
+            change.removed.retain(|gone| !desired.has(gone));
         }
         change
     }
@@ -381,7 +381,7 @@ impl Actual {
         };
         match command {
             Command::Add(_, addr) => _ = pool.members.insert(Endpoint::Node(*addr)),
-            Command::AddSpare(_, text) => _ = pool.members.insert(Endpoint::Odd(text.clone())),
+            Command::AddSpare(_, text) => _ = pool.members.insert(Endpoint::Unparsed(text.clone())),
             Command::Remove(_, endpoint) => {
                 pool.members.remove(endpoint);
                 pool.unsealed.remove(endpoint);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::desired::Desired;
 use super::plan::Actual;
-use super::wanted::Wanted;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::logging::count;
 use crate::model::text::printable;
@@ -39,18 +39,18 @@ impl Remark {
 /// What is to be remarked; `former` were pollbal's pools in a run before and are not now.
 #[must_use]
 pub fn remarks(
-    wanted: &Wanted,
+    desired: &Desired,
     actual: &Actual,
     former: &BTreeSet<PerlbalName>,
 ) -> BTreeSet<Remark> {
     let used: BTreeSet<_> = actual.used_pools().collect();
     let mut remarks = BTreeSet::new();
-    let ours = wanted.pools.keys();
+    let ours = desired.pools.keys();
     for (name, pool) in ours.filter_map(|name| Some((name, actual.pools.get(name)?))) {
         if let Some(path) = &pool.foreign_file {
             remarks.insert(Remark::ForeignFile(name.clone(), printable(path)));
         }
-        let kept: Vec<_> = wanted.pools[name]
+        let kept: Vec<_> = desired.pools[name]
             .kept()
             .map(|member| member.to_string())
             .collect();
@@ -139,17 +139,17 @@ impl fmt::Display for Remark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivers::perlbal::desired::DesiredPool;
     use crate::drivers::perlbal::plan::ActualPool;
-    use crate::drivers::perlbal::wanted::WantedPool;
-    use crate::drivers::perlbal::wire::{Endpoint, Service};
+    use crate::drivers::perlbal::protocol::{Endpoint, Service};
 
     fn name(text: &str) -> PerlbalName {
         text.parse().unwrap()
     }
 
-    fn wanted(names: &[&str]) -> Wanted {
-        let pool = |text: &&str| (name(text), WantedPool::default());
-        Wanted {
+    fn desired(names: &[&str]) -> Desired {
+        let pool = |text: &&str| (name(text), DesiredPool::default());
+        Desired {
             pools: names.iter().map(pool).collect(),
         }
     }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn pools_of_ours_that_no_service_uses_are_remarked_and_others_are_not() {
         let actual = actual(&["api", "web", "mine"], &["web"]);
-        let remarks = remarks(&wanted(&["api", "web", "missing"]), &actual, &[].into());
+        let remarks = remarks(&desired(&["api", "web", "missing"]), &actual, &[].into());
         assert_eq!(remarks, [Remark::Unused(name("api"))].into());
     }
 
@@ -183,7 +183,7 @@ mod tests {
         for pool in actual.pools.values_mut() {
             pool.foreign_file = Some("/etc/x".to_owned());
         }
-        let remarks = remarks(&wanted(&["api"]), &actual, &[].into());
+        let remarks = remarks(&desired(&["api"]), &actual, &[].into());
         let foreign = Remark::ForeignFile(name("api"), "/etc/x".to_owned());
         assert_eq!(remarks, [foreign].into());
     }
@@ -196,7 +196,7 @@ mod tests {
             pool.members = [member].into();
         }
         let former = ["old", "unused", "missing"].map(name).into();
-        let former = remarks(&Wanted::default(), &actual, &former);
+        let former = remarks(&Desired::default(), &actual, &former);
         let old = Remark::Former(name("old"), vec![name("on_old")]);
         assert_eq!(former, [old].into());
     }

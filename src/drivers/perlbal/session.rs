@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::bytes::BytesMut;
 
-use super::fault::SessionError;
-use super::pace::{Kind, Pace};
-use super::plan::{Group, READING_BYTES, bytes};
-use super::wire::{Answer, Command, NotUnderstood};
+use super::error::SessionError;
+use super::plan::{Group, READ_COMMAND_BYTES, bytes};
+use super::protocol::{Command, ProtocolError, Response};
+use super::throttle::{Kind, Throttle};
 use crate::awake::{timeout, timeout_at};
 use crate::drivers::console::READ_BYTES;
 
@@ -49,7 +49,7 @@ pub struct Session {
     searched: usize,
     /// Changes that are not sent yet.
     changes: VecDeque<Group>,
-    /// Reading commands that are not sent yet; they wait for all changes.
+    /// Reads that are not sent yet; they wait for all changes.
     readings: VecDeque<Command>,
     /// Sent and not answered yet, the oldest first.
     sent: VecDeque<Command>,
@@ -66,7 +66,7 @@ pub struct Session {
     /// Since when Perlbal owes the oldest answer: since that was asked, or the one before it given.
     asked_at: Instant,
     /// When what may be sent.
-    pace: Pace,
+    throttle: Throttle,
 }
 
 impl Session {
@@ -89,7 +89,7 @@ impl Session {
             last_answer_bytes: 0,
             max_line: MAX_FIRST_LINE_BYTES,
             asked_at: Instant::now(),
-            pace: Pace::default(),
+            throttle: Throttle::default(),
         };
         session.ask([Command::Ping]);
         session.flush(true).await?;
@@ -97,7 +97,7 @@ impl Session {
         // An error too is an answer of a Perlbal, of a version that does not know the command.
         match said {
             Ok(_) => {}
-            Err(SessionError::NotUnderstood { source, .. }) => {
+            Err(SessionError::Protocol { source, .. }) => {
                 return Err(SessionError::NotPerlbal { said: source.line });
             }
             Err(SessionError::TooLarge { .. } | SessionError::Timeout { .. }) => {
@@ -113,7 +113,7 @@ impl Session {
     }
 
     /// The first answer. It may be long in coming, but once it has begun its line is to end.
-    async fn first_answer(&mut self) -> Result<(Command, Answer), SessionError> {
+    async fn first_answer(&mut self) -> Result<(Command, Response), SessionError> {
         self.stream.readable().await.map_err(SessionError::Broken)?;
         self.asked_at = Instant::now();
         self.answer().await
@@ -122,7 +122,7 @@ impl Session {
     /// What was received in place of a first answer is none.
     fn not_perlbal(&self) -> SessionError {
         let said = String::from_utf8_lossy(&self.received);
-        let said = NotUnderstood::new(said.trim_end()).line;
+        let said = ProtocolError::new(said.trim_end()).line;
         SessionError::NotPerlbal { said }
     }
 
@@ -158,8 +158,8 @@ impl Session {
     }
 
     /// When what may be sent, and how much work it was.
-    pub(super) fn pace(&self) -> &Pace {
-        &self.pace
+    pub(super) fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// Sends what may be sent now, reading commands only if `may_read`. To be called after
@@ -169,7 +169,7 @@ impl Session {
         while let Some(group) = self.next_group(may_read) {
             let now = std::time::Instant::now();
             for command in &group {
-                self.pace.sent(kind(command), now);
+                self.throttle.sent(kind(command), now);
             }
             let text: String = group.iter().map(Command::line).collect();
             if self.sent.is_empty() {
@@ -197,7 +197,7 @@ impl Session {
             };
         }
         let length = self.readings.front().filter(|_| may_read)?.line().len();
-        let fits = self.sent_bytes + length <= READING_BYTES || self.sent.is_empty();
+        let fits = self.sent_bytes + length <= READ_COMMAND_BYTES || self.sent.is_empty();
         if fits {
             self.readings.pop_front().map(|command| vec![command])
         } else {
@@ -206,7 +206,7 @@ impl Session {
     }
 
     /// Waits for the next answer, and gives it with its command. May be dropped at any time.
-    pub async fn answer(&mut self) -> Result<(Command, Answer), SessionError> {
+    pub async fn answer(&mut self) -> Result<(Command, Response), SessionError> {
         loop {
             if let Some(line) = self.next_line()? {
                 if let Some(answered) = self.take_line(&line)? {
@@ -238,9 +238,9 @@ impl Session {
         Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
-    fn take_line(&mut self, line: &str) -> Result<Option<(Command, Answer)>, SessionError> {
+    fn take_line(&mut self, line: &str) -> Result<Option<(Command, Response)>, SessionError> {
         let Some(command) = self.sent.front() else {
-            return Err(SessionError::Unasked(NotUnderstood::new(line).line));
+            return Err(SessionError::Unsolicited(ProtocolError::new(line).line));
         };
         let kept = self.lines.len();
         match command.read(line, &mut self.lines) {
@@ -253,13 +253,13 @@ impl Session {
             }
             Ok(Some(answer)) => {
                 self.asked_at = Instant::now();
-                self.pace.answered();
+                self.throttle.answered();
                 self.sent_bytes -= command.line().len();
                 self.kept_bytes = 0;
                 self.last_answer_bytes = mem::take(&mut self.answer_bytes);
                 Ok(self.sent.pop_front().map(|command| (command, answer)))
             }
-            Err(source) => Err(SessionError::not_understood(command, source)),
+            Err(source) => Err(SessionError::protocol(command, source)),
         }
     }
 
@@ -281,7 +281,7 @@ impl Session {
     fn too_large(&self, excess: String) -> SessionError {
         match self.sent.front() {
             Some(command) => SessionError::too_large(command, excess),
-            None => SessionError::Unasked(excess),
+            None => SessionError::Unsolicited(excess),
         }
     }
 
@@ -299,7 +299,7 @@ impl Session {
             match self.stream.try_read_buf(&mut self.received) {
                 Ok(0) => return Err(SessionError::Closed),
                 Ok(_) => {
-                    self.pace.heard(std::time::Instant::now());
+                    self.throttle.heard(std::time::Instant::now());
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -335,7 +335,7 @@ fn kind(command: &Command) -> Kind {
         Command::Reload { .. } => Kind::SlowChange,
         Command::Ping => Kind::Ping,
         command if command.is_change() => Kind::Change,
-        _ => Kind::Reading,
+        _ => Kind::Read,
     }
 }
 

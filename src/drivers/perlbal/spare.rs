@@ -16,8 +16,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::desired::Desired;
 use super::plan::Actual;
-use super::wanted::Wanted;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
@@ -75,7 +75,7 @@ pub struct Needed {
 pub fn needed(
     made: &BTreeMap<PerlbalName, Vec<String>>,
     actual: &Actual,
-    wanted: &Wanted,
+    desired: &Desired,
 ) -> Needed {
     let mut needed = Needed::default();
     for (user, addrs) in made {
@@ -83,7 +83,7 @@ pub fn needed(
         let Some(name) = service.and_then(|service| service.pool.as_ref()) else {
             continue;
         };
-        let Some(pool) = wanted.pools.get(name) else {
+        let Some(pool) = desired.pools.get(name) else {
             continue;
         };
         let is_out = |text: &&String| {
@@ -114,8 +114,8 @@ pub fn needed(
 
 #[cfg(test)]
 mod tests {
-    use super::super::wanted::WantedPool;
-    use super::super::wire::Service;
+    use super::super::desired::DesiredPool;
+    use super::super::protocol::Service;
     use super::*;
 
     fn addr(text: &str) -> NodeAddr {
@@ -156,11 +156,11 @@ mod tests {
 
     #[test]
     fn a_pool_needs_one_for_each_connection_to_a_node_that_is_out() {
-        let pool = WantedPool {
+        let pool = DesiredPool {
             members: [addr("10.0.0.1:80"), addr("10.0.0.2:80")].into(),
-            ..WantedPool::default()
+            ..DesiredPool::default()
         };
-        let wanted = Wanted {
+        let desired = Desired {
             pools: [(name("api"), pool)].into(),
         };
         let service = |pool| Service {
@@ -179,7 +179,7 @@ mod tests {
                 let addrs = addrs.iter().map(|addr| (*addr).to_owned());
                 (name(service), addrs.collect())
             });
-            let needed = needed(&made.collect(), &actual, &wanted);
+            let needed = needed(&made.collect(), &actual, &desired);
             let spares = needed.spares.get(&name("api")).cloned();
             assert!(needed.spares.keys().all(|pool| *pool == name("api")));
             assert_eq!(needed.vain.is_empty(), needed.spares.is_empty());
@@ -204,15 +204,15 @@ mod tests {
     fn a_large_pool_needs_no_spare_entry() {
         let members =
             (1..=u8::try_from(MOST).unwrap() + 1).map(|n| addr(&format!("10.0.0.{n}:80")));
-        let pool = WantedPool {
+        let pool = DesiredPool {
             members: members.collect(),
-            ..WantedPool::default()
+            ..DesiredPool::default()
         };
         let service = Service {
             pool: Some(name("api")),
             ..Service::default()
         };
-        let wanted = Wanted {
+        let desired = Desired {
             pools: [(name("api"), pool)].into(),
         };
         let actual = Actual {
@@ -220,7 +220,7 @@ mod tests {
             ..Actual::default()
         };
         let made = [(name("web"), vec!["10.0.0.99:80".to_owned()])].into();
-        let needed = needed(&made, &actual, &wanted);
+        let needed = needed(&made, &actual, &desired);
         assert_eq!((needed.spares.len(), needed.vain[&name("web")]), (0, 1));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::away::Away;
-use super::rest::Unrest;
+use super::drain::Draining;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
@@ -32,7 +32,7 @@ pub struct Standing {
     pub in_sync: bool,
     /// Removed members that are not at rest, as far as is known. While there is no connection,
     /// what was known when it ended.
-    pub unrest: Arc<Unrest>,
+    pub unrest: Arc<Draining>,
     /// Why it cannot be driven, since when, and what waits to be applied; `None` while it is
     /// connected, and before the manager has begun.
     pub away: Option<Arc<Away>>,

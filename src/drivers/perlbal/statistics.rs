@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::wire::Command;
+use super::protocol::Command;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 

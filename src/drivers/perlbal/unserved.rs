@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Memory;
+use super::State;
+use super::desired::{Desired, DesiredPool};
 use super::plan::Actual;
+use super::protocol::Endpoint;
 use super::remarks::Remark;
 use super::spare::address_of;
-use super::wanted::{Wanted, WantedPool};
-use super::wire::Endpoint;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
 use crate::model::pools::{Pool, Pools};
@@ -56,7 +56,7 @@ impl Unserved {
     fn keeps(&self, member: &Endpoint) -> bool {
         let Some(addr) = member.reached() else {
             // No node is called like this, so that nobody can know that it is out; or it is a spare entry of ours.
-            return !matches!(member, Endpoint::Odd(text) if address_of(text).is_some());
+            return !matches!(member, Endpoint::Unparsed(text) if address_of(text).is_some());
         };
         let is_known = self.barred.contains(&addr)
             || is_out(&self.words, addr, &self.pool, self.version.as_ref());
@@ -64,7 +64,7 @@ impl Unserved {
     }
 }
 
-impl Wanted {
+impl Desired {
     /// Wants in pools in which no node has served yet who is there, but for those that are known to be out.
     pub fn keep(&mut self, actual: &Actual) {
         for (name, pool) in &mut self.pools {
@@ -76,17 +76,17 @@ impl Wanted {
     }
 }
 
-impl Memory {
+impl State {
     /// Whether something of such pools is remarked, or may be.
     pub(super) fn remarks_unserved(&self) -> bool {
-        let wanted = self.wanted.iter();
-        let mut pools = wanted.flat_map(|(_, wanted)| wanted.pools.values());
+        let desired = self.desired.iter();
+        let mut pools = desired.flat_map(|(_, desired)| desired.pools.values());
         let is_remark = |remark: &Remark| matches!(remark, Remark::Unserved(..));
         pools.any(|pool| pool.unserved.is_some()) || self.remarks.iter().any(is_remark)
     }
 }
 
-impl WantedPool {
+impl DesiredPool {
     fn keep(&mut self, there: &BTreeSet<Endpoint>) {
         let Some(unserved) = &self.unserved else {
             return;
@@ -96,7 +96,7 @@ impl WantedPool {
         for member in there.iter().filter(|member| unserved.keeps(member)) {
             match member {
                 Endpoint::Node(addr) => _ = members.insert(*addr),
-                Endpoint::Odd(text) => _ = self.strangers.insert(text.clone()),
+                Endpoint::Unparsed(text) => _ = self.strangers.insert(text.clone()),
             }
         }
         let is_there = |addr: &NodeAddr| there.contains(&Endpoint::Node(*addr));
@@ -112,7 +112,7 @@ impl WantedPool {
         unserved.flat_map(|unserved| {
             let members = self.members.iter();
             let members = members.filter(|addr| !unserved.sorry.contains(addr));
-            let strangers = self.strangers.iter().cloned().map(Endpoint::Odd);
+            let strangers = self.strangers.iter().cloned().map(Endpoint::Unparsed);
             members.copied().map(Endpoint::Node).chain(strangers)
         })
     }
@@ -121,8 +121,8 @@ impl WantedPool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drivers::perlbal::desired::NameMap;
     use crate::drivers::perlbal::plan::{ActualPool, plan};
-    use crate::drivers::perlbal::wanted::Translation;
     use crate::model::change::Assignment;
     use crate::model::rules::PoolRules;
     use crate::model::words::Word;
@@ -165,10 +165,10 @@ mod tests {
             pools: [(name.parse().unwrap(), there)].into(),
             ..Actual::default()
         };
-        let mut wanted = Translation::default().wanted(pools, |_| true);
+        let mut desired = NameMap::default().desired(pools, |_| true);
         for _ in 0..2 {
-            wanted.keep(&actual);
-            let plan = plan(&wanted, &actual);
+            desired.keep(&actual);
+            let plan = plan(&desired, &actual);
             for command in plan.groups.iter().flatten() {
                 actual.apply(command);
             }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_stays() {
-        let odd = Endpoint::Odd("backend:http".to_owned());
+        let odd = Endpoint::Unparsed("backend:http".to_owned());
         let both = [odd.clone(), Endpoint::Node(addr(1))];
         let pools = pools(&[(1, Word::Out)]);
         assert_eq!(becomes(&pools, "web", &both), [odd.to_string()]);

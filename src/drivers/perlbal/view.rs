@@ -1,6 +1,6 @@
 //! What a manager knows of its Perlbal, for a person who asks: what is wanted, told and seen. Pure.
 //!
-//! *Wanted* is what the latest snapshot says; *told* is what Perlbal looks like once it has run all
+//! *Desired* is what the latest snapshot says; *told* is what Perlbal looks like once it has run all
 //! that was sent; *seen* is what the last reading showed. Each is given as how it differs from the
 //! one before, which is little, so that a view is cheap whatever the size of the site.
 
@@ -11,11 +11,11 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::counters::Counters;
+use super::desired::{Desired, DesiredPool};
 use super::plan::{Actual, ActualPool, PoolChange, Problem};
+use super::protocol::Endpoint;
 use super::spare::address_of;
 use super::statistics::{Statistics, StatisticsError};
-use super::wanted::{Wanted, WantedPool};
-use super::wire::Endpoint;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::Known;
@@ -144,7 +144,7 @@ pub struct Seen {
 
 /// What the pools' views are made of.
 pub(super) struct Sources<'a> {
-    pub(super) wanted: Option<&'a Wanted>,
+    pub(super) wanted: Option<&'a Desired>,
     pub(super) told: &'a Actual,
     pub(super) seen: &'a BTreeMap<PerlbalName, Seen>,
     pub(super) problems: &'a BTreeSet<Problem>,
@@ -165,7 +165,7 @@ impl Sources<'_> {
                 .or_default()
                 .push(name.clone());
         }
-        let view = |(name, pool): (&PerlbalName, &WantedPool)| {
+        let view = |(name, pool): (&PerlbalName, &DesiredPool)| {
             let members: Arc<[NodeAddr]> = pool.members.iter().copied().collect();
             let told = self.told.pools.get(name);
             PoolView {
@@ -259,7 +259,7 @@ impl Difference {
         difference.extra.extend(told.cloned());
         // A member that stands there once more, under another spelling, is none more.
         difference.extra.retain(|extra| match extra {
-            Endpoint::Odd(text) => {
+            Endpoint::Unparsed(text) => {
                 address_of(text).is_none_or(|addr| wanted.binary_search(&addr).is_err())
             }
             Endpoint::Node(_) => true,
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn what_was_told_and_seen_follows_from_how_it_differs() {
         let wanted = [1, 2, 3].map(addr);
-        let odd = Endpoint::Odd("999.1.1.1:99999".to_owned());
+        let odd = Endpoint::Unparsed("999.1.1.1:99999".to_owned());
         let mut told = endpoints(&[2, 3, 4]);
         told.insert(odd.clone());
         let there = ActualPool {

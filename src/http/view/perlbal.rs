@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::earlier;
 use super::status::Filter;
 use crate::api;
+use crate::drivers::perlbal::desired::NameMap;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::perlbal::view::{Connection, PerlbalView, PoolView, SeenView};
-use crate::drivers::perlbal::wanted::Translation;
 use crate::model::node::Node;
 use crate::model::time::Clock;
 
@@ -22,7 +22,7 @@ pub(crate) struct Asked {
 pub(crate) fn perlbal(
     clock: &Clock,
     asked: &Asked,
-    (translation, out): (&Translation, &[Arc<Node>]),
+    (translation, out): (&NameMap, &[Arc<Node>]),
     filter: &Filter,
 ) -> api::Perlbal {
     let Asked {

@@ -14,20 +14,20 @@ fn addr(number: usize) -> NodeAddr {
         .unwrap()
 }
 
-fn wanted_pool(members: impl IntoIterator<Item = usize>) -> WantedPool {
+fn desired_pool(members: impl IntoIterator<Item = usize>) -> DesiredPool {
     let members = members.into_iter().map(addr).collect();
-    WantedPool {
+    DesiredPool {
         spares: BTreeSet::new(),
         members,
         missing: Missing::Create,
         file: Some("api.pool".to_owned()),
-        ..WantedPool::default()
+        ..DesiredPool::default()
     }
 }
 
-fn wanted(members: impl IntoIterator<Item = usize>) -> Wanted {
-    let pools = [(name("api"), wanted_pool(members))].into();
-    Wanted { pools }
+fn desired(members: impl IntoIterator<Item = usize>) -> Desired {
+    let pools = [(name("api"), desired_pool(members))].into();
+    Desired { pools }
 }
 
 fn actual(members: impl IntoIterator<Item = usize>, services: &[&str]) -> Actual {
@@ -65,7 +65,7 @@ fn lines(plan: &Plan) -> Vec<Vec<String>> {
 fn adds_come_before_removes_and_seals_stand_right_behind_them() {
     let mut actual = actual([1, 3], &["web", "web_ssl"]);
     actual.services.insert(name("other"), on("static"));
-    let plan = plan(&wanted([2, 3]), &actual);
+    let plan = plan(&desired([2, 3]), &actual);
     let expected: [&[&str]; 2] = [
         &["POOL api ADD 10.0.0.2:80"],
         &[
@@ -89,12 +89,12 @@ fn whoever_waits_for_an_empty_pool_is_set_going_when_it_gets_a_member() {
         "SET web connect_ahead = 0",
         "SET web_ssl connect_ahead = 4",
     ]];
-    assert_eq!(lines(&plan(&wanted([1, 2]), &actual)), expected);
+    assert_eq!(lines(&plan(&desired([1, 2]), &actual)), expected);
 }
 
 #[test]
 fn whoever_waits_for_members_that_are_all_gone_is_set_going_too() {
-    let plan = plan(&wanted([3]), &actual([1, 2], &["web"]));
+    let plan = plan(&desired([3]), &actual([1, 2], &["web"]));
     let expected: [&[&str]; 2] = [
         &["POOL api ADD 10.0.0.3:80"],
         &[
@@ -109,7 +109,7 @@ fn whoever_waits_for_members_that_are_all_gone_is_set_going_too() {
 
 #[test]
 fn what_is_right_already_needs_no_command() {
-    let plan = plan(&wanted([1, 2]), &actual([1, 2], &["web"]));
+    let plan = plan(&desired([1, 2]), &actual([1, 2], &["web"]));
     assert_eq!(plan, Plan::default());
 }
 
@@ -117,13 +117,13 @@ fn what_is_right_already_needs_no_command() {
 fn a_missing_pool_is_made_when_it_has_a_member_and_may_be_made() {
     let nothing = Actual::default();
     let expected: [&[&str]; 1] = [&["CREATE POOL api", "POOL api ADD 10.0.0.1:80"]];
-    assert_eq!(lines(&plan(&wanted([1]), &nothing)), expected);
-    assert_eq!(plan(&wanted([]), &nothing), Plan::default());
-    let mut wanted = wanted([1]);
-    wanted.pools.get_mut(&name("api")).unwrap().missing = Missing::Ignore;
-    assert_eq!(plan(&wanted, &nothing), Plan::default());
-    wanted.pools.get_mut(&name("api")).unwrap().missing = Missing::Report;
-    let reported = plan(&wanted, &nothing);
+    assert_eq!(lines(&plan(&desired([1]), &nothing)), expected);
+    assert_eq!(plan(&desired([]), &nothing), Plan::default());
+    let mut desired = desired([1]);
+    desired.pools.get_mut(&name("api")).unwrap().missing = Missing::Ignore;
+    assert_eq!(plan(&desired, &nothing), Plan::default());
+    desired.pools.get_mut(&name("api")).unwrap().missing = Missing::Report;
+    let reported = plan(&desired, &nothing);
     assert_eq!(
         reported.problems,
         [Problem::MissingPool(name("api"))].into()
@@ -133,11 +133,11 @@ fn a_missing_pool_is_made_when_it_has_a_member_and_may_be_made() {
 
 #[test]
 fn a_name_taken_by_a_service_is_a_problem_and_the_other_pools_go_on() {
-    let mut wanted = wanted([1]);
-    wanted.pools.insert(name("web"), wanted_pool([2]));
+    let mut desired = desired([1]);
+    desired.pools.insert(name("web"), desired_pool([2]));
     let mut actual = Actual::default();
     actual.services.insert(name("api"), Service::default());
-    let plan = plan(&wanted, &actual);
+    let plan = plan(&desired, &actual);
     assert_eq!(plan.problems, [Problem::TakenByService(name("api"))].into());
     let expected: [&[&str]; 1] = [&["CREATE POOL web", "POOL web ADD 10.0.0.2:80"]];
     assert_eq!(lines(&plan), expected);
@@ -145,7 +145,7 @@ fn a_name_taken_by_a_service_is_a_problem_and_the_other_pools_go_on() {
 
 #[test]
 fn a_pool_that_nobody_announced_is_never_touched() {
-    let plan = plan(&Wanted::default(), &actual([1, 2], &["web"]));
+    let plan = plan(&Desired::default(), &actual([1, 2], &["web"]));
     assert_eq!(plan, Plan::default());
 }
 
@@ -159,7 +159,7 @@ fn what_was_removed_but_not_sealed_is_removed_and_sealed_once_more() {
         .unwrap()
         .unsealed
         .insert(gone);
-    let plan = plan(&wanted([1]), &actual);
+    let plan = plan(&desired([1]), &actual);
     assert_eq!(
         lines(&plan),
         [["POOL api REMOVE 10.0.0.2:80", "SET web pool = api"]]
@@ -175,14 +175,14 @@ fn a_big_change_reloads_our_own_current_nodefile() {
         path: "/run/pool/api.pool".to_owned(),
     };
     there.pools.get_mut(&name("api")).unwrap().own_file = Some(file);
-    let big = wanted(0..RELOAD_CHANGES);
+    let big = desired(0..RELOAD_CHANGES);
     let expected = [[
         "SET api nodefile = /run/pool/api.pool",
         "SET web pool = api",
         "SET web connect_ahead = 0",
     ]];
     assert_eq!(lines(&plan(&big, &there)), expected);
-    let small = wanted(0..RELOAD_CHANGES - 2);
+    let small = desired(0..RELOAD_CHANGES - 2);
     assert!(
         lines(&plan(&small, &there))
             .concat()
@@ -202,7 +202,7 @@ fn a_big_change_reloads_our_own_current_nodefile() {
 /// Some of what is there was written by hand, and is no address.
 fn endpoint(number: usize) -> Endpoint {
     if number % 10 == 9 {
-        Endpoint::Odd(format!("10.0.0.999:{number}"))
+        Endpoint::Unparsed(format!("10.0.0.999:{number}"))
     } else {
         Endpoint::Node(addr(number))
     }
@@ -231,40 +231,40 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_wanted()(
+    fn any_desired()(
         pools in proptest::collection::btree_map(0..5usize, (members(), any::<bool>()), 0..5),
-    ) -> Wanted {
+    ) -> Desired {
         let pools = pools.into_iter().map(|(pool, (members, current))| {
             let file = current.then(|| format!("p{pool}.pool"));
-            (name(&format!("p{pool}")), WantedPool { file, ..wanted_pool(members) })
+            (name(&format!("p{pool}")), DesiredPool { file, ..desired_pool(members) })
         });
-        Wanted { pools: pools.collect() }
+        Desired { pools: pools.collect() }
     }
 }
 
 proptest! {
     #[test]
-    fn the_plan_applied_to_what_is_there_gives_what_is_wanted(wanted in any_wanted(), actual in any_actual()) {
+    fn the_plan_applied_to_what_is_there_gives_what_is_wanted(desired in any_desired(), actual in any_actual()) {
         let mut told = actual.clone();
-        for command in plan(&wanted, &actual).groups.iter().flatten() {
+        for command in plan(&desired, &actual).groups.iter().flatten() {
             told.apply(command);
         }
-        for (name, pool) in &wanted.pools {
+        for (name, pool) in &desired.pools {
             let members: BTreeSet<_> = pool.members.iter().copied().map(Endpoint::Node).collect();
             match told.pools.get(name) {
                 Some(there) => prop_assert_eq!(&there.members, &members),
                 None => prop_assert!(members.is_empty()),
             }
         }
-        for (name, pool) in actual.pools.iter().filter(|(name, _)| !wanted.pools.contains_key(*name)) {
+        for (name, pool) in actual.pools.iter().filter(|(name, _)| !desired.pools.contains_key(*name)) {
             prop_assert_eq!(Some(pool), told.pools.get(name), "not ours");
         }
-        prop_assert!(plan(&wanted, &told).changes.is_empty());
+        prop_assert!(plan(&desired, &told).changes.is_empty());
     }
 
     #[test]
-    fn every_group_fits_and_every_removal_stands_before_each_seal(wanted in any_wanted(), actual in any_actual()) {
-        let plan = plan(&wanted, &actual);
+    fn every_group_fits_and_every_removal_stands_before_each_seal(desired in any_desired(), actual in any_actual()) {
+        let plan = plan(&desired, &actual);
         for group in &plan.groups {
             prop_assert!(bytes(group) <= GROUP_BYTES);
             let removes = group.iter().any(|command| matches!(command, Command::Remove(..) | Command::Reload { .. }));
@@ -287,8 +287,8 @@ proptest! {
     }
 
     #[test]
-    fn the_users_of_a_pool_in_which_nobody_stays_are_woken_behind_its_changes_and_no_others(wanted in any_wanted(), actual in any_actual()) {
-        let plan = plan(&wanted, &actual);
+    fn the_users_of_a_pool_in_which_nobody_stays_are_woken_behind_its_changes_and_no_others(desired in any_desired(), actual in any_actual()) {
+        let plan = plan(&desired, &actual);
         let commands: Vec<_> = plan.groups.iter().flatten().collect();
         let mut expected = BTreeSet::new();
         for (pool, change) in &plan.changes {

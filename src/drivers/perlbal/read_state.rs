@@ -1,4 +1,4 @@
-//! Reading what is there: answers, one by one, to a picture. Pure.
+//! Reads what is there: answers, one by one, to a picture. Pure.
 //!
 //! Changes go on while a reading is under way. Answers come in the order of the commands, so an
 //! answer shows what was there before all changes that are unanswered at that moment; these are
@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use super::plan::{Actual, ActualPool, OwnFile, PoolChange};
-use super::wire::{
-    Command, Dump, DumpedPool, Endpoint, NotUnderstood, parse_backends, parse_member_counts,
+use super::protocol::{
+    Command, Dump, DumpedPool, Endpoint, ProtocolError, parse_backends, parse_member_counts,
     parse_pool, parse_uptime,
 };
 use crate::drivers::perlbal::name::PerlbalName;
@@ -21,7 +21,7 @@ const MANY: usize = 250;
 
 /// A reading under way.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct StateRead {
     /// Everything is read, not some pools only.
     whole: bool,
     /// Connections to nodes are read as well, as in the first reading over a connection.
@@ -48,7 +48,7 @@ pub struct Reading {
     pub backends: BTreeSet<NodeAddr>,
 }
 
-impl Reading {
+impl StateRead {
     /// Reads all pools and services; `first` on a connection, also what tells of the time before.
     #[must_use]
     pub fn whole(first: bool) -> (Self, Vec<Command>) {
@@ -70,7 +70,7 @@ impl Reading {
     /// Reads all services and pools to confirm a change. Large pools that follow our file and were not changed since
     /// they were read are only counted: as many members as before are taken for the same.
     #[must_use]
-    pub fn confirming(known: &Actual, changed: &BTreeSet<PerlbalName>) -> (Self, Vec<Command>) {
+    pub fn confirmation(known: &Actual, changed: &BTreeSet<PerlbalName>) -> (Self, Vec<Command>) {
         let (reading, mut commands) = Self::whole(false);
         let is_counted = |(name, pool): &(&PerlbalName, &ActualPool)| {
             pool.members.len() > MANY && pool.own_file.is_some() && !changed.contains(*name)
@@ -136,7 +136,7 @@ impl Reading {
         known: &Actual,
         later: impl Iterator<Item = &'a Command>,
         own_file: impl Fn(&str) -> Option<OwnFile>,
-    ) -> Result<Vec<Command>, NotUnderstood> {
+    ) -> Result<Vec<Command>, ProtocolError> {
         self.due -= 1;
         let mut next = Vec::new();
         match command {
@@ -294,7 +294,7 @@ pub fn change_by<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Endpoint;
+    use super::super::protocol::Endpoint;
     use super::*;
 
     fn lines(text: &str) -> Vec<String> {
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_whole_reading_asks_for_the_members_that_dumpconfig_does_not_tell() {
-        let (mut reading, commands) = Reading::whole(false);
+        let (mut reading, commands) = StateRead::whole(false);
         assert_eq!(commands, [Command::DumpConfig]);
         let next = reading
             .answer(
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_first_reading_asks_for_connections_once_it_has_the_members() {
-        let (mut reading, commands) = Reading::whole(true);
+        let (mut reading, commands) = StateRead::whole(true);
         assert_eq!(commands, [Command::Uptime, Command::DumpConfig]);
         reading
             .answer(
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn changes_on_their_way_while_an_answer_comes_count_too() {
-        let (mut reading, _) = Reading::whole(false);
+        let (mut reading, _) = StateRead::whole(false);
         let add = Command::Add(name("web"), "10.0.0.1:80".parse().unwrap());
         let remove = Command::Remove(name("api"), Endpoint::Node("10.0.0.2:80".parse().unwrap()));
         let later = [add, remove];
@@ -485,9 +485,9 @@ mod tests {
     fn asked_of_large<'a>(
         count: usize,
         later: impl Iterator<Item = &'a Command>,
-    ) -> (Reading, Vec<Command>) {
+    ) -> (StateRead, Vec<Command>) {
         let known = large();
-        let (mut reading, commands) = Reading::confirming(&known, &BTreeSet::new());
+        let (mut reading, commands) = StateRead::confirmation(&known, &BTreeSet::new());
         assert_eq!(commands, [Command::DumpConfig, Command::CountMembers]);
         let next = reading.answer(&commands[0], &lines(DUMP), &known, [].iter(), own);
         assert_eq!(next.unwrap(), []);
@@ -514,7 +514,7 @@ mod tests {
         assert_eq!(asked_of_large(299, [].iter()).1, show);
         let change = Command::Add(name("api"), "10.0.0.9:80".parse().unwrap());
         assert_eq!(asked_of_large(300, [change].iter()).1, show);
-        let (_, commands) = Reading::confirming(&large(), &[name("api")].into());
+        let (_, commands) = StateRead::confirmation(&large(), &[name("api")].into());
         assert_eq!(commands, [Command::DumpConfig]);
     }
 
@@ -529,7 +529,7 @@ mod tests {
             pools: [(name("api"), pool)].into(),
             ..Actual::default()
         };
-        let (mut reading, commands) = Reading::of_pools([name("api")].into(), &known);
+        let (mut reading, commands) = StateRead::of_pools([name("api")].into(), &known);
         reading
             .answer(
                 &commands[0],

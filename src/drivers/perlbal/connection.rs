@@ -1,11 +1,11 @@
 //! One connection's life: read what is there, make it what is wanted, keep it so.
 
-mod answered;
-mod confirming;
-mod leaving;
-mod looked;
-mod questions;
-mod readings;
+mod acks;
+mod confirmation;
+mod draining;
+mod queries;
+mod resync;
+mod service_checks;
 mod unsealed;
 mod vanished;
 
@@ -14,46 +14,46 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
-use self::confirming::Confirming;
-use self::questions::Askers;
+use self::confirmation::Confirmation;
+use self::queries::StatisticsWaiters;
 use self::vanished::Vanished;
-use super::fault::SessionError;
-use super::pace::Kind;
+use super::drain::PoolMember;
+use super::error::SessionError;
 use super::plan::{Plan, PoolChange, plan};
-use super::reading::{Reading, change_by};
-use super::rest::Membered;
+use super::protocol::{Command, Response, Users};
+use super::read_state::{StateRead, change_by};
 use super::session::Session;
 use super::standing::{OnTheWay, Told};
-use super::wire::{Answer, Command, Users};
-use super::{Manager, Waits};
+use super::throttle::Kind;
+use super::{PerlbalDriver, Waits};
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// After a change, so that one reading serves several changes that come close together.
-const READ_BACK_AFTER: Duration = Duration::from_millis(200);
+const READ_BACK_DELAY: Duration = Duration::from_millis(200);
 
 /// One connection, and what is known through it.
-struct Link<'a> {
-    manager: &'a mut Manager,
+struct Connection<'a> {
+    driver: &'a mut PerlbalDriver,
     session: Session,
     /// When to try again to send what waits to be sent, if that is a matter of time.
     opens_at: Option<Instant>,
     /// What is there, or what is wanted, may be otherwise than at the last plan.
     plan_due: bool,
     /// What each reading command was asked for that is not answered yet, the oldest first.
-    asked: VecDeque<Purpose>,
+    asked: VecDeque<QueryKind>,
     /// What is there was read over this connection.
     is_read: bool,
-    reading: Option<Reading>,
+    reading: Option<StateRead>,
     /// Pools that were changed and not yet read back.
     dirty: BTreeSet<PerlbalName>,
     read_back_at: Option<Instant>,
     resync_at: Instant,
     ping_at: Instant,
     /// How many readings in a row did not show what was told; each makes the next one wait longer.
-    surprises: u32,
+    mismatches: u32,
     /// A change was refused since the last reading of everything began.
-    refused: bool,
+    rejected: bool,
     /// Pools whose nodefile was reloaded since they were last read.
     reloaded: BTreeSet<PerlbalName>,
     /// Changes on their way, for the log, and since when.
@@ -65,40 +65,40 @@ struct Link<'a> {
     taken: Option<(Instant, Option<Instant>)>,
     /// Who may have connections that no seal has reached: to be watched once it is known who is
     /// wanted.
-    unnoted: Unnoted,
+    untracked: Untracked,
     /// Pools that services were seen to use newly, since connections were read last.
     newly_used: BTreeSet<PerlbalName>,
     /// How many services used which pool when that was last asked.
     users: Users,
-    confirming: Confirming,
-    askers: Askers,
+    confirmation: Confirmation,
+    statistics: StatisticsWaiters,
     vanished: Vanished,
     /// Perlbal's work on our commands before the look that is under way.
-    worked_before_look: Duration,
+    worked_before_check: Duration,
 }
 
 /// What a reading command is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+enum QueryKind {
     Ping,
     Vanished,
-    Reading,
-    Look,
+    StateRead,
+    DrainCheck,
     Statistics,
 }
 
 /// Who may have connections that no seal has reached.
 #[derive(Default)]
-struct Unnoted {
+struct Untracked {
     /// Who was a member of a pool by the last reading, and by the present one is none.
-    gone: Vec<Membered>,
+    gone: Vec<PoolMember>,
     /// Who is in no pool but has connections.
     strays: BTreeSet<NodeAddr>,
     /// Someone was removed from a pool that no service uses, as far as is known, since connections were asked for last.
     left_unused: bool,
 }
 
-impl Manager {
+impl PerlbalDriver {
     /// Serves one connection until it breaks (an error) or the task is stopped.
     pub(super) async fn serve(
         &mut self,
@@ -106,11 +106,11 @@ impl Manager {
         waits: &mut Waits,
     ) -> Result<(), SessionError> {
         self.take_snapshot();
-        self.memory.refused.clear();
-        self.memory.shown_serial = 0;
-        let mut link = Link {
+        self.state.rejected.clear();
+        self.state.observed_serial = 0;
+        let mut link = Connection {
             resync_at: Instant::now() + self.settings.resync_interval,
-            manager: self,
+            driver: self,
             session,
             opens_at: None,
             plan_due: true,
@@ -120,23 +120,23 @@ impl Manager {
             dirty: BTreeSet::new(),
             read_back_at: None,
             ping_at: Instant::now(),
-            surprises: 0,
-            refused: false,
+            mismatches: 0,
+            rejected: false,
             reloaded: BTreeSet::new(),
             unlogged: None,
             on_the_way: OnTheWay::default(),
             taken: None,
-            unnoted: Unnoted::default(),
+            untracked: Untracked::default(),
             newly_used: BTreeSet::new(),
             users: Users::new(),
-            confirming: Confirming::default(),
-            askers: Askers::default(),
+            confirmation: Confirmation::default(),
+            statistics: StatisticsWaiters::default(),
             vanished: Vanished::default(),
-            worked_before_look: Duration::ZERO,
+            worked_before_check: Duration::ZERO,
         };
         let connected_at = Instant::now();
         let served = link.serve().await;
-        link.disappoint_askers();
+        link.fail_waiters();
         if link.is_read {
             waits.lasted(connected_at.elapsed());
         }
@@ -144,19 +144,19 @@ impl Manager {
         let ended = owed_since.map_or_else(Instant::now, tokio::time::Instant::into_std);
         if let Some((_, changes)) = link.unlogged.take() {
             for (pool, change) in changes {
-                let earlier = self.memory.unacknowledged.entry(pool).or_default();
+                let earlier = self.state.unacknowledged.entry(pool).or_default();
                 earlier.merge(change);
             }
         }
-        self.memory.left(ended);
+        self.state.left(ended);
         self.tell_standing();
         served
     }
 }
 
-impl Link<'_> {
+impl Connection<'_> {
     async fn serve(&mut self) -> Result<(), SessionError> {
-        let stop = self.manager.stop.clone();
+        let stop = self.driver.stop.clone();
         self.ping(Instant::now());
         self.read_whole();
         loop {
@@ -173,16 +173,16 @@ impl Link<'_> {
                 // Before what is new is sent: by what is heard it is judged when.
                 answered = self.session.answer() => {
                     let (command, answer) = answered?;
-                    if let Answer::Ok(lines) = &answer {
-                        self.manager.resolve_nodefiles(&command, lines).await;
+                    if let Response::Ok(lines) = &answer {
+                        self.driver.resolve_nodefiles(&command, lines).await;
                     }
-                    self.take_answer(&command, answer)?;
+                    self.on_response(&command, answer)?;
                 }
-                changed = self.manager.snapshots.changed() => match changed {
+                changed = self.driver.snapshots.changed() => match changed {
                     Ok(()) => self.take_snapshot(),
                     Err(_) => return Ok(()),
                 },
-                Some(question) = self.manager.questions.recv() => self.take_question(question),
+                Some(question) = self.driver.questions.recv() => self.on_query(question),
                 () = sleep_until(wake.into()) => self.wake(),
             }
         }
@@ -193,14 +193,14 @@ impl Link<'_> {
         // Not while the last plan is unsent: what comes meanwhile is planned together.
         let has_to_plan = self.has_to_plan() && !self.session.has_unsent_changes();
         if has_to_plan && self.may_change() {
-            self.make_it_so();
+            self.plan_and_queue();
         }
         // Asked again: planning took its time, or this process did not run meanwhile.
         if !self.may_change() {
             return Ok(());
         }
         let now = Instant::now();
-        let reads_at = self.session.pace().opens_at(Kind::Reading, now);
+        let reads_at = self.session.throttle().opens_at(Kind::Read, now);
         let may_read = reads_at.is_some_and(|at| at <= now);
         self.session.flush(may_read).await?;
         // What is not sent by now waits for an answer, or for the time when readings may go.
@@ -211,7 +211,7 @@ impl Link<'_> {
     /// Whether changes may be sent now; if not, notes when to look again.
     fn may_change(&mut self) -> bool {
         let now = Instant::now();
-        let opens_at = self.session.pace().opens_at(Kind::Change, now);
+        let opens_at = self.session.throttle().opens_at(Kind::Change, now);
         self.opens_at = opens_at.filter(|_| self.has_to_plan() || self.session.has_unsent());
         opens_at.is_some_and(|at| at <= now)
     }
@@ -225,9 +225,9 @@ impl Link<'_> {
         [
             self.read_back_at,
             self.confirm_at(),
-            self.look_at(),
+            self.check_at(),
             self.opens_at,
-            self.vanished.look_at,
+            self.vanished.check_at,
             Some(self.ping_at),
         ]
         .into_iter()
@@ -237,9 +237,9 @@ impl Link<'_> {
 
     /// When to look who is at rest: not before what is there was read, since a look is judged by
     /// the seals that were sent before it.
-    fn look_at(&self) -> Option<Instant> {
-        let look_at = self.manager.memory.leavers.look_at();
-        look_at.filter(|_| self.is_read)
+    fn check_at(&self) -> Option<Instant> {
+        let check_at = self.driver.state.draining.check_at();
+        check_at.filter(|_| self.is_read)
     }
 
     fn wake(&mut self) {
@@ -247,16 +247,16 @@ impl Link<'_> {
         if self.ping_at <= now {
             self.ping(now);
         }
-        if self.vanished.look_at.is_some_and(|at| at <= now) {
-            self.look_for_vanished();
+        if self.vanished.check_at.is_some_and(|at| at <= now) {
+            self.check_vanished();
         }
-        if self.look_at().is_some_and(|at| at <= now) {
-            self.begin_look(now);
+        if self.check_at().is_some_and(|at| at <= now) {
+            self.begin_check(now);
         }
         if self.reading.is_some() {
             // One reading at a time; what it does not show is read after it.
-            self.read_back_at = self.read_back_at.map(|at| at.max(now + READ_BACK_AFTER));
-            self.resync_at = self.resync_at.max(now + READ_BACK_AFTER);
+            self.read_back_at = self.read_back_at.map(|at| at.max(now + READ_BACK_DELAY));
+            self.resync_at = self.resync_at.max(now + READ_BACK_DELAY);
         } else if self.resync_at <= now {
             self.read_whole();
         } else if self.confirm_at().is_some_and(|at| at <= now) {
@@ -268,24 +268,24 @@ impl Link<'_> {
 
     /// Asks for a sign of life, unless there is one to come already.
     fn ping(&mut self, now: Instant) {
-        self.ping_at = now + self.session.pace().ping_every();
+        self.ping_at = now + self.session.throttle().ping_every();
         if !self.session.is_owed() && !self.session.has_unsent() {
-            self.ask(Purpose::Ping, [Command::Ping]);
+            self.ask(QueryKind::Ping, [Command::Ping]);
         }
     }
 
     /// Takes reading commands to send.
-    fn ask(&mut self, purpose: Purpose, commands: impl IntoIterator<Item = Command>) {
+    fn ask(&mut self, purpose: QueryKind, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
-            self.manager.memory.counters.command(&command);
+            self.driver.state.counters.command(&command);
             self.asked.push_back(purpose);
             self.session.ask([command]);
         }
     }
 
     fn take_snapshot(&mut self) {
-        self.manager.take_snapshot();
-        let snapshot = self.manager.snapshots.borrow();
+        self.driver.take_snapshot();
+        let snapshot = self.driver.snapshots.borrow();
         let cause = snapshot.as_ref().and_then(|snapshot| snapshot.cause);
         drop(snapshot);
         let taken = self.taken.get_or_insert((Instant::now(), cause));
@@ -293,38 +293,40 @@ impl Link<'_> {
         self.plan_due = true;
     }
 
-    fn take_answer(&mut self, command: &Command, answer: Answer) -> Result<(), SessionError> {
-        if let Answer::Error(_) = answer {
-            self.manager.memory.counters.errors += 1;
+    fn on_response(&mut self, command: &Command, answer: Response) -> Result<(), SessionError> {
+        if let Response::Error(_) = answer {
+            self.driver.state.counters.errors += 1;
         }
         if command.is_change() {
-            self.take_change_answer(command, answer);
+            self.on_change_response(command, answer);
             return Ok(());
         }
         match command {
             Command::ShowService { service, known } => {
-                self.take_service(service, known, answer);
+                self.on_service(service, known, answer);
                 return Ok(());
             }
             Command::ShowPools { sealed } => {
-                self.take_users(sealed.as_ref(), answer);
+                self.on_pool_users(sealed.as_ref(), answer);
                 return Ok(());
             }
             _ => {}
         }
         // What is read is judged by what is wanted now: a file that was reloaded is as new as that.
         if self.has_to_plan() {
-            self.make_it_so();
+            self.plan_and_queue();
         }
-        // Reading commands are answered in the order in which they were asked.
+        // Read commands are answered in the order in which they were asked.
         match (self.asked.pop_front(), answer) {
-            (Some(Purpose::Ping), _) | (Some(Purpose::Vanished), Answer::Error(_)) => {}
-            (Some(Purpose::Vanished), Answer::Ok(lines)) => self.take_connecting(&lines),
-            (Some(Purpose::Statistics), answer) => self.take_statistics(command, answer),
-            (Some(Purpose::Look), Answer::Ok(lines)) => self.take_look(command, &lines),
-            (_, Answer::Ok(lines)) => self.take_reading(command, &lines)?,
-            (_, Answer::Error(error)) => match command {
-                Command::ShowPool(pool) => self.take_absence(pool),
+            (Some(QueryKind::Ping), _) | (Some(QueryKind::Vanished), Response::Error(_)) => {}
+            (Some(QueryKind::Vanished), Response::Ok(lines)) => self.on_pending(&lines),
+            (Some(QueryKind::Statistics), answer) => self.take_statistics(command, answer),
+            (Some(QueryKind::DrainCheck), Response::Ok(lines)) => {
+                self.on_drain_check(command, &lines)
+            }
+            (_, Response::Ok(lines)) => self.on_state_read(command, &lines)?,
+            (_, Response::Error(error)) => match command {
+                Command::ShowPool(pool) => self.on_pool_absent(pool),
                 command => return Err(SessionError::refused(command, error)),
             },
         }
@@ -332,37 +334,37 @@ impl Link<'_> {
     }
 
     /// How long to wait before the next reading after a surprise.
-    fn patience(&self) -> Duration {
-        let longest = self.manager.settings.resync_interval;
-        (READ_BACK_AFTER * 2u32.saturating_pow(self.surprises.min(16))).min(longest)
+    fn mismatch_delay(&self) -> Duration {
+        let longest = self.driver.settings.resync_interval;
+        (READ_BACK_DELAY * 2u32.saturating_pow(self.mismatches.min(16))).min(longest)
     }
 
     /// Plans what makes Perlbal look as wanted, and gives it to the session to send.
-    fn make_it_so(&mut self) {
+    fn plan_and_queue(&mut self) {
         self.plan_due = false;
         let now = Instant::now();
-        self.note_unnoted(now);
-        let memory = &mut self.manager.memory;
-        let told = &mut memory.told;
-        let Some((serial, wanted)) = &mut memory.wanted else {
-            return self.take_told();
+        self.track_unsealed(now);
+        let state = &mut self.driver.state;
+        let expected = &mut state.expected;
+        let Some((serial, desired)) = &mut state.desired else {
+            return self.record_acked();
         };
         // Who is there may have changed since the snapshot was taken.
-        wanted.keep(told);
-        let (serial, plan) = (*serial, plan(wanted, told));
+        desired.keep(expected);
+        let (serial, plan) = (*serial, plan(desired, expected));
         let Plan {
             groups,
             changes,
             problems,
         } = plan;
         for command in groups.iter().flatten() {
-            if let Some((name, change)) = change_by(command, told)
-                && let Some(seen) = memory.seen.get_mut(name)
+            if let Some((name, change)) = change_by(command, expected)
+                && let Some(observed) = state.observed.get_mut(name)
             {
-                seen.since.merge(change);
+                observed.since.merge(change);
             }
-            told.apply(command);
-            memory.counters.command(command);
+            expected.apply(command);
+            state.counters.command(command);
             if let Some(reading) = &mut self.reading {
                 reading.sent(command);
             }
@@ -371,28 +373,28 @@ impl Link<'_> {
             }
             self.dirty.extend(command.changes().cloned());
         }
-        self.note_leavers(&changes, now);
+        self.track_removed(&changes, now);
         let removes = changes.values().any(|change| !change.removed.is_empty());
         let mut commands = groups.iter().flatten();
         let creates = commands.any(|command| matches!(command, Command::CreatePool(_)));
-        let may_be_remarked = creates || self.manager.memory.remarks_unserved();
+        let may_be_remarked = creates || self.driver.state.remarks_unserved();
         self.expect(serial, removes, may_be_remarked);
-        let memory = &mut self.manager.memory;
+        let state = &mut self.driver.state;
         for group in &groups {
-            memory.leavers.take_group(group, &memory.told);
+            state.draining.take_group(group, &state.expected);
         }
         self.tell(serial, groups.iter().flatten().count());
         if !groups.is_empty() {
-            self.read_back_at.get_or_insert(now + self.patience());
+            self.read_back_at.get_or_insert(now + self.mismatch_delay());
             let (_, unlogged) = self.unlogged.get_or_insert_with(|| (now, BTreeMap::new()));
             for (name, change) in changes {
                 unlogged.entry(name).or_default().merge(change);
             }
         }
         self.change(groups);
-        self.note_shown();
-        self.manager.report_problems(problems);
-        self.take_told();
+        self.record_confirmed();
+        self.driver.report_problems(problems);
+        self.record_acked();
     }
 
     /// Notes that a snapshot is told once so many changes more are answered.

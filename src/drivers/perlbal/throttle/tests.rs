@@ -1,13 +1,13 @@
 //! When commands may be sent, and how much of the time was work.
 
-use super::Kind::{Change, Ping, Reading, SlowChange};
+use super::Kind::{Change, Ping, Read, SlowChange};
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
 /// A pace that knows a round trip, and a moment at which nothing is owed.
-fn with_trip(trip: Duration) -> (Pace, Instant) {
-    let (mut pace, began) = (Pace::default(), Instant::now());
+fn with_trip(trip: Duration) -> (Throttle, Instant) {
+    let (mut pace, began) = (Throttle::default(), Instant::now());
     pace.sent(Ping, began);
     pace.heard(began + trip);
     pace.answered();
@@ -15,7 +15,7 @@ fn with_trip(trip: Duration) -> (Pace, Instant) {
 }
 
 /// A local pace after one command that took so long, and when that ended.
-fn after(kind: Kind, took: Duration) -> (Pace, Instant) {
+fn after(kind: Kind, took: Duration) -> (Throttle, Instant) {
     let (mut pace, began) = with_trip(Duration::ZERO);
     pace.sent(kind, began);
     pace.heard(began + took);
@@ -26,7 +26,7 @@ fn after(kind: Kind, took: Duration) -> (Pace, Instant) {
 #[test]
 fn short_work_is_followed_at_once() {
     let (pace, ended) = after(Change, SHORT / 2);
-    assert!(pace.may_send(Change, ended) && pace.may_send(Reading, ended));
+    assert!(pace.may_send(Change, ended) && pace.may_send(Read, ended));
 }
 
 #[test]
@@ -34,8 +34,8 @@ fn after_long_work_perlbal_is_left_alone_as_long_but_not_for_ever() {
     for (kind, took, pause) in [
         (Change, 7 * MS, 7 * MS),
         (SlowChange, 500 * MS, LONGEST_PAUSE),
-        (Reading, 4 * MS, 4 * MS),
-        (Reading, 100 * MS, LONGEST_PAUSE_READING),
+        (Read, 4 * MS, 4 * MS),
+        (Read, 100 * MS, LONGEST_PAUSE_READING),
     ] {
         let (pace, ended) = after(kind, took);
         assert!(!pace.may_send(Change, ended + pause * 9 / 10), "{kind:?}");
@@ -70,17 +70,17 @@ fn behind_a_change_that_takes_long_nothing_is_sent_before_its_answer() {
 #[test]
 fn a_change_waits_for_a_reading_no_longer_than_a_moment_and_a_reading_for_its_end() {
     let (mut pace, began) = with_trip(Duration::ZERO);
-    pace.sent(Reading, began);
+    pace.sent(Read, began);
     let now = began + 3 * MS;
     assert_eq!(pace.opens_at(Change, now), Some(began + HELD));
     assert!(pace.may_send(Change, began + HELD));
-    assert_eq!(pace.opens_at(Reading, now), None);
+    assert_eq!(pace.opens_at(Read, now), None);
 }
 
 #[test]
 fn what_the_network_holds_back_in_the_middle_is_no_work() {
     let (mut pace, began) = with_trip(MS / 2);
-    pace.sent(Reading, began);
+    pace.sent(Read, began);
     // The first line comes at once, the others when a relay has acknowledged it.
     pace.heard(began + MS);
     assert_eq!(pace.opens_at(Change, began + 2 * MS), Some(began + 2 * MS));
@@ -89,7 +89,7 @@ fn what_the_network_holds_back_in_the_middle_is_no_work() {
     pace.heard(began + 41 * MS);
     pace.answered();
     assert_eq!(pace.worked(), worked);
-    assert!(pace.may_send(Reading, began + 41 * MS));
+    assert!(pace.may_send(Read, began + 41 * MS));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn work_is_paid_for_while_answers_are_on_a_long_way() {
     let trip = 60 * MS;
     let (mut pace, began) = with_trip(trip);
     pace.sent(Change, began);
-    pace.sent(Reading, began + 58 * MS);
+    pace.sent(Read, began + 58 * MS);
     pace.heard(began + trip + 5 * MS);
     pace.answered();
     let heard = began + trip + 5 * MS;
@@ -156,7 +156,7 @@ fn a_round_trip_that_took_too_long_hides_no_work_once_an_answer_came_sooner() {
     // All of that may have been the way.
     assert!(pace.may_send(Change, now + 7 * MS));
     now += Duration::from_secs(1);
-    pace.sent(Reading, now);
+    pace.sent(Read, now);
     pace.heard(now + MS);
     pace.answered();
     now += Duration::from_secs(1);

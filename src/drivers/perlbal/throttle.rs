@@ -49,7 +49,7 @@ pub enum Kind {
     /// reading.
     Ping,
     /// A command that only reads.
-    Reading,
+    Read,
     /// A change.
     Change,
     /// A change that takes Perlbal long before it answers: a nodefile is read.
@@ -58,7 +58,7 @@ pub enum Kind {
 
 /// When something may be sent.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct Throttle {
     /// Commands that are unanswered, the oldest first: when each was sent, and whether it was alone.
     unanswered: VecDeque<Sent>,
     /// When something was last heard.
@@ -84,7 +84,7 @@ struct Sent {
     alone: bool,
 }
 
-impl Pace {
+impl Throttle {
     /// A command was sent.
     pub fn sent(&mut self, kind: Kind, now: Instant) {
         let alone = self.unanswered.is_empty();
@@ -166,7 +166,7 @@ impl Pace {
         if resting && now + debt <= oldest.at + slack {
             return Some(now + debt);
         }
-        if kind <= Kind::Reading || oldest.kind == Kind::SlowChange {
+        if kind <= Kind::Read || oldest.kind == Kind::SlowChange {
             return None;
         }
         let heard = self.heard.filter(|heard| *heard >= oldest.at);
@@ -180,10 +180,7 @@ impl Pace {
             // Held back by the network, and Perlbal long done.
             return Some(heard + SHORT + debt);
         }
-        let only_readings = self
-            .unanswered
-            .iter()
-            .all(|sent| sent.kind <= Kind::Reading);
+        let only_readings = self.unanswered.iter().all(|sent| sent.kind <= Kind::Read);
         let begun = (oldest.at + slack).max(self.heard.unwrap_or(oldest.at));
         Some(begun + if only_readings { HELD } else { LONGEST_PAUSE })
     }
@@ -206,7 +203,7 @@ impl Pace {
     /// Whether Perlbal may be silent for long because it works on such a command.
     fn takes_long(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Ping | Kind::Reading => false,
+            Kind::Ping | Kind::Read => false,
             Kind::Change => self.changes.iter().all(|work| *work >= SHORT / 2),
             Kind::SlowChange => true,
         }
@@ -227,7 +224,7 @@ impl Pace {
     fn owe(&mut self, kind: Kind, work: Duration) {
         self.worked += work;
         let most = match kind {
-            Kind::Ping | Kind::Reading => LONGEST_PAUSE_READING.max(self.debt),
+            Kind::Ping | Kind::Read => LONGEST_PAUSE_READING.max(self.debt),
             Kind::Change | Kind::SlowChange => LONGEST_PAUSE,
         };
         self.debt = (self.debt + work).min(most);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use super::{Endpoint, NotUnderstood};
+use super::{Endpoint, ProtocolError};
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::drivers::perlbal::spare::address_of;
 use crate::model::node::NodeAddr;
@@ -38,11 +38,11 @@ pub struct DumpedPool {
 
 impl Dump {
     /// Reads the lines. What a plugin or a setting that we do not use prints is passed over.
-    pub fn parse(lines: &[String]) -> Result<Self, NotUnderstood> {
+    pub fn parse(lines: &[String]) -> Result<Self, ProtocolError> {
         let mut dump = Self::default();
         let mut current: Option<(bool, PerlbalName)> = None;
         for line in lines {
-            let wrong = || NotUnderstood::new(line);
+            let wrong = || ProtocolError::new(line);
             if let Some(name) = line.strip_prefix("CREATE POOL ") {
                 let name: PerlbalName = name.parse().map_err(|_| wrong())?;
                 dump.pools.insert(name.clone(), DumpedPool::default());
@@ -67,14 +67,14 @@ impl Dump {
         &mut self,
         name: &PerlbalName,
         setting: &str,
-    ) -> Result<(), NotUnderstood> {
+    ) -> Result<(), ProtocolError> {
         let pool = self.pools.entry(name.clone()).or_default();
         if let Some(path) = setting.strip_prefix("SET nodefile = ") {
             pool.nodefile = Some(path.to_owned());
         } else if let Some(rest) = setting.strip_prefix("POOL ADD ") {
             let (_, endpoint) = rest
                 .split_once(' ')
-                .ok_or_else(|| NotUnderstood::new(rest))?;
+                .ok_or_else(|| ProtocolError::new(rest))?;
             pool.members.insert(Endpoint::parse(endpoint)?);
         }
         Ok(())
@@ -84,11 +84,11 @@ impl Dump {
         &mut self,
         name: &PerlbalName,
         setting: &str,
-    ) -> Result<(), NotUnderstood> {
+    ) -> Result<(), ProtocolError> {
         let service = self.services.entry(name.clone()).or_default();
         // Both are printed for reverse proxies only: these settings have `check_role`.
         if let Some(pool) = setting.strip_prefix("SET pool = ") {
-            service.pool = Some(pool.parse().map_err(|_| NotUnderstood::new(setting))?);
+            service.pool = Some(pool.parse().map_err(|_| ProtocolError::new(setting))?);
         } else if let Some(number) = setting.strip_prefix("SET connect_ahead = ") {
             // Perlbal takes as many digits as one likes, but opens ten connections at a time.
             service.connect_ahead = number.parse().unwrap_or(u64::MAX);
@@ -98,12 +98,12 @@ impl Dump {
 }
 
 /// Reads `SHOW POOL x`: a member and its uses per line.
-pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, NotUnderstood> {
+pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, ProtocolError> {
     let member = |line: &String| match line.rsplit_once(' ') {
         Some((endpoint, uses)) if uses.bytes().all(|byte| byte.is_ascii_digit()) => {
             Endpoint::parse(endpoint)
         }
-        _ => Err(NotUnderstood::new(line)),
+        _ => Err(ProtocolError::new(line)),
     };
     lines.iter().map(member).collect()
 }
@@ -131,13 +131,13 @@ fn parse_counts<N: FromStr>(lines: &[String], of: &str) -> impl Iterator<Item = 
 }
 
 /// Reads `UPTIME`: the start time in seconds since 1970, and the version.
-pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), NotUnderstood> {
+pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), ProtocolError> {
     let value = |key: &str| {
         lines
             .iter()
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
     };
-    let wrong = || NotUnderstood::new(&lines.join(" "));
+    let wrong = || ProtocolError::new(&lines.join(" "));
     let start = value("starttime")
         .and_then(|text| text.parse().ok())
         .ok_or_else(wrong)?;

@@ -5,25 +5,27 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use super::super::looks::{look, parse_service, set_again, taken_from, with_counts, with_looks};
 use super::super::plan::Group;
-use super::super::wire::{Answer, Command, Service, parse_users};
-use super::Link;
+use super::super::protocol::{Command, Response, Service, parse_users};
+use super::super::service_checks::{
+    check, parse_service, set_again, taken_from, with_checks, with_counts,
+};
+use super::Connection;
 use crate::drivers::perlbal::name::PerlbalName;
 
-impl Link<'_> {
+impl Connection<'_> {
     /// Gives changes to the session to send.
     pub(super) fn change(&mut self, groups: Vec<Group>) {
-        let groups = with_looks(groups, &self.manager.memory.told);
-        self.change_with_looks(groups);
+        let groups = with_checks(groups, &self.driver.state.expected);
+        self.queue_checked(groups);
     }
 
-    fn change_with_looks(&mut self, groups: Vec<Group>) {
-        let looks = groups.iter().flatten();
-        for look in looks.filter(|command| !command.is_change()) {
-            self.manager.memory.counters.command(look);
+    fn queue_checked(&mut self, groups: Vec<Group>) {
+        let checks = groups.iter().flatten();
+        for check in checks.filter(|command| !command.is_change()) {
+            self.driver.state.counters.command(check);
             // Nothing counts as told before it is known what the seals in front of it did.
-            if let Command::ShowPools { .. } = look {
+            if let Command::ShowPools { .. } = check {
                 self.on_the_way.more(1);
             }
         }
@@ -31,18 +33,22 @@ impl Link<'_> {
     }
 
     /// Takes how a service was set when Perlbal set something of it again.
-    pub(super) fn take_service(&mut self, service: &PerlbalName, known: &Service, answer: Answer) {
-        let Answer::Ok(lines) = answer else {
+    pub(super) fn on_service(&mut self, service: &PerlbalName, known: &Service, answer: Response) {
+        let Response::Ok(lines) = answer else {
             return self.resync_soon();
         };
         let shown = parse_service(&lines);
-        self.take_shown(service, known, &shown, false);
+        self.restore_service(service, known, &shown, false);
     }
 
     /// Takes how many services use which pool, and so what the seal right before has changed, if one was there.
-    pub(super) fn take_users(&mut self, sealed: Option<&(PerlbalName, Service)>, answer: Answer) {
+    pub(super) fn on_pool_users(
+        &mut self,
+        sealed: Option<&(PerlbalName, Service)>,
+        answer: Response,
+    ) {
         self.on_the_way.answer();
-        let Answer::Ok(lines) = answer else {
+        let Response::Ok(lines) = answer else {
             self.users.clear();
             return self.resync_soon();
         };
@@ -53,20 +59,20 @@ impl Link<'_> {
                 pool: Some(pool),
                 ..known.clone()
             };
-            self.take_shown(service, known, &shown, true);
+            self.restore_service(service, known, &shown, true);
         }
-        self.take_told();
+        self.record_acked();
     }
 
     /// A look was refused: the service is no longer there, or a version of Perlbal does not tell. Reading everything
     /// shows it.
     fn resync_soon(&mut self) {
-        self.resync_at = self.resync_at.min(Instant::now() + self.patience());
+        self.resync_at = self.resync_at.min(Instant::now() + self.mismatch_delay());
     }
 
     /// Sets again what someone else had set. Where only the pool was shown, the service is looked at before its
     /// `connect_ahead` is set.
-    fn take_shown(
+    fn restore_service(
         &mut self,
         service: &PerlbalName,
         known: &Service,
@@ -78,17 +84,17 @@ impl Link<'_> {
             return;
         }
         self.log_switch(service, known, shown);
-        let memory = &mut self.manager.memory;
-        let mut looked_at = with_counts(again.clone(), &memory.told);
+        let state = &mut self.driver.state;
+        let mut looked_at = with_counts(again.clone(), &state.expected);
         for command in &again {
-            memory.told.apply(command);
-            memory.counters.command(command);
+            state.expected.apply(command);
+            state.counters.command(command);
             if let Some(reading) = &mut self.reading {
                 reading.sent(command);
             }
         }
-        if only_pool && let Some(look) = look(service, &memory.told) {
-            looked_at.insert(looked_at.len() - 1, look);
+        if only_pool && let Some(check) = check(service, &state.expected) {
+            looked_at.insert(looked_at.len() - 1, check);
         }
         if shown.pool != known.pool {
             // Who left that pool meanwhile is to be found.
@@ -96,7 +102,7 @@ impl Link<'_> {
             self.resync_at = self.resync_at.min(Instant::now());
         }
         self.on_the_way.more(again.len());
-        self.change_with_looks(vec![looked_at]);
+        self.queue_checked(vec![looked_at]);
         self.plan_due = true;
     }
 
@@ -105,14 +111,14 @@ impl Link<'_> {
             return;
         };
         let before = known.pool.as_ref().map_or("none", PerlbalName::as_str);
-        let memory = &mut self.manager.memory;
-        if memory.may_tell(
+        let state = &mut self.driver.state;
+        if state.may_tell(
             pool,
             "is given to a service by someone else",
             Instant::now(),
         ) {
             warn!(
-                perlbal = %self.manager.settings.address, %pool,
+                perlbal = %self.driver.settings.address, %pool,
                 "service {service} was switched from pool {before} to pool {pool} by someone else, when members were \
                  just being removed from pool {before}; for a moment it was set back, and now it uses pool {pool} again"
             );

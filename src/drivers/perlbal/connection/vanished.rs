@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::super::plan::Group;
+use super::super::protocol::{Command, parse_connecting};
 use super::super::spare::{Needed, needed};
-use super::super::wire::{Command, parse_connecting};
-use super::{Link, Purpose};
+use super::{Connection, QueryKind};
 
 /// From a removal to the first look: what answers at all has done so.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// When to look what Perlbal still tries to connect to.
 #[derive(Debug, Default)]
 pub(super) struct Vanished {
-    pub(super) look_at: Option<Instant>,
+    pub(super) check_at: Option<Instant>,
     until: Option<Instant>,
     read_at: Option<Instant>,
 }
@@ -30,30 +30,30 @@ pub(super) struct Vanished {
 impl Vanished {
     /// Somebody was removed, or may have been before the connection came about.
     pub(super) fn removed(&mut self, now: Instant) {
-        self.look_at.get_or_insert(now + FIRST_LOOK);
+        self.check_at.get_or_insert(now + FIRST_LOOK);
         self.until = Some(now + LONGEST);
     }
 }
 
-impl Link<'_> {
-    pub(super) fn look_for_vanished(&mut self) {
-        self.vanished.look_at = None;
-        self.ask(Purpose::Vanished, [Command::Pending]);
+impl Connection<'_> {
+    pub(super) fn check_vanished(&mut self) {
+        self.vanished.check_at = None;
+        self.ask(QueryKind::Vanished, [Command::Pending]);
     }
 
-    pub(super) fn take_connecting(&mut self, lines: &[String]) {
+    pub(super) fn on_pending(&mut self, lines: &[String]) {
         let now = Instant::now();
-        let memory = &mut self.manager.memory;
-        let Some((_, wanted)) = &memory.wanted else {
+        let state = &mut self.driver.state;
+        let Some((_, desired)) = &state.desired else {
             return;
         };
-        let mut found = needed(&parse_connecting(lines), &memory.told, wanted);
+        let mut found = needed(&parse_connecting(lines), &state.expected, desired);
         if self.vanished.until.is_none_or(|until| until <= now) {
             found = Needed::default();
         }
         let Needed { spares, vain } = found;
         if !vain.is_empty() {
-            self.vanished.look_at = Some(now + NEXT_LOOK);
+            self.vanished.check_at = Some(now + NEXT_LOOK);
         }
         // Where a pool follows its file, Perlbal may have read that and dropped the entries.
         if !spares.is_empty() && self.vanished.read_at.is_none_or(|at| at <= now) {
@@ -64,7 +64,7 @@ impl Link<'_> {
         let pokes: Vec<_> = vain
             .iter()
             .filter_map(|(service, vain)| {
-                let connect_ahead = memory.told.services.get(service)?.connect_ahead;
+                let connect_ahead = state.expected.services.get(service)?.connect_ahead;
                 let set = |connect_ahead| Command::Wake {
                     service: service.clone(),
                     connect_ahead,
@@ -76,13 +76,13 @@ impl Link<'_> {
             })
             .collect();
         self.poke(pokes);
-        let memory = &mut self.manager.memory;
-        if spares == memory.spares {
+        let state = &mut self.driver.state;
+        if spares == state.spares {
             return;
         }
-        let perlbal = &self.manager.settings.address;
+        let perlbal = &self.driver.settings.address;
         for (pool, spares) in &spares {
-            if !memory.spares.contains_key(pool) {
+            if !state.spares.contains_key(pool) {
                 let count = spares.len();
                 info!(
                     %perlbal, %pool,
@@ -92,16 +92,16 @@ impl Link<'_> {
                 );
             }
         }
-        if let Some((_, wanted)) = &mut memory.wanted {
-            wanted.take_spares(&spares);
+        if let Some((_, desired)) = &mut state.desired {
+            desired.take_spares(&spares);
         }
-        memory.spares = spares;
+        state.spares = spares;
         self.plan_due = true;
     }
 
     /// Sends what sets waiting requests of these services going.
     fn poke(&mut self, pokes: Vec<Group>) {
-        let counters = &mut self.manager.memory.counters;
+        let counters = &mut self.driver.state.counters;
         for command in pokes.iter().flatten() {
             counters.command(command);
         }

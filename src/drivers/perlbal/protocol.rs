@@ -3,13 +3,13 @@
 //! What Perlbal 1.80 takes and prints: Perlbal.pm (`run_manage_command`, `MANAGE_*`),
 //! ClientManage.pm (`event_read`), Pool.pm (`dumpconfig`), Danga/Socket.pm (`as_string`).
 
-mod printed;
+mod output;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use self::printed::is_backend;
-pub use self::printed::{
+use self::output::is_backend;
+pub use self::output::{
     Dump, DumpedPool, Service, Users, parse_backends, parse_busy, parse_connecting,
     parse_member_counts, parse_open, parse_pool, parse_requests, parse_uptime, parse_users,
 };
@@ -26,7 +26,7 @@ pub enum Endpoint {
     /// A valid address.
     Node(NodeAddr),
     /// Anything else, as Perlbal prints it.
-    Odd(String),
+    Unparsed(String),
 }
 
 /// What can be said to Perlbal. Its [`Display`](fmt::Display) form is the line, without its end.
@@ -109,7 +109,7 @@ pub enum Command {
 
 /// What Perlbal answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Response {
     /// Done, or printed: the lines, without their end mark.
     Ok(Vec<String>),
     /// Refused; what stands behind `ERROR:`.
@@ -129,20 +129,20 @@ enum Shape {
 
 /// A line that does not fit the answer that is being read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotUnderstood {
+pub struct ProtocolError {
     /// The line, made printable.
     pub line: String,
 }
 
-impl fmt::Display for NotUnderstood {
+impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the line \"{}\" is not understood", self.line)
     }
 }
 
-impl std::error::Error for NotUnderstood {}
+impl std::error::Error for ProtocolError {}
 
-impl NotUnderstood {
+impl ProtocolError {
     pub(super) fn new(line: &str) -> Self {
         Self {
             line: quotable(line, 200),
@@ -156,21 +156,21 @@ impl Endpoint {
     pub fn reached(&self) -> Option<NodeAddr> {
         match self {
             Self::Node(addr) => Some(*addr),
-            Self::Odd(text) => text.parse().ok(),
+            Self::Unparsed(text) => text.parse().ok(),
         }
     }
 
     /// Reads an address as Perlbal prints it.
-    fn parse(text: &str) -> Result<Self, NotUnderstood> {
+    fn parse(text: &str) -> Result<Self, ProtocolError> {
         // Only Perlbal's own printing gets here, but what is printed is said again in `REMOVE`.
         let sayable = |byte: u8| matches!(byte, b' '..=b'~') && !b"#$".contains(&byte);
         if text.is_empty() || !text.bytes().all(sayable) {
-            return Err(NotUnderstood::new(text));
+            return Err(ProtocolError::new(text));
         }
         match text.parse() {
             // A port that is written "080" would not be said again as it was.
             Ok(addr) if !text.contains(":0") => Ok(Self::Node(addr)),
-            _ => Ok(Self::Odd(text.to_owned())),
+            _ => Ok(Self::Unparsed(text.to_owned())),
         }
     }
 }
@@ -227,20 +227,20 @@ impl Command {
         &self,
         line: &str,
         lines: &mut Vec<String>,
-    ) -> Result<Option<Answer>, NotUnderstood> {
+    ) -> Result<Option<Response>, ProtocolError> {
         let shape = self.shape();
         if let Some(error) = line.strip_prefix("ERROR:") {
             // A line of an answer is never at the margin and an error at once: names and
             // addresses hold no colon-and-blank, and configuration lines are indented.
             lines.clear();
-            return Ok(Some(Answer::Error(printable(error.trim()))));
+            return Ok(Some(Response::Error(printable(error.trim()))));
         }
         let end = if shape == Shape::Dotted { "." } else { "OK" };
         if line == end {
-            return Ok(Some(Answer::Ok(std::mem::take(lines))));
+            return Ok(Some(Response::Ok(std::mem::take(lines))));
         }
         if shape == Shape::Word {
-            return Err(NotUnderstood::new(line));
+            return Err(ProtocolError::new(line));
         }
         if self.keeps(line) {
             lines.push(line.to_owned());
@@ -259,7 +259,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(addr) => addr.fmt(f),
-            Self::Odd(text) => f.write_str(text),
+            Self::Unparsed(text) => f.write_str(text),
         }
     }
 }

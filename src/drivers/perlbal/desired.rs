@@ -20,14 +20,14 @@ pub const NAMING: Scheme = Scheme {
 
 /// What a Perlbal should look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Desired {
     /// The pools that pollbal owns, by their name there.
-    pub pools: BTreeMap<PerlbalName, WantedPool>,
+    pub pools: BTreeMap<PerlbalName, DesiredPool>,
 }
 
-impl Wanted {
+impl Desired {
     /// Takes a pool, of which there is no other by this name: the model gives each name to one.
-    fn insert(&mut self, name: PerlbalName, pool: WantedPool) {
+    fn insert(&mut self, name: PerlbalName, pool: DesiredPool) {
         let other = self.pools.insert(name, pool);
         debug_assert!(other.is_none(), "two pools have one name");
     }
@@ -46,7 +46,7 @@ impl Wanted {
 
 /// What one pool should look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WantedPool {
+pub struct DesiredPool {
     /// Its members, or the sorry servers that serve in their place.
     pub members: BTreeSet<NodeAddr>,
     /// Members in other spellings (see [`spare`](super::spare)).
@@ -75,38 +75,38 @@ pub enum Missing {
 
 /// What a snapshot is translated with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Translation {
+pub struct NameMap {
     /// Names in Perlbal that differ from the announced ones.
     pub names: BTreeMap<PoolName, PerlbalName>,
     /// Whether a pool that is missing is made.
     pub create_pools: bool,
 }
 
-impl Translation {
+impl NameMap {
     /// Translates a snapshot. `is_current` tells whether the pool file of a name is known to hold
     /// the snapshot's members, in a form that Perlbal reads rightly.
     #[must_use]
-    pub fn wanted(&self, pools: &Pools, is_current: impl Fn(&str) -> bool) -> Wanted {
+    pub fn desired(&self, pools: &Pools, is_current: impl Fn(&str) -> bool) -> Desired {
         let current = |file: String| is_current(&file).then_some(file);
         let missing = if self.create_pools {
             Missing::Create
         } else {
             Missing::Report
         };
-        let mut wanted = Wanted::default();
+        let mut desired = Desired::default();
         // One that no node announced yet may be another's there.
         for (name, pool) in pools.pools.iter().filter(|(_, pool)| pool.announced) {
             let recipients = pool.recipients().map(|(node, _)| node.addr);
             let unserved = Unserved::of(pools, name, pool, None);
             let file = current(file_name(name, None));
-            let wants = WantedPool {
+            let wants = DesiredPool {
                 members: recipients.collect(),
                 missing,
                 file: file.filter(|_| unserved.is_none()),
                 unserved,
-                ..WantedPool::default()
+                ..DesiredPool::default()
             };
-            wanted.insert(self.name_of(name), wants);
+            desired.insert(self.name_of(name), wants);
         }
         for (name, pool) in &pools.pools {
             let by_version = pool.by_version();
@@ -114,17 +114,17 @@ impl Translation {
                 let members = by_version.get(version).into_iter().flatten();
                 let unserved = Unserved::of(pools, name, pool, Some(version));
                 let file = current(file_name(name, Some(version)));
-                let wants = WantedPool {
+                let wants = DesiredPool {
                     members: members.map(|member| member.node.addr).collect(),
                     missing: Missing::Ignore,
                     file: file.filter(|_| unserved.is_none()),
                     unserved,
-                    ..WantedPool::default()
+                    ..DesiredPool::default()
                 };
-                wanted.insert(self.name_of(name).at_version(version), wants);
+                desired.insert(self.name_of(name).at_version(version), wants);
             }
         }
-        wanted
+        desired
     }
 
     /// The pool's name in Perlbal.
@@ -184,25 +184,25 @@ mod tests {
         Arc::make_mut(pools.pools.get_mut(name).unwrap())
     }
 
-    fn names(wanted: &Wanted) -> Vec<&str> {
-        wanted.pools.keys().map(PerlbalName::as_str).collect()
+    fn names(desired: &Desired) -> Vec<&str> {
+        desired.pools.keys().map(PerlbalName::as_str).collect()
     }
 
     #[test]
     fn a_pool_and_its_version_pools_get_names_that_perlbal_takes() {
-        let translation = Translation {
+        let translation = NameMap {
             create_pools: true,
-            ..Translation::default()
+            ..NameMap::default()
         };
         let pools = pools(&[(
             "My-Api",
             &[("10.0.0.1:80", Some("1.0")), ("10.0.0.2:80", None)],
         )]);
-        let wanted = translation.wanted(&pools, |_| false);
-        assert_eq!(names(&wanted), ["my_api", "my_api__1_0"]);
-        let pool = &wanted.pools[&"my_api".parse().unwrap()];
+        let desired = translation.desired(&pools, |_| false);
+        assert_eq!(names(&desired), ["my_api", "my_api__1_0"]);
+        let pool = &desired.pools[&"my_api".parse().unwrap()];
         assert_eq!((pool.members.len(), pool.missing), (2, Missing::Create));
-        let version = &wanted.pools[&"my_api__1_0".parse().unwrap()];
+        let version = &desired.pools[&"my_api__1_0".parse().unwrap()];
         assert_eq!(
             (version.members.len(), version.missing),
             (1, Missing::Ignore)
@@ -212,13 +212,13 @@ mod tests {
     #[test]
     fn perlbal_pool_renames_a_pool_and_its_version_pools() {
         let names_map = [("api".parse().unwrap(), "backend".parse().unwrap())].into();
-        let translation = Translation {
+        let translation = NameMap {
             names: names_map,
             create_pools: true,
         };
-        let wanted =
-            translation.wanted(&pools(&[("api", &[("10.0.0.1:80", Some("1"))])]), |_| false);
-        assert_eq!(names(&wanted), ["backend", "backend__1"]);
+        let desired =
+            translation.desired(&pools(&[("api", &[("10.0.0.1:80", Some("1"))])]), |_| false);
+        assert_eq!(names(&desired), ["backend", "backend__1"]);
     }
 
     #[test]
@@ -226,8 +226,8 @@ mod tests {
         let mut pools = pools(&[("api", &[])]);
         let versions = &mut pool_mut(&mut pools, "api").versions;
         versions.push("v1".parse().unwrap());
-        let wanted = Translation::default().wanted(&pools, |_| false);
-        assert_eq!(names(&wanted), ["api", "api__v1"]);
+        let desired = NameMap::default().desired(&pools, |_| false);
+        assert_eq!(names(&desired), ["api", "api__v1"]);
     }
 
     #[test]
@@ -237,9 +237,16 @@ mod tests {
         api.versions.push("v1".parse().unwrap());
         let addr = "10.0.0.9:80".parse().unwrap();
         api.sorry = vec![PoolRules::sorry_server(addr)];
-        let wanted = Translation::default().wanted(&pools, |_| false);
-        assert_eq!(wanted.pools[&"api".parse().unwrap()].members, [addr].into());
-        assert!(wanted.pools[&"api__v1".parse().unwrap()].members.is_empty());
+        let desired = NameMap::default().desired(&pools, |_| false);
+        assert_eq!(
+            desired.pools[&"api".parse().unwrap()].members,
+            [addr].into()
+        );
+        assert!(
+            desired.pools[&"api__v1".parse().unwrap()]
+                .members
+                .is_empty()
+        );
     }
 
     #[test]
@@ -247,8 +254,8 @@ mod tests {
         let mut pools = pools(&[("api", &[])]);
         pool_mut(&mut pools, "api").announced = false;
         assert_eq!(
-            Translation::default().wanted(&pools, |_| false),
-            Wanted::default()
+            NameMap::default().desired(&pools, |_| false),
+            Desired::default()
         );
     }
 }

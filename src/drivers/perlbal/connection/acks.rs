@@ -5,22 +5,22 @@ use std::time::Instant;
 use tracing::{error, info};
 
 use super::super::plan::PoolChange;
-use super::super::wire::{Answer, Command};
-use super::{Link, list};
+use super::super::protocol::{Command, Response};
+use super::{Connection, list};
 use crate::drivers::perlbal::name::PerlbalName;
 
-impl Link<'_> {
-    pub(super) fn take_change_answer(&mut self, command: &Command, answer: Answer) {
+impl Connection<'_> {
+    pub(super) fn on_change_response(&mut self, command: &Command, answer: Response) {
         self.on_the_way.answer();
-        if let Answer::Error(error) = answer {
-            self.take_refusal(command, &error);
+        if let Response::Error(error) = answer {
+            self.on_rejected(command, &error);
         }
         self.log_change();
-        self.take_told();
+        self.record_acked();
     }
 
-    fn take_refusal(&mut self, command: &Command, error: &str) {
-        let perlbal = &self.manager.settings.address;
+    fn on_rejected(&mut self, command: &Command, error: &str) {
+        let perlbal = &self.driver.settings.address;
         error!(%perlbal, "Perlbal answered \"{command}\" with an error: {error}");
         let pool = match command {
             Command::Seal { pool, .. } => pool,
@@ -29,15 +29,15 @@ impl Link<'_> {
                 None => return,
             },
         };
-        let memory = &mut self.manager.memory;
+        let state = &mut self.driver.state;
         if matches!(command, Command::Reload { .. }) {
-            memory.distrusted.insert(pool.clone());
+            state.unreliable_nodefiles.insert(pool.clone());
         }
-        memory.refused.insert(pool.clone());
-        memory.leavers.refused(pool);
-        self.refused = true;
+        state.rejected.insert(pool.clone());
+        state.draining.refused(pool);
+        self.rejected = true;
         self.on_the_way.refuse();
-        self.resync_at = self.resync_at.min(Instant::now() + self.patience());
+        self.resync_at = self.resync_at.min(Instant::now() + self.mismatch_delay());
     }
 
     /// When the last change on its way is answered: tells the log what was changed.
@@ -49,15 +49,15 @@ impl Link<'_> {
             return;
         };
         let micros = since.elapsed().as_micros();
-        let manager = &mut *self.manager;
-        let refused = &manager.memory.refused;
-        let told = |(pool, change): &(&PerlbalName, &PoolChange)| {
-            !change.is_empty() && !refused.contains(*pool)
+        let driver = &mut *self.driver;
+        let rejected = &driver.state.rejected;
+        let expected = |(pool, change): &(&PerlbalName, &PoolChange)| {
+            !change.is_empty() && !rejected.contains(*pool)
         };
-        let told: Vec<_> = changes.iter().filter(told).collect();
-        let perlbal = &manager.settings.address;
-        for (pool, change) in told {
-            if !manager.memory.may_tell(pool, "is changed", Instant::now()) {
+        let expected: Vec<_> = changes.iter().filter(expected).collect();
+        let perlbal = &driver.settings.address;
+        for (pool, change) in expected {
+            if !driver.state.may_tell(pool, "is changed", Instant::now()) {
                 continue;
             }
             info!(
@@ -73,26 +73,26 @@ impl Link<'_> {
     ///
     /// After a refusal none counts as told before everything was read again: by then it is known
     /// what is still to be said.
-    pub(super) fn take_told(&mut self) {
-        let memory = &mut self.manager.memory;
-        if memory.refused.is_empty() {
+    pub(super) fn record_acked(&mut self) {
+        let state = &mut self.driver.state;
+        if state.rejected.is_empty() {
             let now = Instant::now();
-            while let Some(told) = self.on_the_way.next_told() {
-                memory.told_serial = told.serial;
-                if let Some(taken) = told.taken {
-                    memory.counters.snapshot_to_ok.observe(now - taken);
+            while let Some(expected) = self.on_the_way.next_told() {
+                state.acked_serial = expected.serial;
+                if let Some(taken) = expected.taken {
+                    state.counters.snapshot_to_ok.observe(now - taken);
                 }
-                if let Some(cause) = told.cause {
-                    memory.counters.answer_to_ok.observe(now - cause);
+                if let Some(cause) = expected.cause {
+                    state.counters.answer_to_ok.observe(now - cause);
                 }
             }
         }
-        self.plan_confirmation();
+        self.schedule_confirmation();
         if self.is_read && !self.is_changing() {
-            self.manager.memory.arrived();
+            self.driver.state.arrived();
         }
         self.report_progress();
-        self.manager.tell_standing();
+        self.driver.tell_standing();
     }
 
     /// Whether something is still to be said, or answered.
@@ -102,14 +102,14 @@ impl Link<'_> {
 
     /// Once all is sent, answered and read back: the snapshot is in force, or cannot be.
     fn report_progress(&mut self) {
-        let memory = &self.manager.memory;
-        let Some((serial, _)) = memory.wanted.as_ref().filter(|_| self.is_read) else {
+        let state = &self.driver.state;
+        let Some((serial, _)) = state.desired.as_ref().filter(|_| self.is_read) else {
             return;
         };
         if self.is_changing() || !self.dirty.is_empty() || self.reading.is_some() {
             return;
         }
-        let in_sync = memory.problems.is_empty() && memory.refused.is_empty();
-        self.manager.tell_progress(*serial, in_sync);
+        let in_sync = state.problems.is_empty() && state.rejected.is_empty();
+        self.driver.tell_progress(*serial, in_sync);
     }
 }

@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 
 use super::plan::{Actual, GROUP_BYTES, Group, bytes};
-use super::wire::{Command, Service, Users};
+use super::protocol::{Command, Service, Users};
 use crate::drivers::perlbal::name::PerlbalName;
 
 /// Maximum number of members up to which `SHOW SERVICE` is said even where `SHOW POOL` prints less: it tells more.
@@ -30,26 +30,26 @@ const MOST: usize = 100;
 /// Puts a look at each service before the first command of a group that sets something of it, or around its seal. In
 /// each group: between two of them Perlbal hears others.
 #[must_use]
-pub(super) fn with_looks(groups: Vec<Group>, actual: &Actual) -> Vec<Group> {
+pub(super) fn with_checks(groups: Vec<Group>, actual: &Actual) -> Vec<Group> {
     let mut all = Vec::with_capacity(groups.len());
     for mut group in groups {
         let mut looked_at = BTreeSet::new();
         let services = group.iter().filter_map(service);
         let first = services.filter(|service| looked_at.insert((*service).clone()));
-        let looks: Vec<_> = first.filter_map(|service| look(service, actual)).collect();
+        let checks: Vec<_> = first.filter_map(|service| check(service, actual)).collect();
         if let Some(seal) = group.iter().position(is_seal) {
             let is_large =
-                service(&group[seal]).is_some_and(|service| look(service, actual).is_none());
+                service(&group[seal]).is_some_and(|service| check(service, actual).is_none());
             // Behind the removals, so that these and the seals stay in one piece: a look's line is no longer than the
             // seal's, and seals have at most half of a group.
-            group.splice(seal..seal, looks);
+            group.splice(seal..seal, checks);
             if is_large {
                 group = with_counts(group, actual);
             }
-        } else if bytes(&looks) + bytes(&group) <= GROUP_BYTES {
-            group.splice(0..0, looks);
-        } else if !looks.is_empty() {
-            all.push(looks);
+        } else if bytes(&checks) + bytes(&group) <= GROUP_BYTES {
+            group.splice(0..0, checks);
+        } else if !checks.is_empty() {
+            all.push(checks);
         }
         all.push(group);
     }
@@ -113,7 +113,7 @@ fn service(command: &Command) -> Option<&PerlbalName> {
 
 /// The look that tells all of a service, unless its pool is large.
 #[must_use]
-pub(super) fn look(service: &PerlbalName, actual: &Actual) -> Option<Command> {
+pub(super) fn check(service: &PerlbalName, actual: &Actual) -> Option<Command> {
     let known = actual.services.get(service)?.clone();
     let pool = actual.pools.get(known.pool.as_ref()?)?;
     let service = service.clone();
@@ -156,9 +156,9 @@ pub(super) fn set_again(service: &PerlbalName, shown: &Service, known: &Service)
 
 #[cfg(test)]
 mod tests {
+    use super::super::desired::{Desired, DesiredPool};
     use super::super::plan::{ActualPool, plan};
-    use super::super::wanted::{Wanted, WantedPool};
-    use super::super::wire::Endpoint;
+    use super::super::protocol::Endpoint;
     use super::*;
     use crate::drivers::console::READ_BYTES;
 
@@ -197,14 +197,14 @@ mod tests {
     /// What is said when of pool `a` only these members stay.
     fn only_stay(actual: &Actual, stay: std::ops::Range<usize>) -> Vec<Group> {
         let stay = stay.filter_map(|number| member(number).reached());
-        let pool = WantedPool {
+        let pool = DesiredPool {
             members: stay.collect(),
-            ..WantedPool::default()
+            ..DesiredPool::default()
         };
-        let wanted = Wanted {
+        let desired = Desired {
             pools: [(name("a"), pool)].into(),
         };
-        with_looks(plan(&wanted, actual).groups, actual)
+        with_checks(plan(&desired, actual).groups, actual)
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
             for service in seals.filter_map(service) {
                 let is_look = |one: &&Command| matches!(one, Command::ShowService { service: of, .. } if of == service);
                 assert_eq!(group.iter().filter(is_look).count(), 1);
-                let at = |wanted: &dyn Fn(&Command) -> bool| group.iter().position(wanted);
+                let at = |desired: &dyn Fn(&Command) -> bool| group.iter().position(desired);
                 assert!(at(&|one| is_look(&one)) < at(&|one| super::service(one) == Some(service)));
             }
             assert!(bytes(group) <= READ_BYTES, "{}", bytes(group));
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_shorter_kind_of_look_is_taken_and_none_where_both_are_long() {
-        let looks = |members: usize, pools: usize| {
+        let checks = |members: usize, pools: usize| {
             let mut actual = actual(1..members + 1, 1);
             let others = (1..pools).map(|number| name(&format!("p{number}")));
             actual
@@ -291,13 +291,13 @@ mod tests {
         };
         let service = ["SHOW SERVICE s0"];
         let pools = ["SHOW POOL"; 2];
-        assert_eq!(looks(50, 1), service, "which tells more");
-        assert_eq!(looks(51, 1), pools);
-        assert_eq!(looks(97, 24), pools);
-        assert_eq!(looks(96, 24), service);
-        assert_eq!(looks(150, 25), pools);
-        assert_eq!(looks(100, 26), service);
-        assert_eq!(looks(101, 26), [""; 0]);
+        assert_eq!(checks(50, 1), service, "which tells more");
+        assert_eq!(checks(51, 1), pools);
+        assert_eq!(checks(97, 24), pools);
+        assert_eq!(checks(96, 24), service);
+        assert_eq!(checks(150, 25), pools);
+        assert_eq!(checks(100, 26), service);
+        assert_eq!(checks(101, 26), [""; 0]);
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
             service: name("s0"),
             connect_ahead: 0,
         };
-        let groups = with_looks(vec![vec![wake]], &actual);
+        let groups = with_checks(vec![vec![wake]], &actual);
         let all: Vec<_> = groups.iter().flat_map(|group| lines(group)).collect();
         assert_eq!(all, ["SHOW SERVICE s0", "SET s0 connect_ahead = 0"]);
     }

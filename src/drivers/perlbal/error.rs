@@ -6,7 +6,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use thiserror::Error;
 
-use super::wire::{Command, NotUnderstood};
+use super::protocol::{Command, ProtocolError};
 
 /// Why a connection ended, or did not come about.
 #[derive(Debug, Error)]
@@ -61,11 +61,11 @@ pub enum SessionError {
     Stuck(Duration),
     /// Perlbal said something that is no answer to what was asked.
     #[error("the answer to {command} is not understood")]
-    NotUnderstood {
+    Protocol {
         /// What was asked.
         command: String,
         /// What was said.
-        source: NotUnderstood,
+        source: ProtocolError,
     },
     /// Perlbal refused to tell what is there.
     #[error("{command} was answered with an error: {error}")]
@@ -77,7 +77,7 @@ pub enum SessionError {
     },
     /// Perlbal said something although nothing was asked.
     #[error("Perlbal spoke unasked: \"{0}\"")]
-    Unasked(String),
+    Unsolicited(String),
     /// An answer is larger than pollbal takes.
     #[error("the answer to {command} is too large: {excess}")]
     TooLarge {
@@ -98,8 +98,8 @@ impl SessionError {
     }
 
     /// What Perlbal said is no answer to `command`.
-    pub(super) fn not_understood(command: &Command, source: NotUnderstood) -> Self {
-        Self::NotUnderstood {
+    pub(super) fn protocol(command: &Command, source: ProtocolError) -> Self {
+        Self::Protocol {
             command: command.to_string(),
             source,
         }
@@ -123,9 +123,9 @@ impl SessionError {
             Self::Silent(_) | Self::Timeout { .. } | Self::Stuck(_) => "not answering",
             Self::NotPerlbal { .. } => "not a Perlbal",
             Self::Broken(_) | Self::Closed => "closing connections",
-            Self::NotUnderstood { .. }
+            Self::Protocol { .. }
             | Self::Refused { .. }
-            | Self::Unasked(_)
+            | Self::Unsolicited(_)
             | Self::TooLarge { .. } => "not usable",
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::fault::SessionError;
+use super::error::SessionError;
 use super::session::Session;
 use crate::config::PerlbalSettings;
 use crate::retry::Retry;
@@ -48,12 +48,12 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(200);
 /// From a configured `host:port` to addresses; what was known last is kept for when the resolver is
 /// away.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct AddressResolver {
     lookups: Arc<Semaphore>,
     known: Mutex<Vec<SocketAddr>>,
 }
 
-impl Default for Names {
+impl Default for AddressResolver {
     fn default() -> Self {
         Self {
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
@@ -62,7 +62,7 @@ impl Default for Names {
     }
 }
 
-impl Names {
+impl AddressResolver {
     /// The addresses of `address`, at least one.
     async fn addresses(
         &self,
@@ -132,10 +132,10 @@ async fn until_overdue(at: Option<Instant>) {
 }
 
 /// Attempts to reach one Perlbal. Dropped, all of them end.
-pub(super) struct Reach {
+pub(super) struct Connector {
     address: String,
     limit: Duration,
-    names: Arc<Names>,
+    names: Arc<AddressResolver>,
     /// Waits after attempts that failed.
     retry: Retry,
     began: Instant,
@@ -157,9 +157,13 @@ struct Slot {
     task: AbortHandle,
 }
 
-impl Reach {
+impl Connector {
     /// Begins after `wait`.
-    pub(super) fn new(settings: &PerlbalSettings, names: Arc<Names>, wait: Duration) -> Self {
+    pub(super) fn new(
+        settings: &PerlbalSettings,
+        names: Arc<AddressResolver>,
+        wait: Duration,
+    ) -> Self {
         let now = Instant::now();
         Self {
             address: settings.address.clone(),
@@ -268,7 +272,7 @@ impl Reach {
 struct Attempt {
     address: String,
     limit: Duration,
-    names: Arc<Names>,
+    names: Arc<AddressResolver>,
     number: usize,
     accepted: Arc<AtomicBool>,
 }

@@ -34,7 +34,7 @@ fn an_error_ends_an_answer_of_any_shape() {
         let answer = command.read("ERROR: Pool 'x' not found", &mut Vec::new());
         assert_eq!(
             answer,
-            Ok(Some(Answer::Error("Pool 'x' not found".to_owned())))
+            Ok(Some(Response::Error("Pool 'x' not found".to_owned())))
         );
     }
 }
@@ -44,7 +44,7 @@ fn a_word_where_only_ok_is_due_is_not_understood() {
     let command = Command::CreatePool(name("x"));
     assert_eq!(
         command.read("OK", &mut Vec::new()),
-        Ok(Some(Answer::Ok(Vec::new())))
+        Ok(Some(Response::Ok(Vec::new())))
     );
     assert!(command.read(".", &mut Vec::new()).is_err());
     assert!(command.read("OKAY", &mut Vec::new()).is_err());
@@ -67,7 +67,7 @@ fn dumpconfig_gives_pools_with_their_files_and_services_with_their_pools() {
     );
     let members = [endpoint("127.0.0.1:80"), endpoint("999.1.1.1:99999")];
     assert_eq!(dump.pools[&name("web")].members, members.into());
-    assert!(matches!(endpoint("999.1.1.1:99999"), Endpoint::Odd(_)));
+    assert!(matches!(endpoint("999.1.1.1:99999"), Endpoint::Unparsed(_)));
     let balancer = Service {
         pool: Some(name("api")),
         connect_ahead: 4,
