@@ -1,7 +1,7 @@
 //! The drivers as one: started together, stopped together, each telling how far it has come.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -82,7 +82,7 @@ impl Drivers {
                 last_owned: owned_told,
                 questions,
                 stop: drivers.stop.clone(),
-                state: State::after(earlier.unwrap_or_default()),
+                state: State::after(earlier.unwrap_or_default(), Instant::now()),
             };
             drivers.spawn("Perlbal", manager.run(mode));
         }

@@ -52,7 +52,7 @@ impl Driven {
             last_owned: watch::Sender::new(None),
             questions,
             stop: stop.clone(),
-            state: State::default(),
+            state: State::new(Instant::now()),
         };
         runtime().spawn(manager.run(Mode::Live));
         Self {

@@ -1,10 +1,10 @@
-//! Reaches a Perlbal that is away: attempts that overlap, so that none which hangs covers its return.
+//! Reconnects to a Perlbal: attempts overlap, so that none that hangs delays the next one.
 //!
-//! A connection counts when a first command was answered over it. The next attempt begins while the
-//! ones before it still wait, in a quarter of a second: a kernel repeats a lost SYN only after 1, 2, 4,
-//! … seconds. What was accepted and is not answered is kept as long as there is room: a Perlbal that
-//! stands still answers it as soon as it goes on. Such attempts become rarer with time, since each
-//! that is given up stays in the backlog of a process that stands still.
+//! A connection counts when a first command was answered over it. The next attempt begins while
+//! earlier ones still wait, after a quarter of a second: a kernel repeats a lost SYN only after 1,
+//! 2, 4, … seconds. A connection that was accepted and is not answered is kept as long as there is
+//! room: a Perlbal that hangs answers it as soon as it continues. Such attempts become rarer with
+//! time, since each that is abandoned stays in the backlog of a process that hangs.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -24,29 +24,29 @@ use crate::config::PerlbalSettings;
 use crate::retry::Retry;
 use crate::{awake, outgoing};
 
-/// Longest wait from one attempt to the next, while nobody takes the connection.
+/// Maximum delay from one attempt to the next, while the connection is not accepted.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
-/// Shortest wait for another attempt behind one that was accepted and is not answered.
+/// Minimum delay before another attempt after one that was accepted and is not answered.
 const WAIT_ACCEPTED: Duration = Duration::from_millis(700);
-/// It grows to this part of the time that nobody has answered.
+/// It grows to this fraction of the time without a response.
 const WAIT_ACCEPTED_PART: u32 = 60;
 
-/// Maximum number of attempts under way. Where there are more, the oldest stays, for a link on which
-/// everything takes long, and the one behind it is given up.
+/// Maximum number of attempts in progress. If there are more, the oldest stays, for a network on
+/// which everything takes long, and the second oldest is abandoned.
 const ATTEMPTS: usize = 8;
 
-/// What is not answered within this, or within `timeout` where that is less, is told; it is waited for
-/// on.
+/// What is not answered within this, or within `timeout` if that is less, is reported; it goes on
+/// waiting.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 
-/// Maximum number of look-ups under way: each has a thread, until the system's resolver answers.
+/// Maximum number of look-ups in progress: each has a thread, until the system's resolver answers.
 const LOOKUPS: usize = 2;
-/// A look-up that takes longer is not waited for where an earlier one has told the addresses.
+/// Maximum time for a look-up when an earlier one has given addresses.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(200);
 
-/// From a configured `host:port` to addresses; what was known last is kept for when the resolver is
-/// away.
+/// Resolves a configured `host:port`; keeps the last addresses for when the resolver does not
+/// answer.
 #[derive(Debug)]
 pub(super) struct AddressResolver {
     lookups: Arc<Semaphore>,
@@ -107,7 +107,7 @@ impl AddressResolver {
         let place = place.map_err(io::Error::other)?;
         let address = address.to_owned();
         let looked_up = spawn_blocking(move || {
-            // Held until the resolver answers, whoever still waits for it.
+            // Held until the resolver answers, even if nobody waits for it any more.
             let _place = place;
             address.to_socket_addrs().map(Vec::from_iter)
         });
@@ -123,7 +123,7 @@ impl AddressResolver {
     }
 }
 
-/// Waits until an attempt is under way for too long, as far as this process runs meanwhile.
+/// Waits until an attempt is overdue; pauses of this process do not count.
 async fn until_overdue(at: Option<Instant>) {
     match at {
         Some(at) => _ = awake::timeout_at(at, pending::<()>()).await,
@@ -131,19 +131,19 @@ async fn until_overdue(at: Option<Instant>) {
     }
 }
 
-/// Attempts to reach one Perlbal. Dropped, all of them end.
+/// Attempts to connect to one Perlbal. Dropped, all of them end.
 pub(super) struct Connector {
     address: String,
     limit: Duration,
     names: Arc<AddressResolver>,
-    /// Waits after attempts that failed.
+    /// Delays after attempts that failed.
     retry: Retry,
     began: Instant,
     next_at: Instant,
     attempts: JoinSet<(usize, Result<Session, SessionError>)>,
-    /// Those under way, the oldest first.
+    /// The attempts in progress, the oldest first.
     slots: VecDeque<Slot>,
-    /// How many were begun.
+    /// Number of attempts so far.
     count: usize,
 }
 
@@ -152,13 +152,13 @@ struct Slot {
     began: Instant,
     /// The connection was accepted.
     accepted: Arc<AtomicBool>,
-    /// That it takes too long was told.
+    /// It was reported that it is overdue.
     overdue: bool,
     task: AbortHandle,
 }
 
 impl Connector {
-    /// Begins after `wait`.
+    /// The first attempt begins after `wait`.
     pub(super) fn new(
         settings: &PerlbalSettings,
         names: Arc<AddressResolver>,
@@ -178,7 +178,7 @@ impl Connector {
         }
     }
 
-    /// Waits until a first command was answered, or an attempt has failed or takes too long; to be
+    /// Waits until a first command was answered, or an attempt has failed or is overdue; to be
     /// called again then. May be dropped at any time.
     pub(super) async fn next(&mut self) -> Result<Session, SessionError> {
         loop {
@@ -199,7 +199,7 @@ impl Connector {
                             failure => failure,
                         });
                     }
-                    // Given up for another.
+                    // Abandoned for another.
                     Err(_) => {}
                 },
                 () = sleep_until(self.next_at) => self.begin(),
@@ -216,7 +216,7 @@ impl Connector {
         self.limit.min(TOLD_AFTER)
     }
 
-    /// What is wrong about the next attempt that is under way for too long.
+    /// The error of the next attempt that is overdue.
     fn take_overdue(&mut self) -> Option<SessionError> {
         let patience = self.patience();
         let slot = self.slots.iter_mut().find(|slot| !slot.overdue)?;
@@ -280,13 +280,13 @@ struct Attempt {
 impl Attempt {
     async fn run(self) -> Result<Session, SessionError> {
         let addrs = self.names.addresses(&self.address, self.limit).await?;
-        // One after the other, or the first that hangs would cover the next.
+        // One after the other, or the first that hangs would hide the next.
         let addr = addrs[self.number % addrs.len()];
         let stream = awake::timeout(self.limit, outgoing::connect(addr))
             .await
             .map_err(|_| SessionError::Unanswered(self.limit))?
             .map_err(SessionError::Connect)?;
         self.accepted.store(true, Ordering::Relaxed);
-        Session::greet(stream, self.limit).await
+        Session::open(stream, self.limit).await
     }
 }

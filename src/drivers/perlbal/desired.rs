@@ -1,4 +1,7 @@
-//! The pools snapshot in Perlbal's words: which pool there should have which members. Pure.
+//! What a snapshot of pools wants of a Perlbal: which pool, by its name there, has which members.
+//! Pure.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +14,7 @@ use crate::model::naming::Scheme;
 use crate::model::node::NodeAddr;
 use crate::model::pools::Pools;
 
-/// What pools and version pools are called in Perlbal.
+/// How pools and version pools are named in Perlbal.
 pub const NAMING: Scheme = Scheme {
     place: "Perlbal",
     of_pool: |pool| PerlbalName::of_pool(pool).to_string(),
@@ -21,18 +24,18 @@ pub const NAMING: Scheme = Scheme {
 /// What a Perlbal should look like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// The pools that pollbal owns, by their name there.
+    /// The pools that pollbal owns, by their name in Perlbal.
     pub pools: BTreeMap<PerlbalName, DesiredPool>,
 }
 
 impl Desired {
-    /// Takes a pool, of which there is no other by this name: the model gives each name to one.
+    /// Adds a pool. No other has this name: the model gives each name to one pool.
     fn insert(&mut self, name: PerlbalName, pool: DesiredPool) {
         let other = self.pools.insert(name, pool);
         debug_assert!(other.is_none(), "two pools have one name");
     }
 
-    /// Takes the spare entries that are needed, of members only.
+    /// Sets the spare entries that are needed, of members only.
     pub fn take_spares(&mut self, needed: &BTreeMap<PerlbalName, BTreeSet<String>>) {
         for (name, pool) in &mut self.pools {
             let members = &pool.members;
@@ -51,40 +54,40 @@ pub struct DesiredPool {
     pub members: BTreeSet<NodeAddr>,
     /// Members in other spellings (see [`spare`](super::spare)).
     pub spares: BTreeSet<String>,
-    /// What is to be done when it is missing.
+    /// What to do if it does not exist.
     pub missing: Missing,
-    /// What decides who stays while no node has served there yet.
+    /// What decides which members stay while no node has served there yet.
     pub unserved: Option<Unserved>,
-    /// Who stays then, though it is no address.
+    /// Entries that stay then although they are no addresses.
     pub strangers: BTreeSet<String>,
-    /// The name of the pool file that holds just these members now, if there is one.
+    /// The name of the pool file that has exactly these members now, if there is one.
     pub file: Option<String>,
 }
 
-/// What is to be done about a pool that is missing in Perlbal.
+/// What to do about a pool that does not exist in Perlbal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missing {
-    /// It is made.
+    /// Create it.
     Create,
-    /// It is reported: `create_pools` is false.
+    /// Report it: `create_pools` is false.
     Report,
     /// Nothing: it is a version pool, and Perlbal cannot delete pools.
     #[default]
     Ignore,
 }
 
-/// What a snapshot is translated with.
+/// How pools are named in Perlbal, and whether they are created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameMap {
     /// Names in Perlbal that differ from the announced ones.
     pub names: BTreeMap<PoolName, PerlbalName>,
-    /// Whether a pool that is missing is made.
+    /// Whether a pool that does not exist is created.
     pub create_pools: bool,
 }
 
 impl NameMap {
-    /// Translates a snapshot. `is_current` tells whether the pool file of a name is known to hold
-    /// the snapshot's members, in a form that Perlbal reads rightly.
+    /// What a snapshot wants. `is_current` says whether the pool file of a name is known to have
+    /// the snapshot's members, in a form that Perlbal reads correctly.
     #[must_use]
     pub fn desired(&self, pools: &Pools, is_current: impl Fn(&str) -> bool) -> Desired {
         let current = |file: String| is_current(&file).then_some(file);
@@ -94,7 +97,7 @@ impl NameMap {
             Missing::Report
         };
         let mut desired = Desired::default();
-        // One that no node announced yet may be another's there.
+        // A pool that no node has announced yet may be someone else's there.
         for (name, pool) in pools.pools.iter().filter(|(_, pool)| pool.announced) {
             let recipients = pool.recipients().map(|(node, _)| node.addr);
             let unserved = Unserved::of(pools, name, pool, None);
@@ -138,6 +141,7 @@ impl NameMap {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use std::sync::Arc;
 

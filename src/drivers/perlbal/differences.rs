@@ -1,25 +1,25 @@
-//! What differs in a Perlbal that does not obey, in words: for alerts. Pure.
+//! How a Perlbal that is not in sync differs from what is desired, in words, for alerts. Pure.
 
 use std::collections::BTreeSet;
 
 use super::protocol::Endpoint;
 use super::view::{PerlbalView, PoolView};
 
-/// So many pools are told of by themselves, and so many members of each.
+/// Maximum number of pools that are described, and of members that are named of each.
 const MAX_POOLS: usize = 5;
 const MAX_MEMBERS: usize = 8;
 
 impl PerlbalView {
-    /// How each pool there differs from what is wanted: `pool api lacks 10.0.0.1:80, has 10.0.0.9:80
-    /// too`, and what cannot be made right. Empty where nothing differs.
+    /// How each pool differs from what is desired, `pool api still needs +10.0.0.1:80
+    /// -10.0.0.9:80`, and what cannot be put right. Empty if nothing differs.
     #[must_use]
     pub fn differences(&self) -> String {
         let all: Vec<_> = self.pools.iter().filter_map(PoolView::difference).collect();
-        let mut told = all.iter().take(MAX_POOLS).cloned().collect::<Vec<_>>();
+        let mut texts = all.iter().take(MAX_POOLS).cloned().collect::<Vec<_>>();
         if all.len() > MAX_POOLS {
-            told.push(format!("{} more pools differ", all.len() - MAX_POOLS));
+            texts.push(format!("{} more pools differ", all.len() - MAX_POOLS));
         }
-        told.join("; ")
+        texts.join("; ")
     }
 }
 
@@ -28,7 +28,7 @@ impl PoolView {
         if !self.problems.is_empty() {
             return Some(self.problems.join("; "));
         }
-        // A version pool that nobody made is not wanted.
+        // A version pool that nobody created is not desired.
         self.told.as_ref()?;
         let wanted: BTreeSet<_> = self.wanted.iter().copied().map(Endpoint::Node).collect();
         let seen = self.seen_members();
@@ -40,15 +40,15 @@ impl PoolView {
     }
 }
 
-/// `+10.0.0.1:80 +10.0.0.2:80`; nothing where there is none.
+/// `+10.0.0.1:80 +10.0.0.2:80`; `None` if there are none.
 fn members<'a>(members: impl Iterator<Item = &'a Endpoint>, sign: char) -> Option<String> {
     let members: Vec<_> = members.collect();
     let named = members.iter().take(MAX_MEMBERS);
-    let mut told: Vec<_> = named.map(|member| format!("{sign}{member}")).collect();
+    let mut texts: Vec<_> = named.map(|member| format!("{sign}{member}")).collect();
     if members.len() > MAX_MEMBERS {
-        told.push(format!("{sign}{} more", members.len() - MAX_MEMBERS));
+        texts.push(format!("{sign}{} more", members.len() - MAX_MEMBERS));
     }
-    (!told.is_empty()).then(|| told.join(" "))
+    (!texts.is_empty()).then(|| texts.join(" "))
 }
 
 #[cfg(test)]
@@ -108,14 +108,14 @@ mod tests {
         let text = "pool api still needs +10.0.0.2:80 -10.0.0.9:80";
         assert_eq!(told(vec![api.clone(), right.clone()]), text);
         assert_eq!(told(vec![right.clone()]), "");
-        // Sent, and not obeyed.
+        // Sent, and without effect.
         let mut untold = right.clone();
         untold.told = Some(Difference {
             missing: vec![addr(1)],
             extra: Vec::new(),
         });
         assert_eq!(told(vec![untold]), "pool web still needs +10.0.0.1:80");
-        // What cannot be made right is said in its words.
+        // What cannot be put right is described as the problem is.
         let missing = PoolView {
             told: None,
             problems: vec!["there is no pool api".to_owned()],

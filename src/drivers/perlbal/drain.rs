@@ -1,18 +1,21 @@
-//! Who was removed and is not yet at rest: a removed member to which a connection is busy still
-//! works on a request. Pure.
+//! Removed members that are not drained yet: one with a busy connection still works on a request.
+//! Pure.
 //!
-//! A look asks Perlbal which connections are busy. It judges only those whose removal, and whose
-//! seal, Perlbal had run before it was asked.
+//! A check queries which of Perlbal's connections are busy. It judges only members whose removal
+//! and seal Perlbal had run before the query.
 //!
 //! A member is *sealed for good* when its removal and the seals of all services that use its pool
 //! were sent in one group: Perlbal runs these before it does anything else, and from then on each
 //! connection to the member is closed instead of being used again (Service.pm,
-//! `verify_generation`). The first look that finds none busy is then enough. Where a group could
-//! not hold them all, a request may have come in between and made connections count as valid
-//! again; such a member must be seen idle for [`SETTLED`] longer.
+//! `verify_generation`). The first check that finds none busy is then enough. Where a group could
+//! not hold them all, a request may have come in between and made connections count as valid again;
+//! such a member must be seen idle for [`SETTLE_TIME`] longer.
 //!
-//! A look is a line per socket, 13 µs each on Perlbal 1.80, during which Perlbal serves nobody: 27 ms
-//! with 2,000 sockets. So the time from one look to the next follows what the last one took.
+//! A check prints a line per socket, 13 µs each on Perlbal 1.80, during which Perlbal serves
+//! nobody: 27 ms with 2,000 sockets. So the delay before the next check follows what the last one
+//! took.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -22,112 +25,113 @@ use super::protocol::Command;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
-/// A member of a pool, as Perlbal names the pool.
+/// A member of a pool, by the pool's name in Perlbal.
 pub type PoolMember = (PerlbalName, NodeAddr);
 
-/// Removed members that are not at rest yet: each with the pools that it left, and since when.
+/// Removed members that are not drained yet: each with the pools that it left, and since when.
 pub type Draining = BTreeMap<NodeAddr, BTreeMap<PerlbalName, Instant>>;
 
-/// A member that is not sealed for good is at rest no sooner than so long after its removal. Also
-/// the wait after a first look that showed it busy; each wait is twice the one before.
+/// Minimum time from its removal until a member that is not sealed for good is drained. Also the
+/// delay after a first check that showed it busy; each further delay is twice as long.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
-/// The longest wait between two looks at a member that is busy.
+/// Maximum delay between two checks of a member that is busy.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// From the end of a look to the next one passes so many times what it took.
+/// Delay from the end of a check to the next one, as a multiple of what it took.
 const BACKOFF_FACTOR: u32 = 20;
-/// Or this, where a look took very long.
+/// Maximum of that delay, for checks that took very long.
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
-/// A first look waits so many times what the last look took, and no longer than [`SETTLED`]: where
-/// looks are dear, most requests under way are to end before it.
+/// Delay before a first check, as a multiple of what the last check took, at most [`SETTLE_TIME`]:
+/// where checks are expensive, most requests in progress should end before it.
 const FIRST_WAIT_FACTOR: u32 = 4;
 
-/// Of so many members at most the requests are counted one by one; each count is a command.
+/// Maximum number of members whose requests are counted one by one; each count is a command.
 const MAX_COUNTED: usize = 100;
 
-/// The removed members that are not at rest yet.
+/// The removed members that are not drained yet.
 #[derive(Debug, Default)]
 pub struct DrainTracker {
     members: BTreeMap<PoolMember, DrainingMember>,
-    /// Counts removals and seals: a look judges who had the last of them before it began.
+    /// Counts removals and seals: a check judges members whose last one was before it began.
     events: u64,
-    /// Counts up when someone comes or goes.
+    /// Counts up when a member is added or removed.
     version: u64,
     check_at: Option<Instant>,
-    /// Between this look and the next.
+    /// Delay between this check and the next.
     wait: Duration,
     in_progress: Option<CheckInProgress>,
-    /// When the last look ended, and how long it took.
+    /// When the last check ended, and how long it took.
     last: Option<(Instant, Duration)>,
 }
 
-/// A removed member that is not at rest yet.
+/// A removed member that is not drained yet.
 #[derive(Debug)]
 pub struct DrainingMember {
     /// When it was removed, or when that was noticed.
     pub since: Instant,
-    /// The last look showed a busy connection, or requests that it had answered meanwhile.
+    /// The last check showed a busy connection, or requests that it had answered meanwhile.
     pub busy: bool,
     origin: Origin,
-    /// No request can come to it any more.
+    /// It can get no more requests.
     sealed: bool,
-    /// The last thing that was done to it.
+    /// The last removal or seal that concerned it.
     event: u64,
-    /// The requests that the node had answered when last looked at.
+    /// The requests that the node had answered at the last check.
     requests: Option<u64>,
 }
 
-/// How it came to be known that a member left.
+/// How it is known that a member left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// It was removed by us just now.
+    /// Pollbal removed it.
     Removed,
-    /// Only its connections tell that it ever was there.
+    /// Only its connections show that it was a member.
     Found,
-    /// It left a pool that is not ours, whose services we do not seal: an idle connection to it may
-    /// be used again.
+    /// It left a pool that is not pollbal's, whose services are not sealed: an idle connection to
+    /// it may be used again.
     Elsewhere,
 }
 
 #[derive(Debug)]
 struct CheckInProgress {
-    /// When it began. Its answers may have been there for long when they are read: pollbal may have stood still.
+    /// When it began. Its responses may be old when they are read: pollbal may have been paused.
     began: Instant,
-    /// What happens to a member from this event on is for the next look.
+    /// Members whose last event is this one or a later one are judged by the next check.
     event: u64,
     requests: BTreeMap<NodeAddr, u64>,
 }
 
-/// What a look showed.
+/// What a check showed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct DrainCheck {
-    /// At rest now, and how long after the removal, if that was ours.
+    /// Drained now, and how long after the removal, if that was pollbal's.
     pub drained: Vec<(PoolMember, Option<Duration>)>,
-    /// Still at work: to be removed and sealed once more, in case a request came between.
+    /// Still busy: to be removed and sealed once more, in case a request came between.
     pub busy: Vec<PoolMember>,
 }
 
 impl DrainTracker {
-    /// Takes a member that was removed at `now`. Gives whether its requests are to be counted, at
-    /// once, so that the first look sees whether they grow.
+    /// Adds a member that was removed at `now`. Returns whether its requests are to be counted at
+    /// once, so that the first check sees whether they grow.
     #[must_use]
     pub fn removed(&mut self, who: PoolMember, now: Instant) -> bool {
         self.enter(who, now, Origin::Removed);
         self.members.len() <= MAX_COUNTED
     }
 
-    /// Takes one who is no member and whose connections may still be in use. Its requests are not
-    /// counted: it may have answered anything since it left.
+    /// Adds one that is no member and whose connections may still be in use. Its requests are not
+    /// counted: it may have answered any number since it left.
     pub fn adopt(&mut self, who: PoolMember, now: Instant) {
         self.enter(who, now, Origin::Found);
     }
 
-    /// Takes one who left a pool that is not pollbal's: at rest when no connection to it is left.
+    /// Adds one that left a pool which is not pollbal's: it is drained when no connection to it is
+    /// open.
     pub fn left_elsewhere(&mut self, who: PoolMember, now: Instant) {
         self.enter(who, now, Origin::Elsewhere);
     }
 
-    /// Those of whom even an idle connection counts as busy.
+    /// Members of which even an idle connection counts as busy.
     pub fn until_closed(&self) -> impl Iterator<Item = NodeAddr> {
         let draining = self.members.iter();
         let until_closed = draining.filter(|(_, member)| member.origin == Origin::Elsewhere);
@@ -155,7 +159,7 @@ impl DrainTracker {
         self.check_at = Some(self.check_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// When to look first at who leaves at `now`.
+    /// When to check a member first that leaves at `now`.
     fn soon(&self, now: Instant) -> Instant {
         let Some((ended, took)) = self.last else {
             return now;
@@ -164,8 +168,8 @@ impl DrainTracker {
         first.max(ended + backoff_after(took))
     }
 
-    /// Takes a group that is sent now, in one piece, to a Perlbal that looks like this: notes whom
-    /// it seals for good.
+    /// Takes a group that is sent now, in one piece, to a Perlbal in this state: records which
+    /// members it seals for good.
     pub fn take_group(&mut self, group: &[Command], expected: &Actual) {
         if self.members.is_empty() {
             return;
@@ -202,7 +206,7 @@ impl DrainTracker {
         self.events = event;
     }
 
-    /// Takes word that Perlbal refused to remove from, or to seal, this pool.
+    /// Perlbal rejected a removal from this pool, or a seal of it.
     pub fn refused(&mut self, pool: &PerlbalName) {
         let mut left = self
             .members
@@ -211,7 +215,7 @@ impl DrainTracker {
         left.by_ref().for_each(|(_, member)| member.sealed = false);
     }
 
-    /// Forgets a member that is back, or whose connections cannot be told from others.
+    /// Removes a member that is back, or whose connections cannot be told from others.
     pub fn forget(&mut self, who: &PoolMember) {
         if self.members.remove(who).is_some() {
             self.version += 1;
@@ -221,7 +225,7 @@ impl DrainTracker {
         }
     }
 
-    /// Forgets everyone: the Perlbal that had connections to them is gone.
+    /// Removes all: the Perlbal that had connections to them is gone.
     pub fn clear(&mut self) {
         let version = self.version + 1;
         *self = Self {
@@ -230,19 +234,19 @@ impl DrainTracker {
         };
     }
 
-    /// Forgets a look whose answers will not come, since the connection is gone.
+    /// Drops a check whose responses will not come, since the connection is gone.
     pub fn interrupted(&mut self) {
         self.in_progress = None;
     }
 
-    /// When to look next.
+    /// When the next check is due.
     #[must_use]
     pub fn check_at(&self) -> Option<Instant> {
         self.check_at
     }
 
-    /// Begins a look, unless one is under way: gives whose requests are to be counted. After the
-    /// counts, [`end_look`](Self::end_look) takes who is busy.
+    /// Begins a check, unless one is in progress: returns the nodes whose requests are to be
+    /// counted. After the counts, [`end_check`](Self::end_check) takes which are busy.
     pub fn begin_check(&mut self, now: Instant) -> Option<BTreeSet<NodeAddr>> {
         self.check_at = Some(now + self.wait);
         if self.in_progress.is_some() {
@@ -262,18 +266,18 @@ impl DrainTracker {
         })
     }
 
-    /// Those who left these pools.
+    /// The members, by the pool that they left.
     pub fn all(&self) -> impl Iterator<Item = (&PoolMember, &DrainingMember)> {
         self.members.iter()
     }
 
-    /// Counts up when someone comes or goes.
+    /// Counts up when a member is added or removed.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// All of them, by node.
+    /// The members by node.
     #[must_use]
     pub fn by_node(&self) -> Draining {
         let mut draining = Draining::new();
@@ -284,7 +288,7 @@ impl DrainTracker {
         draining
     }
 
-    /// Takes how many requests `addr` has answered so far.
+    /// Takes the number of requests that `addr` has answered so far.
     pub fn count(&mut self, addr: NodeAddr, requests: u64) {
         for (_, member) in self
             .members
@@ -298,8 +302,8 @@ impl DrainTracker {
         }
     }
 
-    /// Takes the addresses to which a connection is busy, the last that a look asks for. All of it
-    /// was so much work for Perlbal.
+    /// Takes the addresses to which a connection is busy, the last thing that a check queries, and
+    /// how much work all of it was for Perlbal.
     pub fn end_check(
         &mut self,
         busy: &BTreeSet<NodeAddr>,
@@ -341,10 +345,11 @@ impl DrainTracker {
     }
 }
 
-/// How long Perlbal is spared after a look that took so long.
+/// Delay before Perlbal is queried again after a query that took this long.
 pub(super) fn backoff_after(took: Duration) -> Duration {
     (took * BACKOFF_FACTOR).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Why a connection to Perlbal ended, or did not come about. Pure.
+//! Why a connection to Perlbal failed or ended. Pure.
 
 use std::io;
 use std::time::Duration;
@@ -8,38 +8,38 @@ use thiserror::Error;
 
 use super::protocol::{Command, ProtocolError};
 
-/// Why a connection ended, or did not come about.
+/// Why a connection failed or ended.
 #[derive(Debug, Error)]
 pub enum SessionError {
-    /// The address has a name that is not known.
+    /// The host name of the address does not resolve.
     #[error("the name {name} does not resolve")]
     Resolve {
-        /// The name.
+        /// The host name.
         name: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
     /// The resolver did not answer.
     #[error("the name {name} was not resolved within {}", format_duration(*.limit))]
     ResolverSilent {
-        /// The name.
+        /// The host name.
         name: String,
-        /// The time that it had.
+        /// The time limit.
         limit: Duration,
     },
-    /// No connection came about.
+    /// The connection was refused, or failed otherwise.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    /// Nobody took or refused the connection.
+    /// The connection was neither accepted nor refused.
     #[error("no answer to a connection attempt within {}", format_duration(*.0))]
     Unanswered(Duration),
-    /// Somebody took the connection and says nothing.
+    /// The connection was accepted, and nothing was received over it.
     #[error("accepts connections, no reply within {}", format_duration(*.0))]
     Silent(Duration),
-    /// Somebody else answers.
+    /// Another server responds.
     #[error("it said \"{said}\"")]
     NotPerlbal {
-        /// The beginning of what was said, made printable.
+        /// The beginning of what was received, made printable.
         said: String,
     },
     /// The connection broke.
@@ -48,48 +48,48 @@ pub enum SessionError {
     /// Perlbal closed the connection.
     #[error("the connection was closed")]
     Closed,
-    /// Perlbal took longer than `timeout` for an answer.
+    /// A response was not complete within the time limit.
     #[error("accepts connections, no whole answer to {command} within {}", format_duration(*.limit))]
     Timeout {
-        /// What was asked.
+        /// The command.
         command: String,
-        /// The time that it had.
+        /// The time limit.
         limit: Duration,
     },
-    /// Perlbal does not take what is sent.
+    /// Perlbal does not read what is sent.
     #[error("accepts connections, takes no commands within {}", format_duration(*.0))]
     Stuck(Duration),
-    /// Perlbal said something that is no answer to what was asked.
+    /// A line is no response to the command.
     #[error("the answer to {command} is not understood")]
     Protocol {
-        /// What was asked.
+        /// The command.
         command: String,
-        /// What was said.
+        /// What was received.
         source: ProtocolError,
     },
-    /// Perlbal refused to tell what is there.
+    /// A query was answered with an error.
     #[error("{command} was answered with an error: {error}")]
     Refused {
-        /// What was asked.
+        /// The command.
         command: String,
-        /// What was said.
+        /// Perlbal's error.
         error: String,
     },
-    /// Perlbal said something although nothing was asked.
+    /// Something was received although no response was due.
     #[error("Perlbal spoke unasked: \"{0}\"")]
     Unsolicited(String),
-    /// An answer is larger than pollbal takes.
+    /// A response exceeds a limit.
     #[error("the answer to {command} is too large: {excess}")]
     TooLarge {
-        /// What was asked.
+        /// The command.
         command: String,
-        /// Which limit it passes, in words.
+        /// Which limit it exceeds, in words.
         excess: String,
     },
 }
 
 impl SessionError {
-    /// Perlbal refused to tell what is there.
+    /// A query was answered with an error.
     pub(super) fn refused(command: &Command, error: String) -> Self {
         Self::Refused {
             command: command.to_string(),
@@ -97,7 +97,7 @@ impl SessionError {
         }
     }
 
-    /// What Perlbal said is no answer to `command`.
+    /// A line is no response to `command`.
     pub(super) fn protocol(command: &Command, source: ProtocolError) -> Self {
         Self::Protocol {
             command: command.to_string(),
@@ -105,7 +105,7 @@ impl SessionError {
         }
     }
 
-    /// The answer to `command` passes a limit.
+    /// The response to `command` exceeds a limit.
     pub(super) fn too_large(command: &Command, excess: String) -> Self {
         Self::TooLarge {
             command: command.to_string(),
@@ -113,7 +113,7 @@ impl SessionError {
         }
     }
 
-    /// How a Perlbal is about which this was found, in words that go before "for 18 s".
+    /// The state of a Perlbal with this error, in words that go before "for 18 s".
     pub(super) fn state(&self) -> &'static str {
         match self {
             Self::Resolve { .. }
@@ -130,8 +130,8 @@ impl SessionError {
         }
     }
 
-    /// Whether it answers, but with what cannot be used: to ask again costs both sides a whole
-    /// reading, and will hardly help.
+    /// Whether it responds, but with what cannot be used: to query it again costs both sides a read
+    /// of everything, and will hardly help.
     pub(super) fn is_unusable(&self) -> bool {
         self.state() == "not usable"
     }

@@ -1,20 +1,20 @@
-//! The Perlbal manager: makes one Perlbal show the wanted pools, and keeps it so.
+//! The Perlbal driver: makes one Perlbal show the desired pools, and keeps it so.
 //!
 //! ```text
-//!   snapshot ─► wanted ─┐
-//!                       ├─► plan ─► session ─► Perlbal
-//!   session ─► reading ─┘ (actual)
+//!   snapshot ─► desired ──┐
+//!                         ├─► plan ─► pipeline ─► session ─► Perlbal
+//!   session ─► read_state ┘ (actual)
 //! ```
 //!
 //! One task per Perlbal owns one connection. It reads what is there when it connects, every
-//! `resync_interval` and when an answer surprises; a change in between is planned against what is
-//! known, sent as soon as `pace` allows, which is mostly at once, also behind a reading, and read back. So a restart of
-//! Perlbal, a hand on the telnet console and a lost command heal by the same path. `wanted`, `plan`,
-//! `looks`, `pace`, `reading`, `rest`, `standing`, `statistics`, `view` and `wire` are pure; `session` owns the
-//! socket; `link` is one connection's life; `memory` is what outlives it; this file is the task around
-//! it.
+//! `resync_interval` and after a response that was not expected; a change in between is planned against
+//! what is expected there, sent as soon as `throttle` allows, mostly at once, and read back. So a restart of
+//! Perlbal, a change at its console and a lost command heal by the same path. `connection` is the state
+//! machine of one connection and `state` is what outlives it; these and all that they use are pure: bytes and
+//! the time are arguments. `serve` is the loop around them, `session` the socket, `connector` makes
+//! connections, and this file is the task around it.
 //!
-//! It tells of itself by two `watch` channels, [`Progress`] and [`Standing`], and answers
+//! It reports by two `watch` channels, [`Progress`] and [`Standing`], and answers
 //! [`Question`]s from one bounded channel in every state.
 
 pub mod away;
@@ -27,14 +27,17 @@ pub mod drain;
 mod dry_run;
 pub mod error;
 pub mod name;
+mod notices;
 mod own_files;
 mod ownership;
+mod pipeline;
 pub mod plan;
 pub mod protocol;
 pub mod read_state;
 pub mod remarks;
+mod serve;
 mod service_checks;
-pub mod session;
+mod session;
 pub mod spare;
 pub mod standing;
 mod state;
@@ -43,7 +46,6 @@ pub mod throttle;
 mod unserved;
 pub mod view;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,16 +53,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use self::away::Cause;
 use self::connector::Connector;
-use self::desired::{Desired, NameMap};
+use self::desired::NameMap;
 use self::error::SessionError;
-use self::own_files::nodefiles;
-use self::plan::{OwnFile, Problem};
-use self::protocol::Command;
-use self::remarks::Remark;
+use self::notices::Notice;
 use self::session::Session;
 use self::standing::Standing;
 pub use self::state::State;
@@ -69,7 +68,6 @@ use self::view::Question;
 use super::{Mode, Progress, Snapshot};
 use crate::config::PerlbalSettings;
 use crate::model::ownership::Known;
-use crate::model::text::printable;
 use crate::retry::{LONGEST_WAIT, Retry};
 
 /// What a manager works with.
@@ -151,8 +149,8 @@ impl PerlbalDriver {
     }
 
     async fn drive(&mut self, mode: Mode) {
-        self.state.left(Instant::now());
-        self.tell_standing();
+        self.state.set_away(Instant::now());
+        self.publish();
         let mut waits = Waits::default();
         let mut wait = Duration::ZERO;
         loop {
@@ -215,8 +213,8 @@ impl PerlbalDriver {
         self.state.check_at = None;
         let snapshot = self.snapshots.borrow().clone();
         self.take_new_snapshot();
-        self.state.note_waiting(snapshot.as_ref());
-        self.tell_standing();
+        self.state.update_waiting(snapshot.as_ref());
+        self.publish();
         let perlbal = &self.settings.address;
         if let Some(text) = self.state.waiting_notice(Instant::now()) {
             error!(%perlbal, "Perlbal is {text}");
@@ -244,73 +242,27 @@ impl PerlbalDriver {
     fn report(&mut self, failure: &SessionError) {
         let now = Instant::now();
         let cause = Cause::of(failure);
-        let away = self.state.left(now);
+        let away = self.state.set_away(now);
         let before = away.cause.replace(cause.clone());
-        let perlbal = &self.settings.address;
-        if before.as_ref() != Some(&cause) && self.state.may_tell_of_connection(perlbal, now) {
-            error!(
-                %perlbal,
-                "no connection to Perlbal: {cause}; its pools stay as they are, pollbal tries again"
-            );
+        if before.as_ref() != Some(&cause) {
+            self.state
+                .log_about_connection(now, || Notice::Unreachable(cause.to_string()));
         }
-        // What is wanted may have changed since the last plan.
+        // The desired state may have changed since the last plan.
         self.state.check_at.get_or_insert(now);
         let serial = self
             .snapshots
             .borrow()
             .as_ref()
             .map_or(0, |snapshot| snapshot.serial);
-        self.tell_progress(serial, false);
+        self.state.record_progress(serial, false, now);
+        self.publish();
     }
 
-    /// Says which problems are new and which are over.
-    fn report_problems(&mut self, problems: BTreeSet<Problem>) {
+    /// Logs what is to be logged, and tells others how this Perlbal stands.
+    fn publish(&mut self) {
         let perlbal = &self.settings.address;
-        for problem in problems.difference(&self.state.problems) {
-            error!(%perlbal, "{}", printable(&problem.to_string()));
-        }
-        for problem in self.state.problems.difference(&problems) {
-            info!(%perlbal, "no more: {}", printable(&problem.to_string()));
-        }
-        self.state.problems = problems;
-    }
-
-    /// Says which remarks are new: once, and not again when it is connected again.
-    fn report_remarks(&mut self, remarks: BTreeSet<Remark>) {
-        let perlbal = &self.settings.address;
-        let old = &self.state.remarks;
-        let is_new = |remark: &&Remark| !old.iter().any(|old| old.covers(remark));
-        let new = remarks.iter().filter(is_new);
-        for line in remarks::lines(new) {
-            warn!(%perlbal, "{line}");
-        }
-        self.state.remarks = remarks;
-    }
-
-    /// Tells how far this Perlbal has come.
-    fn tell_progress(&mut self, serial: u64, in_sync: bool) {
-        let progress = Progress {
-            serial,
-            in_sync,
-            why: None,
-        };
-        self.progress.send_if_modified(|old| {
-            let changed = *old != progress;
-            *old = progress;
-            changed
-        });
-        self.state.in_sync.set(in_sync);
-        self.tell_standing();
-    }
-
-    /// Tells how this Perlbal stands.
-    fn tell_standing(&mut self) {
-        let standing = self.state.standing();
-        self.standing.send_if_modified(|old| {
-            let changed = *old != standing;
-            *old = standing;
-            changed
-        });
+        publish(&mut self.state, perlbal, &self.progress, &self.standing);
     }
 
     /// Takes the latest snapshot, unless it is the one that was taken last.
@@ -322,49 +274,34 @@ impl PerlbalDriver {
         }
     }
 
-    /// Takes the latest snapshot, in this Perlbal's words.
+    /// Takes the latest snapshot.
     fn take_snapshot(&mut self) {
         let snapshot = self.snapshots.borrow_and_update().clone();
-        self.state.desired = snapshot.map(|snapshot| {
-            let mut desired = self.desired(&snapshot);
-            self.state.keep_emptied(&mut desired);
-            (snapshot.serial, desired)
-        });
+        self.state.set_desired(snapshot.as_ref(), &self.translation);
     }
+}
 
-    /// What a snapshot wants here.
-    fn desired(&self, snapshot: &Snapshot) -> Desired {
-        let is_current = |file: &str| snapshot.current_files.contains(file);
-        let translation = &self.translation;
-        let mut desired = translation.desired(&snapshot.pools, is_current);
-        for name in &self.state.unreliable_nodefiles {
-            if let Some(pool) = desired.pools.get_mut(name) {
-                pool.file = None;
-            }
-        }
-        desired.keep(&self.state.expected);
-        desired.take_spares(&self.state.spares);
-        desired
+/// Logs what is to be logged, and tells others how this Perlbal stands.
+fn publish(
+    state: &mut State,
+    perlbal: &str,
+    progress: &watch::Sender<Progress>,
+    standing: &watch::Sender<Standing>,
+) {
+    for notice in state.take_notices() {
+        notice.log(perlbal);
     }
+    send_if_changed(progress, &state.progress);
+    send_if_changed(standing, &state.standing());
+}
 
-    /// Sees to it that [`own_file`](Self::own_file) knows the nodefiles that this answer tells.
-    async fn resolve_nodefiles(&self, command: &Command, lines: &[String]) {
-        if *command != Command::DumpConfig {
-            return;
+/// Sends a value, unless it is as it was.
+fn send_if_changed<T: Clone + PartialEq>(sender: &watch::Sender<T>, new: &T) {
+    sender.send_if_modified(|old| {
+        let changed = *old != *new;
+        if changed {
+            old.clone_from(new);
         }
-        let known = &self.state.own_files;
-        if !known.resolve(&self.pool_directory, nodefiles(lines)).await {
-            warn!(
-                perlbal = %self.settings.address,
-                "the directory of a nodefile in Perlbal does not answer; until it does, pools whose nodefile is not spelled \
-                 as in {} are told their members one by one",
-                self.pool_directory.display()
-            );
-        }
-    }
-
-    /// Whether a nodefile in Perlbal is one of our pool files, as far as is known.
-    fn own_file(&self, path: &str) -> Option<OwnFile> {
-        self.state.own_files.own_file(&self.pool_directory, path)
-    }
+        changed
+    });
 }

@@ -1,9 +1,10 @@
-//! Which nodefiles in Perlbal are our pool files, by whichever path.
+//! Which nodefiles in Perlbal are our pool files, whatever their path.
 //!
-//! The paths are Perlbal's: any of them may lie on a disk that hangs, and then who resolves it hangs too, for as long as
-//! the disk does. So a directory that is not spelled as ours is resolved on a thread of its own, one for all of a
-//! Perlbal's, and the manager waits for that only for a moment. What was resolved before counts meanwhile; what never
-//! was, counts as somebody else's: then a pool's members are told one by one, which is right in each case.
+//! The paths are Perlbal's: any of them may be on a disk that hangs, and resolving it then hangs
+//! too, for as long as the disk does. So a directory that is not spelled as ours is resolved on a
+//! thread of its own, one per Perlbal, and the driver waits for that only briefly. What was
+//! resolved before counts meanwhile; an unresolved directory counts as someone else's: then a
+//! pool's members are changed one by one, which is always correct.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,11 +18,12 @@ use crate::awake::timeout;
 use crate::drivers::pool_files::names::parse_file_name;
 use crate::supervision::stall;
 
-/// How long a reading waits for directories: a disk that answers takes less than a millisecond.
+/// Maximum time for which a read waits for directories: a disk that works takes less than a
+/// millisecond.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Which directories of nodefiles are ours.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct OwnFiles(Arc<Mutex<Resolved>>);
 
 #[derive(Default)]
@@ -33,8 +35,9 @@ struct Resolved {
 }
 
 impl OwnFiles {
-    /// Resolves the directories of these nodefiles; gives whether that is done. What is ours by what is known is not
-    /// waited for, nor a disk that did not answer last time and has not since.
+    /// Resolves the directories of these nodefiles; returns whether that is done. It does not wait
+    /// for directories that are known to be ours, nor for a disk that did not answer last time and
+    /// has not since.
     pub(super) async fn resolve<'a>(
         &self,
         ours: &Path,
@@ -103,7 +106,7 @@ impl OwnFiles {
 
 /// The directory and the name of a nodefile that may be one of our pool files.
 fn parts(path: &str) -> Option<(&Path, &str)> {
-    // Perlbal would expand or cut these when it is told the path again (Perlbal.pm,
+    // Perlbal would expand or cut these when the path is sent to it (Perlbal.pm,
     // `run_manage_command`).
     let is_sayable = |byte: u8| byte.is_ascii_graphic() && !b"#$".contains(&byte);
     if !path.bytes().all(is_sayable) {
@@ -112,12 +115,12 @@ fn parts(path: &str) -> Option<(&Path, &str)> {
     let path = Path::new(path);
     let name = path.file_name()?.to_str()?;
     parse_file_name(name)?;
-    // A path that is not absolute begins where Perlbal was started.
+    // A path that is not absolute is relative to where Perlbal was started.
     let directory = path.parent().filter(|directory| directory.is_absolute())?;
     Some((directory, name))
 }
 
-/// The nodefiles that `DUMPCONFIG` tells.
+/// The nodefiles that `DUMPCONFIG` prints.
 pub(super) fn nodefiles(lines: &[String]) -> impl Iterator<Item = &str> {
     lines
         .iter()

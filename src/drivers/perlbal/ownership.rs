@@ -1,4 +1,4 @@
-//! What is known of who is where it should not be, and what outlives a restart.
+//! Nodes that are where they should not be, and what pollbal owns in a Perlbal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::model::ownership::{Known, OwnedThere};
 pub(super) struct OwnedPools {
     /// When that Perlbal was started, in seconds since 1970.
     pub(super) started: Option<u64>,
-    /// Members that are no longer wanted and may still get requests, by pool.
+    /// Members that are no longer desired and may still get requests, by pool.
     pub(super) pools: BTreeMap<PerlbalName, BTreeSet<NodeAddr>>,
 }
 
@@ -43,17 +43,9 @@ impl From<OwnedPools> for OwnedThere {
 }
 
 impl State {
-    /// What is kept of this Perlbal at the start, from the end of the run before.
-    #[must_use]
-    pub fn after(earlier: OwnedThere) -> Self {
-        let mut state = Self::default();
-        state.earlier = Some(earlier.into());
-        state
-    }
-
-    /// Who is in a pool that a service uses, although it is not wanted there. To be asked when what
-    /// is wanted was planned: then a pool of ours has nobody else, once it has run what was sent. But
-    /// what was sent is to be read back before it is so.
+    /// Nodes in pools that services use, although they are not desired there. To be called after a
+    /// plan: then our pools have only desired members, once Perlbal has run what was sent. But
+    /// removals count only when they were read back.
     pub(super) fn find_strays(&self) -> Strays {
         let Some((_, desired)) = &self.desired else {
             return Strays::new();
@@ -77,7 +69,7 @@ impl State {
             let sent = observed.map(|observed| &observed.since.removed);
             note(&mut strays, name, sent.into_iter().flatten(), Whose::Ours);
         }
-        // What is not managed is noted last, and so before the other.
+        // Pools that pollbal does not manage come last, and so take precedence.
         for name in others {
             let pool = self.expected.pools.get(name);
             let members = pool.into_iter().flat_map(|pool| &pool.members);
@@ -126,8 +118,8 @@ impl State {
         }
     }
 
-    /// Wants a pool empty that is no more wanted, until it is known to be: the model forgets pools and
-    /// versions, and their members must not stay for that.
+    /// Desires a pool empty that is no longer desired, until it is known to be: the model forgets
+    /// pools and versions, and their members must not stay because of that.
     pub(super) fn keep_emptied(&self, desired: &mut Desired) {
         let Some((_, before)) = &self.desired else {
             return;
@@ -148,7 +140,7 @@ impl State {
             || self.sent_away(name).next().is_some()
     }
 
-    /// Who was removed from the pool, but may still get requests.
+    /// Nodes that were removed from the pool, but may still get requests.
     fn sent_away<'a>(&'a self, name: &'a PerlbalName) -> impl Iterator<Item = NodeAddr> + 'a {
         let unread = self
             .observed
@@ -179,6 +171,8 @@ fn note<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::drivers::perlbal::plan::ActualPool;
     use crate::drivers::perlbal::unserved::Unserved;
@@ -188,7 +182,7 @@ mod tests {
         "api__v1".parse().unwrap()
     }
 
-    /// What is wanted once a pool with these members is forgotten, that was wanted before.
+    /// What is desired once a pool with these members, which was desired before, is forgotten.
     fn forgotten(members: &[&str], is_connected: bool, unserved: bool) -> Desired {
         let members = members
             .iter()
@@ -212,10 +206,10 @@ mod tests {
                 ..DesiredPool::default()
             },
         );
-        let mut state = State::default();
+        let mut state = State::new(Instant::now());
         state.desired = Some((1, before));
         state.expected.pools.insert(name(), there);
-        state.connected.set(is_connected);
+        state.connected.set(is_connected, Instant::now());
         let mut desired = Desired::default();
         state.keep_emptied(&mut desired);
         desired

@@ -1,7 +1,9 @@
-//! What to say to Perlbal, so that what is there becomes what is wanted. Pure.
+//! The commands that lead from the actual to the desired state. Pure.
 //!
-//! `plan(wanted, actual)` gives commands, [`Actual::apply`] says what they make of Perlbal; a
-//! property test holds the one against the other.
+//! `plan(desired, actual)` gives commands, [`Actual::apply`] says what they make of Perlbal; a
+//! property test holds one against the other.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +14,7 @@ use crate::drivers::console::READ_BYTES;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
-/// What a Perlbal looks like, as far as is known.
+/// The state of a Perlbal, as far as is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     /// Its pools.
@@ -21,16 +23,16 @@ pub struct Actual {
     pub services: BTreeMap<PerlbalName, Service>,
 }
 
-/// What a pool looks like.
+/// The state of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActualPool {
     /// Its members.
     pub members: BTreeSet<Endpoint>,
-    /// Its nodefile, when that is one of our pool files.
+    /// Its nodefile, if that is one of our pool files.
     pub own_file: Option<OwnFile>,
-    /// Its nodefile, when it is not.
+    /// Its nodefile, if it is not.
     pub foreign_file: Option<String>,
-    /// No members (any more), but perhaps with connections that no seal has reached.
+    /// Entries that are no members (any more), but may have connections that no seal has reached.
     pub unsealed: BTreeSet<Endpoint>,
 }
 
@@ -46,32 +48,32 @@ pub struct OwnFile {
 /// Commands that reach Perlbal in one piece: it runs them before it does anything else.
 pub type Group = Vec<Command>;
 
-/// What is to be said.
+/// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The commands, in order.
     pub groups: Vec<Group>,
     /// What changes in each pool, for the log.
     pub changes: BTreeMap<PerlbalName, PoolChange>,
-    /// What cannot be made right.
+    /// What cannot be put right.
     pub problems: BTreeSet<Problem>,
 }
 
 /// What changes in a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolChange {
-    /// Who comes in.
+    /// Nodes that are added.
     pub added: BTreeSet<NodeAddr>,
-    /// Who goes out.
+    /// Entries that are removed.
     pub removed: BTreeSet<Endpoint>,
 }
 
-/// What cannot be made right in a Perlbal, until someone changes something.
+/// What cannot be put right in a Perlbal until someone changes something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
     /// A service has the pool's name; the two share one namespace (Perlbal.pm, `MANAGE_create`).
     TakenByService(PerlbalName),
-    /// The pool is missing and must not be made.
+    /// The pool does not exist and must not be created.
     MissingPool(PerlbalName),
 }
 
@@ -92,20 +94,21 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The most bytes of a group: it must fit into one of Perlbal's reads ([`READ_BYTES`]) together with the reading commands that may be in front of it ([`READ_COMMAND_BYTES`]).
+/// Maximum size of a group: it must fit into one of Perlbal's reads ([`READ_BYTES`]) behind the
+/// queries that may be unanswered ([`READ_COMMAND_BYTES`]).
 pub const GROUP_BYTES: usize = 640;
 
-/// The most bytes of reading commands that may be unanswered at a time.
+/// Maximum size of the queries that may be unanswered at a time.
 pub const READ_COMMAND_BYTES: usize = READ_BYTES - GROUP_BYTES;
 
-/// From so many changes in one pool on, its nodefile is reloaded instead, if it is our own.
+/// Minimum number of changes in a pool for which its nodefile is reloaded instead, if it is ours.
 ///
 /// One `ADD` or `REMOVE` costs Perlbal time in proportion to the pool, and so does a reload; one
 /// reload costs as much as 4 of them in a pool of 20, 8 in one of 100, 15 in one of 1,000 and 12 in
-/// one of 5,000 (measured on Perlbal 1.80). From 16 on it is never the dearer way.
+/// one of 5,000 (measured on Perlbal 1.80). From 16 on it is never more expensive.
 pub const RELOAD_CHANGES: usize = 16;
 
-/// What to say so that `actual` becomes `wanted`.
+/// The commands that make `actual` as desired.
 #[must_use]
 pub fn plan(desired: &Desired, actual: &Actual) -> Plan {
     let mut plan = Plan::default();
@@ -163,17 +166,17 @@ pub fn plan(desired: &Desired, actual: &Actual) -> Plan {
             plan.changes.insert(name.clone(), change);
         }
     }
-    // Who comes in comes before who goes out, so that no pool is empty in between.
+    // Additions before removals, so that no pool is empty in between.
     plan.groups = chunks(adds, GROUP_BYTES);
     plan.groups.extend(removals);
     plan
 }
 
-/// Whether a missing pool is to be made.
+/// Whether a pool that does not exist is to be created.
 fn missing(name: &PerlbalName, pool: &DesiredPool, actual: &Actual) -> Result<bool, Problem> {
     match pool.missing {
         Missing::Ignore => Ok(false),
-        // Perlbal cannot delete pools, so none is made before it has a member.
+        // Perlbal cannot delete pools, so none is created before it has a member.
         _ if pool.members.is_empty() => Ok(false),
         _ if actual.services.contains_key(name) => Err(Problem::TakenByService(name.clone())),
         Missing::Create => Ok(true),
@@ -181,7 +184,7 @@ fn missing(name: &PerlbalName, pool: &DesiredPool, actual: &Actual) -> Result<bo
     }
 }
 
-/// The commands that put missing spare entries in, and let waiting requests use them.
+/// The commands that add missing spare entries, and let waiting requests use them.
 fn spares(
     name: &PerlbalName,
     pool: &DesiredPool,
@@ -208,7 +211,7 @@ fn seals(pool: &PerlbalName, actual: &Actual) -> Vec<Command> {
     actual.users(pool).map(seal).collect()
 }
 
-/// The commands that set going what waits for the pool: one for each service that uses it.
+/// The commands that serve requests which wait for the pool: one for each service that uses it.
 fn wakes(pool: &PerlbalName, actual: &Actual) -> Vec<Command> {
     let wake = |(service, known): (&PerlbalName, &Service)| Command::Wake {
         service: service.clone(),
@@ -235,7 +238,7 @@ fn reload(
     })
 }
 
-/// Groups in which each of `removes` stands together with each of `seals`.
+/// Groups in which each of `removes` is together with each of `seals`.
 fn with_seals(removes: &[Command], seals: &[Command]) -> Vec<Group> {
     if removes.is_empty() {
         return Vec::new();
@@ -254,7 +257,7 @@ fn with_seals(removes: &[Command], seals: &[Command]) -> Vec<Group> {
     groups
 }
 
-/// Adds commands to the last of the groups, as far as there is room, and in groups behind it.
+/// Adds commands to the last of the groups, as far as there is room, and further groups after it.
 fn stand_behind(groups: &mut Vec<Group>, commands: Vec<Command>) {
     for group in chunks(commands, GROUP_BYTES) {
         match groups.last_mut() {
@@ -282,7 +285,7 @@ fn chunks(commands: Vec<Command>, limit: usize) -> Vec<Group> {
     groups
 }
 
-/// How many bytes the commands' lines have together.
+/// Size of the commands' lines together.
 #[must_use]
 pub fn bytes(commands: &[Command]) -> usize {
     commands.iter().map(|command| command.line().len()).sum()
@@ -298,16 +301,15 @@ impl DesiredPool {
 }
 
 impl PoolChange {
-    /// Whether nobody comes or goes.
+    /// Whether nothing is added or removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    /// Whether somebody comes and of those who are there nobody stays, be it that nobody is there.
-    /// Requests may then wait for connections that will not come: none is opened to an empty pool,
-    /// and to members that are dead it is tried again after a second at the earliest (Service.pm,
-    /// `note_bad_backend_connect`).
+    /// Whether members are added and none of those that are there stays, or none is there. Requests
+    /// may then wait for connections that will not come: none is opened to an empty pool, and dead
+    /// members are retried after a second at the earliest (Service.pm, `note_bad_backend_connect`).
     fn replaces_all(&self, actual: &ActualPool) -> bool {
         !self.added.is_empty() && self.removed.len() == actual.members.len()
     }
@@ -330,7 +332,7 @@ impl PoolChange {
     fn between(desired: &DesiredPool, actual: &ActualPool) -> Self {
         let mut change = Self::default();
         let mut there = actual.members.iter().peekable();
-        // Both are sorted alike: one walk is much cheaper than asking for each member by itself.
+        // Both are sorted alike: one walk is much cheaper than a look-up for each member.
         for addr in &desired.members {
             let member = Endpoint::Node(*addr);
             while let Some(gone) = there.next_if(|there| **there < member) {
@@ -367,7 +369,7 @@ impl Actual {
             .filter_map(|service| service.pool.as_ref())
     }
 
-    /// Does to this picture what `command` does to Perlbal.
+    /// Changes this state as `command` changes Perlbal.
     pub fn apply(&mut self, command: &Command) {
         self.set_service(command);
         let Some(name) = command.changes() else {
@@ -409,4 +411,5 @@ impl Actual {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -1,7 +1,9 @@
-//! The management socket's language: commands to lines, lines to answers. Pure.
+//! The management socket's protocol: commands to lines, lines to responses. Pure.
 //!
-//! What Perlbal 1.80 takes and prints: Perlbal.pm (`run_manage_command`, `MANAGE_*`),
+//! What Perlbal 1.80 accepts and prints: Perlbal.pm (`run_manage_command`, `MANAGE_*`),
 //! ClientManage.pm (`event_read`), Pool.pm (`dumpconfig`), Danga/Socket.pm (`as_string`).
+
+#![warn(clippy::disallowed_methods)]
 
 mod output;
 
@@ -18,9 +20,9 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::text::{printable, quotable};
 
-/// What stands in a pool: a node, or what someone wrote there by hand. Perlbal takes more for an
-/// address than there is (`999.1.1.1:99999`), and what it took must be removable. Nodes are in the
-/// order of their addresses: a plan walks along both.
+/// An entry of a pool: a node, or what someone wrote there by hand. Perlbal accepts more than
+/// addresses (`999.1.1.1:99999`), and what it accepted must be removable. Nodes are in the order of
+/// their addresses: a plan walks along both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// A valid address.
@@ -29,57 +31,58 @@ pub enum Endpoint {
     Unparsed(String),
 }
 
-/// What can be said to Perlbal. Its [`Display`](fmt::Display) form is the line, without its end.
+/// A command. Its [`Display`](fmt::Display) form is the line, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Sets what is set already; its answer is one word, so nothing costs Perlbal less.
+    /// Sets what is set already; its response is one word, so nothing costs Perlbal less.
     Ping,
     /// Start time and version.
     Uptime,
-    /// All pools and services, in one answer.
+    /// All pools and services, in one response.
     DumpConfig,
-    /// How many connections are open to which address.
+    /// The number of open connections per address.
     Backends,
     /// A line per socket.
     Socks,
     /// Statistics of one address.
     Nodes(NodeAddr),
-    /// How many sockets are in which state.
+    /// The number of sockets in each state.
     States,
-    /// How many clients wait for a connection to a node, and since when.
+    /// The number of clients that wait for a connection to a node, and since when.
     Queues,
-    /// Which connections to nodes are being made.
+    /// The connections to nodes that are being made.
     Pending,
-    /// Which nodes did not show that they take several requests over one connection.
+    /// Nodes that did not show that they take several requests over one connection.
     NoVerify,
-    /// The process: its time on processors and its requests.
+    /// The process: its CPU time and its requests.
     Proc,
     /// The members of a pool.
     ShowPool(PerlbalName),
-    /// How many members each pool has.
+    /// The number of members of each pool.
     CountMembers,
-    /// How a service is set, asked right before something of it is set again.
+    /// How a service is set, queried right before something of it is set again.
     ShowService {
         /// The service.
         service: PerlbalName,
-        /// What is set again is taken from this.
+        /// How it is known to be set: what is set again is taken from this.
         known: Service,
     },
-    /// How many services use each pool, asked before the first of several seals and behind each.
+    /// The number of services that use each pool, queried before the first of several seals and
+    /// after each.
     ShowPools {
-        /// The service that was sealed right before, and how it was set before that, as far as is known.
+        /// The service that was sealed right before, and how it was known to be set before that.
         sealed: Option<(PerlbalName, Service)>,
     },
-    /// Makes a pool, for ever.
+    /// Creates a pool. Perlbal cannot delete it.
     CreatePool(PerlbalName),
-    /// Puts a member in.
+    /// Adds a member.
     Add(PerlbalName, NodeAddr),
-    /// Puts a member in once more, under another spelling.
+    /// Adds a member once more, under another spelling.
     AddSpare(PerlbalName, String),
-    /// Takes a member out.
+    /// Removes a member.
     Remove(PerlbalName, Endpoint),
-    /// Gives a service the pool that it has. This counts up its generation, so that the next use
-    /// of each idle connection asks whether its member is still in the pool (Service.pm,
+    /// Gives a service the pool that it has. This increments its generation, so that the next use
+    /// of each idle connection checks that its member is still in the pool (Service.pm,
     /// `verify_generation`).
     Seal {
         /// The service.
@@ -87,8 +90,8 @@ pub enum Command {
         /// Its pool.
         pool: PerlbalName,
     },
-    /// Gives a service the `connect_ahead` that it has. This makes it look whether it needs
-    /// connections to its pool, and so sets requests going that wait since the pool was empty
+    /// Gives a service the `connect_ahead` that it has. This makes it check whether it needs
+    /// connections to its pool, and so serves requests that wait since the pool was empty
     /// (Service.pm, the setter of `connect_ahead` and `spawn_backends`); no other command does.
     Wake {
         /// The service.
@@ -102,21 +105,21 @@ pub enum Command {
         pool: PerlbalName,
         /// The path, as Perlbal has it already.
         path: String,
-        /// What the file holds.
+        /// The members that the file has.
         members: BTreeSet<NodeAddr>,
     },
 }
 
-/// What Perlbal answers.
+/// Perlbal's response to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Done, or printed: the lines, without their end mark.
+    /// Done, or printed: the lines, without the mark at their end.
     Ok(Vec<String>),
-    /// Refused; what stands behind `ERROR:`.
+    /// Rejected; the text after `ERROR:`.
     Error(String),
 }
 
-/// How the end of an answer is marked.
+/// How the end of a response is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// `OK` alone.
@@ -127,7 +130,7 @@ enum Shape {
     Config,
 }
 
-/// A line that does not fit the answer that is being read.
+/// A line that does not fit the response that is being read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProtocolError {
     /// The line, made printable.
@@ -160,15 +163,15 @@ impl Endpoint {
         }
     }
 
-    /// Reads an address as Perlbal prints it.
+    /// Parses an address as Perlbal prints it.
     fn parse(text: &str) -> Result<Self, ProtocolError> {
-        // Only Perlbal's own printing gets here, but what is printed is said again in `REMOVE`.
+        // Only what Perlbal itself printed gets here, but it is sent back in `REMOVE`.
         let sayable = |byte: u8| matches!(byte, b' '..=b'~') && !b"#$".contains(&byte);
         if text.is_empty() || !text.bytes().all(sayable) {
             return Err(ProtocolError::new(text));
         }
         match text.parse() {
-            // A port that is written "080" would not be said again as it was.
+            // A port that is written "080" would not be sent back as it was.
             Ok(addr) if !text.contains(":0") => Ok(Self::Node(addr)),
             _ => Ok(Self::Unparsed(text.to_owned())),
         }
@@ -215,14 +218,14 @@ impl Command {
         }
     }
 
-    /// Whether the command changes anything, a seal and a wake included.
+    /// Whether the command changes anything; a seal and a wake do.
     #[must_use]
     pub fn is_change(&self) -> bool {
         self.shape() == Shape::Word && *self != Self::Ping
     }
 
-    /// Takes the next line of this command's answer, of which `lines` came before; gives the
-    /// answer when that was its last.
+    /// Reads the next line of this command's response; `lines` are the lines before it. Returns the
+    /// response when that was its last line.
     pub fn read(
         &self,
         line: &str,
@@ -230,8 +233,8 @@ impl Command {
     ) -> Result<Option<Response>, ProtocolError> {
         let shape = self.shape();
         if let Some(error) = line.strip_prefix("ERROR:") {
-            // A line of an answer is never at the margin and an error at once: names and
-            // addresses hold no colon-and-blank, and configuration lines are indented.
+            // An unindented line of a response never looks like an error: names and addresses have
+            // no colon followed by a blank, and configuration lines are indented.
             lines.clear();
             return Ok(Some(Response::Error(printable(error.trim()))));
         }
@@ -248,8 +251,8 @@ impl Command {
         Ok(None)
     }
 
-    /// Whether a line of the answer tells something that is used. `SOCKS` prints the requests of
-    /// clients too, which are many and may be long.
+    /// Whether a line of the response is used. `SOCKS` prints the requests of clients too, which
+    /// are many and may be long.
     fn keeps(&self, line: &str) -> bool {
         *self != Self::Socks || is_backend(line)
     }
@@ -296,4 +299,5 @@ impl fmt::Display for Command {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -1,8 +1,10 @@
-//! Reads what is there: answers, one by one, to a picture. Pure.
+//! Reads Perlbal's actual state, response by response. Pure.
 //!
-//! Changes go on while a reading is under way. Answers come in the order of the commands, so an
-//! answer shows what was there before all changes that are unanswered at that moment; these are
+//! Changes go on while a read is in progress. Responses come in the order of the commands, so a
+//! response shows the state before all changes that are unanswered at that moment; these are
 //! applied to it.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -16,40 +18,41 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 /// Maximum number of members of a pool whose members are read to confirm a change elsewhere. Perlbal takes 3 to 4 µs for
-/// each, in which it serves nobody.
-const MANY: usize = 250;
+/// each, during which it serves nobody.
+const MAX_READ_TO_CONFIRM: usize = 250;
 
-/// A reading under way.
+/// A read that is in progress.
 #[derive(Debug, Default)]
 pub struct StateRead {
-    /// Everything is read, not some pools only.
+    /// Everything is read, not only some pools.
     whole: bool,
-    /// Connections to nodes are read as well, as in the first reading over a connection.
+    /// Connections to nodes are read as well, as in the first read over a connection.
     connections: bool,
     /// Pools that are only counted, until their number of members is known.
     to_count: BTreeSet<PerlbalName>,
-    /// Pools that have as many members as is known, so that these were not read.
+    /// Pools that have as many members as expected, so that these were not read.
     pub counted: BTreeSet<PerlbalName>,
-    /// Pools that were seen to be used newly before connections were asked for.
+    /// Pools that services were seen to use newly before connections were queried.
     pub newly_used: BTreeSet<PerlbalName>,
-    /// How many answers are still to come.
+    /// Number of responses that are still to come.
     due: usize,
-    /// What is known so far.
+    /// The state as read so far, with changes that are not answered yet.
     pub fresh: Actual,
-    /// How that differs, by changes on their way, from what the answers showed.
+    /// The changes in it that the responses did not show yet.
     pub since: BTreeMap<PerlbalName, PoolChange>,
     /// The nodefiles of pools whose members are still to come: ours, or the path of another.
     files: BTreeMap<PerlbalName, Result<OwnFile, String>>,
     /// When Perlbal started, in seconds since 1970, and its version.
     pub start: Option<(u64, String)>,
-    /// Pools that turned out not to be there.
+    /// Pools that do not exist any more.
     pub absent: BTreeSet<PerlbalName>,
-    /// The addresses to which it has connections.
+    /// The addresses to which Perlbal has connections.
     pub backends: BTreeSet<NodeAddr>,
 }
 
 impl StateRead {
-    /// Reads all pools and services; `first` on a connection, also what tells of the time before.
+    /// Reads all pools and services; if it is the `first` read over a connection, also what
+    /// connects it to the time before.
     #[must_use]
     pub fn whole(first: bool) -> (Self, Vec<Command>) {
         let mut commands = vec![Command::DumpConfig];
@@ -68,24 +71,26 @@ impl StateRead {
     }
 
     /// Reads all services and pools to confirm a change. Large pools that follow our file and were not changed since
-    /// they were read are only counted: as many members as before are taken for the same.
+    /// they were read are only counted: the same number of members passes for the same members.
     #[must_use]
     pub fn confirmation(known: &Actual, changed: &BTreeSet<PerlbalName>) -> (Self, Vec<Command>) {
-        let (reading, mut commands) = Self::whole(false);
+        let (read, mut commands) = Self::whole(false);
         let is_counted = |(name, pool): &(&PerlbalName, &ActualPool)| {
-            pool.members.len() > MANY && pool.own_file.is_some() && !changed.contains(*name)
+            pool.members.len() > MAX_READ_TO_CONFIRM
+                && pool.own_file.is_some()
+                && !changed.contains(*name)
         };
         let large = known.pools.iter().filter(is_counted);
         let to_count: BTreeSet<_> = large.map(|(name, _)| name.clone()).collect();
         if !to_count.is_empty() {
             commands.push(Command::CountMembers);
         }
-        let reading = Self {
+        let read = Self {
             due: commands.len(),
             to_count,
-            ..reading
+            ..read
         };
-        (reading, commands)
+        (read, commands)
     }
 
     /// Reads the members of some pools; the rest is taken from `known`.
@@ -109,7 +114,7 @@ impl StateRead {
         )
     }
 
-    /// Whether everything was read, not some pools only.
+    /// Whether everything was read, not only some pools.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.whole
@@ -121,14 +126,14 @@ impl StateRead {
         !self.to_count.is_empty()
     }
 
-    /// Whether all answers are there.
+    /// Whether all responses have come.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.due == 0
     }
 
-    /// Takes an answer. `known` is what is there, with the changes on their way; `later` are those that Perlbal runs
-    /// after it; `own_file` tells whether a nodefile is one of ours. Gives what is to be asked next.
+    /// Takes a response. `known` is the state with the changes that were sent; `later` are those that Perlbal runs after
+    /// it; `own_file` says whether a nodefile is one of ours. Returns the next commands.
     pub fn answer<'a>(
         &mut self,
         command: &Command,
@@ -170,7 +175,7 @@ impl StateRead {
         Ok(next)
     }
 
-    /// Takes how many members the large pools have; gives what is to be asked of those with another number than is known.
+    /// Takes the number of members of the large pools; returns the queries of those with another number than expected.
     fn take_counts(
         &mut self,
         counts: &BTreeMap<PerlbalName, usize>,
@@ -231,12 +236,13 @@ impl StateRead {
         (!is_counted).then_some(Command::ShowPool(name))
     }
 
-    /// Asks for connections to nodes too, unless that was asked, because of services that these pools were seen to have.
+    /// Queries connections to nodes too, unless they were queried, since services were seen to use
+    /// these pools newly.
     pub fn ask_connections(&mut self, newly_used: &mut BTreeSet<PerlbalName>) -> Option<Command> {
         if mem::replace(&mut self.connections, true) {
             return None;
         }
-        // What is seen from now on needs a look at connections of its own.
+        // What is seen from now on needs another query of connections.
         self.newly_used = mem::take(newly_used);
         self.due += 1;
         Some(Command::Backends)
@@ -248,14 +254,14 @@ impl StateRead {
         self.connections
     }
 
-    /// Takes word that a pool, whose members were asked for, is not there.
+    /// A pool whose members were queried does not exist.
     pub fn missing(&mut self, pool: &PerlbalName) {
         self.due -= 1;
         self.absent.insert(pool.clone());
     }
 
-    /// Takes a change that is sent while the reading is under way, or that Perlbal runs after an
-    /// answer.
+    /// Applies a change that is sent while the read is in progress, or that Perlbal runs after a
+    /// response.
     pub fn sent(&mut self, command: &Command) {
         if let Some((name, change)) = change_by(command, &self.fresh) {
             self.since.entry(name.clone()).or_default().merge(change);
@@ -264,7 +270,7 @@ impl StateRead {
     }
 }
 
-/// What a command will change in a pool's members, if there is the pool.
+/// What a command will change in a pool's members, if the pool exists.
 #[must_use]
 pub fn change_by<'a>(
     command: &'a Command,
@@ -293,6 +299,7 @@ pub fn change_by<'a>(
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::super::protocol::Endpoint;
     use super::*;
@@ -394,7 +401,7 @@ mod tests {
             )
             .unwrap();
         assert!(!reading.is_done());
-        // One of them under a spelling that stands in the pool as a spare entry.
+        // One of them under a spelling that is a spare entry.
         let open = lines("10.0.0.1:80 2\n012.0.0.2:80 1");
         reading
             .answer(&next[1], &open, &Actual::default(), [].iter(), own)
@@ -432,7 +439,7 @@ mod tests {
             ["10.0.0.1:80", "10.0.0.9:80"]
         );
         assert_eq!(members(&reading.fresh, "api"), ["10.0.0.1:80"]);
-        // One more, between two answers.
+        // One more, between two responses.
         reading.sent(&Command::Add(name("web"), "10.0.0.3:80".parse().unwrap()));
         assert_eq!(members(&reading.fresh, "web").len(), 3);
         let since = |pool: &str| {
@@ -481,7 +488,7 @@ mod tests {
         }
     }
 
-    /// What is asked to confirm a change elsewhere when the large pool has this many members.
+    /// What is queried to confirm a change elsewhere when the large pool has this many members.
     fn asked_of_large<'a>(
         count: usize,
         later: impl Iterator<Item = &'a Command>,

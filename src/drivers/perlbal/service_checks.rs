@@ -1,19 +1,21 @@
-//! A look at each service when something of it is set again. Pure.
+//! Checks of each service when something of it is set again. Pure.
 //!
 //! A seal gives a service the pool that it has, and a wake its `connect_ahead`, as far as is known: by the
-//! last reading of everything, which may be half a minute old. Perlbal sets both whatever the service
-//! has by then, so what an operator has set meanwhile would be undone. No command of Perlbal sets
-//! something only if it is as it was. But commands that reach Perlbal in one piece are run before
-//! anything else: so a look stands in the same piece, which costs no round trip, and
-//! where it shows something else, that is set again as soon as its answer is here.
+//! last read of everything, which may be half a minute old. Perlbal sets both whatever the service
+//! has by then, so what an operator has set meanwhile would be undone. Perlbal has no command that sets
+//! something only if it is as expected. But commands that reach Perlbal in one piece run before
+//! anything else: so a check is sent in the same piece, which costs no round trip, and
+//! where its response shows something else, that is set again.
 //!
-//! There are two kinds of looks. `SHOW SERVICE` before the command tells all, and prints a line per member. In large
-//! pools a seal stands between two `SHOW POOL` instead, which print how many services use each pool, two lines per
-//! pool: the pool that has one less behind the seal is the one from which the seal took the service.
+//! There are two kinds of checks. `SHOW SERVICE` before the command shows everything, and prints a line per member. In
+//! large pools a seal stands between two `SHOW POOL` instead, which print how many services use each pool, two lines
+//! per pool: the pool that has one less after the seal is the one from which the seal took the service.
 //!
-//! A look costs Perlbal about 60 µs, and 3 to 7 µs per line; it is to take less than a millisecond with the change. So two
-//! things are not noticed: a `connect_ahead` that was set on a service of a large pool, and a switch of such a service where
-//! Perlbal has many pools too.
+//! A check costs Perlbal about 60 µs, and 3 to 7 µs per line; with the change it must take less than a millisecond. So
+//! two things go unnoticed: a `connect_ahead` that was set on a service of a large pool, and a switch of such a service
+//! where Perlbal has many pools too.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::BTreeSet;
 
@@ -21,27 +23,28 @@ use super::plan::{Actual, GROUP_BYTES, Group, bytes};
 use super::protocol::{Command, Service, Users};
 use crate::drivers::perlbal::name::PerlbalName;
 
-/// Maximum number of members up to which `SHOW SERVICE` is said even where `SHOW POOL` prints less: it tells more.
-const FEW: usize = 50;
+/// Maximum number of members for which `SHOW SERVICE` is sent although `SHOW POOL` prints less: it shows more.
+const FEW_MEMBERS: usize = 50;
 
-/// Maximum number of lines that are printed for one seal; for each member one, or two for each pool, twice.
-const MOST: usize = 100;
+/// Maximum number of lines that are printed for one seal: one per member, or two per pool, twice.
+const MAX_LINES: usize = 100;
 
-/// Puts a look at each service before the first command of a group that sets something of it, or around its seal. In
-/// each group: between two of them Perlbal hears others.
+/// Puts a check of each service before the first command of a group that sets something of it, or around its seal. In
+/// each group: between two of them Perlbal serves others.
 #[must_use]
 pub(super) fn with_checks(groups: Vec<Group>, actual: &Actual) -> Vec<Group> {
     let mut all = Vec::with_capacity(groups.len());
     for mut group in groups {
-        let mut looked_at = BTreeSet::new();
+        let mut checked = BTreeSet::new();
         let services = group.iter().filter_map(service);
-        let first = services.filter(|service| looked_at.insert((*service).clone()));
+        let first = services.filter(|service| checked.insert((*service).clone()));
         let checks: Vec<_> = first.filter_map(|service| check(service, actual)).collect();
-        if let Some(seal) = group.iter().position(is_seal) {
-            let is_large =
-                service(&group[seal]).is_some_and(|service| check(service, actual).is_none());
-            // Behind the removals, so that these and the seals stay in one piece: a look's line is no longer than the
+        if let Some(pool) = sealed_pool(&group) {
+            // A plan seals one pool per group, so that its size decides for all of the group's services.
+            let is_large = !is_shown_by_service(pool, actual);
+            // Behind the removals, so that these and the seals stay in one piece: a check's line is no longer than the
             // seal's, and seals have at most half of a group.
+            let seal = group.iter().position(is_seal).unwrap_or_default();
             group.splice(seal..seal, checks);
             if is_large {
                 group = with_counts(group, actual);
@@ -56,7 +59,21 @@ pub(super) fn with_checks(groups: Vec<Group>, actual: &Actual) -> Vec<Group> {
     all
 }
 
-/// How many lines two `SHOW POOL` print.
+/// The pool that a group seals, if it seals one.
+fn sealed_pool(group: &[Command]) -> Option<&PerlbalName> {
+    let mut pools = group.iter().filter_map(|command| match command {
+        Command::Seal { pool, .. } => Some(pool),
+        _ => None,
+    });
+    let pool = pools.next();
+    debug_assert!(
+        pools.all(|other| Some(other) == pool),
+        "a group seals one pool"
+    );
+    pool
+}
+
+/// Number of lines that two `SHOW POOL` print.
 fn lines_of_counts(actual: &Actual) -> usize {
     2 * 2 * actual.pools.len()
 }
@@ -64,7 +81,7 @@ fn lines_of_counts(actual: &Actual) -> usize {
 /// Puts a `SHOW POOL` before the first and behind each of the seals, unless that prints too many lines.
 #[must_use]
 pub(super) fn with_counts(group: Group, actual: &Actual) -> Group {
-    if lines_of_counts(actual) > MOST {
+    if lines_of_counts(actual) > MAX_LINES {
         return group;
     }
     let mut all = Group::with_capacity(2 * group.len() + 1);
@@ -82,13 +99,13 @@ pub(super) fn with_counts(group: Group, actual: &Actual) -> Group {
     all
 }
 
-/// The pool from which a seal took a service, by who used which pool before and behind it; `None` where the service
-/// had the pool that it was given. One that had none at all cannot be set so again.
+/// The pool from which a seal took a service, by the number of users of each pool before and after it; `None` where the
+/// service had the pool that it was given. A service that had none at all cannot be set so again.
 #[must_use]
-pub(super) fn taken_from(before: &Users, behind: &Users) -> Option<PerlbalName> {
+pub(super) fn taken_from(before: &Users, after: &Users) -> Option<PerlbalName> {
     let mut fewer = before
         .iter()
-        .filter(|(pool, count)| behind.get(*pool).is_some_and(|now| now < *count));
+        .filter(|(pool, count)| after.get(*pool).is_some_and(|now| now < *count));
     fewer.next().map(|(pool, _)| pool.clone())
 }
 
@@ -96,14 +113,14 @@ fn is_seal(command: &Command) -> bool {
     matches!(command, Command::Seal { .. })
 }
 
-/// Of a seal: the service, and how it is known to be set.
+/// For a seal: the service, and how it is known to be set.
 fn sealed(command: &Command, actual: &Actual) -> Option<(PerlbalName, Service)> {
     let service = service(command).filter(|_| is_seal(command))?;
     let known = actual.services.get(service)?;
     Some((service.clone(), known.clone()))
 }
 
-/// The service of which the command sets something.
+/// The service that the command sets.
 fn service(command: &Command) -> Option<&PerlbalName> {
     match command {
         Command::Seal { service, .. } | Command::Wake { service, .. } => Some(service),
@@ -111,14 +128,20 @@ fn service(command: &Command) -> Option<&PerlbalName> {
     }
 }
 
-/// The look that tells all of a service, unless its pool is large.
+/// The check that shows everything of a service, unless its pool is large.
 #[must_use]
 pub(super) fn check(service: &PerlbalName, actual: &Actual) -> Option<Command> {
     let known = actual.services.get(service)?.clone();
-    let pool = actual.pools.get(known.pool.as_ref()?)?;
+    let is_shown = is_shown_by_service(known.pool.as_ref()?, actual);
     let service = service.clone();
-    let most = FEW.max(MOST.min(lines_of_counts(actual)));
-    (pool.members.len() <= most).then_some(Command::ShowService { service, known })
+    is_shown.then_some(Command::ShowService { service, known })
+}
+
+/// Whether `SHOW SERVICE` is sent for the services of a pool: it is not too large.
+fn is_shown_by_service(pool: &PerlbalName, actual: &Actual) -> bool {
+    let most = FEW_MEMBERS.max(MAX_LINES.min(lines_of_counts(actual)));
+    let pool = actual.pools.get(pool);
+    pool.is_some_and(|pool| pool.members.len() <= most)
 }
 
 /// Reads `SHOW SERVICE x`, as far as it matters here.
@@ -138,7 +161,7 @@ pub(super) fn parse_service(lines: &[String]) -> Service {
     }
 }
 
-/// What to say to a service that is set so, and not as is known, behind commands that took it for that.
+/// The commands that set a service as it was shown to be, behind commands that set it as it was known to be.
 #[must_use]
 pub(super) fn set_again(service: &PerlbalName, shown: &Service, known: &Service) -> Group {
     let pool = shown.pool.as_ref().filter(|_| shown.pool != known.pool);
@@ -155,6 +178,7 @@ pub(super) fn set_again(service: &PerlbalName, shown: &Service, known: &Service)
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::super::desired::{Desired, DesiredPool};
     use super::super::plan::{ActualPool, plan};
@@ -181,7 +205,7 @@ mod tests {
         Endpoint::Node(format!("10.0.0.{number}:80").parse().unwrap())
     }
 
-    /// A pool `a` of these members, which so many services use.
+    /// A pool `a` with these members, used by this number of services.
     fn actual(members: std::ops::Range<usize>, services: usize) -> Actual {
         let pool = ActualPool {
             members: members.map(member).collect(),
@@ -194,7 +218,7 @@ mod tests {
         }
     }
 
-    /// What is said when of pool `a` only these members stay.
+    /// What is sent when only these members of pool `a` stay.
     fn only_stay(actual: &Actual, stay: std::ops::Range<usize>) -> Vec<Group> {
         let stay = stay.filter_map(|number| member(number).reached());
         let pool = DesiredPool {
@@ -208,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_stands_between_the_removals_and_the_seals() {
+    fn a_check_stands_between_the_removals_and_the_seals() {
         let actual = actual(1..3, 2);
         let groups = only_stay(&actual, 2..3);
         let expected = [
@@ -223,16 +247,18 @@ mod tests {
     }
 
     #[test]
-    fn each_group_that_seals_looks_at_each_service_once_and_is_read_in_one_piece() {
+    fn each_group_that_seals_checks_each_service_once_and_is_read_in_one_piece() {
         let actual = actual(1..50, 60);
         let groups = only_stay(&actual, 50..51);
         for group in &groups {
             let seals = group.iter().filter(|one| is_seal(one));
             for service in seals.filter_map(service) {
-                let is_look = |one: &&Command| matches!(one, Command::ShowService { service: of, .. } if of == service);
-                assert_eq!(group.iter().filter(is_look).count(), 1);
+                let is_check = |one: &&Command| matches!(one, Command::ShowService { service: of, .. } if of == service);
+                assert_eq!(group.iter().filter(is_check).count(), 1);
                 let at = |desired: &dyn Fn(&Command) -> bool| group.iter().position(desired);
-                assert!(at(&|one| is_look(&one)) < at(&|one| super::service(one) == Some(service)));
+                assert!(
+                    at(&|one| is_check(&one)) < at(&|one| super::service(one) == Some(service))
+                );
             }
             assert!(bytes(group) <= READ_BYTES, "{}", bytes(group));
         }
@@ -257,7 +283,7 @@ mod tests {
 
     #[test]
     fn so_does_each_of_many_seals_and_each_group_is_read_in_one_piece() {
-        // The shortest names give the most looks per byte.
+        // The shortest names give the most checks per byte.
         let mut actual = actual(1..120, 0);
         let services = ('a'..='z').map(|letter| (name(&letter.to_string()), on("a", 0)));
         actual.services = services.collect();
@@ -274,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shorter_kind_of_look_is_taken_and_none_where_both_are_long() {
+    fn the_shorter_kind_of_check_is_used_and_none_where_both_are_long() {
         let checks = |members: usize, pools: usize| {
             let mut actual = actual(1..members + 1, 1);
             let others = (1..pools).map(|number| name(&format!("p{number}")));
@@ -313,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_without_a_seal_is_looked_at_too() {
+    fn a_wake_without_a_seal_is_checked_too() {
         let actual = actual(1..2, 1);
         let wake = Command::Wake {
             service: name("s0"),

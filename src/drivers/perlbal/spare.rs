@@ -1,18 +1,20 @@
-//! Spare entries: members that stand in a pool of Perlbal several times, so that a node which vanished
-//! holds up nobody. Pure.
+//! Spare entries: members that are in a pool of Perlbal several times, so that a node that vanished
+//! delays no request. Pure.
 //!
 //! Perlbal makes at most as many connections at a time as a pool has members, and counts those that
-//! it is making to nodes which are out of the pool already, until it gives them up after 15 s
-//! (Service.pm, `spawn_backends`; BackendHTTP.pm, `new`). When a machine is gone, so that nobody even
-//! refuses, a pool of two makes no connection at all meanwhile, and requests wait. No command ends a
-//! connection that is being made. But Perlbal takes an address in several spellings for several
-//! members, and its `inet_aton` reads them alike: in `0177.0.0.1` and `127.0.0.01` the numbers with a
-//! leading zero are octal. So for each connection to a node that is out a member gets an entry under
-//! another spelling, as long as that connection is being made.
+//! it is making to nodes which were removed from the pool, until it gives them up after 15 s
+//! (Service.pm, `spawn_backends`; BackendHTTP.pm, `new`). When a machine is gone and does not even
+//! refuse connections, a pool of two makes no connection at all meanwhile, and requests wait. No
+//! command ends a connection that is being made. But Perlbal treats an address in several spellings
+//! as several members, and its `inet_aton` reads them alike: in `0177.0.0.1` and `127.0.0.01` the
+//! numbers with a leading zero are octal. So for each connection to a removed node a member gets an
+//! entry under another spelling, as long as that connection is being made.
 //!
-//! Perlbal also takes each of these connections for one that will serve a waiting request. So as long
-//! as they are being made it is *poked* again and again: for a moment `connect_ahead` is larger by
-//! their number, and it makes a connection for each request that waits.
+//! Perlbal also expects each of these connections to serve a waiting request. So as long as they
+//! are being made it is *poked* again and again: for a moment `connect_ahead` is larger by their
+//! number, and it makes a connection for each request that waits.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +48,7 @@ fn spelled(addr: NodeAddr, spelling: u8) -> String {
     format!("{}:{}", octets.join("."), addr.port())
 }
 
-/// Which address a spare entry stands for; none if it is no spare entry.
+/// The address that a spare entry stands for; `None` if it is no spare entry.
 #[must_use]
 pub fn address_of(text: &str) -> Option<NodeAddr> {
     let (ip, port) = text.split_once(':')?;
@@ -61,16 +63,16 @@ pub fn address_of(text: &str) -> Option<NodeAddr> {
     is_spelling.then_some(addr)
 }
 
-/// What makes up for connections to nodes that are out.
+/// What makes up for connections to removed nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needed {
     /// The spare entries that pools need.
     pub spares: BTreeMap<PerlbalName, BTreeSet<String>>,
-    /// How many such connections each service is making.
+    /// Number of such connections that each service is making.
     pub vain: BTreeMap<PerlbalName, u64>,
 }
 
-/// What is needed while these connections are being made, by service.
+/// What is needed while each service is making these connections.
 #[must_use]
 pub fn needed(
     made: &BTreeMap<PerlbalName, Vec<String>>,
@@ -113,6 +115,7 @@ pub fn needed(
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::super::desired::DesiredPool;
     use super::super::protocol::Service;

@@ -1,167 +1,272 @@
-//! What a manager keeps from one connection to the next.
+//! What is known of a Perlbal; it outlives connections. Pure: the time is an argument, and what the log says is kept
+//! until the driver logs it.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tracing::warn;
 
 use super::away::{Away, Waiting};
 use super::connector::AddressResolver;
 use super::counters::Counters;
-use super::desired::Desired;
+use super::desired::{Desired, NameMap};
 use super::drain::{DrainTracker, Draining};
+use super::notices::Notice;
 use super::own_files::OwnFiles;
 use super::ownership::OwnedPools;
 use super::plan::{Actual, PoolChange, Problem};
-use super::remarks::Remark;
+use super::remarks::{self, Remark};
 use super::standing::{Standing, Strays};
 use super::statistics::Kept;
 use super::view::{Connection, LeaverView, PerlbalView, Seen, Sources};
-use crate::drivers::Snapshot;
 use crate::drivers::perlbal::name::PerlbalName;
-use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
+use crate::drivers::{Progress, Snapshot};
+use crate::log_throttle::{Decision, LogThrottle};
+use crate::model::ownership::OwnedThere;
 
-/// What a manager keeps from one connection to the next.
-#[derive(Default)]
+/// What is known of a Perlbal. It outlives connections.
 pub struct State {
-    /// When Perlbal was started, as it said on the last connection, in seconds since 1970.
+    /// When Perlbal was started, by the last connection, in seconds since 1970.
     pub(super) start: Option<u64>,
-    /// Its version, as it said then.
+    /// Its version, by the last connection.
     pub(super) version: Option<String>,
-    /// The latest snapshot's serial and what it wants here.
+    /// The latest snapshot's serial, and what it wants of this Perlbal.
     pub(super) desired: Option<(u64, Desired)>,
-    /// What Perlbal looks like once it has run all that was sent; while there is no connection, or
-    /// nothing was read over it yet, what it looked like at the end of the last one.
+    /// What Perlbal looks like once it has run everything that was sent; until something was read over
+    /// a new connection, what it looked like at the end of the last one.
     pub(super) expected: Actual,
     /// The serial of the last snapshot whose every change was answered with `OK`.
     pub(super) acked_serial: u64,
-    /// The serial of the last snapshot that a reading of everything over this connection showed.
-    pub(super) observed_serial: u64,
-    /// Who is in a pool that a service uses, although it is not wanted there.
+    /// The serial of the last snapshot that was confirmed by reading everything over this connection.
+    pub(super) confirmed_serial: u64,
+    /// Nodes in pools that services use, although they are not desired there.
     pub(super) strays: Arc<Strays>,
-    /// What was owned here at the end of the run before; until it is known what is there, and what
-    /// is wanted.
+    /// What was owned here at the end of the previous run, until both the actual and the desired state are known.
     pub(super) earlier: Option<OwnedPools>,
-    /// Pools here that were pollbal's in a run before and are not now.
+    /// Pools that pollbal owned in the previous run and does not own now.
     pub(super) former: BTreeSet<PerlbalName>,
-    /// What the log was told that a person should know, though all is as it is wanted.
+    /// Remarks that were logged and still apply.
     pub(super) remarks: BTreeSet<Remark>,
-    /// What the last reading of each pool showed.
+    /// What was last read of each pool.
     pub(super) observed: BTreeMap<PerlbalName, Seen>,
-    /// The problems that the log was told of.
+    /// Problems that were logged and are not over.
     pub(super) problems: BTreeSet<Problem>,
     /// Which nodefiles are our pool files.
     pub(super) own_files: OwnFiles,
-    /// Pools whose nodefile, reloaded, gave something else than our pool file holds.
+    /// Pools whose nodefile, when reloaded, gave other members than our pool file has.
     pub(super) unreliable_nodefiles: BTreeSet<PerlbalName>,
-    /// The entries that pools need besides their members, while Perlbal makes connections to nodes
-    /// that are out.
+    /// The entries that pools need besides their members, while Perlbal makes connections to removed nodes.
     pub(super) spares: BTreeMap<PerlbalName, BTreeSet<String>>,
-    /// Pools of which a command was refused since the last whole reading.
+    /// Pools of which a command was rejected since everything was last read.
     pub(super) rejected: BTreeSet<PerlbalName>,
     /// Why it cannot be driven, unless it is connected.
     pub(super) away: Option<Away>,
-    /// When to look, while it is away, what waits to be applied.
+    /// While it is away: when to work out what waits to be applied.
     pub(super) check_at: Option<Instant>,
-    /// The serial of the snapshot of which that is known.
+    /// The serial of the snapshot for which that was worked out.
     waiting_of: Option<u64>,
-    /// When the log was last told of that, and the next wait.
+    /// When that was last logged, and the delay before it is logged again.
     waiting_logged: Option<(Instant, Duration)>,
-    /// What it was told over the last connection and did not acknowledge.
+    /// Changes that were sent over the last connection and not acknowledged.
     pub(super) unacknowledged: BTreeMap<PerlbalName, PoolChange>,
-    /// From its address to those of the network.
+    /// Resolves its address.
     pub(super) resolver: Arc<AddressResolver>,
-    /// What is there was read over this connection, and made as it was wanted then.
+    /// Everything was read over this connection, and made as it was desired then.
     pub(super) connected: Flag,
-    /// The latest snapshot that was read back is in force whole.
+    /// The latest snapshot that was read back is in effect completely.
     pub(super) in_sync: Flag,
-    /// Who was removed and is not yet at rest.
+    /// The last snapshot that was brought into effect, or failed to be.
+    pub(super) progress: Progress,
+    /// Removed members that are not drained yet.
     pub(super) draining: DrainTracker,
-    /// They by node, as of that version of them.
+    /// The same by node, and the version of them that this shows.
     draining_by_node: (u64, Arc<Draining>),
-    /// How often the log speaks of a pool, by what it says.
-    log_throttle: LogThrottle<(PerlbalName, &'static str)>,
-    /// How often the log speaks of the connection.
+    /// Lines that are not logged yet.
+    notices: Vec<Notice>,
+    /// Limits the lines about each pool, by what it does.
+    pool_log_throttle: LogThrottle<(PerlbalName, &'static str)>,
+    /// Limits the lines about the connection.
     connection_log_throttle: LogThrottle<()>,
-    /// What was done so far, in numbers.
+    /// What was done since the start, in numbers.
     pub(super) counters: Counters,
     /// The statistics that were read last.
     pub(super) statistics: Option<Kept>,
 }
 
-/// Until the log is told once more what waits to be applied.
+/// Delay before what waits to be applied is logged again; each further delay is twice as long.
 const FIRST_REMINDER: Duration = Duration::from_secs(10);
 
-/// Whether something is so, and since when.
+/// A condition, and since when it is as it is.
 #[derive(Clone, Copy)]
 pub(super) struct Flag {
     pub(super) is: bool,
     pub(super) since: Instant,
 }
 
-impl Default for Flag {
-    fn default() -> Self {
-        Self {
-            is: false,
-            since: Instant::now(),
-        }
-    }
-}
-
 impl Flag {
-    pub(super) fn set(&mut self, is: bool) {
+    fn unset(since: Instant) -> Self {
+        Self { is: false, since }
+    }
+
+    pub(super) fn set(&mut self, is: bool, now: Instant) {
         if self.is != is {
-            *self = Self {
-                is,
-                since: Instant::now(),
-            };
+            *self = Self { is, since: now };
         }
     }
 }
 
 impl State {
-    /// Whether the log is to be told what a pool does; says so when it is for the last time.
-    pub(super) fn may_tell(
+    /// Nothing is known, and there is no connection.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            start: None,
+            version: None,
+            desired: None,
+            expected: Actual::default(),
+            acked_serial: 0,
+            confirmed_serial: 0,
+            strays: Arc::default(),
+            earlier: None,
+            former: BTreeSet::new(),
+            remarks: BTreeSet::new(),
+            observed: BTreeMap::new(),
+            problems: BTreeSet::new(),
+            own_files: OwnFiles::default(),
+            unreliable_nodefiles: BTreeSet::new(),
+            spares: BTreeMap::new(),
+            rejected: BTreeSet::new(),
+            away: None,
+            check_at: None,
+            waiting_of: None,
+            waiting_logged: None,
+            unacknowledged: BTreeMap::new(),
+            resolver: Arc::default(),
+            connected: Flag::unset(now),
+            in_sync: Flag::unset(now),
+            progress: Progress::default(),
+            draining: DrainTracker::default(),
+            draining_by_node: (0, Arc::default()),
+            notices: Vec::new(),
+            pool_log_throttle: LogThrottle::default(),
+            connection_log_throttle: LogThrottle::default(),
+            counters: Counters::default(),
+            statistics: None,
+        }
+    }
+
+    /// Nothing is known but what was owned at the end of the previous run.
+    #[must_use]
+    pub fn after(earlier: OwnedThere, now: Instant) -> Self {
+        Self {
+            earlier: Some(earlier.into()),
+            ..Self::new(now)
+        }
+    }
+
+    /// Sets what is desired, by a snapshot.
+    pub(super) fn set_desired(&mut self, snapshot: Option<&Snapshot>, names: &NameMap) {
+        self.desired = snapshot.map(|snapshot| {
+            let mut desired = self.desired_by(snapshot, names);
+            self.keep_emptied(&mut desired);
+            (snapshot.serial, desired)
+        });
+    }
+
+    fn desired_by(&self, snapshot: &Snapshot, names: &NameMap) -> Desired {
+        let is_current = |file: &str| snapshot.current_files.contains(file);
+        let mut desired = names.desired(&snapshot.pools, is_current);
+        for name in &self.unreliable_nodefiles {
+            if let Some(pool) = desired.pools.get_mut(name) {
+                pool.file = None;
+            }
+        }
+        desired.keep(&self.expected);
+        desired.take_spares(&self.spares);
+        desired
+    }
+
+    /// The lines that are not logged yet.
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        mem::take(&mut self.notices)
+    }
+
+    /// Adds a line for the log.
+    pub(super) fn log(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// Adds a line about a pool, unless there were too many of this kind.
+    pub(super) fn log_about_pool(
         &mut self,
         pool: &PerlbalName,
         does: &'static str,
         now: Instant,
-    ) -> bool {
-        let decision = self.log_throttle.check((pool.clone(), does), now);
-        if decision == Decision::LogLast {
-            warn!(%pool, "{}", suppression_notice(&format!("pool {pool} {does}")));
+        notice: impl FnOnce() -> Notice,
+    ) {
+        let pool = pool.clone();
+        match self.pool_log_throttle.check((pool.clone(), does), now) {
+            Decision::Log => self.log(notice()),
+            Decision::LogLast => self.log(Notice::PoolSuppressed { pool, does }),
+            Decision::Suppress => {}
         }
-        decision == Decision::Log
     }
 
-    /// Whether the log is to be told of the connection, which may come and go all the time; says so
-    /// when it is for the last time.
-    pub(super) fn may_tell_of_connection(&mut self, perlbal: &str, now: Instant) -> bool {
-        let decision = self.connection_log_throttle.check((), now);
-        if decision == Decision::LogLast {
-            warn!(%perlbal, "{}", suppression_notice("the connection to Perlbal comes and goes"));
+    /// Adds a line about the connection, unless there were too many: it may come and go all the time.
+    pub(super) fn log_about_connection(&mut self, now: Instant, notice: impl FnOnce() -> Notice) {
+        match self.connection_log_throttle.check((), now) {
+            Decision::Log => self.log(notice()),
+            Decision::LogLast => self.log(Notice::ConnectionSuppressed),
+            Decision::Suppress => {}
         }
-        decision == Decision::Log
     }
 
-    /// Perlbal can be driven.
-    pub(super) fn arrived(&mut self) {
+    /// Replaces the problems; logs which are new and which are over.
+    pub(super) fn set_problems(&mut self, problems: BTreeSet<Problem>) {
+        let new = problems.difference(&self.problems);
+        let new = new.map(|problem| Notice::Problem(problem.to_string()));
+        let over = self.problems.difference(&problems);
+        let over = over.map(|problem| Notice::ProblemOver(problem.to_string()));
+        self.notices.extend(new.chain(over));
+        self.problems = problems;
+    }
+
+    /// Replaces the remarks; logs which are new. A later connection does not repeat them.
+    pub(super) fn set_remarks(&mut self, remarks: BTreeSet<Remark>) {
+        let old = &self.remarks;
+        let is_new = |remark: &&Remark| !old.iter().any(|old| old.covers(remark));
+        let lines = remarks::lines(remarks.iter().filter(is_new));
+        self.notices.extend(lines.into_iter().map(Notice::Remark));
+        self.remarks = remarks;
+    }
+
+    /// Records how far a snapshot has come.
+    pub(super) fn record_progress(&mut self, serial: u64, in_sync: bool, now: Instant) {
+        self.progress = Progress {
+            serial,
+            in_sync,
+            why: None,
+        };
+        self.in_sync.set(in_sync, now);
+    }
+
+    /// Records that Perlbal can be driven.
+    pub(super) fn set_connected(&mut self, now: Instant) {
         self.away = None;
         (self.waiting_of, self.waiting_logged) = (None, None);
-        self.connected.set(true);
+        self.connected.set(true, now);
     }
 
-    /// Perlbal cannot be driven since `since`, unless that was so before.
-    pub(super) fn left(&mut self, since: Instant) -> &mut Away {
-        if self.connected.is {
-            self.connected = Flag { is: false, since };
-        }
+    /// Records that Perlbal cannot be driven since `since`, unless that was so before.
+    pub(super) fn set_away(&mut self, since: Instant) -> &mut Away {
+        self.connected.set(false, since);
         self.away.get_or_insert_with(|| Away::new(since))
     }
 
-    /// What the log is told of what waits to be applied: at once when something does, and again after
-    /// 10 s, 20 s, 40 s, … as long as that changes.
+    /// What waits to be applied, for the log: at once when something does, and again after 10 s, 20 s,
+    /// 40 s, … as long as that changes.
     pub(super) fn waiting_notice(&mut self, now: Instant) -> Option<String> {
         let away = self.away.as_ref()?;
         if away.waiting.count == 0 || away.cause.is_none() {
@@ -176,8 +281,8 @@ impl State {
         Some(away.text(now))
     }
 
-    /// Notes what waits to be applied.
-    pub(super) fn note_waiting(&mut self, snapshot: Option<&Snapshot>) {
+    /// Works out what waits to be applied.
+    pub(super) fn update_waiting(&mut self, snapshot: Option<&Snapshot>) {
         // Of a Perlbal that was never read it is not known what it has.
         let (Some(snapshot), true) = (snapshot, self.counters.connections > 0) else {
             return;
@@ -196,7 +301,7 @@ impl State {
         );
     }
 
-    /// How this Perlbal stands.
+    /// What others are told of this Perlbal.
     pub(super) fn standing(&mut self) -> Standing {
         let version = self.draining.version();
         if self.draining_by_node.0 != version {
@@ -205,7 +310,7 @@ impl State {
         Standing {
             connected: self.connected.is,
             told: self.acked_serial,
-            shown: self.observed_serial,
+            shown: self.confirmed_serial,
             strays: Arc::clone(&self.strays),
             in_sync: self.connected.is && self.in_sync.is,
             unrest: Arc::clone(&self.draining_by_node.1),
@@ -213,7 +318,7 @@ impl State {
         }
     }
 
-    /// What is known of this Perlbal.
+    /// Everything that is known, for people.
     pub(super) fn view(&self, address: &str) -> PerlbalView {
         let sources = Sources {
             wanted: self.desired.as_ref().map(|(_, desired)| desired),

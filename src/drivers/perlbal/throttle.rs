@@ -2,77 +2,82 @@
 //!
 //! Perlbal serves nobody while it works on commands, and a request takes several turns of its loop;
 //! commands in each of these turns hold a request up as many times. So Perlbal's *work* on our
-//! commands is a debt that is paid by leaving it alone for as long: from [`SHORT`] on nothing is sent
-//! until all of it is paid. What changes meanwhile is planned together afterwards, which costs
+//! commands is a debt that is paid by leaving it alone for as long: from [`SHORT`] on nothing is
+//! sent until all of it is paid. What changes meanwhile is planned together afterwards, which costs
 //! Perlbal less than one after the other.
 //!
-//! Only work counts, not what the network takes. Perlbal runs commands in order and writes each line
-//! at once, so it has worked on an answer no longer than since the line before it was heard, nor than
-//! since its command was sent, less a round trip. And while it prints it does not pause: silence in
-//! the middle of an answer, or between answers to changes while changes cost it little, is a network that
-//! holds lines back. (Perlbal does not set `TCP_NODELAY`: until the other side acknowledges a line,
-//! which a relay may do after 40 ms, its system keeps the next ones.)
+//! Only work counts, not what the network takes. Perlbal runs commands in order and writes each
+//! line at once, so it has worked on a response no longer than since the line before it was
+//! received, nor than since its command was sent, less a round trip. And while it prints it does
+//! not pause: silence in the middle of a response, or between responses to changes while changes
+//! cost it little, is a network that holds lines back. (Perlbal does not set `TCP_NODELAY`: until
+//! the other side acknowledges a line, which a relay may do after 40 ms, its system keeps the next
+//! ones.)
 //!
-//! A change waits for no reading for longer than [`HELD`], since it is small and what it says is
-//! urgent; readings wait for everything.
+//! A change waits for a read no longer than [`HELD`], since it is small and urgent; reads wait for
+//! everything.
+
+#![warn(clippy::disallowed_methods)]
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Less work than this no client feels. A single change in a pool of 1,000 takes less.
+/// Work that no client notices. A single change in a pool of 1,000 takes less.
 const SHORT: Duration = Duration::from_millis(2);
 
-/// Maximum debt, so that what is to be said does not grow old.
+/// Maximum debt, so that changes are not delayed for long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Maximum debt for readings, of which a large one takes a tenth of a second.
+/// Maximum debt for reads, of which a large one takes a tenth of a second.
 const LONGEST_PAUSE_READING: Duration = Duration::from_millis(5);
 
-/// A change is held back behind readings no longer than this.
+/// Maximum delay of a change behind reads.
 const HELD: Duration = Duration::from_millis(4);
 
-/// Number of round trips of which the shortest counts, so that a way that becomes longer is learned.
+/// Number of recent round trips of which the shortest counts, so that a path that becomes longer is
+/// learned.
 const TRIPS: usize = 8;
 
-/// From one ping to the next. So it is known within some seconds that Perlbal stands still, or that
-/// the connection is gone without a word, also while nothing changes; and how long the way is.
+/// Delay from one ping to the next. So it is known within some seconds that Perlbal hangs, or that
+/// the connection is lost, also while nothing changes; and how long a round trip is.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
-/// The same until there are as many round trips as count: the first may be far too long, on a machine
-/// that is busy with the start of everything.
+/// The same until [`TRIPS`] round trips are known: the first may be far too long, on a machine that
+/// is busy while everything starts.
 const FIRST_PING_EVERY: Duration = Duration::from_millis(50);
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A command that costs Perlbal nothing: its answer shows how long a round trip is. Sent as a
-    /// reading.
+    /// A command that costs Perlbal nothing: its response shows how long a round trip is. Sent as a
+    /// read.
     Ping,
     /// A command that only reads.
     Read,
     /// A change.
     Change,
-    /// A change that takes Perlbal long before it answers: a nodefile is read.
+    /// A change that takes Perlbal long before it responds: it reads a nodefile.
     SlowChange,
 }
 
-/// When something may be sent.
+/// Decides when commands may be sent.
 #[derive(Debug, Default)]
 pub struct Throttle {
-    /// Commands that are unanswered, the oldest first: when each was sent, and whether it was alone.
+    /// Commands that are unanswered, the oldest first: when each was sent, and whether it was
+    /// alone.
     unanswered: VecDeque<Sent>,
-    /// When something was last heard.
+    /// When something was last received.
     heard: Option<Instant>,
-    /// Work that was not yet paid for when that was last settled.
+    /// Work that was not paid for at `settled`.
     debt: Duration,
     settled: Option<Instant>,
-    /// The debt has become too large; it is paid to its end.
+    /// The debt has become too large; all of it is paid.
     resting: bool,
     /// All work so far.
     worked: Duration,
     /// The last round trips.
     trips: VecDeque<Duration>,
-    /// The work of the last two changes of which it is known well.
+    /// The work of the last two changes for which it is known exactly.
     changes: [Duration; 2],
 }
 
@@ -80,7 +85,7 @@ pub struct Throttle {
 struct Sent {
     at: Instant,
     kind: Kind,
-    /// Nothing else was unanswered, so that its answer shows how long a round trip is.
+    /// Nothing else was unanswered, so that its response shows how long a round trip is.
     alone: bool,
 }
 
@@ -95,7 +100,7 @@ impl Throttle {
         self.unanswered.push_back(Sent { at, kind, alone });
     }
 
-    /// Something was heard: lines of the answer to the oldest command, and perhaps more.
+    /// Something was received: lines of the response to the oldest command, and perhaps more.
     pub fn heard(&mut self, now: Instant) {
         let Some(oldest) = self.unanswered.front().copied() else {
             return;
@@ -103,7 +108,7 @@ impl Throttle {
         let first = self.heard.is_none_or(|heard| heard < oldest.at);
         let took = now.saturating_duration_since(oldest.at);
         let is_ping = first && oldest.alone && oldest.kind == Kind::Ping;
-        // No answer comes sooner than after a round trip, whatever Perlbal had to do for it.
+        // No response takes less than a round trip, whatever Perlbal had to do for it.
         if is_ping || took < self.trip() {
             self.trips.push_back(took);
             if self.trips.len() > TRIPS {
@@ -126,7 +131,7 @@ impl Throttle {
         self.unanswered.pop_front();
     }
 
-    /// From one ping to the next.
+    /// Delay from one ping to the next.
     #[must_use]
     pub fn ping_every(&self) -> Duration {
         if self.trips.len() < TRIPS {
@@ -142,8 +147,8 @@ impl Throttle {
         self.worked
     }
 
-    /// From when on a command of this kind may be sent if nothing is heard until then; `None` where
-    /// only an answer can tell.
+    /// When a command of this kind may be sent if nothing is received until then; `None` where only
+    /// a response can tell.
     #[must_use]
     pub fn opens_at(&self, kind: Kind, now: Instant) -> Option<Instant> {
         let Some(oldest) = self.unanswered.front().copied() else {
@@ -155,7 +160,7 @@ impl Throttle {
         // Twice a round trip, since this one may take longer than the shortest.
         let slack = 2 * self.trip();
         let waited = self.waited(oldest, slack, now);
-        // What has passed and cannot have been work has paid for earlier work.
+        // Time that has passed and cannot have been work has paid for earlier work.
         let passed = self.settled.map(|at| now.saturating_duration_since(at));
         let idle = passed.unwrap_or_default().saturating_sub(waited);
         let debt = self.debt.saturating_sub(idle);
@@ -177,7 +182,7 @@ impl Throttle {
             Duration::ZERO
         };
         if let Some(heard) = heard {
-            // Held back by the network, and Perlbal long done.
+            // Held back by the network, and Perlbal finished long ago.
             return Some(heard + SHORT + debt);
         }
         let only_readings = self.unanswered.iter().all(|sent| sent.kind <= Kind::Read);
@@ -191,7 +196,7 @@ impl Throttle {
         self.opens_at(kind, now).is_some_and(|at| at <= now)
     }
 
-    /// How long Perlbal can have worked on the oldest command since something was last heard.
+    /// How long Perlbal can have worked on the oldest command since something was last received.
     fn waited(&self, oldest: Sent, trip: Duration, now: Instant) -> Duration {
         let since_sent = now
             .saturating_duration_since(oldest.at)
@@ -214,7 +219,7 @@ impl Throttle {
         self.trips.iter().min().copied().unwrap_or_default()
     }
 
-    /// What has passed and was no work pays for earlier work.
+    /// Time that has passed and was no work pays for earlier work.
     fn pay(&mut self, now: Instant, work: Duration) {
         let passed = now.saturating_duration_since(self.settled.replace(now).unwrap_or(now));
         self.debt = self.debt.saturating_sub(passed.saturating_sub(work));
@@ -233,4 +238,5 @@ impl Throttle {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests;

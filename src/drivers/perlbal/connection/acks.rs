@@ -1,27 +1,32 @@
-//! What Perlbal has answered to changes: how far it has been told, and what of that went wrong.
+//! Responses to changes: which snapshots are acknowledged, and what was rejected.
 
 use std::time::Instant;
 
-use tracing::{error, info};
-
-use super::super::plan::PoolChange;
+use super::super::notices::Notice;
 use super::super::protocol::{Command, Response};
-use super::{Connection, list};
-use crate::drivers::perlbal::name::PerlbalName;
+use super::Connection;
 
 impl Connection<'_> {
-    pub(super) fn on_change_response(&mut self, command: &Command, answer: Response) {
-        self.on_the_way.answer();
-        if let Response::Error(error) = answer {
-            self.on_rejected(command, &error);
+    pub(super) fn on_change_response(
+        &mut self,
+        command: &Command,
+        response: Response,
+        now: Instant,
+    ) {
+        self.pending.answer();
+        if let Response::Error(error) = response {
+            self.on_rejected(command, error, now);
         }
-        self.log_change();
-        self.record_acked();
+        self.log_changes(now);
+        self.record_acked(now);
     }
 
-    fn on_rejected(&mut self, command: &Command, error: &str) {
-        let perlbal = &self.driver.settings.address;
-        error!(%perlbal, "Perlbal answered \"{command}\" with an error: {error}");
+    fn on_rejected(&mut self, command: &Command, error: String, now: Instant) {
+        let rejected = Notice::Rejected {
+            command: command.clone(),
+            error,
+        };
+        self.state.log(rejected);
         let pool = match command {
             Command::Seal { pool, .. } => pool,
             command => match command.changes() {
@@ -29,87 +34,81 @@ impl Connection<'_> {
                 None => return,
             },
         };
-        let state = &mut self.driver.state;
         if matches!(command, Command::Reload { .. }) {
-            state.unreliable_nodefiles.insert(pool.clone());
+            self.state.unreliable_nodefiles.insert(pool.clone());
         }
-        state.rejected.insert(pool.clone());
-        state.draining.refused(pool);
-        self.rejected = true;
-        self.on_the_way.refuse();
-        self.resync_at = self.resync_at.min(Instant::now() + self.mismatch_delay());
+        self.state.rejected.insert(pool.clone());
+        self.state.draining.refused(pool);
+        self.has_rejected = true;
+        self.pending.refuse();
+        self.resync_soon(now);
     }
 
-    /// When the last change on its way is answered: tells the log what was changed.
-    fn log_change(&mut self) {
-        if self.session.unanswered_changes().next().is_some() {
+    /// Once every change is answered: logs what was changed.
+    fn log_changes(&mut self, now: Instant) {
+        if self.has_unanswered_changes() {
             return;
         }
         let Some((since, changes)) = self.unlogged.take() else {
             return;
         };
-        let micros = since.elapsed().as_micros();
-        let driver = &mut *self.driver;
-        let rejected = &driver.state.rejected;
-        let expected = |(pool, change): &(&PerlbalName, &PoolChange)| {
-            !change.is_empty() && !rejected.contains(*pool)
-        };
-        let expected: Vec<_> = changes.iter().filter(expected).collect();
-        let perlbal = &driver.settings.address;
-        for (pool, change) in expected {
-            if !driver.state.may_tell(pool, "is changed", Instant::now()) {
+        let took = now.saturating_duration_since(since);
+        for (pool, change) in changes {
+            if change.is_empty() || self.state.rejected.contains(&pool) {
                 continue;
             }
-            info!(
-                %perlbal, %pool,
-                "pool {pool} changed:{}{} in {}.{:01} ms",
-                list("+", change.added.iter()), list("-", change.removed.iter()),
-                micros / 1000, micros % 1000 / 100
-            );
+            self.state
+                .log_about_pool(&pool.clone(), "is changed", now, || Notice::PoolChanged {
+                    pool,
+                    change,
+                    took,
+                });
         }
     }
 
-    /// Takes note of the snapshots that Perlbal has been told by now, and tells how it stands.
+    /// Records which snapshots are acknowledged by now.
     ///
-    /// After a refusal none counts as told before everything was read again: by then it is known
-    /// what is still to be said.
-    pub(super) fn record_acked(&mut self) {
-        let state = &mut self.driver.state;
-        if state.rejected.is_empty() {
-            let now = Instant::now();
-            while let Some(expected) = self.on_the_way.next_told() {
-                state.acked_serial = expected.serial;
-                if let Some(taken) = expected.taken {
-                    state.counters.snapshot_to_ok.observe(now - taken);
+    /// After a rejection none is until everything was read again: only then it is known what is
+    /// still to be changed.
+    pub(super) fn record_acked(&mut self, now: Instant) {
+        if self.state.rejected.is_empty() {
+            while let Some(acked) = self.pending.next_told() {
+                self.state.acked_serial = acked.serial;
+                let counters = &mut self.state.counters;
+                if let Some(taken) = acked.taken {
+                    counters.snapshot_to_ok.observe(now - taken);
                 }
-                if let Some(cause) = expected.cause {
-                    state.counters.answer_to_ok.observe(now - cause);
+                if let Some(cause) = acked.cause {
+                    counters.answer_to_ok.observe(now - cause);
                 }
             }
         }
-        self.schedule_confirmation();
+        self.schedule_confirmation(now);
         if self.is_read && !self.is_changing() {
-            self.driver.state.arrived();
+            self.state.set_connected(now);
         }
-        self.report_progress();
-        self.driver.tell_standing();
+        self.record_progress(now);
     }
 
-    /// Whether something is still to be said, or answered.
+    fn has_unanswered_changes(&self) -> bool {
+        self.pipeline.unanswered_changes().next().is_some()
+    }
+
+    /// Whether changes are to be planned, sent or answered.
     fn is_changing(&self) -> bool {
-        self.plan_due || self.session.unanswered_changes().next().is_some()
+        self.plan_due || self.has_unanswered_changes()
     }
 
-    /// Once all is sent, answered and read back: the snapshot is in force, or cannot be.
-    fn report_progress(&mut self) {
-        let state = &self.driver.state;
-        let Some((serial, _)) = state.desired.as_ref().filter(|_| self.is_read) else {
+    /// Once everything is sent, answered and read back: the snapshot is in effect, or cannot be.
+    fn record_progress(&mut self, now: Instant) {
+        let desired = self.state.desired.as_ref().filter(|_| self.is_read);
+        let Some(serial) = desired.map(|(serial, _)| *serial) else {
             return;
         };
-        if self.is_changing() || !self.dirty.is_empty() || self.reading.is_some() {
+        if self.is_changing() || !self.dirty.is_empty() || self.read.is_some() {
             return;
         }
-        let in_sync = state.problems.is_empty() && state.rejected.is_empty();
-        self.driver.tell_progress(*serial, in_sync);
+        let in_sync = self.state.problems.is_empty() && self.state.rejected.is_empty();
+        self.state.record_progress(serial, in_sync, now);
     }
 }

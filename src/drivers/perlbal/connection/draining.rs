@@ -1,43 +1,60 @@
-//! Removed members on their way to rest, over a connection.
+//! Draining removed members over a connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Instant;
 
-use tracing::info;
-
 use super::super::drain::{DrainCheck, PoolMember};
+use super::super::notices::Notice;
 use super::super::plan::{Actual, PoolChange};
 use super::super::protocol::{Command, Endpoint, parse_busy, parse_open, parse_requests};
 use super::super::standing::Strays;
-use super::{Connection, QueryKind, Untracked};
+use super::{Connection, QueryKind};
 use crate::drivers::Snapshot;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
+/// Members that may have connections which no seal has reached, until it is known which are desired.
+#[derive(Default)]
+pub(super) struct Untracked {
+    /// Members of a pool by the read before, but not by the last one.
+    gone: Vec<PoolMember>,
+    /// Nodes that are in no pool but have connections.
+    pub(super) strays: BTreeSet<NodeAddr>,
+    /// A member was removed from a pool that no service uses, as far as is known, since connections were last queried.
+    pub(super) left_unused: bool,
+}
+
 impl Untracked {
-    /// Takes members that went from a pool without us.
-    pub(super) fn went(&mut self, pool: &PerlbalName, members: &BTreeSet<Endpoint>) {
+    /// Adds members that pollbal did not remove from a pool.
+    pub(super) fn add(&mut self, pool: &PerlbalName, members: &BTreeSet<Endpoint>) {
         let nodes = members.iter().filter_map(Endpoint::reached);
         self.gone.extend(nodes.map(|addr| (pool.clone(), addr)));
     }
 }
 
 impl Connection<'_> {
-    /// Watches who may have connections that no seal has reached, unless it is wanted: before it is
-    /// planned, and sealed, and so before a snapshot counts as told in which it is out.
+    /// When to check which members are drained. Not before everything was read, since a check is judged
+    /// by the seals that were sent before it.
+    pub(super) fn drain_check_at(&self) -> Option<Instant> {
+        let check_at = self.state.draining.check_at();
+        check_at.filter(|_| self.is_read)
+    }
+
+    /// Tracks members that may have connections which no seal has reached, unless they are desired: before the plan
+    /// seals them, and so before a snapshot without them is acknowledged.
     pub(super) fn track_unsealed(&mut self, now: Instant) {
-        let state = &mut self.driver.state;
+        let state = &mut *self.state;
         let Some((_, desired)) = &state.desired else {
             return;
         };
         let gone = mem::take(&mut self.untracked.gone);
         let mut strays = mem::take(&mut self.untracked.strays);
         let used: BTreeSet<_> = state.expected.used_pools().collect();
-        // A pool that was ours has been sealed, and is watched to the end, whoever has it now.
-        let run_before = state.earlier.iter();
-        let run_before = run_before.flat_map(|earlier| earlier.pools.keys());
-        let former: BTreeSet<_> = run_before.chain(&state.former).collect();
+        // A pool that pollbal owned was sealed, and is tracked to the end, whoever owns it now.
+        let earlier = state.earlier.iter();
+        let earlier = earlier.flat_map(|earlier| earlier.pools.keys());
+        let former: BTreeSet<_> = earlier.chain(&state.former).collect();
         let out = |(pool, addr): &PoolMember| {
             let is_out = match desired.pools.get(pool) {
                 Some(pool) => !pool.members.contains(addr),
@@ -52,7 +69,7 @@ impl Connection<'_> {
             return;
         }
         // Perlbal also has connections to addresses that are no nodes, as with X-REPROXY-URL.
-        let disabled = disabled(self.driver.snapshots.borrow().as_ref());
+        let disabled = disabled(self.snapshot.as_ref());
         strays.retain(|addr| disabled.contains(addr));
         // Which pool it left is not known.
         for pool in used {
@@ -68,10 +85,10 @@ impl Connection<'_> {
         }
     }
 
-    /// Watches who left a pool that is not ours, and is in no such pool any more, until no connection
-    /// is left.
+    /// Tracks nodes that left a pool which is not pollbal's, and are in no such pool any more, until no connection to
+    /// them is open.
     pub(super) fn track_strays_gone(&mut self, before: &Strays, now: Instant) {
-        let state = &mut self.driver.state;
+        let state = &mut *self.state;
         let mut gone = before.iter().filter(|(addr, stray)| {
             let ours = state.desired.iter();
             let is_ours_now = ours.filter_map(|(_, desired)| desired.pools.get(&stray.pool));
@@ -79,7 +96,7 @@ impl Connection<'_> {
         });
         let Some(first) = gone.next() else { return };
         let gone: Vec<_> = [first].into_iter().chain(gone).collect();
-        let disabled = disabled(self.driver.snapshots.borrow().as_ref());
+        let disabled = disabled(self.snapshot.as_ref());
         for (addr, stray) in gone.into_iter().filter(|(addr, _)| disabled.contains(addr)) {
             state
                 .draining
@@ -87,101 +104,90 @@ impl Connection<'_> {
         }
     }
 
-    /// Watches who left a pool that a service uses until they are at rest.
+    /// Tracks members that a plan removes from pools that services use, until they are drained.
     pub(super) fn track_removed(
         &mut self,
         changes: &BTreeMap<PerlbalName, PoolChange>,
         now: Instant,
     ) {
-        let state = &mut self.driver.state;
+        let state = &mut *self.state;
         let used: BTreeSet<_> = state.expected.used_pools().collect();
-        let mut left = changes
-            .iter()
-            .filter(|(_, change)| !change.removed.is_empty());
-        self.untracked.left_unused |= left.any(|(name, _)| !used.contains(name));
         let mut counted = Vec::new();
         for (name, change) in changes {
             for addr in &change.added {
                 state.draining.forget(&(name.clone(), *addr));
             }
-            for gone in change.removed.iter().filter(|_| used.contains(name)) {
-                let Some(addr) = gone.reached() else { continue };
+            if change.removed.is_empty() {
+                continue;
+            }
+            self.vanished.on_removal(now);
+            if !used.contains(name) {
+                self.untracked.left_unused = true;
+                continue;
+            }
+            for addr in change.removed.iter().filter_map(Endpoint::reached) {
                 if state.draining.removed((name.clone(), addr), now) {
                     counted.push(Command::Nodes(addr));
                 }
             }
         }
-        if changes.values().any(|change| !change.removed.is_empty()) {
-            self.vanished.removed(now);
-        }
-        self.ask(QueryKind::DrainCheck, counted);
+        self.query(QueryKind::DrainCheck, counted);
     }
 
-    pub(super) fn begin_check(&mut self, now: Instant) {
-        let Some(counted) = self.driver.state.draining.begin_check(now) else {
+    pub(super) fn begin_drain_check(&mut self, now: Instant) {
+        let Some(counted) = self.state.draining.begin_check(now) else {
             return;
         };
-        self.worked_before_check = self.session.throttle().worked();
-        // Requests before connections: what is answered in between is then still seen to grow.
-        self.ask(
+        self.worked_before_check = self.pipeline.throttle().worked();
+        // Requests before connections: what is answered in between then still shows as growth.
+        self.query(
             QueryKind::DrainCheck,
             counted.into_iter().map(Command::Nodes),
         );
-        self.ask(QueryKind::DrainCheck, [Command::Socks]);
+        self.query(QueryKind::DrainCheck, [Command::Socks]);
     }
 
-    /// Takes an answer to `NODES` or `SOCKS`.
-    pub(super) fn on_drain_check(&mut self, command: &Command, lines: &[String]) {
-        let state = &mut self.driver.state;
+    /// Takes a response to `NODES` or `SOCKS`.
+    pub(super) fn on_drain_check(&mut self, command: &Command, lines: &[String], now: Instant) {
+        let state = &mut *self.state;
         if let Command::Nodes(addr) = command {
             return state.draining.count(*addr, parse_requests(lines));
         }
-        let draining = state.draining.all().map(|(who, _)| who);
-        let untold: Vec<_> = draining
+        let members = state.draining.all().map(|(who, _)| who);
+        let served: Vec<_> = members
             .filter(|(_, addr)| is_served(&state.expected, *addr))
             .cloned()
             .collect();
-        let worked = self.session.throttle().worked();
+        let worked = self.pipeline.throttle().worked();
         let worked = worked.saturating_sub(self.worked_before_check);
         let mut busy = parse_busy(lines);
         let open = parse_open(lines);
-        busy.extend(
-            state
-                .draining
-                .until_closed()
-                .filter(|addr| open.contains(addr)),
-        );
-        let observed = state.draining.end_check(&busy, Instant::now(), worked);
-        for (pool, addr) in &observed.busy {
+        let until_closed = state.draining.until_closed();
+        busy.extend(until_closed.filter(|addr| open.contains(addr)));
+        let check = state.draining.end_check(&busy, now, worked);
+        for (pool, addr) in &check.busy {
             if let Some(pool) = state.expected.pools.get_mut(pool) {
                 pool.unsealed.insert(Endpoint::Node(*addr));
             }
         }
-        for who in &untold {
+        for who in &served {
             state.draining.forget(who);
         }
-        self.log_rest(&observed, &untold);
-        self.plan_due |= !observed.busy.is_empty();
-        self.driver.tell_standing();
+        self.plan_due |= !check.busy.is_empty();
+        self.log_drained(check, &served, now);
     }
 
-    fn log_rest(&mut self, observed: &DrainCheck, untold: &[PoolMember]) {
-        let now = Instant::now();
-        let perlbal = &self.driver.settings.address;
-        let state = &mut self.driver.state;
-        for (who, after) in observed
-            .drained
-            .iter()
-            .filter(|(who, _)| !untold.contains(who))
-        {
-            let (pool, addr) = who;
-            // Of one that was found nobody knows when it left, nor whether it was at work.
-            let Some(after) = after.map(|after| after.as_millis()) else {
+    fn log_drained(&mut self, check: DrainCheck, served: &[PoolMember], now: Instant) {
+        for (who, after) in check.drained {
+            // When a member left that was found gone, and whether it was busy, is not known.
+            let Some(after) = after.filter(|_| !served.contains(&who)) else {
                 continue;
             };
-            if state.may_tell(pool, "has members that come to rest", now) {
-                info!(%perlbal, %pool, node = %addr, "{addr} is at rest, {after} ms after it left pool {pool}");
-            }
+            let (pool, node) = who;
+            self.state
+                .log_about_pool(&pool.clone(), "has members that come to rest", now, || {
+                    Notice::Drained { pool, node, after }
+                });
         }
     }
 }
@@ -195,7 +201,7 @@ fn disabled(snapshot: Option<&Snapshot>) -> BTreeSet<NodeAddr> {
 }
 
 /// Whether a node is in a pool that a service uses. It is rightly busy there, and which pool a
-/// connection came from is not told; so nothing can be said of another pool that it left.
+/// connection came from is not shown; so nothing can be said of another pool that it left.
 fn is_served(expected: &Actual, addr: NodeAddr) -> bool {
     expected.used_pools().any(|pool| has(expected, pool, addr))
 }

@@ -1,4 +1,4 @@
-//! What others ask of a Perlbal that is connected.
+//! What others query of a connected Perlbal.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -13,68 +13,67 @@ use super::super::view::Question;
 use super::{Connection, QueryKind};
 use crate::model::node::NodeAddr;
 
-/// So many may wait for statistics at a time.
-const WAITING: usize = 64;
+/// Maximum number of requests for statistics that may wait at a time.
+const MAX_WAITERS: usize = 64;
 
-type Asker = oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>;
+type Waiter = oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>;
 
-/// Who waits for statistics.
+/// Requests for statistics.
 #[derive(Default)]
 pub(super) struct StatisticsWaiters {
-    /// Each with whether it wants to be told by node, too.
-    waiting: Vec<(bool, Asker)>,
-    /// What is being read for them.
-    gathering: Option<Gathering>,
+    /// Each with whether it wants statistics per node, too.
+    waiting: Vec<(bool, Waiter)>,
+    /// The query that is in progress.
+    query: Option<Gathering>,
     /// Perlbal's work on our commands before that.
     worked_before: Duration,
 }
 
-// Whoever has asked may be gone by the time of an answer.
+// A requester may be gone by the time of a reply.
 impl Connection<'_> {
-    pub(super) fn on_query(&mut self, question: Question) {
-        match question {
-            Question::View(answer) => {
-                let view = self.driver.state.view(&self.driver.settings.address);
-                _ = answer.send(view);
+    /// Answers a query, or has it answered later.
+    pub(in crate::drivers::perlbal) fn on_query(&mut self, query: Question, now: Instant) {
+        match query {
+            Question::View(reply) => {
+                _ = reply.send(self.state.view(&self.setup.settings.address));
             }
-            Question::Owned(answer) => _ = answer.send(self.driver.state.known()),
+            Question::Owned(reply) => _ = reply.send(self.state.known()),
             Question::Statistics { answer, .. } if !self.is_read => {
                 _ = answer.send(Err(StatisticsError::NotConnected));
             }
-            Question::Statistics { answer, .. } if self.statistics.waiting.len() >= WAITING => {
+            Question::Statistics { answer, .. } if self.statistics.waiting.len() >= MAX_WAITERS => {
                 _ = answer.send(Err(StatisticsError::TooMany));
             }
             Question::Statistics { by_node, answer } => {
                 self.statistics.waiting.push((by_node, answer));
-                self.serve_waiters();
+                self.reply_to_waiters(now);
             }
         }
     }
 
-    /// Gives the statistics that are kept to those whom they serve, and reads others for the rest.
-    fn serve_waiters(&mut self) {
-        let now = Instant::now();
-        let kept = &mut self.driver.state.statistics;
-        kept.take_if(|kept| kept.until <= now);
-        if let Some(kept) = kept {
-            let serves = |(by_node, _): &mut (bool, Asker)| kept.by_node || !*by_node;
-            for (_, answer) in self.statistics.waiting.extract_if(.., serves) {
-                _ = answer.send(Ok(Arc::clone(&kept.statistics)));
+    /// Replies with the cached statistics where they are good enough, and queries others for the rest.
+    fn reply_to_waiters(&mut self, now: Instant) {
+        let cached = &mut self.state.statistics;
+        cached.take_if(|cached| cached.until <= now);
+        if let Some(cached) = cached {
+            let serves = |(by_node, _): &mut (bool, Waiter)| cached.by_node || !*by_node;
+            for (_, reply) in self.statistics.waiting.extract_if(.., serves) {
+                _ = reply.send(Ok(Arc::clone(&cached.statistics)));
             }
         }
-        if self.statistics.waiting.is_empty() || self.statistics.gathering.is_some() {
+        if self.statistics.waiting.is_empty() || self.statistics.query.is_some() {
             return;
         }
         let by_node = self.statistics.waiting.iter().any(|(by_node, _)| *by_node);
         let members = by_node.then(|| self.nodes().into_iter().collect());
-        self.statistics.worked_before = self.session.throttle().worked();
-        self.statistics.gathering = Some(Gathering::begin(now, members));
-        self.gather();
+        self.statistics.worked_before = self.pipeline.throttle().worked();
+        self.statistics.query = Some(Gathering::begin(now, members));
+        self.query_statistics(now);
     }
 
-    /// The members of our pools, and who is not yet at rest.
+    /// The members of our pools, and removed members that are not drained.
     fn nodes(&self) -> BTreeSet<NodeAddr> {
-        let state = &self.driver.state;
+        let state = &*self.state;
         let ours = state
             .desired
             .iter()
@@ -89,35 +88,34 @@ impl Connection<'_> {
         members.chain(draining).collect()
     }
 
-    /// Asks the next thing; when there is none, answers.
-    fn gather(&mut self) {
-        let Some(gathering) = &mut self.statistics.gathering else {
+    /// Sends the next command; when there is none, replies.
+    fn query_statistics(&mut self, now: Instant) {
+        let Some(query) = &mut self.statistics.query else {
             return;
         };
-        if let Some(command) = gathering.next_command() {
-            return self.ask(QueryKind::Statistics, [command]);
+        if let Some(command) = query.next_command() {
+            return self.query(QueryKind::Statistics, [command]);
         }
-        let gathered = self.statistics.gathering.take();
-        let now = Instant::now();
-        let worked = self.session.throttle().worked();
+        let worked = self.pipeline.throttle().worked();
         let worked = worked.saturating_sub(self.statistics.worked_before);
-        self.driver.state.statistics = gathered.map(|gathering| gathering.end(now, worked));
-        self.serve_waiters();
+        let ended = self.statistics.query.take();
+        self.state.statistics = ended.map(|query| query.end(now, worked));
+        self.reply_to_waiters(now);
     }
 
-    /// Takes an answer that belongs to statistics. A command that Perlbal does not know, as another
-    /// version may not, tells nothing.
-    pub(super) fn take_statistics(&mut self, command: &Command, answer: Response) {
-        if let (Some(gathering), Response::Ok(lines)) = (&mut self.statistics.gathering, answer) {
-            gathering.answer(command, &lines);
+    /// Takes a response that belongs to statistics. A command that Perlbal does not know, as another
+    /// version may not, shows nothing.
+    pub(super) fn on_statistics(&mut self, command: &Command, response: Response, now: Instant) {
+        if let (Some(query), Response::Ok(lines)) = (&mut self.statistics.query, response) {
+            query.answer(command, &lines);
         }
-        self.gather();
+        self.query_statistics(now);
     }
 
     /// The connection ends: there will be no statistics.
     pub(super) fn fail_waiters(&mut self) {
-        for (_, answer) in mem::take(&mut self.statistics.waiting) {
-            _ = answer.send(Err(StatisticsError::NotConnected));
+        for (_, reply) in mem::take(&mut self.statistics.waiting) {
+            _ = reply.send(Err(StatisticsError::NotConnected));
         }
     }
 }

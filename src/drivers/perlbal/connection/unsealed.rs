@@ -1,4 +1,5 @@
-//! Who may have connections that no seal has reached, by what a reading shows: to be sealed and watched by the next plan.
+//! Members that may have connections which no seal has reached, by what a read shows: the next plan seals and tracks
+//! them.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -11,29 +12,28 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
 impl Connection<'_> {
-    /// Whether a reading that has all else is to ask for connections too: a service uses a pool that it did not use by
-    /// what was known, or may have used one for a while, and someone has left that. Who did was not sealed, nor watched.
-    pub(super) fn needs_connections(&self, reading: &StateRead) -> bool {
-        let expected = &self.driver.state.expected;
+    /// Whether a read that has everything else must query connections too: a service uses a pool that it did not use by
+    /// what was known, or may have used one for a while, and a member has left that pool. Such a member was neither
+    /// sealed nor tracked.
+    pub(super) fn needs_connections(&self, read: &StateRead) -> bool {
         self.is_read
-            && reading.is_whole()
+            && read.is_whole()
             && (self.untracked.left_unused
                 || !self.newly_used.is_empty()
-                || !newly_used(expected, &reading.fresh).is_empty())
+                || !newly_used(&self.state.expected, &read.fresh).is_empty())
     }
 
-    /// Marks what no seal may have reached in pools that services newly use: who is no member there, but has
-    /// connections.
-    pub(super) fn mark_newly_used(&mut self, expected: &Actual, reading: &mut StateRead) {
-        if !reading.has_connections() {
+    /// Marks nodes that have connections as unsealed in pools that services newly use, where they are no members.
+    pub(super) fn mark_newly_used(&mut self, expected: &Actual, read: &mut StateRead) {
+        if !read.has_connections() {
             return;
         }
-        let mut pools = newly_used(expected, &reading.fresh);
-        pools.append(&mut reading.newly_used);
-        let open = mem::take(&mut reading.backends);
-        self.untracked.strays.extend(strays(&reading.fresh, &open));
+        let mut pools = newly_used(expected, &read.fresh);
+        pools.append(&mut read.newly_used);
+        let open = mem::take(&mut read.backends);
+        self.untracked.strays.extend(strays(&read.fresh, &open));
         for name in pools {
-            if let Some(pool) = reading.fresh.pools.get_mut(&name) {
+            if let Some(pool) = read.fresh.pools.get_mut(&name) {
                 let open = open.iter().copied().map(Endpoint::Node);
                 let unsealed = open.filter(|node| !pool.members.contains(node));
                 pool.unsealed.extend(unsealed);
@@ -41,30 +41,27 @@ impl Connection<'_> {
         }
     }
 
-    /// Marks what no seal may have reached: who was a member when the last connection ended and is
-    /// none now, and who is in no pool that is used; each only if Perlbal has connections to it.
-    pub(super) fn mark_unsealed(&mut self, reading: &mut StateRead) {
-        let state = &mut self.driver.state;
-        let before = mem::take(&mut state.expected);
-        let open = mem::take(&mut reading.backends);
+    /// At the first read over a connection, marks nodes that have connections as unsealed: those that were members when
+    /// the last connection ended and are none now, and those that are in no pool that a service uses.
+    pub(super) fn mark_unsealed(&mut self, read: &mut StateRead) {
+        let before = mem::take(&mut self.state.expected);
+        let open = mem::take(&mut read.backends);
         let is_open = |member: &Endpoint| member.reached().is_some_and(|addr| open.contains(&addr));
-        self.untracked.strays = strays(&reading.fresh, &open);
-        let used: BTreeSet<_> = reading.fresh.used_pools().cloned().collect();
-        for (name, pool) in reading
-            .fresh
-            .pools
-            .iter_mut()
-            .filter(|(name, _)| used.contains(name))
-        {
+        self.untracked.strays = strays(&read.fresh, &open);
+        let used: BTreeSet<_> = read.fresh.used_pools().cloned().collect();
+        for (name, pool) in &mut read.fresh.pools {
+            if !used.contains(name) {
+                continue;
+            }
             let members = before.pools.get(name).map(|pool| pool.members.clone());
-            let run_before = state.earlier.iter();
-            let run_before = run_before.filter_map(|earlier| earlier.pools.get(name));
-            let run_before = run_before.flatten().map(|addr| Endpoint::Node(*addr));
-            let earlier = members.into_iter().flatten().chain(run_before);
+            let previous_run = self.state.earlier.iter();
+            let previous_run = previous_run.filter_map(|earlier| earlier.pools.get(name));
+            let previous_run = previous_run.flatten().map(|addr| Endpoint::Node(*addr));
+            let earlier = members.into_iter().flatten().chain(previous_run);
             pool.unsealed = earlier
                 .filter(|member| !pool.members.contains(member) && is_open(member))
                 .collect();
-            self.untracked.went(name, &pool.unsealed);
+            self.untracked.add(name, &pool.unsealed);
             let strays = self.untracked.strays.iter().copied();
             pool.unsealed.extend(strays.map(Endpoint::Node));
         }
@@ -82,7 +79,7 @@ fn newly_used(before: &Actual, now: &Actual) -> BTreeSet<PerlbalName> {
     new.collect()
 }
 
-/// Of those to whom there are connections, who is in no pool that a service uses.
+/// Of the nodes to which connections are open, those that are in no pool that a service uses.
 fn strays(actual: &Actual, open: &BTreeSet<NodeAddr>) -> BTreeSet<NodeAddr> {
     let used: BTreeSet<_> = actual.used_pools().collect();
     let pools = used.into_iter().filter_map(|name| actual.pools.get(name));

@@ -1,25 +1,24 @@
-//! Nodes that vanished without a word: what Perlbal still tries to connect to, and the spare entries that
-//! pools need meanwhile.
+//! Nodes that vanished without closing their connections: the connections that Perlbal still tries to make to them, and
+//! the spare entries that pools need meanwhile.
 
 use std::time::{Duration, Instant};
 
-use tracing::info;
-
+use super::super::notices::Notice;
 use super::super::plan::Group;
 use super::super::protocol::{Command, parse_connecting};
 use super::super::spare::{Needed, needed};
 use super::{Connection, QueryKind};
 
-/// From a removal to the first look: what answers at all has done so.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
-/// From one look, and one poke, to the next, as long as something is found: so long a request may wait.
-const NEXT_LOOK: Duration = Duration::from_millis(100);
-/// From one reading of pools with spare entries to the next.
-const READ_EVERY: Duration = Duration::from_millis(500);
-/// No connection is being made for longer (15 s, and a turn of Perlbal's loop).
-const LONGEST: Duration = Duration::from_secs(20);
+/// Delay from a removal to the first check: what responds at all has done so by then.
+const FIRST_CHECK_DELAY: Duration = Duration::from_millis(100);
+/// Delay from one check, and one poke, to the next while something is found. A request may wait this long.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Minimum delay from one read of pools with spare entries to the next.
+const READ_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum time for which Perlbal tries to make a connection (15 s, and a turn of its loop).
+const MAX_CONNECTING: Duration = Duration::from_secs(20);
 
-/// When to look what Perlbal still tries to connect to.
+/// When to check for connections that Perlbal still tries to make.
 #[derive(Debug, Default)]
 pub(super) struct Vanished {
     pub(super) check_at: Option<Instant>,
@@ -28,22 +27,22 @@ pub(super) struct Vanished {
 }
 
 impl Vanished {
-    /// Somebody was removed, or may have been before the connection came about.
-    pub(super) fn removed(&mut self, now: Instant) {
-        self.check_at.get_or_insert(now + FIRST_LOOK);
-        self.until = Some(now + LONGEST);
+    /// A member was removed, or may have been before the connection was opened.
+    pub(super) fn on_removal(&mut self, now: Instant) {
+        self.check_at.get_or_insert(now + FIRST_CHECK_DELAY);
+        self.until = Some(now + MAX_CONNECTING);
     }
 }
 
 impl Connection<'_> {
     pub(super) fn check_vanished(&mut self) {
         self.vanished.check_at = None;
-        self.ask(QueryKind::Vanished, [Command::Pending]);
+        self.query(QueryKind::Vanished, [Command::Pending]);
     }
 
-    pub(super) fn on_pending(&mut self, lines: &[String]) {
-        let now = Instant::now();
-        let state = &mut self.driver.state;
+    /// Takes a response to `PENDING`.
+    pub(super) fn on_pending(&mut self, lines: &[String], now: Instant) {
+        let state = &mut *self.state;
         let Some((_, desired)) = &state.desired else {
             return;
         };
@@ -53,11 +52,11 @@ impl Connection<'_> {
         }
         let Needed { spares, vain } = found;
         if !vain.is_empty() {
-            self.vanished.check_at = Some(now + NEXT_LOOK);
+            self.vanished.check_at = Some(now + CHECK_INTERVAL);
         }
         // Where a pool follows its file, Perlbal may have read that and dropped the entries.
         if !spares.is_empty() && self.vanished.read_at.is_none_or(|at| at <= now) {
-            self.vanished.read_at = Some(now + READ_EVERY);
+            self.vanished.read_at = Some(now + READ_INTERVAL);
             self.dirty.extend(spares.keys().cloned());
             self.read_back_at.get_or_insert(now);
         }
@@ -76,20 +75,14 @@ impl Connection<'_> {
             })
             .collect();
         self.poke(pokes);
-        let state = &mut self.driver.state;
+        let state = &mut *self.state;
         if spares == state.spares {
             return;
         }
-        let perlbal = &self.driver.settings.address;
         for (pool, spares) in &spares {
             if !state.spares.contains_key(pool) {
-                let count = spares.len();
-                info!(
-                    %perlbal, %pool,
-                    "Perlbal still tries to connect to nodes that pool {pool} no longer has, and counts that as \
-                     connections to members; so that requests need not wait, {count} of its members stand there \
-                     twice until it gives up"
-                );
+                let (pool, count) = (pool.clone(), spares.len());
+                state.log(Notice::SparesNeeded { pool, count });
             }
         }
         if let Some((_, desired)) = &mut state.desired {
@@ -99,13 +92,13 @@ impl Connection<'_> {
         self.plan_due = true;
     }
 
-    /// Sends what sets waiting requests of these services going.
+    /// Makes Perlbal serve the waiting requests of these services.
     fn poke(&mut self, pokes: Vec<Group>) {
-        let counters = &mut self.driver.state.counters;
+        let counters = &mut self.state.counters;
         for command in pokes.iter().flatten() {
             counters.command(command);
         }
-        self.on_the_way.more(pokes.iter().flatten().count());
-        self.change(pokes);
+        self.pending.more(pokes.iter().flatten().count());
+        self.queue_with_checks(pokes);
     }
 }

@@ -270,6 +270,11 @@ proptest! {
             let removes = group.iter().any(|command| matches!(command, Command::Remove(..) | Command::Reload { .. }));
             let seals = group.iter().any(|command| matches!(command, Command::Seal { .. }));
             prop_assert!(!seals || removes, "a seal without a removal");
+            let sealed: BTreeSet<_> = group.iter().filter_map(|command| match command {
+                Command::Seal { pool, .. } => Some(pool),
+                _ => None,
+            }).collect();
+            prop_assert!(sealed.len() <= 1, "several pools are sealed in one piece");
         }
         for (pool, change) in &plan.changes {
             let users = actual.users(pool).count();

@@ -1,4 +1,4 @@
-//! What Perlbal prints, read: configuration, members, connections, statistics. Pure.
+//! Parses what Perlbal prints: configuration, members, connections, statistics. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::drivers::perlbal::spare::address_of;
 use crate::model::node::NodeAddr;
 use crate::model::text::printable;
 
-/// What `DUMPCONFIG` tells.
+/// What `DUMPCONFIG` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
     /// The pools.
@@ -18,26 +18,26 @@ pub struct Dump {
     pub services: BTreeMap<PerlbalName, Service>,
 }
 
-/// A service, as far as it matters here.
+/// A service, as far as pollbal needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
-    /// Its pool, where it is a reverse proxy that has one.
+    /// Its pool, if it is a reverse proxy that has one.
     pub pool: Option<PerlbalName>,
-    /// How many connections it opens beyond those that it needs. Not told where it is 0.
+    /// Number of connections that it opens beyond those that it needs. Not printed if it is 0.
     pub connect_ahead: u64,
 }
 
-/// A pool, as `DUMPCONFIG` tells it.
+/// A pool, as `DUMPCONFIG` prints it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DumpedPool {
-    /// Its nodefile; its members are then not told.
+    /// Its nodefile; its members are not printed then.
     pub nodefile: Option<String>,
     /// Its members, without a nodefile.
     pub members: BTreeSet<Endpoint>,
 }
 
 impl Dump {
-    /// Reads the lines. What a plugin or a setting that we do not use prints is passed over.
+    /// Parses the lines. What a plugin prints, or a setting that pollbal does not use, is skipped.
     pub fn parse(lines: &[String]) -> Result<Self, ProtocolError> {
         let mut dump = Self::default();
         let mut current: Option<(bool, PerlbalName)> = None;
@@ -90,14 +90,14 @@ impl Dump {
         if let Some(pool) = setting.strip_prefix("SET pool = ") {
             service.pool = Some(pool.parse().map_err(|_| ProtocolError::new(setting))?);
         } else if let Some(number) = setting.strip_prefix("SET connect_ahead = ") {
-            // Perlbal takes as many digits as one likes, but opens ten connections at a time.
+            // Perlbal accepts any number of digits, but opens ten connections at a time.
             service.connect_ahead = number.parse().unwrap_or(u64::MAX);
         }
         Ok(())
     }
 }
 
-/// Reads `SHOW POOL x`: a member and its uses per line.
+/// Parses `SHOW POOL x`: a member and its uses per line.
 pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, ProtocolError> {
     let member = |line: &String| match line.rsplit_once(' ') {
         Some((endpoint, uses)) if uses.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -108,16 +108,17 @@ pub fn parse_pool(lines: &[String]) -> Result<BTreeSet<Endpoint>, ProtocolError>
     lines.iter().map(member).collect()
 }
 
-/// How many services use which pool.
+/// The number of services that use each pool.
 pub type Users = BTreeMap<PerlbalName, u64>;
 
-/// Reads `SHOW POOL`: of each pool a line with its members and one with its services, each as a number.
+/// Parses `SHOW POOL`: for each pool a line with the number of its members and one with that of its
+/// services.
 #[must_use]
 pub fn parse_users(lines: &[String]) -> Users {
     parse_counts(lines, " services ").collect()
 }
 
-/// Reads how many members each pool has, from the same answer.
+/// Parses the number of members of each pool, from the same response.
 #[must_use]
 pub fn parse_member_counts(lines: &[String]) -> BTreeMap<PerlbalName, usize> {
     parse_counts(lines, " nodes ").collect()
@@ -130,7 +131,7 @@ fn parse_counts<N: FromStr>(lines: &[String], of: &str) -> impl Iterator<Item = 
     })
 }
 
-/// Reads `UPTIME`: the start time in seconds since 1970, and the version.
+/// Parses `UPTIME`: the start time in seconds since 1970, and the version.
 pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), ProtocolError> {
     let value = |key: &str| {
         lines
@@ -144,14 +145,14 @@ pub fn parse_uptime(lines: &[String]) -> Result<(u64, String), ProtocolError> {
     Ok((start, printable(value("version").unwrap_or("unknown"))))
 }
 
-/// Reads `BACKENDS`: the addresses to which connections are open, busy or idle.
+/// Parses `BACKENDS`: the addresses to which connections are open, busy or idle.
 #[must_use]
 pub fn parse_backends(lines: &[String]) -> BTreeSet<NodeAddr> {
     let addr = |line: &String| node_at(line.split_once(' ')?.0);
     lines.iter().filter_map(addr).collect()
 }
 
-/// Reads `PENDING`: to which addresses each service is making connections.
+/// Parses `PENDING`: the addresses to which each service is making connections.
 #[must_use]
 pub fn parse_connecting(lines: &[String]) -> BTreeMap<PerlbalName, Vec<String>> {
     let mut services: BTreeMap<PerlbalName, Vec<String>> = BTreeMap::new();
@@ -164,14 +165,14 @@ pub fn parse_connecting(lines: &[String]) -> BTreeMap<PerlbalName, Vec<String>> 
     services
 }
 
-/// Reads `SOCKS`: the addresses to which a connection is busy, so not `bored`.
+/// Parses `SOCKS`: the addresses to which a connection is busy, so not `bored`.
 #[must_use]
 pub fn parse_busy(lines: &[String]) -> BTreeSet<NodeAddr> {
     let busy = backends(lines).filter(|(_, is_idle)| !is_idle);
     busy.map(|(addr, _)| addr).collect()
 }
 
-/// Reads `SOCKS`: the addresses to which there is a connection, busy or idle.
+/// Parses `SOCKS`: the addresses to which a connection is open, busy or idle.
 #[must_use]
 pub fn parse_open(lines: &[String]) -> BTreeSet<NodeAddr> {
     backends(lines).map(|(addr, _)| addr).collect()
@@ -190,19 +191,20 @@ fn backends(lines: &[String]) -> impl Iterator<Item = (NodeAddr, bool)> {
     })
 }
 
-/// The node to which a connection goes, also where a spare entry's spelling was used.
+/// The node to which a connection goes, also if a spare entry's spelling was used.
 fn node_at(text: &str) -> Option<NodeAddr> {
     text.parse().ok().or_else(|| address_of(text))
 }
 
-/// Whether a line of `SOCKS` is a connection's to a node: descriptor, age, kind. The lines of clients
-/// hold what they asked for, so anything.
+/// Whether a line of `SOCKS` is about a connection to a node: descriptor, age, kind. The lines of
+/// clients have their requests in them, so any text.
 pub(super) fn is_backend(line: &str) -> bool {
     let kind = line.split_ascii_whitespace().nth(2);
     kind.is_some_and(|kind| kind.starts_with("Perlbal::BackendHTTP("))
 }
 
-/// Reads `NODES ip:port`: how many requests the address has answered on kept connections.
+/// Parses `NODES ip:port`: the number of requests that the address has answered on kept
+/// connections.
 #[must_use]
 pub fn parse_requests(lines: &[String]) -> u64 {
     let requests = |line: &String| line.split_once(" requests ")?.1.parse().ok();

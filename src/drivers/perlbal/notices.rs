@@ -1,0 +1,154 @@
+//! What the log says of a Perlbal, as values: the connection's state machine does no I/O, and its tests read them. Pure
+//! but for [`Notice::log`].
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::plan::PoolChange;
+use super::protocol::{Command, Endpoint};
+use crate::drivers::perlbal::name::PerlbalName;
+use crate::log_throttle::suppression_notice;
+use crate::model::node::NodeAddr;
+use crate::model::text::printable;
+
+/// Maximum number of members that are named with one sign.
+const MAX_NAMED: usize = 8;
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Perlbal cannot be reached, or the connection ended.
+    Unreachable(String),
+    /// Everything was read over a new connection.
+    Connected { version: String, restarted: bool },
+    /// Perlbal has acknowledged a change.
+    PoolChanged {
+        pool: PerlbalName,
+        change: PoolChange,
+        took: Duration,
+    },
+    /// A pool is not as it was left.
+    ChangedElsewhere {
+        pool: PerlbalName,
+        added: Vec<Endpoint>,
+        removed: Vec<Endpoint>,
+    },
+    /// Perlbal answered a change with an error.
+    Rejected { command: Command, error: String },
+    /// A member that pollbal removed has no busy connection left.
+    Drained {
+        pool: PerlbalName,
+        node: NodeAddr,
+        after: Duration,
+    },
+    /// Someone gave a service another pool while pollbal sealed the one before.
+    ServiceSwitched {
+        service: PerlbalName,
+        before: Option<PerlbalName>,
+        pool: PerlbalName,
+    },
+    /// A pool got spare entries.
+    SparesNeeded { pool: PerlbalName, count: usize },
+    /// Something that cannot be put right.
+    Problem(String),
+    /// Such a problem is over.
+    ProblemOver(String),
+    /// Something that a person should know.
+    Remark(String),
+    /// Further lines of this kind about a pool are suppressed for a while.
+    PoolSuppressed {
+        pool: PerlbalName,
+        does: &'static str,
+    },
+    /// Further lines about the connection are suppressed for a while.
+    ConnectionSuppressed,
+}
+
+impl Notice {
+    /// Logs it as a line about the Perlbal at this address.
+    pub(super) fn log(&self, perlbal: &str) {
+        match self {
+            Self::Unreachable(cause) => error!(
+                %perlbal,
+                "no connection to Perlbal: {cause}; its pools stay as they are, pollbal tries again"
+            ),
+            Self::Connected { version, restarted } => {
+                let how = if *restarted {
+                    ", which was restarted"
+                } else {
+                    ""
+                };
+                info!(%perlbal, "connected to Perlbal {version}{how}");
+            }
+            Self::PoolChanged { pool, change, took } => {
+                let micros = took.as_micros();
+                info!(
+                    %perlbal, %pool,
+                    "pool {pool} changed:{}{} in {}.{:01} ms",
+                    list("+", change.added.iter()), list("-", change.removed.iter()),
+                    micros / 1000, micros % 1000 / 100
+                );
+            }
+            Self::ChangedElsewhere {
+                pool,
+                added,
+                removed,
+            } => warn!(
+                %perlbal, %pool,
+                "pool {pool} was changed by someone else (by hand, or by its nodefile):{}{}; it is put right",
+                list("+", added.iter()), list("-", removed.iter())
+            ),
+            Self::Rejected { command, error } => {
+                error!(%perlbal, "Perlbal answered \"{command}\" with an error: {error}");
+            }
+            Self::Drained { pool, node, after } => {
+                let after = after.as_millis();
+                info!(%perlbal, %pool, %node, "{node} is at rest, {after} ms after it left pool {pool}");
+            }
+            Self::ServiceSwitched {
+                service,
+                before,
+                pool,
+            } => {
+                let before = before.as_ref().map_or("none", PerlbalName::as_str);
+                warn!(
+                    %perlbal, %pool,
+                    "service {service} was switched from pool {before} to pool {pool} by someone else, when members \
+                     were just being removed from pool {before}; for a moment it was set back, and now it uses pool \
+                     {pool} again"
+                );
+            }
+            Self::SparesNeeded { pool, count } => info!(
+                %perlbal, %pool,
+                "Perlbal still tries to connect to nodes that pool {pool} no longer has, and counts that as \
+                 connections to members; so that requests need not wait, {count} of its members stand there \
+                 twice until it gives up"
+            ),
+            Self::Problem(text) => error!(%perlbal, "{}", printable(text)),
+            Self::ProblemOver(text) => info!(%perlbal, "no more: {}", printable(text)),
+            Self::Remark(text) => warn!(%perlbal, "{text}"),
+            Self::PoolSuppressed { pool, does } => {
+                warn!(%pool, "{}", suppression_notice(&format!("pool {pool} {does}")));
+            }
+            Self::ConnectionSuppressed => warn!(
+                %perlbal,
+                "{}", suppression_notice("the connection to Perlbal comes and goes")
+            ),
+        }
+    }
+}
+
+/// The first items, each with its sign, and how many more there are.
+fn list<T: ToString>(sign: &str, items: impl Iterator<Item = T>) -> String {
+    let items: Vec<_> = items
+        .map(|item| format!(" {sign}{}", item.to_string()))
+        .collect();
+    let more = items.len().saturating_sub(MAX_NAMED);
+    let shown = items[..items.len() - more].concat();
+    if more > 0 {
+        format!("{shown} and {sign}{more} more")
+    } else {
+        shown
+    }
+}
