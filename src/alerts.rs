@@ -1,13 +1,13 @@
-//! What a person must know: gathers how things stand, and tells `alert_hook` and the daemon.
+//! Alerts: collects the system status, and reports problems to `alert_hook` and the daemon.
 //!
 //! ```text
-//!   daemon: pools, reloads ─┐                                          ┌─► alert_hook
-//!   drivers: in sync or not ├─► Reports ─(Circumstances, watch)─► Watch ├─(words, mpsc)─► daemon: log, event log
-//!   files: refused or not  ─┘                                          └─(standing, watch)─► status
+//!   daemon: pools, reloads ──┐
+//!   drivers: in sync or not ─┼─► StatusReporter ─(SystemStatus, watch)─► AlertTask ─┬─► alert_hook
+//!   files: rejected or not ──┘                                                      ├─(transitions, mpsc)─► daemon: log, event log
+//!                                                                                   └─(active, watch)─► status
 //! ```
 //!
-//! Whoever knows how something stands says so whenever it changes; nobody is asked. So while
-//! nothing changes nothing is done.
+//! Each part reports changes of its own status; nothing is polled, so there is no work while nothing changes.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -23,130 +23,133 @@ use crate::api::time;
 use crate::awake::Pauses;
 use crate::hooks::Hooks;
 use crate::logging::count;
-use crate::model::alerts::{AlertSettings, Alerts, Memory, Notice, StandingCondition, State, Word};
-use crate::model::conditions::{Circumstances, Instead, PerlbalLevel};
+use crate::model::alerts::{
+    ActiveProblem, AlertSettings, Alerts, Notice, NoticeKind, SavedAlerts, Transition,
+};
+use crate::model::problems::{PerlbalLevel, Resolution, SystemStatus};
 use crate::model::time::Clock;
 use crate::model::time_window::{Minute, TimeWindow};
 
-/// The way to say how things stand; clones speak of the same site.
+/// Reports the status of parts of the system; clones share one status.
 #[derive(Clone, Debug)]
-pub struct Reports(watch::Sender<Circumstances>);
+pub struct StatusReporter(watch::Sender<SystemStatus>);
 
-impl Reports {
-    /// Nothing is known yet.
+impl StatusReporter {
+    /// A status of which nothing is known yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::new(Circumstances::default()))
+        Self(watch::Sender::new(SystemStatus::default()))
     }
 
-    /// Says how one thing stands.
-    pub fn set<T: PartialEq>(&self, thing: impl FnOnce(&mut Circumstances) -> &mut T, value: T) {
-        self.0.send_if_modified(|circumstances| {
-            let thing = thing(circumstances);
-            let differs = *thing != value;
-            *thing = value;
+    /// Sets one field of the status.
+    pub fn set<T: PartialEq>(&self, field: impl FnOnce(&mut SystemStatus) -> &mut T, value: T) {
+        self.0.send_if_modified(|system_status| {
+            let field = field(system_status);
+            let differs = *field != value;
+            *field = value;
             differs
         });
     }
 
-    /// Says how a Perlbal stands.
+    /// Sets the status of a Perlbal.
     pub fn perlbal(&self, address: &str, level: PerlbalLevel) {
-        self.0.send_if_modified(|circumstances| {
-            let perlbals = &mut circumstances.perlbals;
+        self.0.send_if_modified(|system_status| {
+            let perlbals = &mut system_status.perlbals;
             let before = perlbals.insert(address.to_owned(), level.clone());
             before != Some(level)
         });
     }
 
-    /// There are no other Perlbals than these.
+    /// Removes the status of the other Perlbals.
     pub fn only_perlbals(&self, keep: impl Fn(&str) -> bool) {
-        self.0.send_if_modified(|circumstances| {
-            let before = circumstances.perlbals.len();
-            circumstances.perlbals.retain(|address, _| keep(address));
-            circumstances.perlbals.len() != before
+        self.0.send_if_modified(|system_status| {
+            let before = system_status.perlbals.len();
+            system_status.perlbals.retain(|address, _| keep(address));
+            system_status.perlbals.len() != before
         });
     }
 
-    /// How things stand now.
+    /// The present status.
     #[must_use]
-    pub fn now(&self) -> Circumstances {
+    pub fn now(&self) -> SystemStatus {
         self.0.borrow().clone()
     }
 
-    /// How things stand, whenever that changes.
+    /// The status, whenever it changes.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Circumstances> {
+    pub fn subscribe(&self) -> watch::Receiver<SystemStatus> {
         self.0.subscribe()
     }
 }
 
-impl Default for Reports {
+impl Default for StatusReporter {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// The task that watches over the site.
-pub struct Watch {
-    /// How things stand.
-    pub circumstances: watch::Receiver<Circumstances>,
-    /// How often, and when, a person is told.
+/// The task that evaluates the status.
+pub struct AlertTask {
+    /// The status.
+    pub system_status: watch::Receiver<SystemStatus>,
+    /// How often, and when, a person is alerted.
     pub settings: watch::Receiver<AlertSettings>,
-    /// Where a person is told.
+    /// Runs `alert_hook`.
     pub hooks: Hooks,
-    /// What began and ended, for the log and the event log. When it is full, this task waits.
-    pub words: mpsc::Sender<Word>,
-    /// What stands.
-    pub standing: watch::Sender<Arc<Vec<StandingCondition>>>,
-    /// What was told, for the state file; at first that of the run before.
-    pub memory: watch::Sender<Arc<Memory>>,
+    /// The problems that were raised or cleared, for the log and the event log. When it is full, this task waits.
+    pub transitions: mpsc::Sender<Transition>,
+    /// The active problems.
+    pub active: watch::Sender<Arc<Vec<ActiveProblem>>>,
+    /// What has been reported, for the state file; at first that of the previous run.
+    pub saved: watch::Sender<Arc<SavedAlerts>>,
 }
 
-impl Watch {
-    /// Watches until nobody can say anything any more.
+impl AlertTask {
+    /// Runs until all reporters are dropped.
     pub async fn run(mut self) {
-        let moment = Clock::now();
-        let mut alerts = Alerts::resume(&self.memory.borrow(), (moment.now, moment.today));
+        let clock = Clock::now();
+        let mut alerts = Alerts::resume(&self.saved.borrow(), (clock.now, clock.today));
         let mut pauses = Pauses::new();
         loop {
             if let Some(pause) = pauses.since_asked() {
-                alerts.stood_still(pause.time);
+                alerts.add_pause(pause.time);
             }
-            let next = self.look(&mut alerts).await;
+            let next = self.evaluate(&mut alerts).await;
             tokio::select! {
-                changed = self.circumstances.changed() => if changed.is_err() { return },
+                changed = self.system_status.changed() => if changed.is_err() { return },
                 changed = self.settings.changed() => if changed.is_err() { return },
-                () = until(next) => {}
+                () = wait_until(next) => {}
             }
         }
     }
 
-    async fn look(&mut self, alerts: &mut Alerts) -> Option<Instant> {
-        let circumstances = self.circumstances.borrow_and_update().clone();
+    /// Reports what is due. Returns when to evaluate again although nothing changed.
+    async fn evaluate(&mut self, alerts: &mut Alerts) -> Option<Instant> {
+        let status = self.system_status.borrow_and_update().clone();
         let settings = *self.settings.borrow_and_update();
-        let moment = Clock::now();
-        // What has no room is told later, rather than lost.
-        let open = settings.hours.contains(local_minute(settings.hours))
+        let clock = Clock::now();
+        // When the queue is full, notices are delayed rather than lost.
+        let is_open = settings.hours.contains(local_minute(settings.hours))
             && self.hooks.have_room_for_alerts(settings.limit);
-        let outcome = alerts.look(&circumstances, &settings, (moment.now, moment.today), open);
+        let outcome = alerts.evaluate(&status, &settings, (clock.now, clock.today), is_open);
         for notice in &outcome.notices {
-            self.hooks.alert(&alert(notice, &moment));
+            self.hooks.alert(&alert(notice, &clock));
         }
         if !outcome.notices.is_empty() {
-            let memory = alerts.memory((moment.now, moment.today));
-            self.memory.send_replace(Arc::new(memory));
+            let saved = alerts.save((clock.now, clock.today));
+            self.saved.send_replace(Arc::new(saved));
         }
-        self.standing.send_if_modified(|told| {
-            let standing = alerts.standing();
-            let differs = **told != standing;
+        self.active.send_if_modified(|before| {
+            let active = alerts.active();
+            let differs = **before != active;
             if differs {
-                *told = Arc::new(standing);
+                *before = Arc::new(active);
             }
             differs
         });
-        for word in outcome.words {
-            // Fails only when the daemon is ending.
-            _ = self.words.send(word).await;
+        for transition in outcome.transitions {
+            // Fails only when the daemon is stopping.
+            _ = self.transitions.send(transition).await;
         }
         outcome.next
     }
@@ -161,26 +164,26 @@ fn local_minute(window: TimeWindow) -> Minute {
     Minute::of(now.hour().unsigned_abs(), now.minute().unsigned_abs())
 }
 
-fn alert(notice: &Notice, moment: &Clock) -> Alert {
+fn alert(notice: &Notice, clock: &Clock) -> Alert {
     let Notice {
-        state,
-        condition,
+        kind,
+        problem,
         since,
         lasted,
-        instead,
+        resolution,
         left_out,
     } = notice;
-    let text = match instead {
-        Some(instead) => over(*lasted, instead),
-        None => condition.text.clone(),
+    let text = match resolution {
+        Some(resolution) => over(*lasted, resolution),
+        None => problem.text.clone(),
     };
-    let (state, text) = match state {
-        State::Begin => (AlertState::Begin, text),
-        State::Still => {
+    let (state, text) = match kind {
+        NoticeKind::Begin => (AlertState::Begin, text),
+        NoticeKind::Still => {
             let text = format!("still so after {}: {text}", seconds(*lasted));
             (AlertState::Still, text)
         }
-        State::Over => (AlertState::Over, text),
+        NoticeKind::Over => (AlertState::Over, text),
     };
     let others: usize = left_out.values().sum();
     let text = if others > 0 {
@@ -191,20 +194,20 @@ fn alert(notice: &Notice, moment: &Clock) -> Alert {
         text
     };
     Alert {
-        alert: condition.kind.word().to_owned(),
-        severity: condition.severity(),
+        alert: problem.kind.word().to_owned(),
+        severity: problem.severity(),
         state,
-        subject: condition.subject.clone(),
+        subject: problem.subject.clone(),
         text,
         since: time(*since),
-        time: time(moment.today),
+        time: time(clock.today),
         left_out: others,
     }
 }
 
-/// That a condition is over, which stood for so long: what is so now.
+/// Describes the end of a problem that lasted this long.
 #[must_use]
-pub fn over(lasted: Duration, Instead { resolved, text }: &Instead) -> String {
+pub fn over(lasted: Duration, Resolution { resolved, text }: &Resolution) -> String {
     let word = if *resolved { "resolved" } else { "over" };
     format!("{word} after {}: {text}", seconds(lasted))
 }
@@ -213,7 +216,7 @@ fn seconds(time: Duration) -> impl Display {
     format_duration(Duration::from_secs(time.as_secs()))
 }
 
-async fn until(next: Option<Instant>) {
+async fn wait_until(next: Option<Instant>) {
     match next {
         Some(next) => sleep_until(next.into()).await,
         None => std::future::pending().await,

@@ -53,13 +53,9 @@ pub struct Status {
     /// The same in a line for people.
     pub site_verdict: String,
     /// Whether `site_health` is `ok`.
-    pub all_right: bool,
-    /// The texts of the problems of all, whatever was asked for.
-    pub troubles: Vec<String>,
-    /// Of the problems that `alert_hook` is told, those that concern neither pools nor load balancers and
-    /// have held for some seconds.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
+    pub healthy: bool,
+    /// All problems, whatever was asked for, the most severe first.
+    pub site_problems: Vec<HealthProblem>,
     /// Whether each node was heard once.
     pub first_round_done: bool,
     /// Why failures put nobody out; empty when they do.
@@ -106,19 +102,6 @@ pub struct GoneOrders {
     pub reasons: Vec<Reason>,
     /// The leave that it was granted.
     pub grant: Option<Grant>,
-}
-
-/// Something that holds and that a person must know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condition {
-    /// What kind of thing it is, such as `services_refused`, in the words of `alert_hook`.
-    pub kind: String,
-    /// What it is about: a file.
-    pub subject: String,
-    /// What it is, for people.
-    pub text: String,
-    /// Since when it holds.
-    pub since: String,
 }
 
 /// How many nodes are where.

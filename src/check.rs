@@ -12,7 +12,7 @@ use crate::config::listeners::DoorSettings;
 use crate::config::poll::{Headers, PollSettings};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
-use crate::model::conditions::NodesDown;
+use crate::model::problems::NodesDown;
 use crate::model::text::printable;
 use crate::stay_requests;
 

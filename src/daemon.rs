@@ -65,7 +65,7 @@ use crate::model::time::Clock;
 use crate::poller::{Observed, Pollers};
 use crate::services_file::Look;
 use crate::signals::Signals;
-use crate::state_file::{self, Revised, StateFile};
+use crate::state_file::{self, RevisedOverrides, StateFile};
 use crate::supervision::{end_process, named, supervised};
 
 /// Observations that may wait for the daemon: some rounds of a small site, a moment of a big one.
@@ -110,14 +110,14 @@ struct Daemon {
     /// Counts up whenever something may be otherwise than before.
     pulse: watch::Sender<u64>,
     /// The orders in force, for the state file, and where that is.
-    orders: watch::Sender<Revised>,
+    overrides: watch::Sender<RevisedOverrides>,
     state_file: watch::Sender<Option<Arc<StateFile>>>,
     /// What is owned in load balancers, for the state file.
     owned: watch::Sender<Arc<Owned>>,
     /// Since when nodes are where they are, for the state file.
     times: Times,
     /// When to look for orders whose time is over.
-    orders_end: Option<Instant>,
+    next_expiry: Option<Instant>,
     pauses: Pauses,
     readiness: Readiness,
     watchfulness: Watchfulness,
@@ -185,13 +185,13 @@ async fn serve(
     let (first_sync, first_synced) = oneshot::channel();
     let pollers = Pollers::new(observed, open_files());
     let kept = state_file::load(config.state_file.as_deref(), is_service(&options));
-    let orders = kept.orders;
-    let (orders_kept, _) = watch::channel((0, Arc::new(orders.clone())));
+    let overrides = kept.overrides;
+    let (latest_overrides, _) = watch::channel((0, Arc::new(overrides.clone())));
     let (written, revisions) = watch::channel(0);
     let (pulse, beats) = watch::channel(0);
     let (control, requests) = ControlHandle::new(beats, revisions);
     let service = is_service(&options);
-    let before = (kept.alerts, orders.pleaded.clone());
+    let before = (kept.alerts, overrides.asked_to_stay.clone());
     let watchfulness = Watchfulness::start(&config, &hooks, service, before, (&tasks, &stop));
     let stopped = stop.clone();
     let beats = async move { stopped.run_until_cancelled(awake::beat()).await };
@@ -201,7 +201,7 @@ async fn serve(
     let readiness = Readiness::new(notifier(&options), entrance.watcher());
     let mut daemon = Daemon {
         started: Clock::now(),
-        membership: Membership::new(config.rules.clone(), orders),
+        membership: Membership::new(config.rules.clone(), overrides),
         change_log: ChangeLog::default(),
         event_log: EventLog::default(),
         poll_stats: PollStats::default(),
@@ -222,11 +222,11 @@ async fn serve(
         reload_waiters: ReloadWaiters::default(),
         requests,
         pulse,
-        orders: orders_kept,
+        overrides: latest_overrides,
         state_file: watch::Sender::new(state_file),
         owned: watch::Sender::new(Arc::new(kept.owned)),
         times: Times::after(kept.nodes),
-        orders_end: None,
+        next_expiry: None,
         pauses: Pauses::new(),
         readiness,
         watchfulness,
@@ -237,7 +237,7 @@ async fn serve(
         config,
     };
     if is_service(&daemon.options) {
-        daemon.keep_state(kept.refused, written);
+        daemon.keep_state(kept.rejected, written);
     }
     daemon.report_replaced(&replaced);
     daemon.remember_times();
@@ -256,11 +256,11 @@ async fn serve(
     };
     daemon.readiness.notifier.notify_stopping();
     daemon.change_log.finish();
-    daemon.keep_orders();
+    daemon.persist_overrides();
     daemon.hand_times();
     daemon.keep_owned().await;
     // Nobody changes them any more: the state file's task writes the last ones, and ends.
-    daemon.orders = watch::Sender::default();
+    daemon.overrides = watch::Sender::default();
     daemon.stop.cancel();
     daemon.pollers.stop();
     // Together: each may take its time.
@@ -296,10 +296,10 @@ impl Daemon {
     ) -> Ended {
         let mut batch = Vec::new();
         let mut synced = false;
-        self.expire_orders();
+        self.expire_overrides();
         loop {
             self.publish();
-            self.keep_orders();
+            self.persist_overrides();
             self.report_pools();
             let count_again = self.report_nodes();
             let hand_again = self.keep_times();
@@ -324,11 +324,11 @@ impl Daemon {
                     end_process("the task of a poller ended, though nobody asked it to")
                 }
                 Some(request) = self.requests.recv() => self.answer(request),
-                () = when(self.orders_end) => self.expire_orders(),
+                () = when(self.next_expiry) => self.expire_overrides(),
                 () = when(count_again) => {}
                 () = when(hand_again) => {}
                 () = when(tell_again) => {}
-                Some(word) = self.watchfulness.words.recv() => self.take_word(&word),
+                Some(word) = self.watchfulness.transitions.recv() => self.take_word(&word),
                 Ok(in_sync) = &mut first_synced, if !synced => {
                     synced = true;
                     if self.options.mode == Mode::Live {

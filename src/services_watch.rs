@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{error, info};
 
-use crate::alerts::Reports;
+use crate::alerts::StatusReporter;
 use crate::config::ConfigError;
 use crate::disk::{no_answer, on_disk};
 use crate::logging::{chain, errors};
-use crate::model::conditions::Fault;
+use crate::model::problems::FileFault;
 use crate::model::services::List;
 use crate::services_file::{LOOK_AGAIN, Look, QUIET, Settled, Settling, replaced};
 
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A services file that is watched.
 struct Watch {
     path: PathBuf,
-    reports: Reports,
+    status_reporter: StatusReporter,
     /// What was last said to be wrong with the list.
     refused: Option<Refused>,
     /// The last list could not be read at all, which may pass without the file changing.
@@ -46,11 +46,16 @@ struct Refused {
 
 /// Watches a services file, last read after it had the look `known`, for ever; sends each new
 /// list that is understood.
-pub async fn watch(path: PathBuf, known: Look, lists: mpsc::Sender<List>, reports: Reports) {
+pub async fn watch(
+    path: PathBuf,
+    known: Look,
+    lists: mpsc::Sender<List>,
+    status_reporter: StatusReporter,
+) {
     let mut known = known.stamp;
     let mut watch = Watch {
         path,
-        reports,
+        status_reporter,
         refused: None,
         unread: false,
         replaced: false,
@@ -132,8 +137,9 @@ impl Watch {
             } else {
                 info!("{path} is where it was mounted from again");
             }
-            let fault = self.replaced.then_some(Fault { path, text });
-            self.reports.set(|now| &mut now.services_replaced, fault);
+            let fault = self.replaced.then_some(FileFault { path, text });
+            self.status_reporter
+                .set(|now| &mut now.services_replaced, fault);
         }
         Some(look)
     }
@@ -181,7 +187,7 @@ impl Watch {
     /// Says what is wrong with the file, if something is.
     fn report(&self, text: Option<String>) {
         let path = self.path.display().to_string();
-        let fault = text.map(|text| Fault { path, text });
-        self.reports.set(|now| &mut now.services, fault);
+        let fault = text.map(|text| FileFault { path, text });
+        self.status_reporter.set(|now| &mut now.services, fault);
     }
 }

@@ -1,12 +1,12 @@
-//! The state file: orders, what alerts told, what is owned in load balancers, and since when nodes are where they are,
-//! kept from run to run.
+//! The state file keeps from run to run: overrides, what alerts reported, what is owned in load balancers, and when nodes
+//! got to where they are.
 //!
-//! It is written whole and renamed, by a task of its own with a thread for the disk. A file that
-//! cannot be read is set aside, never obeyed in part; a person is told until that is seen to. What
-//! is no regular file is left alone.
+//! It is written as a whole and renamed, by a task of its own with a thread for the disk. A file that cannot be read is
+//! quarantined, never used in part, and reported until an operator has dealt with it. What is not a regular file is left
+//! alone.
 
 mod lock;
-mod refused;
+mod quarantine;
 
 use std::borrow::Cow;
 use std::fs::{self, Permissions};
@@ -22,41 +22,41 @@ use tokio::time::sleep;
 use tracing::{error, info};
 
 pub use self::lock::{StateFile, Taken};
-pub use self::refused::Refused;
-use crate::alerts::Reports;
+pub use self::quarantine::QuarantinedFile;
+use crate::alerts::StatusReporter;
 use crate::disk::{no_answer, on_disk};
 use crate::files::{LIST_BYTES, TextError, make_directory, read_text};
 use crate::logging::chain;
-use crate::model::alerts::Memory;
-use crate::model::conditions::Fault;
+use crate::model::alerts::SavedAlerts;
 use crate::model::node_times::NodeTimes;
-use crate::model::orders::Orders;
+use crate::model::overrides::Overrides;
 use crate::model::ownership::Owned;
+use crate::model::problems::FileFault;
 use crate::retry::Retry;
 
-/// The form of the file; one of a later form is not understood.
+/// The version of the file's format; files of other versions are rejected.
 const VERSION: u32 = 1;
 
-/// Orders, and how often they changed.
-pub type Revised = (u64, Arc<Orders>);
+/// Overrides with their revision.
+pub type RevisedOverrides = (u64, Arc<Overrides>);
 
-/// What is kept: always the latest.
+/// Receivers of what is saved, always the latest.
 pub struct Sources {
-    /// The orders in force. When nobody can change them any more, the last is written.
-    pub orders: watch::Receiver<Revised>,
-    /// What alerts told.
-    pub alerts: watch::Receiver<Arc<Memory>>,
+    /// The active overrides. When their sender is dropped, the last ones are written.
+    pub overrides: watch::Receiver<RevisedOverrides>,
+    /// What alerts have reported.
+    pub alerts: watch::Receiver<Arc<SavedAlerts>>,
     /// What is owned in load balancers.
     pub owned: watch::Receiver<Arc<Owned>>,
-    /// Since when nodes are where they are.
+    /// When nodes got to where they are.
     pub nodes: watch::Receiver<Arc<NodeTimes>>,
 }
 
-/// What they hold at one moment.
+/// The contents to save.
 #[derive(Clone, Default)]
 struct State {
-    orders: Arc<Orders>,
-    alerts: Arc<Memory>,
+    overrides: Arc<Overrides>,
+    alerts: Arc<SavedAlerts>,
     owned: Arc<Owned>,
     nodes: Arc<NodeTimes>,
 }
@@ -68,16 +68,17 @@ struct Content<'a> {
     #[serde(rename = "README")]
     readme: Cow<'a, str>,
     version: u32,
-    orders: Cow<'a, Orders>,
-    #[serde(default, skip_serializing_if = "Memory::is_empty")]
-    alerts: Cow<'a, Memory>,
+    #[serde(rename = "orders")]
+    overrides: Cow<'a, Overrides>,
+    #[serde(default, skip_serializing_if = "SavedAlerts::is_empty")]
+    alerts: Cow<'a, SavedAlerts>,
     #[serde(default, skip_serializing_if = "Owned::is_empty")]
     owned: Cow<'a, Owned>,
     #[serde(default, skip_serializing_if = "NodeTimes::is_empty")]
     nodes: Cow<'a, NodeTimes>,
 }
 
-/// Why there is no state.
+/// Why a state file was not read or written.
 #[derive(Debug, Error)]
 enum StateError {
     #[error("failed to read {}", .0.display())]
@@ -90,52 +91,53 @@ enum StateError {
     Write(PathBuf, #[source] io::Error),
 }
 
-/// What the last run left.
+/// What the previous run saved.
 #[derive(Debug, Default)]
-pub struct Kept {
-    /// Its orders.
-    pub orders: Orders,
-    /// What it told.
-    pub alerts: Memory,
+pub struct SavedState {
+    /// Its overrides.
+    pub overrides: Overrides,
+    /// What it had reported.
+    pub alerts: SavedAlerts,
     /// What it owned in load balancers.
     pub owned: Owned,
-    /// Since when nodes were where they were.
+    /// When nodes got to where they were.
     pub nodes: NodeTimes,
-    /// Why they are none.
-    pub refused: Option<Refused>,
+    /// A file that was rejected, in this run or before.
+    pub rejected: Option<QuarantinedFile>,
 }
 
-/// Reads the orders of the last run; none when there is no file. One that is not understood is
-/// logged and, if `set_aside`, renamed, so that it is not lost when the next is written. What is no
-/// file stays where it is.
+/// Reads what the previous run saved; nothing if there is no file. A file that is rejected is logged and, if `quarantine`
+/// is set, renamed, so that it is not lost when the next one is written. What is not a regular file stays where it is.
 #[must_use]
-pub fn load(path: Option<&Path>, set_aside: bool) -> Kept {
+pub fn load(path: Option<&Path>, quarantine: bool) -> SavedState {
     let Some(path) = path else {
-        return Kept::default();
+        return SavedState::default();
     };
     match read(path) {
-        Ok(kept) => Kept {
-            refused: set_aside.then(|| Refused::still(path)).flatten(),
-            ..kept.unwrap_or_default()
+        Ok(saved) => SavedState {
+            rejected: quarantine
+                .then(|| QuarantinedFile::left_over(path))
+                .flatten(),
+            ..saved.unwrap_or_default()
         },
-        Err(wrong) => Kept {
-            refused: Some(Refused::new(path, &chain(&wrong), set_aside)),
-            ..Kept::default()
+        Err(error) => SavedState {
+            rejected: Some(QuarantinedFile::new(path, &chain(&error), quarantine)),
+            ..SavedState::default()
         },
     }
 }
 
-/// Whether another file may take its place: it is a regular file, or nothing.
+/// Whether another file may take its place: it is a regular file, or does not exist.
 #[must_use]
 pub fn is_replaceable(path: &Path) -> bool {
     match fs::symlink_metadata(path) {
         Ok(there) => there.is_file(),
-        // What cannot be looked at cannot be replaced either, and then that says why.
+        // If it is inaccessible, replacing it fails too, with a better error.
         Err(_) => true,
     }
 }
 
-fn read(path: &Path) -> Result<Option<Kept>, StateError> {
+fn read(path: &Path) -> Result<Option<SavedState>, StateError> {
     let text = match read_text(path, LIST_BYTES) {
         Ok(text) => text,
         Err(TextError::Read(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -146,12 +148,12 @@ fn read(path: &Path) -> Result<Option<Kept>, StateError> {
     if content.version != VERSION {
         return Err(StateError::Version(path.to_owned(), content.version));
     }
-    Ok(Some(Kept {
-        orders: content.orders.into_owned(),
+    Ok(Some(SavedState {
+        overrides: content.overrides.into_owned(),
         alerts: content.alerts.into_owned(),
         owned: content.owned.into_owned(),
         nodes: content.nodes.into_owned(),
-        refused: None,
+        rejected: None,
     }))
 }
 
@@ -161,7 +163,7 @@ fn write(path: &Path, state: &State) -> Result<(), StateError> {
             "What pollbal keeps from run to run; it writes this file anew whenever that changes."
                 .into(),
         version: VERSION,
-        orders: Cow::Borrowed(&state.orders),
+        overrides: Cow::Borrowed(&state.overrides),
         alerts: Cow::Borrowed(&state.alerts),
         owned: Cow::Borrowed(&state.owned),
         nodes: Cow::Borrowed(&state.nodes),
@@ -180,7 +182,7 @@ fn write_whole(path: &Path, content: &Content<'_>) -> io::Result<()> {
         .prefix(&prefix)
         .suffix(suffix)
         .tempfile_in(directory)?;
-    // Whatever the umask is.
+    // Regardless of the umask.
     file.as_file()
         .set_permissions(Permissions::from_mode(0o600))?;
     let mut text = serde_json::to_vec_pretty(content)?;
@@ -191,29 +193,30 @@ fn write_whole(path: &Path, content: &Content<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what is to be kept whenever that changes, the latest, until nobody changes orders any more; tells which revision of orders the file holds. Without a file all are as good as written.
-pub async fn keep(
+/// Writes the latest contents whenever they change, until the sender of overrides is dropped; publishes which revision
+/// of the overrides the file contains. Without a file, all revisions count as written.
+pub async fn persist_loop(
     mut path: watch::Receiver<Option<Arc<StateFile>>>,
     mut sources: Sources,
     written: watch::Sender<u64>,
-    reports: Reports,
+    status_reporter: StatusReporter,
 ) {
     let mut retry = Retry::new();
     let mut failed = false;
     loop {
         tokio::select! {
-            // Whoever ends it has said the rest before.
+            // The rest is sent before the sender of overrides is dropped.
             biased;
             Ok(()) = path.changed() => {}
             Ok(()) = sources.alerts.changed() => {}
             Ok(()) = sources.owned.changed() => {}
             Ok(()) = sources.nodes.changed() => {}
-            changed = sources.orders.changed() => if changed.is_err() { return },
+            changed = sources.overrides.changed() => if changed.is_err() { return },
         }
         loop {
-            let (revision, orders) = sources.orders.borrow_and_update().clone();
+            let (revision, overrides) = sources.overrides.borrow_and_update().clone();
             let state = State {
-                orders,
+                overrides,
                 alerts: sources.alerts.borrow_and_update().clone(),
                 owned: sources.owned.borrow_and_update().clone(),
                 nodes: sources.nodes.borrow_and_update().clone(),
@@ -227,13 +230,13 @@ pub async fn keep(
                     error!("{text}");
                 }
                 let path = name.clone();
-                reports.set(|now| &mut now.state, Some(Fault { path, text }));
+                status_reporter.set(|now| &mut now.state, Some(FileFault { path, text }));
             };
             // Locked until it is written, though a reload may name another one meanwhile.
             let write = move || file.map_or(Ok(()), |file| write(file.path(), &state));
             match on_disk("state file", write, || fail(&no_answer(&name))).await {
                 Ok(Ok(())) => {
-                    reports.set(|now| &mut now.state, None);
+                    status_reporter.set(|now| &mut now.state, None);
                     written.send_replace(revision);
                     retry.reset();
                     if std::mem::take(&mut failed) {
@@ -255,25 +258,25 @@ pub async fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::orders::{Note, Reason};
+    use crate::model::overrides::{Note, Reason};
     use crate::model::ownership::OwnedThere;
     use crate::model::time::Timestamp;
 
-    fn orders() -> Orders {
-        let mut orders = Orders::default();
+    fn overrides() -> Overrides {
+        let mut overrides = Overrides::default();
         let reason = Reason {
             note: Note::new("too many failures"),
             by: Note::default(),
             since: Timestamp::from_millis(5),
             until: None,
         };
-        orders.frozen.insert("storm".parse().unwrap(), reason);
-        orders
+        overrides.frozen.insert("storm".parse().unwrap(), reason);
+        overrides
     }
 
     fn state() -> State {
         State {
-            orders: Arc::new(orders()),
+            overrides: Arc::new(overrides()),
             ..State::default()
         }
     }
@@ -283,12 +286,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/state.json");
         assert_eq!(
-            load(Some(&path), true).orders,
-            Orders::default(),
+            load(Some(&path), true).overrides,
+            Overrides::default(),
             "there is none yet"
         );
         write(&path, &state()).unwrap();
-        assert_eq!(load(Some(&path), true).orders, orders());
+        assert_eq!(load(Some(&path), true).overrides, overrides());
         let files = fs::read_dir(directory.path().join("made")).unwrap();
         assert_eq!(files.count(), 1, "nothing half-written is left");
     }
@@ -297,10 +300,13 @@ mod tests {
     fn a_file_that_knows_nothing_of_alerts_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
-        let before = serde_json::json!({"README": "", "version": VERSION, "orders": orders()});
+        let before = serde_json::json!({"README": "", "version": VERSION, "orders": overrides()});
         fs::write(&path, before.to_string()).unwrap();
         let kept = load(Some(&path), true);
-        assert_eq!((kept.orders, kept.alerts), (orders(), Memory::default()));
+        assert_eq!(
+            (kept.overrides, kept.alerts),
+            (overrides(), SavedAlerts::default())
+        );
     }
 
     #[test]
@@ -336,8 +342,8 @@ mod tests {
     fn a_directory_stays_where_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let kept = load(Some(directory.path()), true);
-        assert_eq!(kept.orders, Orders::default());
-        assert!(kept.refused.is_some());
+        assert_eq!(kept.overrides, Overrides::default());
+        assert!(kept.rejected.is_some());
         assert!(directory.path().exists());
     }
 
@@ -364,28 +370,28 @@ mod tests {
     async fn the_last_orders_are_written_although_nobody_changes_them_any_more() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
-        let (revised, kept) = watch::channel(Revised::default());
+        let (revised, kept) = watch::channel(RevisedOverrides::default());
         let file = Arc::new(StateFile::take(&path).unwrap());
         let (_path, known) = watch::channel(Some(file));
-        revised.send_replace((1, Arc::new(orders())));
+        revised.send_replace((1, Arc::new(overrides())));
         drop(revised);
         let (_told, alerts) = watch::channel(Arc::default());
         let written = watch::Sender::default();
         let (_owned, owned) = watch::channel(Arc::default());
         let (_nodes, nodes) = watch::channel(Arc::default());
         let sources = Sources {
-            orders: kept,
+            overrides: kept,
             alerts,
             owned,
             nodes,
         };
-        keep(known, sources, written, Reports::new()).await;
-        assert_eq!(load(Some(&path), true).orders, orders());
+        persist_loop(known, sources, written, StatusReporter::new()).await;
+        assert_eq!(load(Some(&path), true).overrides, overrides());
     }
 
     #[test]
     fn what_is_not_understood_is_set_aside_and_not_obeyed_in_part() {
-        let whole = serde_json::json!({"README": "", "version": VERSION, "orders": orders()});
+        let whole = serde_json::json!({"README": "", "version": VERSION, "orders": overrides()});
         let mut later = whole.clone();
         later["version"] = 2.into();
         let mut odd = whole.clone();
@@ -395,23 +401,23 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("state.json");
             fs::write(&path, &text).unwrap();
-            assert_eq!(load(Some(&path), false).orders, Orders::default());
+            assert_eq!(load(Some(&path), false).overrides, Overrides::default());
             assert!(path.exists(), "only looked at");
-            assert_eq!(load(Some(&path), true).orders, Orders::default());
+            assert_eq!(load(Some(&path), true).overrides, Overrides::default());
             assert!(!path.exists());
             let aside = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
             assert_eq!(aside("state.json.broken"), text);
             fs::write(&path, "another").unwrap();
-            assert_eq!(load(Some(&path), true).orders, Orders::default());
+            assert_eq!(load(Some(&path), true).overrides, Overrides::default());
             assert_eq!(aside("state.json.broken"), text, "that is kept");
             assert_eq!(aside("state.json.broken.2"), "another");
             // The next run says so too, until a person has seen to both.
-            assert!(load(Some(&path), false).refused.is_none(), "not its task");
+            assert!(load(Some(&path), false).rejected.is_none(), "not its task");
             for name in ["state.json.broken", "state.json.broken.2"] {
-                assert!(load(Some(&path), true).refused.is_some());
+                assert!(load(Some(&path), true).rejected.is_some());
                 fs::remove_file(directory.path().join(name)).unwrap();
             }
-            assert!(load(Some(&path), true).refused.is_none());
+            assert!(load(Some(&path), true).rejected.is_none());
         }
     }
 }

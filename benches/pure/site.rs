@@ -8,7 +8,7 @@ use pollbal::model::membership::Membership;
 use pollbal::model::naming::Naming;
 use pollbal::model::node::{Node, NodeAddr};
 use pollbal::model::observation::{Observation, Poll};
-use pollbal::model::orders::Orders;
+use pollbal::model::overrides::Overrides;
 use pollbal::model::pools::Pools;
 use pollbal::model::rules::{PoolRules, Rules};
 use pollbal::model::services;
@@ -51,7 +51,7 @@ pub(crate) fn poll(body: &str) -> Poll {
 
 /// All nodes in their pools at `v23`, and the snapshot of it taken.
 pub(crate) fn serving(pools: usize) -> (Membership, Pools) {
-    let mut membership = Membership::new(rules(), Orders::default());
+    let mut membership = Membership::new(rules(), Overrides::default());
     membership.set_nodes(nodes(), Instant::now());
     let snapshot = announce_all(&mut membership, pools, "v23");
     (membership, snapshot)

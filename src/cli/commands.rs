@@ -12,7 +12,7 @@ use humantime::parse_duration;
 use crate::api;
 use crate::model::health::Health;
 use crate::model::names::PoolName;
-use crate::model::orders::ReasonWord;
+use crate::model::overrides::ReasonName;
 
 /// Nobody waits longer than a year; above, `Instant` arithmetic could overflow.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -177,7 +177,7 @@ pub struct Disable {
     pub nodes: Vec<String>,
     /// The name of the reason, a word of A-Z a-z 0-9 . _ + -; who gives it takes it back by it
     #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
-    pub reason: ReasonWord,
+    pub reason: ReasonName,
     /// What others should know of it
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
@@ -200,7 +200,7 @@ pub struct Enable {
     pub nodes: Vec<String>,
     /// The name of the reason, as it was given to `pollbal disable`
     #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason, required_unless_present = "leave")]
-    pub reason: Option<ReasonWord>,
+    pub reason: Option<ReasonName>,
     /// Take back the leave that the node was granted, instead of a reason: the node cannot do so itself any more
     #[arg(long, conflicts_with = "reason")]
     pub leave: bool,
@@ -285,7 +285,7 @@ pub struct Reload {
 pub struct Freeze {
     /// The name of the reason, a word of A-Z a-z 0-9 . _ + -; who gives it takes it back by it
     #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
-    pub reason: ReasonWord,
+    pub reason: ReasonName,
     /// What others should know of it
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
@@ -296,7 +296,7 @@ pub struct Freeze {
 pub struct Thaw {
     /// The name of the reason, as it was given to `pollbal freeze`
     #[arg(long, value_name = "WORD", allow_hyphen_values = true, value_parser = reason)]
-    pub reason: ReasonWord,
+    pub reason: ReasonName,
 }
 
 /// What [`ClientCommand::Roll`] is told.
@@ -317,7 +317,7 @@ pub struct Roll {
     pub timeout: Duration,
     /// The name of the reason for which nodes are disabled
     #[arg(long, value_name = "WORD", default_value = "roll", allow_hyphen_values = true, value_parser = reason)]
-    pub reason: ReasonWord,
+    pub reason: ReasonName,
     /// What is run for each node
     #[arg(value_name = "COMMAND", last = true, required = true)]
     pub command: Vec<OsString>,
@@ -364,11 +364,11 @@ pub struct Leave {
 }
 
 /// The name of a reason. What begins with two dashes is the next flag, and the word is missing.
-fn reason(text: &str) -> Result<ReasonWord, String> {
+fn reason(text: &str) -> Result<ReasonName, String> {
     if text.starts_with("--") {
         return Err("the word is missing".to_owned());
     }
-    text.parse::<ReasonWord>()
+    text.parse::<ReasonName>()
         .map_err(|error| error.to_string())
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use humantime::{format_duration, format_rfc3339_millis, parse_rfc3339};
 
 use crate::api::{Away, Reason};
-use crate::model::orders::given;
+use crate::model::overrides::given;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::section::Section;
 use crate::model::alerts::AlertSettings;
-use crate::model::conditions::NodesDown;
+use crate::model::problems::NodesDown;
 use crate::model::time_window::TimeWindow;
 
 /// Shorter, what comes and goes would be told without end.

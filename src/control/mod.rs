@@ -20,18 +20,18 @@ use crate::drivers::perlbal::desired::NameMap;
 use crate::drivers::pool_files::FileCounts;
 use crate::drivers::{PerlbalHandle, Snapshot};
 use crate::hooks::HookCounts;
-use crate::model::alerts::StandingCondition;
-use crate::model::conditions::Circumstances;
+use crate::model::alerts::ActiveProblem;
 use crate::model::event::Event;
 use crate::model::event_log::Part;
-use crate::model::membership::obedience::Wait;
+use crate::model::membership::overrides::LeaveDenied;
 use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_view::NodeView;
-use crate::model::orders::{Note, Orders, Reason, ReasonWord};
+use crate::model::overrides::{Note, Overrides, Reason, ReasonName};
 use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pool;
+use crate::model::problems::SystemStatus;
 use crate::model::rules::Rules;
 use crate::model::site_counts::SiteCounts;
 use crate::model::time::Clock;
@@ -89,7 +89,7 @@ pub enum OverrideRequest {
         /// The nodes.
         nodes: Vec<NodeAddr>,
         /// The name of the reason.
-        word: ReasonWord,
+        word: ReasonName,
         /// Who gives it, why, and until when.
         reason: Reason,
         /// Also if that takes a pool below its `min_members`, or its last member.
@@ -100,14 +100,14 @@ pub enum OverrideRequest {
         /// The nodes.
         nodes: Vec<NodeAddr>,
         /// The name of the reason.
-        word: ReasonWord,
+        word: ReasonName,
         /// Who removes it.
         by: Note,
     },
     /// Keep failed nodes in their pools.
-    Freeze(ReasonWord, Reason),
+    Freeze(ReasonName, Reason),
     /// Lift a freeze; who does.
-    Thaw(ReasonWord, Note),
+    Thaw(ReasonName, Note),
     /// Poll nodes now.
     Nudge(Vec<NodeAddr>),
     /// A node asks to leave its pools.
@@ -141,19 +141,19 @@ pub enum OverrideError {
     FirstRound,
     /// Someone else disabled the node with a reason of that name, which only they may change.
     #[error("{0} is disabled already: {1}{details}; take another word", details = .2.details())]
-    DisabledByOther(String, ReasonWord, Reason),
+    DisabledByOther(String, ReasonName, Reason),
     /// Someone else gave a freeze of that name.
     #[error("it is frozen already: {0}{details}; take another word", details = .1.details())]
-    FrozenByOther(ReasonWord, Reason),
+    FrozenByOther(ReasonName, Reason),
     /// There is no freeze of that name.
     #[error("nothing is frozen by {0}")]
-    NotFrozen(ReasonWord),
+    NotFrozen(ReasonName),
     /// The node is disabled for other reasons, but not for this one.
     #[error("{0} is not disabled by {1}; it is by: {2}")]
-    OtherReasons(String, ReasonWord, String),
+    OtherReasons(String, ReasonName, String),
     /// The node may not leave yet.
     #[error("{0}")]
-    LeaveDenied(Wait),
+    LeaveDenied(LeaveDenied),
 }
 
 impl OverrideError {
@@ -224,7 +224,7 @@ pub struct Summary {
     /// The configured rules of the pools.
     pub rules: Arc<Rules>,
     /// All active overrides.
-    pub orders: Orders,
+    pub overrides: Overrides,
     /// The addresses with overrides that the services file does not list.
     pub gone: BTreeSet<NodeAddr>,
     /// The state of the load balancers and the pool files.
@@ -240,10 +240,10 @@ pub struct Summary {
     /// The number of the last event.
     pub last_event: u64,
     /// The problems that alerts report, the most severe first: each has lasted
-    /// [`Kind::settles`](crate::model::conditions::Kind::settles) and has not been absent for as long since.
-    pub conditions: Vec<StandingCondition>,
+    /// [`Kind::hold_time`](crate::model::problems::Kind::hold_time) and has not been absent for as long since.
+    pub problems: Vec<ActiveProblem>,
     /// What health is decided from, as of this copy.
-    pub circumstances: Circumstances,
+    pub system_status: SystemStatus,
     /// Counts of hook runs by outcome, by the hook's configuration key.
     pub hooks: BTreeMap<&'static str, HookCounts>,
     /// Whether metrics have series for each node.

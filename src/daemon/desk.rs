@@ -13,12 +13,12 @@ use crate::control::{
 use crate::drivers::PerlbalHandle;
 use crate::drivers::perlbal::desired::NameMap;
 use crate::model::membership::Membership;
-use crate::model::membership::obedience::Effect;
+use crate::model::membership::overrides::Effect;
 use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_view::NodeView;
-use crate::model::orders::{Note, ReasonWord, given_by_another, words};
+use crate::model::overrides::{Note, ReasonName, given_by_other, words};
 use crate::model::site_counts::SiteCounts;
 use crate::model::time::Clock;
 
@@ -46,21 +46,21 @@ impl Daemon {
     }
 
     /// Ends the orders whose time is over, and looks when the next one's is.
-    pub(super) fn expire_orders(&mut self) {
+    pub(super) fn expire_overrides(&mut self) {
         let moment = self.present();
         let effect = self.membership.expire((moment.now, moment.today));
         self.take_effect(effect, moment);
-        let end = self.membership.orders().next_end();
-        self.orders_end = end.map(|end| moment.now + end.since(moment.today).min(LONGEST_EXPIRY));
+        let end = self.membership.overrides().next_end();
+        self.next_expiry = end.map(|end| moment.now + end.since(moment.today).min(LONGEST_EXPIRY));
     }
 
     /// Hands the orders to the state file when they changed.
-    pub(super) fn keep_orders(&mut self) {
-        let revision = self.membership.orders_revision();
-        if self.orders.borrow().0 != revision {
-            let orders = Arc::new(self.membership.orders().clone());
-            self.orders.send_replace((revision, orders));
-            self.expire_orders();
+    pub(super) fn persist_overrides(&mut self) {
+        let revision = self.membership.overrides_revision();
+        if self.overrides.borrow().0 != revision {
+            let overrides = Arc::new(self.membership.overrides().clone());
+            self.overrides.send_replace((revision, overrides));
+            self.expire_overrides();
         }
     }
 
@@ -72,7 +72,7 @@ impl Daemon {
         self.publish();
         Ok(Applied {
             serial: self.serial,
-            revision: self.membership.orders_revision(),
+            revision: self.membership.overrides_revision(),
             shortages,
         })
     }
@@ -114,8 +114,8 @@ impl Daemon {
                 Ok(self.membership.enable(&nodes, &word, &by, now))
             }
             OverrideRequest::Freeze(word, reason) => {
-                let frozen = &membership.orders().frozen;
-                match given_by_another(frozen, &word, &reason.by) {
+                let frozen = &membership.overrides().frozen;
+                match given_by_other(frozen, &word, &reason.by) {
                     Some(given) => Err(OverrideError::FrozenByOther(word, given.clone())),
                     None => Ok(membership.freeze(&word, &reason)),
                 }
@@ -127,7 +127,7 @@ impl Daemon {
             OverrideRequest::Nudge(nodes) => {
                 listed(&nodes, |addr| membership.view(addr))?;
                 Ok(Effect {
-                    freed: nodes,
+                    poll_now: nodes,
                     ..Effect::default()
                 })
             }
@@ -140,18 +140,18 @@ impl Daemon {
             }
             OverrideRequest::CancelLeave(nodes, by) => {
                 // A leave outlives its node's line in the services file.
-                let granted = &membership.orders().granted;
+                let granted = &membership.overrides().leases;
                 let others = nodes.iter().filter(|addr| !granted.contains_key(addr));
                 let others: Vec<_> = others.copied().collect();
                 listed(&others, |addr| membership.view(addr))?;
-                Ok(membership.take_back(&nodes, &by, now))
+                Ok(membership.cancel_leaves(&nodes, &by, now))
             }
         }
     }
 
     /// A node that is out for other reasons only would stay out: the word was probably mistyped.
-    fn may_enable(&self, addr: NodeAddr, word: &ReasonWord) -> Result<(), OverrideError> {
-        let Some(reasons) = self.membership.orders().reasons(addr) else {
+    fn may_enable(&self, addr: NodeAddr, word: &ReasonName) -> Result<(), OverrideError> {
+        let Some(reasons) = self.membership.overrides().reasons(addr) else {
             return listed(&[addr], |addr| self.membership.view(addr));
         };
         if reasons.contains_key(word) {
@@ -166,7 +166,7 @@ impl Daemon {
 
     fn take_effect(&mut self, effect: Effect, moment: Clock) {
         self.tell(&effect.changes, moment);
-        for addr in effect.freed {
+        for addr in effect.poll_now {
             self.pollers.nudge(addr);
         }
     }
@@ -233,8 +233,8 @@ impl Daemon {
 
     /// Addresses that orders are about and that the services file does not list.
     fn gone(&self) -> BTreeSet<NodeAddr> {
-        let orders = self.membership.orders();
-        let ordered = orders.disabled.keys().chain(orders.granted.keys());
+        let overrides = self.membership.overrides();
+        let ordered = overrides.disabled.keys().chain(overrides.leases.keys());
         let gone = ordered.filter(|addr| self.membership.view(**addr).is_none());
         gone.copied().collect()
     }
@@ -247,7 +247,7 @@ impl Daemon {
             first_round_done: self.membership.first_round_done(),
             snapshot: self.snapshots.borrow().clone(),
             rules: self.membership.rules().clone(),
-            orders: self.membership.orders().clone(),
+            overrides: self.membership.overrides().clone(),
             gone: self.gone(),
             perlbals: self.perlbals(),
             managers: self.drivers.perlbals().to_vec(),
@@ -258,8 +258,8 @@ impl Daemon {
             file_counts: self.file_counters.counts(),
             poll_stats: self.poll_stats,
             last_event: self.event_log.last_id(),
-            conditions: self.watchfulness.conditions(),
-            circumstances: self.circumstances(),
+            problems: self.watchfulness.problems(),
+            system_status: self.system_status(),
             hooks: self.hooks.counts(),
             metrics_per_node: self.config.metrics_per_node,
         }
@@ -271,12 +271,12 @@ impl Daemon {
 fn given_by_nobody_else(
     membership: &Membership,
     addrs: &[NodeAddr],
-    word: &ReasonWord,
+    word: &ReasonName,
     by: &Note,
 ) -> Result<(), OverrideError> {
-    let orders = membership.orders();
+    let overrides = membership.overrides();
     let given = addrs.iter().find_map(|addr| {
-        let given = given_by_another(orders.reasons(*addr)?, word, by)?;
+        let given = given_by_other(overrides.reasons(*addr)?, word, by)?;
         Some((*addr, given))
     });
     let Some((addr, given)) = given else {

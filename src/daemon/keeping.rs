@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::{Daemon, TASKS_AT_END, is_service};
 use crate::services_file::Look;
 use crate::services_watch;
-use crate::state_file::{self, Refused, Sources};
+use crate::state_file::{self, QuarantinedFile, Sources};
 use crate::supervision::supervised;
 
 impl Daemon {
@@ -20,32 +20,39 @@ impl Daemon {
         // so that no list from before a reload comes after it.
         let (sender, lists) = mpsc::channel(1);
         self.lists = lists;
-        let reports = self.watchfulness.reports.clone();
-        let watch = services_watch::watch(path, look, sender, reports);
+        let status_reporter = self.watchfulness.status_reporter.clone();
+        let watch = services_watch::watch(path, look, sender, status_reporter);
         let asked = watching.clone();
         let watch = async move { watching.run_until_cancelled(watch).await };
         self.tasks.spawn(supervised("services file", asked, watch));
     }
 
-    /// Keeps orders in the state file, and has it said that it was refused.
-    pub(super) fn keep_state(&self, refused: Option<Refused>, written: watch::Sender<u64>) {
-        if let Some(refused) = refused {
-            let report = refused.report(self.watchfulness.reports.clone(), written.subscribe());
+    /// Saves to the state file, and reports one that was rejected.
+    pub(super) fn keep_state(
+        &self,
+        rejected: Option<QuarantinedFile>,
+        written: watch::Sender<u64>,
+    ) {
+        if let Some(rejected) = rejected {
+            let report = rejected.report(
+                self.watchfulness.status_reporter.clone(),
+                written.subscribe(),
+            );
             let stop = self.stop.clone();
             self.tasks
                 .spawn(async move { stop.run_until_cancelled(report).await });
         }
         let sources = Sources {
-            orders: self.orders.subscribe(),
+            overrides: self.overrides.subscribe(),
             alerts: self.watchfulness.memory.subscribe(),
             owned: self.owned.subscribe(),
             nodes: self.times.subscribe(),
         };
-        let (path, reports) = (
+        let (path, status_reporter) = (
             self.state_file.subscribe(),
-            self.watchfulness.reports.clone(),
+            self.watchfulness.status_reporter.clone(),
         );
-        let keep = state_file::keep(path, sources, written, reports);
+        let keep = state_file::persist_loop(path, sources, written, status_reporter);
         self.tasks
             .spawn(supervised("state file", self.stop.clone(), keep));
     }

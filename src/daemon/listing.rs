@@ -11,8 +11,8 @@ use super::Daemon;
 use crate::disk::{no_answer, on_disk};
 use crate::drivers::pool_files::earlier::{Earlier, earlier};
 use crate::logging::count;
-use crate::model::conditions::Fault;
 use crate::model::node::{Node, NodeAddr};
+use crate::model::problems::FileFault;
 use crate::model::removals::{Standing, Withheld, judge};
 use crate::model::services::List;
 use crate::services_file::Look;
@@ -75,7 +75,7 @@ impl Daemon {
             if !earlier.versions.is_empty() {
                 self.membership.own(&pool, earlier.versions);
             }
-            self.membership.inherit(&pool, earlier.members);
+            self.membership.adopt_previous(&pool, earlier.members);
         }
         self.take_list(list, accept);
         self.start_drivers();
@@ -143,8 +143,8 @@ impl Daemon {
             listed: list.nodes.len(),
             withheld: None,
         };
-        let reports = &self.watchfulness.reports;
-        reports.set(|now| &mut now.removals, None);
+        let status_reporter = &self.watchfulness.status_reporter;
+        status_reporter.set(|now| &mut now.removals, None);
         self.set_nodes(list.nodes);
     }
 
@@ -154,8 +154,8 @@ impl Daemon {
         if say {
             error!("{text}");
         }
-        let reports = &self.watchfulness.reports;
-        reports.set(|now| &mut now.removals, Some(Fault { path, text }));
+        let status_reporter = &self.watchfulness.status_reporter;
+        status_reporter.set(|now| &mut now.removals, Some(FileFault { path, text }));
         self.listing.withheld = Some(Pending {
             list,
             nodes: withheld.nodes.iter().map(|node| node.addr).collect(),

@@ -14,7 +14,7 @@ impl Daemon {
     pub(super) fn present(&mut self) -> Clock {
         let moment = Clock::now();
         if let Some(pause) = self.pauses.since_asked() {
-            let leaves = self.membership.stood_still(pause, moment.today);
+            let leaves = self.membership.add_pause(pause, moment.today);
             let seconds = pause.day.as_secs();
             if leaves > 0 && seconds > 0 {
                 let time = format_duration(Duration::from_secs(seconds));

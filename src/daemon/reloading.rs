@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::control::Reloaded;
 use crate::load::Loaded;
 use crate::logging::{count, errors};
-use crate::model::conditions::Fault;
+use crate::model::problems::FileFault;
 use crate::model::removals::Withheld;
 use crate::model::removals::refusals::judge_refused;
 use crate::services_file::replaced;
@@ -187,12 +187,12 @@ impl Daemon {
     /// Says that the configuration is an old file that nobody changes any more, or is not.
     pub(super) fn report_replaced(&self, files: &[PathBuf]) {
         let path = &self.options.config;
-        let fault = files.contains(path).then(|| Fault {
+        let fault = files.contains(path).then(|| FileFault {
             path: path.display().to_string(),
             text: replaced(path),
         });
-        let reports = &self.watchfulness.reports;
-        reports.set(|now| &mut now.config_replaced, fault);
+        let status_reporter = &self.watchfulness.status_reporter;
+        status_reporter.set(|now| &mut now.config_replaced, fault);
     }
 }
 

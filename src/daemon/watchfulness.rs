@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Daemon;
-use crate::alerts::{Reports, Watch, over};
+use crate::alerts::{AlertTask, StatusReporter, over};
 use crate::config::Config;
 use crate::drivers::perlbal::standing::Standing;
 use crate::drivers::{PerlbalHandle, Progress};
 use crate::hooks::Hooks;
-use crate::model::alerts::{AlertSettings, Memory, StandingCondition, Word};
-use crate::model::conditions::{Circumstances, Fault, Kind, PerlbalLevel, PoolLevel};
+use crate::model::alerts::{ActiveProblem, AlertSettings, SavedAlerts, Transition};
 use crate::model::event::{EventText, Severity};
 use crate::model::node::{Node, NodeAddr};
+use crate::model::problems::{FileFault, Kind, PerlbalLevel, PoolHealth, SystemStatus};
 use crate::model::time::Clock;
 use crate::stay_requests::{self, StayTargets};
 use crate::supervision::supervised;
@@ -31,13 +31,13 @@ const WORDS: usize = 64;
 /// What the daemon keeps for alerts and stay requests.
 pub(super) struct Watchfulness {
     /// Where to say how things stand.
-    pub(super) reports: Reports,
+    pub(super) status_reporter: StatusReporter,
     settings: watch::Sender<AlertSettings>,
     /// What began and ended.
-    pub(super) words: mpsc::Receiver<Word>,
-    standing: watch::Receiver<Arc<Vec<StandingCondition>>>,
+    pub(super) transitions: mpsc::Receiver<Transition>,
+    active: watch::Receiver<Arc<Vec<ActiveProblem>>>,
     /// What was told, for the state file.
-    pub(super) memory: watch::Sender<Arc<Memory>>,
+    pub(super) memory: watch::Sender<Arc<SavedAlerts>>,
     stay_targets: watch::Sender<StayTargets>,
     /// They say how the drivers stand.
     reporters: JoinSet<()>,
@@ -53,31 +53,31 @@ const BETWEEN_COUNTS: Duration = Duration::from_secs(1);
 
 impl Watchfulness {
     /// Begins to watch, and to ask nodes to stay, if this is a `service`. The run before told what is
-    /// in `memory`, and asked those that are `pleaded`.
+    /// in `memory`, and asked those that are `asked_to_stay`.
     pub(super) fn start(
         config: &Config,
         hooks: &Hooks,
         service: bool,
-        (memory, pleaded): (Memory, BTreeSet<NodeAddr>),
+        (memory, asked_to_stay): (SavedAlerts, BTreeSet<NodeAddr>),
         (tasks, stop): (&TaskTracker, &CancellationToken),
     ) -> Self {
-        let reports = Reports::new();
+        let status_reporter = StatusReporter::new();
         let settings = watch::Sender::new(config.alerts);
-        let (word, words) = mpsc::channel(WORDS);
-        let (stands, standing) = watch::channel(Arc::default());
+        let (word, transitions) = mpsc::channel(WORDS);
+        let (active_sender, active) = watch::channel(Arc::default());
         let stay_targets = watch::Sender::new(StayTargets {
-            asked_before: Arc::new(pleaded),
+            asked_before: Arc::new(asked_to_stay),
             ..StayTargets::default()
         });
         let memory = watch::Sender::new(Arc::new(memory));
         if service {
-            let watch = Watch {
-                circumstances: reports.subscribe(),
+            let watch = AlertTask {
+                system_status: status_reporter.subscribe(),
                 settings: settings.subscribe(),
                 hooks: hooks.clone(),
-                words: word,
-                standing: stands,
-                memory: memory.clone(),
+                transitions: word,
+                active: active_sender,
+                saved: memory.clone(),
             };
             let stopped = stop.clone();
             let watch = async move { stopped.run_until_cancelled(watch.run()).await };
@@ -87,10 +87,10 @@ impl Watchfulness {
             tasks.spawn(supervised("stay requests", stop.clone(), requests));
         }
         let watchfulness = Self {
-            reports,
+            status_reporter,
             settings,
-            words,
-            standing,
+            transitions,
+            active,
             memory,
             stay_targets,
             reporters: JoinSet::new(),
@@ -99,7 +99,7 @@ impl Watchfulness {
         };
         let nodes_down = config.nodes_down;
         watchfulness
-            .reports
+            .status_reporter
             .set(|now| &mut now.nodes_down, nodes_down);
         watchfulness
     }
@@ -110,15 +110,15 @@ impl Watchfulness {
             let before = std::mem::replace(settings, config.alerts);
             before != config.alerts
         });
-        self.reports
+        self.status_reporter
             .set(|now| &mut now.nodes_down, config.nodes_down);
-        self.reports.set(|now| &mut now.reload, None);
-        self.reports.set(|now| &mut now.services, None);
+        self.status_reporter.set(|now| &mut now.reload, None);
+        self.status_reporter.set(|now| &mut now.services, None);
         let is_there = |address: &str| {
             let mut perlbals = config.perlbals.iter();
             perlbals.any(|perlbal| perlbal.address == address)
         };
-        self.reports.only_perlbals(is_there);
+        self.status_reporter.only_perlbals(is_there);
     }
 
     /// How the drivers stand is said no more: they are to end, and that is no trouble.
@@ -141,8 +141,8 @@ impl Watchfulness {
     }
 
     /// What a person must know now.
-    pub(super) fn conditions(&self) -> Vec<StandingCondition> {
-        self.standing.borrow().to_vec()
+    pub(super) fn problems(&self) -> Vec<ActiveProblem> {
+        self.active.borrow().to_vec()
     }
 }
 
@@ -150,27 +150,29 @@ impl Daemon {
     /// Has it said how the drivers stand, until they are left.
     pub(super) fn report_drivers(&mut self) {
         let Watchfulness {
-            reports, reporters, ..
+            status_reporter,
+            reporters,
+            ..
         } = &mut self.watchfulness;
         for perlbal in self.drivers.perlbals() {
-            reporters.spawn(report_perlbal(perlbal.clone(), reports.clone()));
+            reporters.spawn(report_perlbal(perlbal.clone(), status_reporter.clone()));
         }
         let directory = self.config.pool_directory.display().to_string();
         let files = self.drivers.files.clone();
-        reporters.spawn(report_files(directory, files, reports.clone()));
+        reporters.spawn(report_files(directory, files, status_reporter.clone()));
     }
 
     /// Says how pools stand, if that may have changed.
     pub(super) fn report_pools(&mut self) {
         let new = std::mem::replace(&mut self.watchfulness.serial, self.serial) != self.serial;
-        if !self.membership.take_levels_changed() && !new {
+        if !self.membership.take_pool_health_changed() && !new {
             return;
         }
         let levels = self.pool_levels();
         self.update_stay_requests(&levels);
-        let reports = &self.watchfulness.reports;
-        reports.set(|now| &mut now.first_round_done, self.serial > 0);
-        reports.set(|now| &mut now.pools, levels);
+        let status_reporter = &self.watchfulness.status_reporter;
+        status_reporter.set(|now| &mut now.first_round_done, self.serial > 0);
+        status_reporter.set(|now| &mut now.pools, levels);
     }
 
     /// Counts the nodes, if something may have changed and the last count is long enough ago; else gives
@@ -186,18 +188,20 @@ impl Daemon {
         }
         self.watchfulness.counted = (beats, now + BETWEEN_COUNTS);
         let nodes = self.membership.node_counts();
-        self.watchfulness.reports.set(|now| &mut now.nodes, nodes);
+        self.watchfulness
+            .status_reporter
+            .set(|now| &mut now.nodes, nodes);
         None
     }
 
     /// How all stands at this moment: what is reported may be a moment old.
-    pub(super) fn circumstances(&self) -> Circumstances {
+    pub(super) fn system_status(&self) -> SystemStatus {
         let first_round_done = self.membership.first_round_done();
-        let orders = self.membership.orders();
-        let given = orders.disabled.len() + orders.granted.len() + orders.frozen.len();
+        let overrides = self.membership.overrides();
+        let given = overrides.disabled.len() + overrides.leases.len() + overrides.frozen.len();
         let is_kept = self.config.state_file.is_some();
         let perlbals = self.drivers.perlbals().iter();
-        let reported = self.watchfulness.reports.now();
+        let reported = self.watchfulness.status_reporter.now();
         let perlbals = perlbals.map(|perlbal| {
             let known = reported.perlbals.get(&perlbal.address);
             let differs = known.and_then(|known| known.differs.clone());
@@ -206,11 +210,11 @@ impl Daemon {
         });
         let directory = self.config.pool_directory.display().to_string();
         let files = files_fault(&directory, &self.drivers.files.borrow());
-        Circumstances {
+        SystemStatus {
             first_round_done,
             pools: self.pool_levels(),
             nodes: self.membership.node_counts(),
-            frozen: orders.frozen.keys().map(ToString::to_string).collect(),
+            frozen: overrides.frozen.keys().map(ToString::to_string).collect(),
             orders_not_kept: if is_kept { 0 } else { given },
             perlbals: perlbals.collect(),
             // Before, it is not known what is wanted of them.
@@ -219,8 +223,8 @@ impl Daemon {
         }
     }
 
-    fn pool_levels(&self) -> Vec<PoolLevel> {
-        let mut levels = self.membership.levels();
+    fn pool_levels(&self) -> Vec<PoolHealth> {
+        let mut levels = self.membership.pool_health();
         if let Some(snapshot) = &*self.snapshots.borrow() {
             for level in &mut levels {
                 let pool = snapshot.pools.pools.get(&level.pool);
@@ -232,7 +236,7 @@ impl Daemon {
     }
 
     /// Asks the members of pools that can spare none of them to stay, and no others.
-    fn update_stay_requests(&mut self, levels: &[PoolLevel]) {
+    fn update_stay_requests(&mut self, levels: &[PoolHealth]) {
         if self.serial == 0 {
             return;
         }
@@ -241,7 +245,7 @@ impl Daemon {
         } else {
             BTreeSet::new()
         };
-        self.membership.set_pleaded(&nodes);
+        self.membership.set_asked_to_stay(&nodes);
         let poll = &self.config.poll;
         self.watchfulness.stay_targets.send_if_modified(|targets| {
             let same = targets.nodes.as_ref() == Some(&nodes) && *targets.poll == *poll;
@@ -253,13 +257,13 @@ impl Daemon {
         });
     }
 
-    fn needed(&self, levels: &[PoolLevel]) -> BTreeSet<NodeAddr> {
+    fn needed(&self, levels: &[PoolHealth]) -> BTreeSet<NodeAddr> {
         let snapshot = self.snapshots.borrow();
         let Some(snapshot) = &*snapshot else {
             return BTreeSet::new();
         };
         let at_least =
-            |level: &&PoolLevel| level.min_members > 0 && level.serving <= level.min_members;
+            |level: &&PoolHealth| level.min_members > 0 && level.serving <= level.min_members;
         let pools = levels.iter().filter(at_least);
         let pools = pools.filter_map(|level| snapshot.pools.pools.get(&level.pool));
         let members = pools.flat_map(|pool| &pool.members);
@@ -268,23 +272,23 @@ impl Daemon {
 
     /// Says that a reload was refused.
     pub(super) fn report_refused_reload(&self, why: &str) {
-        let fault = Fault {
+        let fault = FileFault {
             path: self.options.config.display().to_string(),
             text: format!("a reload was refused, the old state stays in force: {why}"),
         };
-        let reports = &self.watchfulness.reports;
-        reports.set(|now| &mut now.reload, Some(fault));
+        let status_reporter = &self.watchfulness.status_reporter;
+        status_reporter.set(|now| &mut now.reload, Some(fault));
     }
 
     /// Records what began or is over in the event log, and logs what nothing else logs.
-    pub(super) fn take_word(&mut self, word: &Word) {
-        let (kind, severity, condition, text) = match word {
-            Word::Begins(condition) => {
-                ("alert", Severity::Error, condition, condition.text.clone())
+    pub(super) fn take_word(&mut self, word: &Transition) {
+        let (kind, severity, problem, text) = match word {
+            Transition::Raised(problem) => {
+                ("alert", Severity::Error, problem, problem.text.clone())
             }
-            Word::Ends(condition, lasted, instead) => {
-                let text = over(*lasted, instead);
-                ("alert-over", Severity::Info, condition, text)
+            Transition::Cleared(problem, lasted, resolution) => {
+                let text = over(*lasted, resolution);
+                ("alert-over", Severity::Info, problem, text)
             }
         };
         let moment = Clock::now();
@@ -293,11 +297,11 @@ impl Daemon {
             severity,
             kind,
             node: None,
-            pool: condition.pool.as_ref(),
+            pool: problem.pool.as_ref(),
             requested: false,
             text,
         };
-        match condition.kind {
+        match problem.kind {
             // A change of its pool is told with it.
             Kind::SorryServer => {}
             // Nothing else says it in the log.
@@ -312,22 +316,26 @@ impl Daemon {
 }
 
 /// Says how the pool files stand, until their driver ends.
-async fn report_files(directory: String, mut files: watch::Receiver<Progress>, reports: Reports) {
+async fn report_files(
+    directory: String,
+    mut files: watch::Receiver<Progress>,
+    status_reporter: StatusReporter,
+) {
     loop {
         let fault = files_fault(&directory, &files.borrow_and_update());
-        reports.set(|now| &mut now.files, fault);
+        status_reporter.set(|now| &mut now.files, fault);
         if files.changed().await.is_err() {
             return;
         }
     }
 }
 
-fn files_fault(directory: &str, progress: &Progress) -> Option<Fault> {
+fn files_fault(directory: &str, progress: &Progress) -> Option<FileFault> {
     let text = || {
         let why = progress.because();
         format!("pool files in {directory} are not as they should be{why}")
     };
-    (!progress.in_sync).then(|| Fault {
+    (!progress.in_sync).then(|| FileFault {
         path: directory.to_owned(),
         text: text(),
     })
@@ -347,7 +355,7 @@ fn level_of(standing: &Standing, differs: Option<Arc<str>>) -> PerlbalLevel {
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// Says how a Perlbal stands, until its manager ends.
-async fn report_perlbal(mut perlbal: PerlbalHandle, reports: Reports) {
+async fn report_perlbal(mut perlbal: PerlbalHandle, status_reporter: StatusReporter) {
     loop {
         let standing = perlbal.standing.borrow_and_update().clone();
         let obeys = standing.in_sync || !standing.connected;
@@ -355,7 +363,7 @@ async fn report_perlbal(mut perlbal: PerlbalHandle, reports: Reports) {
         let differs = view.map(|view| view.differences());
         let differs = differs.filter(|differs| !differs.is_empty());
         let level = level_of(&standing, differs.map(Into::into));
-        reports.perlbal(&perlbal.address, level);
+        status_reporter.perlbal(&perlbal.address, level);
         let changed = perlbal.standing.changed();
         let changed = if obeys {
             changed.await

@@ -7,9 +7,9 @@ use super::names::{PoolName, Version};
 use super::node::Node;
 use super::node_view::Retention;
 use super::observation::Failure;
-use super::orders::{Note, Reason, ReasonWord, words};
+use super::overrides::{Note, Reason, ReasonName, words};
 use super::pools::Pools;
-use super::rules::Refusal;
+use super::rules::JoinDenied;
 
 /// Why a node is in no pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub enum OutReason {
     /// Its polls failed, or have not succeeded often enough since.
     Failed(Failure),
     /// It announced a pool that it may not join.
-    Refused(Refusal),
+    Refused(JoinDenied),
     /// It is disabled for these reasons, whatever it answers.
-    Disabled(Vec<ReasonWord>),
+    Disabled(Vec<ReasonName>),
     /// It asked to leave and was granted it.
     Granted,
     /// Nothing keeps it out any longer; its next poll decides.
@@ -47,7 +47,7 @@ pub enum Change {
     /// A member moved from one pool or version to another.
     Moved(Arc<Node>, Assignment, Assignment),
     /// A member is in no version pool, though it announces a version, for this reason.
-    Unversioned(Arc<Node>, Assignment, Refusal),
+    Unversioned(Arc<Node>, Assignment, JoinDenied),
     /// A member is no longer in its pool, for this reason.
     Left(Arc<Node>, Assignment, OutReason),
     /// A node is in no pool, and this is its first poll result or a different reason than before.
@@ -63,17 +63,17 @@ pub enum Change {
     /// A member that this kept in answers properly again.
     Recovered(Arc<Node>, Assignment, Retention),
     /// A node is disabled for this reason, from now on or as it was before.
-    Disabled(Arc<Node>, ReasonWord, Reason),
+    Disabled(Arc<Node>, ReasonName, Reason),
     /// A node is no longer disabled for this reason.
-    Enabled(Arc<Node>, ReasonWord, Ending),
+    Enabled(Arc<Node>, ReasonName, Ending),
     /// A node asked to leave and was granted it; the pool is the one that it is in, if any.
     LeaveGranted(Arc<Node>, Option<PoolName>),
     /// A node's leave has ended.
     LeaveOver(Arc<Node>, Ending),
     /// A freeze began, for this reason: failures no longer remove nodes.
-    Frozen(ReasonWord, Reason),
+    Frozen(ReasonName, Reason),
     /// The freeze for this reason ended: this person removed the reason.
-    Thawed(ReasonWord, Note),
+    Thawed(ReasonName, Note),
     /// The pool has no members: these sorry servers take over.
     SorryOn(PoolName, Vec<Arc<Node>>),
     /// The pool's sorry servers no longer serve: the pool has this number of members. With 0, the configuration no

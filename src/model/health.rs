@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::conditions::{Condition, Kind};
 use super::node_counts::Counts;
 use super::node_view::NodeStatus;
+use super::problems::{Kind, Problem};
 
 /// So many kinds of problems stand in a verdict; further ones are counted.
 const MAX_KINDS: usize = 4;
@@ -80,7 +80,7 @@ impl Health {
 impl Verdict {
     /// On these problems, the worst first; `well` is said where there is none.
     #[must_use]
-    pub fn on(problems: &[Condition], well: &str) -> Self {
+    pub fn on(problems: &[Problem], well: &str) -> Self {
         let health = if problems
             .iter()
             .any(|problem| problem.kind == Kind::Starting)
@@ -88,7 +88,7 @@ impl Verdict {
             // What is wanted is not known yet, so nothing that differs from it is worse.
             Health::Degraded
         } else {
-            Health::of(problems.iter().map(Condition::severity))
+            Health::of(problems.iter().map(Problem::severity))
         };
         let reasons = if problems.is_empty() {
             well.to_owned()
@@ -114,9 +114,9 @@ pub fn in_numbers(counts: &Counts) -> String {
 }
 
 /// A kind of problem after the other, those of one kind in sum.
-fn in_brief(problems: &[Condition]) -> String {
-    let empty = |pool: &Condition| {
-        let is_empty = |other: &&Condition| {
+fn in_brief(problems: &[Problem]) -> String {
+    let empty = |pool: &Problem| {
+        let is_empty = |other: &&Problem| {
             matches!(other.kind, Kind::PoolEmpty | Kind::SorryServer) && other.pool == pool.pool
         };
         problems.iter().any(|other| is_empty(&other))
@@ -139,7 +139,7 @@ fn in_brief(problems: &[Condition]) -> String {
     parts.join("; ")
 }
 
-fn of_one_kind(same: &[&Condition]) -> String {
+fn of_one_kind(same: &[&Problem]) -> String {
     if let [only] = same {
         return only.brief.clone();
     }

@@ -19,7 +19,7 @@ mod failing;
 mod names;
 mod new_rules;
 mod nodes;
-pub mod obedience;
+pub mod overrides;
 mod pauses;
 mod pool_state;
 pub mod shortage;
@@ -43,7 +43,7 @@ use super::change::{Assignment, Change, OutReason};
 use super::names::PoolName;
 use super::node::{Node, NodeAddr};
 use super::observation::{Observation, Poll};
-use super::orders::Orders;
+use super::overrides::Overrides;
 use super::pools::Pools;
 use super::rules::Rules;
 use super::words::Word;
@@ -61,11 +61,11 @@ pub struct Membership {
     first_round_done: bool,
     names: Names,
     snapshots: Snapshots,
-    orders: Orders,
+    overrides: Overrides,
     /// How often orders changed.
-    orders_revision: u64,
-    /// What [`Membership::take_levels_changed`] tells.
-    levels_changed: bool,
+    overrides_revision: u64,
+    /// What [`Membership::take_pool_health_changed`] tells.
+    pool_health_changed: bool,
     /// What [`Membership::take_kept_changed`] tells.
     kept_changed: bool,
     /// What the run before knew of nodes that were not heard yet.
@@ -75,11 +75,11 @@ pub struct Membership {
 impl Membership {
     /// Nobody is in a pool and nothing was heard; these orders are in force.
     #[must_use]
-    pub fn new(rules: Rules, orders: Orders) -> Self {
+    pub fn new(rules: Rules, overrides: Overrides) -> Self {
         let mut membership = Self {
-            orders,
-            orders_revision: 0,
-            levels_changed: false,
+            overrides,
+            overrides_revision: 0,
+            pool_health_changed: false,
             kept_changed: false,
             before: Before::new(),
             names: Names::new(&rules),
@@ -111,11 +111,11 @@ impl Membership {
     pub fn set_rules(&mut self, rules: Rules, now: Instant) -> Vec<Change> {
         self.rules = Arc::new(rules);
         self.own_declared_pools();
-        self.levels_changed = true;
+        self.pool_health_changed = true;
         self.snapshots.all_changed();
         let mut changes = Vec::new();
         self.share_names(now, &mut changes);
-        self.settle_all(now, &mut changes);
+        self.enforce_all_min_members(now, &mut changes);
         changes
     }
 
@@ -146,7 +146,7 @@ impl Membership {
         changes: &mut Vec<Change>,
     ) {
         self.claim(addr, &observation, now, changes);
-        if self.is_kept_out(addr, &observation, (asked_at, now), changes) {
+        if self.is_excluded(addr, &observation, (asked_at, now), changes) {
             return;
         }
         match observation {
@@ -164,7 +164,7 @@ impl Membership {
     /// for less than an interval.
     #[must_use]
     pub fn is_undecided(&self, addr: NodeAddr) -> bool {
-        if self.orders.granted.contains_key(&addr) {
+        if self.overrides.leases.contains_key(&addr) {
             return true;
         }
         let Some(node) = self.nodes.get(addr) else {
@@ -175,7 +175,7 @@ impl Membership {
                 node.failures > 0 && node.failures < self.rules.of(&place.pool).fall
             }
             // Whatever is decided of one that orders keep out, it stays out.
-            State::Out(_) => node.failed && node.answers > 0 && !self.orders.bars(addr),
+            State::Out(_) => node.failed && node.answers > 0 && !self.overrides.excludes(addr),
         }
     }
 
@@ -191,9 +191,9 @@ impl Membership {
         if !self.first_round_done {
             return None;
         }
-        let orders = &self.orders;
+        let overrides = &self.overrides;
         self.snapshots
-            .take(&self.rules, &self.pools, &self.nodes, orders)
+            .take(&self.rules, &self.pools, &self.nodes, overrides)
     }
 
     fn serve(
@@ -218,7 +218,7 @@ impl Membership {
             && let Some(pool) = self.pools.get_mut(&place.pool)
         {
             pool.answers(addr);
-            self.levels_changed = true;
+            self.pool_health_changed = true;
             let recovered = |by| Change::Recovered(node.node.clone(), place.clone(), by);
             changes.extend(node.kept_by.take().map(recovered));
         }
@@ -244,15 +244,15 @@ impl Membership {
         self.introduce(addr, &admitted, now, changes);
         self.enter(addr, place.clone());
         match from {
-            Some(from) if from == place => self.settle(&place.pool, now, changes),
+            Some(from) if from == place => self.enforce_min_members(&place.pool, now, changes),
             Some(from) => {
                 changes.push(Change::Moved(node, from.clone(), place.clone()));
-                self.settle(&from.pool, now, changes);
-                self.settle(&place.pool, now, changes);
+                self.enforce_min_members(&from.pool, now, changes);
+                self.enforce_min_members(&place.pool, now, changes);
             }
             None => {
                 changes.push(Change::Joined(node, place.clone()));
-                self.settle(&place.pool, now, changes);
+                self.enforce_min_members(&place.pool, now, changes);
             }
         }
         self.set_unversioned(addr, admitted.unversioned, changes);
@@ -286,7 +286,7 @@ impl Membership {
             Some(from) => {
                 let pool = from.pool.clone();
                 changes.push(Change::Left(node.node.clone(), from, why));
-                self.settle(&pool, now, changes);
+                self.enforce_min_members(&pool, now, changes);
             }
             None if same => {}
             None => changes.push(Change::RemainsOut(node.node.clone(), why)),
@@ -314,7 +314,7 @@ impl Membership {
             None => place.pool,
         };
         self.snapshots.changed(&pool);
-        self.levels_changed = true;
+        self.pool_health_changed = true;
         let state = self.pools.entry(pool.clone()).or_default();
         let version = state.enter(place.version);
         (node.left, node.was_in) = (None, None);
@@ -342,7 +342,7 @@ impl Membership {
             pool.exit(addr, place.version.as_ref(), held_since, now);
         }
         self.snapshots.changed(&place.pool);
-        self.levels_changed = true;
+        self.pool_health_changed = true;
         Some(place)
     }
 
@@ -351,7 +351,7 @@ impl Membership {
         if self.unheard > 0 || self.nodes.listed().is_empty() {
             return;
         }
-        self.levels_changed |= !std::mem::replace(&mut self.first_round_done, true);
+        self.pool_health_changed |= !std::mem::replace(&mut self.first_round_done, true);
         // What is left is of nodes that nobody lists any more.
         self.before.clear();
         let gone = self.nodes.gone().iter().map(|node| node.node.clone());
@@ -359,7 +359,7 @@ impl Membership {
             if let Some(from) = self.exit(node.addr, now) {
                 let pool = from.pool.clone();
                 changes.push(Change::Removed(node, from));
-                self.settle(&pool, now, changes);
+                self.enforce_min_members(&pool, now, changes);
             }
         }
         self.nodes.remove_gone();

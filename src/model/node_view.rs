@@ -9,8 +9,8 @@ use super::change::{Assignment, OutReason};
 use super::names::PoolName;
 use super::node::Node;
 use super::observation::Poll;
-use super::orders::{Grant, Reasons};
-use super::rules::Refusal;
+use super::overrides::{LeaveLease, Reasons};
+use super::rules::JoinDenied;
 
 /// A node's current state; a copy.
 #[derive(Clone, Debug)]
@@ -25,11 +25,11 @@ pub struct NodeView {
     /// The last poll.
     pub last: Option<Poll>,
     /// The pool and version that it announced last, whatever its later polls found.
-    pub spoke_of: Option<Assignment>,
+    pub last_assignment: Option<Assignment>,
     /// The pool that it left, by announcing it or by a granted leave, unless it has returned since.
     pub left: Option<PoolName>,
     /// For a member that announces a version and is in no version pool: the reason.
-    pub unversioned: Option<Refusal>,
+    pub unversioned: Option<JoinDenied>,
     /// Number of consecutive failures.
     pub failures: u32,
     /// Number of consecutive announcements that were allowed.
@@ -37,7 +37,7 @@ pub struct NodeView {
     /// The reasons for which it is disabled.
     pub reasons: Reasons,
     /// The leave that it was granted, if any.
-    pub grant: Option<Grant>,
+    pub lease: Option<LeaveLease>,
 }
 
 /// Whether a node is a member or out, with details.

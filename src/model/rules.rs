@@ -103,7 +103,7 @@ pub struct PoolRules {
 
 /// Why a node may not join the pool that it announced, or has no version pool there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum JoinDenied {
     /// The pool is not declared and `accept_undeclared_pools` is false.
     Undeclared(PoolName),
     /// There are `max_undeclared_pools` others already; of a version, `max_versions`.
@@ -133,7 +133,7 @@ pub struct NameTaken {
     pub at: &'static str,
 }
 
-impl Refusal {
+impl JoinDenied {
     /// The pool that it is about.
     #[must_use]
     pub fn pool(&self) -> &PoolName {
@@ -195,7 +195,7 @@ fn remedy(place: &Assignment) -> &'static str {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for JoinDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undeclared(pool) => write!(

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::names::{PoolName, Version};
 use super::node_counts::Counts;
 use super::node_view::{NodeState, NodeStatus, NodeView, Retention};
-use super::orders::ReasonWord;
+use super::overrides::ReasonName;
 
 /// Number of nodes by status, and what keeps them in or out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct SiteCounts {
     /// Members, by what keeps them in, in the order of [`Retention::ALL`].
     kept: [usize; Retention::ALL.len()],
     /// Disabled nodes, by reason; a node counts once for each of its reasons.
-    pub reasons: BTreeMap<ReasonWord, usize>,
+    pub reasons: BTreeMap<ReasonName, usize>,
     /// Granted leaves that have not ended.
     pub grants: usize,
     /// Counts of each pool that was declared or announced, or that a leaving node left.
@@ -53,7 +53,7 @@ impl SiteCounts {
         let status = node.state.status();
         self.by_status.count(status);
         self.by_status.unheard += usize::from(node.state == NodeState::Unheard);
-        self.grants += usize::from(node.grant.is_some());
+        self.grants += usize::from(node.lease.is_some());
         for reason in node.reasons.keys() {
             *self.reasons.entry(reason.clone()).or_default() += 1;
         }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::model::change::{Assignment, OutReason};
     use crate::model::node::Node;
-    use crate::model::orders::{Grant, Note, Reason};
+    use crate::model::overrides::{LeaveLease, Note, Reason};
     use crate::model::time::Timestamp;
 
     fn node(state: NodeState) -> NodeView {
@@ -103,14 +103,14 @@ mod tests {
             node: Arc::new(node),
             state,
             since: None,
-            spoke_of: None,
+            last_assignment: None,
             left: None,
             unversioned: None,
             last: None,
             failures: 0,
             answers: 0,
             reasons: BTreeMap::new(),
-            grant: None,
+            lease: None,
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
                 .insert(word.parse().unwrap(), reason.clone());
         }
         let mut granted = node(NodeState::Out(OutReason::Granted));
-        granted.grant = Some(Grant {
+        granted.lease = Some(LeaveLease {
             pool: None,
             version: None,
             left: None,

@@ -47,7 +47,7 @@ fn status_shows_the_site_and_is_a_probe() {
 
     let json = site.tell_json(&["status"]);
     assert_eq!(
-        (&json["health"], &json["all_right"]),
+        (&json["health"], &json["healthy"]),
         (&json!("ok"), &json!(true))
     );
     assert_eq!(json["counts"]["members"], 4);
@@ -144,21 +144,20 @@ fn a_file_that_is_refused_is_told_with_since_when() {
     /// What is over is no more told, though it counts as standing for longer.
     const AT_ONCE: Duration = Duration::from_secs(3);
     let site = Site::start();
-    assert_eq!(site.tell_json(&["status"])["conditions"], json!([]));
+    assert_eq!(site.tell_json(&["status"])["site_problems"], json!([]));
     site.stage.write_services(&["nonsense".to_owned()]);
-    let status = eventually(SOON, "a condition", || {
+    let status = eventually(SOON, "a problem that has lasted", || {
         let status = door::get(&site.stage, "/v1/status").json();
-        (status["conditions"] != json!([])).then_some(status)
+        status["site_problems"][0]["since"]
+            .is_string()
+            .then_some(status)
     });
     assert_eq!(
-        (&status["health"], &status["all_right"]),
+        (&status["health"], &status["healthy"]),
         (&json!("degraded"), &json!(false))
     );
-    assert_eq!(
-        status["problems"][0]["since"],
-        status["conditions"][0]["since"]
-    );
-    let condition = &status["conditions"][0];
+    assert_eq!(status["problems"], status["site_problems"]);
+    let condition = &status["site_problems"][0];
     let services_file = site.stage.services_file();
     assert_eq!(condition["kind"], "services_refused");
     assert_eq!(condition["subject"], services_file.to_str().unwrap());

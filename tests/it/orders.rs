@@ -231,7 +231,7 @@ fn no_order_takes_a_pool_below_its_min_members_unless_it_is_forced() {
     site.wait_members(&site.nodes[2..]);
     let status = get(&site.stage, "/v1/status").json();
     assert_eq!(
-        (&status["health"], &status["all_right"]),
+        (&status["health"], &status["healthy"]),
         (&json!("critical"), &json!(false))
     );
     assert_eq!(status["pools"][0]["short"], true);
@@ -495,10 +495,10 @@ fn status_tells_pools_nodes_and_perlbal_as_wanted_told_and_seen() {
     });
     // The connection's first reading and the pool files may take a moment longer.
     becomes(SOON, "what is wrong", &json!([]), || {
-        get(&site.stage, "/v1/status").json()["troubles"].clone()
+        get(&site.stage, "/v1/status").json()["site_problems"].clone()
     });
     let status = get(&site.stage, "/v1/status").json();
-    assert_eq!(status["all_right"], true, "{status}");
+    assert_eq!(status["healthy"], true, "{status}");
     assert_eq!(status["nodes"], json!([]), "all serve");
     assert_eq!(
         status["pools"][0]["versions"],

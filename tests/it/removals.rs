@@ -51,18 +51,23 @@ fn twelve(stage: &Stage) -> Vec<Node> {
     stage.nodes(&announcements)
 }
 
-fn conditions(stage: &Stage) -> Vec<Value> {
+/// The problems that have lasted long enough to be alerts.
+fn problems(stage: &Stage) -> Vec<Value> {
     let status = get(stage, "/v1/status").json();
-    status["conditions"].as_array().unwrap().clone()
+    let problems = status["site_problems"].as_array().unwrap().iter();
+    problems
+        .filter(|problem| !problem["since"].is_null())
+        .cloned()
+        .collect()
 }
 
 #[track_caller]
 fn wait_withheld(stage: &Stage) -> String {
     eventually(SOON, "the problem", || {
-        let conditions = conditions(stage);
-        let withheld = conditions
+        let problems = problems(stage);
+        let withheld = problems
             .iter()
-            .find(|condition| condition["kind"] == "removals_withheld")?;
+            .find(|problem| problem["kind"] == "removals_withheld")?;
         Some(withheld["text"].as_str()?.to_owned())
     })
 }
@@ -70,7 +75,7 @@ fn wait_withheld(stage: &Stage) -> String {
 #[track_caller]
 fn wait_all_well(stage: &Stage) {
     eventually(SOON, "no problem any more", || {
-        conditions(stage).is_empty().then_some(())
+        problems(stage).is_empty().then_some(())
     });
 }
 
@@ -367,11 +372,11 @@ fn a_file_that_is_mounted_by_itself_and_replaced_is_told() {
     let file = stage.services_file().display().to_string();
     assert!(told.contains(&file), "{told}");
     let kinds = || {
-        let conditions = conditions(&stage);
-        let file = |condition: &Value| {
-            (condition["kind"] == "file_replaced").then(|| condition["subject"].clone())
+        let problems = problems(&stage);
+        let file = |problem: &Value| {
+            (problem["kind"] == "file_replaced").then(|| problem["subject"].clone())
         };
-        conditions.iter().filter_map(file).collect::<Vec<_>>()
+        problems.iter().filter_map(file).collect::<Vec<_>>()
     };
     becomes(SOON, "the problem", &vec![json!(file)], kinds);
     let answer = post(&stage, "/v1/reload", &json!({})).json();

@@ -30,7 +30,7 @@ use crate::api::{Status, Step};
 use crate::cli;
 use crate::logging::count;
 use crate::model::names::PoolName;
-use crate::model::orders::ReasonWord;
+use crate::model::overrides::ReasonName;
 use names::WayBack;
 use plan::{Left, Outcome, Plan, Target};
 use report::Report;
@@ -43,7 +43,7 @@ const LAST_LOOK: Duration = Duration::from_secs(2);
 struct Site {
     door: Door,
     pool: PoolName,
-    word: ReasonWord,
+    word: ReasonName,
     timeout: Duration,
     pause: Duration,
     command: Vec<OsString>,

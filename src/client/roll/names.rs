@@ -7,7 +7,7 @@ use super::super::words::{named, quoted};
 use crate::cli;
 use crate::model::node::Node;
 use crate::model::node_index::NodeIndex;
-use crate::model::orders::ReasonWord;
+use crate::model::overrides::ReasonName;
 
 /// Who is called how: several nodes may have the same name, and a name may hold anything.
 pub(super) struct Names(NodeIndex);
@@ -47,7 +47,7 @@ fn listed((addr, name): (&str, &str)) -> Option<Node> {
 
 /// The command that brings a node back.
 pub(super) struct WayBack {
-    word: ReasonWord,
+    word: ReasonName,
     /// The flag that names the daemon, if one was given.
     door: String,
 }

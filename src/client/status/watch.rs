@@ -209,7 +209,7 @@ mod tests {
     fn times_alone_are_no_change() {
         let status = |time: &str, last_event: u64| -> Status {
             serde_json::from_value(serde_json::json!({
-                "version": "0.1.0", "time": time, "started": time, "all_right": true, "troubles": [],
+                "version": "0.1.0", "time": time, "started": time, "healthy": true, "site_problems": [],
                 "health": "ok", "verdict": "", "problems": [], "site_health": "ok", "site_verdict": "",
                 "first_round_done": true, "frozen": [], "counts": Counts::default(), "pools": [],
                 "nodes": [{

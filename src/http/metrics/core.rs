@@ -84,7 +84,7 @@ impl Site {
             disabled: disabled(counts),
             grants: counts.grants as u64,
             gone_orders: gone_orders(whole),
-            frozen: !whole.orders.frozen.is_empty(),
+            frozen: !whole.overrides.frozen.is_empty(),
             pools: counts.pools.iter().map(pool).collect(),
             files_in_sync: whole.perlbals.files.in_sync,
             files: whole.file_counts,
@@ -227,8 +227,8 @@ impl Site {
 /// How many orders are about addresses that are no nodes.
 fn gone_orders(whole: &Summary) -> u64 {
     let orders = |addr: &NodeAddr| {
-        let reasons = whole.orders.reasons(*addr).map_or(0, BTreeMap::len);
-        reasons + usize::from(whole.orders.granted.contains_key(addr))
+        let reasons = whole.overrides.reasons(*addr).map_or(0, BTreeMap::len);
+        reasons + usize::from(whole.overrides.leases.contains_key(addr))
     };
     whole.gone.iter().map(orders).sum::<usize>() as u64
 }

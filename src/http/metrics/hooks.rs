@@ -25,8 +25,8 @@ pub(super) struct Outside {
 impl Outside {
     pub(super) fn of(whole: &Summary) -> Self {
         let mut alerts = BTreeMap::new();
-        for stands in &whole.conditions {
-            *alerts.entry(stands.condition.kind.word()).or_default() += 1;
+        for stands in &whole.problems {
+            *alerts.entry(stands.problem.kind.word()).or_default() += 1;
         }
         Self {
             hooks: whole.hooks.clone(),

@@ -23,9 +23,8 @@ pub(super) fn quiet() -> Status {
         problems: Vec::new(),
         site_health: Health::Ok,
         site_verdict: "OK: 52 nodes, 52 in pools".to_owned(),
-        all_right: true,
-        troubles: Vec::new(),
-        conditions: Vec::new(),
+        healthy: true,
+        site_problems: Vec::new(),
         first_round_done: true,
         frozen: Vec::new(),
         counts: Counts {
@@ -91,7 +90,7 @@ pub(super) fn night() -> Status {
         ],
         site_health: Health::Critical,
         site_verdict: NIGHT.to_owned(),
-        all_right: false,
+        healthy: false,
         frozen: vec![reason(
             "network",
             Some("switch sw3 flaps, all racks of hall B"),
@@ -223,7 +222,7 @@ pub(super) fn all_out(nodes: usize) -> Status {
                 problem(Severity::Critical, &text, Some(NOW))
             })
             .collect(),
-        all_right: false,
+        healthy: false,
         counts: Counts {
             nodes,
             disabled: nodes,

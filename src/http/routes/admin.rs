@@ -21,7 +21,7 @@ use crate::http::view::node::node;
 use crate::http::view::progress::progress;
 use crate::model::membership::shortage::Shortage;
 use crate::model::node::NodeAddr;
-use crate::model::orders::{Note, Reason, ReasonWord};
+use crate::model::overrides::{Note, Reason, ReasonName};
 use crate::model::time::Clock;
 
 /// A wait is held no longer than this; whoever waits longer asks again.
@@ -225,7 +225,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::bad(format!("the body is wrong: {error}")))
 }
 
-fn parse_reason(text: &str) -> Result<ReasonWord, Problem> {
+fn parse_reason(text: &str) -> Result<ReasonName, Problem> {
     text.parse()
         .map_err(|error| Problem::bad(format!("{text:?}: {error}")))
 }

@@ -17,7 +17,7 @@ use crate::http::params::{Parameters, Problem};
 use crate::http::server::error::Form;
 use crate::model::node::NodeAddr;
 use crate::model::node_index::NotFound;
-use crate::model::orders::Note;
+use crate::model::overrides::Note;
 
 /// Where a request at the node door comes from: an address of the services file. An extension of
 /// each request there, `Extension<Peer>`.
@@ -129,7 +129,7 @@ async fn look(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
 
 fn has_leave(nodes: &SelectedNodes) -> bool {
     let seen = nodes.nodes.iter().flatten();
-    seen.into_iter().any(|seen| seen.view.grant.is_some())
+    seen.into_iter().any(|seen| seen.view.lease.is_some())
 }
 
 async fn stay(

@@ -91,7 +91,7 @@ fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
         .keys()
         .map(|word| format!("someone says `pollbal enable {who} --reason {word}`"))
         .collect();
-    if let Some(grant) = &view.grant {
+    if let Some(grant) = &view.lease {
         let until = time(grant.until);
         let returns = if grant.was_away {
             "it serves again"

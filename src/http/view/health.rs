@@ -4,22 +4,23 @@ use super::status::Filter;
 use super::time;
 use crate::api;
 use crate::control::Summary;
-use crate::model::conditions::{Condition, well};
+use crate::model::alerts::ActiveProblem;
 use crate::model::health::{Verdict, in_numbers};
 use crate::model::node_counts::Counts;
 use crate::model::node_view::NodeView;
+use crate::model::problems::{Problem, well};
 
 /// A verdict, and what it is made of.
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
-    problems: Vec<Condition>,
+    problems: Vec<Problem>,
 }
 
 impl Judgement {
     /// Of everything.
     pub(crate) fn of_site(whole: &Summary) -> Self {
-        let now = &whole.circumstances;
-        Self::on(now.conditions(), &in_numbers(&now.nodes.total()))
+        let now = &whole.system_status;
+        Self::on(now.problems(), &in_numbers(&now.nodes.total()))
     }
 
     /// Of these nodes, each by itself.
@@ -27,7 +28,7 @@ impl Judgement {
         let (mut counts, mut problems, mut said) = (Counts::default(), Vec::new(), String::new());
         for view in nodes {
             counts.count(view.state.status());
-            problems.extend(Condition::of_node(view));
+            problems.extend(Problem::of_node(view));
             said = well(view);
         }
         problems.sort_by_key(|problem| problem.kind);
@@ -46,41 +47,35 @@ impl Judgement {
         if filter.pools.is_empty() {
             return Self::of_nodes(nodes);
         }
-        let now = whole.circumstances.clone().only(&filter.pools);
-        let mut problems = now.conditions();
+        let now = whole.system_status.clone().only(&filter.pools);
+        let mut problems = now.problems();
         problems.extend(Self::of_nodes(nodes).problems);
         problems.sort_by_key(|problem| problem.kind);
         let counts = now.nodes.only(&filter.pools).total();
         Self::on(problems, &in_numbers(&counts))
     }
 
-    fn on(problems: Vec<Condition>, well: &str) -> Self {
+    fn on(problems: Vec<Problem>, well: &str) -> Self {
         Self {
             verdict: Verdict::on(&problems, well),
             problems,
         }
     }
 
-    /// The texts of the problems.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        let problems = self.problems.iter();
-        problems.map(|problem| problem.text.clone()).collect()
-    }
-
-    /// The problems, with since when those hold that a person is alerted of.
+    /// The problems, with the times when those began that are reason for an alert.
     pub(crate) fn problems(&self, whole: &Summary) -> Vec<api::HealthProblem> {
-        let problem = |problem: &Condition| {
-            let same = |stands: &&crate::model::alerts::StandingCondition| {
-                let condition = &stands.condition;
-                condition.kind == problem.kind && condition.subject == problem.subject
+        let problem = |problem: &Problem| {
+            let is_same = |active: &&ActiveProblem| {
+                let active = &active.problem;
+                active.kind == problem.kind && active.subject == problem.subject
             };
-            let stands = whole.conditions.iter().find(same);
+            let active = whole.problems.iter().find(is_same);
             api::HealthProblem {
                 kind: problem.kind.word().to_owned(),
                 severity: problem.severity(),
                 subject: problem.subject.clone(),
                 text: problem.text.clone(),
-                since: stands.map(|stands| time(stands.since)),
+                since: active.map(|active| time(active.since)),
             }
         };
         self.problems.iter().map(problem).collect()

@@ -10,7 +10,7 @@ pub(super) mod status;
 use std::time::Instant;
 
 use crate::api::{self, time};
-use crate::model::orders::{self, Note, ReasonWord};
+use crate::model::overrides::{self, Note, ReasonName};
 use crate::model::time::Clock;
 
 /// An earlier moment as the API tells it.
@@ -18,7 +18,7 @@ pub(super) fn earlier(clock: &Clock, earlier: Instant) -> String {
     time(clock.of(earlier))
 }
 
-pub(super) fn reason((word, reason): (&ReasonWord, &orders::Reason)) -> api::Reason {
+pub(super) fn reason((word, reason): (&ReasonName, &overrides::Reason)) -> api::Reason {
     let text = |note: &Note| Some(note.as_str().to_owned()).filter(|text| !text.is_empty());
     api::Reason {
         reason: word.to_string(),

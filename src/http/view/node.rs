@@ -6,12 +6,12 @@ use crate::control::{NodeAtSerial, Perlbals};
 use crate::model::change::{Assignment, OutReason};
 use crate::model::node_view::{NodeState, NodeView, Retention};
 use crate::model::observation::Observation;
-use crate::model::orders;
-use crate::model::orders::words;
+use crate::model::overrides;
+use crate::model::overrides::words;
 use crate::model::time::Clock;
 
 /// A leave.
-pub(super) fn grant(grant: &orders::Grant) -> api::Grant {
+pub(super) fn grant(grant: &overrides::LeaveLease) -> api::Grant {
     api::Grant {
         since: time(grant.since),
         until: time(grant.until),
@@ -33,7 +33,7 @@ pub(crate) fn node(clock: &Clock, perlbals: &Perlbals, seen: &NodeAtSerial) -> a
         since: view.since.map(|since| earlier(clock, since)),
         failing: is_failing(view),
         reasons: view.reasons.iter().map(reason).collect(),
-        grant: view.grant.as_ref().map(grant),
+        grant: view.lease.as_ref().map(grant),
         at_rest: perlbals.at_rest(seen),
     }
 }
@@ -52,7 +52,7 @@ pub(crate) fn is_failing(view: &NodeView) -> bool {
 pub(crate) fn place(view: &NodeView) -> Option<Assignment> {
     match &view.state {
         NodeState::Member(place, _) => Some(place.clone()),
-        _ => view.spoke_of.clone(),
+        _ => view.last_assignment.clone(),
     }
 }
 

@@ -7,8 +7,6 @@ use super::perlbal::{self, Asked};
 use super::{node, reason, time};
 use crate::api::{self, State};
 use crate::control::{FullState, NodeAtSerial, Summary};
-use crate::model::alerts::StandingCondition;
-use crate::model::conditions::Kind;
 use crate::model::health::Health;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
@@ -85,11 +83,10 @@ pub(crate) fn without_nodes<'a>(
         problems: judged.problems(whole),
         site_health: site.verdict.health,
         site_verdict: site.verdict.line.clone(),
-        all_right: site.verdict.health == Health::Ok,
-        troubles: site.texts(),
-        conditions: conditions(whole),
+        healthy: site.verdict.health == Health::Ok,
+        site_problems: site.problems(whole),
         first_round_done: whole.first_round_done,
-        frozen: whole.orders.frozen.iter().map(reason).collect(),
+        frozen: whole.overrides.frozen.iter().map(reason).collect(),
         counts: counts(&whole.counts),
         pools: pools(whole)
             .filter(|(name, _)| wants(filter, name))
@@ -113,12 +110,12 @@ fn gone(whole: &Summary, filter: &Filter) -> Vec<api::GoneOrders> {
     let orders = |addr: &NodeAddr| api::GoneOrders {
         node: addr.to_string(),
         reasons: whole
-            .orders
+            .overrides
             .reasons(*addr)
             .into_iter()
             .flat_map(|reasons| reasons.iter().map(reason))
             .collect(),
-        grant: whole.orders.granted.get(addr).map(node::grant),
+        grant: whole.overrides.leases.get(addr).map(node::grant),
     };
     whole.gone.iter().map(orders).collect()
 }
@@ -164,42 +161,5 @@ fn counts(counts: &SiteCounts) -> api::Counts {
         refused: counts.by_status.at(NodeStatus::Refused),
         disabled: counts.by_status.at(NodeStatus::Disabled),
         awaited: counts.by_status.at(NodeStatus::Awaited),
-    }
-}
-
-/// What a person must know besides what concerns pools and load balancers, the worst first.
-fn conditions(whole: &Summary) -> Vec<api::Condition> {
-    let told = |stands: &StandingCondition| api::Condition {
-        kind: stands.condition.kind.word().to_owned(),
-        subject: stands.condition.subject.clone(),
-        text: stands.condition.text.clone(),
-        since: time(stands.since),
-    };
-    let conditions = whole.conditions.iter();
-    let conditions = conditions.filter(|stands| stands.holds && !serves(stands.condition.kind));
-    conditions.map(told).collect()
-}
-
-/// Whether it is about how clients are served.
-fn serves(kind: Kind) -> bool {
-    match kind {
-        Kind::PoolEmpty
-        | Kind::SorryServer
-        | Kind::PoolShort
-        | Kind::PerlbalLost
-        | Kind::PerlbalNotInSync
-        | Kind::FilesNotWritten
-        | Kind::NodesDown
-        | Kind::NodesRefused
-        | Kind::MembersKept
-        | Kind::Starting => true,
-        Kind::StateRefused
-        | Kind::ReloadRefused
-        | Kind::ServicesRefused
-        | Kind::RemovalsWithheld
-        | Kind::FileReplaced
-        | Kind::StateNotWritten
-        | Kind::OrdersNotKept
-        | Kind::Frozen => false,
     }
 }

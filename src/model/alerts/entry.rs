@@ -1,209 +1,223 @@
-//! One condition: whether it holds, whether it stands, and what was told of it.
+//! One problem: whether it is present, whether it is active, and what has been reported of it.
 
 use std::time::{Duration, Instant};
 
-use super::{State, Word};
-use crate::model::conditions::{Alert, Circumstances, Condition};
+use super::{NoticeKind, Transition};
+use crate::model::problems::{AlertPolicy, Problem, SystemStatus};
 use crate::model::time::Timestamp;
 
-/// The longest time after which what still stands is told again.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Maximum time after which a problem that remains is reported again.
+const MAX_REPEAT_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
-/// One condition.
+/// A problem that is followed.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// As it was when it last held.
-    pub(super) condition: Condition,
-    /// Whether it was seen at the present look.
-    sight: Sight,
-    /// Since when it holds; when it stood last, held.
+    /// The problem as it was when last present.
+    pub(super) problem: Problem,
+    /// Whether the present evaluation found it.
+    presence: Presence,
+    /// When it began; of one that is absent, when it began last.
     since: Instant,
-    /// The time of day then: as it is told, each time the same.
-    pub(super) date: Timestamp,
-    /// Since when it does not hold any more.
-    away: Option<Instant>,
-    /// From when on it counts for how long it has held, or has been away: since that changed, but for the time that
-    /// pollbal stood still since.
+    /// The time of day then: kept, so that all reports contain the same.
+    pub(super) since_date: Timestamp,
+    /// Since when it is absent.
+    absent_since: Option<Instant>,
+    /// From when its time present, or absent, counts: since that changed, plus the pauses of pollbal since.
     counts_from: Instant,
-    /// It has held long enough to count, and has not been away long enough for its end.
-    stands: bool,
-    /// What a person believes: that it stands.
-    pub(super) told: Option<Told>,
-    /// When it was last told to begin.
-    pub(super) begun: Option<Instant>,
-    /// It counts among those that were left out.
+    /// It has been present long enough to count, and has not been absent long enough to be over.
+    is_active: bool,
+    /// The last report that it is present, unless it was reported to be over since.
+    pub(super) last_notice: Option<LastNotice>,
+    /// When its beginning was last reported.
+    pub(super) begin_reported: Option<Instant>,
+    /// It is counted among the notices that `limit` suppressed.
     pub(super) left_out: bool,
 }
 
-/// Whether a condition was seen.
+/// Whether an evaluation found the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    Seen,
-    Missed,
-    /// In the run before: whether it still holds need not be known yet.
+enum Presence {
+    Present,
+    Absent,
+    /// It is from the previous run: whether it is still present may not be known yet.
     Remembered,
 }
 
-/// That it stands was told.
+/// A report that the problem is present.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
-    /// For the last time.
+pub(super) struct LastNotice {
+    /// When it was sent.
     pub(super) at: Instant,
-    /// After this it is told again.
-    pub(super) wait: Duration,
+    /// Delay before the next one.
+    pub(super) repeat_after: Duration,
 }
 
 impl Entry {
-    pub(super) fn new(condition: Condition, (now, today): (Instant, Timestamp)) -> Self {
+    pub(super) fn new(problem: Problem, (now, today): (Instant, Timestamp)) -> Self {
         Self {
-            condition,
-            sight: Sight::Seen,
+            problem,
+            presence: Presence::Present,
             since: now,
-            date: today,
-            away: None,
+            since_date: today,
+            absent_since: None,
             counts_from: now,
-            stands: false,
-            told: None,
-            begun: None,
+            is_active: false,
+            last_notice: None,
+            begin_reported: None,
             left_out: false,
         }
     }
 
-    /// One of the run before. What a person believes stands until it is known to be over.
+    /// A problem of the previous run. If it was reported, it is active until it is known to be over.
     pub(super) fn remembered(
-        condition: Condition,
+        problem: Problem,
         since: (Instant, Timestamp),
-        (told, begun): (Option<Told>, Option<Instant>),
+        (last_notice, begin_reported): (Option<LastNotice>, Option<Instant>),
         now: Instant,
     ) -> Self {
         Self {
-            away: told.is_none().then_some(now),
-            stands: told.is_some(),
-            told,
-            begun,
-            sight: Sight::Remembered,
-            ..Self::new(condition, since)
+            absent_since: last_notice.is_none().then_some(now),
+            is_active: last_notice.is_some(),
+            last_notice,
+            begin_reported,
+            presence: Presence::Remembered,
+            ..Self::new(problem, since)
         }
     }
 
-    /// A look begins.
-    pub(super) fn unsee(&mut self) {
-        if self.sight == Sight::Seen {
-            self.sight = Sight::Missed;
+    /// Prepares for an evaluation, which marks the problems that it finds.
+    pub(super) fn begin_evaluation(&mut self) {
+        if self.presence == Presence::Present {
+            self.presence = Presence::Absent;
         }
     }
 
-    /// It holds.
-    pub(super) fn see(&mut self, condition: Condition, (now, today): (Instant, Timestamp)) {
-        (self.condition, self.sight) = (condition, Sight::Seen);
-        if self.away.take().is_some() && !self.stands {
-            (self.since, self.date, self.counts_from) = (now, today, now);
+    /// Records that the problem is present.
+    pub(super) fn mark_present(&mut self, problem: Problem, (now, today): (Instant, Timestamp)) {
+        (self.problem, self.presence) = (problem, Presence::Present);
+        if self.absent_since.take().is_some() && !self.is_active {
+            (self.since, self.since_date, self.counts_from) = (now, today, now);
         }
     }
 
-    /// It does not hold, unless it was seen; of one of the run before only if all is `known`.
-    pub(super) fn miss(&mut self, known: bool, now: Instant) {
-        let missed = self.sight == Sight::Missed || (known && self.sight == Sight::Remembered);
-        if missed && self.away.is_none() {
-            (self.away, self.counts_from) = (Some(now), now);
+    /// Records that the problem is absent if it was not found. One of the previous run is absent only once the status
+    /// is fully `known`.
+    pub(super) fn end_evaluation(&mut self, known: bool, now: Instant) {
+        let is_absent =
+            self.presence == Presence::Absent || (known && self.presence == Presence::Remembered);
+        if is_absent && self.absent_since.is_none() {
+            (self.absent_since, self.counts_from) = (Some(now), now);
         }
     }
 
-    /// Takes a pause of pollbal into account: what it did not see counts neither for holding nor for being away, and what
-    /// still stands is told again later by that.
-    pub(super) fn stood_still(&mut self, pause: Duration) {
+    /// Takes a pause of pollbal into account: that time counts neither as present nor as absent, and delays the next
+    /// report.
+    pub(super) fn add_pause(&mut self, pause: Duration) {
         self.counts_from += pause;
-        if let Some(told) = &mut self.told {
-            told.at += pause;
+        if let Some(notice) = &mut self.last_notice {
+            notice.at += pause;
         }
     }
 
-    pub(super) fn stands(&self) -> bool {
-        self.stands
+    pub(super) fn is_active(&self) -> bool {
+        self.is_active
     }
 
-    /// Whether it holds at this moment, as far as is known.
-    pub(super) fn holds(&self) -> bool {
-        self.away.is_none() && self.sight != Sight::Remembered
+    /// Whether it is present now, as far as known.
+    pub(super) fn is_present(&self) -> bool {
+        self.absent_since.is_none() && self.presence != Presence::Remembered
     }
 
-    /// How long it has held, or did.
+    /// How long it has lasted, or did.
     pub(super) fn lasted(&self, now: Instant) -> Duration {
-        let until = self.away.filter(|_| !self.stands).unwrap_or(now);
+        let until = self.absent_since.filter(|_| !self.is_active).unwrap_or(now);
         until.duration_since(self.since)
     }
 
-    /// Whether it stands from now on, or no longer.
-    pub(super) fn settle(&mut self, circumstances: &Circumstances, now: Instant) -> Option<Word> {
-        if self.settles_at()? > now {
+    /// Makes the problem active, or ends that, if it has been present or absent long enough.
+    pub(super) fn update_active(
+        &mut self,
+        status: &SystemStatus,
+        now: Instant,
+    ) -> Option<Transition> {
+        if self.transition_at()? > now {
             return None;
         }
-        self.stands = !self.stands;
-        let condition = self.condition.clone();
-        Some(if self.stands {
-            Word::Begins(condition)
+        self.is_active = !self.is_active;
+        let problem = self.problem.clone();
+        Some(if self.is_active {
+            Transition::Raised(problem)
         } else {
-            let instead = circumstances.instead(condition.kind, &condition.subject);
-            Word::Ends(condition, self.lasted(now), instead)
+            let resolution = status.resolution(problem.kind, &problem.subject);
+            Transition::Cleared(problem, self.lasted(now), resolution)
         })
     }
 
-    /// When it will stand, or will no longer, if it stays as it is.
-    pub(super) fn settles_at(&self) -> Option<Instant> {
-        let ends = self.condition.kind.settles();
-        let settles = match (self.stands, self.away, self.condition.alert) {
-            (false, None, Alert::After(begins)) => Some(begins),
-            (false, None, Alert::Covered | Alert::Never) | (true, Some(_), _) => ends,
+    /// When it will become active, or be over, if nothing changes.
+    pub(super) fn transition_at(&self) -> Option<Instant> {
+        let hold_time = self.problem.kind.hold_time();
+        let hold_time = match (self.is_active, self.absent_since, self.problem.alert) {
+            (false, None, AlertPolicy::After(time)) => Some(time),
+            (false, None, AlertPolicy::Covered | AlertPolicy::Never) | (true, Some(_), _) => {
+                hold_time
+            }
             (true, None, _) | (false, Some(_), _) => return None,
         };
-        Some(self.counts_from + settles.unwrap_or_default())
+        Some(self.counts_from + hold_time.unwrap_or_default())
     }
 
-    /// What is to be told of it now.
-    pub(super) fn due(&self, interval: Duration, now: Instant) -> Option<State> {
-        (self.due_at(interval)? <= now).then_some(match (self.stands, self.told) {
-            (true, None) => State::Begin,
-            (true, Some(_)) => State::Still,
-            (false, _) => State::Over,
+    /// The notice that is due now.
+    pub(super) fn due(&self, interval: Duration, now: Instant) -> Option<NoticeKind> {
+        let is_due = self.due_at(interval)? <= now;
+        is_due.then_some(match (self.is_active, self.last_notice) {
+            (true, None) => NoticeKind::Begin,
+            (true, Some(_)) => NoticeKind::Still,
+            (false, _) => NoticeKind::Over,
         })
     }
 
-    /// When something is to be told of it, if it stays as it is.
+    /// When a notice is due, if nothing changes.
     pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
-        if self.sight == Sight::Remembered && self.away.is_none() {
-            // Nobody knows yet how that is now.
+        let is_unknown = self.presence == Presence::Remembered && self.absent_since.is_none();
+        // A problem that is absent, but not yet over, is reported if it returns.
+        let is_ending = self.is_active && self.absent_since.is_some();
+        if is_unknown || is_ending {
             return None;
         }
-        if self.stands && self.away.is_some() {
-            // It does not hold: if it is back before it is over, it is told then.
-            return None;
-        }
-        match (self.stands, self.told) {
-            (true, None) => Some(self.begun.map_or(self.since, |begun| begun + interval)),
-            (true, Some(Told { at, wait })) => Some(at + wait),
-            (false, Some(Told { at, .. })) => Some(at),
+        match (self.is_active, self.last_notice) {
+            (true, None) => {
+                let again = self.begin_reported.map(|reported| reported + interval);
+                Some(again.unwrap_or(self.since))
+            }
+            (true, Some(notice)) => Some(notice.at + notice.repeat_after),
+            (false, Some(notice)) => Some(notice.at),
             (false, None) => None,
         }
     }
 
-    /// It is told.
-    pub(super) fn tell(&mut self, state: State, interval: Duration, now: Instant) {
-        let wait = match (state, self.told) {
-            (State::Still, Some(told)) => (2 * told.wait).min(LONGEST_WAIT.max(interval)),
+    /// Records that a notice was sent.
+    pub(super) fn record_notice(&mut self, kind: NoticeKind, interval: Duration, now: Instant) {
+        let repeat_after = match (kind, self.last_notice) {
+            (NoticeKind::Still, Some(notice)) => {
+                (2 * notice.repeat_after).min(MAX_REPEAT_INTERVAL.max(interval))
+            }
             _ => interval,
         };
-        self.told = (state != State::Over).then_some(Told { at: now, wait });
-        if state == State::Begin {
-            self.begun = Some(now);
+        self.last_notice = (kind != NoticeKind::Over).then_some(LastNotice {
+            at: now,
+            repeat_after,
+        });
+        if kind == NoticeKind::Begin {
+            self.begin_reported = Some(now);
         }
     }
 
-    /// Whether nothing need be known of it any more.
-    pub(super) fn is_forgotten(&self, interval: Duration, now: Instant) -> bool {
-        let recent = |begun: Instant| now.duration_since(begun) < interval;
-        self.away.is_some()
-            && !self.stands
-            && self.told.is_none()
-            && !self.begun.is_some_and(recent)
+    /// Whether nothing about it matters any more.
+    pub(super) fn is_obsolete(&self, interval: Duration, now: Instant) -> bool {
+        let is_recent = |reported: Instant| now.duration_since(reported) < interval;
+        self.absent_since.is_some()
+            && !self.is_active
+            && self.last_notice.is_none()
+            && !self.begin_reported.is_some_and(is_recent)
     }
 }

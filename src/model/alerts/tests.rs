@@ -3,8 +3,8 @@
 mod pauses;
 
 use super::*;
-use crate::model::conditions::{Circumstances, Fault, NodesDown, PerlbalLevel, PoolLevel};
 use crate::model::node_counts::tests::counts;
+use crate::model::problems::{FileFault, NodesDown, PerlbalLevel, PoolHealth, SystemStatus};
 use crate::model::time_window::Minute;
 
 const MINUTE: u64 = 60;
@@ -37,26 +37,27 @@ impl Site {
         }
     }
 
-    fn at(&mut self, second: u64, holds: &Circumstances, minute: Minute) -> Outcome {
+    fn at(&mut self, second: u64, holds: &SystemStatus, minute: Minute) -> Outcome {
         let now = self.start + Duration::from_secs(second);
         // The clock of the day is put forward a little all the time.
         let today = Timestamp::from_millis(1_001 * second);
         let open = self.settings.hours.contains(minute);
-        self.alerts.look(holds, &self.settings, (now, today), open)
+        self.alerts
+            .evaluate(holds, &self.settings, (now, today), open)
     }
 
     /// What is told at noon, as "begin api".
-    fn standing(&self) -> Vec<Condition> {
-        let standing = self.alerts.standing().into_iter();
-        standing.map(|stands| stands.condition).collect()
+    fn active(&self) -> Vec<Problem> {
+        let active = self.alerts.active().into_iter();
+        active.map(|active| active.problem).collect()
     }
 
-    fn told(&mut self, second: u64, holds: &Circumstances) -> Vec<String> {
+    fn told(&mut self, second: u64, holds: &SystemStatus) -> Vec<String> {
         words(&self.at(second, holds, NOON))
     }
 
     /// When to look again, in seconds from the start.
-    fn next(&mut self, second: u64, holds: &Circumstances, minute: Minute) -> Option<u64> {
+    fn next(&mut self, second: u64, holds: &SystemStatus, minute: Minute) -> Option<u64> {
         let next = self.at(second, holds, minute).next?;
         Some(next.duration_since(self.start).as_secs())
     }
@@ -69,15 +70,15 @@ fn words(outcome: &Outcome) -> Vec<String> {
             0 => String::new(),
             others => format!(" ({others} left out)"),
         };
-        let (state, subject) = (notice.state, &notice.condition.subject);
+        let (state, subject) = (notice.kind, &notice.problem.subject);
         format!("{state:?} {subject}{left_out}").to_lowercase()
     };
     notices.map(word).collect()
 }
 
 /// These pools are short.
-fn short(pools: &[&str]) -> Circumstances {
-    let level = |pool: &&str| PoolLevel {
+fn short(pools: &[&str]) -> SystemStatus {
+    let level = |pool: &&str| PoolHealth {
         pool: pool.parse().unwrap(),
         declared: true,
         served: true,
@@ -86,21 +87,21 @@ fn short(pools: &[&str]) -> Circumstances {
         min_members: 1,
         sorry: Vec::new(),
     };
-    Circumstances {
+    SystemStatus {
         pools: pools.iter().map(level).collect(),
         ..well()
     }
 }
 
-fn well() -> Circumstances {
-    Circumstances::default()
+fn well() -> SystemStatus {
+    SystemStatus::default()
 }
 
 /// What of it a person is told.
-fn told_of(holds: &Circumstances) -> Vec<Condition> {
-    let conditions = holds.conditions().into_iter();
-    conditions
-        .filter(|condition| condition.alert != Alert::Never)
+fn told_of(holds: &SystemStatus) -> Vec<Problem> {
+    let problems = holds.problems().into_iter();
+    problems
+        .filter(|problem| problem.alert != AlertPolicy::Never)
         .collect()
 }
 
@@ -120,37 +121,37 @@ fn a_pool_that_is_empty_is_not_told_to_be_short_too() {
     let kinds = |outcome: &Outcome| -> Vec<_> {
         let notices = outcome.notices.iter();
         notices
-            .map(|notice| (notice.state, notice.condition.kind))
+            .map(|notice| (notice.kind, notice.problem.kind))
             .collect()
     };
-    assert_eq!(kinds(&begins), [(State::Begin, Kind::PoolEmpty)]);
+    assert_eq!(kinds(&begins), [(NoticeKind::Begin, Kind::PoolEmpty)]);
     // Then short only.
     site.at(10, &level(1), NOON);
     let changes = site.at(12, &level(1), NOON);
     assert_eq!(
         kinds(&changes),
         [
-            (State::Begin, Kind::PoolShort),
-            (State::Over, Kind::PoolEmpty)
+            (NoticeKind::Begin, Kind::PoolShort),
+            (NoticeKind::Over, Kind::PoolEmpty)
         ]
     );
     // Whoever knows that it is short knows it on while it is empty.
     site.at(305, &level(0), NOON);
     let empty = site.at(307, &level(0), NOON);
-    assert_eq!(kinds(&empty), [(State::Begin, Kind::PoolEmpty)]);
+    assert_eq!(kinds(&empty), [(NoticeKind::Begin, Kind::PoolEmpty)]);
     let still = site.at(312, &level(0), NOON);
-    assert_eq!(kinds(&still), [(State::Still, Kind::PoolShort)]);
+    assert_eq!(kinds(&still), [(NoticeKind::Still, Kind::PoolShort)]);
     site.at(330, &level(2), NOON);
     assert_eq!(
         kinds(&site.at(332, &level(2), NOON)),
         [
-            (State::Over, Kind::PoolEmpty),
-            (State::Over, Kind::PoolShort)
+            (NoticeKind::Over, Kind::PoolEmpty),
+            (NoticeKind::Over, Kind::PoolShort)
         ]
     );
 }
 
-fn pools(names: std::ops::Range<usize>) -> Circumstances {
+fn pools(names: std::ops::Range<usize>) -> SystemStatus {
     let names: Vec<_> = names.map(|number| format!("p{number}")).collect();
     short(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -160,36 +161,39 @@ fn what_holds_for_a_while_begins_and_what_is_away_as_long_is_over() {
     let mut site = Site::new();
     let api = short(&["api"]);
     assert_eq!(site.next(0, &api, NOON), Some(2));
-    assert_eq!(site.standing(), []);
+    assert_eq!(site.active(), []);
     let begins = site.at(2, &api, NOON);
     assert_eq!(words(&begins), ["begin api"]);
-    assert_eq!(begins.words, [Word::Begins(api.conditions()[0].clone())]);
-    assert_eq!(site.standing(), told_of(&api));
-    let stands = &site.alerts.standing()[0];
     assert_eq!(
-        (stands.since, stands.holds),
+        begins.transitions,
+        [Transition::Raised(api.problems()[0].clone())]
+    );
+    assert_eq!(site.active(), told_of(&api));
+    let stands = &site.alerts.active()[0];
+    assert_eq!(
+        (stands.since, stands.is_present),
         (Timestamp::from_millis(0), true)
     );
-    assert_eq!(site.at(3, &api, NOON).words, []);
+    assert_eq!(site.at(3, &api, NOON).transitions, []);
     assert_eq!(site.next(60, &well(), NOON), Some(62));
-    assert_eq!(site.standing(), told_of(&api));
-    assert!(!site.alerts.standing()[0].holds, "it only stands still");
+    assert_eq!(site.active(), told_of(&api));
+    assert!(!site.alerts.active()[0].is_present, "it only stands still");
     let over = site.at(62, &well(), NOON);
     assert_eq!(words(&over), ["over api"]);
     let lasted = Duration::from_secs(60);
     assert_eq!(over.notices[0].lasted, lasted);
     assert_eq!(over.notices[0].since, Timestamp::from_millis(0));
-    let instead = well().instead(Kind::PoolShort, "api");
-    assert_eq!(over.notices[0].instead, Some(instead.clone()));
-    let ends = Word::Ends(api.conditions()[0].clone(), lasted, instead);
-    assert_eq!(over.words, [ends]);
-    assert_eq!((site.standing(), over.next), (vec![], None));
+    let resolution = well().resolution(Kind::PoolShort, "api");
+    assert_eq!(over.notices[0].resolution, Some(resolution.clone()));
+    let ends = Transition::Cleared(api.problems()[0].clone(), lasted, resolution);
+    assert_eq!(over.transitions, [ends]);
+    assert_eq!((site.active(), over.next), (vec![], None));
 }
 
 #[test]
 fn what_passes_sooner_is_told_to_nobody() {
     let mut site = Site::new();
-    assert_eq!(site.at(0, &short(&["api"]), NOON).words, []);
+    assert_eq!(site.at(0, &short(&["api"]), NOON).transitions, []);
     let outcome = site.at(1, &well(), NOON);
     assert_eq!(outcome, Outcome::default());
     assert!(site.alerts.entries.is_empty());
@@ -198,16 +202,16 @@ fn what_passes_sooner_is_told_to_nobody() {
     assert_eq!(site.told(101, &short(&["api"])), [""; 0]);
     // And what is away for a moment has not ended.
     assert_eq!(site.told(102, &short(&["api"])), ["begin api"]);
-    assert_eq!(site.at(110, &well(), NOON).words, []);
-    assert_eq!(site.at(111, &short(&["api"]), NOON).words, []);
-    assert_eq!(site.at(120, &short(&["api"]), NOON).words, []);
+    assert_eq!(site.at(110, &well(), NOON).transitions, []);
+    assert_eq!(site.at(111, &short(&["api"]), NOON).transitions, []);
+    assert_eq!(site.at(120, &short(&["api"]), NOON).transitions, []);
 }
 
 #[test]
 fn each_kind_settles_in_its_own_time() {
     let mut site = Site::new();
     let fault = |path: &str| {
-        Some(Fault {
+        Some(FileFault {
             path: path.to_owned(),
             text: "wrong".to_owned(),
         })
@@ -218,7 +222,7 @@ fn each_kind_settles_in_its_own_time() {
         away: None,
         differs: None,
     };
-    let all = Circumstances {
+    let all = SystemStatus {
         first_round_done: true,
         perlbals: [
             ("lost".to_owned(), level(false)),
@@ -239,7 +243,7 @@ fn each_kind_settles_in_its_own_time() {
         ["begin lost", "begin files", "begin services", "begin state"]
     );
     assert_eq!(site.told(10, &all), ["begin odd"]);
-    assert_eq!(site.alerts.standing().len(), 8);
+    assert_eq!(site.alerts.active().len(), 8);
 }
 
 #[test]
@@ -300,9 +304,9 @@ fn nothing_is_told_to_hold_while_it_does_not() {
     assert_eq!(site.told(302, &well()), [""; 0]);
     let over = site.at(303, &well(), NOON);
     assert_eq!(words(&over), ["over api"]);
-    let instead = over.notices[0].instead.as_ref().unwrap();
+    let resolution = over.notices[0].resolution.as_ref().unwrap();
     assert_eq!(
-        (instead.resolved, over.notices[0].lasted.as_secs()),
+        (resolution.resolved, over.notices[0].lasted.as_secs()),
         (true, 301)
     );
     // Back before its end, it is reminded of at once.
@@ -323,7 +327,7 @@ fn nothing_is_told_to_hold_while_it_does_not() {
 #[test]
 fn nodes_down_are_told_after_the_time_of_the_configuration_and_over_sooner() {
     let mut site = Site::new();
-    let down = |failed| Circumstances {
+    let down = |failed| SystemStatus {
         nodes: counts(&[("api", 4 - failed, failed)]),
         nodes_down: NodesDown {
             percent: 50,
@@ -335,28 +339,28 @@ fn nodes_down_are_told_after_the_time_of_the_configuration_and_over_sooner() {
     // One of four is shown, and nobody is told.
     site.at(0, &down(1), NOON);
     assert_eq!(site.told(100, &down(1)), [""; 0]);
-    assert_eq!(site.standing(), []);
+    assert_eq!(site.active(), []);
     assert_eq!(site.next(100, &down(2), NOON), Some(160));
     assert_eq!(site.told(159, &down(2)), [""; 0]);
     let begins = site.at(160, &down(3), NOON);
     assert_eq!(words(&begins), ["begin nodes"]);
     let text = "3 of 4 nodes down (api 3/4)";
-    assert_eq!(begins.notices[0].condition.text, text);
+    assert_eq!(begins.notices[0].problem.text, text);
     site.at(170, &down(1), NOON);
     let over = site.at(175, &down(1), NOON);
-    let instead = over.notices[0].instead.as_ref().unwrap();
-    assert_eq!(instead.text, "1 of 4 nodes down (api 1/4)");
+    let resolution = over.notices[0].resolution.as_ref().unwrap();
+    assert_eq!(resolution.text, "1 of 4 nodes down (api 1/4)");
 }
 
 #[test]
 fn outside_of_the_hours_nothing_is_told_until_they_begin() {
     let mut site = Site::new();
     let night =
-        |site: &mut Site, second, holds: &Circumstances| words(&site.at(second, holds, NIGHT));
+        |site: &mut Site, second, holds: &SystemStatus| words(&site.at(second, holds, NIGHT));
     let (api, web) = (short(&["api"]), short(&["web"]));
     site.at(0, &api, NIGHT);
     assert_eq!(night(&mut site, 2, &api), [""; 0]);
-    assert_eq!(site.standing(), told_of(&api), "it stands all the same");
+    assert_eq!(site.active(), told_of(&api), "it stands all the same");
     // Passes before the hours begin: never told, nor that it is over.
     site.at(100, &well(), NIGHT);
     assert_eq!(night(&mut site, 102, &well()), [""; 0]);
@@ -408,7 +412,7 @@ fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() 
     let mut site = Site::new();
     site.settings.limit = 4;
     let lost = PerlbalLevel::default();
-    let with_lost = |pools: Circumstances| Circumstances {
+    let with_lost = |pools: SystemStatus| SystemStatus {
         perlbals: ["a", "b"]
             .map(|name| (name.to_owned(), lost.clone()))
             .into(),
@@ -441,10 +445,10 @@ fn after_a_restart_nothing_is_told_as_still_so_before_that_is_known() {
     site.at(0, &pools(0..1), NOON);
     assert_eq!(site.told(2, &pools(0..1)), ["begin p0"]);
     let moment = (site.start, Timestamp::from_millis(0));
-    site.alerts = Alerts::resume(&site.alerts.memory(moment), moment);
+    site.alerts = Alerts::resume(&site.alerts.save(moment), moment);
     assert_eq!(site.told(10 * MINUTE, &well()), [""; 0]);
-    let holds = site.alerts.standing().into_iter();
-    let holds: Vec<_> = holds.map(|stands| stands.holds).collect();
+    let holds = site.alerts.active().into_iter();
+    let holds: Vec<_> = holds.map(|stands| stands.is_present).collect();
     assert_eq!(holds, [false]);
     assert_eq!(site.told(11 * MINUTE, &pools(0..1)), ["still p0"]);
 }
@@ -460,19 +464,19 @@ fn a_restart_begins_nothing_anew_keeps_the_limit_and_tells_what_is_over_when_tha
             site.start + Duration::from_secs(second),
             Timestamp::from_millis(1_000 * second),
         );
-        let text = serde_json::to_string(&site.alerts.memory(moment)).unwrap();
+        let text = serde_json::to_string(&site.alerts.save(moment)).unwrap();
         site.alerts = Alerts::resume(&serde_json::from_str(&text).unwrap(), moment);
     };
     restart(&mut site, 10);
     // Nothing is known yet.
     assert_eq!(site.told(11, &well()), [""; 0]);
     assert_eq!(site.told(40, &well()), [""; 0]);
-    let known = |holds| Circumstances {
+    let known = |holds| SystemStatus {
         first_round_done: true,
         ..holds
     };
     let (one, none) = (known(pools(0..1)), known(well()));
-    assert_eq!(site.at(41, &one, NOON).words, []);
+    assert_eq!(site.at(41, &one, NOON).transitions, []);
     let over = site.at(43, &one, NOON);
     assert_eq!(words(&over), ["over p1"]);
     assert_eq!(over.notices[0].since, Timestamp::from_millis(0));
@@ -498,7 +502,7 @@ fn with_nobody_to_tell_words_are_told_all_the_same_and_notices_as_soon_as_there_
     let api = short(&["api"]);
     site.at(0, &api, NOON);
     let outcome = site.at(2, &api, NOON);
-    assert_eq!((outcome.words.len(), outcome.notices.len()), (1, 0));
+    assert_eq!((outcome.transitions.len(), outcome.notices.len()), (1, 0));
     assert_eq!(outcome.next, None);
     site.settings.on = true;
     assert_eq!(site.told(1_000, &api), ["begin api"]);

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::Membership;
 use super::names::Rank;
-use super::nodes::{NodeState, State};
+use super::nodes::{State, TrackedNode};
 use super::pool_state::Tenure;
 use crate::model::announcement::{Announcement, Status};
 use crate::model::bucket::{Bucket, Rate};
@@ -20,7 +20,7 @@ use crate::model::change::{Assignment, Change, OutReason};
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
 use crate::model::observation::Observation;
-use crate::model::rules::{CHANGES, NameLimits, Refusal};
+use crate::model::rules::{CHANGES, JoinDenied, NameLimits};
 
 /// From so many addresses on, those that announced nothing new lately are forgotten.
 const ADDRESSES: usize = 1_024;
@@ -36,7 +36,7 @@ pub(super) struct NewNames {
 pub(super) struct Admitted {
     pub(super) place: Assignment,
     /// Why the version that the node announced is not that of its place.
-    pub(super) unversioned: Option<Refusal>,
+    pub(super) unversioned: Option<JoinDenied>,
     /// The pool's name is not in use yet.
     new_pool: bool,
     /// The version's name is not in use yet.
@@ -69,7 +69,7 @@ impl Membership {
         addr: NodeAddr,
         Announcement { pool, version, .. }: Announcement,
         now: Instant,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, JoinDenied> {
         if let Some(refusal) = self.refusal(&pool, addr) {
             return Err(refusal);
         }
@@ -108,7 +108,7 @@ impl Membership {
         let enters_version = place.version.is_some() && admitted.unversioned.is_none();
         admitted.is_swing = is_swing(node, place) && (joins || enters_version);
         if admitted.is_swing && node.changes.is_empty(CHANGES, now) {
-            let refusal = Refusal::TooOften(place.clone());
+            let refusal = JoinDenied::TooOften(place.clone());
             if joins {
                 return Err(refusal);
             }
@@ -122,17 +122,22 @@ impl Membership {
     }
 
     /// What the configuration has against it.
-    pub(super) fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<Refusal> {
+    pub(super) fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<JoinDenied> {
         self.rules.refusal(pool, addr)
     }
 
     /// Whether a place's name would come into use by a node, if it may.
-    fn is_new(&self, place: &Assignment, node: &NodeState, now: Instant) -> Result<bool, Refusal> {
+    fn is_new(
+        &self,
+        place: &Assignment,
+        node: &TrackedNode,
+        now: Instant,
+    ) -> Result<bool, JoinDenied> {
         if self.is_in_use(place, now) {
             return Ok(false);
         }
         if let Some(taken) = self.taken(place, now) {
-            return Err(Refusal::NameTaken(Box::new(taken)));
+            return Err(JoinDenied::NameTaken(Box::new(taken)));
         }
         if self.rank(place) == Rank::Declared {
             return Ok(true);
@@ -140,18 +145,18 @@ impl Membership {
         let address = node.node.addr.ip();
         let (max, used) = self.used(place, now);
         if used.len() >= max {
-            return Err(Refusal::TooMany(place.clone()));
+            return Err(JoinDenied::TooMany(place.clone()));
         }
         let of_address = used.iter().filter(|tenure| tenure.by == Some(address));
         if of_address.count() >= max.div_ceil(2) {
-            return Err(Refusal::TooManyOfAddress(place.clone()));
+            return Err(JoinDenied::TooManyOfAddress(place.clone()));
         }
         let limits = NameLimits::of(place);
         let at_address = self.names.addresses.get(&address);
         if node.new_names.is_empty(place, limits.of_node, now)
             || at_address.is_some_and(|names| names.is_empty(place, limits.of_address, now))
         {
-            return Err(Refusal::TooManyNew(place.clone()));
+            return Err(JoinDenied::TooManyNew(place.clone()));
         }
         Ok(true)
     }
@@ -218,7 +223,7 @@ impl Membership {
         let Observation::Announced(said) = observation else {
             return;
         };
-        let stays_out = said.status == Status::Leaving || self.orders.bars(addr);
+        let stays_out = said.status == Status::Leaving || self.overrides.excludes(addr);
         if !stays_out || self.refusal(&said.pool, addr).is_some() {
             return;
         }
@@ -277,7 +282,7 @@ impl Membership {
     pub(super) fn set_unversioned(
         &mut self,
         addr: NodeAddr,
-        refusal: Option<Refusal>,
+        refusal: Option<JoinDenied>,
         changes: &mut Vec<Change>,
     ) {
         let Some(node) = self.nodes.get_mut(addr) else {
@@ -295,7 +300,7 @@ impl Membership {
 
 /// Whether coming in is one of the changes of which a node may make so many: it was elsewhere, or out
 /// because it said so. Failures are the matter of `rise` and `fall`.
-fn is_swing(node: &NodeState, place: &Assignment) -> bool {
+fn is_swing(node: &TrackedNode, place: &Assignment) -> bool {
     match &node.state {
         State::Member { .. } => true,
         State::Out(None | Some(OutReason::Disabled(_))) => false,

@@ -1,10 +1,10 @@
-//! What failures lead to: a member that failed often enough is put out, or kept in by `min_members`
-//! or a freeze.
+//! The consequences of failures: a member that failed `fall` times in a row is removed, or kept in by `min_members` or
+//! a freeze.
 
 use std::time::Instant;
 
 use super::Membership;
-use super::nodes::{NodeState, State};
+use super::nodes::{State, TrackedNode};
 use crate::model::change::{Change, OutReason};
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
@@ -31,8 +31,8 @@ impl Membership {
             return self.put_out(addr, OutReason::Failed(failure), now, changes);
         };
         let fall = self.rules.of(&place.pool).fall;
-        // Counts for as much as a whole row of failures from then on.
-        self.levels_changed |= node.failures == fall;
+        // From then on the member does not count as serving.
+        self.pool_health_changed |= node.failures == fall;
         self.kept_changed |= node.failures == 1 || node.failures == fall;
         let Some(state) = self.pools.get_mut(&place.pool) else {
             return;
@@ -41,8 +41,8 @@ impl Membership {
         if node.failures < fall {
             return;
         }
-        if !self.orders.is_frozen() {
-            return self.hold(addr, failure, (now, now), changes);
+        if !self.overrides.is_frozen() {
+            return self.retain(addr, failure, (now, now), changes);
         }
         if node.kept_by.is_none() {
             let (kept, place) = (node.node.clone(), place.clone());
@@ -51,9 +51,9 @@ impl Membership {
         }
     }
 
-    /// Takes a member that failed often enough, since then, out, or holds it if `min_members` asks for
-    /// that.
-    fn hold(
+    /// Marks a member that failed often enough, since that time, as kept in by `min_members`; then removes it, or the
+    /// one that has been failing longest, if the pool has more members than that.
+    fn retain(
         &mut self,
         addr: NodeAddr,
         failure: Failure,
@@ -70,10 +70,10 @@ impl Membership {
         let Some(pool) = self.pools.get_mut(&place.pool) else {
             return;
         };
-        self.levels_changed |= is_news;
+        self.pool_health_changed |= is_news;
         self.kept_changed |= is_news;
-        pool.hold(addr, held_since, failure.clone(), since);
-        self.settle(&place.pool, now, changes);
+        pool.retain(addr, held_since, failure.clone(), since);
+        self.enforce_min_members(&place.pool, now, changes);
         let held = self.nodes.get_mut(addr).filter(|node| node.is_held());
         if let Some(state) = held.filter(|_| is_news) {
             state.kept_by = Some(Retention::Held);
@@ -81,11 +81,16 @@ impl Membership {
         }
     }
 
-    /// Puts out the failed members that `min_members` does not hold, the longest failing first,
-    /// and tells when holding begins or ends.
-    pub(super) fn settle(&mut self, name: &PoolName, now: Instant, changes: &mut Vec<Change>) {
+    /// Removes the failed members that `min_members` does not keep in, the longest failing first, and reports when
+    /// keeping members in begins or ends.
+    pub(super) fn enforce_min_members(
+        &mut self,
+        name: &PoolName,
+        now: Instant,
+        changes: &mut Vec<Change>,
+    ) {
         let min_members = self.rules.of(name).min_members;
-        let frozen = self.orders.is_frozen();
+        let frozen = self.overrides.is_frozen();
         loop {
             let Some(pool) = self.pools.get_mut(name) else {
                 return;
@@ -116,21 +121,21 @@ impl Membership {
         }
     }
 
-    /// The same for all pools, when failures may count for more than before.
-    pub(super) fn settle_all(&mut self, now: Instant, changes: &mut Vec<Change>) {
-        if !self.orders.is_frozen() {
+    /// Does so for all pools, when `fall` or freezes have changed.
+    pub(super) fn enforce_all_min_members(&mut self, now: Instant, changes: &mut Vec<Change>) {
+        if !self.overrides.is_frozen() {
             for (since, addr, failure) in self.failed_members() {
-                self.hold(addr, failure, (since, now), changes);
+                self.retain(addr, failure, (since, now), changes);
             }
         }
         for pool in self.pools.keys().cloned().collect::<Vec<_>>() {
-            self.settle(&pool, now, changes);
+            self.enforce_min_members(&pool, now, changes);
         }
     }
 
-    /// Members that failed often enough to be put out and are not held, the longest failing first.
+    /// Members that failed often enough and are not marked as kept in yet, the longest failing first.
     fn failed_members(&self) -> Vec<(Instant, NodeAddr, Failure)> {
-        let failed = |node: &&NodeState| {
+        let failed = |node: &&TrackedNode| {
             let fall = node.pool().map(|pool| self.rules.of(pool).fall);
             fall.is_some_and(|fall| node.failures >= fall) && !node.is_held()
         };

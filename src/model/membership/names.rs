@@ -15,14 +15,14 @@ use std::time::Instant;
 
 use super::Membership;
 use super::admission::NewNames;
-use super::nodes::{NodeState, State};
+use super::nodes::{State, TrackedNode};
 use super::pool_state::{PoolState, Tenure};
 use crate::model::change::{Assignment, Change, OutReason};
 use crate::model::names::{PoolName, Version};
 use crate::model::naming::CanonicalName;
 use crate::model::node::NodeAddr;
 use crate::model::pools::{LastIn, Pool};
-use crate::model::rules::{NameTaken, Refusal, Rules};
+use crate::model::rules::{JoinDenied, NameTaken, Rules};
 use crate::model::words::Word;
 
 /// The names in use.
@@ -139,7 +139,7 @@ impl Membership {
             by,
             empty_since: Some(now),
         };
-        self.levels_changed = true;
+        self.pool_health_changed = true;
         let state = self.pools.entry(place.pool.clone()).or_default();
         let Some(version) = &place.version else {
             state.tenure = tenure;
@@ -156,8 +156,8 @@ impl Membership {
     /// forgets it.
     fn evict(&mut self, taken: NameTaken, now: Instant, changes: &mut Vec<Change>) {
         let Assignment { pool, version } = taken.place.clone();
-        let refusal = Refusal::NameTaken(Box::new(taken));
-        let of_it = |node: &&NodeState| match &node.state {
+        let refusal = JoinDenied::NameTaken(Box::new(taken));
+        let of_it = |node: &&TrackedNode| match &node.state {
             State::Member { place, .. } => {
                 place.pool == pool && (version.is_none() || place.version == version)
             }
@@ -182,7 +182,7 @@ impl Membership {
     }
 
     /// Lets a member be in its pool without a version pool; the version is to be forgotten.
-    fn take_version(&mut self, addr: NodeAddr, refusal: Refusal, changes: &mut Vec<Change>) {
+    fn take_version(&mut self, addr: NodeAddr, refusal: JoinDenied, changes: &mut Vec<Change>) {
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
@@ -215,7 +215,7 @@ impl Membership {
     }
 
     fn forget_pool(&mut self, pool: &PoolName) {
-        self.levels_changed = true;
+        self.pool_health_changed = true;
         self.pools.remove(pool);
         self.names.holders.retain(|_, place| place.pool != *pool);
         self.snapshots.all_changed();
@@ -299,7 +299,7 @@ impl Membership {
     /// owns the pool, and the nodes count as its members until they are heard. Declared pools come
     /// first: of two with one name it is the first that is taken over. A declared pool without members
     /// need never have had any: it has a file from the start.
-    pub fn inherit(
+    pub fn adopt_previous(
         &mut self,
         pool: &PoolName,
         members: impl IntoIterator<Item = (NodeAddr, Assignment)>,
@@ -322,7 +322,10 @@ impl Membership {
         for (addr, mut place) in members {
             let node = self.nodes.get_mut(addr);
             let unknown = node.is_some_and(|node| matches!(node.state, State::Out(None)));
-            if unknown && !self.orders.bars(addr) && self.refusal(&place.pool, addr).is_none() {
+            if unknown
+                && !self.overrides.excludes(addr)
+                && self.refusal(&place.pool, addr).is_none()
+            {
                 if !self.bring_earlier(&place) {
                     place.version = None;
                 }
@@ -344,7 +347,7 @@ impl Membership {
                 }
             }
         }
-        self.levels_changed = true;
+        self.pool_health_changed = true;
     }
 
     /// Brings a name of an earlier run into use, if nobody has it and there is room.
@@ -387,7 +390,7 @@ impl Membership {
             first: self.names.introduced,
             ..Tenure::default()
         };
-        self.levels_changed = true;
+        self.pool_health_changed = true;
         let state = self.pools.entry(place.pool.clone()).or_default();
         match &place.version {
             Some(version) => state.remember(version, tenure),

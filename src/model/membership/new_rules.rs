@@ -6,7 +6,7 @@ use crate::model::change::Assignment;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::removals::refusals::Refused;
-use crate::model::rules::{NameTaken, Refusal, Rules};
+use crate::model::rules::{JoinDenied, NameTaken, Rules};
 
 impl Membership {
     /// The members that these rules would refuse where they are, in the order of the services file.
@@ -27,18 +27,18 @@ impl Membership {
 
 impl Rules {
     /// What they have against a node in a pool.
-    pub(super) fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<Refusal> {
+    pub(super) fn refusal(&self, pool: &PoolName, addr: NodeAddr) -> Option<JoinDenied> {
         if let Some(blocks) = &self.of(pool).nodes
             && !blocks.iter().any(|block| block.contains(addr.ip()))
         {
-            return Some(Refusal::NotListed(pool.clone()));
+            return Some(JoinDenied::NotListed(pool.clone()));
         }
         let undeclared = !self.declared.contains_key(pool);
-        (undeclared && !self.accept_undeclared).then(|| Refusal::Undeclared(pool.clone()))
+        (undeclared && !self.accept_undeclared).then(|| JoinDenied::Undeclared(pool.clone()))
     }
 
     /// That a declared pool has the name of an undeclared one.
-    fn declared_instead(&self, pool: &PoolName) -> Option<Refusal> {
+    fn declared_instead(&self, pool: &PoolName) -> Option<JoinDenied> {
         if self.declared.contains_key(pool) {
             return None;
         }
@@ -55,6 +55,6 @@ impl Rules {
             name,
             at: self.naming.place(),
         };
-        Some(Refusal::NameTaken(Box::new(taken)))
+        Some(JoinDenied::NameTaken(Box::new(taken)))
     }
 }

@@ -12,7 +12,7 @@ use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::node_view::Retention;
 use crate::model::observation::{Observation, Poll};
-use crate::model::rules::Refusal;
+use crate::model::rules::JoinDenied;
 use crate::model::words::Word;
 
 /// A node that has a leave, and only does not answer in time, is away after so many failures in a
@@ -25,14 +25,14 @@ const SILENCES: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     /// As the services file lists them; behind them those that are gone from it.
-    states: Vec<NodeState>,
+    states: Vec<TrackedNode>,
     index: HashMap<NodeAddr, usize>,
     /// How many the services file lists.
     listed: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct NodeState {
+pub(super) struct TrackedNode {
     pub(super) node: Arc<Node>,
     pub(super) state: State,
     /// It answered or failed once.
@@ -46,7 +46,7 @@ pub(super) struct NodeState {
     /// What it said last.
     pub(super) last: Option<Poll>,
     /// The place that it last spoke of, whatever it said or failed to say since.
-    pub(super) spoke_of: Option<Assignment>,
+    pub(super) last_assignment: Option<Assignment>,
     /// Only an answer that was asked for after this lets it in.
     pub(super) fresh_from: Option<Instant>,
     /// Since when it is where it is.
@@ -64,7 +64,7 @@ pub(super) struct NodeState {
     /// What it let be known last of where it serves.
     pub(super) word: Option<Word>,
     /// Why a member is in no version pool, though it announces a version.
-    pub(super) unversioned: Option<Refusal>,
+    pub(super) unversioned: Option<JoinDenied>,
     /// How often it may change.
     pub(super) changes: Bucket,
     /// How many new names it may announce.
@@ -93,8 +93,8 @@ impl Nodes {
             let known = before.remove(&node.addr);
             let node = Arc::new(node);
             self.states.push(match known {
-                Some(known) => NodeState { node, ..known },
-                None => NodeState::new(node),
+                Some(known) => TrackedNode { node, ..known },
+                None => TrackedNode::new(node),
             });
         }
         self.listed = self.states.len();
@@ -104,37 +104,37 @@ impl Nodes {
     }
 
     /// A node, gone or not.
-    pub(super) fn get_mut(&mut self, addr: NodeAddr) -> Option<&mut NodeState> {
+    pub(super) fn get_mut(&mut self, addr: NodeAddr) -> Option<&mut TrackedNode> {
         self.states.get_mut(*self.index.get(&addr)?)
     }
 
     /// A node, gone or not.
-    pub(super) fn get(&self, addr: NodeAddr) -> Option<&NodeState> {
+    pub(super) fn get(&self, addr: NodeAddr) -> Option<&TrackedNode> {
         self.states.get(*self.index.get(&addr)?)
     }
 
     /// A node, if the services file lists it.
-    pub(super) fn get_listed(&self, addr: NodeAddr) -> Option<&NodeState> {
+    pub(super) fn get_listed(&self, addr: NodeAddr) -> Option<&TrackedNode> {
         self.listed().get(*self.index.get(&addr)?)
     }
 
     /// The same, to change it.
-    pub(super) fn listed_mut(&mut self, addr: NodeAddr) -> Option<&mut NodeState> {
+    pub(super) fn listed_mut(&mut self, addr: NodeAddr) -> Option<&mut TrackedNode> {
         self.states[..self.listed].get_mut(*self.index.get(&addr)?)
     }
 
     /// Those that the services file lists, in its order.
-    pub(super) fn listed(&self) -> &[NodeState] {
+    pub(super) fn listed(&self) -> &[TrackedNode] {
         &self.states[..self.listed]
     }
 
     /// Those that are gone from it, by address.
-    pub(super) fn gone(&self) -> &[NodeState] {
+    pub(super) fn gone(&self) -> &[TrackedNode] {
         &self.states[self.listed..]
     }
 
     /// All, those that are gone too.
-    pub(super) fn all_mut(&mut self) -> &mut [NodeState] {
+    pub(super) fn all_mut(&mut self) -> &mut [TrackedNode] {
         &mut self.states
     }
 
@@ -146,7 +146,7 @@ impl Nodes {
     }
 }
 
-impl NodeState {
+impl TrackedNode {
     /// Remembers what a poll gave. What was said before already keeps its place in memory.
     pub(super) fn remember(&mut self, poll: Poll) {
         match &mut self.last {
@@ -156,7 +156,7 @@ impl NodeState {
             }
             last => {
                 if let Observation::Announced(announcement) = &poll.observation {
-                    self.spoke_of = Some(Assignment {
+                    self.last_assignment = Some(Assignment {
                         pool: announcement.pool.clone(),
                         version: announcement.version.clone(),
                     });
@@ -183,7 +183,7 @@ impl NodeState {
     pub(super) fn place(&self) -> Option<&Assignment> {
         match &self.state {
             State::Member { place, .. } => Some(place),
-            State::Out(_) => self.spoke_of.as_ref(),
+            State::Out(_) => self.last_assignment.as_ref(),
         }
     }
 
@@ -204,7 +204,7 @@ impl NodeState {
     }
 
     /// Counts what it said while orders keep it out.
-    pub(super) fn count_kept_out(&mut self, observation: &Observation) {
+    pub(super) fn count_excluded(&mut self, observation: &Observation) {
         let failed = matches!(observation, Observation::Failed(_));
         let serving = observation.is_serving();
         self.failed = failed || (self.failed && serving);
@@ -237,7 +237,7 @@ impl NodeState {
             answers: 0,
             failed: false,
             last: None,
-            spoke_of: None,
+            last_assignment: None,
             fresh_from: None,
             since: None,
             kept_by: None,

@@ -7,19 +7,19 @@ impl Membership {
     /// Takes into account a pause that ended at `today`. The times that nodes have to leave, and that pools without
     /// members stay in use, go on where they stopped. Reasons end by the time of day, as people expect. Gives how many
     /// leaves end later.
-    pub fn stood_still(&mut self, pause: Standstill, today: Timestamp) -> usize {
+    pub fn add_pause(&mut self, pause: Standstill, today: Timestamp) -> usize {
         for node in self.nodes.all_mut() {
             if let Some((_, since)) = &mut node.left {
                 *since += pause.time;
             }
         }
         for pool in self.pools.values_mut() {
-            pool.stood_still(pause.time);
+            pool.add_pause(pause.time);
         }
-        let leaves = self.orders.granted.len();
+        let leaves = self.overrides.leases.len();
         if leaves > 0 && !pause.day.is_zero() {
-            self.orders.extend_leaves(pause.day, today);
-            self.orders_revision += 1;
+            self.overrides.extend_leaves(pause.day, today);
+            self.overrides_revision += 1;
             return leaves;
         }
         0

@@ -98,7 +98,7 @@ impl PoolState {
     }
 
     /// Moves the times when the last members went by a pause.
-    pub(super) fn stood_still(&mut self, pause: Duration) {
+    pub(super) fn add_pause(&mut self, pause: Duration) {
         let versions = self.versions.values_mut();
         let tenures = versions.map(|version| &mut version.tenure);
         for tenure in tenures.chain([&mut self.tenure]) {
@@ -213,7 +213,7 @@ impl PoolState {
     }
 
     /// Counts a member as held.
-    pub(super) fn hold(
+    pub(super) fn retain(
         &mut self,
         addr: NodeAddr,
         held_since: &mut Option<Instant>,

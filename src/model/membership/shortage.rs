@@ -3,16 +3,16 @@
 use std::fmt;
 
 use super::Membership;
-use super::nodes::NodeState;
+use super::nodes::TrackedNode;
 use super::pool_state::PoolState;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 
-/// Names of nodes that are listed in one message; of more only the number is told.
+/// Maximum number of nodes listed by name in one message; the others are counted.
 const NAMED: usize = 10;
 
-/// An order never takes the last member that serves, whatever `min_members` says: clients would
-/// have nobody.
+/// Minimum number of serving members that an override leaves, whatever `min_members` is: with none, clients are not
+/// served.
 const LAST: usize = 1;
 
 /// A pool would have fewer members than it needs.
@@ -20,11 +20,11 @@ const LAST: usize = 1;
 pub struct Shortage {
     /// The pool.
     pub pool: PoolName,
-    /// Its members.
-    pub members: Headcount,
-    /// Those of them that would go.
-    pub going: Headcount,
-    /// Their names.
+    /// All of its members.
+    pub members: MemberCount,
+    /// Those of them that would be removed.
+    pub going: MemberCount,
+    /// The names of those.
     pub names: Vec<String>,
     /// Its `min_members`.
     pub min_members: usize,
@@ -32,21 +32,21 @@ pub struct Shortage {
     pub has_sorry: bool,
 }
 
-/// How many members there are, and of them how many can be relied on.
+/// Number of members, and of those that can be relied on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Headcount {
-    /// All.
+pub struct MemberCount {
+    /// All members.
     pub all: usize,
-    /// Those that serve as far as is known: they have not failed `fall` times in a row. What goes
-    /// with one of them may be what the pool lives on.
+    /// Those that serve as far as known: they have not failed `fall` times in a row. Removing one of them may remove
+    /// what the pool lives on.
     pub serving: usize,
-    /// Those that answered when they were last asked. The others are members still because of
-    /// `fall`, `min_members` or a freeze; nobody relies on them.
+    /// Those whose last poll succeeded. The others are still members because of `fall`, `min_members` or a freeze, and
+    /// cannot be relied on.
     pub answering: usize,
 }
 
 impl Membership {
-    /// What keeps pools from doing without these nodes, one for each pool that cannot.
+    /// The pools that cannot do without these nodes.
     #[must_use]
     pub fn shortages(&self, addrs: &[NodeAddr]) -> Vec<Shortage> {
         let mut shortages: Vec<Shortage> = Vec::new();
@@ -70,7 +70,7 @@ impl Membership {
 
     fn without_nobody(&self, pool: &PoolName) -> Shortage {
         let rules = self.rules.of(pool);
-        let members = |pool: &PoolState| Headcount {
+        let members = |pool: &PoolState| MemberCount {
             all: pool.members(),
             serving: pool.serving(rules.fall),
             answering: pool.answering(),
@@ -78,7 +78,7 @@ impl Membership {
         Shortage {
             pool: pool.clone(),
             members: self.pools.get(pool).map(members).unwrap_or_default(),
-            going: Headcount::default(),
+            going: MemberCount::default(),
             names: Vec::new(),
             min_members: rules.min_members,
             has_sorry: !rules.sorry.is_empty(),
@@ -109,7 +109,7 @@ impl fmt::Display for Shortage {
 }
 
 impl Shortage {
-    /// Who would go: `web-1, web-2`.
+    /// The nodes that would be removed: `web-1, web-2`.
     #[must_use]
     pub fn who(&self) -> String {
         let mut names: Vec<_> = self.names.iter().take(NAMED).cloned().collect();
@@ -119,7 +119,7 @@ impl Shortage {
         names.join(", ")
     }
 
-    /// What follows from it when it was ordered all the same.
+    /// Describes the consequence if the override was forced.
     #[must_use]
     pub fn consequence(&self) -> String {
         let (pool, left, answering) = (&self.pool, self.left(), self.left_answering());
@@ -142,7 +142,7 @@ impl Shortage {
         }
     }
 
-    /// Members that would be left.
+    /// Number of members that would be left.
     fn left(&self) -> usize {
         self.members.all - self.going.all
     }
@@ -151,7 +151,7 @@ impl Shortage {
         self.members.answering - self.going.answering
     }
 
-    fn add(&mut self, node: &NodeState, fall: u32) {
+    fn add(&mut self, node: &TrackedNode, fall: u32) {
         self.going.all += 1;
         self.going.serving += usize::from(node.failures < fall && !node.is_held());
         self.going.answering += usize::from(node.failures == 0);

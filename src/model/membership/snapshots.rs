@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::nodes::{NodeState, Nodes, State};
+use super::nodes::{Nodes, State, TrackedNode};
 use super::pool_state::PoolState;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
-use crate::model::orders::Orders;
+use crate::model::overrides::Overrides;
 use crate::model::pools::{LastIn, Member, Pool, Pools};
 use crate::model::rules::Rules;
 use crate::model::words::{Word, Words};
@@ -61,7 +61,7 @@ impl Snapshots {
         rules: &Rules,
         pools: &BTreeMap<PoolName, PoolState>,
         nodes: &Nodes,
-        orders: &Orders,
+        overrides: &Overrides,
     ) -> Option<Pools> {
         let mut names = std::mem::take(&mut self.changed);
         let unserved = pools.iter().filter(|(_, state)| state.has_unserved());
@@ -95,7 +95,7 @@ impl Snapshots {
             (name, pool)
         };
         let mut changed: BTreeMap<_, _> = names.into_iter().map(empty).collect();
-        for NodeState { node, state, .. } in nodes.listed().iter().chain(nodes.gone()) {
+        for TrackedNode { node, state, .. } in nodes.listed().iter().chain(nodes.gone()) {
             if let State::Member { place, .. } = state
                 && let Some(pool) = changed.get_mut(&place.pool)
             {
@@ -128,7 +128,7 @@ impl Snapshots {
         }
         self.taken.last_in = Arc::new(last_in);
         self.taken.words = if has_unserved {
-            Arc::new(words(nodes, orders))
+            Arc::new(words(nodes, overrides))
         } else {
             Arc::default()
         };
@@ -151,10 +151,10 @@ impl Snapshots {
 }
 
 /// What nodes let be known; an order holds also for an address that no services file lists.
-fn words(nodes: &Nodes, orders: &Orders) -> Words {
+fn words(nodes: &Nodes, overrides: &Overrides) -> Words {
     let given = nodes.listed().iter().chain(nodes.gone());
     let given = given.filter_map(|node| Some((node.node.addr, node.word.clone()?)));
-    let barred = orders.disabled.keys().chain(orders.granted.keys());
+    let barred = overrides.disabled.keys().chain(overrides.leases.keys());
     let barred = barred.map(|addr| (*addr, Word::Out));
     given.chain(barred).collect()
 }

@@ -2,7 +2,7 @@
 
 mod admission;
 mod new_rules;
-mod orders;
+mod overrides;
 mod owned;
 mod pauses;
 mod sorry;
@@ -18,9 +18,9 @@ use super::super::event::EventText;
 use super::super::naming::Naming;
 use super::super::node_view::{NodeState, Retention};
 use super::super::observation::Failure;
-use super::super::orders::Note;
+use super::super::overrides::Note;
 use super::super::pools::{Pool, Pools};
-use super::super::rules::{PoolRules, Refusal};
+use super::super::rules::{JoinDenied, PoolRules};
 use super::*;
 
 /// A membership with a clock that ticks a second at each observation.
@@ -73,7 +73,7 @@ fn fails() -> Observation {
 
 impl Bench {
     fn new(rules: Rules, count: u8) -> Self {
-        let mut membership = Membership::new(rules, Orders::default());
+        let mut membership = Membership::new(rules, Overrides::default());
         assert!(
             membership
                 .set_nodes(nodes(1..=count), Instant::now())
@@ -130,7 +130,7 @@ fn nothing_is_wanted_before_every_node_has_answered_or_failed_once() {
 
 #[test]
 fn without_a_single_node_nothing_is_ever_wanted() {
-    let mut membership = Membership::new(rules(1, 1, 0), Orders::default());
+    let mut membership = Membership::new(rules(1, 1, 0), Overrides::default());
     membership.set_nodes(Vec::new(), Instant::now());
     assert_eq!(membership.take_changed(), None);
 }
@@ -312,7 +312,7 @@ fn a_node_that_invents_pool_names_fills_nothing_and_floods_nothing() {
         Some(Change::Left(
             _,
             _,
-            OutReason::Refused(Refusal::TooManyOfAddress(_))
+            OutReason::Refused(JoinDenied::TooManyOfAddress(_))
         ))
     ));
     assert_eq!(changes.len(), 3, "joined, moved, refused; then silence");
@@ -334,7 +334,7 @@ fn only_listed_nodes_may_join_a_pool_with_a_list_and_undeclared_pools_can_be_ref
         &bench.see(1, says("api"))[..],
         [Change::RemainsOut(
             _,
-            OutReason::Refused(Refusal::NotListed(_))
+            OutReason::Refused(JoinDenied::NotListed(_))
         )]
     ));
     bench.see(2, says("api"));
@@ -342,7 +342,7 @@ fn only_listed_nodes_may_join_a_pool_with_a_list_and_undeclared_pools_can_be_ref
         &bench.see(3, says("web"))[..],
         [Change::RemainsOut(
             _,
-            OutReason::Refused(Refusal::Undeclared(_))
+            OutReason::Refused(JoinDenied::Undeclared(_))
         )]
     ));
     assert_eq!(bench.members("api"), [2]);
@@ -432,7 +432,7 @@ fn an_earlier_runs_members_stay_until_they_are_heard() {
         version: None,
     };
     let members = [1, 2].map(|number| (addr(number), place.clone()));
-    bench.membership.inherit(&place.pool, members);
+    bench.membership.adopt_previous(&place.pool, members);
     assert!(bench.see(1, says("api")).is_empty(), "nothing changed");
     bench.see(2, fails());
     bench.see(3, fails());
@@ -548,20 +548,20 @@ proptest! {
         rules.declared.insert(api.clone(), rules.undeclared.clone());
         let mut bench = Bench::serving(rules, 5);
         for (polls, freezes, disabled) in rounds {
-            let before = bench.membership.levels();
-            bench.membership.take_levels_changed();
+            let before = bench.membership.pool_health();
+            bench.membership.take_pool_health_changed();
             if freezes {
                 bench.freeze("storm");
                 bench.disable(disabled, "disk");
             } else {
-                bench.membership.thaw(&orders::word("storm"), &Note::default(), bench.now);
+                bench.membership.thaw(&overrides::word("storm"), &Note::default(), bench.now);
                 bench.enable(disabled, "disk");
             }
             for (node, observation) in polls {
                 bench.see(node, observation);
             }
-            let levels = bench.membership.levels();
-            prop_assert!(levels == before || bench.membership.take_levels_changed());
+            let levels = bench.membership.pool_health();
+            prop_assert!(levels == before || bench.membership.take_pool_health_changed());
             let of_api: Vec<_> = bench
                 .membership
                 .views()

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::Membership;
 use super::nodes::{self, State};
 use super::pool_state::PoolState;
-use crate::model::conditions::PoolLevel;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_counts::NodeCounts;
 use crate::model::node_view::{NodeState, NodeStatus, NodeView, Retention};
+use crate::model::problems::PoolHealth;
 use crate::model::rules::Rules;
 use crate::model::site_counts::SiteCounts;
 
@@ -44,9 +44,9 @@ impl Membership {
         SiteCounts::new(self.rules.declared.keys().chain(self.pools.keys()))
     }
 
-    /// Whether the answer of [`Self::levels`] may be another than when this was last asked.
-    pub fn take_levels_changed(&mut self) -> bool {
-        std::mem::take(&mut self.levels_changed)
+    /// Whether the answer of [`Self::pool_health`] may be another than when this was last asked.
+    pub fn take_pool_health_changed(&mut self) -> bool {
+        std::mem::take(&mut self.pool_health_changed)
     }
 
     /// Whether a member began to fail, another thing keeps it in, or it serves again, since this was
@@ -58,7 +58,7 @@ impl Membership {
     /// How each pool stands that is declared or was ever announced, without sorry servers; nothing
     /// before the first round is done.
     #[must_use]
-    pub fn levels(&self) -> Vec<PoolLevel> {
+    pub fn pool_health(&self) -> Vec<PoolHealth> {
         if !self.first_round_done {
             return Vec::new();
         }
@@ -67,7 +67,7 @@ impl Membership {
         let undeclared = announced.filter(|pool| !self.rules.declared.contains_key(*pool));
         let level = |pool: &PoolName| {
             let (state, rules) = (self.pools.get(pool), self.rules.of(pool));
-            PoolLevel {
+            PoolHealth {
                 pool: pool.clone(),
                 declared: self.rules.declared.contains_key(pool),
                 served: state.is_some_and(|state| state.served),
@@ -103,9 +103,9 @@ impl Membership {
         counts
     }
 
-    fn view_of(&self, node: &nodes::NodeState) -> NodeView {
+    fn view_of(&self, node: &nodes::TrackedNode) -> NodeView {
         let addr = node.node.addr;
-        let grant = self.orders.granted.get(&addr);
+        let lease = self.overrides.leases.get(&addr);
         let left = node.leaves().map(|(pool, _)| pool);
         NodeView {
             node: node.node.clone(),
@@ -119,19 +119,19 @@ impl Membership {
                 State::Out(_) => None,
             },
             last: node.last.clone(),
-            spoke_of: node.spoke_of.clone(),
+            last_assignment: node.last_assignment.clone(),
             failures: node.failures,
             answers: node.answers,
-            reasons: self.orders.reasons(addr).cloned().unwrap_or_default(),
-            left: grant
-                .and_then(|grant| grant.left.as_ref())
+            reasons: self.overrides.reasons(addr).cloned().unwrap_or_default(),
+            left: lease
+                .and_then(|lease| lease.left.as_ref())
                 .or(left)
                 .cloned(),
-            grant: grant.cloned(),
+            lease: lease.cloned(),
         }
     }
 
-    fn state_of(&self, node: &nodes::NodeState) -> NodeState {
+    fn state_of(&self, node: &nodes::TrackedNode) -> NodeState {
         match &node.state {
             State::Out(None) => NodeState::Unheard,
             State::Out(Some(why)) => NodeState::Out(why.clone()),

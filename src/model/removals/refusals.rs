@@ -10,16 +10,16 @@ use std::sync::Arc;
 use super::{MaxRemoved, Standing, Why, first, judge};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
-use crate::model::rules::Refusal;
+use crate::model::rules::JoinDenied;
 use crate::model::services::List;
 
 /// A member that rules would refuse, its pool, and why.
-pub type Refused = (Arc<Node>, PoolName, Refusal);
+pub type Refused = (Arc<Node>, PoolName, JoinDenied);
 
 /// Why rules are not taken: the members that they would refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooManyRefused {
-    pools: BTreeMap<PoolName, (Vec<Arc<Node>>, Refusal)>,
+    pools: BTreeMap<PoolName, (Vec<Arc<Node>>, JoinDenied)>,
     why: Vec<Why>,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for TooManyRefused {
     }
 }
 
-struct OfPool<'a>(&'a PoolName, &'a [Arc<Node>], &'a Refusal);
+struct OfPool<'a>(&'a PoolName, &'a [Arc<Node>], &'a JoinDenied);
 
 impl fmt::Display for OfPool<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,7 +106,8 @@ mod tests {
             .into(),
         };
         let judged = |hosts: &[u8]| {
-            let refused = |host: &u8| (node(*host), api.clone(), Refusal::NotListed(api.clone()));
+            let refused =
+                |host: &u8| (node(*host), api.clone(), JoinDenied::NotListed(api.clone()));
             let max = MaxRemoved::Share { part: 1, of: 2 };
             judge_refused(hosts.iter().map(refused).collect(), &standing, max)
         };

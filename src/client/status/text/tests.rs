@@ -66,9 +66,8 @@ fn status() -> Status {
         problems: vec![],
         site_health: Health::Ok,
         site_verdict: "OK: 10 nodes, 10 in pools".to_owned(),
-        all_right: true,
-        troubles: vec![],
-        conditions: vec![],
+        healthy: true,
+        site_problems: vec![],
         first_round_done: true,
         frozen: vec![],
         counts: Counts {

@@ -4,8 +4,8 @@ use super::*;
 
 impl Site {
     /// pollbal stood still for so many seconds.
-    fn stood_still(&mut self, seconds: u64) {
-        self.alerts.stood_still(Duration::from_secs(seconds));
+    fn add_pause(&mut self, seconds: u64) {
+        self.alerts.add_pause(Duration::from_secs(seconds));
     }
 }
 
@@ -14,8 +14,8 @@ fn what_holds_for_a_moment_and_a_pause_is_not_told() {
     let mut site = Site::new();
     let short = short(&["api"]);
     assert_eq!(site.told(0, &short), [""; 0]);
-    // It settles after 2 s: a pause from the first second on.
-    site.stood_still(100);
+    // It hold_time after 2 s: a pause from the first second on.
+    site.add_pause(100);
     assert_eq!(site.told(101, &short), [""; 0]);
     assert_eq!(site.next(101, &short, NOON), Some(102));
     assert_eq!(site.told(102, &short), ["begin api"]);
@@ -28,14 +28,14 @@ fn what_is_away_for_a_moment_and_a_pause_is_not_over() {
     site.at(0, &short, NOON);
     assert_eq!(site.told(2, &short), ["begin api"]);
     assert_eq!(site.told(10, &well()), [""; 0]);
-    site.stood_still(100);
+    site.add_pause(100);
     assert_eq!(site.told(111, &well()), [""; 0]);
     assert_eq!(site.told(112, &well()), ["over api"]);
     // One that came before it held is none of it.
-    site.stood_still(50);
+    site.add_pause(50);
     site.at(200, &short, NOON);
     site.at(202, &short, NOON);
-    assert_eq!(site.standing().len(), 1);
+    assert_eq!(site.active().len(), 1);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn how_long_it_has_held_is_told_with_the_pause_and_that_it_still_does_only_later
     site.at(0, &short, NOON);
     assert_eq!(site.told(2, &short), ["begin api"]);
     let interval = 5 * MINUTE;
-    site.stood_still(interval);
+    site.add_pause(interval);
     assert_eq!(site.told(2 + interval, &short), [""; 0]);
     let still = site.at(2 + 2 * interval, &short, NOON);
     assert_eq!(words(&still), ["still api"]);

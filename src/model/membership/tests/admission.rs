@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::naming::Scheme;
-use crate::model::rules::{CHANGES, Refusal};
+use crate::model::rules::{CHANGES, JoinDenied};
 
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -49,7 +49,7 @@ impl Bench {
     }
 
     /// Why the node is in no pool, or in no version pool.
-    fn refusal(&self, number: u8) -> Option<Refusal> {
+    fn refusal(&self, number: u8) -> Option<JoinDenied> {
         let view = self.membership.view(addr(number)).unwrap();
         match view.state {
             NodeState::Out(OutReason::Refused(refusal)) => Some(refusal),
@@ -88,7 +88,7 @@ fn of_two_undeclared_pools_of_one_name_the_first_has_it_until_it_is_out_of_use()
         let mut bench = Bench::new(folded(&[]), 2);
         bench.see(1, says(first));
         bench.see(2, says(second));
-        assert!(matches!(bench.refusal(2), Some(Refusal::NameTaken(_))));
+        assert!(matches!(bench.refusal(2), Some(JoinDenied::NameTaken(_))));
         bench.see(1, says(""));
         bench.see(2, says(second));
         assert!(bench.refusal(2).is_some(), "{first} may be back soon");
@@ -133,7 +133,7 @@ fn between_undeclared_pools_a_version_pool_has_its_name_if_it_was_first() {
     let mut bench = Bench::new(folded(&[]), 2);
     bench.see(1, says("api ok v1"));
     bench.see(2, says("api__v1"));
-    assert!(matches!(bench.refusal(2), Some(Refusal::NameTaken(_))));
+    assert!(matches!(bench.refusal(2), Some(JoinDenied::NameTaken(_))));
     let mut bench = Bench::new(folded(&[]), 2);
     bench.see(2, says("api__v1"));
     let changes = bench.see(1, says("api ok v1"));
@@ -242,15 +242,19 @@ fn an_earlier_runs_pools_have_their_names_before_anything_is_heard() {
         (addr(number), place)
     };
     let api = [at("api", "v1", 1), at("api", "V1", 2)];
-    bench.membership.inherit(&"api".parse().unwrap(), api);
+    bench
+        .membership
+        .adopt_previous(&"api".parse().unwrap(), api);
     let other = [at("API", "v1", 3)];
-    bench.membership.inherit(&"API".parse().unwrap(), other);
+    bench
+        .membership
+        .adopt_previous(&"API".parse().unwrap(), other);
     bench.see(3, says("API"));
     bench.see(4, says("api ok V1"));
     for number in [1, 2] {
         bench.see(number, says("api ok v1"));
     }
-    assert!(matches!(bench.refusal(3), Some(Refusal::NameTaken(_))));
+    assert!(matches!(bench.refusal(3), Some(JoinDenied::NameTaken(_))));
     assert_eq!(bench.members("api"), [1, 2, 4]);
     assert_eq!(bench.versions("api"), [("v1".to_owned(), 2)]);
 }
@@ -270,13 +274,13 @@ fn a_node_that_uses_up_names_leaves_room_for_others_and_names_become_free() {
     }
     assert!(matches!(
         bench.refusal(1),
-        Some(Refusal::TooManyOfAddress(_))
+        Some(JoinDenied::TooManyOfAddress(_))
     ));
     bench.see(2, says("web"));
     assert_eq!(bench.members("web"), [2]);
     bench.see(2, says("shop"));
     assert!(
-        matches!(bench.refusal(2), Some(Refusal::TooMany(_))),
+        matches!(bench.refusal(2), Some(JoinDenied::TooMany(_))),
         "they stay a while"
     );
     bench.now += GRACE;

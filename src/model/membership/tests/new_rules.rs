@@ -14,7 +14,7 @@ fn bench() -> Bench {
 }
 
 /// The last bytes of the addresses of the members that would be refused, and why.
-fn refused(bench: &Bench, rules: &Rules) -> Vec<(u8, Refusal)> {
+fn refused(bench: &Bench, rules: &Rules) -> Vec<(u8, JoinDenied)> {
     let refused = bench.membership.refused_by(rules).into_iter();
     refused
         .map(|(node, _, why)| (node.addr.ip().octets()[3], why))
@@ -32,7 +32,7 @@ fn members_that_a_list_does_not_have_would_be_refused() {
     let api: PoolName = "Api".parse().unwrap();
     let nodes = vec!["10.0.0.1/32".parse().unwrap()];
     rules.declared.get_mut(&api).unwrap().nodes = Some(nodes);
-    assert_eq!(refused(&bench(), &rules), [(2, Refusal::NotListed(api))]);
+    assert_eq!(refused(&bench(), &rules), [(2, JoinDenied::NotListed(api))]);
 }
 
 #[test]
@@ -40,7 +40,10 @@ fn members_of_pools_that_are_declared_no_more_would_be_refused() {
     let mut rules = folded(&["Api"]);
     rules.accept_undeclared = false;
     let web = "web".parse().unwrap();
-    assert_eq!(refused(&bench(), &rules), [(3, Refusal::Undeclared(web))]);
+    assert_eq!(
+        refused(&bench(), &rules),
+        [(3, JoinDenied::Undeclared(web))]
+    );
 }
 
 #[test]
@@ -49,6 +52,6 @@ fn members_whose_pools_name_another_declared_one_has_would_be_refused() {
     let numbers: Vec<_> = refused.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [1, 2]);
     for (_, why) in refused {
-        assert!(matches!(why, Refusal::NameTaken(_)), "{why}");
+        assert!(matches!(why, JoinDenied::NameTaken(_)), "{why}");
     }
 }

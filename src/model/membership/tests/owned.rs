@@ -160,7 +160,7 @@ fn a_pool_served_when_a_node_did_or_an_earlier_run_had_it_and_not_by_a_claim() {
     bench.disable(2, "new");
     bench.see(2, says("canary"));
     bench.see(3, says("web"));
-    let levels = bench.membership.levels();
+    let levels = bench.membership.pool_health();
     let served: Vec<_> = levels
         .iter()
         .map(|level| (level.pool.as_str(), level.served))
@@ -186,8 +186,8 @@ fn a_name_is_unserved_until_a_node_serves_there_or_an_earlier_run_is_known_to_ha
         pool: api.clone(),
         version: None,
     };
-    bench.membership.inherit(&api, [(addr(3), place)]);
-    bench.membership.inherit(&"web".parse().unwrap(), []);
+    bench.membership.adopt_previous(&api, [(addr(3), place)]);
+    bench.membership.adopt_previous(&"web".parse().unwrap(), []);
     bench.see(1, says("canary leaving v1"));
     bench.see(2, fails());
     bench.see(3, says("api leaving v2"));

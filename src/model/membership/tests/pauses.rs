@@ -1,6 +1,6 @@
 //! A pause of pollbal itself is no time that nodes had.
 
-use super::orders::{TIMEOUT, reason, word};
+use super::overrides::{TIMEOUT, reason, word};
 use super::*;
 use crate::model::naming::Scheme;
 use crate::model::time::{Standstill, Timestamp};
@@ -12,12 +12,16 @@ impl Bench {
     fn stand_still(&mut self, time: Duration, today: Timestamp) -> usize {
         self.now += time;
         let pause = Standstill { time, day: time };
-        self.membership.stood_still(pause, today)
+        self.membership.add_pause(pause, today)
     }
 
     /// Whether the leaves of nodes are over at that time of day.
     fn frees(&mut self, today: Timestamp) -> bool {
-        !self.membership.expire((self.now, today)).freed.is_empty()
+        !self
+            .membership
+            .expire((self.now, today))
+            .poll_now
+            .is_empty()
     }
 }
 
@@ -40,23 +44,23 @@ fn a_leave_lasts_as_much_longer_as_pollbal_stood_still_and_a_reason_ends_by_the_
     bench
         .membership
         .disable(&addrs, &word("kernel"), &short, bench.now);
-    let revision = bench.membership.orders_revision();
+    let revision = bench.membership.overrides_revision();
     let woke = day(TIMEOUT + 30 * SECOND);
     assert_eq!(bench.stand_still(TIMEOUT, woke), 1);
     assert!(
-        bench.membership.orders_revision() > revision,
+        bench.membership.overrides_revision() > revision,
         "for the state file"
     );
     assert_eq!(
-        bench.membership.expire((bench.now, woke)).freed,
+        bench.membership.expire((bench.now, woke)).poll_now,
         [addr(2)],
         "the reason"
     );
     assert!(!bench.frees(just_before(2 * TIMEOUT)));
     assert!(bench.frees(day(2 * TIMEOUT)));
-    let revision = bench.membership.orders_revision();
+    let revision = bench.membership.overrides_revision();
     assert_eq!(bench.stand_still(TIMEOUT, woke), 0, "no leave is left");
-    assert_eq!(bench.membership.orders_revision(), revision);
+    assert_eq!(bench.membership.overrides_revision(), revision);
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn a_clock_that_is_put_right_by_years_makes_no_leave_longer_than_it_was_granted_
         day: years,
     };
     let today = years + 100 * SECOND;
-    assert_eq!(bench.membership.stood_still(pause, day(today)), 1);
+    assert_eq!(bench.membership.add_pause(pause, day(today)), 1);
     assert!(!bench.frees(just_before(today + TIMEOUT)));
     assert!(bench.frees(day(today + TIMEOUT)));
 }

@@ -87,7 +87,7 @@ fn a_sorry_server_that_an_earlier_run_left_is_taken_for_no_node() {
         version: None,
     };
     let left = [99, 2].map(|number| (addr(number), place.clone()));
-    bench.membership.inherit(&place.pool, left);
+    bench.membership.adopt_previous(&place.pool, left);
     bench.see(1, says("api"));
     bench.see(2, fails());
     assert_eq!(serving(&mut bench, "api"), [1]);
@@ -103,7 +103,9 @@ fn a_file_with_a_sorry_server_that_is_configured_no_more_proves_the_pool_ours() 
         pool: api_name(),
         version: None,
     };
-    bench.membership.inherit(&api_name(), [(addr(99), place)]);
+    bench
+        .membership
+        .adopt_previous(&api_name(), [(addr(99), place)]);
     bench.see(1, says("web"));
     assert_eq!(serving(&mut bench, "api"), [0u8; 0]);
     assert!(bench.whole().pools["api"].announced);

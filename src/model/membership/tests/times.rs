@@ -67,7 +67,7 @@ fn a_member_that_is_taken_over_is_so_since_it_was_one() {
         version: None,
     };
     let members = [1, 2, 3].map(|number| (addr(number), place(number)));
-    bench.membership.inherit(&api, members);
+    bench.membership.adopt_previous(&api, members);
     bench.see(1, says("api"));
     assert_eq!(bench.lasts(1), Some(3_604));
     bench.see(2, fails());
@@ -88,7 +88,7 @@ fn a_member_fails_since_its_first_failure_and_is_a_member_since_it_joined() {
         pool: api.clone(),
         version: None,
     };
-    bench.membership.inherit(&api, [(addr(1), place)]);
+    bench.membership.adopt_previous(&api, [(addr(1), place)]);
     bench.see(1, fails());
     assert_eq!(bench.lasts(1), Some(3_601));
     bench.see(1, says("api"));

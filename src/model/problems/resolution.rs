@@ -1,21 +1,21 @@
-//! What is so where a condition does not hold any more: for who was told that it did.
+//! What is the case once a problem is over, for those who were alerted of it.
 
-use super::{Circumstances, Kind, PerlbalLevel, PoolLevel};
+use super::{Kind, PerlbalLevel, PoolHealth, SystemStatus};
 use crate::model::node_counts::Counts;
 
-/// What is so instead of a condition.
+/// What is the case instead of a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instead {
-    /// What was wrong is right. Otherwise something else came in its place.
+pub struct Resolution {
+    /// Whether all is well in that respect. Otherwise another problem took its place.
     pub resolved: bool,
-    /// What is so, for people.
+    /// A description.
     pub text: String,
 }
 
-impl Circumstances {
-    /// What is so now instead of a condition of that kind and subject.
+impl SystemStatus {
+    /// What is the case now instead of a problem of that kind and subject.
     #[must_use]
-    pub fn instead(&self, kind: Kind, subject: &str) -> Instead {
+    pub fn resolution(&self, kind: Kind, subject: &str) -> Resolution {
         match kind {
             Kind::PoolEmpty | Kind::SorryServer | Kind::PoolShort => self.of_pool_now(subject),
             Kind::PerlbalLost | Kind::PerlbalNotInSync => self.of_perlbal_now(subject),
@@ -39,12 +39,12 @@ impl Circumstances {
         }
     }
 
-    fn of_pool_now(&self, subject: &str) -> Instead {
+    fn of_pool_now(&self, subject: &str) -> Resolution {
         let level = self
             .pools
             .iter()
             .find(|level| level.pool.as_str() == subject);
-        let Some(PoolLevel {
+        let Some(PoolHealth {
             pool,
             serving,
             min_members,
@@ -69,21 +69,21 @@ impl Circumstances {
             (_, 0) => format!("pool {pool} has {serving} serving {members}"),
             _ => format!("pool {pool} has {serving} serving {members} (min_members {min_members})"),
         };
-        Instead {
+        Resolution {
             resolved: *serving > 0 || (*min_members == 0 && !has_nodes),
             text,
         }
     }
 
-    /// What is so of a pool that nobody serves while nodes are down of which nobody knows where they
-    /// belong: they have not answered since pollbal was started, so that nothing is known to be right.
-    fn where_nodes_are_unknown(&self, pool: &str) -> Option<Instead> {
+    /// Describes a pool without serving members while nodes are down whose pool is unknown: they have not responded
+    /// since pollbal was started, so the problem is not known to be resolved.
+    fn where_nodes_are_unknown(&self, pool: &str) -> Option<Resolution> {
         let down = match self.nodes.without_pool.down() {
             0 => return None,
             1 => "1 node is".to_owned(),
             down => format!("{down} nodes are"),
         };
-        Some(Instead {
+        Some(Resolution {
             resolved: false,
             text: format!(
                 "pool {pool} has no serving members, and {down} down of which it is not known in which pool they serve"
@@ -91,7 +91,7 @@ impl Circumstances {
         })
     }
 
-    fn of_perlbal_now(&self, address: &str) -> Instead {
+    fn of_perlbal_now(&self, address: &str) -> Resolution {
         match self.perlbals.get(address) {
             None => now(format!("Perlbal {address} is not configured any more")),
             Some(PerlbalLevel {
@@ -108,7 +108,7 @@ impl Circumstances {
             }
             Some(PerlbalLevel {
                 connected: false, ..
-            }) => Instead {
+            }) => Resolution {
                 resolved: false,
                 text: format!("Perlbal {address} is not connected"),
             },
@@ -116,8 +116,8 @@ impl Circumstances {
     }
 }
 
-fn now(text: String) -> Instead {
-    Instead {
+fn now(text: String) -> Resolution {
+    Resolution {
         resolved: true,
         text,
     }

@@ -5,15 +5,15 @@ use crate::model::health::{Health, Verdict};
 use crate::model::node_counts::tests::counts;
 
 /// Each node was heard, and all is well.
-fn begun() -> Circumstances {
-    Circumstances {
+fn begun() -> SystemStatus {
+    SystemStatus {
         first_round_done: true,
-        ..Circumstances::default()
+        ..SystemStatus::default()
     }
 }
 
-fn pool(serving: usize, min_members: usize, sorry: &[&str]) -> PoolLevel {
-    PoolLevel {
+fn pool(serving: usize, min_members: usize, sorry: &[&str]) -> PoolHealth {
+    PoolHealth {
         pool: "api".parse().unwrap(),
         declared: true,
         served: true,
@@ -24,9 +24,9 @@ fn pool(serving: usize, min_members: usize, sorry: &[&str]) -> PoolLevel {
     }
 }
 
-fn kinds(circumstances: &Circumstances) -> Vec<Kind> {
-    let conditions = circumstances.conditions();
-    conditions.iter().map(|condition| condition.kind).collect()
+fn kinds(system_status: &SystemStatus) -> Vec<Kind> {
+    let problems = system_status.problems();
+    problems.iter().map(|problem| problem.kind).collect()
 }
 
 #[test]
@@ -36,23 +36,23 @@ fn nothing_is_told_of_what_is_in_order() {
         in_sync: true,
         ..PerlbalLevel::default()
     };
-    let circumstances = Circumstances {
+    let system_status = SystemStatus {
         pools: vec![pool(2, 2, &[]), pool(1, 0, &[])],
         first_round_done: true,
         perlbals: [("127.0.0.1:16000".to_owned(), perlbal)].into(),
-        ..Circumstances::default()
+        ..SystemStatus::default()
     };
-    assert_eq!(circumstances.conditions(), []);
+    assert_eq!(system_status.problems(), []);
 }
 
 #[test]
 fn a_pool_is_short_of_serving_members_or_has_none_but_a_sorry_server() {
-    let mut circumstances = Circumstances {
+    let mut system_status = SystemStatus {
         pools: vec![pool(1, 2, &[])],
         ..begun()
     };
-    assert_eq!(kinds(&circumstances), [Kind::PoolShort]);
-    let short = &circumstances.conditions()[0];
+    assert_eq!(kinds(&system_status), [Kind::PoolShort]);
+    let short = &system_status.problems()[0];
     assert_eq!(
         (short.subject.as_str(), &short.pool),
         ("api", &"api".parse().ok())
@@ -62,9 +62,9 @@ fn a_pool_is_short_of_serving_members_or_has_none_but_a_sorry_server() {
         "{}",
         short.text
     );
-    circumstances.pools = vec![pool(0, 1, &["10.0.0.9:80"])];
-    assert_eq!(kinds(&circumstances), [Kind::SorryServer, Kind::PoolShort]);
-    assert!(circumstances.conditions()[0].text.contains("10.0.0.9:80"));
+    system_status.pools = vec![pool(0, 1, &["10.0.0.9:80"])];
+    assert_eq!(kinds(&system_status), [Kind::SorryServer, Kind::PoolShort]);
+    assert!(system_status.problems()[0].text.contains("10.0.0.9:80"));
 }
 
 #[test]
@@ -76,12 +76,12 @@ fn a_perlbal_that_is_lost_is_not_also_out_of_sync() {
             ..PerlbalLevel::default()
         };
         let perlbals = [("127.0.0.1:16000".to_owned(), level)].into();
-        let circumstances = Circumstances {
+        let system_status = SystemStatus {
             first_round_done,
             perlbals,
-            ..Circumstances::default()
+            ..SystemStatus::default()
         };
-        kinds(&circumstances)
+        kinds(&system_status)
     };
     assert_eq!(level(true, false, false), [Kind::PerlbalLost]);
     assert_eq!(level(true, false, true), [Kind::PerlbalLost]);
@@ -100,15 +100,15 @@ fn a_perlbal_that_is_lost_is_not_also_out_of_sync() {
 
 #[test]
 fn what_is_wrong_with_a_file_is_told_in_one_line_of_bounded_length() {
-    let fault = Fault {
+    let fault = FileFault {
         path: "/etc/pollbal.services".to_owned(),
         text: format!("line 2: wrong\nline 3: \u{1b}[2J\n{}", "é".repeat(5_000)),
     };
-    let circumstances = Circumstances {
+    let system_status = SystemStatus {
         services: Some(fault),
         ..begun()
     };
-    let text = &circumstances.conditions()[0].text;
+    let text = &system_status.problems()[0].text;
     assert!(text.starts_with("line 2: wrong; line 3: "), "{text}");
     assert!(!text.contains(char::is_control));
     assert_eq!(text.chars().count(), MAX_TEXT + 1);
@@ -143,12 +143,12 @@ fn what_keeps_clients_from_being_served_is_critical_and_nothing_else() {
 
 #[test]
 fn a_pool_without_members_is_told_whatever_its_min_members() {
-    let site = |level: PoolLevel, nodes: &[(&str, usize, usize)]| Circumstances {
+    let site = |level: PoolHealth, nodes: &[(&str, usize, usize)]| SystemStatus {
         pools: vec![level],
         nodes: counts(nodes),
         ..begun()
     };
-    let told = |site: &Circumstances| site.conditions().remove(0).text;
+    let told = |site: &SystemStatus| site.problems().remove(0).text;
     let all_down = site(pool(0, 0, &[]), &[("api", 0, 3)]);
     assert_eq!(kinds(&all_down), [Kind::PoolEmpty, Kind::NodesDown]);
     let text = "pool api has no members, requests to it wait (of its nodes: 3 failed)";
@@ -158,9 +158,9 @@ fn a_pool_without_members_is_told_whatever_its_min_members() {
     assert_eq!(told(&never), text);
     let short = site(pool(0, 2, &[]), &[]);
     assert_eq!(kinds(&short), [Kind::PoolEmpty, Kind::PoolShort]);
-    assert_eq!(short.conditions()[1].alert, Alert::Covered);
+    assert_eq!(short.problems()[1].alert, AlertPolicy::Covered);
     // A pool that nobody declared: as long as a node belongs to it.
-    let undeclared = PoolLevel {
+    let undeclared = PoolHealth {
         declared: false,
         ..pool(0, 0, &[])
     };
@@ -168,7 +168,7 @@ fn a_pool_without_members_is_told_whatever_its_min_members() {
     assert_eq!(kinds(&served), [Kind::PoolEmpty, Kind::NodesDown]);
     assert_eq!(kinds(&site(undeclared, &[("web", 2, 0)])), []);
     // Members that min_members holds are members.
-    let held = PoolLevel {
+    let held = PoolHealth {
         members: 2,
         ..pool(0, 2, &[])
     };
@@ -177,7 +177,7 @@ fn a_pool_without_members_is_told_whatever_its_min_members() {
 
 #[test]
 fn who_is_down_is_shown_and_told_when_the_share_is_reached() {
-    let site = |percent, nodes: &[(&str, usize, usize)]| Circumstances {
+    let site = |percent, nodes: &[(&str, usize, usize)]| SystemStatus {
         nodes: counts(nodes),
         nodes_down: NodesDown {
             percent,
@@ -186,38 +186,39 @@ fn who_is_down_is_shown_and_told_when_the_share_is_reached() {
         ..begun()
     };
     let alert = |percent, nodes: &[(&str, usize, usize)]| {
-        site(percent, nodes)
-            .conditions()
-            .pop()
-            .map(|told| told.alert)
+        site(percent, nodes).problems().pop().map(|told| told.alert)
     };
-    let minute = Some(Alert::After(Duration::from_secs(60)));
+    let minute = Some(AlertPolicy::After(Duration::from_secs(60)));
     let nodes = [("api", 2, 3), ("web", 2, 2), ("ok", 3, 0)];
     let text = "5 of 12 nodes down (api 3/5, web 2/4)";
-    assert_eq!(site(30, &nodes).conditions()[0].text, text);
+    assert_eq!(site(30, &nodes).problems()[0].text, text);
     assert_eq!(alert(30, &nodes), minute);
     // Of all a few, of one pool many.
     assert_eq!(alert(50, &[("api", 1, 1), ("web", 98, 0)]), minute);
     assert_eq!(
         alert(51, &[("api", 1, 1), ("web", 98, 0)]),
-        Some(Alert::Never)
+        Some(AlertPolicy::Never)
     );
     // Of each pool a few, of all as many.
     assert_eq!(alert(50, &[("", 0, 1), ("web", 1, 0)]), minute);
     assert_eq!(alert(100, &[("api", 0, 1)]), minute);
-    assert_eq!(alert(0, &[("api", 0, 1)]), Some(Alert::Never), "never");
+    assert_eq!(
+        alert(0, &[("api", 0, 1)]),
+        Some(AlertPolicy::Never),
+        "never"
+    );
     assert_eq!(alert(1, &[("api", 9, 0)]), None);
 }
 
-fn verdict(site: &Circumstances) -> (Health, String) {
-    let Verdict { health, line } = Verdict::on(&site.conditions(), "well");
+fn verdict(site: &SystemStatus) -> (Health, String) {
+    let Verdict { health, line } = Verdict::on(&site.problems(), "well");
     (health, line)
 }
 
 #[test]
 fn a_verdict_has_the_numbers_the_worst_first_and_is_of_bounded_length() {
     assert_eq!(verdict(&begun()), (Health::Ok, "OK: well".to_owned()));
-    let mut site = Circumstances {
+    let mut site = SystemStatus {
         nodes: counts(&[("api", 2, 3), ("web", 2, 2), ("ok", 3, 0)]),
         ..begun()
     };
@@ -228,13 +229,13 @@ fn a_verdict_has_the_numbers_the_worst_first_and_is_of_bounded_length() {
     let line =
         "CRITICAL: pool api has no members; 5 of 12 nodes down (api 3/5, web 2/4); frozen (storm)";
     assert_eq!(verdict(&site), (Health::Critical, line.to_owned()));
-    let level = |number| PoolLevel {
+    let level = |number| PoolHealth {
         pool: format!("p{number}").parse().unwrap(),
         ..pool(0, 0, &[])
     };
     site.pools = (0..20).map(level).collect();
     let fault = |path: &str| {
-        Some(Fault {
+        Some(FileFault {
             path: path.to_owned(),
             text: "wrong".to_owned(),
         })
@@ -251,10 +252,10 @@ fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
     nodes.of(None).count(NodeStatus::Awaited);
     nodes.of(None).unheard = 1;
     let lost = ("127.0.0.1:16000".to_owned(), PerlbalLevel::default());
-    let site = Circumstances {
+    let site = SystemStatus {
         nodes,
         perlbals: [lost].into(),
-        ..Circumstances::default()
+        ..SystemStatus::default()
     };
     let (health, line) = verdict(&site);
     assert_eq!(health, Health::Degraded);
@@ -267,12 +268,12 @@ fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
         "{line}"
     );
     let none = "DEGRADED: starting, the services file names no node";
-    assert_eq!(verdict(&Circumstances::default()).1, none);
+    assert_eq!(verdict(&SystemStatus::default()).1, none);
 }
 
 #[test]
 fn orders_are_shown_that_a_restart_would_lose() {
-    let site = Circumstances {
+    let site = SystemStatus {
         orders_not_kept: 2,
         ..begun()
     };
@@ -282,11 +283,11 @@ fn orders_are_shown_that_a_restart_would_lose() {
 
 #[test]
 fn pools_are_judged_with_all_that_concerns_them() {
-    let web = PoolLevel {
+    let web = PoolHealth {
         pool: "web".parse().unwrap(),
         ..pool(0, 1, &[])
     };
-    let site = Circumstances {
+    let site = SystemStatus {
         pools: vec![pool(2, 1, &[]), web],
         nodes: counts(&[("api", 2, 1), ("web", 0, 1)]),
         ..begun()
@@ -296,7 +297,7 @@ fn pools_are_judged_with_all_that_concerns_them() {
     assert_eq!(verdict(&only("api")).1, line);
     assert_eq!(verdict(&only("web")).0, Health::Critical);
     let lost = ("127.0.0.1:16000".to_owned(), PerlbalLevel::default());
-    let lost = Circumstances {
+    let lost = SystemStatus {
         perlbals: [lost].into(),
         ..only("api")
     };
@@ -305,13 +306,13 @@ fn pools_are_judged_with_all_that_concerns_them() {
 
 #[test]
 fn what_is_over_is_told_by_what_is_so_now() {
-    let mut site = Circumstances {
+    let mut site = SystemStatus {
         pools: vec![pool(4, 1, &[])],
         nodes: counts(&[("api", 4, 1)]),
         ..begun()
     };
-    let now = |site: &Circumstances, kind, subject: &str| {
-        let Instead { resolved, text } = site.instead(kind, subject);
+    let now = |site: &SystemStatus, kind, subject: &str| {
+        let Resolution { resolved, text } = site.resolution(kind, subject);
         (resolved, text)
     };
     let told = |text: &str| (true, text.to_owned());
@@ -354,7 +355,7 @@ fn what_is_over_is_told_by_what_is_so_now() {
 
 #[test]
 fn of_a_perlbal_that_does_not_obey_it_is_told_why_and_what_differs() {
-    let site = |level: PerlbalLevel| Circumstances {
+    let site = |level: PerlbalLevel| SystemStatus {
         perlbals: [("127.0.0.1:16000".to_owned(), level)].into(),
         ..begun()
     };
@@ -364,7 +365,7 @@ fn of_a_perlbal_that_does_not_obey_it_is_told_why_and_what_differs() {
     });
     let text = "there is no connection to Perlbal 127.0.0.1:16000: it is not answering (accepts connections); not applied \
                 since: -api-1";
-    assert_eq!(lost.conditions()[0].text, text);
+    assert_eq!(lost.problems()[0].text, text);
     let line = "CRITICAL: Perlbal 127.0.0.1:16000 not answering";
     assert_eq!(verdict(&lost).1, line);
     let odd = site(PerlbalLevel {
@@ -373,7 +374,7 @@ fn of_a_perlbal_that_does_not_obey_it_is_told_why_and_what_differs() {
         ..PerlbalLevel::default()
     });
     let text = "Perlbal 127.0.0.1:16000 is not as it should be: pool api still needs +10.0.0.1:80";
-    assert_eq!(odd.conditions()[0].text, text);
+    assert_eq!(odd.problems()[0].text, text);
     assert_eq!(
         verdict(&odd).1,
         "CRITICAL: Perlbal 127.0.0.1:16000 not in sync"
@@ -382,12 +383,12 @@ fn of_a_perlbal_that_does_not_obey_it_is_told_why_and_what_differs() {
 
 #[test]
 fn a_pool_in_which_no_node_has_served_yet_is_not_empty_unless_it_is_declared() {
-    let level = |declared, served| PoolLevel {
+    let level = |declared, served| PoolHealth {
         declared,
         served,
         ..pool(0, 0, &[])
     };
-    let of = |level| Circumstances {
+    let of = |level| SystemStatus {
         pools: vec![level],
         nodes: counts(&[("api", 0, 1)]),
         ..begun()
@@ -401,16 +402,16 @@ fn a_pool_in_which_no_node_has_served_yet_is_not_empty_unless_it_is_declared() {
 #[test]
 fn of_a_pool_in_which_no_node_has_served_yet_it_is_told_that_its_members_stay() {
     let told = |sorry: &[&str]| {
-        let unserved = PoolLevel {
+        let unserved = PoolHealth {
             served: false,
             ..pool(0, 0, sorry)
         };
-        let site = Circumstances {
+        let site = SystemStatus {
             pools: vec![unserved],
             nodes: counts(&[("api", 0, 1)]),
             ..begun()
         };
-        site.conditions().remove(0).text
+        site.problems().remove(0).text
     };
     let stay = "pool api has no members (of its nodes: 1 failed): no node has served in it yet; members that a \
                 load balancer had before stay until one does, and without any, requests to it wait";
@@ -423,14 +424,14 @@ fn of_a_pool_in_which_no_node_has_served_yet_it_is_told_that_its_members_stay() 
 
 #[test]
 fn nothing_is_resolved_while_nobody_serves_and_the_pools_nodes_are_only_down() {
-    let nobody = |nodes: &[(&str, usize, usize)], pools| Circumstances {
+    let nobody = |nodes: &[(&str, usize, usize)], pools| SystemStatus {
         pools,
         nodes: counts(nodes),
         ..begun()
     };
-    let resolved = |site: Circumstances| site.instead(Kind::PoolEmpty, "api").resolved;
+    let resolved = |site: SystemStatus| site.resolution(Kind::PoolEmpty, "api").resolved;
     let undeclared = || {
-        vec![PoolLevel {
+        vec![PoolHealth {
             declared: false,
             ..pool(0, 0, &[])
         }]

@@ -1,12 +1,12 @@
-//! What is wrong with one node, judged by itself.
+//! The problem of a single node.
 
-use super::{Condition, Kind};
+use super::{Kind, Problem};
 use crate::model::change::OutReason;
 use crate::model::node_view::{NodeState, NodeStatus, NodeView, Retention};
 use crate::model::observation::Observation;
 
-impl Condition {
-    /// What is wrong with it. Nothing, if it serves, or is out by order or because it said so.
+impl Problem {
+    /// The node's problem, if any. A node that serves, or is out by an override or its own announcement, has none.
     #[must_use]
     pub fn of_node(view: &NodeView) -> Option<Self> {
         let name = &view.node.name;
@@ -46,7 +46,7 @@ impl Condition {
     }
 }
 
-/// How a node is with which nothing is wrong, in a few words.
+/// Describes a node that has no problem, in a few words.
 #[must_use]
 pub fn well(view: &NodeView) -> String {
     let name = &view.node.name;

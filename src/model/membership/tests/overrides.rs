@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::model::change::Ending;
-use crate::model::membership::obedience::{Effect, Wait};
-use crate::model::orders::{Note, Reason, ReasonWord};
+use crate::model::membership::overrides::{Effect, LeaveDenied};
+use crate::model::overrides::{Note, Reason, ReasonName};
 use crate::model::time::Timestamp;
 
 pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 
-pub(super) fn word(text: &str) -> ReasonWord {
+pub(super) fn word(text: &str) -> ReasonName {
     text.parse().unwrap()
 }
 
@@ -45,7 +45,7 @@ impl Bench {
             .enable(&[addr(number)], &word(why), &Note::default(), self.now)
     }
 
-    pub(super) fn leave(&mut self, number: u8) -> Result<Effect, Wait> {
+    pub(super) fn leave(&mut self, number: u8) -> Result<Effect, LeaveDenied> {
         let today = (self.now, Timestamp::from_millis(0));
         self.membership.leave(addr(number), TIMEOUT, today)
     }
@@ -66,13 +66,13 @@ fn a_disabled_node_is_out_whatever_it_answers_until_its_last_reason_is_gone() {
     bench.disable(1, "disk");
     assert_eq!(bench.members("api"), [2]);
     assert!(bench.see(1, says("api")).is_empty());
-    assert!(bench.enable(1, "kernel").freed.is_empty());
+    assert!(bench.enable(1, "kernel").poll_now.is_empty());
     assert!(bench.see(1, says("api")).is_empty());
     assert_eq!(
         bench.state(1),
         NodeState::Out(OutReason::Disabled(vec![word("disk")]))
     );
-    assert_eq!(bench.enable(1, "disk").freed, [addr(1)]);
+    assert_eq!(bench.enable(1, "disk").poll_now, [addr(1)]);
     assert_eq!(bench.members("api"), [2], "until it is heard anew");
     bench.see(1, says("api"));
     assert_eq!(bench.members("api"), [1, 2]);
@@ -131,7 +131,7 @@ fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
     assert!(bench.leave(4).is_ok());
     bench
         .membership
-        .take_back(&[addr(4)], &Note::default(), bench.now);
+        .cancel_leaves(&[addr(4)], &Note::default(), bench.now);
     bench.see(4, says("api"));
     bench.see(2, fails());
     let short = bench.membership.shortages(&[addr(4)]);
@@ -139,7 +139,7 @@ fn members_that_do_not_answer_are_not_relied_on_and_may_go_themselves() {
         short[0].to_string(),
         "api with 3 of 4 members, 1 of them answering (min_members 2)"
     );
-    assert!(matches!(bench.leave(4), Err(Wait::Short(_))));
+    assert!(matches!(bench.leave(4), Err(LeaveDenied::Short(_))));
     assert!(bench.membership.shortages(&[addr(1), addr(2)]).is_empty());
     assert!(!bench.membership.shortages(&[addr(1), addr(4)]).is_empty());
     // Counted whole too: below that failures would keep nobody in.
@@ -171,7 +171,7 @@ fn the_last_member_that_serves_is_needed_whatever_min_members_says() {
     assert!(bench.membership.shortages(&[addr(2)]).is_empty());
     bench.disable(1, "kernel");
     assert!(!bench.membership.shortages(&[addr(2)]).is_empty());
-    assert!(matches!(bench.leave(2), Err(Wait::Short(_))));
+    assert!(matches!(bench.leave(2), Err(LeaveDenied::Short(_))));
     // One that is out is no loss.
     assert!(bench.membership.shortages(&[addr(1)]).is_empty());
     // Nor is one that has failed, and is kept in by a freeze.
@@ -189,7 +189,7 @@ fn one_after_the_other_may_leave() {
         [Change::LeaveGranted(..), Change::Left(..)]
     ));
     assert!(bench.leave(1).unwrap().changes.is_empty(), "asked again");
-    let Err(Wait::Others(_, others)) = bench.leave(2) else {
+    let Err(LeaveDenied::Others(_, others)) = bench.leave(2) else {
         panic!("two at a time");
     };
     assert_eq!(others[0].addr, addr(1));
@@ -265,7 +265,7 @@ fn a_poll_that_is_lost_or_from_before_does_not_end_a_leave() {
 fn a_node_that_says_itself_that_it_leaves_counts_too() {
     let mut bench = Bench::serving(rules(1, 1, 1), 3);
     bench.see(3, says("api leaving"));
-    assert!(matches!(bench.leave(1), Err(Wait::Others(..))));
+    assert!(matches!(bench.leave(1), Err(LeaveDenied::Others(..))));
     bench.see(3, says(""));
     assert!(bench.leave(1).is_ok());
 }
@@ -296,7 +296,7 @@ fn one_that_was_no_member_takes_nobodys_place_to_leave() {
         let granted = bench.leave(1).is_ok();
         bench
             .membership
-            .take_back(&[addr(1)], &Note::default(), bench.now);
+            .cancel_leaves(&[addr(1)], &Note::default(), bench.now);
         bench.see(1, says("api"));
         granted
     };
@@ -321,15 +321,15 @@ fn one_that_says_for_ever_that_it_leaves_takes_the_place_as_long_as_a_leave_last
     bench.see(3, says("api leaving"));
     bench.see(3, fails());
     bench.see(3, says("api leaving"));
-    assert!(matches!(bench.leave(1), Err(Wait::Others(..))));
+    assert!(matches!(bench.leave(1), Err(LeaveDenied::Others(..))));
     bench.leave(3).unwrap();
     assert!(
-        matches!(bench.leave(1), Err(Wait::Others(..))),
+        matches!(bench.leave(1), Err(LeaveDenied::Others(..))),
         "by its leave"
     );
     bench
         .membership
-        .take_back(&[addr(3)], &Note::default(), bench.now);
+        .cancel_leaves(&[addr(3)], &Note::default(), bench.now);
     bench.now += TIMEOUT;
     bench.see(3, says("api leaving"));
     assert!(bench.leave(1).is_ok());
@@ -338,10 +338,10 @@ fn one_that_says_for_ever_that_it_leaves_takes_the_place_as_long_as_a_leave_last
 #[test]
 fn nobody_may_leave_a_pool_that_needs_all() {
     let mut bench = Bench::serving(rules(1, 1, 2), 2);
-    assert!(matches!(bench.leave(1), Err(Wait::Short(_))));
+    assert!(matches!(bench.leave(1), Err(LeaveDenied::Short(_))));
     assert!(matches!(
         Bench::new(rules(1, 1, 0), 2).leave(1),
-        Err(Wait::FirstRound)
+        Err(LeaveDenied::FirstRound)
     ));
 }
 
@@ -355,14 +355,14 @@ fn a_leave_ends_with_its_time_or_when_it_is_taken_back() {
         effect.changes[..],
         [Change::LeaveOver(_, Ending::TimeOver)]
     ));
-    assert_eq!(effect.freed, [addr(1)]);
+    assert_eq!(effect.poll_now, [addr(1)]);
     bench.see(1, says("api"));
     bench.leave(2).unwrap();
     assert_eq!(
         bench
             .membership
-            .take_back(&[addr(2)], &Note::default(), bench.now)
-            .freed,
+            .cancel_leaves(&[addr(2)], &Note::default(), bench.now)
+            .poll_now,
         [addr(2)]
     );
 }
@@ -375,7 +375,7 @@ fn a_disabled_node_stays_out_when_its_leave_is_over() {
     bench.see(1, refuses());
     bench.see(1, says("api"));
     assert_eq!(bench.members("api"), [2]);
-    assert!(bench.membership.orders().granted.is_empty());
+    assert!(bench.membership.overrides().leases.is_empty());
 }
 
 #[test]
@@ -506,16 +506,16 @@ fn held_members_go_when_a_freeze_that_kept_them_ends() {
 
 #[test]
 fn orders_of_the_last_run_hold_from_the_start() {
-    let mut orders = Orders::default();
-    let reasons = orders.disabled.entry(addr(1)).or_default();
+    let mut overrides = Overrides::default();
+    let reasons = overrides.disabled.entry(addr(1)).or_default();
     reasons.insert(word("kernel"), reason(None));
-    let mut membership = Membership::new(rules(1, 1, 0), orders);
+    let mut membership = Membership::new(rules(1, 1, 0), overrides);
     membership.set_nodes(nodes(1..=2), Instant::now());
     let place = |number| {
         let (pool, version) = ("api".parse().unwrap(), None);
         (addr(number), Assignment { pool, version })
     };
-    membership.inherit(&"api".parse().unwrap(), [place(1), place(2)]);
+    membership.adopt_previous(&"api".parse().unwrap(), [place(1), place(2)]);
     let mut bench = Bench {
         membership,
         now: Instant::now(),

@@ -1,9 +1,9 @@
-//! What a person must know, as long as it holds: computed from how things stand, never from events.
+//! Problems: what an operator must know while it lasts. Computed from the present status, never from events.
 
-mod instead;
 mod kind;
 mod node;
 mod pool;
+mod resolution;
 #[cfg(test)]
 mod tests;
 
@@ -11,64 +11,64 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::instead::Instead;
 pub use self::kind::Kind;
 pub use self::node::well;
-pub use self::pool::PoolLevel;
+pub use self::pool::PoolHealth;
+pub use self::resolution::Resolution;
 use super::health::Severity;
 use super::names::PoolName;
 use super::node_counts::{Counts, NodeCounts};
 use super::node_view::NodeStatus;
 use super::text::{printable, shortened};
 
-/// No text of a condition is longer, in characters.
+/// Maximum characters of a problem's text.
 const MAX_TEXT: usize = 1_000;
 
-/// How things stand, as far as a person may have to know.
+/// All that problems are computed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Circumstances {
-    /// Each node was heard once, so that it is known what is wanted.
+pub struct SystemStatus {
+    /// Every node has been polled once, so the desired state is known.
     pub first_round_done: bool,
     /// The pools that are declared or were announced; none before the first round is done.
-    pub pools: Vec<PoolLevel>,
-    /// How many nodes are where.
+    pub pools: Vec<PoolHealth>,
+    /// Numbers of nodes by pool and status.
     pub nodes: NodeCounts,
-    /// When it is told that nodes are down.
+    /// When nodes that are down are a reason for an alert.
     pub nodes_down: NodesDown,
-    /// Why failures put nobody out: the names of the freezes.
+    /// The names of the active freezes.
     pub frozen: Vec<String>,
-    /// Orders in force that no state file keeps.
+    /// Number of active overrides that no state file keeps.
     pub orders_not_kept: usize,
     /// The Perlbals, by their management address.
     pub perlbals: BTreeMap<String, PerlbalLevel>,
-    /// Pool files that are not as they should be.
-    pub files: Option<Fault>,
-    /// A state file that cannot be written.
-    pub state: Option<Fault>,
-    /// A state file that was refused at the start.
-    pub state_refused: Option<Fault>,
-    /// A services file that was refused.
-    pub services: Option<Fault>,
-    /// A list whose removals are withheld.
-    pub removals: Option<Fault>,
-    /// A services file that was replaced where it is mounted from.
-    pub services_replaced: Option<Fault>,
-    /// The configuration, likewise.
-    pub config_replaced: Option<Fault>,
-    /// A reload that was refused.
-    pub reload: Option<Fault>,
+    /// Pool files do not have the desired content.
+    pub files: Option<FileFault>,
+    /// The state file cannot be written.
+    pub state: Option<FileFault>,
+    /// A state file was rejected at the start.
+    pub state_refused: Option<FileFault>,
+    /// The services file was rejected.
+    pub services: Option<FileFault>,
+    /// Removals from the list of nodes are withheld.
+    pub removals: Option<FileFault>,
+    /// The services file was replaced where it is mounted from, so that pollbal still sees the old one.
+    pub services_replaced: Option<FileFault>,
+    /// The same for the configuration.
+    pub config_replaced: Option<FileFault>,
+    /// The last reload was rejected.
+    pub reload: Option<FileFault>,
 }
 
-/// When a person is told that nodes are down.
+/// When nodes that are down are a reason for an alert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodesDown {
-    /// When so many percent of all nodes, or of one pool's, are down; 0: never.
+    /// Minimum percentage of all nodes, or of one pool's, that are down; 0: never.
     pub percent: u32,
-    /// For so long.
+    /// Minimum time for which they are.
     pub after: Duration,
 }
 
-/// How a Perlbal stands.
+/// The status of a Perlbal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerlbalLevel {
     /// There is a connection, by which it could be read.
@@ -81,50 +81,49 @@ pub struct PerlbalLevel {
     pub differs: Option<Arc<str>>,
 }
 
-/// Something that is wrong with a file.
+/// A problem with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Its path, or a directory's.
+pub struct FileFault {
+    /// The path of the file or directory.
     pub path: String,
-    /// What is wrong; may have several lines.
+    /// A description, possibly of several lines.
     pub text: String,
 }
 
-/// Something that holds and that a person must know.
+/// Something that is not well and that an operator must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// What kind of thing it is.
+pub struct Problem {
+    /// Its kind.
     pub kind: Kind,
-    /// What it is about: a pool, a Perlbal's address, a file.
+    /// What it concerns: a pool, a load balancer's address, a file.
     pub subject: String,
-    /// The pool, if it is about one.
+    /// The pool, if it concerns one.
     pub pool: Option<PoolName>,
-    /// What it is, for people: one printable line of bounded length.
+    /// A description: one printable line of bounded length.
     pub text: String,
     /// The same in a few words, for a verdict.
     pub brief: String,
-    /// Whether a person is told.
-    pub alert: Alert,
+    /// Whether it is a reason for an alert.
+    pub alert: AlertPolicy,
 }
 
-/// Whether a person is told of a condition.
+/// Whether a problem is a reason for an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alert {
-    /// When it has held for so long.
+pub enum AlertPolicy {
+    /// Once it has lasted this long.
     After(Duration),
-    /// Another condition says it too, and worse. Who was told of this one before is told when it is over.
+    /// A more severe problem implies it. If this one was reported before, its end is reported.
     Covered,
-    /// It is only shown.
+    /// Never: it is only shown.
     Never,
 }
 
-impl Circumstances {
-    /// The same as far as it concerns these pools: of pools and nodes no others, and all that concerns
-    /// every pool.
+impl SystemStatus {
+    /// The status restricted to these pools and their nodes, with all that concerns every pool.
     #[must_use]
     pub fn only(self, pools: &BTreeSet<PoolName>) -> Self {
         let nodes = self.nodes.only(pools);
-        // Why nothing is decided yet is a matter of all nodes.
+        // The first round involves all nodes.
         let nodes = if self.first_round_done {
             nodes
         } else {
@@ -139,28 +138,28 @@ impl Circumstances {
         }
     }
 
-    /// What a person must know now, the worst first.
+    /// The present problems, the most severe first.
     #[must_use]
-    pub fn conditions(&self) -> Vec<Condition> {
+    pub fn problems(&self) -> Vec<Problem> {
         let pools = self.pools.iter();
-        let pools = pools.flat_map(|level| level.conditions(self.nodes.pools.get(&level.pool)));
+        let pools = pools.flat_map(|level| level.problems(self.nodes.pools.get(&level.pool)));
         let perlbals = self.perlbals.iter();
         let perlbals =
-            perlbals.filter_map(|(address, level)| level.condition(address, self.first_round_done));
-        let mut conditions: Vec<_> = pools
+            perlbals.filter_map(|(address, level)| level.problem(address, self.first_round_done));
+        let mut problems: Vec<_> = pools
             .chain(perlbals)
             .chain(self.of_nodes())
             .chain(self.of_files())
             .chain(self.of_orders())
             .chain(self.starting())
             .collect();
-        conditions.sort_by_key(|condition| condition.kind);
-        conditions
+        problems.sort_by_key(|problem| problem.kind);
+        problems
     }
 
-    fn of_files(&self) -> impl Iterator<Item = Condition> {
+    fn of_files(&self) -> impl Iterator<Item = Problem> {
         let files = [
-            // Before the first round nothing is wanted of them but that the declared pools' are there.
+            // Before the first round only the files of declared pools are desired.
             (Kind::FilesNotWritten, &self.files, "pool files not written"),
             (
                 Kind::StateRefused,
@@ -191,22 +190,22 @@ impl Circumstances {
             (Kind::StateNotWritten, &self.state, "state file not written"),
         ];
         files.into_iter().filter_map(|(kind, fault, brief)| {
-            let Fault { path, text } = fault.as_ref()?;
-            Some(Condition::new(kind, path, text, brief))
+            let FileFault { path, text } = fault.as_ref()?;
+            Some(Problem::new(kind, path, text, brief))
         })
     }
 
-    fn of_nodes(&self) -> impl Iterator<Item = Condition> {
+    fn of_nodes(&self) -> impl Iterator<Item = Problem> {
         let whole = self.nodes.total();
         let of = |kind: Kind, part: fn(&Counts) -> usize, what: &str| {
             let told = (part(&whole) > 0).then(|| self.nodes.share(part, what))?;
-            Some(Condition::new(kind, "nodes", &told, &told))
+            Some(Problem::new(kind, "nodes", &told, &told))
         };
         let refused = |counts: &Counts| counts.at(NodeStatus::Refused);
-        let down = of(Kind::NodesDown, Counts::down, "down").map(|down| Condition {
+        let down = of(Kind::NodesDown, Counts::down, "down").map(|down| Problem {
             alert: match self.nodes_down {
-                reached if reached.is_reached(&self.nodes) => Alert::After(reached.after),
-                _ => Alert::Never,
+                reached if reached.is_reached(&self.nodes) => AlertPolicy::After(reached.after),
+                _ => AlertPolicy::Never,
             },
             ..down
         });
@@ -219,11 +218,11 @@ impl Circumstances {
         [down, refused, kept].into_iter().flatten()
     }
 
-    fn of_orders(&self) -> impl Iterator<Item = Condition> {
+    fn of_orders(&self) -> impl Iterator<Item = Problem> {
         let frozen = (!self.frozen.is_empty()).then(|| {
             let by = self.frozen.join(", ");
             let text = format!("frozen, failures put nobody out: {by}");
-            Condition::new(Kind::Frozen, "orders", &text, &format!("frozen ({by})"))
+            Problem::new(Kind::Frozen, "orders", &text, &format!("frozen ({by})"))
         });
         let orders = match self.orders_not_kept {
             1 => "1 order".to_owned(),
@@ -232,12 +231,12 @@ impl Circumstances {
         let lost = (self.orders_not_kept > 0).then(|| {
             let brief = format!("{orders} would not survive a restart");
             let text = format!("{brief}: there is no state_file");
-            Condition::new(Kind::OrdersNotKept, "orders", &text, &brief)
+            Problem::new(Kind::OrdersNotKept, "orders", &text, &brief)
         });
         frozen.into_iter().chain(lost)
     }
 
-    fn starting(&self) -> Option<Condition> {
+    fn starting(&self) -> Option<Problem> {
         let whole = self.nodes.total();
         let (text, brief) = match (self.first_round_done, whole.nodes()) {
             (true, _) => return None,
@@ -251,7 +250,7 @@ impl Circumstances {
                 (format!("{brief}: nothing changes before"), brief)
             }
         };
-        Some(Condition::new(Kind::Starting, "nodes", &text, &brief))
+        Some(Problem::new(Kind::Starting, "nodes", &text, &brief))
     }
 }
 
@@ -266,7 +265,7 @@ impl NodesDown {
 }
 
 impl PerlbalLevel {
-    fn condition(&self, address: &str, first_round_done: bool) -> Option<Condition> {
+    fn problem(&self, address: &str, first_round_done: bool) -> Option<Problem> {
         let perlbal = format!("Perlbal {address}");
         let (kind, text, brief) = match (self.connected, self.in_sync || !first_round_done) {
             (true, true) => return None,
@@ -290,11 +289,11 @@ impl PerlbalLevel {
                 )
             }
         };
-        Some(Condition::new(kind, address, &text, &brief))
+        Some(Problem::new(kind, address, &text, &brief))
     }
 }
 
-impl Condition {
+impl Problem {
     fn new(kind: Kind, subject: &str, text: &str, brief: &str) -> Self {
         Self {
             kind,
@@ -302,7 +301,9 @@ impl Condition {
             pool: None,
             text: one_line(text),
             brief: one_line(brief),
-            alert: kind.settles().map_or(Alert::Never, Alert::After),
+            alert: kind
+                .hold_time()
+                .map_or(AlertPolicy::Never, AlertPolicy::After),
         }
     }
 
@@ -313,7 +314,7 @@ impl Condition {
         }
     }
 
-    /// How much it matters.
+    /// Its severity.
     #[must_use]
     pub fn severity(&self) -> Severity {
         self.kind.severity()

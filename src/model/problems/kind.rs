@@ -1,52 +1,52 @@
-//! The kinds of problems: their words, how much each matters, and how long each must last.
+//! The kinds of problems: identifier, severity, and the time that each must last to count.
 
 use std::time::Duration;
 
 use crate::model::health::Severity;
 
-/// What kind of thing a condition is; the worst first.
+/// The kind of a problem; the most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A pool has no member: requests to it wait, unless a load balancer still has some of before.
+    /// A pool has no member: requests to it wait, unless a load balancer still has earlier members.
     PoolEmpty,
-    /// A pool has no member, and its sorry servers stand in.
+    /// A pool has no member, and its sorry servers serve.
     SorryServer,
     /// A pool has fewer serving members than its `min_members`.
     PoolShort,
-    /// There is no connection to a Perlbal.
+    /// A Perlbal is not connected.
     PerlbalLost,
-    /// A Perlbal is reached and not as it should be.
+    /// A Perlbal is connected, but not in sync.
     PerlbalNotInSync,
-    /// Pool files are not as they should be.
+    /// Pool files do not have the desired content.
     FilesNotWritten,
-    /// Nodes do not answer as they should, and are out.
+    /// Nodes have failed and are out.
     NodesDown,
     /// Nodes announce a pool that they may not join.
     NodesRefused,
     /// Members fail, and are kept in by `min_members` or a freeze.
     MembersKept,
-    /// The state file was refused at the start: what was taken out by order is in.
+    /// The state file was rejected at the start: disabled nodes are back in their pools.
     StateRefused,
-    /// The configuration, or the services file with it, was refused at a reload.
+    /// The configuration, or the services file with it, was rejected at a reload.
     ReloadRefused,
-    /// A changed services file was refused.
+    /// A changed services file was rejected.
     ServicesRefused,
-    /// A list of nodes is not obeyed in what it would remove.
+    /// Nodes are missing from the list of nodes, and their removal is withheld.
     RemovalsWithheld,
-    /// A file is mounted by itself and was replaced where it comes from: no change of it is seen.
+    /// A file that is mounted by itself was replaced where it comes from, so that pollbal sees none of its changes.
     FileReplaced,
     /// The state file cannot be written.
     StateNotWritten,
-    /// There is no state file, so that orders end with this run.
+    /// There is no state file, so that overrides end with this run.
     OrdersNotKept,
-    /// Failures put nobody out.
+    /// Failed members are kept in by a freeze.
     Frozen,
-    /// Not every node was heard yet, so that nothing is decided.
+    /// Not every node has been polled yet, so nothing is decided.
     Starting,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 18] = [
         Self::PoolEmpty,
         Self::SorryServer,
@@ -68,7 +68,7 @@ impl Kind {
         Self::Starting,
     ];
 
-    /// Its word, which stays the same for ever, so that programs may rely on it.
+    /// Its identifier, which never changes, so that programs may rely on it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -93,25 +93,24 @@ impl Kind {
         }
     }
 
-    /// The kind that has this word.
+    /// The kind with this identifier.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
-    /// How much it matters.
+    /// Its severity.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
-            // Clients are not served, or not by all that should serve them.
+            // Clients are not served, or not by all nodes that should serve them.
             Self::PoolEmpty
             | Self::SorryServer
             | Self::PoolShort
             | Self::PerlbalLost
             | Self::PerlbalNotInSync
             | Self::FilesNotWritten => Severity::Critical,
-            // Others serve meanwhile; the last good state stays in force; or what people ordered may be
-            // lost.
+            // Other nodes serve meanwhile, the last good state remains active, or overrides may be lost.
             Self::NodesDown
             | Self::NodesRefused
             | Self::MembersKept
@@ -127,7 +126,7 @@ impl Kind {
         }
     }
 
-    /// How a verdict sums up several of it, behind their number: `3 pools without members`.
+    /// Describes several problems of this kind, after their number: `3 pools without members`.
     #[must_use]
     pub fn of_several(self) -> &'static str {
         match self {
@@ -152,28 +151,26 @@ impl Kind {
         }
     }
 
-    /// So long it must hold before it counts, and be away before it counts as over: what comes and
-    /// goes by itself sooner is nothing to wake anyone for. `None`: nobody is alerted of it, it is
-    /// only shown.
+    /// Minimum time that it must last before it counts, and be absent before it counts as over: what disappears sooner by
+    /// itself is no reason to wake anyone. `None`: it is never a reason for an alert, it is only shown.
     #[must_use]
-    pub fn settles(self) -> Option<Duration> {
+    pub fn hold_time(self) -> Option<Duration> {
         let seconds = match self {
-            // Someone did it just now; or it is so from the start on.
+            // The result of an action, or present from the start.
             Self::ReloadRefused | Self::StateRefused | Self::FileReplaced => 0,
-            // A node that changes its pool is in none for a moment; a file that is written in pieces may
-            // seem to be quiet for one.
+            // A node that changes its pool is briefly in none; a file that is written in pieces may seem complete for a
+            // moment.
             Self::PoolEmpty | Self::SorryServer | Self::PoolShort | Self::RemovalsWithheld => 2,
             // A restart of Perlbal; an editor that writes the services file in pieces.
             Self::PerlbalLost
             | Self::FilesNotWritten
             | Self::ServicesRefused
             | Self::StateNotWritten
-            // That it begins waits for `alert_nodes_down_after`.
+            // It begins after `alert_nodes_down_after` instead.
             | Self::NodesDown => 5,
-            // What is put right at the next reading.
+            // Usually corrected at the next resync.
             Self::PerlbalNotInSync => 10,
-            // The log has an error; a pool that it makes short or empty has an alert of its own; or a
-            // person ordered it.
+            // The log reports it; a pool that it makes short or empty has its own alert; or an operator requested it.
             Self::NodesRefused
             | Self::MembersKept
             | Self::OrdersNotKept
