@@ -8,7 +8,7 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use crate::config::Config;
-use crate::config::listeners::DoorSettings;
+use crate::config::listeners::ListenerSettings;
 use crate::config::poll::{Headers, PollSettings};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
@@ -46,7 +46,7 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         config.max_removed
     );
     _ = writeln!(text, "pool files: {}", shown(&config.pool_directory));
-    _ = writeln!(text, "doors: {}", describe_doors(&config.doors));
+    _ = writeln!(text, "listeners: {}", describe_listeners(&config.listeners));
     describe_pools(&mut text, config);
     for perlbal in &config.perlbals {
         let create = if perlbal.create_pools {
@@ -82,16 +82,16 @@ fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-/// Where each door is.
-fn describe_doors(doors: &DoorSettings) -> String {
+/// The address of each listener.
+fn describe_listeners(listeners: &ListenerSettings) -> String {
     let off = || "off".to_owned();
-    let socket = doors.admin_socket.as_ref();
+    let socket = listeners.admin_socket.as_ref();
     let address = |address: Option<SocketAddr>| address.map_or_else(off, |at| at.to_string());
     format!(
         "admin {}, status {}, nodes {}",
         socket.map_or_else(off, |path| shown(path)),
-        address(doors.status_listen),
-        address(doors.node_listen)
+        address(listeners.status_listen),
+        address(listeners.node_listen)
     )
 }
 

@@ -197,7 +197,7 @@ async fn serve(
     let beats = async move { stopped.run_until_cancelled(awake::beat()).await };
     tasks.spawn(supervised("beats", stop.clone(), beats));
     let entrance =
-        Entrance::start(opened, control, &config, &list.nodes).map_err(DaemonError::Doors)?;
+        Entrance::start(opened, control, &config, &list.nodes).map_err(DaemonError::Http)?;
     let readiness = Readiness::new(notifier(&options), entrance.watcher());
     let mut daemon = Daemon {
         started: Clock::now(),

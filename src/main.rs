@@ -99,10 +99,10 @@ fn serve(asked: &Asked, flags: &RunFlags) -> ExitCode {
         Err(error) => {
             logging::errors(&logging::chain(&error));
             match error {
-                DaemonError::Config(_) | DaemonError::Door(_) | DaemonError::State(_) => {
+                DaemonError::Config(_) | DaemonError::Listener(_) | DaemonError::State(_) => {
                     CONFIG.into()
                 }
-                DaemonError::Doors(_) | DaemonError::Signals(_) => supervision::SOFTWARE.into(),
+                DaemonError::Http(_) | DaemonError::Signals(_) => supervision::SOFTWARE.into(),
             }
         }
     }

@@ -1,17 +1,46 @@
-//! Events, as the API shows them.
+//! Events: `GET /v1/events`.
+
+use serde::{Deserialize, Serialize};
 
 use super::time;
-use crate::api;
-use crate::model::event::{Event, Severity};
+use crate::model::event::{self, Severity};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// The oldest first.
+    pub events: Vec<Event>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up from 1 since the start of pollbal.
+    pub id: u64,
+    /// When.
+    pub time: String,
+    /// `info`, `warning` or `error`.
+    pub level: String,
+    /// What, in one word.
+    pub kind: String,
+    /// The node that it is about, `ip:port`.
+    pub node: Option<String>,
+    /// What people call that.
+    pub name: Option<String>,
+    /// The pool that it is about.
+    pub pool: Option<String>,
+    /// What, for people.
+    pub text: String,
+}
 
 /// An event, as the API shows it.
-pub(crate) fn event(event: &Event) -> api::Event {
+pub(crate) fn event(event: &event::Event) -> Event {
     let level = match event.severity {
         Severity::Info => "info",
         Severity::Warning => "warning",
         Severity::Error => "error",
     };
-    api::Event {
+    Event {
         id: event.id,
         time: time(event.at),
         level: level.to_owned(),

@@ -9,7 +9,7 @@ use super::wait::{Wanted, for_people};
 use super::words::named;
 use super::{ClientError, DONE, FAILED};
 use crate::api::{
-    Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reload, Reloaded, Stay, Until,
+    CancelLeave, Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reload, Reloaded, Until,
 };
 use crate::cli;
 use crate::logging::count;
@@ -61,7 +61,10 @@ pub(super) async fn enable(door: &Door, args: &cli::Enable) -> Result<u8, Client
             let by = by();
             door.post("/v1/enable", &Enable { nodes, reason, by }).await
         }
-        None => door.post("/v1/stay", &Stay { nodes, by: by() }).await,
+        None => {
+            door.post("/v1/cancel-leave", &CancelLeave { nodes, by: by() })
+                .await
+        }
     };
     settle(door, &answer?, &args.waiting, Until::Serving).await
 }

@@ -41,7 +41,7 @@ pub(super) fn find(flag: Option<&Path>, config: Option<&Path>) -> Result<Place, 
     let file = config.unwrap_or(Path::new(CONFIG_FILE));
     match Config::load(file) {
         // Its other keys may be wrong: the daemon that runs may have read it before they were.
-        Ok((read, _)) => match read.doors.admin_socket {
+        Ok((read, _)) => match read.listeners.admin_socket {
             Some(socket) => Ok(Place::configured(socket, file)),
             None => Err(SocketError::Off(file.to_owned())),
         },

@@ -4,10 +4,11 @@ use std::error::Error;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use humantime::{format_duration, format_rfc3339_millis, parse_rfc3339};
+use humantime::format_duration;
 
 use crate::api::{Away, Reason};
 use crate::model::overrides::given;
+use crate::model::time::Timestamp;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -55,7 +56,7 @@ pub(super) fn exact(time: Duration) -> String {
 
 /// The time of day, as the daemon tells it.
 pub(super) fn now() -> String {
-    format_rfc3339_millis(SystemTime::now()).to_string()
+    Timestamp::from(SystemTime::now()).rfc3339_millis()
 }
 
 /// How long it is from a time of day to `now`: `3 min ago`.
@@ -101,10 +102,9 @@ pub(super) fn ahead(then: &str, now: &str) -> String {
 
 /// How long it is between two times of day; none when one of them is none.
 pub(super) fn between(earlier: &str, later: &str) -> Option<Duration> {
-    let earlier: SystemTime = parse_rfc3339(earlier).ok()?;
-    let later = parse_rfc3339(later).ok()?;
-    // A clock that was put back is no reason to say nothing.
-    Some(later.duration_since(earlier).unwrap_or_default())
+    let earlier: Timestamp = earlier.parse().ok()?;
+    let later: Timestamp = later.parse().ok()?;
+    Some(later.since(earlier))
 }
 
 /// What went wrong in the end, without its number.

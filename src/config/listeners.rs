@@ -1,4 +1,4 @@
-//! Where pollbal can be asked: the keys of the three doors.
+//! The keys of the three HTTP listeners.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,40 +7,40 @@ use serde_json::Value;
 
 use super::section::Section;
 
-/// Where the admin socket is unless the configuration says otherwise. Its directory is made if
-/// missing; any other directory must be there.
+/// The default path of the admin socket. Its directory is created if missing; any other directory must
+/// exist.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/pollbal/admin.sock";
 
-/// The longest path of an admin socket, in bytes. The system takes 107 for a socket's, and the
-/// socket is made under a name that is longer by four.
+/// Maximum length of the admin socket's path, in bytes. The system accepts 107, and the socket is created
+/// under a name that is longer by four.
 pub const MAX_ADMIN_SOCKET: usize = 103;
 
-/// Where each door is; none where it is off.
+/// The address of each listener; none if it is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DoorSettings {
+pub struct ListenerSettings {
     /// For operators on this host: everything.
     pub admin_socket: Option<PathBuf>,
-    /// For browsers, Prometheus and probes: read only.
+    /// For browsers, Prometheus and probes: read-only.
     pub status_listen: Option<SocketAddr>,
-    /// Names, in lower case, by which the status listener may be asked for beside this machine's own;
+    /// Host names, in lower case, by which the status listener may be addressed beside this machine's own;
     /// `*` is any.
     pub status_hosts: Vec<String>,
     /// For the nodes, each for itself alone.
     pub node_listen: Option<SocketAddr>,
 }
 
-pub(super) fn read_doors(section: &Section<'_>) -> DoorSettings {
-    let doors = DoorSettings {
+pub(super) fn read_listeners(section: &Section<'_>) -> ListenerSettings {
+    let listeners = ListenerSettings {
         admin_socket: read_admin_socket(section),
         status_listen: read_listen(section, "status_listen", "127.0.0.1:8098"),
         status_hosts: read_hosts(section),
         node_listen: read_listen(section, "node_listen", "0.0.0.0:8099"),
     };
-    if doors.status_listen.is_some() && doors.status_listen == doors.node_listen {
-        let problem = "the same as status_listen; give each door an address of its own";
+    if listeners.status_listen.is_some() && listeners.status_listen == listeners.node_listen {
+        let problem = "the same as status_listen; give each listener its own address";
         section.error("node_listen", problem);
     }
-    doors
+    listeners
 }
 
 fn read_admin_socket(section: &Section<'_>) -> Option<PathBuf> {
@@ -48,8 +48,7 @@ fn read_admin_socket(section: &Section<'_>) -> Option<PathBuf> {
         |text: &&str| text.is_empty() || (is_file_path(text) && text.len() <= MAX_ADMIN_SOCKET);
     let read = |value: &Value| value.as_str().filter(usable).map(PathBuf::from);
     let expected = format!(
-        "a path that begins with `/`, of {MAX_ADMIN_SOCKET} bytes at most (a socket's path cannot \
-         be longer), such as \"{DEFAULT_ADMIN_SOCKET}\"; \"\" is off"
+        "a path that begins with `/`, of at most {MAX_ADMIN_SOCKET} bytes (the system's limit for sockets), such as \"{DEFAULT_ADMIN_SOCKET}\"; \"\" is off"
     );
     let path = section.read("admin_socket", &expected, read);
     let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET));

@@ -26,7 +26,7 @@ use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
 use crate::model::services::{self, List};
 pub use error::ConfigError;
-use listeners::{DoorSettings, read_doors};
+use listeners::{ListenerSettings, read_listeners};
 use poll::PollSettings;
 pub use section::KeyError;
 use section::{Errors, Section, expectation};
@@ -59,7 +59,7 @@ pub struct Config {
     /// External commands.
     pub hooks: HookSettings,
     /// Where pollbal can be asked.
-    pub doors: DoorSettings,
+    pub listeners: ListenerSettings,
     /// How often, and when, a person is told.
     pub alerts: AlertSettings,
     /// When it is told that nodes are down.
@@ -264,7 +264,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         nodes_down: alerts::read_nodes_down(section),
         hooks,
         pool_please_dont_go: section.boolean("pool_please_dont_go", false),
-        doors: read_doors(section),
+        listeners: read_listeners(section),
         metrics_per_node: section.boolean("metrics_per_node", false),
     };
     section.finish();

@@ -38,7 +38,12 @@ fn is_taken(state_file: &Path, config: &Config, config_file: &Path) -> Option<&'
         Some("which is this configuration")
     } else if is_same(&config.services_file) {
         Some("which is services_file")
-    } else if config.doors.admin_socket.as_deref().is_some_and(is_same) {
+    } else if config
+        .listeners
+        .admin_socket
+        .as_deref()
+        .is_some_and(is_same)
+    {
         Some("which is admin_socket")
     } else if state_file.parent().is_some_and(|parent| {
         path::absolute(&config.pool_directory).is_ok_and(|directory| directory == parent)

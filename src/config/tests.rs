@@ -41,33 +41,35 @@ fn an_empty_object_gives_the_documented_defaults() {
         ..HookSettings::default()
     };
     assert_eq!(config.hooks, hooks);
-    let doors = DoorSettings {
+    let listeners = ListenerSettings {
         admin_socket: Some("/run/pollbal/admin.sock".into()),
         status_listen: None,
         status_hosts: Vec::new(),
         node_listen: None,
     };
-    assert_eq!(config.doors, doors);
+    assert_eq!(config.listeners, listeners);
 }
 
 #[test]
 fn a_door_is_off_or_has_a_place_of_its_own() {
     let all =
         json!({"admin_socket": "", "status_listen": "127.0.0.1:8098", "node_listen": "[::]:8099"});
-    let doors = config(&all).doors;
-    assert_eq!(doors.admin_socket, None);
-    assert_eq!(doors.status_listen, Some(([127, 0, 0, 1], 8098).into()));
-    assert_eq!(doors.node_listen, Some(([0; 16], 8099).into()));
+    let listeners = config(&all).listeners;
+    assert_eq!(listeners.admin_socket, None);
+    assert_eq!(listeners.status_listen, Some(([127, 0, 0, 1], 8098).into()));
+    assert_eq!(listeners.node_listen, Some(([0; 16], 8099).into()));
 
     let longest = format!("/{}", "s".repeat(102));
     assert_eq!(
-        config(&json!({"admin_socket": longest})).doors.admin_socket,
+        config(&json!({"admin_socket": longest}))
+            .listeners
+            .admin_socket,
         Some(longest.into())
     );
     let same = json!({"status_listen": "0.0.0.0:8099", "node_listen": "0.0.0.0:8099"});
     assert_eq!(
         errors(&same),
-        ["node_listen: the same as status_listen; give each door an address of its own"]
+        ["node_listen: the same as status_listen; give each listener its own address"]
     );
 }
 

@@ -1,5 +1,5 @@
-//! The daemon's side of the doors: opened before anything else, told which nodes there are, moved by
-//! a reload. A dry run and a single round have none.
+//! The daemon's side of the HTTP listeners: opened before anything else, informed about the nodes, moved
+//! by a reload. A dry run and a single round have none.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::drivers::Mode;
 use crate::drivers::pool_files::earlier::owned_files;
 use crate::fd_limits::open_files;
 use crate::files::is_same;
-use crate::http::{Changes, Contents, DoorError, Doors, KnownHosts, Standing};
+use crate::http::{BindError, Bound, Changes, HttpServers, KnownHosts, ServerContext};
 use crate::load::{Loaded, PATIENCE, load};
 use crate::logging::chain;
 use crate::model::node::Node;
@@ -22,26 +22,26 @@ use crate::model::node_index::NodeIndex;
 use crate::state_file::{StateFile, Taken};
 use crate::supervision::Watcher;
 
-/// The doors, if there are any.
+/// The listeners, if there are any.
 pub(super) struct Entrance {
-    doors: Option<Doors>,
-    /// Who is who, always the latest.
+    servers: Option<HttpServers>,
+    /// The latest index of nodes.
     node_index: watch::Sender<Arc<NodeIndex>>,
-    /// The names by which the status listener may be asked for.
+    /// The host names by which the status listener may be addressed.
     hosts: watch::Sender<KnownHosts>,
 }
 
-/// Opens the doors, if the daemon is to have any.
-pub(super) fn open(options: &Options, config: &Config) -> Result<Option<Changes>, DoorError> {
-    let has_doors = options.mode == Mode::Live && !options.once;
-    let open = || Standing::default().open_changed(&config.doors);
-    has_doors.then(open).transpose()
+/// Opens the listeners, if the daemon should have any.
+pub(super) fn open(options: &Options, config: &Config) -> Result<Option<Changes>, BindError> {
+    let has_listeners = options.mode == Mode::Live && !options.once;
+    let open = || Bound::default().open_changed(&config.listeners);
+    has_listeners.then(open).transpose()
 }
 
 /// What a reload read and opened.
 pub(super) struct Fresh {
     pub(super) loaded: Loaded,
-    pub(super) doors: Changes,
+    pub(super) listeners: Changes,
     /// The state file.
     pub(super) state_file: Option<Arc<StateFile>>,
     /// The pool files that stay in the directory that is left, if it is another one now.
@@ -51,14 +51,14 @@ pub(super) struct Fresh {
 /// What there is before a reload.
 pub(super) struct Present {
     pub(super) config: PathBuf,
-    pub(super) standing: Option<Standing>,
+    pub(super) bound: Option<Bound>,
     pub(super) state_file: Option<Arc<StateFile>>,
     pub(super) pool_directory: PathBuf,
     pub(super) is_service: bool,
 }
 
 impl Present {
-    /// Reads everything again and opens the doors that are elsewhere now; or says what is wrong.
+    /// Reads everything again and opens the listeners whose addresses have changed; or says what is wrong.
     pub(super) fn read_again(self) -> Result<Fresh, String> {
         let loaded = load(&self.config, PATIENCE).map_err(|errors| errors.to_string())?;
         if !loaded.quiet {
@@ -69,14 +69,14 @@ impl Present {
         }
         let state_file = self.take_state_file(loaded.config.state_file.as_deref());
         let state_file = state_file.map_err(|taken| taken.to_string())?;
-        let open = |standing: Standing| standing.open_changed(&loaded.config.doors);
-        let doors = self.standing.map(open);
-        let doors = doors.transpose().map_err(|error| chain(&error))?;
+        let open = |bound: Bound| bound.open_changed(&loaded.config.listeners);
+        let listeners = self.bound.map(open);
+        let listeners = listeners.transpose().map_err(|error| chain(&error))?;
         let is_left = !is_same(&loaded.config.pool_directory, &self.pool_directory);
         Ok(Fresh {
             left: is_left.then(|| owned_files(&self.pool_directory)),
             loaded,
-            doors: doors.unwrap_or_default(),
+            listeners: listeners.unwrap_or_default(),
             state_file,
         })
     }
@@ -95,25 +95,25 @@ impl Present {
 }
 
 impl Entrance {
-    /// Serves at what was opened.
+    /// Serves on the opened sockets.
     pub(super) fn start(
         opened: Option<Changes>,
         control: ControlHandle,
         config: &Config,
         nodes: &[Node],
     ) -> io::Result<Self> {
-        // There from the first request on: who asks right after a restart is not told that a node is unknown.
+        // Complete from the first request on, so that no node is unknown right after a restart.
         let node_index = watch::Sender::new(Arc::new(NodeIndex::new(nodes)));
-        let hosts = watch::Sender::new(KnownHosts::new(&config.doors.status_hosts));
-        let contents = Contents::new(
+        let hosts = watch::Sender::new(KnownHosts::new(&config.listeners.status_hosts));
+        let context = ServerContext::new(
             node_index.subscribe(),
             control,
             hosts.subscribe(),
             open_files(),
         );
-        let start = |opened| Doors::start(opened, contents);
+        let start = |opened| HttpServers::start(opened, context);
         Ok(Self {
-            doors: opened.map(start).transpose()?,
+            servers: opened.map(start).transpose()?,
             node_index,
             hosts,
         })
@@ -127,24 +127,25 @@ impl Entrance {
 
     /// Looks whether their thread hangs.
     pub(super) fn watcher(&self) -> Option<Watcher> {
-        self.doors.as_ref().map(|doors| Watcher::new(doors.pulse()))
+        let servers = self.servers.as_ref();
+        servers.map(|servers| Watcher::new(servers.pulse()))
     }
 
-    pub(super) fn standing(&self) -> Option<Standing> {
-        self.doors.as_ref().map(Doors::standing)
+    pub(super) fn bound(&self) -> Option<Bound> {
+        self.servers.as_ref().map(HttpServers::bound)
     }
 
     pub(super) fn change(&mut self, changes: Changes, config: &Config) {
-        let hosts = KnownHosts::new(&config.doors.status_hosts);
+        let hosts = KnownHosts::new(&config.listeners.status_hosts);
         self.hosts.send_replace(hosts);
-        if let Some(doors) = &mut self.doors {
-            doors.change(changes);
+        if let Some(servers) = &mut self.servers {
+            servers.apply(changes);
         }
     }
 
     pub(super) async fn stop(&mut self) {
-        if let Some(doors) = self.doors.take() {
-            doors.stop().await;
+        if let Some(servers) = self.servers.take() {
+            servers.stop().await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::drivers::Mode;
-use crate::http::DoorError;
+use crate::http::BindError;
 use crate::load::LoadErrors;
 use crate::state_file::Taken;
 use crate::systemd::Notifier;
@@ -31,15 +31,15 @@ pub enum DaemonError {
     /// The configuration or the services file is wrong.
     #[error(transparent)]
     Config(#[from] LoadErrors),
-    /// A door that the configuration names cannot be opened.
+    /// A listener in the configuration cannot be opened.
     #[error(transparent)]
-    Door(#[from] DoorError),
+    Listener(#[from] BindError),
     /// Another pollbal has the state file.
     #[error(transparent)]
     State(#[from] Taken),
-    /// The doors' thread does not start.
-    #[error("failed to start the doors' thread{}", threads_hint(.0))]
-    Doors(#[source] io::Error),
+    /// The listeners' thread does not start.
+    #[error("failed to start the HTTP listeners' thread{}", threads_hint(.0))]
+    Http(#[source] io::Error),
     /// The system allows no signal handlers, or no thread for them.
     #[error("failed to listen for signals{}", threads_hint(.0))]
     Signals(#[source] io::Error),

@@ -73,7 +73,7 @@ impl Daemon {
         self.readiness.reload_begins();
         let present = Present {
             config: self.options.config.clone(),
-            standing: self.entrance.standing(),
+            bound: self.entrance.bound(),
             state_file: self.state_file.borrow().clone(),
             pool_directory: self.config.pool_directory.clone(),
             is_service: is_service(&self.options),
@@ -130,11 +130,11 @@ impl Daemon {
     async fn reload(&mut self, fresh: Fresh) -> Reloaded {
         let Fresh {
             loaded,
-            doors,
+            listeners,
             state_file,
             left,
         } = fresh;
-        self.entrance.change(doors, &loaded.config);
+        self.entrance.change(listeners, &loaded.config);
         loaded.warn();
         let mut warnings: Vec<_> = loaded.replaced.iter().map(|path| replaced(path)).collect();
         let is_replaced = !loaded.replaced.is_empty();

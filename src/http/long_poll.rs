@@ -1,4 +1,4 @@
-//! How a held answer waits for what may change it.
+//! Long polling: a response is held back until something changes.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::control::ControlHandle;
 
-/// Between two looks at least, however fast things change.
-const BETWEEN: Duration = Duration::from_millis(2);
+/// Minimum delay between two checks, however fast things change.
+const MIN_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The looks of one whose answer is held. The first is taken at once.
-pub(super) struct Looks {
+/// The checks of one response that is held back. The first one is due at once.
+pub(super) struct LongPoll {
     pulse: watch::Receiver<u64>,
     deadline: Instant,
 }
 
-impl Looks {
-    /// Looks at what the control tells, for so long.
+impl LongPoll {
+    /// Checks what the daemon knows, for up to this time.
     pub(super) fn new(control: &ControlHandle, time: Duration) -> Self {
         let mut pulse = control.changed();
         pulse.borrow_and_update();
@@ -25,16 +25,16 @@ impl Looks {
         Self { pulse, deadline }
     }
 
-    /// Waits until something may be otherwise than at the last look; `false` when the time is over.
-    pub(super) async fn again(&mut self) -> bool {
+    /// Waits until something may have changed since the last check; `false` when the time is over.
+    pub(super) async fn changed(&mut self) -> bool {
         if timeout_at(self.deadline, self.pulse.changed())
             .await
             .is_err()
         {
             return false;
         }
-        sleep(BETWEEN).await;
-        // What changes from here on is for the look after this one.
+        sleep(MIN_INTERVAL).await;
+        // What changes from here on is for the check after the next one.
         self.pulse.borrow_and_update();
         true
     }

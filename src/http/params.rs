@@ -1,4 +1,4 @@
-//! What handlers share: parameters of a request, nodes by their words, and reasons to refuse.
+//! What handlers have in common: parameters of a request, nodes as people name them, and errors.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,21 +11,22 @@ use serde::Serialize;
 
 use crate::api;
 use crate::control::{OverrideError, Stopped};
-use crate::http::Shared;
+use crate::http::AppState;
+use crate::http::server::response_budget::ShuttingDown;
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::node_index::{NodeIndex, NotFound};
 
-/// Why a handler has no answer: status and words.
+/// Why a handler cannot respond as asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct HttpError {
     pub(crate) status: StatusCode,
     pub(crate) error: String,
-    /// Whether the same order with `force` would be carried out.
+    /// Whether the same request with `force` would be carried out.
     pub(crate) can_be_forced: bool,
 }
 
-impl Problem {
+impl HttpError {
     pub(crate) fn bad(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
@@ -43,31 +44,37 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let problem = api::Problem {
             error: self.error,
             can_be_forced: self.can_be_forced,
         };
-        // The reason may repeat what was asked for.
+        // The error may repeat a part of the request.
         let headers = [(X_CONTENT_TYPE_OPTIONS, "nosniff")];
         (self.status, headers, Json(problem)).into_response()
     }
 }
 
-impl From<Stopped> for Problem {
+impl From<Stopped> for HttpError {
     fn from(gone: Stopped) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())
     }
 }
 
-impl From<NotFound> for Problem {
+impl From<ShuttingDown> for HttpError {
+    fn from(_: ShuttingDown) -> Self {
+        Stopped.into()
+    }
+}
+
+impl From<NotFound> for HttpError {
     fn from(not_found: NotFound) -> Self {
         Self::unknown(not_found.to_string())
     }
 }
 
-impl From<OverrideError> for Problem {
+impl From<OverrideError> for HttpError {
     fn from(refused: OverrideError) -> Self {
         let status = match refused {
             OverrideError::UnknownNode(_) => StatusCode::NOT_FOUND,
@@ -80,33 +87,33 @@ impl From<OverrideError> for Problem {
     }
 }
 
-/// An answer: a line of JSON.
+/// A response: a line of JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         let mut line = Vec::new();
-        // Only a map whose keys are no texts cannot be told as JSON; there is none.
+        // This fails only for a map whose keys are not strings; there is none.
         if let Err(error) = serde_json::to_writer(&mut line, &self.0) {
-            let error = format!("failed to write the answer: {error}");
-            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response();
+            let error = format!("failed to write the response: {error}");
+            return HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response();
         }
         line.push(b'\n');
         ([(CONTENT_TYPE, "application/json")], line).into_response()
     }
 }
 
-/// The parameters behind the `?`, each of which the handler has to know.
+/// The query parameters, each of which the handler has to know.
 pub(crate) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Parameters<'a> {
     /// Reads them; any but `known` is an error.
-    pub(crate) fn read(query: Option<&'a str>, known: &[&str]) -> Result<Self, Problem> {
+    pub(crate) fn read(query: Option<&'a str>, known: &[&str]) -> Result<Self, HttpError> {
         let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or("").as_bytes()).collect();
         match pairs.iter().find(|(key, _)| !known.contains(&key.as_ref())) {
-            Some((key, _)) => Err(Problem::bad(format!(
-                "the parameter {key:?} is not known; known are: {}",
+            Some((key, _)) => Err(HttpError::bad(format!(
+                "unknown parameter {key:?}; known are: {}",
                 known.join(", ")
             ))),
             None => Ok(Self(pairs)),
@@ -124,61 +131,61 @@ impl<'a> Parameters<'a> {
         self.all(key).last()
     }
 
-    /// The value of a key that has to be there.
-    pub(crate) fn needed(&self, key: &str) -> Result<&str, Problem> {
+    /// The value of a required key.
+    pub(crate) fn required(&self, key: &str) -> Result<&str, HttpError> {
         self.one(key)
-            .ok_or_else(|| Problem::bad(format!("the parameter {key} is missing")))
+            .ok_or_else(|| HttpError::bad(format!("missing parameter {key}")))
     }
 
     /// A whole number.
-    pub(crate) fn number(&self, key: &str, default: u64) -> Result<u64, Problem> {
+    pub(crate) fn number(&self, key: &str, default: u64) -> Result<u64, HttpError> {
         let Some(text) = self.one(key) else {
             return Ok(default);
         };
-        let wrong = |_| Problem::bad(format!("{key}: expected a whole number, found {text:?}"));
+        let wrong = |_| HttpError::bad(format!("{key}: expected a whole number, found {text:?}"));
         text.parse().map_err(wrong)
     }
 
-    /// A time such as `30s`. A bare number would be seconds for one and milliseconds for another.
-    pub(crate) fn time(&self, key: &str) -> Result<Option<Duration>, Problem> {
+    /// A duration such as `30s`. A bare number would be ambiguous.
+    pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, HttpError> {
         let Some(text) = self.one(key) else {
             return Ok(None);
         };
         let wrong = |_| {
-            Problem::bad(format!(
-                "{key}: expected a time such as 30s, found {text:?}"
+            HttpError::bad(format!(
+                "{key}: expected a duration such as 30s, found {text:?}"
             ))
         };
         humantime::parse_duration(text).map(Some).map_err(wrong)
     }
 }
 
-impl Shared {
-    /// Nodes by their words; at least one.
+impl AppState {
+    /// Nodes as people name them; at least one.
     pub(crate) fn find<'a>(
         &self,
-        words: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<NodeAddr>, Problem> {
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<NodeAddr>, HttpError> {
         let node_index = self.node_index.borrow();
         let mut addrs = Vec::new();
-        for word in words {
-            let addr = node_index.find(word)?;
+        for name in names {
+            let addr = node_index.find(name)?;
             if !addrs.contains(&addr) {
                 addrs.push(addr);
             }
         }
         if addrs.is_empty() {
-            return Err(Problem::bad("no node is named"));
+            return Err(HttpError::bad("no node given"));
         }
         Ok(addrs)
     }
 
-    /// The same, but each is in the services file.
+    /// The same, but each must be in the services file.
     pub(crate) fn find_listed<'a>(
         &self,
-        words: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Vec<NodeAddr>, Problem> {
-        let addrs = self.find(words)?;
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Vec<NodeAddr>, HttpError> {
+        let addrs = self.find(names)?;
         let node_index = self.node_index.borrow();
         match addrs.iter().find(|addr| !node_index.contains(**addr)) {
             Some(unlisted) => Err(unlisted_in(&node_index, *unlisted)),
@@ -186,13 +193,13 @@ impl Shared {
         }
     }
 
-    /// No node has this address.
-    pub(crate) fn unlisted(&self, addr: NodeAddr) -> Problem {
+    /// The error for an address that no node has.
+    pub(crate) fn unlisted(&self, addr: NodeAddr) -> HttpError {
         unlisted_in(&self.node_index.borrow(), addr)
     }
 
-    /// The word that names a node in a command line.
-    pub(crate) fn word(&self, node: &Node) -> String {
+    /// How to name a node on a command line.
+    pub(crate) fn shell_word(&self, node: &Node) -> String {
         let node_index = self.node_index.borrow();
         if node_index.is_unique_shell_word(&node.name, node.addr) {
             node.name.clone()
@@ -202,22 +209,22 @@ impl Shared {
     }
 }
 
-fn unlisted_in(node_index: &NodeIndex, addr: NodeAddr) -> Problem {
+fn unlisted_in(node_index: &NodeIndex, addr: NodeAddr) -> HttpError {
     let others: Vec<_> = node_index
         .nodes_at(addr.ip())
         .iter()
         .map(NodeAddr::to_string)
         .collect();
-    // A port that was mistyped; another machine is another matter.
+    // For a mistyped port. Other machines are not offered.
     let offer = match others[..] {
         [] => String::new(),
-        _ => format!("; at that address there is: {}", others.join(", ")),
+        _ => format!("; at that address there are: {}", others.join(", ")),
     };
-    Problem::unknown(format!("{addr} is not in the services file{offer}"))
+    HttpError::unknown(format!("{addr} is not in the services file{offer}"))
 }
 
-/// A pool by its name.
-pub(crate) fn pool(name: &str) -> Result<PoolName, Problem> {
+/// Parses the name of a pool.
+pub(crate) fn parse_pool(name: &str) -> Result<PoolName, HttpError> {
     name.parse()
-        .map_err(|error| Problem::bad(format!("{name:?}: {error}")))
+        .map_err(|error| HttpError::bad(format!("{name:?}: {error}")))
 }

@@ -139,6 +139,7 @@ pub(super) struct Happened;
 impl FormatTime for Happened {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let happened = HAPPENED.get().unwrap_or_else(SystemTime::now);
-        write!(writer, "{}", humantime::format_rfc3339_micros(happened))
+        let happened = jiff::Timestamp::try_from(happened).unwrap_or(jiff::Timestamp::MAX);
+        write!(writer, "{happened:.6}")
     }
 }

@@ -1,6 +1,7 @@
 //! Times of day, as an argument: nothing in the model reads a clock.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -82,10 +83,35 @@ impl Standstill {
     }
 }
 
+impl Timestamp {
+    /// In RFC 3339, UTC, with milliseconds.
+    #[must_use]
+    pub fn rfc3339_millis(self) -> String {
+        format!("{:.3}", self.to_jiff())
+    }
+
+    /// Years after 9999, which RFC 3339 does not have, become the last moment before them.
+    fn to_jiff(self) -> jiff::Timestamp {
+        let millis = i64::try_from(self.0).ok();
+        let time = millis.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+        time.unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
 /// In RFC 3339, UTC, without the milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_seconds((*self).into()).fmt(f)
+        write!(f, "{:.0}", self.to_jiff())
+    }
+}
+
+/// From RFC 3339.
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        let time: jiff::Timestamp = text.parse()?;
+        Ok(Self(u64::try_from(time.as_millisecond()).unwrap_or(0)))
     }
 }
 
@@ -103,4 +129,23 @@ impl From<Timestamp> for SystemTime {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_and_read_in_rfc_3339() {
+        let time = Timestamp::from_millis(1_785_376_984_567);
+        assert_eq!(time.to_string(), "2026-07-30T02:03:04Z");
+        let text = time.rfc3339_millis();
+        assert_eq!(text, "2026-07-30T02:03:04.567Z");
+        assert_eq!(text.parse::<Timestamp>().unwrap(), time);
+        let round = Timestamp::from_millis(1_785_376_984_000);
+        assert_eq!(round.rfc3339_millis(), "2026-07-30T02:03:04.000Z");
+        let never = Timestamp::from_millis(u64::MAX).to_string();
+        assert!(never.starts_with("9999-12-30T"), "{never}");
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
 }

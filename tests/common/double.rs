@@ -1,4 +1,4 @@
-//! Load balancers whose node doors answer what the test has them say.
+//! Load balancers whose node listeners answer what the test has them say.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread;
 use super::stage::Stage;
 use super::{SOON, eventually};
 
-/// The node door of a load balancer that says whatever it is told to.
+/// The node listener of a load balancer that says whatever it is told to.
 #[derive(Clone)]
 pub(crate) struct Double {
     addr: SocketAddrV4,
@@ -24,7 +24,7 @@ impl Double {
             says: Arc::new(Mutex::new(says.to_owned())),
             heard: Arc::default(),
         };
-        let listener = TcpListener::bind(addr).expect("failed to open a door");
+        let listener = TcpListener::bind(addr).expect("failed to open a listener");
         let own = double.clone();
         // It ends with the test program.
         thread::spawn(move || {
@@ -79,9 +79,9 @@ impl Double {
     }
 }
 
-/// Two doors, in the order in which they are asked.
+/// Two listeners, in the order in which they are asked.
 pub(crate) fn doubles(stage: &Stage, says: [&str; 2]) -> [Double; 2] {
-    let mut doors = [stage.free_addr(), stage.free_addr()];
-    doors.sort_by_key(ToString::to_string);
-    [0, 1].map(|index| Double::start(doors[index], says[index]))
+    let mut listeners = [stage.free_addr(), stage.free_addr()];
+    listeners.sort_by_key(ToString::to_string);
+    [0, 1].map(|index| Double::start(listeners[index], says[index]))
 }

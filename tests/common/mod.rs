@@ -9,9 +9,9 @@
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod docker;
-pub(crate) mod door;
 pub(crate) mod double;
 pub(crate) mod hole;
+pub(crate) mod http;
 pub(crate) mod manager;
 pub(crate) mod nodes;
 pub(crate) mod notify;

@@ -1,4 +1,4 @@
-//! pollbal's doors from the other side: where they are, and requests to them byte by byte.
+//! pollbal's listeners from the other side: where they are, and requests to them byte by byte.
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
@@ -15,14 +15,14 @@ use super::stage::Stage;
 /// What each of our requests has: a name that every listener takes, and what the node listener asks for.
 pub(crate) const HEADERS: &str = "host: localhost\r\npollbal-request: true\r\n";
 
-/// Where a stage's pollbal has its doors.
-pub(crate) struct Doors {
+/// Where a stage's pollbal has its listeners.
+pub(crate) struct Listeners {
     pub(crate) admin: PathBuf,
     pub(crate) status: SocketAddrV4,
     pub(crate) node: SocketAddrV4,
 }
 
-impl Doors {
+impl Listeners {
     pub(crate) fn new(stage: &Stage) -> Self {
         Self {
             admin: stage.admin_socket(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::door::{self, ask_from, post};
+use crate::common::http::{self, ask_from, post};
 use crate::common::nodes::{Node, addrs};
 use crate::common::run::{pollbal, stderr, stdout};
 use crate::common::{SOON, becomes, eventually};
@@ -42,7 +42,7 @@ fn status_shows_the_site_and_is_a_probe() {
     );
     assert_eq!(
         site.refused(&["status", "nothing"]),
-        "pollbal: no node of the services file and no pool is called nothing; the pools are: website\n"
+        "pollbal: no node in the services file and no pool is called nothing; the pools are: website\n"
     );
 
     let json = site.tell_json(&["status"]);
@@ -94,7 +94,7 @@ fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
     assert_eq!(code_of(&site, &["--exit-zero-on", "degraded"]), 0);
     assert_eq!(code_of(&site, &["--exit-zero-on", "degraded", "--json"]), 0);
     assert_eq!(code_of(&site, &["--json"]), 1);
-    let status = door::get(&site.stage, "/v1/status").json();
+    let status = http::get(&site.stage, "/v1/status").json();
     assert_eq!(
         (&status["health"], &status["verdict"]),
         (&json!("degraded"), &json!(line))
@@ -131,7 +131,7 @@ fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
     let (code, last) = of("node-3");
     let kept = "DEGRADED: node-3 fails, kept in website by min_members: answered status 500 instead of 200";
     assert_eq!((code, last[0].as_str()), (1, kept));
-    let metrics = door::get(&site.stage, "/metrics").ok().to_owned();
+    let metrics = http::get(&site.stage, "/metrics").ok().to_owned();
     assert!(metrics.contains("\npollbal_health 2\n"), "{metrics}");
 }
 
@@ -147,7 +147,7 @@ fn a_file_that_is_refused_is_told_with_since_when() {
     assert_eq!(site.tell_json(&["status"])["site_problems"], json!([]));
     site.stage.write_services(&["nonsense".to_owned()]);
     let status = eventually(SOON, "a problem that has lasted", || {
-        let status = door::get(&site.stage, "/v1/status").json();
+        let status = http::get(&site.stage, "/v1/status").json();
         status["site_problems"][0]["since"]
             .is_string()
             .then_some(status)
@@ -285,11 +285,11 @@ fn what_is_not_known_is_told_with_what_is_called_nearly_so() {
         ),
         (
             &["members", "wbsite"],
-            "there is no pool wbsite: nobody declared or announced it; the pools are: website",
+            "there is no pool wbsite: it is neither declared nor announced by a node; the pools are: website",
         ),
         (
             &["status", "wbsite"],
-            "no node of the services file and no pool is called wbsite; the pools are: website",
+            "no node in the services file and no pool is called wbsite; the pools are: website",
         ),
     ] {
         let refused = site.refused(arguments);
@@ -339,7 +339,7 @@ fn an_operator_takes_back_the_leave_of_a_node_that_cannot() {
     let node = &site.nodes[0];
     eventually(SOON, "the node is gone", || {
         let ip = *node.addr().ip();
-        let left = ask_from(ip, site.node_door, "POST", "/leave?wait=10s");
+        let left = ask_from(ip, site.node_listener, "POST", "/leave?wait=10s");
         (left.ok() == "gone").then_some(())
     });
     assert_eq!(

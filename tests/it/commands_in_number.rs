@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::door::post;
+use crate::common::http::post;
 use crate::common::pollbal::Pollbal;
 use crate::common::run::stderr;
 use crate::common::stage::Stage;

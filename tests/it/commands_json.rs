@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::door;
+use crate::common::http;
 use crate::common::run::stdout;
 use crate::common::stage::Stage;
 use crate::common::{SOON, eventually};
@@ -110,7 +110,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     let near = "; the nearest are node-1, node-2, node-3";
     let unknown = format!("no node of the services file is called node-9{near}");
     let neither = format!(
-        "no node of the services file and no pool is called node-9{near}; the pools are: website"
+        "no node in the services file and no pool is called node-9{near}; the pools are: website"
     );
     for (arguments, unknown) in [
         (&["nudge", "node-9"][..], &unknown),
@@ -134,7 +134,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     ] {
         assert_eq!(site.refused(arguments), format!("pollbal: {unlisted}\n"));
     }
-    let asked = door::get(&site.stage, "/v1/status?node=10.9.9.9:80");
+    let asked = http::get(&site.stage, "/v1/status?node=10.9.9.9:80");
     assert_eq!(
         (asked.status, asked.json()),
         (404, json!({ "error": unlisted }))

@@ -54,7 +54,7 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     let after = lines.stdout();
     assert!(after.starts_with(&before), "{after:#?}");
 
-    // Only the door is away for a while: in the same run numbers go on.
+    // Only the listener is away for a while: in the same run numbers go on.
     let mut moved = config.clone();
     moved["admin_socket"] = json!(site.stage.path("moved.sock"));
     for (config, word) in [(moved, "it has ended"), (config, "pollbal is back")] {

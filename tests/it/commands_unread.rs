@@ -195,17 +195,17 @@ fn a_leave_is_taken_back_at_a_signal() {
     let site = Site::start();
     let pipe = FullPipe::new(&site.stage);
     site.tell(&["disable", "node-1", "node-2", "--reason", "kernel"]);
-    let (from, door) = (site.nodes[2].addr().ip().to_owned(), site.node_door);
+    let (from, listener) = (site.nodes[2].addr().ip().to_owned(), site.node_listener);
     for (flags, descriptor) in [("", STDERR), ("--json", STDOUT)] {
         for (signal, code) in SIGNALS {
-            let line = format!("leave {flags} --from {from} {door} -- false");
+            let line = format!("leave {flags} --from {from} {listener} -- false");
             let mut leave = stuck(&site, &pipe, &line, descriptor);
             assert_ends(&mut leave, signal, code);
         }
     }
     // A node that may go goes, though nobody reads that.
     site.tell(&["enable", "node-1", "--reason", "kernel"]);
-    let line = format!("leave --from {from} {door} -- sh -c 'exit 5'");
+    let line = format!("leave --from {from} {listener} -- sh -c 'exit 5'");
     let mut leave = pipe.begin(&site.stage, &line, "2>");
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
     let others = [&site.nodes[0], &site.nodes[3]];

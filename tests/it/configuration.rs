@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::common::door;
+use crate::common::http;
 use crate::common::pollbal::Pollbal;
 use crate::common::run::{pollbal, stderr, stdout};
 use crate::common::stage::Stage;
@@ -74,7 +74,7 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "polls are sent with: Authorization, Host\n".to_owned(),
         "polls of 10.0.0.0/8 are sent with: Authorization, Host, X-Web\n".to_owned(),
         "17 of them at most".to_owned(),
-        "doors: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
+        "listeners: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
         "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
         "metrics: some series for each node".to_owned(),
     ];
@@ -284,7 +284,7 @@ fn each_wrong_path_time_and_number_is_named_with_what_to_write() {
 }
 
 #[test]
-fn each_wrong_door_is_named_with_what_to_write() {
+fn each_wrong_listener_is_named_with_what_to_write() {
     let socket = |value: Value| json!({ "admin_socket": value });
     let status = |value: Value| json!({ "status_listen": value });
     let node = |value: Value| json!({ "node_listen": value });
@@ -296,7 +296,7 @@ fn each_wrong_door_is_named_with_what_to_write() {
         ),
         (
             socket(json!(long)),
-            ["admin_socket", "103 bytes at most", "ssss"],
+            ["admin_socket", "at most 103 bytes", "ssss"],
         ),
         (
             socket(json!("/run/pollbal/")),
@@ -372,7 +372,7 @@ fn a_state_file_takes_the_place_of_nothing_else() {
     fs::rename(&socket, &later).unwrap();
     let order = json!({ "reason": "storm" });
     let ordered = thread::scope(|scope| {
-        let ordered = scope.spawn(|| door::post(&stage, "/v1/freeze", &order).status);
+        let ordered = scope.spawn(|| http::post(&stage, "/v1/freeze", &order).status);
         pollbal.wait_log(&["failed to write", "later", "no regular file"]);
         assert!(fs::metadata(&later).unwrap().file_type().is_socket());
         fs::remove_file(&later).unwrap();
@@ -591,7 +591,7 @@ fn what_is_not_said_has_its_default() {
     let expected = [
         "GET /pool every 1s, given up after 500ms",
         "pool files: /run/pool",
-        "doors: admin /run/pollbal/admin.sock, status off, nodes off",
+        "listeners: admin /run/pollbal/admin.sock, status off, nodes off",
         "other pools: rise 1, fall 1, 100 of them at most",
         "perlbal: none, files only",
     ];

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::door;
+use crate::common::http;
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
@@ -271,7 +271,7 @@ fn a_nodefile_in_a_directory_that_does_not_answer_holds_up_no_change() {
     // For all that is known it is not pollbal's.
     let follows = format!("pool web follows {}", link.join("web.pool").display());
     let is_foreign = || {
-        let status = door::get(&stage, "/v1/status").json();
+        let status = http::get(&stage, "/v1/status").json();
         status["perlbals"][0]["problems"]
             .to_string()
             .contains(&follows)

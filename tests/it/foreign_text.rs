@@ -18,8 +18,8 @@ use crate::common::pollbal::Pollbal;
 use crate::common::raw_node::{Answer, RawNode};
 use crate::common::run::{pollbal, stderr, stdout};
 use crate::common::stage::Stage;
-use crate::common::wire::{Doors, dial, get};
-use crate::common::{door, eventually};
+use crate::common::wire::{Listeners, dial, get};
+use crate::common::{eventually, http};
 
 /// Turns what follows around, shows nothing, ends a line to many a program, and clears a terminal.
 const FOREIGN: &str = "\u{202e}a\u{200b}b\u{2028}c\u{1b}[2J";
@@ -66,7 +66,7 @@ fn hook(stage: &Stage) -> Value {
 /// A site of which everything that can be has a foreign part.
 struct Site {
     pollbal: Pollbal,
-    doors: Doors,
+    listeners: Listeners,
     _perlbal: Perlbal,
     _nodes: Vec<Node>,
     _odd: RawNode,
@@ -76,7 +76,7 @@ struct Site {
 impl Site {
     fn start() -> Self {
         let stage = Stage::new();
-        let doors = Doors::new(&stage);
+        let listeners = Listeners::new(&stage);
         let name = |number: u8| format!("node-{number}{FOREIGN}");
         let nodes: Vec<_> = (1..=3)
             .map(|number| Node::start(stage.node_addr(number), &name(number), "web serving v1"))
@@ -97,7 +97,7 @@ impl Site {
             .service(&stage, "www", "web")
             .start(&stage);
         let hook = hook(&stage);
-        let config = doors.config(&json!({
+        let config = listeners.config(&json!({
             "perlbal": perlbal.management(),
             "services_file": services,
             "alert_hook": hook,
@@ -113,16 +113,16 @@ impl Site {
                 "nodes": [node.addr().to_string()], "reason": "kernel",
                 "note": format!("{FOREIGN}\nnote"), "by": format!("{FOREIGN}\nby"),
             });
-            door::post(&stage, path, &order).ok();
+            http::post(&stage, path, &order).ok();
         }
         let order = json!({ "reason": "storm", "note": format!("{FOREIGN}\nnote"), "by": "ann" });
-        door::post(&stage, "/v1/freeze", &order).ok();
+        http::post(&stage, "/v1/freeze", &order).ok();
         // The last two are missing now, and stay: that is too much at once.
         write_services(&services, &lines[..2]);
         pollbal.wait_log(&["2 nodes are missing from it and stay"]);
         Self {
             pollbal,
-            doors,
+            listeners,
             _perlbal: perlbal,
             _nodes: nodes,
             _odd: odd,
@@ -153,14 +153,14 @@ fn it_is_escaped_wherever_it_is_shown() {
     let [first, second] = [1, 2].map(|number| stage.node_addr(number).to_string());
 
     for path in ["/v1/status", "/v1/events", "/v1/members?pool=web"] {
-        assert_json(path, &door::get(stage, path).json());
+        assert_json(path, &http::get(stage, path).json());
     }
     for addr in [1, 2, 4].map(|number| stage.node_addr(number)) {
         let path = format!("/v1/explain?node={addr}");
-        assert_json(&path, &door::get(stage, &path).json());
+        assert_json(&path, &http::get(stage, &path).json());
     }
     for path in ["/", "/metrics", &format!("/?node={first}")] {
-        let body = get(dial(site.doors.status), path).body;
+        let body = get(dial(site.listeners.status), path).body;
         // A label's value has each backslash twice.
         assert_shown(path, &body.replace(r"\\", r"\"));
     }

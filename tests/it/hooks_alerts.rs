@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::common::door;
+use crate::common::http;
 use crate::common::nodes::{addrs, wait_rounds};
 use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
@@ -60,7 +60,7 @@ fn wait_alerts(stage: &Stage, wanted: &[String]) -> Told {
 
 /// The alerts in the event log: kind, level and text of each.
 fn alert_events(stage: &Stage) -> Vec<[String; 3]> {
-    let events = door::get(stage, "/v1/events").json();
+    let events = http::get(stage, "/v1/events").json();
     let events = events["events"].as_array().unwrap().clone();
     let alerts = events
         .iter()
@@ -408,7 +408,7 @@ fn a_state_file_that_is_refused_is_told_until_what_was_set_aside_is_gone() {
     }
     // A good file in its place is not the end of it: what was lost is in the other.
     let order = json!({ "reason": "storm" });
-    assert_eq!(door::post(&stage, "/v1/freeze", &order).status, 200);
+    assert_eq!(http::post(&stage, "/v1/freeze", &order).status, 200);
     pollbal.wait_log(&["storm"]);
     becomes(SOON, "a good file", &true, || file.exists());
     assert_eq!(alerts(&stage).len(), 1);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::door::accept_removals;
+use crate::common::http::accept_removals;
 use crate::common::nodes::{Node, wait_rounds};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::clock::counted_between;
-use crate::common::door::ask_from;
+use crate::common::http::ask_from;
 use crate::common::nodes::addrs;
 use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
@@ -91,14 +91,14 @@ fn one_that_is_nudged_all_the_time_is_polled_some_times_a_second_and_once_more_i
     let stage = Stage::new();
     let node = stage.node(1, "website");
     stage.write_services(&[node.services_line()]);
-    let door = stage.free_addr();
-    let config = json!({ "node_listen": door.to_string(), "poll_interval": "1h" });
+    let listener = stage.free_addr();
+    let config = json!({ "node_listen": listener.to_string(), "poll_interval": "1h" });
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["first round done"]);
     let (begin, before) = (Instant::now(), node.polls());
     for _ in 1..NUDGES {
         assert_eq!(
-            ask_from(stage.ip(1), door, "POST", "/nudge").word(),
+            ask_from(stage.ip(1), listener, "POST", "/nudge").word(),
             "polled"
         );
     }
@@ -107,7 +107,7 @@ fn one_that_is_nudged_all_the_time_is_polled_some_times_a_second_and_once_more_i
     assert!(polls <= 10 + 5 * seconds, "{polls} polls in {seconds} s");
     assert!(polls >= 5, "{polls} polls");
     node.announce("");
-    ask_from(stage.ip(1), door, "POST", "/nudge");
+    ask_from(stage.ip(1), listener, "POST", "/nudge");
     becomes(SOON, "the last nudge is heard", &Some(vec![]), || {
         stage.lines("website.pool")
     });

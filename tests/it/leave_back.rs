@@ -19,27 +19,27 @@ const COMMAND: &str = "trap 'exit 7' TERM INT HUP; touch at; \
 
 /// A load balancer's pollbal, which asks its nodes nearly never.
 struct Balancer {
-    door: SocketAddrV4,
+    listener: SocketAddrV4,
     pollbal: Pollbal,
 }
 
 impl Balancer {
-    fn start(stage: &Stage, door: SocketAddrV4) -> Self {
-        let own = |name: &str| stage.path(&format!("{}.{name}", door.port()));
+    fn start(stage: &Stage, listener: SocketAddrV4) -> Self {
+        let own = |name: &str| stage.path(&format!("{}.{name}", listener.port()));
         let config = json!({
             "pool_directory": own("pools"),
             "admin_socket": own("socket"),
             "state_file": own("state"),
-            "node_listen": door,
+            "node_listen": listener,
             "poll_interval": "1h",
         });
         let pollbal = Pollbal::start(stage, &config);
         pollbal.wait_log(&["first round done: 2 members"]);
-        Self { door, pollbal }
+        Self { listener, pollbal }
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.door)
+        format!("http://{}", self.listener)
     }
 }
 
@@ -54,9 +54,9 @@ impl Site {
     fn start() -> Self {
         let stage = Stage::new();
         let nodes = stage.nodes(&["website", "website"]);
-        let mut doors = [stage.free_addr(), stage.free_addr()];
-        doors.sort_by_key(ToString::to_string);
-        let balancers = doors.map(|door| Balancer::start(&stage, door));
+        let mut listeners = [stage.free_addr(), stage.free_addr()];
+        listeners.sort_by_key(ToString::to_string);
+        let balancers = listeners.map(|listener| Balancer::start(&stage, listener));
         Self {
             balancers: balancers.into(),
             nodes,
@@ -89,7 +89,7 @@ impl Site {
     #[track_caller]
     fn wait_members(&self, balancer: &Balancer, nodes: &[Node]) {
         let lines: String = nodes.iter().map(|node| node.pool_line() + "\n").collect();
-        let file = format!("{}.pools/website.pool", balancer.door.port());
+        let file = format!("{}.pools/website.pool", balancer.listener.port());
         becomes(SOON, "the members", &lines, || {
             fs::read_to_string(self.stage.path(&file)).unwrap_or_default()
         });

@@ -35,21 +35,21 @@ const COMMAND: &str = "touch at-$0; for i in $(seq 1000); do if [ -e go-$0 ]; th
 
 /// A load balancer with its pollbal.
 struct Balancer {
-    door: SocketAddrV4,
+    listener: SocketAddrV4,
     _pollbal: Pollbal,
     perlbal: Perlbal,
 }
 
 impl Balancer {
-    fn start(stage: &Stage, door: SocketAddrV4, min_members: usize) -> Self {
-        let name = door.port();
+    fn start(stage: &Stage, listener: SocketAddrV4, min_members: usize) -> Self {
+        let name = listener.port();
         let perlbal = Config::new()
             .pool("website")
             .service_with(stage, "web", "website", &KEPT_ALIVE)
             .start(stage);
         let config = json!({
             "perlbal": perlbal.management(),
-            "node_listen": door,
+            "node_listen": listener,
             "admin_socket": stage.path(&format!("{name}.sock")),
             "pool_directory": stage.path(&format!("{name}.pools")),
             "state_file": stage.path(&format!("{name}.json")),
@@ -60,14 +60,14 @@ impl Balancer {
         let pollbal = Pollbal::start(stage, &config);
         pollbal.wait_log(&["first round done"]);
         Self {
-            door,
+            listener,
             _pollbal: pollbal,
             perlbal,
         }
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.door)
+        format!("http://{}", self.listener)
     }
 
     #[track_caller]
@@ -87,10 +87,10 @@ impl Site {
     fn start(nodes: usize, min_members: [usize; 2]) -> Self {
         let stage = Stage::new();
         let nodes = stage.nodes(&vec!["website"; nodes]);
-        let mut doors = [stage.free_addr(), stage.free_addr()];
-        doors.sort_by_key(ToString::to_string);
+        let mut listeners = [stage.free_addr(), stage.free_addr()];
+        listeners.sort_by_key(ToString::to_string);
         let balancers =
-            [0, 1].map(|index| Balancer::start(&stage, doors[index], min_members[index]));
+            [0, 1].map(|index| Balancer::start(&stage, listeners[index], min_members[index]));
         for balancer in &balancers {
             balancer.wait_members(&nodes);
         }

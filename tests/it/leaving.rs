@@ -1,4 +1,4 @@
-//! How nodes speak at the node door: nudge and leave, each for itself alone.
+//! How nodes speak at the node listener: nudge and leave, each for itself alone.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::common::client::{Traffic, failures, get_later};
-use crate::common::door::{Asked, Reply, ask_from, get, post};
+use crate::common::http::{Asked, Reply, ask_from, get, post};
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
@@ -33,7 +33,7 @@ const KEPT_ALIVE: [(&str, &str); 3] = [
 ];
 
 struct Site {
-    door: SocketAddrV4,
+    listener: SocketAddrV4,
     pollbal: Pollbal,
     perlbal: Perlbal,
     nodes: Vec<Node>,
@@ -49,11 +49,11 @@ impl Site {
         let perlbal = pool
             .service_with(&stage, "web", "website", &KEPT_ALIVE)
             .start(&stage);
-        let door = stage.free_addr();
+        let listener = stage.free_addr();
         let mut config = json!({
             "perlbal": perlbal.management(),
             "pools": { "website": { "min_members": 2 } },
-            "node_listen": door,
+            "node_listen": listener,
             // A node that a busy machine keeps from answering must not count as failed.
             "service_timeout": "5s",
         });
@@ -63,7 +63,7 @@ impl Site {
         let pollbal = Pollbal::start(&stage, &config);
         perlbal.wait_members("website", &addrs(&nodes));
         Self {
-            door,
+            listener,
             pollbal,
             perlbal,
             nodes,
@@ -73,7 +73,7 @@ impl Site {
     }
 
     fn ask(&self, node: &Node, method: &str, path: &str) -> Reply {
-        ask_from(*node.addr().ip(), self.door, method, path)
+        ask_from(*node.addr().ip(), self.listener, method, path)
     }
 
     /// A request of some seconds, under way at the node, which keeps it from being gone.
@@ -250,16 +250,16 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
         .service(&stage, "web", "website")
         .service(&stage, "rest", "api")
         .start(&stage);
-    let door = stage.free_addr();
+    let listener = stage.free_addr();
     let stands_in = nodes[0].addr().to_string();
     let pools = json!({ "website": {}, "api": { "sorry": [stands_in] } });
     let config = json!({
-        "perlbal": perlbal.management(), "pools": pools, "node_listen": door,
+        "perlbal": perlbal.management(), "pools": pools, "node_listen": listener,
         "service_timeout": "5s",
     });
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["warn", "a sorry server should be no node"]);
-    let leave = |path: &str| ask_from(*nodes[0].addr().ip(), door, "POST", path);
+    let leave = |path: &str| ask_from(*nodes[0].addr().ip(), listener, "POST", path);
     nodes[2].announce("api leaving");
     perlbal.wait_members("api", &addrs(&nodes[..1]));
     let why = "granted it stands in as sorry server of pool api";
@@ -284,11 +284,11 @@ fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
     };
     let request = site.keep_busy_alone(node, other);
     assert_eq!(site.ask(node, "POST", "/leave").word(), "granted");
-    let held = Asked::from(*node.addr().ip(), site.door, "POST", "/leave?wait=60s");
-    // Behind it in the door's queue.
+    let held = Asked::from(*node.addr().ip(), site.listener, "POST", "/leave?wait=60s");
+    // Behind it in the listener's queue.
     assert_eq!(site.ask(node, "POST", "/nudge").ok(), "polled now");
     assert_eq!(site.ask(node, "DELETE", "/leave").ok(), "stays");
-    assert_eq!(held.reply().ok(), "wait the leave is over");
+    assert_eq!(held.reply().ok(), "wait the leave has ended");
     site.wait_members([node, other]);
     drop(request);
 }
@@ -367,13 +367,9 @@ fn a_node_speaks_for_itself_alone() {
         let path = format!("{path}?node={}", two.addr());
         let refused = site.ask(one, "POST", &path);
         assert_eq!(refused.status, 403, "{}", refused.body);
-        assert!(
-            refused.body.contains("speaks for itself alone"),
-            "{}",
-            refused.body
-        );
+        assert!(refused.body.contains("only for itself"), "{}", refused.body);
     }
-    let stranger = ask_from(site.stage.ip(200), site.door, "POST", "/leave");
+    let stranger = ask_from(site.stage.ip(200), site.listener, "POST", "/leave");
     assert_eq!(stranger.status, 403, "{}", stranger.body);
     assert_eq!(site.ask(one, "POST", "/leave?port=1").status, 404);
     // Seconds for one, milliseconds for another.
@@ -399,17 +395,17 @@ fn a_node_speaks_for_itself_alone() {
 #[test]
 fn a_node_may_call_itself_by_a_name_that_others_have_too() {
     let stage = Stage::new();
-    let door = stage.free_addr();
+    let listener = stage.free_addr();
     let nodes = [stage.node(1, "website"), stage.node(2, "website")];
     let beside = SocketAddrV4::new(stage.ip(2), stage.free_addr().port());
     let twin = |addr: SocketAddrV4| format!("{} {} # twin", addr.ip(), addr.port());
     stage.write_services(&[nodes[0].addr(), nodes[1].addr(), beside].map(twin));
     let pollbal = Pollbal::start(
         &stage,
-        &json!({ "node_listen": door, "poll_interval": "1h" }),
+        &json!({ "node_listen": listener, "poll_interval": "1h" }),
     );
     pollbal.wait_log(&["first round done"]);
-    let ask = |host, path| ask_from(stage.ip(host), door, "POST", path);
+    let ask = |host, path| ask_from(stage.ip(host), listener, "POST", path);
     let polls = nodes[1].polls();
     let one = nodes[0].polls() + 1;
     assert_eq!(ask(1, "/nudge?node=twin").ok(), "polled now");
@@ -430,13 +426,13 @@ fn a_node_may_call_itself_by_a_name_that_others_have_too() {
 #[test]
 fn a_leave_is_told_only_when_the_state_file_holds_it() {
     let stage = Stage::new();
-    let (door, state_file) = (stage.free_addr(), stage.path("state.json"));
+    let (listener, state_file) = (stage.free_addr(), stage.path("state.json"));
     let nodes = stage.nodes(&["website"; 2]);
-    let config = json!({ "node_listen": door, "state_file": state_file });
+    let config = json!({ "node_listen": listener, "state_file": state_file });
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["first round done"]);
     let node = nodes[0].addr();
-    let ask = |method| ask_from(*node.ip(), door, method, "/leave");
+    let ask = |method| ask_from(*node.ip(), listener, method, "/leave");
     for _ in 0..20 {
         assert_ne!(ask("POST").word(), "wait");
         let text = fs::read_to_string(&state_file).unwrap();
@@ -450,11 +446,11 @@ fn a_leave_is_told_only_when_the_state_file_holds_it() {
 #[test]
 fn a_pools_last_serving_member_waits_until_another_serves_or_an_operator_lets_it_go() {
     let stage = Stage::new();
-    let door = stage.free_addr();
+    let listener = stage.free_addr();
     let nodes = stage.nodes(&["website", "website leaving"]);
-    let pollbal = Pollbal::start(&stage, &json!({ "node_listen": door }));
+    let pollbal = Pollbal::start(&stage, &json!({ "node_listen": listener }));
     pollbal.wait_log(&["wrote website.pool"]);
-    let ask = |path: &str| ask_from(*nodes[0].addr().ip(), door, "POST", path);
+    let ask = |path: &str| ask_from(*nodes[0].addr().ip(), listener, "POST", path);
     let waits =
         "wait it would leave website with 0 of 1 members (min_members 0, requests would wait)";
     assert_eq!(ask("/leave").ok(), waits);
@@ -464,7 +460,7 @@ fn a_pools_last_serving_member_waits_until_another_serves_or_an_operator_lets_it
         nodes[1].announce("website");
         assert_ne!(held.join().expect("it was answered").word(), "wait");
     });
-    let stays = ask_from(*nodes[0].addr().ip(), door, "DELETE", "/leave");
+    let stays = ask_from(*nodes[0].addr().ip(), listener, "DELETE", "/leave");
     assert_eq!(stays.ok(), "stays");
     nodes[1].announce("website leaving");
     let alone = Some(vec![nodes[0].pool_line()]);
@@ -478,7 +474,7 @@ fn a_pools_last_serving_member_waits_until_another_serves_or_an_operator_lets_it
 #[test]
 fn of_several_nodes_at_one_address_the_port_tells_which_leaves() {
     let stage = Stage::new();
-    let door = stage.free_addr();
+    let listener = stage.free_addr();
     let first = stage.node(1, "website");
     let second = SocketAddrV4::new(stage.ip(1), stage.free_addr().port());
     // Another one serves, so that the pool can do without it.
@@ -489,13 +485,17 @@ fn of_several_nodes_at_one_address_the_port_tells_which_leaves() {
         other.services_line(),
     ];
     stage.write_services(&lines);
-    let pollbal = Pollbal::start(&stage, &json!({"node_listen": door}));
+    let pollbal = Pollbal::start(&stage, &json!({"node_listen": listener}));
     // A pool that was never written would have no file when its last member is gone.
     pollbal.wait_log(&["wrote website.pool"]);
-    let ask = |path: &str| ask_from(stage.ip(1), door, "POST", path);
+    let ask = |path: &str| ask_from(stage.ip(1), listener, "POST", path);
     let which = ask("/leave");
     assert_eq!(which.status, 400);
-    assert!(which.body.contains("say which by ?port="), "{}", which.body);
+    assert!(
+        which.body.contains("select one with ?port="),
+        "{}",
+        which.body
+    );
     assert_eq!(ask("/nudge").status, 200, "both are asked");
     let port = first.addr().port();
     assert_eq!(ask(&format!("/leave?port={port}&wait=5s")).status, 200);

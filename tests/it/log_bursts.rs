@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, door};
+use crate::common::{SOON, becomes, http};
 
 /// So many nodes are named.
 const NAMED: usize = 20;
@@ -14,7 +14,7 @@ const DEAD: usize = 300;
 
 /// How many events of this kind there are.
 fn events(stage: &Stage, kind: &str) -> usize {
-    let events = door::get(stage, "/v1/events?limit=10000").json();
+    let events = http::get(stage, "/v1/events?limit=10000").json();
     let events = events["events"].as_array().unwrap();
     events.iter().filter(|event| event["kind"] == kind).count()
 }

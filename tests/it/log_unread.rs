@@ -16,8 +16,8 @@ use crate::common::pipe::FullPipe;
 use crate::common::pollbal::Pollbal;
 use crate::common::process::{catches, children, runs};
 use crate::common::stage::Stage;
-use crate::common::wire::{Doors, dial, get};
-use crate::common::{SOON, becomes, door, eventually};
+use crate::common::wire::{Listeners, dial, get};
+use crate::common::{SOON, becomes, eventually, http};
 
 /// Has a node leave and come back: each time its file follows, and the admin socket answers.
 #[track_caller]
@@ -27,7 +27,7 @@ fn assert_works(stage: &Stage, node: &Node) {
         becomes(SOON, "the pool file", &Some(lines), || {
             stage.lines("web.pool")
         });
-        let status = door::get(stage, "/v1/status");
+        let status = http::get(stage, "/v1/status");
         assert_eq!(status.status, 200, "{}", status.body);
     }
 }
@@ -43,7 +43,7 @@ fn a_pipe_that_nobody_reads_holds_up_nothing() {
     });
     assert_works(&stage, &nodes[0]);
     // Nor does it hold up a reload.
-    let reload = door::post(&stage, "/v1/reload", &json!({}));
+    let reload = http::post(&stage, "/v1/reload", &json!({}));
     assert_eq!(reload.status, 200, "{}", reload.body);
     let begun = Instant::now();
     assert!(pollbal.terminate().success());
@@ -54,13 +54,13 @@ fn a_pipe_that_nobody_reads_holds_up_nothing() {
 #[test]
 fn lines_that_found_no_room_are_counted_and_told_when_the_log_is_read_again() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let nodes = stage.nodes(&["web"; 40]);
     let pipe = FullPipe::new(&stage);
     let config = json!({ "poll_interval": "10ms" });
-    let mut pollbal = pipe.start(&stage, &doors.config(&config), "-vv", "2>");
+    let mut pollbal = pipe.start(&stage, &listeners.config(&config), "-vv", "2>");
     let dropped = || {
-        let metrics = get(dial(doors.status), "/metrics").body;
+        let metrics = get(dial(listeners.status), "/metrics").body;
         let lines = metrics.lines();
         let mut counts =
             lines.filter_map(|line| line.strip_prefix("pollbal_log_lines_dropped_total "));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::door::post;
+use crate::common::http::post;
 use crate::common::nodes::{Node, wait_rounds};
 use crate::common::pollbal::Pollbal;
 use crate::common::raw_node::{Answer, RawNode, Reply};

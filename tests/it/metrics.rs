@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::common::client::{Traffic, failures};
-use crate::common::door;
+use crate::common::http;
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
@@ -25,9 +25,9 @@ const BETWEEN: Duration = Duration::from_secs(4);
 /// What is asked for again and again is new within this.
 const RENEWED: Duration = Duration::from_secs(20);
 
-/// The status door of one pollbal.
+/// The status listener of one pollbal.
 #[derive(Clone, Copy)]
-struct Door(SocketAddrV4);
+struct Endpoint(SocketAddrV4);
 
 /// One scrape.
 struct Scrape {
@@ -35,7 +35,7 @@ struct Scrape {
     text: String,
 }
 
-impl Door {
+impl Endpoint {
     #[track_caller]
     fn scrape(self) -> Scrape {
         self.scrape_as("")
@@ -44,7 +44,7 @@ impl Door {
     /// Asks by this `Accept` header.
     #[track_caller]
     fn scrape_as(self, accept: &str) -> Scrape {
-        let mut stream = eventually(SOON, "the status door is open", || {
+        let mut stream = eventually(SOON, "status listener listening on", || {
             TcpStream::connect(self.0).ok()
         });
         let request = format!(
@@ -140,11 +140,11 @@ fn perlbal(stage: &Stage) -> Perlbal {
         .start(stage)
 }
 
-/// Starts pollbal with a status door.
-fn pollbal(stage: &Stage, mut config: Value) -> (Pollbal, Door) {
-    let door = stage.free_addr();
-    config["status_listen"] = json!(door.to_string());
-    (Pollbal::start(stage, &config), Door(door))
+/// Starts pollbal with a status listener.
+fn pollbal(stage: &Stage, mut config: Value) -> (Pollbal, Endpoint) {
+    let listener = stage.free_addr();
+    config["status_listen"] = json!(listener.to_string());
+    (Pollbal::start(stage, &config), Endpoint(listener))
 }
 
 fn count(number: usize) -> f64 {
@@ -164,16 +164,16 @@ fn the_numbers_of_a_small_site_are_true() {
         // Each is polled once, and whenever the test says so.
         "poll_interval": "1h",
     });
-    let (_pollbal, door) = pollbal(&stage, config);
+    let (_pollbal, listener) = pollbal(&stage, config);
     let of_perlbal = |name: &str| format!("{name}{{perlbal=\"{management}\"}}");
-    door.wait(&of_perlbal("pollbal_perlbal_in_sync"), 1.0);
+    listener.wait(&of_perlbal("pollbal_perlbal_in_sync"), 1.0);
     nodes[2].announce("api leaving v2");
     let leaver = json!({ "nodes": [nodes[2].addr().to_string()] });
-    door::post(&stage, "/v1/nudge", &leaver).ok();
+    http::post(&stage, "/v1/nudge", &leaver).ok();
     perlbal.wait_members("api", &addrs(&nodes[..2]));
-    door.wait("pollbal_nodes{state=\"leaving\"}", 1.0);
+    listener.wait("pollbal_nodes{state=\"leaving\"}", 1.0);
 
-    let scrape = door.scrape();
+    let scrape = listener.scrape();
     for (series, value) in [
         ("pollbal_polls_total{result=\"serving\"}", 3.0),
         ("pollbal_polls_total{result=\"leaving\"}", 1.0),
@@ -196,9 +196,9 @@ fn the_numbers_of_a_small_site_are_true() {
         (&of_perlbal("pollbal_perlbal_errors_total"), 0.0),
         (&of_perlbal("pollbal_answer_to_ok_seconds_count"), 2.0),
         (&of_perlbal("perlbal_up"), 1.0),
-        ("pollbal_door_connections{door=\"status\"}", 1.0),
+        ("pollbal_http_connections{listener=\"status\"}", 1.0),
         (
-            "pollbal_door_requests_total{door=\"admin\",code=\"2xx\"}",
+            "pollbal_http_requests_total{listener=\"admin\",code=\"2xx\"}",
             1.0,
         ),
     ] {
@@ -241,7 +241,7 @@ fn what_perlbal_tells_of_each_member_is_true_with_metrics_per_node() {
     let perlbal = perlbal(&stage);
     let management = perlbal.management();
     let config = json!({ "perlbal": management.to_string(), "metrics_per_node": true });
-    let (_pollbal, door) = pollbal(&stage, config);
+    let (_pollbal, listener) = pollbal(&stage, config);
     perlbal.wait_members("api", &addrs(&nodes[..2]));
     let traffic = Traffic::start(perlbal.service("web"), 4);
     let both = &nodes[..2];
@@ -252,8 +252,8 @@ fn what_perlbal_tells_of_each_member_is_true_with_metrics_per_node() {
     assert_eq!(failures(&record), [""; 0]);
 
     let requests = format!("perlbal_requests_total{{perlbal=\"{management}\"}}");
-    door.wait(&requests, count(record.len()));
-    let scrape = door.scrape();
+    listener.wait(&requests, count(record.len()));
+    let scrape = listener.scrape();
     for node in both {
         let labels = format!("perlbal=\"{management}\",node=\"{}\"", node.addr());
         let requests = format!("perlbal_node_requests_total{{{labels}}}");
@@ -294,12 +294,12 @@ fn promtool_has_nothing_to_say_and_openmetrics_is_there_for_who_asks() {
         "perlbal": [perlbal.management().to_string(), stage.free_addr().to_string()],
         "metrics_per_node": true,
     });
-    let (_pollbal, door) = pollbal(&stage, config);
+    let (_pollbal, listener) = pollbal(&stage, config);
     perlbal.wait_members("api", &addrs([&node]));
     let up = format!("perlbal_up{{perlbal=\"{}\"}}", perlbal.management());
-    door.wait(&up, 1.0);
+    listener.wait(&up, 1.0);
 
-    let scrape = door.scrape();
+    let scrape = listener.scrape();
     assert_eq!(scrape.kind, "text/plain; version=0.0.4; charset=utf-8");
     assert!(
         scrape.has(r#"name="node \"one\" \\ two""#),
@@ -313,7 +313,7 @@ fn promtool_has_nothing_to_say_and_openmetrics_is_there_for_who_asks() {
     assert!(all.contains("\npollbal_alerts{"));
     assert_eq!(promtool(all), "");
 
-    let open = door.scrape_as("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+    let open = listener.scrape_as("application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
     assert_eq!(
         open.kind,
         "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -329,15 +329,15 @@ fn a_storm_of_scrapes_asks_perlbal_no_more_than_every_five_seconds() {
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let config = json!({ "perlbal": relay.addr().to_string() });
-    let (_pollbal, door) = pollbal(&stage, config);
-    door.wait(&format!("perlbal_up{{perlbal=\"{}\"}}", relay.addr()), 1.0);
+    let (_pollbal, listener) = pollbal(&stage, config);
+    listener.wait(&format!("perlbal_up{{perlbal=\"{}\"}}", relay.addr()), 1.0);
 
     // Only numbers are asked for by this command.
     let readings = || relay.said().iter().filter(|line| *line == "STATES").count();
     let (begin, mut texts) = (Instant::now(), BTreeSet::new());
     let mut until_next = |readings_before: usize| {
         eventually(RENEWED, "Perlbal is asked again", || {
-            texts.insert(door.scrape().text);
+            texts.insert(listener.scrape().text);
             (readings() > readings_before).then(Instant::now)
         })
     };
@@ -362,17 +362,17 @@ fn a_perlbal_that_hangs_or_is_away_holds_no_scrape_up() {
     let mut perlbal = perlbal(&stage);
     let management = perlbal.management();
     let config = json!({ "perlbal": { "address": management.to_string(), "timeout": "60s" } });
-    let (_pollbal, door) = pollbal(&stage, config);
+    let (_pollbal, listener) = pollbal(&stage, config);
     perlbal.wait_members("api", &addrs(&nodes));
     let up = format!("perlbal_up{{perlbal=\"{management}\"}}");
     let connected = format!("pollbal_perlbal_connected{{perlbal=\"{management}\"}}");
-    door.wait(&up, 1.0);
+    listener.wait(&up, 1.0);
 
     perlbal.pause();
     // What is kept is told until it is too old.
-    door.wait(&up, 0.0);
+    listener.wait(&up, 0.0);
     let asked = Instant::now();
-    let scrape = door.scrape();
+    let scrape = listener.scrape();
     let took = clock::counted_since(asked);
     assert!(took < Duration::from_secs(4), "{took:?}");
     assert!(
@@ -382,9 +382,9 @@ fn a_perlbal_that_hangs_or_is_away_holds_no_scrape_up() {
     scrape.assert("pollbal_nodes{state=\"member\"}", 1.0);
     scrape.assert(&connected, 1.0);
     perlbal.go_on();
-    door.wait(&up, 1.0);
+    listener.wait(&up, 1.0);
 
     perlbal.kill();
-    door.wait(&connected, 0.0);
-    door.wait(&up, 0.0);
+    listener.wait(&connected, 0.0);
+    listener.wait(&up, 0.0);
 }

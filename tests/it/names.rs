@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common::door::{accept_removals, get};
+use crate::common::http::{accept_removals, get};
 use crate::common::nodes::{Node, addrs, wait_rounds};
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;

@@ -1,10 +1,10 @@
-//! What people order at the admin door: who is out, for which reasons, and what failures count for.
+//! What people order at the admin socket: who is out, for which reasons, and what failures count for.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::common::door::{get, post};
+use crate::common::http::{get, post};
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
@@ -403,7 +403,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
             "disable",
             json!({"nodes": [], "reason": "x"}),
             400,
-            "no node is named",
+            "no node given",
         ),
         (
             "disable",
@@ -418,7 +418,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
             400,
             "forced",
         ),
-        ("disable", json!(["node-1"]), 400, "the body is wrong"),
+        ("disable", json!(["node-1"]), 400, "invalid body"),
         ("freeze", json!({"reason": ""}), 400, "a reason is a word"),
         (
             "thaw",

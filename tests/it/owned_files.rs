@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::common::door::post;
+use crate::common::http::post;
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;

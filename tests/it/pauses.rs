@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::common::door::{ask_from, get};
+use crate::common::http::{ask_from, get};
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::raw_node::{Answer, RawNode};
@@ -109,11 +109,11 @@ fn a_leave_is_not_over_because_pollbal_stood_still() {
     let stage = Stage::alone();
     let nodes = stage.nodes(&["website", "website"]);
     let lines: Vec<_> = nodes.iter().map(Node::pool_line).collect();
-    let door = stage.free_addr();
-    let config = json!({ "node_listen": door, "leave_timeout": "4s" });
+    let listener = stage.free_addr();
+    let config = json!({ "node_listen": listener, "leave_timeout": "4s" });
     let pollbal = Pollbal::start(&stage, &config);
     becomes(SOON, "members", &lines, || members(&stage));
-    let granted = ask_from(*nodes[0].addr().ip(), door, "POST", "/leave");
+    let granted = ask_from(*nodes[0].addr().ip(), listener, "POST", "/leave");
     assert_eq!(granted.status, 200, "{}", granted.body);
     let others = lines[1..].to_vec();
     becomes(SOON, "members", &others, || members(&stage));

@@ -16,14 +16,14 @@ use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::run;
 use crate::common::stage::Stage;
-use crate::common::{Ends, SOON, clock, door, eventually};
+use crate::common::{Ends, SOON, clock, eventually, http};
 
 /// From Perlbal's return to the right members.
 const RETURN: Duration = Duration::from_secs(1);
 
 /// What the API tells of the first Perlbal.
 fn told(stage: &Stage) -> Value {
-    door::get(stage, "/v1/status").json()["perlbals"][0].clone()
+    http::get(stage, "/v1/status").json()["perlbals"][0].clone()
 }
 
 /// Waits until it is told that Perlbal is so, with these words of the cause, and that these changes wait.
@@ -139,7 +139,7 @@ fn one_that_stands_still_is_told_with_its_cause_and_what_waits_and_is_right_when
         assert!(said.contains("not answering for "), "{said}");
         assert!(said.contains(&text), "{said}");
     }
-    let page = door::get(&stage, "/").ok().to_owned();
+    let page = http::get(&stage, "/").ok().to_owned();
     assert!(page.contains(cause) && page.contains(&leaver), "{page}");
     pollbal.wait_log(&["error", "not answering for", &text]);
 

@@ -9,7 +9,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::common::client::{get as request, get_later};
-use crate::common::door::get;
+use crate::common::http::get;
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::Config;
 use crate::common::run::stdout;

@@ -13,7 +13,7 @@ use crate::common::nodes::addrs;
 use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
-use crate::common::{SOON, door, eventually};
+use crate::common::{SOON, eventually, http};
 
 /// More than pollbal has at any time with a few nodes, by far, and less than it would have by then without limits.
 const MOST_MEMORY_KB: u64 = 90_000;
@@ -99,7 +99,7 @@ fn is_given_up(says: &[u8], excess: &str) {
     let wait = |index: usize| times[index + 1][0] - times[index][1];
     // The tenth wait is a second, a fifth more or less; one that is only away is tried four times a second.
     assert!(wait(9) > Duration::from_millis(500), "{:?}", wait(9));
-    let status = door::get(&stage, "/v1/status").json();
+    let status = http::get(&stage, "/v1/status").json();
     assert_eq!(status["perlbals"][0]["away"]["state"], "not usable");
     let memory = most_memory_kb(&pollbal);
     assert!(memory < MOST_MEMORY_KB, "{memory} kB");

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::common::client::get as request;
-use crate::common::door::{accept_removals, get, post};
+use crate::common::http::{accept_removals, get, post};
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;

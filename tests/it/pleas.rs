@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::door::accept_removals;
+use crate::common::http::accept_removals;
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::raw_node::{Answer, RawNode};

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
 use serde_json::{Value, json};
 
-use crate::common::door::get;
+use crate::common::http::get;
 use crate::common::pollbal::Pollbal;
 use crate::common::raw_node::{Answer, RawNode};
 use crate::common::small_node::Small;

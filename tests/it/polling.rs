@@ -9,7 +9,7 @@ use pollbal::fd_limits::raise_open_files;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::common::door::{ask_from, get};
+use crate::common::http::{ask_from, get};
 use crate::common::pollbal::Pollbal;
 use crate::common::process::peak_memory;
 use crate::common::raw_node::{Answer, RawNode, Reply};
@@ -96,11 +96,11 @@ fn a_node_that_hangs_is_not_flooded_with_connections_and_is_back_as_soon_as_it_a
     assert!(hanging.connections() <= connections + 2);
 }
 
-/// A node that hung until no new connection is made for the next polls, and the door at which it may speak.
+/// A node that hung until no new connection is made for the next polls, and the listener at which it may speak.
 struct Hung {
     node: RawNode,
     wake: watch::Sender<bool>,
-    door: SocketAddrV4,
+    listener: SocketAddrV4,
     pollbal: Pollbal,
     stage: Stage,
 }
@@ -113,12 +113,12 @@ impl Hung {
         let answer = Answer::DeadUntil(until, "website");
         let node = RawNode::start(stage.node_addr(1), "hung", answer);
         stage.write_services(&[node.services_line()]);
-        let door = stage.free_addr();
+        let listener = stage.free_addr();
         let mut config = json!({
-            "poll_interval": "50ms", "service_timeout": "40ms", "node_listen": door,
+            "poll_interval": "50ms", "service_timeout": "40ms", "node_listen": listener,
         });
         let pollbal = Pollbal::start(&stage, &config);
-        pollbal.wait_log(&["the node door is open"]);
+        pollbal.wait_log(&["node listener listening on"]);
         // The next is made after 32.
         eventually(SOON, "the node hangs", || {
             let explained = get(&stage, "/v1/explain?node=hung").json();
@@ -134,14 +134,14 @@ impl Hung {
         Self {
             node,
             wake,
-            door,
+            listener,
             pollbal,
             stage,
         }
     }
 
     fn nudge(&self) {
-        let reply = ask_from(*self.node.addr().ip(), self.door, "POST", "/nudge");
+        let reply = ask_from(*self.node.addr().ip(), self.listener, "POST", "/nudge");
         assert_eq!(reply.ok(), "polled now");
     }
 

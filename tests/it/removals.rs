@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::door::{accept_removals, get, post};
+use crate::common::http::{accept_removals, get, post};
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::run::{self, stderr, stdout};

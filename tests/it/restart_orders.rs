@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::client::{Traffic, failures};
-use crate::common::door::{Asked, ask_from};
+use crate::common::http::{Asked, ask_from};
 use crate::common::nodes::{Node, addrs, wait_rounds};
 use crate::common::perlbal::{Config, Members, Perlbal};
 use crate::common::pollbal::Pollbal;
@@ -44,7 +44,7 @@ const WAIT: &str = "wait others of pool website are leaving already: node-2";
 type Lines = Option<BTreeSet<String>>;
 
 struct Site {
-    door: SocketAddrV4,
+    listener: SocketAddrV4,
     config: Value,
     /// Between pollbal and Perlbal.
     relay: Relay,
@@ -66,17 +66,17 @@ impl Site {
             .service_with(&stage, "web", "website", &KEPT_ALIVE)
             .start(&stage);
         let relay = Relay::start(stage.free_addr(), perlbal.management());
-        let door = stage.free_addr();
+        let listener = stage.free_addr();
         let config = json!({
             "perlbal": relay.addr(),
             "pools": { "website": { "min_members": 2 } },
             "max_leaving": 1,
-            "node_listen": door,
+            "node_listen": listener,
             // A node that a busy machine keeps from answering must not count as failed.
             "service_timeout": "5s",
         });
         Self {
-            door,
+            listener,
             config,
             relay,
             perlbal,
@@ -123,17 +123,17 @@ impl Site {
         self.json(&["explain", node.name()])
     }
 
-    /// What a node is answered at the node door.
+    /// What a node is answered at the node listener.
     #[track_caller]
     fn ask(&self, node: &Node, method: &str, path: &str) -> String {
-        ask_from(*node.addr().ip(), self.door, method, path)
+        ask_from(*node.addr().ip(), self.listener, method, path)
             .ok()
             .to_owned()
     }
 
     /// A request to leave that is held until its answer changes.
     fn ask_held(&self, node: &Node) -> Asked {
-        Asked::from(*node.addr().ip(), self.door, "POST", "/leave?wait=60s")
+        Asked::from(*node.addr().ip(), self.listener, "POST", "/leave?wait=60s")
     }
 
     /// Asks to leave until nothing comes to the node any more; it has not to wait for others.
@@ -276,7 +276,7 @@ impl Site {
         let [out, leaving, others @ ..] = &self.nodes;
         assert_eq!(self.ask(&others[0], "POST", "/leave"), WAIT);
         let held = self.ask_held(&others[0]);
-        // Behind it in the door's queue.
+        // Behind it in the listener's queue.
         assert_eq!(self.ask(leaving, "POST", "/leave"), "gone");
         let (orders, before, at_rest) = (self.orders(), self.relay.said(), Instant::now());
         assert!(!changes(&before).is_empty(), "the relay hears of changes");

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::common::door;
+use crate::common::http;
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::run;
@@ -25,7 +25,7 @@ fn start(stage: &Stage) -> Pollbal {
 
 /// What `status` tells of a node: where it is, and since when.
 fn status(stage: &Stage, node: &Node) -> (String, Option<SystemTime>) {
-    let explained = door::get(stage, &format!("/v1/explain?node={}", node.addr())).json();
+    let explained = http::get(stage, &format!("/v1/explain?node={}", node.addr())).json();
     let node = &explained["node"];
     let since = node["since"].as_str();
     let since = since.map(|since| humantime::parse_rfc3339(since).unwrap());

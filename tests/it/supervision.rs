@@ -13,8 +13,8 @@ use crate::common::nodes::Node;
 use crate::common::notify::Notify;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
-use crate::common::wire::{Doors, dial, get};
-use crate::common::{SOON, becomes, client, door, eventually, stays};
+use crate::common::wire::{Listeners, dial, get};
+use crate::common::{SOON, becomes, client, eventually, http, stays};
 
 /// The exit code for a fault of pollbal's own.
 const SOFTWARE: Option<i32> = Some(70);
@@ -24,7 +24,7 @@ const TASKS: [&str; 12] = [
     "Perlbal",
     "alerts",
     "beats",
-    "doors",
+    "http",
     "hooks",
     "listener",
     "pool files",
@@ -64,14 +64,14 @@ fn a_task_that_panics_or_ends_unasked_ends_the_process() {
 #[test]
 fn healthz_fails_when_the_loop_that_decides_hangs() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let _nodes = stage.nodes(&["web"]);
-    let config = stage.write_config(&doors.config(&json!({})));
+    let config = stage.write_config(&listeners.config(&json!({})));
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
     command.arg("--config").arg(&config);
     let pollbal = Pollbal::spawn(command, config.clone());
     pollbal.wait_log(&["first round done"]);
-    assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
+    assert_eq!(client::get(listeners.status, "/healthz").unwrap(), "ok");
     pollbal.kill();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
     command
@@ -79,9 +79,9 @@ fn healthz_fails_when_the_loop_that_decides_hangs() {
         .arg(&config)
         .env("POLLBAL_TEST_FAULT", "hang decisions");
     let pollbal = Pollbal::spawn(command, config);
-    pollbal.wait_log(&["the status door is open"]);
-    let answer = get(dial(doors.status), "/healthz");
-    answer.assert_json_refusal(503, "the loop that decides has not answered within 900ms");
+    pollbal.wait_log(&["status listener listening on"]);
+    let answer = get(dial(listeners.status), "/healthz");
+    answer.assert_json_refusal(503, "the event loop has not responded within 900ms");
     // And SIGTERM ends it nevertheless.
     pollbal.signal(Signal::TERM);
     let mut pollbal = pollbal;
@@ -97,7 +97,7 @@ fn the_service_manager_gets_no_sign_of_life_while_the_listeners_hang() {
     let manager = Notify::listen(&stage);
     let variables = [
         ("WATCHDOG_USEC", "3000000"),
-        ("POLLBAL_TEST_FAULT", "hang doors"),
+        ("POLLBAL_TEST_FAULT", "hang http"),
     ];
     let pollbal = manager.start(&stage, &json!({}), &[], &variables);
     manager.wait("READY=1", 1);
@@ -145,9 +145,9 @@ fn start_with_threads(stage: &Stage, config: &serde_json::Value, threads: u32) -
 #[test]
 fn with_however_few_threads_it_works_or_says_why_it_does_not_start() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let nodes = stage.nodes(&["web", "web"]);
-    let config = doors.config(&json!({}));
+    let config = listeners.config(&json!({}));
     let mut works = 0;
     for threads in 1..=12 {
         stage.list(&nodes[..1]);
@@ -171,16 +171,16 @@ fn with_however_few_threads_it_works_or_says_why_it_does_not_start() {
             stage.lines("web.pool")
         });
         let order = json!({ "nodes": ["node-1"], "reason": "test" });
-        let reply = door::post(&stage, "/v1/disable", &order);
+        let reply = http::post(&stage, "/v1/disable", &order);
         assert_eq!(reply.status, 200, "{}", reply.body);
         eventually(SOON, "the order in the state file", || {
             let kept = fs::read_to_string(stage.path("state.json")).ok()?;
             kept.contains("test").then_some(())
         });
-        let reply = door::post(&stage, "/v1/enable", &order);
+        let reply = http::post(&stage, "/v1/enable", &order);
         assert_eq!(reply.status, 200, "{}", reply.body);
-        assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
-        let metrics = client::get(doors.status, "/metrics").unwrap();
+        assert_eq!(client::get(listeners.status, "/healthz").unwrap(), "ok");
+        let metrics = client::get(listeners.status, "/metrics").unwrap();
         assert!(metrics.starts_with("# HELP"), "{metrics}");
         assert!(pollbal.terminate().success());
         for file in ["state.json", "pool/web.pool"] {

@@ -1,9 +1,9 @@
-//! What pollbal itself does and knows: polls, nodes, pools, orders, files.
+//! What pollbal itself does and knows: polls, nodes, pools, overrides, files.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::families::{Families, Times};
+use super::families::{Families, HistogramData};
 use crate::control::Summary;
 use crate::drivers::pool_files::FileCounts;
 use crate::model::names::{PoolName, Version};
@@ -12,37 +12,37 @@ use crate::model::node_view::{NodeStatus, Retention};
 use crate::model::poll_stats::{BUCKETS, PollStats, RESULTS};
 use crate::model::site_counts::{PoolCounts, SiteCounts};
 
-/// So many versions of a pool, and reasons for which nodes are disabled, are told by themselves: nodes
-/// and scripts may invent words on and on. So many at a time, that is: one that is gone makes room for
-/// another, and Prometheus keeps a series for each that there ever was.
-const MOST: usize = 50;
+/// Maximum number of versions of a pool, and of reasons for which nodes are disabled, that have a series
+/// of their own, since nodes and scripts may invent any number. That is at a time: one that disappears
+/// makes room for another, and Prometheus keeps a series for each that there ever was.
+const MAX_LABEL_VALUES: usize = 50;
 
-/// The label for all further ones; no version and no reason has parentheses.
+/// The label value for all others; no version or reason contains parentheses.
 const OTHERS: &str = "(others)";
 
-/// What keeps a failing member in its pool, and its word.
-const KEEPERS: [(Retention, &str); 3] = [
+/// What keeps a failing member in its pool, and its label value.
+const RETAINED_BY: [(Retention, &str); 3] = [
     (Retention::Failing, "fall"),
     (Retention::Held, "min_members"),
     (Retention::Frozen, "freeze"),
 ];
 
-/// What pollbal does and knows, in numbers.
+/// The numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Site {
+pub(super) struct CoreStats {
     pub(super) poll_stats: PollStats,
-    /// Things that happened, as `pollbal events` tells them.
+    /// Events, as shown by `pollbal events`.
     pub(super) events: u64,
     pub(super) first_round_done: bool,
     /// Nodes, as [`NodeStatus::ALL`].
     pub(super) states: [u64; NodeStatus::ALL.len()],
-    /// Members that fail, as [`KEEPERS`].
-    pub(super) failing: [u64; KEEPERS.len()],
-    /// Nodes that are disabled, by reason.
+    /// Failing members, as [`RETAINED_BY`].
+    pub(super) failing: [u64; RETAINED_BY.len()],
+    /// Disabled nodes, by reason.
     pub(super) disabled: Vec<(String, u64)>,
-    /// Leaves that were granted and are not over.
+    /// Granted leaves that have not ended.
     pub(super) grants: u64,
-    /// Orders for addresses that the services file does not list.
+    /// Overrides for addresses that the services file does not list.
     pub(super) gone_orders: u64,
     pub(super) frozen: bool,
     pub(super) pools: BTreeMap<PoolName, Pool>,
@@ -55,15 +55,15 @@ pub(super) struct Site {
 pub(super) struct Pool {
     /// Members, by version; none is empty.
     pub(super) versions: Vec<(String, u64)>,
-    /// Members that serve, as far as is known.
+    /// Members that serve, as far as known.
     pub(super) serving: u64,
     pub(super) min_members: u64,
-    /// Whether sorry servers stand in.
+    /// Whether its sorry servers serve.
     pub(super) sorry: bool,
 }
 
-impl Site {
-    /// From what is known.
+impl CoreStats {
+    /// From the state of the daemon.
     pub(super) fn of(whole: &Summary) -> Self {
         let pool = |(name, counted): (&PoolName, &PoolCounts)| {
             let pool = Pool {
@@ -80,7 +80,7 @@ impl Site {
             events: whole.last_event,
             first_round_done: whole.first_round_done,
             states: NodeStatus::ALL.map(|status| counts.by_status.at(status) as u64),
-            failing: KEEPERS.map(|(kept, _)| counts.kept(kept) as u64),
+            failing: RETAINED_BY.map(|(kept, _)| counts.kept(kept) as u64),
             disabled: disabled(counts),
             grants: counts.grants as u64,
             gone_orders: gone_orders(whole),
@@ -102,22 +102,22 @@ impl Site {
         let results = RESULTS.iter().zip(self.poll_stats.results);
         families.counters(
             "pollbal_polls_total",
-            "Polls of nodes, by what they gave.",
+            "Polls of nodes, by result.",
             results.map(|(result, polls)| ([("result", *result)], polls)),
         )?;
-        let times = Times {
+        let times = HistogramData {
             bounds: &BUCKETS,
             counts: &self.poll_stats.durations,
             sum: self.poll_stats.total_duration,
         };
         families.histograms(
             "pollbal_poll_duration_seconds",
-            "How long polls took, from the question to the whole answer or to giving up.",
+            "Duration of polls, from the request to the complete response or to giving up.",
             [([], times)],
         )?;
         families.counter(
             "pollbal_events_total",
-            "Changes of nodes, pools and orders, as `pollbal events` tells them.",
+            "Changes of nodes, pools and overrides, as shown by `pollbal events`.",
             self.events,
         )
     }
@@ -125,40 +125,40 @@ impl Site {
     fn write_nodes(&self, families: &mut Families<'_>) -> fmt::Result {
         families.gauge(
             "pollbal_first_round_done",
-            "Whether each node was heard once; nothing changes before.",
+            "1 once each node has been polled; nothing changes before that.",
             u64::from(self.first_round_done),
         )?;
         let states = NodeStatus::ALL.iter().zip(self.states);
         families.gauges(
             "pollbal_nodes",
-            "Nodes of the services file, by where they are.",
+            "Nodes in the services file, by state.",
             states.map(|(state, nodes)| ([("state", state.word())], nodes)),
         )?;
-        let failing = KEEPERS.iter().zip(self.failing);
+        let failing = RETAINED_BY.iter().zip(self.failing);
         families.gauges(
             "pollbal_failing_members",
-            "Members that fail, by what keeps them in: `fall` not reached yet, `min_members`, or a freeze.",
+            "Failing members, by what keeps them in: `fall` not reached yet, `min_members`, or a freeze.",
             failing.map(|((_, keeper), members)| ([("kept_by", *keeper)], members)),
         )?;
         let disabled = self.disabled.iter();
         families.gauges(
             "pollbal_disabled_nodes",
-            "Nodes that are to be out, by reason, of the 50 with the most nodes at a time; a node may have several.",
+            "Disabled nodes, by reason, for the 50 reasons with the most nodes; a node may have several.",
             disabled.map(|(reason, nodes)| ([("reason", reason.as_str())], *nodes)),
         )?;
         families.gauge(
             "pollbal_granted_leaves",
-            "Nodes that were allowed to leave and are not back.",
+            "Nodes that were granted leave and have not returned.",
             self.grants,
         )?;
         families.gauge(
             "pollbal_gone_orders",
-            "Reasons and leaves of addresses that the services file does not list.",
+            "Reasons and leaves for addresses that the services file does not list.",
             self.gone_orders,
         )?;
         families.gauge(
             "pollbal_frozen",
-            "Whether failures put nobody out, since someone said so.",
+            "1 if failed nodes are kept in by an operator's freeze.",
             u64::from(self.frozen),
         )
     }
@@ -175,7 +175,7 @@ impl Site {
         });
         families.gauges(
             "pollbal_pool_members",
-            "Members of pools, by version, of the 50 with the most members at a time; sorry servers apart.",
+            "Members of pools, by version, for the 50 versions with the most members; without sorry servers.",
             versions,
         )?;
         let mut pools = |name, help, value: fn(&Pool) -> u64| {
@@ -185,17 +185,17 @@ impl Site {
         };
         pools(
             "pollbal_pool_serving_members",
-            "Members that count for min_members: those that have not failed fall times in a row.",
+            "Members that count for `min_members`: those that have not failed `fall` times in a row.",
             |pool| pool.serving,
         )?;
         pools(
             "pollbal_pool_min_members",
-            "The pool's `min_members`: failures do not take it below this.",
+            "The pool's `min_members`: failures do not take it below this number.",
             |pool| pool.min_members,
         )?;
         pools(
             "pollbal_pool_sorry",
-            "Whether the pool has no member and its sorry servers stand in.",
+            "1 if the pool has no member and its sorry servers serve.",
             |pool| u64::from(pool.sorry),
         )
     }
@@ -203,7 +203,7 @@ impl Site {
     fn write_files(&self, families: &mut Families<'_>) -> fmt::Result {
         families.gauge(
             "pollbal_pool_files_in_sync",
-            "Whether the pool files hold what is wanted.",
+            "1 if the pool files have the desired content.",
             u64::from(self.files_in_sync),
         )?;
         let FileCounts {
@@ -218,13 +218,13 @@ impl Site {
         ];
         families.counters(
             "pollbal_pool_file_writes_total",
-            "Changes of pool files, by what became of them.",
+            "Changes of pool files, by result.",
             results.map(|(result, files)| ([("result", result)], files)),
         )
     }
 }
 
-/// How many orders are about addresses that are no nodes.
+/// The number of overrides for addresses that are not nodes.
 fn gone_orders(whole: &Summary) -> u64 {
     let orders = |addr: &NodeAddr| {
         let reasons = whole.overrides.reasons(*addr).map_or(0, BTreeMap::len);
@@ -233,24 +233,24 @@ fn gone_orders(whole: &Summary) -> u64 {
     whole.gone.iter().map(orders).sum::<usize>() as u64
 }
 
-/// How many nodes are disabled for which reason.
+/// The number of disabled nodes for each reason.
 fn disabled(counts: &SiteCounts) -> Vec<(String, u64)> {
     let reasons = counts.reasons.iter();
     most(reasons.map(|(reason, nodes)| (reason.to_string(), *nodes as u64)))
 }
 
-/// How many members are at which version, of which those that told none have an empty one.
+/// The number of members of each version; members without a version have an empty one.
 fn versions(pool: &PoolCounts) -> Vec<(String, u64)> {
     let text = |version: &Option<Version>| version.as_ref().map_or("", Version::as_str).to_owned();
     let versions = pool.versions.iter();
     most(versions.map(|(version, members)| (text(version), *members as u64)))
 }
 
-/// The [`MOST`] with the greatest numbers, by name, and behind them the sum of the others.
+/// The [`MAX_LABEL_VALUES`] with the greatest numbers, by name, followed by the sum of the others.
 fn most(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut counts: Vec<_> = counts.collect();
     counts.sort_unstable_by(|(one, a), (other, b)| b.cmp(a).then_with(|| one.cmp(other)));
-    let others = counts.split_off(counts.len().min(MOST));
+    let others = counts.split_off(counts.len().min(MAX_LABEL_VALUES));
     counts.sort_unstable();
     if !others.is_empty() {
         let sum = others.iter().map(|(_, count)| count).sum();
@@ -271,24 +271,24 @@ mod tests {
             let members = if number == 150 { 2 } else { 1 };
             pool.versions.insert(Some(version(number)), members);
         }
-        let told = versions(&pool);
-        assert_eq!(told.len(), MOST + 1);
+        let reported = versions(&pool);
+        assert_eq!(reported.len(), MAX_LABEL_VALUES + 1);
         assert!(
-            told.contains(&("v150".to_owned(), 2)),
+            reported.contains(&("v150".to_owned(), 2)),
             "the most members come first"
         );
-        assert_eq!(told.last(), Some(&(OTHERS.to_owned(), 150)));
-        let all: u64 = told.iter().map(|(_, members)| members).sum();
+        assert_eq!(reported.last(), Some(&(OTHERS.to_owned(), 150)));
+        let all: u64 = reported.iter().map(|(_, members)| members).sum();
         assert_eq!(all, 201);
     }
 
     #[test]
-    fn members_that_told_no_version_are_told_under_an_empty_one() {
+    fn members_without_a_version_are_reported_under_an_empty_one() {
         let pool = PoolCounts {
             versions: [(None, 1), (Some("v1".parse().unwrap()), 2)].into(),
             ..PoolCounts::default()
         };
-        let told = [(String::new(), 1), ("v1".to_owned(), 2)];
-        assert_eq!(versions(&pool), told);
+        let reported = [(String::new(), 1), ("v1".to_owned(), 2)];
+        assert_eq!(versions(&pool), reported);
     }
 }

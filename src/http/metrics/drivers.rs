@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeCounterValue, EncodeGaugeValue};
 
-use super::families::{Families, Labels, Times};
+use super::families::{Families, HistogramData, Labels};
 use crate::drivers::perlbal::counters::{Counters, Histogram};
 use crate::drivers::perlbal::statistics::{NodeStatistics, Nodes, Queues, Statistics, Waiting};
 use crate::model::node::NodeAddr;
@@ -169,7 +169,7 @@ impl<'a> Perlbals<'a> {
         let times = |histogram: fn(&Counters) -> &Histogram| {
             self.samples(move |perlbal| {
                 let histogram = histogram(&perlbal.known.as_ref()?.counters);
-                Some(Times {
+                Some(HistogramData {
                     bounds: &Histogram::BOUNDS,
                     counts: histogram.counts(),
                     sum: histogram.sum(),

@@ -1,7 +1,6 @@
 //! Writing metric families: a name with its help, and under it a sample for each set of labels.
 //!
-//! Names are given as they are scraped, `_total` and unit included, so that whoever looks for one
-//! finds it here.
+//! Names are written as they are scraped, including `_total` and the unit, so that a search finds them.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,18 +14,18 @@ use prometheus_client::registry::Unit;
 /// The labels of a sample: names and values, which may be any text.
 pub(super) type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
-/// How often something took how long.
+/// A distribution of durations.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Times<'a> {
+pub(super) struct HistogramData<'a> {
     /// The upper bounds of the buckets, in seconds.
     pub(super) bounds: &'a [f64],
-    /// How often, by bucket, not cumulated; behind the last what took longer still.
+    /// Number of durations per bucket, not cumulative; the last is for those above all bounds.
     pub(super) counts: &'a [u64],
-    /// All the time together.
+    /// Sum of all durations.
     pub(super) sum: Duration,
 }
 
-/// What families are written to.
+/// Writes families.
 pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 
 impl<'a> Families<'a> {
@@ -34,7 +33,7 @@ impl<'a> Families<'a> {
         Self(encoder)
     }
 
-    /// A value that goes up and down.
+    /// A value that can go up and down.
     pub(super) fn gauge(
         &mut self,
         name: &'static str,
@@ -84,12 +83,12 @@ impl<'a> Families<'a> {
         )
     }
 
-    /// How often something took how long, by labels. Without a sample nothing is written.
+    /// A distribution of durations, by labels. Without a sample nothing is written.
     pub(super) fn histograms<'l, const N: usize>(
         &mut self,
         name: &'static str,
         help: &str,
-        samples: impl IntoIterator<Item = (Labels<'l, N>, Times<'l>)>,
+        samples: impl IntoIterator<Item = (Labels<'l, N>, HistogramData<'l>)>,
     ) -> fmt::Result {
         self.family(
             (name, help, MetricType::Histogram),
@@ -199,7 +198,7 @@ mod tests {
     #[test]
     fn buckets_are_cumulated_up_to_infinity() {
         let text = written(|families| {
-            let times = Times {
+            let times = HistogramData {
                 bounds: &[0.0005, 1.0],
                 counts: &[2, 0, 3],
                 sum: Duration::from_millis(9_500),

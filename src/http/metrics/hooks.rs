@@ -1,4 +1,4 @@
-//! Whom pollbal tells: hooks that were run, what stands that a person must know, and the log.
+//! Hooks, problems that a person must know about, and the log.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,20 +9,20 @@ use crate::hooks::HookCounts;
 use crate::http::view::health::Judgement;
 use crate::logging;
 
-/// Hooks and alerts.
+/// Hooks, health and alerts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Outside {
-    /// How the runs of hooks went, by the hook's key.
+pub(super) struct HookStats {
+    /// Runs of hooks, by the hook's key.
     pub(super) hooks: BTreeMap<&'static str, HookCounts>,
-    /// How well all is, as a number.
+    /// The overall health, as a number.
     pub(super) health: u64,
-    /// How much stands, by kind.
+    /// Ongoing problems, by kind.
     pub(super) alerts: BTreeMap<&'static str, u64>,
-    /// Log lines that nobody read.
+    /// Log lines that were dropped because nobody read the log.
     pub(super) dropped_lines: u64,
 }
 
-impl Outside {
+impl HookStats {
     pub(super) fn of(whole: &Summary) -> Self {
         let mut alerts = BTreeMap::new();
         for stands in &whole.problems {
@@ -39,26 +39,22 @@ impl Outside {
     pub(super) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         let runs = self.hooks.iter().flat_map(|(hook, counts)| {
             let results = [
-                ("well", counts.succeeded),
+                ("success", counts.succeeded),
                 ("failed", counts.failed),
-                ("left_out", counts.dropped),
+                ("dropped", counts.dropped),
             ];
             results.map(|(result, runs)| ([("hook", *hook), ("result", result)], runs))
         });
-        families.counters(
-            "pollbal_hook_runs_total",
-            "Runs of hooks, by what became of them.",
-            runs,
-        )?;
+        families.counters("pollbal_hook_runs_total", "Runs of hooks, by result.", runs)?;
         families.gauge(
             "pollbal_health",
-            "How well all is: 0 OK, 1 DEGRADED, 2 CRITICAL, as pollbal status says.",
+            "Overall health as in `pollbal status`: 0 OK, 1 DEGRADED, 2 CRITICAL.",
             self.health,
         )?;
         let alerts = self.alerts.iter();
         families.gauges(
             "pollbal_alerts",
-            "What stands that a person must know, by kind; none of a kind is no sample.",
+            "Ongoing problems that a person must know about, by kind; a kind without any has no sample.",
             alerts.map(|(kind, count)| ([("kind", *kind)], *count)),
         )?;
         families.counter(

@@ -1,74 +1,73 @@
-//! What came to the doors.
+//! The HTTP listeners.
 
 use std::fmt;
 
 use super::families::Families;
-use crate::http::{CLASSES, Counters, Door, Refusal};
+use crate::http::{CLASSES, Counters, Listener, RejectReason};
 
-/// One door.
+/// One listener.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entrance {
-    pub(super) door: &'static str,
-    /// Connections that are open.
+pub(super) struct ListenerStats {
+    pub(super) listener: &'static str,
+    /// Open connections.
     pub(super) open: u64,
-    /// Connections so far.
+    /// Connections accepted so far.
     pub(super) accepted: u64,
-    /// Requests that were answered, as [`CLASSES`].
-    pub(super) answered: [u64; CLASSES.len()],
-    /// Connections and requests that were refused, as [`Refusal::ALL`].
-    pub(super) refused: [u64; Refusal::ALL.len()],
+    /// Responses, as [`CLASSES`].
+    pub(super) responses: [u64; CLASSES.len()],
+    /// Rejected connections and requests, as [`RejectReason::ALL`].
+    pub(super) rejected: [u64; RejectReason::ALL.len()],
 }
 
-/// All doors' numbers, also of those that are off.
-pub(super) fn all(counters: &Counters) -> Vec<Entrance> {
-    let entrance = |door| {
-        let counters = counters.of(door);
-        Entrance {
-            door: match door {
-                Door::Admin => "admin",
-                Door::Status => "status",
-                Door::Node => "node",
-            },
+/// All listeners, including those that are off.
+pub(super) fn all(counters: &Counters) -> Vec<ListenerStats> {
+    let stats = |listener: Listener| {
+        let counters = counters.of(listener);
+        ListenerStats {
+            listener: listener.label(),
             open: counters.open(),
             accepted: counters.accepted(),
-            answered: counters.answered(),
-            refused: Refusal::ALL.map(|refusal| counters.refused(refusal)),
+            responses: counters.responses(),
+            rejected: RejectReason::ALL.map(|reason| counters.rejected(reason)),
         }
     };
-    Door::ALL.map(entrance).into()
+    Listener::ALL.map(stats).into()
 }
 
-pub(super) fn write(entrances: &[Entrance], families: &mut Families<'_>) -> fmt::Result {
+pub(super) fn write(listeners: &[ListenerStats], families: &mut Families<'_>) -> fmt::Result {
     families.gauges(
-        "pollbal_door_connections",
-        "Connections that are open at a door.",
-        entrances
+        "pollbal_http_connections",
+        "Open connections of a listener.",
+        listeners
             .iter()
-            .map(|entrance| ([("door", entrance.door)], entrance.open)),
+            .map(|stats| ([("listener", stats.listener)], stats.open)),
     )?;
     families.counters(
-        "pollbal_door_accepted_total",
-        "Connections that were let in at a door.",
-        entrances
+        "pollbal_http_accepted_total",
+        "Connections that a listener accepted.",
+        listeners
             .iter()
-            .map(|entrance| ([("door", entrance.door)], entrance.accepted)),
+            .map(|stats| ([("listener", stats.listener)], stats.accepted)),
     )?;
-    let answered = entrances.iter().flat_map(|entrance| {
-        let classes = CLASSES.iter().zip(entrance.answered);
-        classes.map(|(class, count)| ([("door", entrance.door), ("code", *class)], count))
+    let responses = listeners.iter().flat_map(|stats| {
+        let classes = CLASSES.iter().zip(stats.responses);
+        classes.map(|(class, count)| ([("listener", stats.listener), ("code", *class)], count))
     });
     families.counters(
-        "pollbal_door_requests_total",
-        "Requests that were answered at a door, by class of status.",
-        answered,
+        "pollbal_http_requests_total",
+        "Requests that a listener responded to, by class of status.",
+        responses,
     )?;
-    let refused = entrances.iter().flat_map(|entrance| {
-        let reasons = Refusal::ALL.iter().zip(entrance.refused);
-        reasons.map(|(reason, count)| ([("door", entrance.door), ("reason", reason.name())], count))
+    let rejected = listeners.iter().flat_map(|stats| {
+        let reasons = RejectReason::ALL.iter().zip(stats.rejected);
+        reasons.map(|(reason, count)| {
+            let labels = [("listener", stats.listener), ("reason", reason.name())];
+            (labels, count)
+        })
     });
     families.counters(
-        "pollbal_door_refused_total",
-        "Connections and requests that a door refused, by reason.",
-        refused,
+        "pollbal_http_rejected_total",
+        "Connections and requests that a listener rejected, by reason.",
+        rejected,
     )
 }

@@ -1,15 +1,15 @@
-//! `GET /metrics` at the status door and the admin door: what pollbal and the Perlbals do, in numbers, for Prometheus.
+//! `GET /metrics` on the status listener and the admin socket: what pollbal and the load balancers do, in
+//! numbers, for Prometheus.
 //!
 //! ```text
-//!   daemon (an overview), managers, doors, /proc ──► Values ──► OpenMetrics ──► Prometheus' own format
-//!                    scrape                        rendering            format
+//!   daemon, drivers, listeners, /proc ──► Values ──► OpenMetrics ──► Prometheus' own format
+//!                                     scrape     render          format
 //! ```
 //!
-//! Nothing is counted here and nothing kept: all numbers are asked for when someone scrapes, and
-//! the text is made from them by a pure function. Names and units follow Prometheus' conventions.
-//! Of labels that nodes or scripts may invent, which are versions and reasons, a scrape has a bounded
-//! number; who invents others all the time makes new series for ever all the same. Series for each
-//! node are there only with `metrics_per_node`, and have no such label.
+//! Nothing is counted or kept here: a scrape queries all numbers, and a pure function renders them.
+//! Names and units follow the conventions of Prometheus. A scrape has a bounded number of versions and
+//! reasons, the labels that nodes and scripts may invent; inventing others continually still makes new
+//! series forever. Only `metrics_per_node` adds series for each node, which have no such label.
 
 mod core;
 mod drivers;
@@ -32,31 +32,33 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use self::format::Format;
-use self::scrape::Scraper;
-use crate::http::Shared;
-use crate::http::server::error::Form;
+use self::scrape::{ScrapeError, Scraper};
+use crate::http::AppState;
+use crate::http::server::error::ErrorFormat;
 
-pub(super) fn router() -> Router<Shared> {
+pub(super) fn router() -> Router<AppState> {
     let scraper = Arc::new(Scraper::default());
-    let metrics = move |State(shared): State<Shared>, headers: HeaderMap| async move {
-        tell(&scraper, &shared, &headers).await
+    let metrics = move |State(state): State<AppState>, headers: HeaderMap| async move {
+        respond(&scraper, &state, &headers).await
     };
     Router::new().route("/metrics", get(metrics))
 }
 
-async fn tell(scraper: &Scraper, shared: &Shared, headers: &HeaderMap) -> Response {
+async fn respond(scraper: &Scraper, state: &AppState, headers: &HeaderMap) -> Response {
     let accepts = headers.get_all(ACCEPT).iter();
     let accepts: Vec<_> = accepts.filter_map(|accept| accept.to_str().ok()).collect();
     let format = Format::asked(&accepts.join(","));
-    match scraper.texts(shared).await {
-        Ok(Some(texts)) => {
+    match scraper.texts(state).await {
+        Ok(texts) => {
             let kind = [(CONTENT_TYPE, format.content_type())];
             (kind, texts.in_format(format)).into_response()
         }
-        Ok(None) => {
-            let error = "failed to write the metrics";
-            Form::Plain.error(StatusCode::INTERNAL_SERVER_ERROR, error)
+        Err(error) => {
+            let status = match error {
+                ScrapeError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+                ScrapeError::Render => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            ErrorFormat::Plain.response(status, &error.to_string())
         }
-        Err(gone) => Form::Plain.error(StatusCode::SERVICE_UNAVAILABLE, &gone.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! A few series for each node, with `metrics_per_node` only: at a big site they are most of all.
+//! A few series for each node, only with `metrics_per_node`: on a big site they are most of the text.
 
 use std::fmt;
 
@@ -13,9 +13,9 @@ pub(super) struct Node {
     pub(super) addr: String,
     pub(super) name: String,
     pub(super) state: State,
-    /// Where it is; empty when in no pool.
+    /// Its pool; empty if it is in none.
     pub(super) pool: String,
-    /// How long its last poll took, in seconds.
+    /// Duration of its last poll, in seconds.
     pub(super) took: Option<f64>,
 }
 
@@ -37,17 +37,17 @@ impl Node {
 pub(super) fn write(nodes: &[Node], families: &mut Families<'_>) -> fmt::Result {
     families.gauges(
         "pollbal_node_member",
-        "Whether the node is in a pool.",
+        "1 if the node is in a pool.",
         nodes.iter().map(|node| {
             let labels = [("node", node.addr.as_str()), ("name", &node.name)];
             (labels, u64::from(node.state == State::Member))
         }),
     )?;
-    // Without the version, which a node may make up at each poll, and the pool that it only spoke of:
-    // of pools there are no more than are declared and twice `max_undeclared_pools`.
+    // Without the version, which a node may make up at each poll, and without a pool that it only
+    // announced: there are no more pools than those declared and twice `max_undeclared_pools`.
     families.gauges(
         "pollbal_node_info",
-        "Where the node is, and in which pool if it is in one; always 1.",
+        "The state of the node, and its pool if it is in one; always 1.",
         nodes.iter().map(|node| {
             let labels = [
                 ("node", node.addr.as_str()),
@@ -60,7 +60,7 @@ pub(super) fn write(nodes: &[Node], families: &mut Families<'_>) -> fmt::Result 
     )?;
     families.gauges(
         "pollbal_node_poll_duration_seconds",
-        "How long the last poll of the node took.",
+        "Duration of the last poll of the node.",
         nodes.iter().filter_map(|node| {
             let labels = [("node", node.addr.as_str()), ("name", &node.name)];
             Some((labels, node.took?))

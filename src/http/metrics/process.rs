@@ -1,4 +1,4 @@
-//! pollbal's own process, under the names that every Prometheus client uses.
+//! pollbal's own process, under the names that all Prometheus clients use.
 
 use std::fmt;
 use std::fs;
@@ -9,31 +9,31 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::families::Families;
 
-/// What the system tells of this process. What it does not tell is not there.
+/// What the system reports about this process; what it does not report is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Process {
-    /// When it was started, in seconds since 1970.
+    /// Time of its start, in seconds since 1970.
     pub(super) start: f64,
-    /// Time on processors.
+    /// Processor time.
     pub(super) cpu: Duration,
-    /// Memory that is in use, in bytes.
+    /// Memory in use, in bytes.
     pub(super) resident: Option<u64>,
-    /// Address space that is reserved, in bytes.
+    /// Reserved address space, in bytes.
     pub(super) virtual_size: Option<u64>,
     /// Threads.
     pub(super) threads: Option<u64>,
-    /// Files and sockets that are open.
+    /// Open files and sockets.
     pub(super) open_files: Option<u64>,
-    /// So many may be.
+    /// Maximum number of open files and sockets.
     pub(super) max_files: Option<u64>,
 }
 
 impl Process {
-    /// Asks the system; that takes a moment where thousands of sockets are open.
+    /// Queries the system, which takes a moment if thousands of sockets are open.
     pub(super) fn read(start: f64) -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let open_files = fs::read_dir("/proc/self/fd").map(|entries| {
-            // The one by which the directory is read is none of ours.
+            // Without the descriptor that reads the directory.
             (entries.count() as u64).saturating_sub(1)
         });
         Self {
@@ -45,7 +45,7 @@ impl Process {
         }
     }
 
-    /// What `/proc/self/status` tells.
+    /// Parses `/proc/self/status`.
     fn of(status: &str) -> Self {
         let number = |key: &str| {
             let lines = status.lines();
@@ -64,12 +64,12 @@ impl Process {
     pub(super) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         families.gauge(
             "process_start_time_seconds",
-            "When pollbal was started, in seconds since 1970.",
+            "Time of the start of pollbal, in seconds since 1970.",
             self.start,
         )?;
         families.counter(
             "process_cpu_seconds_total",
-            "Time that pollbal spent on processors.",
+            "Processor time of pollbal.",
             self.cpu.as_secs_f64(),
         )?;
         let mut optional = |name, help, value: Option<u64>| {
@@ -77,23 +77,23 @@ impl Process {
         };
         optional(
             "process_resident_memory_bytes",
-            "Memory that pollbal has in use.",
+            "Memory in use by pollbal.",
             self.resident,
         )?;
         optional(
             "process_virtual_memory_bytes",
-            "Address space that pollbal has reserved.",
+            "Address space reserved by pollbal.",
             self.virtual_size,
         )?;
         optional("process_threads", "Threads of pollbal.", self.threads)?;
         optional(
             "process_open_fds",
-            "Files and sockets that pollbal has open.",
+            "Open files and sockets of pollbal.",
             self.open_files,
         )?;
         optional(
             "process_max_fds",
-            "So many files and sockets pollbal may have open.",
+            "Maximum number of open files and sockets of pollbal.",
             self.max_files,
         )
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_file_tells_memory_and_threads() {
+    fn the_status_file_has_memory_and_threads() {
         let status =
             "Name:\tpollbal\nVmPeak:\t   9 kB\nVmSize:\t  2048 kB\nVmRSS:\t  12 kB\nThreads:\t5\n";
         let process = Process::of(status);

@@ -1,4 +1,4 @@
-//! From numbers to text. Pure.
+//! Renders numbers as text. Pure.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-use super::core::Site;
+use super::core::CoreStats;
 use super::drivers::{Perlbal, Perlbals};
 use super::families::Families;
-use super::hooks::Outside;
-use super::http::{self, Entrance};
+use super::hooks::HookStats;
+use super::http::{self, ListenerStats};
 use super::nodes::{self, Node};
 use super::process::Process;
 
-/// All that is told.
+/// All numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values {
-    pub(super) site: Site,
+    pub(super) core: CoreStats,
     pub(super) perlbals: Vec<Perlbal>,
-    pub(super) outside: Outside,
-    pub(super) entrances: Vec<Entrance>,
+    pub(super) hooks: HookStats,
+    pub(super) listeners: Vec<ListenerStats>,
     pub(super) process: Process,
     /// Only with `metrics_per_node`.
     pub(super) nodes: Vec<Node>,
@@ -46,9 +46,9 @@ impl Collector for Values {
             "pollbal's version.",
             [(version, 1_u64)],
         )?;
-        self.site.write(&mut families)?;
-        self.outside.write(&mut families)?;
-        http::write(&self.entrances, &mut families)?;
+        self.core.write(&mut families)?;
+        self.hooks.write(&mut families)?;
+        http::write(&self.listeners, &mut families)?;
         Perlbals(&self.perlbals).write(&mut families)?;
         nodes::write(&self.nodes, &mut families)?;
         self.process.write(&mut families)

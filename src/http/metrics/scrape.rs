@@ -1,46 +1,63 @@
-//! Asking for all that is told, at most once a second, however many scrape.
+//! Queries everything for a scrape, at most once per second, however many scrapes there are.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::Mutex;
+use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::core::Site;
+use super::core::CoreStats;
 use super::drivers::{Known, Perlbal};
 use super::format::{Format, to_prometheus};
-use super::hooks::Outside;
+use super::hooks::HookStats;
 use super::http;
 use super::nodes::Node;
 use super::process::Process;
 use super::render::Values;
 use crate::control::{FullState, Stopped, Summary};
 use crate::drivers::PerlbalHandle;
-use crate::http::Shared;
+use crate::http::AppState;
+use crate::http::cache::Cache;
 use crate::model::time::Clock;
 use crate::supervision::contain;
 
-/// For so long the same text is given.
-const KEPT: Duration = Duration::from_secs(1);
+/// Maximum age of the text.
+const TTL: Duration = Duration::from_secs(1);
 
-/// So long a manager and its Perlbal have to tell; what comes later is told at the next scrape.
-/// Prometheus waits for 10 s.
-const PERLBAL: Duration = Duration::from_secs(2);
+/// Time for a driver and its load balancer to respond; what comes later is in the next scrape. Prometheus
+/// waits for 10 s.
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The wall clock was set when it has moved by more than this.
-const CLOCK_WAS_SET: Duration = Duration::from_millis(500);
+/// Minimum difference by which the wall clock counts as set.
+const CLOCK_STEP: Duration = Duration::from_millis(500);
 
-/// What outlasts a scrape. Who comes while the text is made waits for the same.
-#[derive(Default)]
-pub(super) struct Scraper(Mutex<Kept>);
+/// What outlives a scrape.
+pub(super) struct Scraper {
+    texts: Cache<(), Texts>,
+    clock: Mutex<SteadyClock>,
+}
 
-#[derive(Default)]
-struct Kept {
-    texts: Option<(Instant, Texts)>,
-    clock: SteadyClock,
+impl Default for Scraper {
+    fn default() -> Self {
+        Self {
+            texts: Cache::new(TTL, 1),
+            clock: Mutex::default(),
+        }
+    }
+}
+
+/// Why there are no metrics.
+#[derive(Debug, Error)]
+pub(super) enum ScrapeError {
+    /// pollbal is shutting down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// A bug.
+    #[error("failed to render the metrics")]
+    Render,
 }
 
 /// The metrics, in each format.
@@ -51,7 +68,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Writes them; nothing if that fails, as it never should.
+    /// Renders them; none if that fails, as it never should.
     fn of(values: Values) -> Option<Self> {
         let open_metrics = values.render().ok()?;
         let prometheus = to_prometheus(&open_metrics).into();
@@ -70,30 +87,31 @@ impl Texts {
 }
 
 impl Scraper {
-    /// What is so, or was within the last second; nothing if it cannot be written.
-    pub(super) async fn texts(&self, shared: &Shared) -> Result<Option<Texts>, Stopped> {
-        let mut kept = self.0.lock().await;
-        if let Some((made, texts)) = &kept.texts
-            && made.elapsed() < KEPT
-        {
-            return Ok(Some(texts.clone()));
-        }
-        let whole = shared.overview().await?;
-        let each = if whole.metrics_per_node {
-            Some(shared.view().await?)
+    /// The present values, or those of up to a second ago.
+    pub(super) async fn texts(&self, state: &AppState) -> Result<Texts, ScrapeError> {
+        self.texts.get((), Box::pin(self.query(state))).await
+    }
+
+    async fn query(&self, state: &AppState) -> Result<Texts, ScrapeError> {
+        let summary = state.summary().await?;
+        let nodes = if summary.metrics_per_node {
+            Some(state.full_state().await?)
         } else {
             None
         };
-        let clock = kept.clock.at(whole.clock);
-        let texts = write(shared, whole, each, clock).await;
-        kept.texts = texts.clone().map(|texts| (Instant::now(), texts));
-        Ok(texts)
+        let clock = {
+            let steady = self.clock.lock();
+            let mut steady = steady.unwrap_or_else(PoisonError::into_inner);
+            steady.at(summary.clock)
+        };
+        let texts = render(state, summary, nodes, clock).await;
+        texts.ok_or(ScrapeError::Render)
     }
 }
 
-/// Asks for what the overview does not have, and writes it all.
-async fn write(
-    shared: &Shared,
+/// Queries the drivers, and renders everything.
+async fn render(
+    state: &AppState,
     whole: Arc<Summary>,
     each: Option<Arc<FullState>>,
     clock: Clock,
@@ -101,15 +119,15 @@ async fn write(
     let asks = whole.managers.iter();
     let asks = asks.map(|manager| ask(manager, whole.metrics_per_node, clock));
     let perlbals = join_all(asks).await;
-    let entrances = http::all(&shared.counters);
-    // Away from the doors: with thousands of nodes or sockets it takes some milliseconds.
+    let listeners = http::all(&state.counters);
+    // Off the listeners' thread: with thousands of nodes or sockets it takes milliseconds.
     let make = move || {
         let nodes = each.iter().flat_map(|view| &view.nodes);
         Texts::of(Values {
-            site: Site::of(&whole),
+            core: CoreStats::of(&whole),
             perlbals,
-            outside: Outside::of(&whole),
-            entrances,
+            hooks: HookStats::of(&whole),
+            listeners,
             process: Process::read(seconds(clock, whole.started.now)),
             nodes: nodes.map(|seen| Node::of(&seen.view)).collect(),
         })
@@ -118,8 +136,8 @@ async fn write(
     written.await.ok().flatten()
 }
 
-/// One moment by both clocks, by which all others are told. The same at each scrape, since a time
-/// that is told anew a millisecond later looks like a change; another when the wall clock was set.
+/// A moment by both clocks, from which all other times are calculated. It stays the same, since a time
+/// that differs by a millisecond at each scrape looks like a change, until the wall clock is set.
 #[derive(Default)]
 struct SteadyClock(Option<Clock>);
 
@@ -130,14 +148,14 @@ impl SteadyClock {
             let moved = expected
                 .since(present.today)
                 .max(present.today.since(expected));
-            moved > CLOCK_WAS_SET
+            moved > CLOCK_STEP
         };
         self.0.take_if(was_set);
         *self.0.get_or_insert(present)
     }
 }
 
-/// When that was, in seconds since 1970.
+/// That time in seconds since 1970.
 #[allow(
     clippy::cast_precision_loss,
     reason = "milliseconds of this age have 41 bits"
@@ -146,11 +164,11 @@ fn seconds(clock: Clock, at: Instant) -> f64 {
     clock.of(at).millis() as f64 / 1_000.0
 }
 
-/// Asks what is known of a Perlbal, and Perlbal itself.
+/// Queries a driver, and its Perlbal.
 async fn ask(manager: &PerlbalHandle, by_node: bool, clock: Clock) -> Perlbal {
     let (known, statistics) = tokio::join!(
-        timeout(PERLBAL, manager.view()),
-        timeout(PERLBAL, manager.statistics(by_node)),
+        timeout(DRIVER_TIMEOUT, manager.view()),
+        timeout(DRIVER_TIMEOUT, manager.statistics(by_node)),
     );
     let standing = manager.standing();
     let known = known.ok().flatten().map(|view| Known {
@@ -173,10 +191,10 @@ mod tests {
     use crate::model::time::Timestamp;
 
     #[test]
-    fn a_moment_is_told_alike_at_each_scrape_until_the_clock_is_set() {
+    fn a_time_is_the_same_at_each_scrape_until_the_clock_is_set() {
         let (start, mut clock) = (Instant::now(), SteadyClock::default());
         let after = |millis| start + Duration::from_millis(millis);
-        let mut told = |passed, today| {
+        let mut shown = |passed, today| {
             let present = Clock {
                 now: after(passed),
                 today: Timestamp::from_millis(today),
@@ -184,10 +202,10 @@ mod tests {
             let clock = clock.at(present);
             [0, 7_000].map(|moment| clock.of(after(moment)).millis())
         };
-        assert_eq!(told(0, 1_000_000), [1_000_000, 1_007_000]);
+        assert_eq!(shown(0, 1_000_000), [1_000_000, 1_007_000]);
         // A millisecond is lost by rounding, or the clock is slewed.
-        assert_eq!(told(8_000, 1_007_999), [1_000_000, 1_007_000]);
-        assert_eq!(told(9_000, 1_069_000), [1_060_000, 1_067_000]);
-        assert_eq!(told(10_000, 1_009_000), [999_000, 1_006_000]);
+        assert_eq!(shown(8_000, 1_007_999), [1_000_000, 1_007_000]);
+        assert_eq!(shown(9_000, 1_069_000), [1_060_000, 1_067_000]);
+        assert_eq!(shown(10_000, 1_009_000), [999_000, 1_006_000]);
     }
 }

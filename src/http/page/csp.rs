@@ -1,4 +1,5 @@
-//! What a browser may do with the page: show it, run its own script, and fetch from here. Nothing else.
+//! The content security policy: a browser may show the page, run its own script, and fetch from here.
+//! Nothing else.
 
 use std::sync::LazyLock;
 
@@ -12,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::render::{SCRIPT, STYLE};
 
-/// The style and the script are known by their hashes, so that no other would be obeyed, even if a
-/// text from outside came to stand in the page unescaped. The one form there is asks this page again.
+/// Style and script are allowed by their hashes, so that no other would be run even if a text from
+/// outside were in the page unescaped. The only form requests this page again.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
@@ -23,7 +24,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The headers of each answer that is the page or a part of it.
+/// The headers of each response that is the page or a part of it.
 pub(super) fn headers() -> [(HeaderName, &'static str); 4] {
     [
         (CONTENT_SECURITY_POLICY, &POLICY),
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_as_browsers_reckon_it() {
+    fn a_hash_is_as_browsers_calculate_it() {
         // printf 'alert(1)' | openssl dgst -sha256 -binary | base64
         let known = "sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=";
         assert_eq!(hash("alert(1)"), known);

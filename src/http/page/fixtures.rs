@@ -1,4 +1,4 @@
-//! Made-up states, for tests of how the page shows them.
+//! Invented states, for tests of how the page shows them.
 
 use crate::api::{
     Answer, Counts, Event, Explanation, Files, GoneOrders, Grant, HealthProblem, Node,
@@ -55,7 +55,7 @@ pub(super) fn problem(severity: Severity, text: &str, since: Option<&str>) -> He
     }
 }
 
-/// A site at night, with a bit of everything.
+/// A site with a bit of everything.
 pub(super) fn night() -> Status {
     let mut short = pool("images", &[("r7", 1)]);
     (short.min_members, short.short) = (3, true);
@@ -200,7 +200,7 @@ fn night_perlbals() -> Vec<Perlbal> {
     ]
 }
 
-/// A site of so many nodes, all out, each by a person's order.
+/// A site with this number of nodes, all disabled.
 pub(super) fn all_out(nodes: usize) -> Status {
     let node = |number| Node {
         reasons: vec![Reason {
@@ -244,7 +244,7 @@ pub(super) fn all_out(nodes: usize) -> Status {
     }
 }
 
-/// A pool with so many members at each version.
+/// A pool with these numbers of members at each version.
 pub(super) fn pool(name: &str, versions: &[(&str, usize)]) -> Pool {
     let version = |(name, members): &(&str, usize)| VersionCount {
         version: Some((*name).to_owned()).filter(|name| !name.is_empty()),
@@ -309,7 +309,7 @@ fn perlbal(address: &str) -> Perlbal {
     }
 }
 
-/// So many events, of all levels.
+/// Events of all levels.
 pub(super) fn events(count: u64) -> Vec<Event> {
     (1..=count)
         .map(|id| {
@@ -347,7 +347,7 @@ fn event(id: u64, level: &str, kind: &str, text: &str) -> Event {
     }
 }
 
-/// All about a node that two reasons keep out.
+/// A node that is disabled for two reasons.
 pub(super) fn explanation() -> Explanation {
     Explanation {
         time: NOW.to_owned(),

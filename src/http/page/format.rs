@@ -1,9 +1,10 @@
-//! What the page says, in words.
+//! How the page writes numbers and states.
 
-use crate::api::{self, State};
 use std::fmt::Display;
 
-/// A number that people can read: "10,000".
+use crate::api::{self, State};
+
+/// A number with separators: "10,000".
 pub(super) fn thousands(count: impl Display) -> String {
     let digits = count.to_string();
     let mut text = String::new();
@@ -16,12 +17,12 @@ pub(super) fn thousands(count: impl Display) -> String {
     text
 }
 
-/// The number, or a dash where none is known.
+/// The number, or a dash if it is unknown.
 pub(super) fn count_or_none(count: Option<usize>) -> String {
     count.map_or_else(|| "–".to_owned(), thousands)
 }
 
-/// How much that needs a person, for the style sheet.
+/// The class of its state in the style sheet, by how much it needs attention.
 pub(super) fn class(node: &api::Node) -> &'static str {
     match node.state {
         State::Member if node.failing => "warning",
@@ -33,7 +34,7 @@ pub(super) fn class(node: &api::Node) -> &'static str {
     }
 }
 
-/// Why it is there; nothing when its reasons say it, which stand beside.
+/// Why it is in this state; none if its reasons, which are shown too, say so.
 pub(super) fn why(node: &api::Node) -> Option<&str> {
     let why = node.why.as_deref()?;
     if node.state == State::Disabled && !node.reasons.is_empty() {
@@ -42,14 +43,14 @@ pub(super) fn why(node: &api::Node) -> Option<&str> {
     Some(why)
 }
 
-/// The text of an event that begins with its node's name: address, name, and what follows.
+/// Splits the text of an event that begins with the name of its node: address, name, and the rest.
 pub(super) fn named(event: &api::Event) -> Option<(&str, &str, &str)> {
     let (addr, name) = (event.node.as_deref()?, event.name.as_deref()?);
     let rest = event.text.strip_prefix(name)?;
     Some((addr, name, rest))
 }
 
-/// How long an answer took, from its milliseconds.
+/// The duration of a response, from its milliseconds.
 pub(super) fn took(millis: f64) -> String {
     if millis < 1_000.0 {
         format!("{millis:.1} ms")

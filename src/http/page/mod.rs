@@ -1,16 +1,17 @@
-//! The page of the status door and the admin door: how all stands, for a person with a browser.
+//! The page of the status listener and the admin socket: the state of everything, for a person with a
+//! browser.
 //!
-//! Everything is rendered here, so that it is all there without JavaScript too; the page then loads
-//! itself anew. With JavaScript it listens to [`stream`], fetches its changing part (`fragment=1`) when
-//! something changed, and puts that in place. Style and script stand in the page itself: it needs
-//! nothing else, and [`policy`] lets it have nothing else.
+//! Everything is rendered on the server, so that the page is complete without JavaScript too; it then
+//! reloads itself. With JavaScript it listens to [`sse`], and fetches and replaces its changing part
+//! (`fragment=1`) when something has changed. Style and script are embedded in the page: it needs nothing
+//! else, and [`csp`] lets it load nothing else.
 //!
 //! | request | page |
 //! | --- | --- |
-//! | `GET /` | verdict, pools, nodes that do not simply serve, Perlbals, last events |
-//! | `GET /?all=1` | the same with all these nodes, however many |
+//! | `GET /` | verdict, pools, nodes not in service, load balancers, recent events |
+//! | `GET /?all=1` | the same, with all of these nodes, however many |
 //! | `GET /?pool=P` | a pool and its nodes; with `&all=1` all of them, however many |
-//! | `GET /?node=N` | a node: what it answered, why it is where it is, what brings it back |
+//! | `GET /?node=N` | a node: its last response, why it is in or out, and what brings it back |
 
 mod build;
 mod csp;
@@ -33,26 +34,31 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use self::build::Pages;
-use crate::http::Shared;
-use crate::http::server::error::Form;
-use crate::http::server::service::Asker;
+use crate::http::AppState;
+use crate::http::server::error::ErrorFormat;
+use crate::http::server::service::ClientAddr;
 
-/// The page, and the stream that keeps it up to date.
-pub(super) fn router() -> Router<Shared> {
+/// The page, and the stream of events that keeps it up to date.
+pub(super) fn router() -> Router<AppState> {
     let pages = Arc::new(Pages::default());
-    let page = move |State(shared): State<Shared>,
-                     Extension(asker): Extension<Asker>,
+    let page = move |State(state): State<AppState>,
+                     Extension(client): Extension<ClientAddr>,
                      RawQuery(query): RawQuery| async move {
-        tell(&pages, &shared, asker, &query.unwrap_or_default()).await
+        respond(&pages, &state, client, &query.unwrap_or_default()).await
     };
     Router::new()
         .route("/", get(page))
         .route("/stream", get(sse::changes))
 }
 
-async fn tell(pages: &Arc<Pages>, shared: &Shared, asker: Asker, query: &str) -> Response {
-    match pages.page(shared, asker, query).await {
-        Ok(made) => made.into_response(),
-        Err(problem) => Form::Plain.error(problem.status, &problem.error),
+async fn respond(
+    pages: &Arc<Pages>,
+    state: &AppState,
+    client: ClientAddr,
+    query: &str,
+) -> Response {
+    match pages.page(state, client, query).await {
+        Ok(page) => page.into_response(),
+        Err(error) => ErrorFormat::Plain.response(error.status, &error.error),
     }
 }

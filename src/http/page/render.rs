@@ -1,7 +1,7 @@
-//! Makes the page's text of what is so: pure.
+//! Renders the page: pure.
 //!
-//! The templates lie beside this file; askama builds them into the program and escapes every text in
-//! them. An address and a pool's name can stand in a link as they are: all their characters may.
+//! The templates are beside this file; askama compiles them into the program and escapes every text in
+//! them. Addresses and names of pools need no encoding in links: all their characters are allowed there.
 
 use askama::Template;
 
@@ -15,19 +15,19 @@ use crate::model::text::shortened;
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
-/// So many nodes are shown, unless all are asked for.
+/// Maximum number of nodes that are shown, unless all are requested.
 const NODES: usize = 100;
 
-/// With more nodes than these, why they are out is told in sum too.
+/// With more nodes than this, there is a summary of why they are out.
 const FEW: usize = 20;
 
-/// So many problems are listed.
+/// Maximum number of problems that are listed.
 const PROBLEMS: usize = 12;
 
-/// So much of the verdict stands in the title, in characters.
+/// Maximum length of the verdict in the title, in characters.
 const TITLE: usize = 60;
 
-/// How much needs a person, for the style sheet.
+/// The class of the health in the style sheet.
 pub(super) fn class(health: Health) -> &'static str {
     match health {
         Health::Ok => "good",
@@ -41,7 +41,7 @@ pub(super) fn class(health: Health) -> &'static str {
 pub(super) enum About<'a> {
     /// Everything.
     Site {
-        /// Also all nodes that do not simply serve, however many.
+        /// All nodes not in service, however many.
         all: bool,
     },
     /// A pool and its nodes.
@@ -53,44 +53,44 @@ pub(super) enum About<'a> {
     },
     /// A node.
     Node(&'a api::Explanation),
-    /// What was asked for is not there; why.
+    /// What was requested does not exist, and why.
     Nothing(&'a str),
 }
 
-/// The part of the page that changes with what is so.
+/// The changing part of the page.
 #[derive(Clone, Copy, Debug, Template)]
 #[template(path = "main.html", config = "src/http/page/askama.toml")]
 pub(super) struct Page<'a> {
-    /// This machine's name.
+    /// The name of this machine.
     pub(super) host: &'a str,
-    /// How all stands, as far as the page is about it; but for the nodes.
+    /// The state, as far as the page is about it, without the nodes.
     pub(super) status: &'a api::Status,
     /// The nodes.
-    pub(super) listed: &'a Listed,
+    pub(super) listed: &'a NodeTable,
     /// What it is about.
     pub(super) about: About<'a>,
-    /// The last events, the oldest first.
+    /// Recent events, the oldest first.
     pub(super) events: &'a [api::Event],
 }
 
 /// The nodes of a page.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
-    /// Those that are shown.
+pub(super) struct NodeTable {
+    /// The ones that are shown.
     nodes: Vec<api::Node>,
-    /// So many there are.
+    /// How many there are.
     all: usize,
-    /// Why they are where they are, where they are too many to read.
+    /// Why they are out, if there are too many to read.
     reasons: Vec<Group>,
 }
 
-impl Listed {
-    /// Of these the first are shown, or all; `tell` is asked for no more than is needed. What they
-    /// have in common is told in sum of the site's.
+impl NodeTable {
+    /// Shows the first of these, or all, and calls `convert` for no more than needed. For the whole site
+    /// there is a summary.
     pub(super) fn of<T>(
         nodes: impl Iterator<Item = T>,
         about: About<'_>,
-        tell: impl Fn(T) -> api::Node,
+        convert: impl Fn(T) -> api::Node,
     ) -> Self {
         let (limit, summed_up) = match about {
             About::Site { all } => (if all { usize::MAX } else { NODES }, true),
@@ -103,7 +103,7 @@ impl Listed {
             if listed.nodes.len() >= limit && !summed_up {
                 continue;
             }
-            let node = tell(node);
+            let node = convert(node);
             if summed_up {
                 groups.count(&node);
             }
@@ -145,12 +145,12 @@ impl<'a> Page<'a> {
         .render()
     }
 
-    /// Only its part that changes, for the script.
+    /// Only the changing part, for the script.
     pub(super) fn fragment(&self) -> askama::Result<String> {
         self.render()
     }
 
-    /// How well that is which the page is about, in a line.
+    /// The verdict on what the page is about.
     fn verdict(&self) -> &'a str {
         match self.about {
             About::Node(explained) => &explained.verdict,
@@ -159,8 +159,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// How much needs a person: of what the page is about, or of all where that is worse. A page that is
-    /// green is green for all.
+    /// The health of what the page is about, or the overall health if that is worse: a green page means
+    /// that everything is OK.
     fn health(&self) -> Health {
         let health = match self.about {
             About::Node(explained) => explained.health,
@@ -169,12 +169,12 @@ impl<'a> Page<'a> {
         health.max(self.status.site_health)
     }
 
-    /// Of the verdict, for the style sheet.
+    /// The class of the verdict in the style sheet.
     fn class(&self) -> &'static str {
         class(self.health())
     }
 
-    /// Of the page's icon.
+    /// The colour of the page's icon.
     fn colour(&self) -> &'static str {
         match self.health() {
             Health::Ok => "green",
@@ -205,7 +205,7 @@ impl<'a> Page<'a> {
         parts.join(" · ")
     }
 
-    /// Without the script, the page is loaded anew so often; a long one less often.
+    /// Interval at which the page reloads without the script; longer for a long page.
     fn refresh_seconds(&self) -> u32 {
         if self.listed.nodes.len() > NODES {
             60
@@ -231,7 +231,7 @@ impl<'a> Page<'a> {
         self.listed.all - self.listed.nodes.len()
     }
 
-    /// Where all are shown.
+    /// The link to all nodes.
     fn all_nodes(&self) -> String {
         match self.about {
             About::Pool { name, .. } => format!("?pool={name}&all=1"),
@@ -239,19 +239,19 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The nodes, counted: in words, how much that needs a person, and how many.
+    /// The number of nodes by state: label, class in the style sheet, and number.
     fn counts(&self) -> [(&'static str, &'static str, usize); 9] {
         let counts = &self.status.counts;
         [
             ("nodes", "", counts.nodes),
             ("members", "good", counts.members),
-            ("of these failing", "warning", counts.failing),
+            ("failing", "warning", counts.failing),
             ("failed", "bad", counts.failed),
             ("refused", "bad", counts.refused),
             ("disabled", "ordered", counts.disabled),
             ("leaving", "leaving", counts.leaving),
             ("idle", "quiet", counts.idle),
-            ("awaited", "quiet", counts.awaited),
+            ("not polled yet", "quiet", counts.awaited),
         ]
     }
 

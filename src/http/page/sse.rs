@@ -1,6 +1,6 @@
-//! Server-sent events that tell a page when to look again.
+//! Server-sent events that tell a page when to fetch its changing part.
 //!
-//! They carry no state: a page that fetches shows what is so then, however many events it missed.
+//! They carry no state: a page that fetches shows the present state, however many events it has missed.
 
 use std::convert::Infallible;
 use std::mem;
@@ -15,29 +15,29 @@ use futures_util::stream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::http::Shared;
+use crate::http::AppState;
 
-/// From a change to its event. What is fetched then was asked of the daemon after the change, since
-/// the status door keeps a view for less than this; and what changes together is one event.
-const GATHERING: Duration = Duration::from_millis(250);
+/// Delay between a change and its event, so that changes at the same time are one event. A view is kept
+/// for less than this, so what is fetched then was queried after the change.
+const GATHER_DELAY: Duration = Duration::from_millis(250);
 
-/// After an event, before the next change is looked at.
-const REST: Duration = Duration::from_millis(250);
+/// Minimum delay between an event and the next change.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Without a change, an event comes so often: the page then knows that it is still heard, and a
-/// connection whose other side is gone is noticed. The script knows this time too.
+/// Interval of events without a change, by which the page knows that the connection works, and a client
+/// that has gone is noticed. The script relies on this time too.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// So long a browser waits until it connects again.
+/// Delay before a browser reconnects.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Tells when something may be otherwise than before: `changed`, at most twice a second, and `alive`
-/// when nothing is. It ends with the daemon, or when nobody reads any more.
-pub(super) async fn changes(State(shared): State<Shared>) -> Response {
-    let listener = Listener::new(shared.control.changed());
-    let events = stream::unfold(listener, |mut listener| async {
-        let name = listener.next().await?;
-        Some((Ok::<_, Infallible>(listener.event(name)), listener))
+/// Sends `changed`, at most twice per second, when something may have changed, otherwise `alive`. The
+/// stream ends with the daemon, or when the client stops reading.
+pub(super) async fn changes(State(state): State<AppState>) -> Response {
+    let changes = ChangeStream::new(state.control.changed());
+    let events = stream::unfold(changes, |mut changes| async {
+        let name = changes.next().await?;
+        Some((Ok::<_, Infallible>(changes.event(name)), changes))
     });
     let headers = [
         (CACHE_CONTROL, "no-store"),
@@ -47,35 +47,35 @@ pub(super) async fn changes(State(shared): State<Shared>) -> Response {
     (headers, Sse::new(events)).into_response()
 }
 
-struct Listener {
+struct ChangeStream {
     pulse: watch::Receiver<u64>,
-    /// What is left of the time before the next event may come.
-    rest: Duration,
+    /// Delay before the next event.
+    delay: Duration,
 }
 
-impl Listener {
+impl ChangeStream {
     fn new(mut pulse: watch::Receiver<u64>) -> Self {
         // The page may be older than this connection.
         pulse.mark_changed();
         Self {
             pulse,
-            rest: Duration::ZERO,
+            delay: Duration::ZERO,
         }
     }
 
-    /// The name of the next event; none when the daemon ends.
+    /// The name of the next event; none once the daemon has ended.
     async fn next(&mut self) -> Option<&'static str> {
-        sleep(mem::replace(&mut self.rest, REST)).await;
+        sleep(mem::replace(&mut self.delay, MIN_INTERVAL)).await;
         let Ok(change) = timeout(HEARTBEAT, self.pulse.changed()).await else {
             return Some("alive");
         };
         change.ok()?;
-        // What changes meanwhile is not seen yet, and makes an event of its own.
-        sleep(GATHERING).await;
+        // What changes meanwhile has not been marked as seen, and causes another event.
+        sleep(GATHER_DELAY).await;
         Some("changed")
     }
 
-    /// A browser takes no notice of an event without data.
+    /// Browsers ignore events without data.
     fn event(&self, name: &str) -> Event {
         let pulse = self.pulse.borrow().to_string();
         let event = Event::default().event(name).id(&pulse).data(&pulse);
@@ -90,51 +90,54 @@ mod tests {
     use super::*;
 
     /// The next event, and how long it took to come.
-    async fn next(listener: &mut Listener) -> (Option<&'static str>, Duration) {
+    async fn next(changes: &mut ChangeStream) -> (Option<&'static str>, Duration) {
         let begun = Instant::now();
-        (listener.next().await, begun.elapsed())
+        (changes.next().await, begun.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_begins_to_listen_looks_again_at_once() {
+    async fn a_new_page_is_told_to_fetch_at_once() {
         let (_beat, pulse) = watch::channel(0);
-        let mut listener = Listener::new(pulse);
-        assert_eq!(next(&mut listener).await, (Some("changed"), GATHERING));
+        let mut changes = ChangeStream::new(pulse);
+        assert_eq!(next(&mut changes).await, (Some("changed"), GATHER_DELAY));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_changes_together_is_one_event_and_what_changes_then_another() {
+    async fn changes_at_the_same_time_are_one_event_and_later_ones_another() {
         let (beat, pulse) = watch::channel(0);
-        let mut listener = Listener::new(pulse);
+        let mut changes = ChangeStream::new(pulse);
         beat.send_replace(1);
         beat.send_replace(2);
         let meanwhile = async {
-            sleep(GATHERING / 2).await;
+            sleep(GATHER_DELAY / 2).await;
             beat.send_replace(3);
         };
-        let (event, ()) = tokio::join!(next(&mut listener), meanwhile);
-        assert_eq!(event, (Some("changed"), GATHERING));
-        // The page may have been made before the last one.
-        let event = next(&mut listener).await;
-        assert_eq!(event, (Some("changed"), REST + GATHERING));
+        let (event, ()) = tokio::join!(next(&mut changes), meanwhile);
+        assert_eq!(event, (Some("changed"), GATHER_DELAY));
+        // The page may have been rendered before the last change.
+        let event = next(&mut changes).await;
+        assert_eq!(event, (Some("changed"), MIN_INTERVAL + GATHER_DELAY));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_change_it_says_that_it_is_alive() {
+    async fn without_a_change_it_sends_that_it_is_alive() {
         let (_beat, pulse) = watch::channel(0);
-        let mut listener = Listener::new(pulse);
-        next(&mut listener).await;
+        let mut changes = ChangeStream::new(pulse);
+        next(&mut changes).await;
         for _ in 0..3 {
-            assert_eq!(next(&mut listener).await, (Some("alive"), REST + HEARTBEAT));
+            assert_eq!(
+                next(&mut changes).await,
+                (Some("alive"), MIN_INTERVAL + HEARTBEAT)
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_with_the_daemon() {
         let (beat, pulse) = watch::channel(0);
-        let mut listener = Listener::new(pulse);
-        next(&mut listener).await;
+        let mut changes = ChangeStream::new(pulse);
+        next(&mut changes).await;
         drop(beat);
-        assert_eq!(next(&mut listener).await.0, None);
+        assert_eq!(next(&mut changes).await.0, None);
     }
 }

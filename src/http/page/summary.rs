@@ -1,11 +1,11 @@
-//! Why so many nodes are out, in sum.
+//! A summary of why nodes are out, where there are too many to read.
 
 use std::collections::HashMap;
 
 use super::format;
 use crate::api;
 
-/// So many groups are told, the largest.
+/// Maximum number of groups that are shown, the largest ones.
 const GROUPS: usize = 8;
 
 /// Nodes that are in the same state for the same reason.
@@ -13,12 +13,12 @@ const GROUPS: usize = 8;
 pub(super) struct Group {
     pub(super) state: &'static str,
     pub(super) class: &'static str,
-    /// A text that they share; the names of the reasons where people gave some.
+    /// Their common text; the names of the reasons where people gave some.
     pub(super) why: String,
     pub(super) nodes: usize,
 }
 
-/// Nodes as they are counted.
+/// The groups, while nodes are counted.
 #[derive(Debug, Default)]
 pub(super) struct Groups(HashMap<(&'static str, String), Group>);
 

@@ -1,4 +1,4 @@
-//! The page's text; tests/it/page.rs looks at it with a browser.
+//! The text of the page; tests/it/page.rs opens it in a browser.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::fixtures::{self, events, node};
-use super::render::{About, Listed, Page, SCRIPT, STYLE};
+use super::render::{About, NodeTable, Page, SCRIPT, STYLE};
 use crate::api::{Explanation, State, Status};
 use crate::model::health::Health;
 
@@ -22,8 +22,8 @@ fn page(status: &Status, about: About) -> String {
     page.document().expect("the page is made")
 }
 
-fn listed(status: &Status, about: About) -> Listed {
-    Listed::of(status.nodes.iter(), about, Clone::clone)
+fn listed(status: &Status, about: About) -> NodeTable {
+    NodeTable::of(status.nodes.iter(), about, Clone::clone)
 }
 
 fn site(status: &Status) -> String {
@@ -81,7 +81,7 @@ fn reasons_are_shown_whole() {
         "leave ends <time",
         "10.0.0.250:80 stands in",
         "10.0.0.99:8080: <b>disk</b> by <bdi>ann</bdi>: “<bdi>sent away</bdi>”",
-        "<code>pollbal enable 10.0.0.99:8080 --reason disk</code> takes it back",
+        "<code>pollbal enable 10.0.0.99:8080 --reason disk</code> removes it",
         "</time>, before the last change</small>",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
@@ -217,7 +217,7 @@ fn a_big_pool_is_cut_to_its_first_nodes_too_and_no_other_is_looked_at() {
     assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
     assert!(all.contains(r#"http-equiv="refresh" content="60""#));
     let told = Cell::new(0);
-    Listed::of(status.nodes.iter(), about(false), |node| {
+    NodeTable::of(status.nodes.iter(), about(false), |node| {
         told.set(told.get() + 1);
         node.clone()
     });

@@ -1,19 +1,20 @@
-//! Times, as the page shows them.
+//! Times on the page.
 //!
-//! They come as RFC 3339 texts. What is shown is how long ago that was, or the time of day in UTC;
-//! the script makes local time of it, for which the whole time stands in `datetime`.
+//! They arrive as RFC 3339 texts. The page shows how long ago that was, or the time of day in UTC, which
+//! the script converts to local time from the attribute `datetime`.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use askama::filters::HtmlSafe;
-use humantime::{format_rfc3339_seconds, parse_rfc3339};
+
+use crate::model::time::Timestamp;
 
 /// A time on the page, a `<time>` element.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct When {
-    time: Option<SystemTime>,
-    now: Option<SystemTime>,
+    time: Option<Timestamp>,
+    now: Option<Timestamp>,
     form: Form,
 }
 
@@ -23,36 +24,36 @@ enum Form {
     Ago,
     /// "for 3 min".
     Length,
-    /// The time of day, and the day unless it is today's.
+    /// The time of day, with the date unless it is today's.
     Clock,
 }
 
 impl When {
-    /// How long before `now` it was.
+    /// How long ago it was.
     pub(super) fn ago(time: &str, now: &str) -> Self {
         Self::new(time, now, Form::Ago)
     }
 
-    /// How long before `now` it began.
+    /// How long it has lasted.
     pub(super) fn length(time: &str, now: &str) -> Self {
         Self::new(time, now, Form::Length)
     }
 
-    /// At what time of day it was.
+    /// The time of day.
     pub(super) fn clock(time: &str, now: &str) -> Self {
         Self::new(time, now, Form::Clock)
     }
 
     fn new(time: &str, now: &str, form: Form) -> Self {
         Self {
-            time: parse_rfc3339(time).ok(),
-            now: parse_rfc3339(now).ok(),
+            time: time.parse().ok(),
+            now: now.parse().ok(),
             form,
         }
     }
 }
 
-/// Nothing of the text that came in is written, only what was understood of it.
+/// Only the parsed time is written, never the text that arrived.
 impl HtmlSafe for When {}
 
 impl fmt::Display for When {
@@ -60,18 +61,18 @@ impl fmt::Display for When {
         let (Some(time), Some(now)) = (self.time, self.now) else {
             return f.write_str("at an unknown time");
         };
-        let whole = format_rfc3339_seconds(time).to_string();
+        let whole = time.to_string();
         match self.form {
             Form::Ago => write!(f, r#"<time datetime="{whole}">{}</time>"#, ago(time, now)),
             Form::Length => {
-                let text = length(now.duration_since(time).unwrap_or_default());
+                let text = length(now.since(time));
                 write!(
                     f,
                     r#"<time class="length" datetime="{whole}">for {text}</time>"#
                 )
             }
             Form::Clock => {
-                let today = format_rfc3339_seconds(now).to_string();
+                let today = now.to_string();
                 let text = clock(&whole, &today);
                 write!(f, r#"<time class="clock" datetime="{whole}">{text}</time>"#)
             }
@@ -79,7 +80,7 @@ impl fmt::Display for When {
     }
 }
 
-/// The time of day, of a whole time without fractions; with its day, unless it is that of `today`.
+/// The time of day, from a time without fractions; with its date, unless that is the date of `today`.
 fn clock(whole: &str, today: &str) -> String {
     let day = whole.get(..10).unwrap_or_default();
     let time = whole.get(11..19).unwrap_or_default();
@@ -90,15 +91,16 @@ fn clock(whole: &str, today: &str) -> String {
     }
 }
 
-/// The script has the same words.
-fn ago(time: SystemTime, now: SystemTime) -> String {
-    match now.duration_since(time) {
-        Ok(age) => format!("{} ago", length(age)),
-        Err(ahead) => format!("in {}", length(ahead.duration())),
+/// The script uses the same words.
+fn ago(time: Timestamp, now: Timestamp) -> String {
+    if time > now {
+        format!("in {}", length(time.since(now)))
+    } else {
+        format!("{} ago", length(now.since(time)))
     }
 }
 
-/// A length of time, in one unit or two.
+/// A duration, in one or two units.
 pub(super) fn length(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_by_its_distance() {
+    fn a_time_is_shown_by_its_distance() {
         assert_eq!(
             ago("2026-07-30T02:03:01.000Z"),
             r#"<time datetime="2026-07-30T02:03:01Z">3 s ago</time>"#
@@ -136,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_has_the_day_unless_it_is_today() {
+    fn a_time_of_day_has_its_date_unless_it_is_today() {
         let clock = |time| When::clock(time, NOW).to_string();
         assert!(clock("2026-07-30T01:00:00.999Z").contains(">01:00:00<"));
         assert!(clock("2026-07-29T23:59:59.000Z").contains(">2026-07-29 23:59:59<"));
     }
 
     #[test]
-    fn what_is_no_time_is_not_shown() {
+    fn an_invalid_time_is_not_shown() {
         assert_eq!(ago("<script>"), "at an unknown time");
     }
 }

@@ -1,14 +1,14 @@
-//! The bar that shows how a pool's members are spread over versions.
+//! The bar that shows the versions of a pool's members.
 
 use crate::api;
 
-/// Colours that the style sheet has for versions, `c0` and on, and one more for all that is left.
+/// Number of colours for versions in the style sheet, from `c0`; one more is for all others.
 const COLOURS: usize = 8;
 
-/// So many versions are shown; all others together are one slice.
+/// Maximum number of versions that are shown; all others together are one slice.
 const SHOWN: usize = 6;
 
-/// What the bar is long, in its own units.
+/// Length of the bar, in its own units.
 const LENGTH: usize = 1_000;
 
 /// A part of the bar.
@@ -60,7 +60,7 @@ fn push(slices: &mut Vec<Slice>, label: String, members: usize, colour: usize) {
     });
 }
 
-/// By the sum of its bytes: that of the next version is the next one.
+/// By the sum of its bytes: usually, the next version gets the next colour.
 fn colour(version: &str, taken: &[Slice]) -> usize {
     let sum: usize = version.bytes().map(usize::from).sum();
     let mut choice = (sum..sum + COLOURS).map(|colour| colour % COLOURS);

@@ -1,127 +1,137 @@
-//! The node door: each node for itself alone. Answers are one plain line.
+//! The node listener: each node for itself alone. Responses are one line of text.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Router, response};
 
 use crate::control::{Applied, OverrideError, OverrideRequest, SelectedNodes};
-use crate::http::Shared;
-use crate::http::long_poll::Looks;
-use crate::http::params::{Parameters, Problem};
-use crate::http::server::error::Form;
+use crate::http::AppState;
+use crate::http::long_poll::LongPoll;
+use crate::http::params::{HttpError, Parameters};
+use crate::http::policy::ipv4;
+use crate::http::server::error::ErrorFormat;
+use crate::http::server::service::ClientAddr;
 use crate::model::node::NodeAddr;
 use crate::model::node_index::NotFound;
 use crate::model::overrides::Note;
 
-/// Where a request at the node door comes from: an address of the services file. An extension of
-/// each request there, `Extension<Peer>`.
+/// The address that a request comes from, which is one in the services file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer(pub(crate) Ipv4Addr);
+struct Peer(Ipv4Addr);
 
-/// An answer is held no longer than this.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Plain;
 
-/// What is answered at the node door.
-pub(crate) fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/nudge", post(nudge))
-        .route("/leave", post(leave).delete(stay))
-        .with_state(shared)
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Plain> {
+        let client = head.extensions.get::<ClientAddr>();
+        let address = client.and_then(|client| client.0).and_then(ipv4);
+        let error = || HttpError::new(StatusCode::FORBIDDEN, "the client has no IPv4 address");
+        Ok(Self(address.ok_or_else(error)?))
+    }
 }
 
-/// Where a node is on its way out.
+/// Maximum time for which a response is held back.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// The routes of the node listener.
+pub(crate) fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/nudge", post(nudge))
+        .route("/leave", post(leave).delete(cancel_leave))
+        .with_state(state)
+}
+
+/// How far the leave of a node has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Leave {
     /// It may not leave yet, for this reason.
     Wait(String),
-    /// It is out of its pool, but not gone; for this reason, as far as one is known.
+    /// It is out of its pool, but not drained, for this reason if one is known.
     Granted(Option<String>),
-    /// Nothing comes to it any more.
-    Gone,
+    /// It is drained.
+    Stopped,
 }
 
 async fn nudge(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
+    State(state): State<AppState>,
+    peer: Peer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Plain> {
     let parameters = Parameters::read(query.as_deref(), &["port", "node"])?;
-    let addrs = own(&shared, peer, &parameters)?;
-    shared
-        .control
-        .apply(OverrideRequest::Nudge(addrs))
-        .await??;
+    let addrs = own_nodes(&state, peer, &parameters)?;
+    state.control.apply(OverrideRequest::Nudge(addrs)).await??;
     Ok(line("polled now"))
 }
 
 async fn leave(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
+    State(state): State<AppState>,
+    peer: Peer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Plain> {
     let parameters = Parameters::read(query.as_deref(), &["port", "node", "wait"])?;
-    let addr = only(&own(&shared, peer, &parameters)?)?;
-    let wait = parameters.time("wait")?.unwrap_or_default();
-    // Answered at once where there is no place to hold it: the answer is true all the same.
-    let place = (!wait.is_zero()).then(|| shared.held.take(Some(peer.0.into())));
-    let wait = match &place {
-        Some(Ok(_)) => wait.min(LONGEST_WAIT),
+    let addr = only(&own_nodes(&state, peer, &parameters)?)?;
+    let wait = parameters.duration("wait")?.unwrap_or_default();
+    // If no more responses may be held back, this one is sent at once: it is true all the same.
+    let slot = (!wait.is_zero()).then(|| state.long_polls.acquire(Some(peer.0.into())));
+    let wait = match &slot {
+        Some(Ok(_)) => wait.min(MAX_WAIT),
         Some(Err(_)) | None => Duration::ZERO,
     };
-    let mut looks = Looks::new(&shared.control, wait);
-    let had_leave = has_leave(&shared.control.nodes(vec![addr]).await?);
+    let mut long_poll = LongPoll::new(&state.control, wait);
+    let had_leave = has_leave(&state.control.nodes(vec![addr]).await?);
     let mut holds = had_leave;
     loop {
         let now = if holds {
-            look(&shared, addr).await?
+            check_leave(&state, addr).await?
         } else {
-            ask(&shared, addr).await?
+            request_leave(&state, addr).await?
         };
         let changed = match now {
             Leave::Wait(_) => holds,
             Leave::Granted(_) => !had_leave,
-            Leave::Gone => true,
+            Leave::Stopped => true,
         };
         holds = !matches!(now, Leave::Wait(_));
-        if changed || !looks.again().await {
+        if changed || !long_poll.changed().await {
             return Ok(line(&match now {
                 Leave::Wait(why) => format!("wait {why}"),
                 Leave::Granted(Some(why)) => format!("granted {why}"),
                 Leave::Granted(None) => "granted".to_owned(),
-                Leave::Gone => "gone".to_owned(),
+                Leave::Stopped => "gone".to_owned(),
             }));
         }
     }
 }
 
-/// Asks to leave, and looks how far that has come.
-async fn ask(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
-    match shared.control.apply(OverrideRequest::Leave(addr)).await? {
-        // Before it is told, so that no restart of ours forgets what the node relies on. Where that
-        // fails, the log and an alert tell it.
-        Ok(Applied { revision, .. }) => _ = shared.control.is_persisted(revision).await,
+/// Requests a leave, and checks how far it has come.
+async fn request_leave(state: &AppState, addr: NodeAddr) -> Result<Leave, HttpError> {
+    match state.control.apply(OverrideRequest::Leave(addr)).await? {
+        // Persisted before the node relies on it, so that a restart of pollbal does not forget it. The
+        // log and an alert report a failure.
+        Ok(Applied { revision, .. }) => _ = state.control.is_persisted(revision).await,
         Err(OverrideError::LeaveDenied(why)) => return Ok(Leave::Wait(why.to_string())),
         Err(refused) => return Err(refused.into()),
     }
-    look(shared, addr).await
+    check_leave(state, addr).await
 }
 
-/// Looks how far the leave has come. One that is over is not asked for anew: it may have been taken
-/// back.
-async fn look(shared: &Shared, addr: NodeAddr) -> Result<Leave, Problem> {
-    let nodes = shared.control.nodes(vec![addr]).await?;
+/// Checks how far the leave has come. One that has ended is not requested again: it may have been
+/// canceled.
+async fn check_leave(state: &AppState, addr: NodeAddr) -> Result<Leave, HttpError> {
+    let nodes = state.control.nodes(vec![addr]).await?;
     if !has_leave(&nodes) {
-        return Ok(Leave::Wait("the leave is over".to_owned()));
+        return Ok(Leave::Wait("the leave has ended".to_owned()));
     }
     let seen = nodes.nodes.first().and_then(Option::as_ref);
     if seen.is_some_and(|seen| nodes.perlbals.at_rest(seen) == Some(true)) {
-        return Ok(Leave::Gone);
+        return Ok(Leave::Stopped);
     }
     let why = seen.and_then(|seen| nodes.perlbals.unrest(seen, Instant::now()));
     Ok(Leave::Granted(why))
@@ -132,32 +142,36 @@ fn has_leave(nodes: &SelectedNodes) -> bool {
     seen.into_iter().any(|seen| seen.view.lease.is_some())
 }
 
-async fn stay(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
+async fn cancel_leave(
+    State(state): State<AppState>,
+    peer: Peer,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Plain> {
     let parameters = Parameters::read(query.as_deref(), &["port", "node"])?;
-    let addr = only(&own(&shared, peer, &parameters)?)?;
-    let had_leave = has_leave(&shared.control.nodes(vec![addr]).await?);
+    let addr = only(&own_nodes(&state, peer, &parameters)?)?;
+    let had_leave = has_leave(&state.control.nodes(vec![addr]).await?);
     let order = OverrideRequest::CancelLeave(vec![addr], Note::default());
-    let Applied { revision, .. } = shared.control.apply(order).await??;
-    // Before it is told, as a leave is.
-    _ = shared.control.is_persisted(revision).await;
+    let Applied { revision, .. } = state.control.apply(order).await??;
+    // Before the response, as for a leave.
+    _ = state.control.is_persisted(revision).await;
     Ok(line(if had_leave { "stays" } else { "had no leave" }))
 }
 
-/// The nodes for which `peer` may speak: those at its address, of which `port` or `node` may name
-/// one.
-fn own(shared: &Shared, peer: Peer, parameters: &Parameters<'_>) -> Result<Vec<NodeAddr>, Problem> {
-    let mut addrs = shared.node_index.borrow().nodes_at(peer.0).to_vec();
+/// The nodes for which `peer` may send requests: those at its address, of which `port` or `node` may
+/// select one.
+fn own_nodes(
+    state: &AppState,
+    peer: Peer,
+    parameters: &Parameters<'_>,
+) -> Result<Vec<NodeAddr>, HttpError> {
+    let mut addrs = state.node_index.borrow().nodes_at(peer.0).to_vec();
     if addrs.is_empty() {
-        // Gone from the services file since its request was let in.
+        // Removed from the services file since the request was accepted.
         let error = format!("the services file lists no node at {}", peer.0);
-        return Err(Problem::new(StatusCode::FORBIDDEN, error));
+        return Err(HttpError::new(StatusCode::FORBIDDEN, error));
     }
     if let Some(word) = parameters.one("node") {
-        addrs = vec![named(shared, peer, word, &addrs)?];
+        addrs = vec![own_node(state, peer, word, &addrs)?];
     }
     if let Some(port) = parameters.one("port") {
         addrs.retain(|addr| addr.port().to_string() == port);
@@ -166,15 +180,20 @@ fn own(shared: &Shared, peer: Peer, parameters: &Parameters<'_>) -> Result<Vec<N
                 "the services file lists no node at {} with port {port}",
                 peer.0
             );
-            return Err(Problem::unknown(error));
+            return Err(HttpError::unknown(error));
         }
     }
     Ok(addrs)
 }
 
-/// The node of this name among its own; those at other addresses may be called the same.
-fn named(shared: &Shared, peer: Peer, word: &str, own: &[NodeAddr]) -> Result<NodeAddr, Problem> {
-    let addr = match shared.node_index.borrow().find(word) {
+/// The node of this name among its own; nodes at other addresses may have the same name.
+fn own_node(
+    state: &AppState,
+    peer: Peer,
+    word: &str,
+    own: &[NodeAddr],
+) -> Result<NodeAddr, HttpError> {
+    let addr = match state.node_index.borrow().find(word) {
         Err(NotFound::Ambiguous(word, several)) => {
             let mut ours = several.iter().filter(|addr| own.contains(addr));
             match (ours.next(), ours.next()) {
@@ -182,7 +201,7 @@ fn named(shared: &Shared, peer: Peer, word: &str, own: &[NodeAddr]) -> Result<No
                 _ => return Err(NotFound::Ambiguous(word, several).into()),
             }
         }
-        // A node is offered no names of others.
+        // No names of other nodes are suggested.
         Err(NotFound::Unknown(word, _)) => {
             return Err(NotFound::Unknown(word, String::new()).into());
         }
@@ -192,28 +211,28 @@ fn named(shared: &Shared, peer: Peer, word: &str, own: &[NodeAddr]) -> Result<No
         return Ok(addr);
     }
     let error = format!(
-        "{} may not speak for {addr}: a node speaks for itself alone",
+        "{} may not send requests for {addr}: a node may do so only for itself",
         peer.0
     );
-    Err(Problem::new(StatusCode::FORBIDDEN, error))
+    Err(HttpError::new(StatusCode::FORBIDDEN, error))
 }
 
-/// The one node that is meant.
-fn only(addrs: &[NodeAddr]) -> Result<NodeAddr, Problem> {
+/// The single node.
+fn only(addrs: &[NodeAddr]) -> Result<NodeAddr, HttpError> {
     if let [addr] = addrs {
         return Ok(*addr);
     }
     let ports: Vec<_> = addrs.iter().map(|addr| addr.port().to_string()).collect();
     let ports = ports.join(", ");
-    Err(Problem::bad(format!(
-        "there are several nodes at this address: say which by ?port= and one of {ports}"
+    Err(HttpError::bad(format!(
+        "there are several nodes at this address: select one with ?port=, of {ports}"
     )))
 }
 
-/// A problem, told in a plain line.
-struct Plain(Problem);
+/// An error, as a line of text.
+struct Plain(HttpError);
 
-impl<E: Into<Problem>> From<E> for Plain {
+impl<E: Into<HttpError>> From<E> for Plain {
     fn from(problem: E) -> Self {
         Self(problem.into())
     }
@@ -221,7 +240,7 @@ impl<E: Into<Problem>> From<E> for Plain {
 
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
-        Form::Plain.error(self.0.status, &self.0.error)
+        ErrorFormat::Plain.response(self.0.status, &self.0.error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The status door: read only, for browsers, Prometheus and probes. The admin door answers the same.
+//! The status listener: read-only, for browsers, Prometheus and probes. The admin socket serves the same.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use axum::http::StatusCode;
 use axum::routing::get;
 
 use crate::awake::timeout;
-use crate::http::params::Problem;
+use crate::http::params::HttpError;
 use crate::http::routes::read;
-use crate::http::{Shared, metrics, page};
+use crate::http::{AppState, metrics, page};
 
-/// How long the loop that decides may take to answer; it takes a millisecond or so. Probes wait for a second and more.
-const ALIVE: Duration = Duration::from_millis(900);
+/// Time for the event loop to respond; it usually takes a millisecond. Probes wait for at least a second.
+const ALIVE_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// What is answered at the status door.
-pub(crate) fn router(shared: Shared) -> Router {
-    routes().with_state(shared)
+/// The routes of the status listener.
+pub(crate) fn router(state: AppState) -> Router {
+    routes().with_state(state)
 }
 
-/// All that only reads. What is kept of pages and metrics is the door's own.
-pub(crate) fn routes() -> Router<Shared> {
+/// Everything that only reads. Each listener has its own cache of pages and metrics.
+pub(crate) fn routes() -> Router<AppState> {
     read::router()
         .merge(page::router())
         .route("/healthz", get(healthz))
@@ -29,21 +29,21 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(metrics::router())
 }
 
-/// pollbal is alive: all its parts are there, else the process would have ended, and the loop that decides answers.
-/// Whether all is well is another question.
-async fn healthz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
-    let answered = timeout(ALIVE, shared.alive()).await;
+/// pollbal is alive: all its tasks are running, otherwise the process would have ended, and the event loop
+/// responds. Whether all is well is another question.
+async fn healthz(State(state): State<AppState>) -> Result<&'static str, HttpError> {
+    let answered = timeout(ALIVE_TIMEOUT, state.alive()).await;
     let answered = answered.map_err(|_| {
-        let why = format!("the loop that decides has not answered within {ALIVE:?}");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
+        let why = format!("the event loop has not responded within {ALIVE_TIMEOUT:?}");
+        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, why)
     })?;
     answered?;
     Ok("ok\n")
 }
 
-/// Whether each node was heard once and every Perlbal is in sync; else what is not so.
-async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
-    let nodes = shared.control.nodes(Vec::new()).await?;
+/// Whether each node has been polled once and every load balancer is in sync; otherwise what is missing.
+async fn readyz(State(state): State<AppState>) -> Result<&'static str, HttpError> {
+    let nodes = state.control.nodes(Vec::new()).await?;
     let out_of_sync = nodes
         .perlbals
         .standings
@@ -56,7 +56,7 @@ async fn readyz(State(shared): State<Shared>) -> Result<&'static str, Problem> {
         }
         format!("not in sync: Perlbal {}", addresses.join(", "))
     } else {
-        "not every node was heard yet".to_owned()
+        "not every node has been polled yet".to_owned()
     };
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why))
+    Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, why))
 }

@@ -1,4 +1,4 @@
-//! `GET`s below `/v1/` that only read.
+//! `GET` requests below `/v1/` that only read.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use crate::api;
 use crate::api::event::event;
 use crate::control::Summary;
 use crate::drivers::PerlbalHandle;
-use crate::http::Shared;
-use crate::http::params::{Json, Parameters, Problem, pool};
+use crate::http::AppState;
+use crate::http::params::{HttpError, Json, Parameters, parse_pool};
 use crate::http::view::explain::explanation;
 use crate::http::view::perlbal::Asked;
 use crate::http::view::status::{Filter, status};
@@ -32,47 +32,47 @@ use crate::model::nearest::offer;
 use crate::model::node::Node;
 use crate::model::node_index::NotFound;
 
-/// So long a manager has to say what it knows; it is busy with Perlbal at most for moments.
-const MANAGER: Duration = Duration::from_secs(1);
+/// Time for a driver to report its details; it is busy with its load balancer only for moments.
+const DETAILS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So many events are told, unless fewer are asked for; who follows is told all that came since.
-const EVENTS: usize = 1_000;
+/// Maximum number of events, unless `limit` says otherwise; a follower gets all that came since.
+const MAX_EVENTS: usize = 1_000;
 
-/// Who follows events gets them in pieces of so many: what waits to be read by somebody who does not read
-/// is short, and so is the time that making it takes.
-const PIECE: usize = 100;
+/// Maximum number of events per chunk for a follower. So what waits for a client that does not read is
+/// small, and quickly made.
+const CHUNK: usize = 100;
 
-pub(crate) fn router() -> Router<Shared> {
+pub(crate) fn router() -> Router<AppState> {
     Router::new()
-        .route("/v1/status", get(tell_status))
+        .route("/v1/status", get(get_status))
         .route("/v1/explain", get(explain))
         .route("/v1/members", get(members))
         .route("/v1/events", get(events))
 }
 
-async fn tell_status(
-    State(shared): State<Shared>,
+async fn get_status(
+    State(state): State<AppState>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpError> {
     let parameters = Parameters::read(query.as_deref(), &["node", "pool", "of"])?;
     let mut filter = Filter::default();
     for name in parameters.all("pool") {
-        filter.pools.insert(pool(name)?);
+        filter.pools.insert(parse_pool(name)?);
     }
     for word in parameters.all("node") {
-        filter.nodes.extend(shared.find_listed([word])?);
+        filter.nodes.extend(state.find_listed([word])?);
     }
-    let view = shared.view().await?;
+    let view = state.full_state().await?;
     for word in parameters.all("of") {
-        // A pool or a node, whichever there is.
+        // A pool or a node, whichever exists.
         match word
             .parse::<PoolName>()
             .ok()
             .filter(|pool| view.summary.is_pool(pool))
         {
             Some(pool) => _ = filter.pools.insert(pool),
-            None => match shared.node_index.borrow().find(word) {
-                Ok(_) => filter.nodes.extend(shared.find_listed([word])?),
+            None => match state.node_index.borrow().find(word) {
+                Ok(_) => filter.nodes.extend(state.find_listed([word])?),
                 Err(NotFound::Unknown(word, offer)) => {
                     return Err(neither(&view.summary, &word, &offer));
                 }
@@ -85,30 +85,28 @@ async fn tell_status(
         return Err(no_pool(&view.summary, unknown));
     }
     let perlbals = ask_perlbals(&view.summary.managers).await;
-    let made = shared
-        .long
-        .make(move || Json(status(&view, &perlbals, &filter)).into_response());
-    made.await
+    let make = move || Json(status(&view, &perlbals, &filter)).into_response();
+    Ok(state.budget.make(make).await?)
 }
 
-fn no_pool(whole: &Summary, pool: &PoolName) -> Problem {
+fn no_pool(whole: &Summary, pool: &PoolName) -> HttpError {
     let there_are = other_pools(whole, pool.as_str());
-    Problem::unknown(format!(
-        "there is no pool {pool}: nobody declared or announced it{there_are}"
+    HttpError::unknown(format!(
+        "there is no pool {pool}: it is neither declared nor announced by a node{there_are}"
     ))
 }
 
-/// Nothing is called so, and `nodes` tells which nodes nearly are.
-fn neither(whole: &Summary, word: &str, nodes: &str) -> Problem {
+/// Nothing has this name; `nodes` suggests similar names of nodes.
+fn neither(whole: &Summary, word: &str, nodes: &str) -> HttpError {
     let pools = other_pools(whole, word);
-    Problem::unknown(format!(
-        "no node of the services file and no pool is called {word}{nodes}{pools}"
+    HttpError::unknown(format!(
+        "no node in the services file and no pool is called {word}{nodes}{pools}"
     ))
 }
 
-/// Of few pools all are named; of more those that are called nearly so.
+/// Suggests pools: all if there are few, otherwise those with similar names.
 fn other_pools(whole: &Summary, word: &str) -> String {
-    /// Maximum number of pools that are named without being asked for.
+    /// Maximum number of pools of which all are listed.
     const FEW: usize = 10;
     let names: Vec<_> = whole.counts.pools.keys().map(PoolName::as_str).collect();
     match names.len() {
@@ -118,10 +116,10 @@ fn other_pools(whole: &Summary, word: &str) -> String {
     }
 }
 
-/// Asks each manager what it knows, all at once.
+/// Queries all drivers at once.
 pub(crate) async fn ask_perlbals(managers: &[PerlbalHandle]) -> Vec<Asked> {
     let asks = managers.iter().map(|manager| async {
-        let known = timeout(MANAGER, manager.view()).await;
+        let known = timeout(DETAILS_TIMEOUT, manager.view()).await;
         Asked {
             address: manager.address.clone(),
             standing: manager.standing(),
@@ -132,38 +130,38 @@ pub(crate) async fn ask_perlbals(managers: &[PerlbalHandle]) -> Vec<Asked> {
 }
 
 async fn explain(
-    State(shared): State<Shared>,
+    State(state): State<AppState>,
     RawQuery(query): RawQuery,
-) -> Result<Json<api::Explanation>, Problem> {
+) -> Result<Json<api::Explanation>, HttpError> {
     let parameters = Parameters::read(query.as_deref(), &["node"])?;
-    let explained = explanation_of(&shared, parameters.needed("node")?).await?;
+    let explained = explanation_of(&state, parameters.required("node")?).await?;
     Ok(Json(explained))
 }
 
-/// All about the node that goes by this word.
+/// All about the node of this name.
 pub(crate) async fn explanation_of(
-    shared: &Shared,
+    state: &AppState,
     word: &str,
-) -> Result<api::Explanation, Problem> {
-    let addr = shared.find([word])?[0];
-    let nodes = shared.control.nodes(vec![addr]).await?;
-    let history = shared.control.history(addr).await?;
+) -> Result<api::Explanation, HttpError> {
+    let addr = state.find([word])?[0];
+    let nodes = state.control.nodes(vec![addr]).await?;
+    let history = state.control.history(addr).await?;
     match nodes.nodes.first() {
         Some(Some(seen)) => {
-            let word = shared.word(&seen.view.node);
+            let word = state.shell_word(&seen.view.node);
             Ok(explanation(&nodes, seen, &word, &history))
         }
-        _ => Err(shared.unlisted(addr)),
+        _ => Err(state.unlisted(addr)),
     }
 }
 
 async fn members(
-    State(shared): State<Shared>,
+    State(state): State<AppState>,
     RawQuery(query): RawQuery,
-) -> Result<Json<api::Members>, Problem> {
+) -> Result<Json<api::Members>, HttpError> {
     let parameters = Parameters::read(query.as_deref(), &["pool"])?;
-    let name = pool(parameters.needed("pool")?)?;
-    let whole = shared.overview().await?;
+    let name = parse_pool(parameters.required("pool")?)?;
+    let whole = state.summary().await?;
     if !whole.is_pool(&name) {
         return Err(no_pool(&whole, &name));
     }
@@ -183,37 +181,41 @@ async fn members(
 }
 
 async fn events(
-    State(shared): State<Shared>,
+    State(state): State<AppState>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+) -> Result<Response, HttpError> {
     let parameters = Parameters::read(query.as_deref(), &["after", "limit", "follow"])?;
     let after = parameters.number("after", 0)?;
-    // Who goes on behind an event is left none out of either.
-    let goes_on = after > 0 && parameters.one("follow") == Some("true");
-    let most = if goes_on { u64::MAX } else { EVENTS as u64 };
+    // A follower that continues after an event must not miss any.
+    let continues = after > 0 && parameters.one("follow") == Some("true");
+    let most = if continues {
+        u64::MAX
+    } else {
+        MAX_EVENTS as u64
+    };
     let limit = parameters.number("limit", most)?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     match parameters.one("follow") {
         None | Some("false") => {
-            let events = shared.control.events(after, Part::Last(limit)).await?;
+            let events = state.control.events(after, Part::Last(limit)).await?;
             let told = move || {
                 let events = events.iter().map(|happened| event(happened)).collect();
                 Json(api::Events { events }).into_response()
             };
-            shared.long.make(told).await
+            Ok(state.budget.make(told).await?)
         }
-        Some("true") => Ok(follow(shared, after, limit)),
-        Some(other) => Err(Problem::bad(format!(
+        Some("true") => Ok(follow(state, after, limit)),
+        Some(other) => Err(HttpError::bad(format!(
             "follow: expected true or false, found {other:?}"
         ))),
     }
 }
 
-/// Events for ever, a line of JSON each. It ends with the daemon, or when nobody reads any more.
-fn follow(shared: Shared, after: u64, limit: usize) -> Response {
+/// Events without end, one line of JSON each. It ends with the daemon, or when the client stops reading.
+fn follow(state: AppState, after: u64, limit: usize) -> Response {
     let follower = Follower {
-        pulse: shared.control.changed(),
-        shared,
+        pulse: state.control.changed(),
+        state,
         after,
         limit: (limit < usize::MAX).then_some(limit),
     };
@@ -225,25 +227,25 @@ fn follow(shared: Shared, after: u64, limit: usize) -> Response {
     (kind, Body::from_stream(lines)).into_response()
 }
 
-/// Someone who reads on and on.
+/// A client that follows events.
 struct Follower {
-    shared: Shared,
+    state: AppState,
     pulse: watch::Receiver<u64>,
     after: u64,
-    /// So many of what was there before, until these are found; otherwise all.
+    /// Maximum number of earlier events, until the first of them has been found; none for all.
     limit: Option<usize>,
 }
 
 impl Follower {
-    /// The next lines, as soon as there are some.
+    /// The next lines, as soon as there are any.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(limit) = self.limit.take() {
-            self.begin(limit).await?;
+            self.skip_to_last(limit).await?;
         }
         loop {
             self.pulse.borrow_and_update();
-            let piece = self.shared.control.events(self.after, Part::First(PIECE));
-            let events = piece.await.ok()?;
+            let chunk = self.state.control.events(self.after, Part::First(CHUNK));
+            let events = chunk.await.ok()?;
             if let Some(last) = events.last() {
                 self.after = last.id;
                 return Some(lines(&events));
@@ -252,16 +254,16 @@ impl Follower {
         }
     }
 
-    /// Goes to the first event that is told.
-    async fn begin(&mut self, limit: usize) -> Option<()> {
-        // Who wants nothing of what was there before begins behind the last of it.
-        let behind = usize::from(limit > 0);
+    /// Skips all but the last `limit` events.
+    async fn skip_to_last(&mut self, limit: usize) -> Option<()> {
+        // With a limit of 0, it starts after the last one.
+        let offset = usize::from(limit > 0);
         let told = self
-            .shared
+            .state
             .control
             .events(self.after, Part::Last(limit.max(1)));
         if let Some(first) = told.await.ok()?.first() {
-            self.after = first.id - behind as u64;
+            self.after = first.id - offset as u64;
         }
         Some(())
     }
@@ -270,7 +272,7 @@ impl Follower {
 fn lines(events: &[Arc<Event>]) -> Bytes {
     let mut text = Vec::new();
     for happened in events {
-        // Texts and numbers can always be written.
+        // Texts and numbers can always be serialized.
         _ = serde_json::to_writer(&mut text, &event(happened));
         text.push(b'\n');
     }

@@ -1,110 +1,110 @@
-//! The places of a door: so many connections at a time, and so many of one address. The same for
-//! answers that are held, and for what is in memory of answers that are not read.
+//! A limit that addresses share: on the connections of a listener, on responses that are held back, and
+//! on memory for responses that have not been read.
 //!
-//! How many one address may have shrinks as places get scarce: it is a share of those that are free.
-//! So a few addresses cannot take all of them, and an address without any gets one as long as there is
-//! one. (Dynamic thresholds, as switches share their buffer between ports: Choudhury and Hahne, 1998.)
+//! An address may take a share of the slots that are free, so its share shrinks as they get scarce. A
+//! few addresses cannot take all of them, and an address without any gets one while there is one.
+//! (Dynamic thresholds, by which switches share their buffer between ports: Choudhury and Hahne, 1998.)
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// All places of one door.
+/// The slots, and who has them.
 #[derive(Debug)]
-pub(crate) struct Places {
-    all: usize,
+pub(crate) struct ConnectionLimit {
+    max: usize,
     per_address: Option<PerAddress>,
-    taken: Mutex<Taken>,
+    used: Mutex<Used>,
 }
 
-/// How many places one address may have.
+/// How many slots one address may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PerAddress {
-    /// At most so many.
-    pub(crate) most: usize,
-    /// And no more than one for each `share` that are free.
+    /// Maximum number.
+    pub(crate) max: usize,
+    /// And at most one for each `share` that are free.
     pub(crate) share: usize,
 }
 
 impl PerAddress {
     fn limit(self, free: usize) -> usize {
-        self.most.min(free.div_ceil(self.share.max(1))).max(1)
+        self.max.min(free.div_ceil(self.share.max(1))).max(1)
     }
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    /// Only addresses that have a place.
+struct Used {
+    total: usize,
+    /// Only addresses that have a slot.
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A place, or several that were taken together; dropped, they are free again.
+/// A slot, or several that were acquired together. Dropping it releases them.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct Slot {
+    limit: Arc<ConnectionLimit>,
     address: Option<IpAddr>,
     count: usize,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// All so many are taken.
-    Full(usize),
-    /// The address has so many, and may have no more for now.
-    AddressFull(usize),
+pub(crate) enum Full {
+    /// All of them, this many, are in use.
+    All(usize),
+    /// The address has this many, and may not have more at present.
+    Address(usize),
 }
 
-impl Places {
-    pub(crate) fn new(all: usize, per_address: Option<PerAddress>) -> Arc<Self> {
+impl ConnectionLimit {
+    pub(crate) fn new(max: usize, per_address: Option<PerAddress>) -> Arc<Self> {
         Arc::new(Self {
-            all,
+            max,
             per_address,
-            taken: Mutex::default(),
+            used: Mutex::default(),
         })
     }
 
-    /// A place for a connection from `address`, where it has one.
-    pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, NoPlace> {
-        self.take_together(address, 1)
+    /// A slot for this address, if it may have one.
+    pub(crate) fn acquire(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Slot, Full> {
+        self.acquire_many(address, 1)
     }
 
-    /// The same of several that are of use only together: an address without any gets them as long as there are so many.
-    pub(crate) fn take_together(
+    /// Several slots that are of use only together. An address without any gets them if there are enough.
+    pub(crate) fn acquire_many(
         self: &Arc<Self>,
         address: Option<IpAddr>,
         count: usize,
-    ) -> Result<Place, NoPlace> {
-        // Where addresses are not counted, none is remembered.
+    ) -> Result<Slot, Full> {
+        // Where addresses do not count, none is remembered.
         let address = address.filter(|_| self.per_address.is_some()).map(network);
-        let mut taken = self.taken();
-        if self.all - taken.all < count {
-            return Err(NoPlace::Full(self.all));
+        let mut used = self.used();
+        if self.max - used.total < count {
+            return Err(Full::All(self.max));
         }
         if let (Some(address), Some(limit)) = (address, self.per_address) {
-            let limit = limit.limit(self.all - taken.all);
-            let own = taken.by_address.get(&address).copied().unwrap_or_default();
+            let limit = limit.limit(self.max - used.total);
+            let own = used.by_address.get(&address).copied().unwrap_or_default();
             if own > 0 && own + count > limit {
-                return Err(NoPlace::AddressFull(own));
+                return Err(Full::Address(own));
             }
-            taken.by_address.insert(address, own + count);
+            used.by_address.insert(address, own + count);
         }
-        taken.all += count;
-        Ok(Place {
-            places: self.clone(),
+        used.total += count;
+        Ok(Slot {
+            limit: self.clone(),
             address,
             count,
         })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The addresses that count as one: of IPv6, where one machine has as many as it likes, those of a
-/// network of 64 bits.
+/// The addresses that count as one. In IPv6, where a machine has as many as it likes, these are the
+/// addresses of a /64 network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
@@ -112,16 +112,16 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all -= self.count;
+        let mut used = self.limit.used();
+        used.total -= self.count;
         if let Some(address) = self.address
-            && let Some(own) = taken.by_address.get_mut(&address)
+            && let Some(own) = used.by_address.get_mut(&address)
         {
             *own -= self.count;
             if *own == 0 {
-                taken.by_address.remove(&address);
+                used.by_address.remove(&address);
             }
         }
     }
@@ -131,89 +131,89 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn take(places: &Arc<Places>, address: u32) -> Result<Place, NoPlace> {
-        places.take(Some(IpAddr::V4(address.into())))
+    fn take(limit: &Arc<ConnectionLimit>, address: u32) -> Result<Slot, Full> {
+        limit.acquire(Some(IpAddr::V4(address.into())))
     }
 
     #[test]
-    fn a_place_is_free_again_when_its_connection_is_gone() {
-        let places = Places::new(4, Some(PerAddress { most: 2, share: 1 }));
-        let (one, _two) = (take(&places, 1).unwrap(), take(&places, 1).unwrap());
-        assert_eq!(take(&places, 1).unwrap_err(), NoPlace::AddressFull(2));
-        let others = [2, 3].map(|address| take(&places, address).unwrap());
-        assert_eq!(take(&places, 4).unwrap_err(), NoPlace::Full(4));
+    fn a_slot_is_released_with_its_connection() {
+        let limit = ConnectionLimit::new(4, Some(PerAddress { max: 2, share: 1 }));
+        let (one, _two) = (take(&limit, 1).unwrap(), take(&limit, 1).unwrap());
+        assert_eq!(take(&limit, 1).unwrap_err(), Full::Address(2));
+        let others = [2, 3].map(|address| take(&limit, address).unwrap());
+        assert_eq!(take(&limit, 4).unwrap_err(), Full::All(4));
         drop(others);
         drop(one);
-        let _again = take(&places, 1).unwrap();
+        let _again = take(&limit, 1).unwrap();
         assert_eq!(
-            places.taken().by_address.len(),
+            limit.used().by_address.len(),
             1,
-            "an address without a place"
+            "an address without a slot"
         );
     }
 
     #[test]
-    fn ipv6_addresses_of_one_network_share_their_places() {
-        let places = Places::new(8, Some(PerAddress { most: 2, share: 1 }));
-        let take = |address: &str| places.take(Some(address.parse().unwrap()));
-        let _places = ["2001:db8::1", "2001:db8::2:1"].map(|address| take(address).unwrap());
-        assert_eq!(take("2001:db8::3").unwrap_err(), NoPlace::AddressFull(2));
+    fn ipv6_addresses_of_one_network_share_their_slots() {
+        let limit = ConnectionLimit::new(8, Some(PerAddress { max: 2, share: 1 }));
+        let take = |address: &str| limit.acquire(Some(address.parse().unwrap()));
+        let _slots = ["2001:db8::1", "2001:db8::2:1"].map(|address| take(address).unwrap());
+        assert_eq!(take("2001:db8::3").unwrap_err(), Full::Address(2));
         let _other = take("2001:db8:0:1::1").unwrap();
         let _mapped = ["::ffff:10.0.0.1", "::ffff:10.0.0.2"]
             .map(|address| [take(address).unwrap(), take(address).unwrap()]);
     }
 
-    /// How many places are free when each of these addresses took as many as it could.
+    /// Number of slots that are free when each of these addresses has taken as many as it can.
     fn free_after(addresses: u32) -> usize {
-        let places = Places::new(1_024, Some(PerAddress { most: 64, share: 4 }));
+        let limit = ConnectionLimit::new(1_024, Some(PerAddress { max: 64, share: 4 }));
         let mut held = Vec::new();
-        // In turns, as at a deploy; and once more for each, since a place may come free meanwhile.
+        // In turns, as at a deploy, and repeatedly, since shares change.
         for _ in 0..1_024 {
-            held.extend((0..addresses).filter_map(|address| take(&places, address).ok()));
+            held.extend((0..addresses).filter_map(|address| take(&limit, address).ok()));
         }
         1_024 - held.len()
     }
 
     #[test]
-    fn a_few_addresses_cannot_take_all_places() {
-        assert_eq!(free_after(1), 1_024 - 64, "one has as many as it may");
+    fn a_few_addresses_cannot_take_all_slots() {
+        assert_eq!(free_after(1), 1_024 - 64, "one has its maximum");
         for addresses in [17, 64, 200] {
             let free = free_after(addresses);
-            assert!(free >= 12, "{free} are free beside {addresses} addresses");
+            assert!(free >= 12, "{free} are free with {addresses} addresses");
         }
     }
 
     #[test]
-    fn an_address_without_a_place_gets_the_last_one() {
-        let places = Places::new(8, Some(PerAddress { most: 2, share: 4 }));
+    fn an_address_without_a_slot_gets_the_last_one() {
+        let limit = ConnectionLimit::new(8, Some(PerAddress { max: 2, share: 4 }));
         let _seven: Vec<_> = (0..7)
-            .map(|address| take(&places, address).unwrap())
+            .map(|address| take(&limit, address).unwrap())
             .collect();
-        assert_eq!(take(&places, 0).unwrap_err(), NoPlace::AddressFull(1));
-        let _last = take(&places, 7).unwrap();
+        assert_eq!(take(&limit, 0).unwrap_err(), Full::Address(1));
+        let _last = take(&limit, 7).unwrap();
     }
 
     #[test]
-    fn several_are_taken_and_free_together_and_an_address_without_any_gets_them() {
-        let places = Places::new(10, Some(PerAddress { most: 4, share: 1 }));
+    fn several_are_acquired_and_released_together_and_an_address_without_any_gets_them() {
+        let limit = ConnectionLimit::new(10, Some(PerAddress { max: 4, share: 1 }));
         let take = |address: u32, count| {
             let address = IpAddr::V4(address.into());
-            places.take_together(Some(address), count)
+            limit.acquire_many(Some(address), count)
         };
         let three = take(1, 3).unwrap();
-        assert_eq!(take(1, 2).unwrap_err(), NoPlace::AddressFull(3));
+        assert_eq!(take(1, 2).unwrap_err(), Full::Address(3));
         let _one = take(1, 1).unwrap();
         let six = take(2, 6).unwrap();
-        assert_eq!(take(3, 1).unwrap_err(), NoPlace::Full(10));
+        assert_eq!(take(3, 1).unwrap_err(), Full::All(10));
         drop((three, six));
         let _nine = take(3, 9).unwrap();
-        assert_eq!(take(1, 1).unwrap_err(), NoPlace::Full(10));
+        assert_eq!(take(1, 1).unwrap_err(), Full::All(10));
     }
 
     #[test]
     fn without_addresses_only_the_number_counts() {
-        let places = Places::new(2, None);
-        let _both = [None, None].map(|none| places.take(none).unwrap());
-        assert_eq!(places.take(None).unwrap_err(), NoPlace::Full(2));
+        let limit = ConnectionLimit::new(2, None);
+        let _both = [None, None].map(|none| limit.acquire(none).unwrap());
+        assert_eq!(limit.acquire(None).unwrap_err(), Full::All(2));
     }
 }

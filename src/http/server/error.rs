@@ -1,5 +1,4 @@
-//! What is said to those who are refused: one line that says why. At the admin door and below `/v1`
-//! it is JSON, `{"error":"…"}`, elsewhere plain text.
+//! Rejections: a response that says why in one line, as plain text or as JSON, `{"error":"…"}`.
 
 use std::time::Duration;
 
@@ -10,28 +9,18 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::Door;
-use crate::http::server::counters::Refusal;
+use super::counters::RejectReason;
 
 /// How errors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// A line.
+pub(crate) enum ErrorFormat {
+    /// A line of text.
     Plain,
     /// `{"error":"…"}`.
     Json,
 }
 
-impl Form {
-    /// The door's, for what is asked at `path`.
-    pub(crate) fn of(door: Door, path: &str) -> Self {
-        match door {
-            Door::Admin => Self::Json,
-            Door::Status if path == "/v1" || path.starts_with("/v1/") => Self::Json,
-            Door::Status | Door::Node => Self::Plain,
-        }
-    }
-
+impl ErrorFormat {
     fn content_type(self) -> &'static str {
         match self {
             Self::Plain => "text/plain; charset=utf-8",
@@ -39,54 +28,54 @@ impl Form {
         }
     }
 
-    fn text(self, reason: &str) -> String {
+    fn body(self, reason: &str) -> String {
         match self {
             Self::Plain => format!("{reason}\n"),
             Self::Json => format!("{}\n", serde_json::json!({ "error": reason })),
         }
     }
 
-    /// An answer that says why there is no other.
-    pub(crate) fn error(self, status: StatusCode, reason: &str) -> Response {
+    /// A response that says why there is no other.
+    pub(crate) fn response(self, status: StatusCode, reason: &str) -> Response {
         let headers = [
             (CONTENT_TYPE, self.content_type()),
-            // The reason may repeat what was asked for.
+            // The reason may repeat a part of the request.
             (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        (status, headers, self.text(reason)).into_response()
+        (status, headers, self.body(reason)).into_response()
     }
 }
 
-/// Why a connection or a request is refused, and what is said about it.
+/// A connection or a request that is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
+pub(crate) struct Rejection {
+    pub(crate) reason: RejectReason,
     pub(crate) status: StatusCode,
-    pub(crate) reason: String,
-    /// When it may be tried again, if that helps.
+    pub(crate) text: String,
+    /// Delay after which it may be tried again, if that helps.
     pub(crate) retry_after: Option<Duration>,
-    /// Whether no more is taken on this connection.
+    /// Whether the connection is closed.
     pub(crate) closes: bool,
 }
 
-impl Refused {
-    /// Nothing more is taken on the connection.
-    pub(crate) fn closing(refusal: Refusal, status: StatusCode, reason: String) -> Self {
+impl Rejection {
+    /// One after which the connection is closed.
+    pub(crate) fn closing(reason: RejectReason, status: StatusCode, text: String) -> Self {
         Self {
-            refusal,
-            status,
             reason,
+            status,
+            text,
             retry_after: None,
             closes: true,
         }
     }
 
-    /// As an answer to a request.
-    pub(crate) fn answer(&self, form: Form) -> Response {
-        let mut response = form.error(self.status, &self.reason);
+    /// The response to a request.
+    pub(crate) fn response(&self, format: ErrorFormat) -> Response {
+        let mut response = format.response(self.status, &self.text);
         let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
-            headers.insert(RETRY_AFTER, seconds(wait).into());
+        if let Some(delay) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds(delay).into());
         }
         if self.closes {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -94,23 +83,23 @@ impl Refused {
         response
     }
 
-    /// As the bytes of an answer, for a connection of which nothing was read.
-    pub(crate) fn bytes(&self, form: Form) -> Vec<u8> {
-        let (status, text) = (self.status, form.text(&self.reason));
-        let retry = self
+    /// The response as bytes, for a connection on which hyper does not respond.
+    pub(crate) fn bytes(&self, format: ErrorFormat) -> Vec<u8> {
+        let (status, body) = (self.status, format.body(&self.text));
+        let retry_after = self
             .retry_after
-            .map(|wait| format!("retry-after: {}\r\n", seconds(wait)));
+            .map(|delay| format!("retry-after: {}\r\n", seconds(delay)));
         let head = format!(
             "HTTP/1.1 {status}\r\ncontent-type: {}\r\n{}connection: close\r\ncontent-length: {}\r\n\r\n",
-            form.content_type(),
-            retry.unwrap_or_default(),
-            text.len()
+            format.content_type(),
+            retry_after.unwrap_or_default(),
+            body.len()
         );
-        (head + &text).into_bytes()
+        (head + &body).into_bytes()
     }
 }
 
-/// Whole seconds, at least one.
+/// In whole seconds, at least one.
 fn seconds(time: Duration) -> u64 {
     time.as_millis()
         .div_ceil(1_000)
@@ -119,11 +108,16 @@ fn seconds(time: Duration) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// Gives a reason to an error that has none, such as those of a router that knows no handler.
-pub(crate) fn with_reason(response: Response, form: Form, method: &str, path: &str) -> Response {
+/// Adds a reason to an error response that has none, such as the router's own.
+pub(crate) fn with_reason(
+    response: Response,
+    format: ErrorFormat,
+    method: &str,
+    path: &str,
+) -> Response {
     let status = response.status();
-    let silent = response.body().is_end_stream() && method != "HEAD";
-    if !silent || !(status.is_client_error() || status.is_server_error()) {
+    let is_empty = response.body().is_end_stream() && method != "HEAD";
+    if !is_empty || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let (head, _) = response.into_parts();
@@ -132,20 +126,20 @@ pub(crate) fn with_reason(response: Response, form: Form, method: &str, path: &s
         .get(ALLOW)
         .and_then(|allow| allow.to_str().ok());
     let reason = match (status, allowed) {
-        (StatusCode::NOT_FOUND, _) => format!("there is no {path} here"),
+        (StatusCode::NOT_FOUND, _) => format!("no such path: {path}"),
         (StatusCode::METHOD_NOT_ALLOWED, Some(allowed)) => {
-            format!("{path} is not for {method}, but for {allowed}")
+            format!("{path} does not support {method}, only {allowed}")
         }
         _ => status
             .canonical_reason()
-            .unwrap_or("refused")
+            .unwrap_or("rejected")
             .to_lowercase(),
     };
-    let mut answer = form.error(status, &reason);
+    let mut response = format.response(status, &reason);
     for (name, value) in &head.headers {
-        if !answer.headers().contains_key(name) && name != CONTENT_LENGTH {
-            answer.headers_mut().insert(name.clone(), value.clone());
+        if !response.headers().contains_key(name) && name != CONTENT_LENGTH {
+            response.headers_mut().insert(name.clone(), value.clone());
         }
     }
-    answer
+    response
 }

@@ -1,15 +1,13 @@
-//! A stream that fails when the other side takes too long: for the head of a request, between two
-//! requests, or to take what is written.
+//! A stream that fails when the client takes too long: to send the head of a request, to send the next
+//! request, or to accept what is written.
 //!
-//! hyper's own limit for the head also counts the time between requests. Here the requests of a
-//! connection say, by a [`Course`] that they share with the stream, how far they have come.
-//!
-//! To a head that it does not understand hyper answers by itself, with a status and no reason. The
-//! stream keeps that back, so that the connection can say why.
+//! hyper's own timeout for the head includes the time between requests, and it has none for writing.
+//! Here the requests of a connection report, by a [`RequestPhase`] that they share with the stream, how
+//! far they have come.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, HttpBody};
@@ -17,105 +15,100 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::server::limits::{HEAD_TIME, IDLE_TIME, WRITE_TIME};
+use super::limits::{HEAD_TIMEOUT, IDLE_TIMEOUT, WRITE_TIMEOUT};
 
-/// What took too long.
+/// What the client took too long for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
+pub(super) enum TimedOut {
     /// No request began.
     Idle,
-    /// A request's head began and did not end.
+    /// The head of a request began and did not end.
     Head,
-    /// What was written was not taken.
+    /// What was written was not accepted.
     Write,
 }
 
 /// How far the requests of one connection have come.
 #[derive(Clone, Debug)]
-pub(crate) struct Course(Arc<Mutex<Stage>>);
+pub(super) struct RequestPhase(Arc<Mutex<Phase>>);
 
 #[derive(Clone, Copy, Debug)]
-enum Stage {
-    /// No byte of the next request is there.
-    Waiting { until: Instant },
-    /// Some of its head is.
+enum Phase {
+    /// Nothing of the next request has arrived.
+    Idle { until: Instant },
+    /// A part of its head has arrived.
     Head { until: Instant },
-    /// A request is being answered. Its body has a limit elsewhere, its answer by being written.
-    UnderWay,
-    /// The answer is complete, but may not be written yet.
-    Answered,
+    /// A request is being processed. Its body has a timeout elsewhere, its response by being written.
+    Processing,
+    /// The response is complete, but may not be written yet.
+    Responded,
 }
 
-impl Course {
-    pub(crate) fn new() -> Self {
-        let until = Instant::now() + HEAD_TIME;
-        Self(Arc::new(Mutex::new(Stage::Waiting { until })))
+impl RequestPhase {
+    pub(super) fn new() -> Self {
+        let until = Instant::now() + HEAD_TIMEOUT;
+        Self(Arc::new(Mutex::new(Phase::Idle { until })))
     }
 
-    /// A request's head is there.
-    pub(crate) fn request_begins(&self) {
-        self.change(|_| Some(Stage::UnderWay));
+    /// The head of a request is complete.
+    pub(super) fn request_started(&self) {
+        self.update(|_| Some(Phase::Processing));
     }
 
-    fn byte_came(&self) {
-        self.change(|stage| {
-            let until = Instant::now() + HEAD_TIME;
-            matches!(stage, Stage::Waiting { .. }).then_some(Stage::Head { until })
+    fn byte_received(&self) {
+        self.update(|phase| {
+            let until = Instant::now() + HEAD_TIMEOUT;
+            matches!(phase, Phase::Idle { .. }).then_some(Phase::Head { until })
         });
     }
 
     fn all_written(&self) {
-        self.change(|stage| {
-            let until = Instant::now() + IDLE_TIME;
-            matches!(stage, Stage::Answered).then_some(Stage::Waiting { until })
+        self.update(|phase| {
+            let until = Instant::now() + IDLE_TIMEOUT;
+            matches!(phase, Phase::Responded).then_some(Phase::Idle { until })
         });
     }
 
-    /// Whether all requests are answered, and the answers written: nobody but hyper itself speaks.
-    fn is_between_requests(&self) -> bool {
-        matches!(*self.stage(), Stage::Waiting { .. } | Stage::Head { .. })
-    }
-
-    /// Until when bytes must come, and what is late if they do not.
-    fn limit(&self) -> Option<(Instant, Late)> {
-        match *self.stage() {
-            Stage::Waiting { until } => Some((until, Late::Idle)),
-            Stage::Head { until } => Some((until, Late::Head)),
-            Stage::UnderWay | Stage::Answered => None,
+    /// Until when bytes must arrive, and what has timed out otherwise.
+    fn deadline(&self) -> Option<(Instant, TimedOut)> {
+        match *self.phase() {
+            Phase::Idle { until } => Some((until, TimedOut::Idle)),
+            Phase::Head { until } => Some((until, TimedOut::Head)),
+            Phase::Processing | Phase::Responded => None,
         }
     }
 
-    fn change(&self, change: impl FnOnce(Stage) -> Option<Stage>) {
-        let mut stage = self.stage();
-        if let Some(next) = change(*stage) {
-            *stage = next;
+    fn update(&self, next: impl FnOnce(Phase) -> Option<Phase>) {
+        let mut phase = self.phase();
+        if let Some(next) = next(*phase) {
+            *phase = next;
         }
     }
 
-    fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A body that tells the course when it is given away, whole or not.
-pub(crate) struct Answer {
+/// A response's body that reports when it has been handed over, completely or not.
+pub(super) struct PhasedBody {
     body: Body,
-    course: Course,
+    phase: RequestPhase,
 }
 
-impl Answer {
-    pub(crate) fn new(body: Body, course: Course) -> Self {
-        Self { body, course }
+impl PhasedBody {
+    pub(super) fn new(body: Body, phase: RequestPhase) -> Self {
+        Self { body, phase }
     }
 }
 
-impl Drop for Answer {
+impl Drop for PhasedBody {
     fn drop(&mut self) {
-        self.course.change(|_| Some(Stage::Answered));
+        self.phase.update(|_| Some(Phase::Responded));
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for PhasedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -135,49 +128,36 @@ impl HttpBody for Answer {
     }
 }
 
-/// How a stream came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// What was late, if something was.
-    pub(crate) late: Option<Late>,
-    /// Nothing was said yet to what came last.
-    pub(crate) between_requests: bool,
-}
-
 /// The stream.
-pub(crate) struct Watched<S> {
+pub(super) struct TimedStream<S> {
     stream: S,
-    course: Course,
-    read_alarm: Alarm,
-    write_alarm: Alarm,
+    phase: RequestPhase,
+    read_timer: Timer,
+    write_timer: Timer,
     /// While something waits to be written.
     write_until: Option<Instant>,
-    late: Option<Late>,
+    timed_out: Option<TimedOut>,
 }
 
-impl<S> Watched<S> {
-    pub(crate) fn new(stream: S, course: Course) -> Self {
+impl<S> TimedStream<S> {
+    pub(super) fn new(stream: S, phase: RequestPhase) -> Self {
         Self {
             stream,
-            course,
-            read_alarm: Alarm::default(),
-            write_alarm: Alarm::default(),
+            phase,
+            read_timer: Timer::default(),
+            write_timer: Timer::default(),
             write_until: None,
-            late: None,
+            timed_out: None,
         }
     }
 
-    /// The stream, and how it came to its end.
-    pub(crate) fn into_inner(self) -> (S, Ending) {
-        let ending = Ending {
-            late: self.late,
-            between_requests: self.course.is_between_requests(),
-        };
-        (self.stream, ending)
+    /// The stream, and what has timed out, if anything.
+    pub(super) fn into_inner(self) -> (S, Option<TimedOut>) {
+        (self.stream, self.timed_out)
     }
 
-    fn fail<T>(&mut self, late: Late) -> Poll<io::Result<T>> {
-        self.late = Some(late);
+    fn fail<T>(&mut self, timed_out: TimedOut) -> Poll<io::Result<T>> {
+        self.timed_out = Some(timed_out);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -185,15 +165,15 @@ impl<S> Watched<S> {
     fn wait_to_write<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let until = *self
             .write_until
-            .get_or_insert_with(|| Instant::now() + WRITE_TIME);
-        if self.write_alarm.rings(until, cx) {
-            return self.fail(Late::Write);
+            .get_or_insert_with(|| Instant::now() + WRITE_TIMEOUT);
+        if self.write_timer.is_due(until, cx) {
+            return self.fail(TimedOut::Write);
         }
         Poll::Pending
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -202,27 +182,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.course.byte_came();
+            self.phase.byte_received();
         }
         if read.is_pending()
-            && let Some((until, late)) = self.course.limit()
-            && self.read_alarm.rings(until, cx)
+            && let Some((until, timed_out)) = self.phase.deadline()
+            && self.read_timer.is_due(until, cx)
         {
-            return self.fail(late);
+            return self.fail(timed_out);
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.course.is_between_requests() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
         match Pin::new(&mut self.stream).poll_write(cx, bytes) {
             Poll::Pending => self.wait_to_write(cx),
             written @ Poll::Ready(_) => written,
@@ -234,9 +211,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.course.is_between_requests() {
-            return Poll::Ready(Ok(bytes.iter().map(|bytes| bytes.len()).sum()));
-        }
         match Pin::new(&mut self.stream).poll_write_vectored(cx, bytes) {
             Poll::Pending => self.wait_to_write(cx),
             written @ Poll::Ready(_) => written,
@@ -247,16 +221,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes when it has written all that it has.
+    /// hyper flushes when it has written everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Pending => self.wait_to_write(cx),
             flushed @ Poll::Ready(_) => {
                 self.write_until = None;
-                self.course.all_written();
-                // hyper may have looked for the next request before, and need not do so again.
-                if let Some((until, _)) = self.course.limit() {
-                    _ = self.read_alarm.rings(until, cx);
+                self.phase.all_written();
+                // hyper may have polled for the next request before, and need not do so again.
+                if let Some((until, _)) = self.phase.deadline() {
+                    _ = self.read_timer.is_due(until, cx);
                 }
                 flushed
             }
@@ -268,13 +242,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// A timer, made when it is first needed.
+/// A timer, created when it is first needed.
 #[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+struct Timer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
-    /// Whether that time has come; else the task is woken when it has.
-    fn rings(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
+impl Timer {
+    /// Whether that time has come; otherwise the task is woken when it has.
+    fn is_due(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() != at {
             sleep.as_mut().reset(at);

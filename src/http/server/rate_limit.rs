@@ -1,108 +1,113 @@
-//! How often each address asks: the generic cell rate algorithm, one time per address.
-//!
-//! An address that has not asked for a while is forgotten, so that what is kept is bounded by how
-//! many addresses ask within [`SWEEP`].
+//! How often each address may send a request: the generic cell rate algorithm, by `governor`.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::http::server::limits::Pace;
+use governor::clock::{Clock, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter as Governor};
 
-/// Between two looks for addresses that can be forgotten.
-const SWEEP: Duration = Duration::from_secs(10);
+use super::limits::Rate;
 
-/// All addresses that asked of late.
-#[derive(Debug)]
-pub(crate) struct Paces {
-    /// Between two requests, for long.
-    interval: Duration,
-    /// How far ahead of that an address may be.
-    ahead: Duration,
-    /// When the next request of an address would be due if it asked evenly.
-    due: HashMap<Ipv4Addr, Instant>,
-    swept: Option<Instant>,
+/// Interval at which addresses that have been quiet are forgotten, so that memory is bounded by the
+/// number of addresses that sent something meanwhile.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The limiter of one listener.
+pub(crate) struct RateLimiter<C: Clock = MonotonicClock> {
+    by_address: Governor<IpAddr, HashMapStateStore<IpAddr>, C, NoOpMiddleware<C::Instant>>,
+    clock: C,
+    cleaned_up: Mutex<Instant>,
 }
 
-impl Paces {
-    pub(crate) fn new(pace: Pace) -> Self {
-        let interval = Duration::from_secs(1) / pace.per_second;
+impl RateLimiter {
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self::with_clock(rate, MonotonicClock)
+    }
+}
+
+impl<C: Clock + Clone> RateLimiter<C> {
+    fn with_clock(rate: Rate, clock: C) -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(number(rate.per_second)).allow_burst(number(rate.burst));
         Self {
-            interval,
-            ahead: interval * (pace.burst - 1),
-            due: HashMap::new(),
-            swept: None,
+            by_address: Governor::hashmap_with_clock(quota, clock.clone()),
+            clock,
+            cleaned_up: Mutex::new(Instant::now()),
         }
     }
 
-    /// Whether the address may ask at `now`; else how long it has to wait.
-    pub(crate) fn ask(&mut self, address: Ipv4Addr, now: Instant) -> Result<(), Duration> {
-        self.sweep(now);
-        let due = self.due.entry(address).or_insert(now);
-        let early = due.saturating_duration_since(now);
-        let wait = early.saturating_sub(self.ahead);
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        *due = (*due).max(now) + self.interval;
-        Ok(())
+    /// Whether this address may send a request now; otherwise after which delay.
+    pub(crate) fn check(&self, address: IpAddr) -> Result<(), Duration> {
+        self.clean_up();
+        let checked = self.by_address.check_key(&address);
+        checked.map_err(|denied| denied.wait_time_from(self.clock.now()))
     }
 
-    fn sweep(&mut self, now: Instant) {
-        let swept = *self.swept.get_or_insert(now);
-        if now.duration_since(swept) >= SWEEP {
-            self.swept = Some(now);
-            self.due.retain(|_, due| *due > now);
+    fn clean_up(&self) {
+        let cleaned_up = self.cleaned_up.lock();
+        let mut cleaned_up = cleaned_up.unwrap_or_else(PoisonError::into_inner);
+        if cleaned_up.elapsed() >= CLEANUP_INTERVAL {
+            *cleaned_up = Instant::now();
+            self.by_address.retain_recent();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
 
-    const ONE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    fn paces() -> Paces {
-        Paces::new(Pace {
+    fn limiter(clock: &FakeRelativeClock) -> RateLimiter<FakeRelativeClock> {
+        let rate = Rate {
             per_second: 20,
             burst: 40,
-        })
-    }
-
-    /// How many of so many requests at once may pass.
-    fn passed(paces: &mut Paces, address: Ipv4Addr, now: Instant, requests: usize) -> usize {
-        (0..requests)
-            .filter(|_| paces.ask(address, now).is_ok())
-            .count()
+        };
+        RateLimiter::with_clock(rate, clock.clone())
     }
 
     #[test]
-    fn a_burst_passes_and_then_so_many_a_second() {
-        let (mut paces, start) = (paces(), Instant::now());
-        assert_eq!(passed(&mut paces, ONE, start, 100), 40);
-        assert_eq!(
-            passed(&mut paces, OTHER, start, 1),
-            1,
-            "each has a pace of its own"
-        );
-        let wait = paces.ask(ONE, start).unwrap_err();
-        assert!(paces.ask(ONE, start + wait / 2).is_err());
-        assert!(paces.ask(ONE, start + wait).is_ok());
-        let later = start + wait + Duration::from_secs(1);
-        assert_eq!(passed(&mut paces, ONE, later, 100), 20);
-        let much_later = later + Duration::from_secs(60);
-        assert_eq!(passed(&mut paces, ONE, much_later, 100), 40);
+    fn a_burst_passes_and_then_the_rate_applies() {
+        let clock = FakeRelativeClock::default();
+        let limiter = limiter(&clock);
+        let passed = |address, requests| {
+            let checks = (0..requests).filter(|_| limiter.check(address).is_ok());
+            checks.count()
+        };
+        assert_eq!(passed(ONE, 100), 40);
+        assert_eq!(passed(OTHER, 1), 1, "each address has a rate of its own");
+        let delay = limiter.check(ONE).unwrap_err();
+        clock.advance(delay / 2);
+        assert!(limiter.check(ONE).is_err());
+        clock.advance(delay.saturating_sub(delay / 2));
+        assert!(limiter.check(ONE).is_ok());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(passed(ONE, 100), 20);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(passed(ONE, 100), 40);
     }
 
     #[test]
-    fn an_address_that_asks_no_more_is_forgotten() {
-        let (mut paces, start) = (paces(), Instant::now());
+    fn an_address_that_has_become_quiet_is_forgotten() {
+        let clock = FakeRelativeClock::default();
+        let limiter = limiter(&clock);
         for number in 0..1_000_u32 {
-            paces.ask(number.into(), start).unwrap();
+            limiter
+                .check(std::net::Ipv4Addr::from(number).into())
+                .unwrap();
         }
-        paces.ask(ONE, start + SWEEP).unwrap();
-        assert_eq!(paces.due.len(), 1);
+        clock.advance(CLEANUP_INTERVAL);
+        let before = Instant::now().checked_sub(CLEANUP_INTERVAL);
+        *limiter.cleaned_up.lock().unwrap() = before.unwrap();
+        limiter.check(ONE).unwrap();
+        assert_eq!(limiter.by_address.len(), 1);
     }
 }

@@ -1,354 +1,320 @@
-//! Who gets into a door, and what becomes of each request: the limits come first, then the door's
-//! router.
+//! Which connections and requests a listener accepts, and how it responds: the limits first, then the
+//! listener's own checks, then its router.
 //!
-//! It outlives a reload that moves the door: places and paces are those of the door, not of the
-//! address where it listens.
+//! It outlives a reload that moves the listener: limits belong to the listener, not to its address.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
-use axum::response::Response;
-use futures_util::FutureExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::extract::Request as RouterRequest;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError};
 use hyper::Request;
-use hyper::body::{Body as _, Bytes, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
 use tracing::{error, warn};
 
-use crate::http::routes::node::Peer;
-use crate::http::server::connection_limit::{NoPlace, Place, Places};
-use crate::http::server::counters::{Counters, DoorCounters, Refusal};
-use crate::http::server::error::{Form, Refused, with_reason};
-use crate::http::server::limits::{BODY_TIME, Limits, SOON};
-use crate::http::server::origin::{self, KnownHosts};
-use crate::http::server::rate_limit::Paces;
-use crate::http::server::response_budget::{Held, Long};
-use crate::http::server::user::User;
-use crate::http::{Door, NodeIndexReceiver};
+use super::connection_limit::{ConnectionLimit, Full, Slot};
+use super::counters::{ListenerCounters, RejectReason};
+use super::error::{ErrorFormat, Rejection, with_reason};
+use super::limits::{BODY_TIMEOUT, Limits, RETRY_AFTER};
+use super::peer::PeerUser;
+use super::rate_limit::RateLimiter;
+use super::response_budget::{ReservedText, ResponseBudget};
 use crate::log_throttle::OncePerWindow;
-use crate::logging::count;
-use crate::model::text::printable;
 
-/// One door's.
-pub(crate) struct Gate {
-    pub(crate) door: Door,
-    limits: Limits,
-    router: Router,
-    counters: Arc<Counters>,
-    places: Arc<Places>,
-    /// For connections that are refused, but may ask first.
-    heard: Arc<Semaphore>,
-    paces: Option<Mutex<Paces>>,
-    /// The only addresses that get in; none where all do.
-    nodes: Option<NodeIndexReceiver>,
-    /// The names by which the status listener may be asked for.
-    hosts: watch::Receiver<KnownHosts>,
-    /// What the log is told of, and how often.
-    told: Mutex<HashMap<&'static str, OncePerWindow>>,
-    long: Arc<Long>,
+/// The checks of a listener beyond its limits.
+pub(crate) trait Policy: Send + Sync {
+    /// Whether this address may connect.
+    fn check_source(&self, address: Option<IpAddr>) -> Result<(), Rejection>;
+
+    /// Whether a request with this head is accepted.
+    fn check_request(&self, head: &Parts) -> Result<(), Rejection>;
+
+    /// How errors are written in response to a request for this path.
+    fn error_format(&self, path: &str) -> ErrorFormat;
 }
 
-impl Gate {
-    pub(crate) fn new(
-        door: Door,
-        limits: Limits,
-        router: Router,
-        counters: Arc<Counters>,
-        (nodes, hosts): (Option<NodeIndexReceiver>, watch::Receiver<KnownHosts>),
-        long: Arc<Long>,
-    ) -> Self {
+/// What a listener consists of, beside its socket.
+pub(crate) struct ServiceParts {
+    /// Its name in texts.
+    pub(crate) name: &'static str,
+    pub(crate) limits: Limits,
+    pub(crate) policy: Box<dyn Policy>,
+    pub(crate) router: Router,
+    pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) budget: Arc<ResponseBudget>,
+}
+
+/// One listener's service.
+pub(crate) struct ListenerService {
+    parts: ServiceParts,
+    connections: Arc<ConnectionLimit>,
+    rate: Option<RateLimiter>,
+    /// Limits the log lines about each reason.
+    logged: Mutex<HashMap<&'static str, OncePerWindow>>,
+}
+
+impl ListenerService {
+    pub(crate) fn new(mut parts: ServiceParts) -> Self {
+        let limits = parts.limits;
+        parts.router = parts
+            .router
+            .layer(from_fn(collect_body))
+            .layer(RequestBodyLimitLayer::new(limits.body_bytes))
+            .layer(CatchPanicLayer::custom(internal_error));
         Self {
-            door,
-            limits,
-            router,
-            counters,
-            places: Places::new(limits.places, limits.places_per_address),
-            heard: Arc::new(Semaphore::new(limits.heard)),
-            paces: limits.pace.map(|pace| Mutex::new(Paces::new(pace))),
-            nodes,
-            hosts,
-            told: Mutex::default(),
-            long,
+            connections: ConnectionLimit::new(limits.connections, limits.per_address),
+            rate: limits.rate.map(RateLimiter::new),
+            logged: Mutex::default(),
+            parts,
         }
     }
 
-    /// Lets a connection from `address` in; to be asked before anything of it is read.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Admitted, Refused> {
-        let place = self
-            .know(address)
-            .and_then(|()| {
-                self.places
-                    .take(address)
-                    .map_err(|why| no_place(why, address))
-            })
-            .inspect_err(|refused| {
-                self.count(refused.refusal);
-                self.tell("connection", refused);
-            })?;
+    pub(super) fn name(&self) -> &'static str {
+        self.parts.name
+    }
+
+    pub(super) fn counters(&self) -> &ListenerCounters {
+        &self.parts.counters
+    }
+
+    pub(super) fn error_format(&self, path: &str) -> ErrorFormat {
+        self.parts.policy.error_format(path)
+    }
+
+    /// Accepts a connection from this address; to be called before anything is read.
+    pub(super) fn accept_connection(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Result<Accepted, Rejection> {
+        let slot = self.parts.policy.check_source(address).and_then(|()| {
+            let slot = self.connections.acquire(address);
+            slot.map_err(|full| too_many_connections(full, address))
+        });
+        let slot = slot.inspect_err(|rejection| {
+            self.counters().count_rejected(rejection.reason);
+            self.log_rejection("connection", rejection);
+        })?;
         self.counters().count_accepted();
-        Ok(Admitted {
-            gate: self.clone(),
+        Ok(Accepted {
+            service: self.clone(),
             address,
             user: None,
-            _place: place,
+            _slot: slot,
         })
     }
 
-    /// Whether a connection that is refused may ask first: not too many may at a time.
-    pub(crate) fn hear(&self) -> Option<OwnedSemaphorePermit> {
-        self.heard.clone().try_acquire_owned().ok()
-    }
-
-    /// Answers a request from `address`, whatever it is.
-    pub(crate) async fn answer(
+    /// Responds to a request from this address, whatever it is.
+    pub(super) async fn respond(
         &self,
         address: Option<IpAddr>,
         request: Request<Incoming>,
-    ) -> Answered {
+    ) -> Response {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let form = Form::of(self.door, &path);
-        let answered = match self.take(address, request).await {
+        let format = self.error_format(&path);
+        let response = match self.check(address, request) {
             Ok(request) => {
-                let response = self.handle(request, form, &method, &path).await;
-                let response = with_reason(response, form, method.as_str(), &path);
-                Answered {
-                    response: self.hold(response, form, address).await,
-                    unread: false,
-                }
+                let Ok(response) = self.parts.router.clone().oneshot(request).await;
+                let response = self.explain_body_error(response, format);
+                let response = with_reason(response, format, method.as_str(), &path);
+                self.limit_response(response, format, address).await
             }
-            Err(refused) => {
-                self.count(refused.refusal);
-                // Who meets these is configured wrongly, and may not see the answer.
-                if matches!(refused.refusal, Refusal::UnknownHost | Refusal::CrossSite) {
+            Err(rejection) => {
+                self.counters().count_rejected(rejection.reason);
+                // These are due to a configuration, and those who meet them may not see the response.
+                if let RejectReason::UnknownHost | RejectReason::CrossSite = rejection.reason {
                     let from =
                         address.map_or_else(String::new, |address| format!(" from {address}"));
-                    self.tell(&format!("request{from}"), &refused);
+                    self.log_rejection(&format!("request{from}"), &rejection);
                 }
-                Answered {
-                    response: refused.answer(form),
-                    unread: refused.closes,
-                }
+                rejection.response(format)
             }
         };
-        self.counters().count_answer(answered.response.status());
-        answered
+        self.counters().count_response(response.status());
+        response
     }
 
-    /// The request with its body, if it keeps to the limits.
-    async fn take(
+    /// The request for the router, if it is within the limits and passes the listener's checks.
+    fn check(
         &self,
         address: Option<IpAddr>,
         request: Request<Incoming>,
-    ) -> Result<Request<Body>, Refused> {
-        // Again: the services file may have changed since the connection began.
-        self.know(address)?;
-        let peer = address.and_then(ipv4);
-        self.keep_pace(peer)?;
-        origin::check(self.door, &request, &self.hosts.borrow())?;
+    ) -> Result<Request<Body>, Rejection> {
+        // Again, since who may connect can have changed since the connection was accepted.
+        self.parts.policy.check_source(address)?;
+        self.check_rate(address)?;
         let (head, body) = request.into_parts();
-        let body = self.read(body).await?;
-        let mut request = Request::from_parts(head, Body::from(body));
-        request.extensions_mut().insert(Asker(address));
-        if let Some(peer) = peer.filter(|_| self.nodes.is_some()) {
-            request.extensions_mut().insert(Peer(peer));
-        }
+        self.parts.policy.check_request(&head)?;
+        let mut request = Request::from_parts(head, Body::new(body));
+        request.extensions_mut().insert(ClientAddr(address));
         Ok(request)
     }
 
-    /// That the address may speak here at all.
-    fn know(&self, address: Option<IpAddr>) -> Result<(), Refused> {
-        let Some(nodes) = &self.nodes else {
+    fn check_rate(&self, address: Option<IpAddr>) -> Result<(), Rejection> {
+        let (Some(limiter), Some(rate), Some(address)) =
+            (&self.rate, self.parts.limits.rate, address)
+        else {
             return Ok(());
         };
-        if address
-            .and_then(ipv4)
-            .is_some_and(|address| nodes.borrow().contains_ip(address))
-        {
-            return Ok(());
-        }
-        let who = address.map_or_else(|| "who asks".to_owned(), |address| address.to_string());
-        let reason = format!("{who} is no node of the services file");
-        let status = StatusCode::FORBIDDEN;
-        Err(Refused::closing(Refusal::Foreign, status, reason))
-    }
-
-    fn keep_pace(&self, peer: Option<Ipv4Addr>) -> Result<(), Refused> {
-        let (Some(paces), Some(pace), Some(peer)) = (&self.paces, self.limits.pace, peer) else {
-            return Ok(());
-        };
-        let asked = lock(paces).ask(peer, Instant::now());
-        asked.map_err(|wait| Refused {
-            refusal: Refusal::TooFast,
+        limiter.check(address).map_err(|delay| Rejection {
+            reason: RejectReason::RateLimit,
             status: StatusCode::TOO_MANY_REQUESTS,
-            reason: format!(
-                "{peer} asks too often: {} requests a second are answered, {} at once",
-                pace.per_second, pace.burst
+            text: format!(
+                "{address} sends too many requests: at most {} per second, {} at once",
+                rate.per_second, rate.burst
             ),
-            retry_after: Some(wait),
+            retry_after: Some(delay),
             closes: false,
         })
     }
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, Refused> {
-        let limit = self.limits.body_bytes;
-        let too_long = || {
-            let reason = match limit {
-                0 => "a request has no body here".to_owned(),
-                limit => format!("the body is too long: {limit} bytes are read"),
-            };
-            let status = StatusCode::PAYLOAD_TOO_LARGE;
-            Refused::closing(Refusal::BodyTooLong, status, reason)
+    /// Says why the body of the request could not be read, if that is so, and closes the connection, on
+    /// which the rest of it may arrive.
+    fn explain_body_error(&self, response: Response, format: ErrorFormat) -> Response {
+        let status = response.status();
+        let (reason, text) = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let text = match self.parts.limits.body_bytes {
+                    0 => "requests have no body here".to_owned(),
+                    max => format!("the body is too long: the maximum is {max} bytes"),
+                };
+                (RejectReason::BodyTooLong, text)
+            }
+            StatusCode::REQUEST_TIMEOUT => {
+                let within = humantime::format_duration(BODY_TIMEOUT);
+                let text = format!("the body did not arrive within {within}");
+                (RejectReason::RequestTimeout, text)
+            }
+            _ if response.extensions().get::<BodyUnreadable>().is_some() => (
+                RejectReason::Malformed,
+                "the body cannot be read".to_owned(),
+            ),
+            _ => return response,
         };
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_long());
-        }
-        match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
-            Ok(Err(_)) => {
-                let reason = "the body cannot be read".to_owned();
-                let status = StatusCode::BAD_REQUEST;
-                Err(Refused::closing(Refusal::NotUnderstood, status, reason))
-            }
-            Err(_) => {
-                let within = humantime::format_duration(BODY_TIME);
-                let reason = format!("the body did not come within {within}");
-                let status = StatusCode::REQUEST_TIMEOUT;
-                Err(Refused::closing(Refusal::TooSlow, status, reason))
-            }
-        }
+        self.counters().count_rejected(reason);
+        Rejection::closing(reason, status, text).response(format)
     }
 
-    /// What the router says. A handler that panics fails by itself.
-    async fn handle(
+    /// The response, if it is small or within the budget. A stream makes its parts as they are read.
+    async fn limit_response(
         &self,
-        request: Request<Body>,
-        form: Form,
-        method: &Method,
-        path: &str,
+        response: Response,
+        format: ErrorFormat,
+        address: Option<IpAddr>,
     ) -> Response {
-        let handled = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
-        match handled.await {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_) => {
-                error!(
-                    "the {} failed to answer {method} {}: its handler panicked; please tell the \
-                     maintainers what the line before says",
-                    self.door,
-                    printable(path)
-                );
-                let reason = "this is a fault of pollbal; its log says more";
-                form.error(StatusCode::INTERNAL_SERVER_ERROR, reason)
-            }
-        }
-    }
-
-    /// The answer, if it is short or there is room for one more that is long. What is a stream makes
-    /// its parts as they are read.
-    async fn hold(&self, response: Response, form: Form, address: Option<IpAddr>) -> Response {
         if response.body().size_hint().exact().is_none() {
             return response;
         }
         let (mut head, body) = response.into_parts();
-        let shared = head.extensions.remove::<Held>();
+        let shared = head.extensions.remove::<ReservedText>();
         // It is there: nothing is waited for, and nothing can fail.
         let text = body.collect().await.unwrap_or_default().to_bytes();
         let text = match shared {
-            // Who asks for the head alone is told none of it.
-            Some(shared) if !text.is_empty() => self.long.hold_too(&shared, address),
-            _ => self.long.hold(text, address),
+            // A request for the head alone gets none of it.
+            Some(shared) if !text.is_empty() => self.parts.budget.share(&shared, address),
+            _ => self.parts.budget.reserve(text, address),
         };
         match text {
             Ok(text) => Response::from_parts(head, Body::from(text.into_bytes())),
-            Err(refused) => {
-                self.count(refused.refusal);
-                refused.answer(form)
+            Err(rejection) => {
+                self.counters().count_rejected(rejection.reason);
+                rejection.response(format)
             }
         }
     }
 
-    pub(crate) fn count(&self, refusal: Refusal) {
-        self.counters().count_refusal(refusal);
-    }
-
-    fn counters(&self) -> &DoorCounters {
-        self.counters.of(self.door)
-    }
-
-    /// Tells the log that something was refused, once in a while for each reason.
-    fn tell(&self, what: &str, refused: &Refused) {
-        let mut told = lock(&self.told);
-        let throttle = told.entry(refused.refusal.name()).or_default();
+    /// Logs that something was rejected, once in a while for each reason.
+    fn log_rejection(&self, what: &str, rejection: &Rejection) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let throttle = logged.entry(rejection.reason.name()).or_default();
         if throttle.check(Instant::now()) {
-            warn!(
-                "refused a {what} at the {}: {}; this is told once a minute",
-                self.door, refused.reason
-            );
+            let (name, text) = (self.name(), &rejection.text);
+            warn!("{name} rejected a {what}: {text}; logged at most once a minute");
         }
     }
 }
 
-/// A connection that was let in; dropped, its place is free again.
-pub(crate) struct Admitted {
-    pub(crate) gate: Arc<Gate>,
-    /// Where it comes from.
-    pub(crate) address: Option<IpAddr>,
-    /// Whose it is, where that is known: at a Unix socket.
-    pub(crate) user: Option<User>,
-    _place: Place,
+/// An accepted connection. Dropping it releases its slot.
+pub(super) struct Accepted {
+    pub(super) service: Arc<ListenerService>,
+    pub(super) address: Option<IpAddr>,
+    /// The user at the other end, if known: on a Unix socket.
+    pub(super) user: Option<PeerUser>,
+    _slot: Slot,
 }
 
-impl Drop for Admitted {
+impl Drop for Accepted {
     fn drop(&mut self) {
-        self.gate.counters().count_ended();
+        self.service.counters().count_closed();
     }
 }
 
-/// Where a request comes from, if that is an address. An extension of each.
+/// The address that a request comes from, if it has one. An extension of each request.
 #[derive(Clone, Copy)]
-pub(crate) struct Asker(pub(crate) Option<IpAddr>);
+pub(crate) struct ClientAddr(pub(crate) Option<IpAddr>);
 
-/// The answer to a request.
-pub(crate) struct Answered {
-    pub(crate) response: Response,
-    /// Some of the request was not read.
-    pub(crate) unread: bool,
+/// Marks a response to a request whose body could not be read.
+#[derive(Clone, Copy)]
+struct BodyUnreadable;
+
+/// Reads the whole body before the handler runs.
+async fn collect_body(request: RouterRequest, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match timeout(BODY_TIMEOUT, body.collect()).await {
+        Ok(Ok(body)) => {
+            let body = Body::from(body.to_bytes());
+            next.run(Request::from_parts(head, body)).await
+        }
+        Ok(Err(error)) if is_length_limit(&error) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Ok(Err(_)) => {
+            let mut response = StatusCode::BAD_REQUEST.into_response();
+            response.extensions_mut().insert(BodyUnreadable);
+            response
+        }
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
 }
 
-fn no_place(why: NoPlace, address: Option<IpAddr>) -> Refused {
-    let (refusal, reason) = match (why, address) {
-        (NoPlace::AddressFull(places), Some(address)) => {
-            let has = count(places, "connection");
-            (Refusal::AddressFull, format!("{address} has {has} already"))
+fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(<dyn std::error::Error>::is::<LengthLimitError>)
+}
+
+/// A handler that panics fails alone. The panic itself has been logged.
+fn internal_error(_: Box<dyn Any + Send>) -> Response {
+    error!("a request handler panicked, as logged before this line; please report this bug");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+fn too_many_connections(full: Full, address: Option<IpAddr>) -> Rejection {
+    let connections = |number| match number {
+        1 => "1 connection".to_owned(),
+        number => format!("{number} connections"),
+    };
+    let (reason, text) = match (full, address) {
+        (Full::Address(number), Some(address)) => {
+            let text = format!("{address} already has {}", connections(number));
+            (RejectReason::AddressLimit, text)
         }
-        (NoPlace::Full(places) | NoPlace::AddressFull(places), _) => {
-            let has = count(places, "connection");
-            (Refusal::Full, format!("this door has {has} already"))
+        (Full::All(number) | Full::Address(number), _) => {
+            let text = format!("this listener already has {}", connections(number));
+            (RejectReason::ConnectionLimit, text)
         }
     };
-    Refused {
-        retry_after: Some(SOON),
-        ..Refused::closing(refusal, StatusCode::SERVICE_UNAVAILABLE, reason)
+    Rejection {
+        retry_after: Some(RETRY_AFTER),
+        ..Rejection::closing(reason, StatusCode::SERVICE_UNAVAILABLE, text)
     }
-}
-
-/// The IPv4 address, also of one that came as an IPv6 one to a socket for both.
-fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,9 @@
-//! The admin socket's file: made so that nobody unasked can ever connect, put in the place of what a
-//! dead pollbal left, never in that of anything else, and removed at a clean end.
+//! The file of a Unix socket: created so that nobody else can ever connect, replacing what a dead process
+//! left behind but nothing else, and removed at a clean shutdown.
 //!
-//! The socket is made under another name, restricted, and only then listens and takes its place by a
-//! rename. A lock file beside it, there only meanwhile, lets one pollbal at a time do so.
+//! The socket is created under another name with restricted permissions; only then does it listen and
+//! take its place by a rename. A lock file beside it, which exists only meanwhile, lets one process at a
+//! time do so.
 
 use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -16,56 +17,52 @@ use rustix::net::{
 };
 use thiserror::Error;
 
-use crate::config::listeners::DEFAULT_ADMIN_SOCKET;
-
-/// Owner and group, and nobody else.
+/// Only owner and group may connect.
 const MODE: u32 = 0o660;
 
-/// Everybody may know that the socket is there.
+/// Everybody may see that the socket exists.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// Connections that may wait to be accepted: more than the door has places.
+/// Maximum number of connections waiting to be accepted: more than a listener on a socket serves.
 const BACKLOG: i32 = 256;
 
-/// Why the socket is not there.
+/// Why the socket could not be opened.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// The default's directory could not be made.
+    /// The directory could not be created.
     #[error(
-        "failed to make {}; make it for the user that runs pollbal, or name a path that this user may write",
+        "failed to create {}; create it for the user that runs pollbal, or use a path that this user may write",
         .0.display()
     )]
     MakeDirectory(PathBuf, #[source] io::Error),
-    /// Another directory than the default's is missing.
-    #[error("{} is missing; make it for the user that runs pollbal", .0.display())]
+    /// The directory is missing, and is not one to create.
+    #[error("{} is missing; create it for the user that runs pollbal", .0.display())]
     NoDirectory(PathBuf),
-    /// Someone listens there.
-    #[error("another pollbal answers there; stop it first, or give each a socket of its own")]
+    /// Another process is listening there.
+    #[error("another pollbal is using it; stop that one first, or give each its own socket")]
     Living,
-    /// Someone is about to listen there.
-    #[error("another pollbal is about to open it; stop that one first")]
+    /// Another process is about to listen there.
+    #[error("another pollbal is opening it; stop that one first")]
     Opening,
-    /// What is there is no socket.
-    #[error("there is a file that is no socket; move it away, or name another path")]
+    /// There is a file that is not a socket.
+    #[error("there is a file that is not a socket; move it away, or use another path")]
     NotASocket,
-    /// Nobody can say whether someone listens there.
-    #[error(
-        "failed to find out whether another pollbal answers there; remove the file if none does"
-    )]
+    /// It is unknown whether another process is listening there.
+    #[error("failed to find out whether another pollbal is using it; remove the file if not")]
     Unknown(#[source] io::Error),
-    /// The system refused.
-    #[error("failed to make the socket; may the user that runs pollbal write to {}?", .0.display())]
+    /// A system call failed.
+    #[error("failed to create the socket; may the user that runs pollbal write to {}?", .0.display())]
     Make(PathBuf, #[source] io::Error),
 }
 
-/// The file of a socket of ours; dropped, it is removed.
+/// The file of an open socket. Dropping it removes the file.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     mark: Mark,
 }
 
-/// What tells our file from one that somebody else put in its place.
+/// Identifies our file, in case somebody else has put another in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     device: u64,
@@ -95,38 +92,41 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.mark.is_at(&self.path) {
-            // One that stays is replaced by the next pollbal.
+            // If it remains, the next process replaces it.
             _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Listens at `path`.
-pub(crate) fn open(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+/// Listens at `path`. If its directory is missing, it is created only if it is `own_directory`: that of
+/// another path is more likely a mistake.
+pub(super) fn open(
+    path: &Path,
+    own_directory: Option<&Path>,
+) -> Result<(UnixListener, SocketFile), SocketError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    provide(directory)?;
+    provide(directory, own_directory)?;
     let failed = |error| SocketError::Make(directory.to_owned(), error);
     let _opening = Opening::begin(beside(path, ".lock"), &failed)?;
-    look(path)?;
+    check_unused(path)?;
     let new = beside(path, ".new");
-    // Of a pollbal that was killed while it opened its socket.
+    // Left behind by a process that was killed while it opened its socket.
     _ = fs::remove_file(&new);
-    let made = make(&new, path);
-    if made.is_err() {
+    let created = create(&new, path);
+    if created.is_err() {
         _ = fs::remove_file(&new);
     }
-    made.map_err(failed)
+    created.map_err(failed)
 }
 
-/// Only a directory of our own is made: where another is missing, its path is more likely wrong.
-fn provide(directory: &Path) -> Result<(), SocketError> {
+fn provide(directory: &Path, own: Option<&Path>) -> Result<(), SocketError> {
     if directory.is_dir() {
         return Ok(());
     }
-    if Some(directory) != Path::new(DEFAULT_ADMIN_SOCKET).parent() {
+    if Some(directory) != own {
         return Err(SocketError::NoDirectory(directory.to_owned()));
     }
-    // The group must get to the socket, whatever the umask.
+    // The group must be able to reach the socket, whatever the umask.
     let made = fs::create_dir(directory)
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE)));
     match made {
@@ -137,27 +137,27 @@ fn provide(directory: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// That nothing is at `path`, or what a dead pollbal left there.
-fn look(path: &Path) -> Result<(), SocketError> {
+/// Fails unless `path` is free, or has the socket of a dead process.
+fn check_unused(path: &Path) -> Result<(), SocketError> {
     match fs::symlink_metadata(path) {
         Ok(about) if !about.file_type().is_socket() => return Err(SocketError::NotASocket),
         Ok(_) => (),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(SocketError::Unknown(error)),
     }
-    // Not to wait: one that is alive but hangs takes no more connections at some time.
-    let called = SocketAddrUnix::new(path).and_then(|address| connect(&new_socket()?, &address));
-    match called {
+    // Without waiting: a process that hangs stops accepting connections at some point.
+    let connected = SocketAddrUnix::new(path).and_then(|address| connect(&new_socket()?, &address));
+    match connected {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
-        // Of another kind, so certainly not left by us, but in use.
+        // EPROTOTYPE: a socket of another type, so not one of ours, but in use.
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(SocketError::Living),
         Err(error) => Err(SocketError::Unknown(error.into())),
     }
 }
 
-/// Makes the socket at `new` and moves it to `path`. Until it listens nobody can connect, and it
-/// listens only when it has its mode, whatever the process's umask is.
-fn make(new: &Path, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+/// Creates the socket at `new` and moves it to `path`. Nobody can connect until it listens, which it
+/// does only once it has its mode, whatever the umask is.
+fn create(new: &Path, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let socket = new_socket()?;
     bind(&socket, &SocketAddrUnix::new(new)?)?;
     fs::set_permissions(new, Permissions::from_mode(MODE))?;
@@ -173,14 +173,14 @@ fn new_socket() -> rustix::io::Result<rustix::fd::OwnedFd> {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// The path with something behind its file name.
+/// The path with a suffix to its file name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);
     path.into()
 }
 
-/// The right to look at what is there and to replace it; the lock file goes with it.
+/// The right to inspect the path and to replace what is there. Dropping it removes the lock file.
 struct Opening {
     path: PathBuf,
     _lock: File,
@@ -199,7 +199,7 @@ impl Opening {
             Err(TryLockError::WouldBlock) => return Err(SocketError::Opening),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // Whoever had it before has removed it; there may be another one by now.
+        // The previous holder has removed it, so there may be another one by now.
         let mark = Mark::of(&lock.metadata().map_err(failed)?);
         if !mark.is_at(&path) {
             return Err(SocketError::Opening);
@@ -210,7 +210,7 @@ impl Opening {
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        // While it is still locked.
+        // While still holding the lock.
         _ = fs::remove_file(&self.path);
     }
 }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_that_replace_a_dead_ones_socket_at_once_one_has_it() {
+    fn of_many_that_replace_a_dead_socket_at_once_exactly_one_succeeds() {
         const MANY: usize = 4;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
@@ -234,7 +234,7 @@ mod tests {
             let opened: Vec<_> = thread::scope(|scope| {
                 let begin = || {
                     together.wait();
-                    open(&path)
+                    open(&path, None)
                 };
                 let opening: Vec<_> = (0..MANY).map(|_| scope.spawn(begin)).collect();
                 let opened = opening.into_iter().map(|thread| thread.join().unwrap());

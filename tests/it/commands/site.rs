@@ -22,7 +22,7 @@ pub(crate) struct Site {
     pub(crate) perlbal: Perlbal,
     pub(crate) nodes: Vec<Node>,
     /// Where the nodes speak.
-    pub(crate) node_door: SocketAddrV4,
+    pub(crate) node_listener: SocketAddrV4,
     pub(crate) stage: Stage,
 }
 
@@ -34,10 +34,10 @@ impl Site {
             .pool("website")
             .service(&stage, "web", "website")
             .start(&stage);
-        let node_door = stage.free_addr();
+        let node_listener = stage.free_addr();
         let config = json!({
             "perlbal": perlbal.management(),
-            "node_listen": node_door,
+            "node_listen": node_listener,
             "pools": { "website": { "min_members": 2 } },
             "service_timeout": "5s",
         });
@@ -47,7 +47,7 @@ impl Site {
             pollbal,
             perlbal,
             nodes,
-            node_door,
+            node_listener,
             stage,
         };
         // Perlbal has it when the daemon has not yet heard of that.

@@ -24,7 +24,7 @@ impl Proxy {
              frontend web\n  bind {address}\n  default_backend pollbal\n\
              backend pollbal\n  http-request deny unless {{ path_beg /ops/pollbal }}\n  \
              http-request replace-path /ops/pollbal/?(.*) /\\1\n  server pollbal {}\n",
-            site.door
+            site.listener
         );
         fs::write(&config, text).expect("failed to write HAProxy's configuration");
         let child = Command::new("/usr/sbin/haproxy")

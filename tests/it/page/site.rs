@@ -1,23 +1,23 @@
-//! A small site with the status door open.
+//! A small site with the status listener open.
 
 use std::net::SocketAddrV4;
 
 use serde_json::{Value, json};
 
-use crate::common::door::{Reply, ask_from, get, post};
+use crate::common::http::{Reply, ask_from, get, post};
 use crate::common::nodes::Node;
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, eventually};
 
-/// Nodes, a real Perlbal, and a pollbal whose status door is open.
+/// Nodes, a real Perlbal, and a pollbal whose status listener listening.
 pub(crate) struct Site {
     pollbal: Option<Pollbal>,
     pub(crate) perlbal: Perlbal,
     pub(crate) nodes: Vec<Node>,
     config: Value,
-    pub(crate) door: SocketAddrV4,
+    pub(crate) listener: SocketAddrV4,
     pub(crate) stage: Stage,
 }
 
@@ -118,19 +118,19 @@ impl Site {
             .pool("api")
             .service(&stage, "web", "api")
             .start(&stage);
-        let door = stage.free_addr();
+        let listener = stage.free_addr();
         let config = json!({
             "perlbal": perlbal.management(),
             "poll_interval": interval,
             "pools": pools,
-            "status_listen": door,
+            "status_listen": listener,
         });
         let mut site = Self {
             pollbal: None,
             perlbal,
             nodes,
             config,
-            door,
+            listener,
             stage,
         };
         site.restart();
@@ -146,7 +146,7 @@ impl Site {
     /// Starts pollbal and waits until all is as it is wanted.
     pub(crate) fn restart(&mut self) {
         let pollbal = Pollbal::start(&self.stage, &self.config);
-        pollbal.wait_log(&["status door"]);
+        pollbal.wait_log(&["status listener"]);
         self.pollbal = Some(pollbal);
         self.wait(|status| {
             let perlbals = status["perlbals"].as_array();
@@ -174,12 +174,12 @@ impl Site {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.door)
+        format!("http://{}{path}", self.listener)
     }
 
-    /// Asks the status door without a browser.
+    /// Asks the status listener without a browser.
     pub(crate) fn ask(&self, path: &str) -> Reply {
-        ask_from(self.stage.ip(1), self.door, "GET", path)
+        ask_from(self.stage.ip(1), self.listener, "GET", path)
     }
 
     #[track_caller]

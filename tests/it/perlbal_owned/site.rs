@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 
 use serde_json::{Value, json};
 
-use crate::common::door::{ask_from, get};
+use crate::common::http::{ask_from, get};
 use crate::common::nodes::Node;
 use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
@@ -23,7 +23,7 @@ pub(crate) enum End {
 
 /// A site whose pollbal is started again and again.
 pub(crate) struct Site {
-    pub(crate) door: SocketAddrV4,
+    pub(crate) listener: SocketAddrV4,
     pub(crate) config: Value,
     pub(crate) pollbal: Option<Pollbal>,
     pub(crate) perlbal: Perlbal,
@@ -33,18 +33,18 @@ pub(crate) struct Site {
 impl Site {
     /// Starts pollbal with these keys beside this Perlbal.
     pub(crate) fn start(stage: Stage, perlbal: Perlbal, keys: &Value) -> Self {
-        let door = stage.free_addr();
+        let listener = stage.free_addr();
         let mut config = json!({
             // A short timeout, so that a Perlbal that stands still is soon lost.
             "perlbal": {
                 "address": perlbal.management(), "timeout": "500ms", "resync_interval": "500ms",
             },
-            "node_listen": door,
+            "node_listen": listener,
             "service_timeout": "5s",
         });
         merge(&mut config, keys);
         let mut site = Self {
-            door,
+            listener,
             config,
             pollbal: None,
             perlbal,
@@ -119,7 +119,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn ask_leave(&self, node: &Node) -> String {
         let reply = eventually(SOON, "an answer", || {
-            let reply = ask_from(*node.addr().ip(), self.door, "POST", "/leave");
+            let reply = ask_from(*node.addr().ip(), self.listener, "POST", "/leave");
             (reply.status != 429).then_some(reply)
         });
         reply.ok().to_owned()

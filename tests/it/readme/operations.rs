@@ -144,10 +144,10 @@ fn the_programs_way_to_leave_is_understood() {
 /// Says that it is under way, and ends when it may. It gives up by itself, should the test be gone.
 const RESTART: &str = "touch at-$0; for i in $(seq 1000); do if [ -e go-$0 ]; then exit; fi; sleep 0.02; done; exit 99";
 
-/// Two load balancers' pollbals, each with a node door, and a pool of two nodes.
+/// Two load balancers' pollbals, each with a node listener, and a pool of two nodes.
 struct Balancers {
     _pollbals: [Pollbal; 2],
-    doors: [SocketAddrV4; 2],
+    listeners: [SocketAddrV4; 2],
     nodes: Vec<Node>,
     stage: Stage,
 }
@@ -156,14 +156,14 @@ impl Balancers {
     fn start() -> Self {
         let stage = Stage::new();
         let nodes = stage.nodes(&["website", "website"]);
-        let doors = [stage.free_addr(), stage.free_addr()];
+        let listeners = [stage.free_addr(), stage.free_addr()];
         let pollbals = [0, 1].map(|number| {
             let own = |name: &str| stage.path(&format!("{name}-{number}"));
             let config = json!({
                 "pool_directory": own("pool"),
                 "admin_socket": own("socket"),
                 "state_file": own("state"),
-                "node_listen": doors[number],
+                "node_listen": listeners[number],
                 // Whoever is back is seen by what it says, not by a poll.
                 "poll_interval": "1h",
             });
@@ -174,7 +174,7 @@ impl Balancers {
         write_script(&stage);
         Self {
             _pollbals: pollbals,
-            doors,
+            listeners,
             nodes,
             stage,
         }
@@ -192,7 +192,7 @@ impl Balancers {
     /// The line for a deploy, as this node's machine runs it; its restart lasts until the test lets it end.
     fn on(&self, node: &Node) -> Command {
         let mut line = section(LEAVING)[2].text.clone();
-        for (shown, here) in ["lb1:8099", "lb2:8099"].into_iter().zip(self.doors) {
+        for (shown, here) in ["lb1:8099", "lb2:8099"].into_iter().zip(self.listeners) {
             assert!(line.contains(shown), "{line}");
             line = line.replace(shown, &here.to_string());
         }
@@ -365,7 +365,7 @@ fn the_script_takes_no_error_for_an_answer_and_asks_no_proxy() {
 fn who_is_interrupted_takes_its_leave_back() {
     let mut site = Balancers::start();
     // The second load balancer is dead, so that the script goes on asking it.
-    site.doors[1] = site.stage.free_addr();
+    site.listeners[1] = site.stage.free_addr();
     let file = site.stage.path("pool-0/website.pool");
     let members = || {
         fs::read_to_string(&file)
@@ -373,7 +373,7 @@ fn who_is_interrupted_takes_its_leave_back() {
             .lines()
             .count()
     };
-    let urls = site.doors.map(|door| format!("http://{door}"));
+    let urls = site.listeners.map(|listener| format!("http://{listener}"));
     let home = site.home(&site.nodes[0]);
     let mut script = Command::new(site.stage.path("leave.sh"));
     script

@@ -1,4 +1,4 @@
-//! What is told of a small site, word for word, and what holds of every name.
+//! The text for a small site, literally, and rules for all names.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::drivers::perlbal::statistics::{
 };
 use crate::drivers::pool_files::FileCounts;
 use crate::hooks::HookCounts;
-use crate::http::{CLASSES, Refusal};
+use crate::http::{CLASSES, RejectReason};
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::poll_stats::PollStats;
 
@@ -34,7 +34,7 @@ fn poll_stats() -> PollStats {
     stats
 }
 
-fn site() -> Site {
+fn site() -> CoreStats {
     let api = Pool {
         versions: vec![("v23".to_owned(), 2), ("v24".to_owned(), 1)],
         serving: 2,
@@ -45,7 +45,7 @@ fn site() -> Site {
         sorry: true,
         ..Pool::default()
     };
-    Site {
+    CoreStats {
         poll_stats: poll_stats(),
         events: 17,
         first_round_done: true,
@@ -139,9 +139,9 @@ fn perlbals() -> Vec<Perlbal> {
 
 fn values() -> Values {
     Values {
-        site: site(),
+        core: site(),
         perlbals: perlbals(),
-        outside: Outside {
+        hooks: HookStats {
             hooks: [(
                 "node_hook",
                 HookCounts {
@@ -155,12 +155,12 @@ fn values() -> Values {
             alerts: [("pool_short", 1)].into(),
             dropped_lines: 12,
         },
-        entrances: vec![Entrance {
-            door: "status",
+        listeners: vec![ListenerStats {
+            listener: "status",
             open: 1,
             accepted: 12,
-            answered: [0, 11, 0, 1, 0],
-            refused: [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0],
+            responses: [0, 11, 0, 1, 0],
+            rejected: [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0],
         }],
         process: Process {
             start: 1_700_000_000.25,
@@ -182,14 +182,14 @@ fn values() -> Values {
 }
 
 #[test]
-fn a_small_site_is_told_word_for_word() {
-    let told = to_prometheus(&values().render().unwrap());
-    let told = told.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+fn a_small_site_is_rendered_literally() {
+    let text = to_prometheus(&values().render().unwrap());
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let expected = include_str!("example.prom");
-    for (told, expected) in told.lines().zip(expected.lines()) {
-        assert_eq!(told, expected);
+    for (line, expected) in text.lines().zip(expected.lines()) {
+        assert_eq!(line, expected);
     }
-    assert_eq!(told, expected);
+    assert_eq!(text, expected);
 }
 
 /// Name and type of each family.
@@ -240,7 +240,7 @@ fn every_sample_belongs_to_the_family_above_it() {
 }
 
 #[test]
-fn what_is_not_known_is_not_told() {
+fn what_is_unknown_is_absent() {
     let nothing = Values {
         perlbals: perlbals().split_off(1),
         ..Values::default()
@@ -257,11 +257,16 @@ fn what_is_not_known_is_not_told() {
     }
 }
 
-/// Each answer and each class has a place of its own; a change of their order would tell lies.
+/// A changed order would report numbers under the wrong names.
 #[test]
-fn classes_and_reasons_are_told_under_their_names() {
+fn classes_and_reasons_are_reported_under_their_names() {
     let text = values().render().unwrap();
-    assert_eq!((CLASSES[1], Refusal::ALL[3].name()), ("2xx", "too_fast"));
-    assert!(text.contains("pollbal_door_requests_total{door=\"status\",code=\"2xx\"} 11\n"));
-    assert!(text.contains("pollbal_door_refused_total{door=\"status\",reason=\"too_fast\"} 2\n"));
+    assert_eq!(
+        (CLASSES[1], RejectReason::ALL[3].name()),
+        ("2xx", "rate_limit")
+    );
+    assert!(text.contains("pollbal_http_requests_total{listener=\"status\",code=\"2xx\"} 11\n"));
+    assert!(
+        text.contains("pollbal_http_rejected_total{listener=\"status\",reason=\"rate_limit\"} 2\n")
+    );
 }

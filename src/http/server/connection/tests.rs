@@ -1,63 +1,75 @@
-//! The limits of time, to the second: tokio's time stands still while something is done and leaps
-//! when all wait.
+//! Timeouts, to the second: the clock of tokio is paused while something runs, and advances when everything
+//! waits.
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::routing::{get, post};
 use futures_util::stream;
-use tokio::io::DuplexStream;
-use tokio::sync::watch;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::*;
-use crate::http::Door;
-use crate::http::server::counters::Counters;
-use crate::http::server::limits::{BODY_TIME, IDLE_TIME, Limits};
-use crate::http::server::origin::KnownHosts;
-use crate::http::server::service::Gate;
-use crate::model::node::Node;
-use crate::model::node_index::NodeIndex;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-/// The system's buffers between both sides.
+use super::super::counters::ListenerCounters;
+use super::super::error::ErrorFormat;
+use super::super::limits::{BODY_TIMEOUT, IDLE_TIMEOUT, Limits, WRITE_TIMEOUT};
+use super::super::service::{ListenerService, Policy, ServiceParts};
+use super::*;
+
+/// Size of the buffers between client and server, in bytes.
 const BUFFER: usize = 4_096;
 
-/// A connection to a door, from the other side.
+/// Accepts everything.
+struct Open;
+
+impl Policy for Open {
+    fn check_source(&self, _: Option<IpAddr>) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn check_request(&self, _: &Parts) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn error_format(&self, _: &str) -> ErrorFormat {
+        ErrorFormat::Plain
+    }
+}
+
+/// A connection to a listener, from the side of the client.
 struct Caller {
     stream: DuplexStream,
-    counters: Arc<Counters>,
+    counters: Arc<ListenerCounters>,
     closed: CancellationToken,
     server: JoinHandle<()>,
     start: Instant,
 }
 
 impl Caller {
-    /// At the node door, as one of its nodes.
     fn new() -> Self {
         let (stream, server) = tokio::io::duplex(BUFFER);
-        let (counters, closed) = (Arc::new(Counters::default()), CancellationToken::new());
-        let address = [10, 0, 0, 1];
-        let node = Node {
-            addr: "10.0.0.1:80".parse().unwrap(),
-            name: String::new(),
-        };
-        let (_, nodes) = watch::channel(Arc::new(NodeIndex::new(&[node])));
-        let (_, hosts) = watch::channel(KnownHosts::default());
-        let limits = Limits::new(Door::Node, 20_000);
-        let (kept, long) = (counters.clone(), Arc::default());
-        let gate = Gate::new(
-            Door::Node,
-            limits,
-            router(),
-            kept,
-            (Some(nodes), hosts),
-            long,
-        );
-        let admitted = Arc::new(gate).admit(Some(address.into())).unwrap();
+        let (counters, closed) = (Arc::<ListenerCounters>::default(), CancellationToken::new());
+        let service = ListenerService::new(ServiceParts {
+            name: "listener",
+            limits: Limits {
+                connections: 8,
+                per_address: None,
+                body_bytes: 1024,
+                rate: None,
+            },
+            policy: Box::new(Open),
+            router: router(),
+            counters: counters.clone(),
+            budget: Arc::default(),
+        });
+        let accepted = Arc::new(service).accept_connection(Some([10, 0, 0, 1].into()));
         Self {
             stream,
             counters,
-            server: tokio::spawn(serve(server, admitted, closed.clone())),
+            server: tokio::spawn(serve(server, accepted.unwrap(), closed.clone())),
             closed,
             start: Instant::now(),
         }
@@ -67,7 +79,7 @@ impl Caller {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// What is answered, up to the end of a short body.
+    /// The response, up to the end of a short body.
     async fn hear(&mut self) -> String {
         let mut heard = Vec::new();
         while !heard.ends_with(b"\n") || heard.ends_with(b"\r\n") {
@@ -76,21 +88,21 @@ impl Caller {
         String::from_utf8(heard).unwrap()
     }
 
-    /// What is said until the end, and when that is.
+    /// Everything until the end, and when that is.
     async fn hear_all(&mut self) -> (String, Duration) {
         let mut heard = String::new();
         self.stream.read_to_string(&mut heard).await.unwrap();
         (heard, self.start.elapsed())
     }
 
-    /// Waits until the connection has no place any more; when that is.
+    /// Waits until the connection has released its slot; when that is.
     async fn wait_end(self) -> Duration {
         self.server.await.unwrap();
         self.start.elapsed()
     }
 
-    fn refused(&self, refusal: Refusal) -> u64 {
-        self.counters.of(Door::Node).refused(refusal)
+    fn rejected(&self, reason: RejectReason) -> u64 {
+        self.counters.rejected(reason)
     }
 }
 
@@ -121,60 +133,60 @@ async fn after(time: Duration) -> &'static str {
     "at last\n"
 }
 
-const GET: &str = "GET / HTTP/1.1\r\npollbal-request: true\r\n\r\n";
+const GET: &str = "GET / HTTP/1.1\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_too_slowly_is_refused_when_its_time_is_over() {
+async fn a_head_that_arrives_too_slowly_is_rejected() {
     let mut caller = Caller::new();
-    for byte in "GET / HTTP/1.1\r\npollbal-request: true\r\n"
-        .chars()
-        .take(6)
-    {
+    for byte in "GET / HTTP/1.1\r\n".chars().take(6) {
         caller.say(&byte.to_string()).await;
         sleep(Duration::from_millis(900)).await;
     }
     let (said, at) = caller.hear_all().await;
     assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
     assert!(
-        said.ends_with("\nthe head of the request did not come within 5s\n"),
+        said.ends_with("\nthe head of the request did not arrive within 5s\n"),
         "{said}"
     );
     assert_eq!(at.as_secs(), 5);
-    assert_eq!(caller.refused(Refusal::TooSlow), 1);
+    assert_eq!(caller.rejected(RejectReason::RequestTimeout), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_says_nothing_is_closed_without_a_word() {
+async fn a_connection_without_a_request_is_closed_without_a_response() {
     let mut caller = Caller::new();
-    assert_eq!(caller.hear_all().await, (String::new(), HEAD_TIME));
-    assert_eq!(caller.refused(Refusal::TooSlow), 0);
+    assert_eq!(caller.hear_all().await, (String::new(), HEAD_TIMEOUT));
+    assert_eq!(caller.rejected(RejectReason::RequestTimeout), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn between_requests_there_is_more_time_and_then_the_connection_is_closed_without_a_word() {
+async fn between_requests_there_is_more_time_and_then_the_connection_is_closed() {
     let mut caller = Caller::new();
     for _ in 0..3 {
         caller.say(GET).await;
         assert!(caller.hear().await.ends_with("\r\n\r\nhere\n"));
-        sleep(IDLE_TIME * 9 / 10).await;
+        sleep(IDLE_TIMEOUT * 9 / 10).await;
     }
-    // The head of a later request has no more time than that of the first.
+    // The head of a later request has as much time as that of the first.
     caller.say("GET").await;
     caller.start = Instant::now();
     let (said, at) = caller.hear_all().await;
-    assert!(said.contains(" 408 ") && at == HEAD_TIME, "{at:?}: {said}");
+    assert!(
+        said.contains(" 408 ") && at == HEAD_TIMEOUT,
+        "{at:?}: {said}"
+    );
 
     let mut caller = Caller::new();
     caller.say(GET).await;
     caller.hear().await;
-    assert_eq!(caller.hear_all().await, (String::new(), IDLE_TIME));
+    assert_eq!(caller.hear_all().await, (String::new(), IDLE_TIMEOUT));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_comes_too_slowly_is_refused_when_its_time_is_over() {
+async fn a_body_that_arrives_too_slowly_is_rejected() {
     let mut caller = Caller::new();
     caller
-        .say("POST /echo HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 9\r\n\r\n")
+        .say("POST /echo HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
         .await;
     for _ in 0..4 {
         caller.say("a").await;
@@ -182,41 +194,35 @@ async fn a_body_that_comes_too_slowly_is_refused_when_its_time_is_over() {
     }
     let (said, at) = caller.hear_all().await;
     assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
-    assert!(said.ends_with("\nthe body did not come within 10s\n"));
-    assert!(at >= BODY_TIME && at < BODY_TIME + Duration::from_secs(1));
-    assert_eq!(caller.refused(Refusal::TooSlow), 1);
+    assert!(said.ends_with("\nthe body did not arrive within 10s\n"));
+    assert!(at >= BODY_TIMEOUT && at < BODY_TIMEOUT + Duration::from_secs(1));
+    assert_eq!(caller.rejected(RejectReason::RequestTimeout), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_reads_is_given_up() {
+async fn a_response_that_nobody_reads_is_abandoned() {
     let mut caller = Caller::new();
-    caller
-        .say("GET /big HTTP/1.1\r\npollbal-request: true\r\n\r\n")
-        .await;
+    caller.say("GET /big HTTP/1.1\r\n\r\n").await;
     let counters = caller.counters.clone();
-    assert_eq!(caller.wait_end().await, WRITE_TIME);
-    assert_eq!(counters.of(Door::Node).refused(Refusal::NotRead), 1);
-    assert_eq!(counters.of(Door::Node).open(), 0);
+    assert_eq!(caller.wait_end().await, WRITE_TIMEOUT);
+    assert_eq!(counters.rejected(RejectReason::WriteTimeout), 1);
+    assert_eq!(counters.open(), 0);
 
     // Nor does it help to read a little of it now and then.
     let mut caller = Caller::new();
-    caller
-        .say("GET /big HTTP/1.1\r\npollbal-request: true\r\n\r\n")
-        .await;
+    caller.say("GET /big HTTP/1.1\r\n\r\n").await;
     let mut some = [0; 1_000];
     while caller.stream.read_exact(&mut some).await.is_ok() {
         sleep(Duration::from_secs(1)).await;
     }
     let took = caller.start.elapsed();
-    assert!(took < WRITE_TIME + Duration::from_secs(6), "{took:?}");
+    assert!(took < WRITE_TIMEOUT + Duration::from_secs(6), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_events_lasts_as_long_as_it_is_read() {
     let mut caller = Caller::new();
-    caller
-        .say("GET /events HTTP/1.1\r\npollbal-request: true\r\n\r\n")
-        .await;
+    caller.say("GET /events HTTP/1.1\r\n\r\n").await;
     let mut some = [0; 600];
     for _ in 0..600 {
         caller.stream.read_exact(&mut some).await.unwrap();
@@ -225,85 +231,67 @@ async fn a_stream_of_events_lasts_as_long_as_it_is_read() {
     caller.start = Instant::now();
     let end = caller.wait_end().await;
     // The buffer takes some events until nothing more can be written.
-    assert!(end > WRITE_TIME && end < WRITE_TIME + Duration::from_secs(10));
+    assert!(end > WRITE_TIMEOUT && end < WRITE_TIMEOUT + Duration::from_secs(10));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_fails_alone() {
     let mut caller = Caller::new();
-    caller
-        .say("GET /panic HTTP/1.1\r\npollbal-request: true\r\n\r\n")
-        .await;
+    caller.say("GET /panic HTTP/1.1\r\n\r\n").await;
     let said = caller.hear().await;
     assert!(said.starts_with("HTTP/1.1 500 "), "{said}");
-    assert!(said.ends_with("\r\nthis is a fault of pollbal; its log says more\n"));
+    assert!(said.ends_with("\r\ninternal server error\n"));
     caller.say(GET).await;
     assert!(caller.hear().await.ends_with("here\n"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_request_is_refused_with_a_reason() {
-    let long = format!(
-        "GET / HTTP/1.1\r\npollbal-request: true\r\nx: {}",
-        "x".repeat(HEAD_BYTES)
-    );
+async fn what_is_no_request_is_rejected_and_counted() {
+    let long = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(MAX_HEAD_BYTES));
+    // hyper closes this one without a response.
     let h2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    for (said, status, reason, refusal) in [
+    for (sent, response, reason) in [
         (
             "nonsense\r\n\r\n",
-            "400 Bad Request",
-            "no request of HTTP/1",
-            Refusal::NotUnderstood,
+            "HTTP/1.1 400 Bad Request\r\n",
+            RejectReason::Malformed,
         ),
-        (
-            h2,
-            "400 Bad Request",
-            "no request of HTTP/1",
-            Refusal::NotUnderstood,
-        ),
+        (h2, "", RejectReason::Malformed),
         (
             &long,
-            "431 Request Header Fields Too Large",
-            "too long: 16384 bytes are read",
-            Refusal::HeadTooLong,
+            "HTTP/1.1 431 Request Header Fields Too Large\r\n",
+            RejectReason::HeadTooLong,
         ),
     ] {
         let mut caller = Caller::new();
-        caller.say(said).await;
+        // The connection may be closed before everything has been sent.
+        _ = caller.stream.write_all(sent.as_bytes()).await;
         let (heard, _) = caller.hear_all().await;
-        assert!(
-            heard.starts_with(&format!("HTTP/1.1 {status}\r\n")),
-            "{heard}"
-        );
-        assert!(heard.ends_with(&format!("{reason}\n")), "{heard}");
-        assert_eq!(heard.matches("HTTP/1.1").count(), 1, "{heard}");
-        assert_eq!(caller.refused(refusal), 1);
+        assert!(heard.starts_with(response), "{heard}");
+        assert!(heard.matches("HTTP/1.1").count() <= 1, "{heard}");
+        assert_eq!(caller.rejected(reason), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_come_together_are_answered_in_turn() {
+async fn pipelined_requests_are_answered_in_order() {
     let mut caller = Caller::new();
     caller.say(&[GET, GET, "nonsense\r\n\r\n"].concat()).await;
     let (heard, _) = caller.hear_all().await;
     assert_eq!(heard.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{heard}");
     assert_eq!(heard.matches("HTTP/1.1 400 ").count(), 1, "{heard}");
-    assert_eq!(caller.refused(Refusal::NotUnderstood), 1);
+    assert_eq!(caller.rejected(RejectReason::Malformed), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_door_that_is_closed_lets_requests_under_way_end_but_not_for_ever() {
+async fn a_closed_listener_lets_requests_in_progress_end_within_a_time() {
     for (path, said, end) in [
         ("/second", "at last\n", Duration::from_secs(1)),
-        ("/minute", "", LAST_REQUEST),
+        ("/minute", "", CLOSE_GRACE),
     ] {
         let mut caller = Caller::new();
-        caller
-            .say(&format!(
-                "GET {path} HTTP/1.1\r\npollbal-request: true\r\n\r\n"
-            ))
-            .await;
-        // Until the request is under way.
+        caller.say(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
+        // Until the request is in progress.
         sleep(Duration::from_millis(1)).await;
         caller.closed.cancel();
         let (heard, at) = caller.hear_all().await;
@@ -319,31 +307,29 @@ async fn a_door_that_is_closed_lets_requests_under_way_end_but_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
-    let chunked =
-        "POST /echo HTTP/1.1\r\npollbal-request: true\r\ntransfer-encoding: chunked\r\n\r\n";
+async fn a_body_that_is_too_long_is_rejected_before_it_is_read() {
+    let chunked = "POST /echo HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let long = "POST /echo HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n";
     for (head, chunk) in [
-        (
-            "POST /echo HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 99999999\r\n\r\n",
-            "x".repeat(2_000),
-        ),
+        (long, "x".repeat(2_000)),
         (chunked, format!("7d0\r\n{}\r\n", "x".repeat(2_000))),
     ] {
         let mut caller = Caller::new();
         caller.say(head).await;
         caller.say(&chunk).await;
-        // More comes while the refusal is on its way: it is still read.
         let heard = caller.hear().await;
-        caller.say(&chunk).await;
         assert!(heard.starts_with("HTTP/1.1 413 "), "{heard}");
-        assert!(heard.ends_with("the body is too long: 1024 bytes are read\n"));
-        assert_eq!(caller.refused(Refusal::BodyTooLong), 1);
+        assert!(
+            heard.ends_with("the body is too long: the maximum is 1024 bytes\n"),
+            "{heard}"
+        );
+        assert_eq!(caller.rejected(RejectReason::BodyTooLong), 1);
         let end = caller.wait_end().await;
-        assert!(end <= LINGER_TIME, "{end:?}");
+        assert!(end <= Duration::from_secs(1), "{end:?}");
     }
     let mut caller = Caller::new();
     caller
-        .say("POST /echo HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 5\r\n\r\nword\n")
+        .say("POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nword\n")
         .await;
     assert!(caller.hear().await.ends_with("\r\n\r\nword\n"));
 }

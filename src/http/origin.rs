@@ -1,34 +1,33 @@
-//! Whose request it is: a browser can be made to send requests by any page that it shows, and a node
-//! by anyone who may tell it where to send a webhook. Both are recognized by the head alone.
+//! Where a request comes from: any page can make a browser send requests, and anyone who may configure a
+//! webhook of an application can make its node send some. Both are recognized by the head alone.
 //!
 //! | listener | what could happen | what prevents it |
 //! | --- | --- | --- |
 //! | status | DNS rebinding: a page's own name is pointed at this address, and the page's script reads everything | the `Host` must be an address, or a name that is known to be ours |
-//! | node | a page open in a browser on a node, or a webhook of the application, takes the node out of its pools | no `Origin`, and a header that neither sends by itself |
+//! | node | a page open in a browser on a node, or a webhook of its application, takes the node out of its pools | no `Origin`, and a header that neither sends by itself |
 //!
-//! What else a browser may send to the admin socket does not matter: it cannot reach it.
+//! The admin socket needs no check: a browser cannot reach it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
-use hyper::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use rustix::system::uname;
 
+use super::server::counters::RejectReason;
+use super::server::error::Rejection;
 use crate::api::NODE_HEADER;
-use crate::http::Door;
-use crate::http::server::counters::Refusal;
-use crate::http::server::error::Refused;
 use crate::model::text::{printable, shortened};
 
-/// In `status_hosts`: whatever name is asked for.
+/// In `status_hosts`: any name.
 const ANY: &str = "*";
 
-/// Maximum length in characters at which a refusal repeats a name. A DNS name has at most 253.
-const SHOWN: usize = 253;
+/// Maximum length of a name as repeated in a rejection, in characters. A DNS name has at most 253.
+const MAX_SHOWN: usize = 253;
 
-/// The names by which the status listener may be asked for.
+/// The host names by which the status listener may be addressed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownHosts {
     names: BTreeSet<String>,
@@ -51,7 +50,7 @@ impl KnownHosts {
     }
 
     /// Whether `host`, as in a `Host` header, is ours. An address always is: a page whose own name is
-    /// an address was loaded from there, so no DNS answer can have pointed it here.
+    /// an address was loaded from there, so no DNS response can have pointed it here.
     fn knows(&self, host: &str) -> bool {
         if self.names.contains(ANY) {
             return true;
@@ -61,7 +60,7 @@ impl KnownHosts {
             return true;
         }
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        // Never asked of a name server (RFC 6761, section 6.3).
+        // Never looked up in DNS (RFC 6761, section 6.3).
         name == "localhost" || name.ends_with(".localhost") || self.names.contains(&name)
     }
 }
@@ -83,59 +82,46 @@ fn is_address(name: &str) -> bool {
     }
 }
 
-/// Whether the listener takes a request with this head.
-pub(crate) fn check<B>(
-    door: Door,
-    request: &Request<B>,
-    known: &KnownHosts,
-) -> Result<(), Refused> {
-    match door {
-        Door::Admin => Ok(()),
-        Door::Status => check_host(request, known),
-        Door::Node => check_sender(request.headers()),
-    }
-}
-
-/// Each name that the request is for is ours. A request without any is from no browser: health checks
-/// of HTTP/1.0 send none.
-fn check_host<B>(request: &Request<B>, known: &KnownHosts) -> Result<(), Refused> {
-    let target = request
-        .uri()
-        .authority()
-        .map(|name| name.as_str().as_bytes());
-    let named = request.headers().get_all(HOST);
-    let named = named.iter().map(axum::http::HeaderValue::as_bytes);
+/// Checks that each host name in the request is ours. A request without any comes from no browser:
+/// health checks with HTTP/1.0 send none.
+pub(super) fn check_host(head: &Parts, known: &KnownHosts) -> Result<(), Rejection> {
+    let target = head.uri.authority().map(|name| name.as_str().as_bytes());
+    let named = head.headers.get_all(HOST);
+    let named = named.iter().map(HeaderValue::as_bytes);
     for host in target.into_iter().chain(named) {
         let host = String::from_utf8_lossy(host);
         if !known.knows(host.trim()) {
-            let name = shortened(&printable(without_port(host.trim())), SHOWN);
-            let reason = format!(
-                "this is not {name}: ask for an address of this machine, or add the name to status_hosts"
+            let name = shortened(&printable(without_port(host.trim())), MAX_SHOWN);
+            let text = format!(
+                "unknown host {name}: use an address of this machine, or add the name to status_hosts"
             );
             let status = StatusCode::MISDIRECTED_REQUEST;
-            return Err(Refused::closing(Refusal::UnknownHost, status, reason));
+            return Err(Rejection::closing(RejectReason::UnknownHost, status, text));
         }
     }
     Ok(())
 }
 
-fn check_sender(headers: &HeaderMap) -> Result<(), Refused> {
-    let reason = if headers.contains_key(ORIGIN) {
-        "requests of web pages (with an Origin) are refused here".to_owned()
+/// Checks that the sender intends the request, and is no web page.
+pub(super) fn check_sender(headers: &HeaderMap) -> Result<(), Rejection> {
+    let text = if headers.contains_key(ORIGIN) {
+        "requests from web pages (with an Origin header) are rejected".to_owned()
     } else if headers.contains_key(NODE_HEADER) {
         return Ok(());
     } else {
         format!(
-            "the header {NODE_HEADER} is missing; with curl: -H '{NODE_HEADER}: true' \
-             (it shows that the request is no webhook and of no web page)"
+            "the header {NODE_HEADER} is missing (with curl: -H '{NODE_HEADER}: true'); it shows that \
+             the request comes from neither a webhook nor a web page"
         )
     };
     let status = StatusCode::FORBIDDEN;
-    Err(Refused::closing(Refusal::CrossSite, status, reason))
+    Err(Rejection::closing(RejectReason::CrossSite, status, text))
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Request;
+
     use super::*;
 
     fn known() -> KnownHosts {
@@ -180,42 +166,41 @@ mod tests {
         assert!(any.knows("rebound.example"));
     }
 
-    fn refusal(door: Door, request: &Request<()>) -> Option<Refusal> {
-        let refused = check(door, request, &known()).err()?;
-        Some(refused.refusal)
-    }
-
-    fn request(target: &str, headers: &[(&str, &str)]) -> Request<()> {
+    fn head(target: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::post(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(()).unwrap()
+        request.body(()).unwrap().into_parts().0
     }
 
     #[test]
-    fn each_name_of_a_request_counts() {
-        let none = request("/", &[]);
-        assert_eq!(refusal(Door::Status, &none), None);
-        let two = request("/", &[("Host", "localhost"), ("Host", "rebound.example")]);
-        assert_eq!(refusal(Door::Status, &two), Some(Refusal::UnknownHost));
-        let target = request("http://rebound.example/", &[("Host", "localhost")]);
-        assert_eq!(refusal(Door::Status, &target), Some(Refusal::UnknownHost));
-        assert_eq!(refusal(Door::Admin, &target), None);
+    fn each_host_name_of_a_request_counts() {
+        let rejected = |target, headers: &[_]| {
+            let checked = check_host(&head(target, headers), &known());
+            checked.err().map(|rejection| rejection.reason)
+        };
+        let unknown = Some(RejectReason::UnknownHost);
+        assert_eq!(rejected("/", &[]), None);
+        assert_eq!(rejected("/", &[("Host", "localhost")]), None);
+        let two = [("Host", "localhost"), ("Host", "rebound.example")];
+        assert_eq!(rejected("/", &two), unknown);
+        let target = "http://rebound.example/";
+        assert_eq!(rejected(target, &[("Host", "localhost")]), unknown);
     }
 
     #[test]
-    fn a_node_says_that_it_means_it_and_is_no_page() {
-        let door = Door::Node;
-        let meant = ("pollbal-request", "true");
-        assert_eq!(refusal(door, &request("/leave", &[meant])), None);
-        assert_eq!(
-            refusal(door, &request("/leave", &[])),
-            Some(Refusal::CrossSite)
-        );
+    fn a_node_shows_that_it_intends_the_request_and_is_no_page() {
+        let rejected = |headers: &[_]| {
+            let checked = check_sender(&head("/leave", headers).headers);
+            checked.err().map(|rejection| rejection.reason)
+        };
+        let intended = ("pollbal-request", "true");
+        assert_eq!(rejected(&[intended]), None);
+        assert_eq!(rejected(&[]), Some(RejectReason::CrossSite));
         for origin in ["http://10.0.0.1:8099", "null"] {
-            let page = request("/leave", &[meant, ("Origin", origin)]);
-            assert_eq!(refusal(door, &page), Some(Refusal::CrossSite), "{origin}");
+            let page = [intended, ("Origin", origin)];
+            assert_eq!(rejected(&page), Some(RejectReason::CrossSite), "{origin}");
         }
     }
 }

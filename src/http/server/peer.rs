@@ -1,32 +1,32 @@
-//! Whose process is at the other end of the admin socket: the system says so (`SO_PEERCRED`), whatever
-//! the process says of itself.
+//! The user at the other end of a Unix socket, as the system reports it (`SO_PEERCRED`), whatever the
+//! process itself claims.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use tokio::net::UnixStream;
 
-/// Where users have their names. Who is known elsewhere only (LDAP) is told by number: to ask there may
-/// take as long as it likes.
+/// Where users have their names. A user who is known only elsewhere (LDAP) is shown by number, since a
+/// query there may take any time.
 const USERS: &str = "/etc/passwd";
 
 /// Maximum number of bytes of it that are read.
-const READ: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
-/// A user by number. The admin socket puts it beside each request there, as `Extension<User>`.
+/// A user, by number. An extension of each request on a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct User(u32);
+pub(crate) struct PeerUser(u32);
 
-impl User {
-    /// Whoever made the connection.
-    pub(crate) fn of(stream: &UnixStream) -> Option<Self> {
+impl PeerUser {
+    /// The user of the process that made the connection.
+    pub(super) fn of(stream: &UnixStream) -> Option<Self> {
         let peer = stream.peer_cred().ok()?;
         Some(Self(peer.uid()))
     }
 
-    /// What people call it; `uid 1000` where it has no name.
+    /// The name of the user; `uid 1000` if there is none.
     pub(crate) fn name(self) -> String {
-        let users = File::open(USERS).ok().map(|file| file.take(READ));
+        let users = File::open(USERS).ok().map(|file| file.take(MAX_BYTES));
         let name = users.and_then(|users| self.name_in(BufReader::new(users)));
         name.unwrap_or_else(|| format!("uid {}", self.0))
     }
@@ -49,15 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_called_by_its_name_where_it_has_one() {
+    fn a_user_is_called_by_name_if_it_has_one() {
         let users =
             "root:x:0:0:root:/root:/bin/sh\n\n:x:7:\nann:x:1000:1000::/home/ann:/bin/sh\nbob:x:10";
-        let name = |number| User(number).name_in(users.as_bytes());
+        let name = |number| PeerUser(number).name_in(users.as_bytes());
         assert_eq!(name(0).as_deref(), Some("root"));
         assert_eq!(name(1_000).as_deref(), Some("ann"));
         assert_eq!(name(10).as_deref(), Some("bob"));
         assert_eq!((name(7), name(100)), (None, None));
-        assert_eq!(User(4_000_000_000).name(), "uid 4000000000");
-        assert_eq!(User(0).name(), "root");
+        assert_eq!(PeerUser(4_000_000_000).name(), "uid 4000000000");
+        assert_eq!(PeerUser(0).name(), "root");
     }
 }

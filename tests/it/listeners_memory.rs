@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::common::pollbal::Pollbal;
 use crate::common::process::peak_memory;
 use crate::common::stage::Stage;
-use crate::common::wire::{Doors, Wire, dial, dial_from, dial_socket, get, say};
+use crate::common::wire::{Listeners, Wire, dial, dial_from, dial_socket, get, say};
 use crate::common::{SOON, client, clock, eventually};
 
 /// Connections of which none is read.
@@ -28,24 +28,24 @@ fn deaf(mut wire: impl Wire + Send + 'static, path: &str) -> (Box<dyn Wire + Sen
 }
 
 /// A pool of 4,900 members that all fail, and that are held.
-fn start_with_failing_members(stage: &Stage, doors: &Doors) -> Pollbal {
+fn start_with_failing_members(stage: &Stage, listeners: &Listeners) -> Pollbal {
     let dead = stage.write_dead_members("api", 4_900);
     stage.write_services(&dead);
     let config = json!({ "pools": { "api": { "min_members": 4_900 } }, "poll_interval": "10s" });
-    Pollbal::start(stage, &doors.config(&config))
+    Pollbal::start(stage, &listeners.config(&config))
 }
 
 #[test]
 fn answers_that_nobody_reads_fill_no_memory() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let _nodes = stage.nodes(&["api"]);
-    let mut pollbal = Pollbal::start(&stage, &doors.config(&json!({})));
-    pollbal.wait_log(&["the status door is open"]);
+    let mut pollbal = Pollbal::start(&stage, &listeners.config(&json!({})));
+    pollbal.wait_log(&["status listener listening on"]);
     let requests = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
     let deaf: Vec<_> = (0..8)
         .map(|_| {
-            let mut wire = dial(doors.status);
+            let mut wire = dial(listeners.status);
             wire.set_write_timeout(Some(Duration::from_millis(100)))
                 .unwrap();
             let full = loop {
@@ -61,25 +61,25 @@ fn answers_that_nobody_reads_fill_no_memory() {
     assert!(peak < 64 * 1024, "{peak} KiB");
     drop(deaf);
     pollbal.assert_alive();
-    assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
+    assert_eq!(client::get(listeners.status, "/healthz").unwrap(), "ok");
 }
 
 #[test]
 fn long_answers_that_nobody_reads_are_bounded_and_nobody_waits_for_them() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
-    let mut pollbal = start_with_failing_members(&stage, &doors);
+    let listeners = Listeners::new(&stage);
+    let mut pollbal = start_with_failing_members(&stage, &listeners);
     // All fail, and are held.
     let all = "\"failing\":4900,";
-    pollbal.wait_log(&["the status door is open"]);
+    pollbal.wait_log(&["status listener listening on"]);
     eventually(2 * SOON, "all were heard", || {
-        let status = get(dial(doors.status), "/v1/status?pool=api");
+        let status = get(dial(listeners.status), "/v1/status?pool=api");
         status.body.contains(all).then_some(())
     });
     let before = peak_memory(pollbal.pid());
-    // The system takes little off pollbal's hands at the admin door, some megabytes at the status door.
+    // The system takes little off pollbal's hands at the admin socket, some megabytes at the status listener.
     let path = "/v1/status?pool=api";
-    let admin = || dial_socket(&doors.admin);
+    let admin = || dial_socket(&listeners.admin);
     let asked: Vec<_> = (0..DEAF).map(|_| deaf(admin(), path)).collect();
     let given = asked.iter().filter(|(_, status)| status == "200").count();
     // 32 MB of them.
@@ -87,21 +87,23 @@ fn long_answers_that_nobody_reads_are_bounded_and_nobody_waits_for_them() {
     let refused = get(admin(), path);
     refused.assert_json_refusal(
         503,
-        "this door has too many long answers that are not read yet",
+        "this listener has too many large responses that have not been read yet",
     );
     let head = &refused.head;
     assert!(head.contains("retry-after: 1\r\n"), "{head}");
-    // What is short is told, and what is asked for at other doors.
+    // What is short is told, and what is asked for at other listeners.
     assert_eq!(get(admin(), "/v1/members?pool=none").status, 404);
-    assert_eq!(get(dial(doors.status), "/healthz").status, 200);
-    assert_eq!(get(dial(doors.status), path).status, 200);
+    assert_eq!(get(dial(listeners.status), "/healthz").status, 200);
+    assert_eq!(get(dial(listeners.status), path).status, 200);
     drop(asked);
     eventually(SOON, "they are told again", || {
         (get(admin(), path).status == 200).then_some(())
     });
     // Of a page there is one text for all who ask at nearly the same time.
     let page = "/?pool=api&all=1";
-    let asked: Vec<_> = (0..DEAF).map(|_| deaf(dial(doors.status), page)).collect();
+    let asked: Vec<_> = (0..DEAF)
+        .map(|_| deaf(dial(listeners.status), page))
+        .collect();
     assert!(asked.iter().all(|(_, status)| status == "200"));
     let peak = peak_memory(pollbal.pid());
     assert!(peak < before + 64 * 1024, "{before} and then {peak} KiB");
@@ -123,12 +125,12 @@ fn dial_narrow(from: Ipv4Addr, to: SocketAddrV4) -> TcpStream {
 #[test]
 fn long_answers_that_one_address_does_not_read_keep_no_other_from_its_own() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
-    let mut pollbal = start_with_failing_members(&stage, &doors);
-    pollbal.wait_log(&["the status door is open"]);
+    let listeners = Listeners::new(&stage);
+    let mut pollbal = start_with_failing_members(&stage, &listeners);
+    pollbal.wait_log(&["status listener listening on"]);
     let path = "/v1/status?pool=api";
     eventually(2 * SOON, "all were heard", || {
-        let status = get(dial(doors.status), path);
+        let status = get(dial(listeners.status), path);
         status.body.contains("\"failing\":4900,").then_some(())
     });
     let reader = stage.ip(77);
@@ -136,24 +138,24 @@ fn long_answers_that_one_address_does_not_read_keep_no_other_from_its_own() {
     let requests = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(5);
     let deaf: Vec<_> = (0..12)
         .map(|_| {
-            let mut wire = dial_narrow(reader, doors.status);
+            let mut wire = dial_narrow(reader, listeners.status);
             wire.write_all(requests.as_bytes()).unwrap();
             wire
         })
         .collect();
-    let none = "pollbal_door_refused_total{door=\"status\",reason=\"unread\"} 0\n";
+    let none = "pollbal_http_rejected_total{listener=\"status\",reason=\"response_budget\"} 0\n";
     eventually(2 * SOON, "one is refused", || {
-        let metrics = get(dial(doors.status), "/metrics").body;
+        let metrics = get(dial(listeners.status), "/metrics").body;
         (!metrics.contains(none)).then_some(())
     });
-    let refused = get(dial_from(reader, doors.status), path);
-    let reason = format!("{reader} has too many long answers that are not read yet");
+    let refused = get(dial_from(reader, listeners.status), path);
+    let reason = format!("{reader} has too many large responses that have not been read yet");
     refused.assert_json_refusal(503, &reason);
-    let other = get(dial(doors.status), path);
+    let other = get(dial(listeners.status), path);
     assert_eq!(other.status, 200, "{}", other.head);
     drop(deaf);
     eventually(SOON, "it is told again", || {
-        (get(dial_from(reader, doors.status), path).status == 200).then_some(())
+        (get(dial_from(reader, listeners.status), path).status == 200).then_some(())
     });
     pollbal.assert_alive();
 }
@@ -161,18 +163,18 @@ fn long_answers_that_one_address_does_not_read_keep_no_other_from_its_own() {
 #[test]
 fn events_that_are_followed_and_not_read_fill_no_memory() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
-    let mut pollbal = start_with_failing_members(&stage, &doors);
-    pollbal.wait_log(&["the admin door is open"]);
+    let listeners = Listeners::new(&stage);
+    let mut pollbal = start_with_failing_members(&stage, &listeners);
+    pollbal.wait_log(&["admin socket listening on"]);
     eventually(2 * SOON, "an event for each", || {
-        let events = get(dial_socket(&doors.admin), "/v1/events?limit=10000").body;
+        let events = get(dial_socket(&listeners.admin), "/v1/events?limit=10000").body;
         (events.len() > 700_000).then_some(())
     });
     let before = peak_memory(pollbal.pid());
     let path = "/v1/events?follow=true&after=1";
     let followers: Vec<_> = (0..DEAF)
         .map(|_| {
-            let (mut wire, status) = deaf(dial_socket(&doors.admin), path);
+            let (mut wire, status) = deaf(dial_socket(&listeners.admin), path);
             assert_eq!(status, "200");
             // Of the events too.
             wire.read_exact(&mut [0; 1_000]).unwrap();
@@ -188,24 +190,24 @@ fn events_that_are_followed_and_not_read_fill_no_memory() {
 #[test]
 fn no_nudge_waits_for_long_answers_to_be_made() {
     let stage = Stage::alone();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let node = stage.node(249, "api");
     let mut lines = stage.write_dead_members("api", 4_900);
     lines.push(node.services_line());
     stage.write_services(&lines);
     let config = json!({ "pools": { "api": { "min_members": 4_901 } }, "poll_interval": "10s" });
-    let pollbal = Pollbal::start(&stage, &doors.config(&config));
-    pollbal.wait_log(&["the status door is open"]);
+    let pollbal = Pollbal::start(&stage, &listeners.config(&config));
+    pollbal.wait_log(&["status listener listening on"]);
     eventually(2 * SOON, "all were heard", || {
-        let status = get(dial(doors.status), "/v1/status?pool=api");
+        let status = get(dial(listeners.status), "/v1/status?pool=api");
         status.body.contains("\"failing\":4900,").then_some(())
     });
     let asked = Instant::now();
-    assert_eq!(get(dial(doors.status), "/?pool=api&all=1").status, 200);
+    assert_eq!(get(dial(listeners.status), "/?pool=api&all=1").status, 200);
     let long = clock::counted_since(asked);
     let readers: Vec<_> = (0..20)
         .map(|number| {
-            let mut wire = dial(doors.status);
+            let mut wire = dial(listeners.status);
             // Each asks for a page of its own.
             let path = format!("/?pool=api&all={number}");
             let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
@@ -215,7 +217,7 @@ fn no_nudge_waits_for_long_answers_to_be_made() {
         .collect();
     let asked = Instant::now();
     let nudge = "POST /nudge HTTP/1.1\r\npollbal-request: true\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    let answer = say(dial_from(*node.addr().ip(), doors.node), nudge);
+    let answer = say(dial_from(*node.addr().ip(), listeners.node), nudge);
     let took = clock::counted_since(asked);
     assert_eq!(answer.status, 200, "{answer:?}");
     // All twenty take twenty times as long as one.

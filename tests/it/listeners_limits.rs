@@ -1,4 +1,4 @@
-//! The limits of the doors: what is over them is refused with a plain reason or closed, whatever it is.
+//! The limits of the listeners: what is over them is refused with a plain reason or closed, whatever it is.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -15,16 +15,15 @@ use serde_json::json;
 
 use crate::common::pollbal::Pollbal;
 use crate::common::process::{cpu_ticks, files, peak_memory};
-use crate::common::run::{pollbal, stderr};
 use crate::common::stage::Stage;
 use crate::common::wire::{
-    Doors, Wire, dial, dial_from, dial_socket, get, get_kept, hear, hear_all, say,
+    HEADERS, Listeners, Wire, dial, dial_from, dial_socket, get, get_kept, hear, hear_all, say,
 };
 use crate::common::{SOON, client, clock, eventually};
 
-/// A stage whose pollbal has all doors open and one node, the first address.
+/// A stage whose pollbal has all listeners open and one node, the first address.
 struct Site {
-    doors: Doors,
+    listeners: Listeners,
     pollbal: Pollbal,
     node: Ipv4Addr,
     stage: Stage,
@@ -39,97 +38,106 @@ impl Site {
     /// With commands of a shell before it, for limits of its own.
     #[track_caller]
     fn on(stage: Stage, before: &str) -> Self {
-        let doors = Doors::new(&stage);
+        let listeners = Listeners::new(&stage);
         let addr = stage.node_addr(1);
         stage.write_services(&[format!("{} {} # node-1", addr.ip(), addr.port())]);
-        let pollbal = Pollbal::start_behind(&stage, &doors.config(&json!({})), before);
-        pollbal.wait_log(&["the node door is open"]);
+        let pollbal = Pollbal::start_behind(&stage, &listeners.config(&json!({})), before);
+        pollbal.wait_log(&["node listener listening on"]);
         Self {
-            doors,
+            listeners,
             pollbal,
             node: *addr.ip(),
             stage,
         }
     }
 
-    /// A connection to each door, with its name.
+    /// A connection to each listener, with its name.
     fn dial_all(&self) -> [(&'static str, Box<dyn Wire + Send>); 3] {
         [
-            ("admin", Box::new(dial_socket(&self.doors.admin))),
-            ("status", Box::new(dial(self.doors.status))),
+            ("admin", Box::new(dial_socket(&self.listeners.admin))),
+            ("status", Box::new(dial(self.listeners.status))),
             ("node", Box::new(self.dial_node())),
         ]
     }
 
     fn dial_node(&self) -> TcpStream {
-        dial_from(self.node, self.doors.node)
+        dial_from(self.node, self.listeners.node)
     }
 
     #[track_caller]
     fn assert_well(&mut self) {
         self.pollbal.assert_alive();
-        assert_eq!(client::get(self.doors.status, "/healthz").unwrap(), "ok");
+        assert_eq!(
+            client::get(self.listeners.status, "/healthz").unwrap(),
+            "ok"
+        );
     }
 }
 
 #[test]
-fn a_head_that_is_too_long_or_no_head_at_all_is_refused() {
+fn a_head_that_is_too_long_or_no_head_at_all_is_rejected() {
     let mut site = Site::new();
     let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(20_000));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(101));
     let path = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000));
     // The beginning of a TLS connection.
     let tls = "\u{16}\u{3}\u{1}\u{0}\u{a5}\u{1}\u{0}";
-    for (text, status, reason) in [
-        (long.as_str(), 431, "16384 bytes are read"),
-        (&many, 431, "too long"),
-        (&path, 431, "too long"),
-        ("nonsense\r\n\r\n", 400, "no request of HTTP/1"),
-        (tls, 400, "no request of HTTP/1"),
+    for (text, status) in [
+        (long.as_str(), 431),
+        (&many, 431),
+        (&path, 431),
+        ("nonsense\r\n\r\n", 400),
+        (tls, 400),
     ] {
-        for (door, wire) in site.dial_all() {
-            let answer = say(wire, text);
-            if door == "admin" {
-                answer.assert_json_refusal(status, reason);
-            } else {
-                answer.assert_refusal(status, reason);
-            }
+        for (listener, wire) in site.dial_all() {
+            assert_eq!(say(wire, text).status, status, "{listener}");
+        }
+    }
+    let metrics = get(dial(site.listeners.status), "/metrics").body;
+    for (reason, count) in [("head_too_long", 3), ("malformed", 2)] {
+        for listener in ["admin", "status", "node"] {
+            let counted = format!(
+                "pollbal_http_rejected_total{{listener=\"{listener}\",reason=\"{reason}\"}} {count}\n"
+            );
+            assert!(metrics.contains(&counted), "{counted} in {metrics}");
         }
     }
     site.assert_well();
 }
 
 #[test]
-fn a_body_that_is_too_long_is_refused_unread() {
+fn a_body_that_is_too_long_is_rejected_unread() {
     let mut site = Site::new();
     let bodies = [("admin", 1024 * 1024), ("status", 0), ("node", 1024)];
-    for (door, limit) in bodies {
-        let ask = |bytes: usize| {
+    for (listener, limit) in bodies {
+        let ask = |bytes: usize, body: &str| {
             let mut dialled = site.dial_all().into_iter();
-            let (_, wire) = dialled.find(|(name, _)| *name == door).unwrap();
+            let (_, wire) = dialled.find(|(name, _)| *name == listener).unwrap();
             let head = format!(
-                "POST /nowhere HTTP/1.1\r\npollbal-request: true\r\nconnection: close\r\ncontent-length: {bytes}\r\n\r\n"
+                "POST /nowhere HTTP/1.1\r\n{HEADERS}connection: close\r\ncontent-length: {bytes}\r\n\r\n"
             );
-            say(wire, &(head + &"x".repeat(bytes)))
+            say(wire, &(head + body))
         };
-        assert_eq!(ask(limit).status, 404, "{door}: so many are read");
-        let refused = ask(limit + 1);
-        if door == "admin" {
-            refused.assert_json_refusal(413, "1048576 bytes are read");
+        let accepted = ask(limit, &"x".repeat(limit));
+        assert_eq!(accepted.status, 404, "{listener}: the maximum is accepted");
+        // Its length is enough to reject it.
+        let rejected = ask(limit + 1, "");
+        if listener == "admin" {
+            rejected.assert_json_refusal(413, "the maximum is 1048576 bytes");
         } else {
-            refused.assert_refusal(413, if limit == 0 { "no body" } else { "1024 bytes" });
+            rejected.assert_refusal(413, if limit == 0 { "no body" } else { "1024 bytes" });
         }
     }
-    // Of one that is said to be huge, or does not end, no more is taken than what lies in buffers.
+    // If it claims to be huge, or does not end, no more is read than fits into buffers.
     let endless =
         "POST /nowhere HTTP/1.1\r\npollbal-request: true\r\ntransfer-encoding: chunked\r\n\r\n";
     let huge =
         "POST /nowhere HTTP/1.1\r\npollbal-request: true\r\ncontent-length: 9999999999\r\n\r\n";
     for head in [endless, huge] {
-        for (door, mut wire) in site.dial_all() {
+        for (listener, mut wire) in site.dial_all() {
             wire.write_all(head.as_bytes()).unwrap();
             let taken = write_until_refused(&mut wire);
-            assert!(taken < 64 << 20, "{taken} bytes at the {door} door");
+            assert!(taken < 64 << 20, "{listener}: {taken} bytes");
         }
     }
     let peak = peak_memory(site.pollbal.pid());
@@ -152,7 +160,7 @@ fn write_until_refused(wire: &mut impl Write) -> usize {
 fn a_request_that_comes_byte_by_byte_is_cut_off() {
     let site = Site::new();
     thread::scope(|scope| {
-        for (door, mut wire) in site.dial_all() {
+        for (listener, mut wire) in site.dial_all() {
             scope.spawn(move || {
                 let begun = Instant::now();
                 for byte in "GET / HTTP/1.1\r\nhost: localhost\r\n".bytes() {
@@ -163,10 +171,10 @@ fn a_request_that_comes_byte_by_byte_is_cut_off() {
                     thread::sleep(Duration::from_secs(1));
                 }
                 let took = begun.elapsed();
-                assert!(took < SOON, "{door}: {took:?}");
+                assert!(took < SOON, "{listener}: {took:?}");
                 let heard = hear_all(wire).unwrap();
-                assert!(heard.contains(" 408 "), "{door}: {heard:?}");
-                assert!(heard.contains("did not come within 5s"), "{heard}");
+                assert!(heard.contains(" 408 "), "{listener}: {heard:?}");
+                assert!(heard.contains("did not arrive within 5s"), "{heard}");
             });
         }
     });
@@ -179,32 +187,35 @@ fn one_address_has_a_part_of_the_places_and_others_still_get_in() {
     // Asked, so that it is known to have its place.
     assert_eq!(get_kept(&mut kept[63], "/nowhere").status, 404);
     let refused = hear(site.dial_node());
-    refused.assert_refusal(503, &format!("{} has 64 connections already", site.node));
+    refused.assert_refusal(503, &format!("{} already has 64 connections", site.node));
     assert!(refused.head.contains("retry-after: 1\r\n"));
     site.pollbal
-        .wait_log(&["warn", "node door", "64 connections"]);
+        .wait_log(&["warn", "node listener", "64 connections"]);
     drop(kept);
     eventually(SOON, "there is a place again", || {
         (get(site.dial_node(), "/nowhere").status == 404).then_some(())
     });
 
     let browser = site.stage.ip(77);
-    let status = site.doors.status;
+    let status = site.listeners.status;
     let mut kept: Vec<_> = (0..128).map(|_| dial_from(browser, status)).collect();
     assert_eq!(get_kept(&mut kept[127], "/healthz").status, 200);
-    hear(dial_from(browser, status)).assert_refusal(503, "has 128 connections already");
+    hear(dial_from(browser, status)).assert_refusal(503, "already has 128 connections");
     // From another address.
     site.assert_well();
 }
 
 #[test]
-fn with_few_files_there_are_few_places_and_polls_and_other_doors_have_theirs() {
+fn with_few_files_there_are_few_places_and_polls_and_other_listeners_have_theirs() {
     let site = Site::on(Stage::new(), "ulimit -n 256");
-    let admin = || dial_socket(&site.doors.admin);
+    let admin = || dial_socket(&site.listeners.admin);
     let mut kept: Vec<_> = (0..4).map(|_| admin()).collect();
     assert_eq!(get_kept(&mut kept[3], "/nowhere").status, 404);
-    hear(admin()).assert_json_refusal(503, "this door has 4 connections already");
-    assert_eq!(client::get(site.doors.status, "/healthz").unwrap(), "ok");
+    hear(admin()).assert_json_refusal(503, "this listener already has 4 connections");
+    assert_eq!(
+        client::get(site.listeners.status, "/healthz").unwrap(),
+        "ok"
+    );
     kept.pop();
     eventually(SOON, "there is a place again", || {
         (get(admin(), "/nowhere").status == 404).then_some(())
@@ -212,24 +223,7 @@ fn with_few_files_there_are_few_places_and_polls_and_other_doors_have_theirs() {
 }
 
 #[test]
-fn a_command_for_which_there_is_no_place_says_so() {
-    let site = Site::on(Stage::new(), "ulimit -n 256");
-    let socket = &site.doors.admin;
-    let mut kept: Vec<_> = (0..4).map(|_| dial_socket(socket)).collect();
-    assert_eq!(get_kept(&mut kept[3], "/nowhere").status, 404);
-    // Who asks and who is refused are about as quick.
-    for _ in 0..20 {
-        let output = pollbal(&["status", "--socket", socket.to_str().unwrap()]);
-        let expected = "pollbal: this door has 4 connections already\n";
-        assert_eq!(
-            (output.status.code(), stderr(&output).as_str()),
-            (Some(69), expected)
-        );
-    }
-}
-
-#[test]
-fn who_asks_too_often_at_the_node_door_is_told_when_to_ask_again() {
+fn who_asks_too_often_at_the_node_listener_is_told_when_to_ask_again() {
     let mut site = Site::new();
     let mut wire = site.dial_node();
     let answers: Vec<_> = (0..200).map(|_| get_kept(&mut wire, "/nowhere")).collect();
@@ -237,7 +231,7 @@ fn who_asks_too_often_at_the_node_door_is_told_when_to_ask_again() {
         answers.into_iter().partition(|answer| answer.status == 429);
     assert!(passed.len() >= 40, "{} passed", passed.len());
     let refused = refused.last().expect("some are refused");
-    refused.assert_refusal(429, &format!("{} asks too often", site.node));
+    refused.assert_refusal(429, &format!("{} sends too many requests", site.node));
     assert!(
         refused.head.contains("retry-after: 1\r\n"),
         "{}",
@@ -246,8 +240,8 @@ fn who_asks_too_often_at_the_node_door_is_told_when_to_ask_again() {
     eventually(SOON, "it may ask again", || {
         (get_kept(&mut wire, "/nowhere").status == 404).then_some(())
     });
-    // Others are not held back, and the other doors have no such limit.
-    let mut wire = dial(site.doors.status);
+    // Others are not held back, and the other listeners have no such limit.
+    let mut wire = dial(site.listeners.status);
     for _ in 0..200 {
         assert_eq!(get_kept(&mut wire, "/healthz").status, 200);
     }
@@ -271,12 +265,12 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some_again() {
     let mut waiting = Vec::new();
     let words = [
         "error",
-        "status door failed to accept",
+        "status listener failed to accept",
         "too many open files",
         "limitnofile",
     ];
     eventually(SOON, "it says so", || {
-        waiting.push(dial(site.doors.status));
+        waiting.push(dial(site.listeners.status));
         let said = site.pollbal.log_with(&words);
         (!said.is_empty()).then_some(())
     });
@@ -366,7 +360,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn whatever_is_said_at_a_door_is_answered_or_closed() {
+fn whatever_is_sent_to_a_listener_is_answered_or_closed() {
     let mut site = Site::new();
     let config = Config {
         cases: 2_000,
@@ -375,8 +369,8 @@ fn whatever_is_said_at_a_door_is_answered_or_closed() {
     };
     let answered = Cell::new(0);
     let result = TestRunner::new(config).run(&request(), |bytes| {
-        let admin = dial_socket(&site.doors.admin);
-        let (status, node) = (dial(site.doors.status), site.dial_node());
+        let admin = dial_socket(&site.listeners.admin);
+        let (status, node) = (dial(site.listeners.status), site.dial_node());
         // Nothing more will come: it need not wait for the time to be over.
         (&admin).write_all(&bytes).ok();
         admin.shutdown(std::net::Shutdown::Write).ok();

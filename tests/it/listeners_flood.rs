@@ -1,4 +1,4 @@
-//! Thousands of connections at the doors: each is answered or closed, and polls stay on time.
+//! Thousands of connections at the listeners: each is answered or closed, and polls stay on time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ use crate::common::pollbal::Pollbal;
 use crate::common::process::peak_memory;
 use crate::common::raw_node::{Answer, RawNode};
 use crate::common::stage::Stage;
-use crate::common::wire::Doors;
+use crate::common::wire::Listeners;
 use crate::common::{client, clock};
 
 /// So many at once, or what the limit of open files of the test itself allows.
@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 10_000;
 
 const NODES: u8 = 20;
 
-/// Longer than any time that a door gives to who says nothing, or half a request.
+/// Longer than any time that a listener gives to who says nothing, or half a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Until it is tried again to connect where too many wait.
@@ -42,7 +42,7 @@ static FORGOTTEN: AtomicUsize = AtomicUsize::new(0);
 /// What becomes of a connection: the status of the answer, or none when it is just closed.
 type Outcome = Option<String>;
 
-/// How a door is reached.
+/// How a listener is reached.
 #[derive(Clone, Debug)]
 enum Way {
     /// From an address.
@@ -142,8 +142,8 @@ fn ten_thousand_connections_are_answered_or_closed_and_polls_stay_on_time() {
         .collect();
     let lines: Vec<_> = nodes.iter().map(RawNode::services_line).collect();
     stage.write_services(&lines);
-    let doors = Doors::new(&stage);
-    let config = doors.config(&json!({ "poll_interval": "200ms", "service_timeout": "2s" }));
+    let listeners = Listeners::new(&stage);
+    let config = listeners.config(&json!({ "poll_interval": "200ms", "service_timeout": "2s" }));
     let mut pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["first round done"]);
     let memory = peak_memory(pollbal.pid());
@@ -154,9 +154,9 @@ fn ten_thousand_connections_are_answered_or_closed_and_polls_stay_on_time() {
     let begun: Vec<_> = nodes.iter().map(RawNode::polls).collect();
     // Begins to count.
     clock::counted_since(Instant::now());
-    let to = [doors.status, doors.node];
+    let to = [listeners.status, listeners.node];
     let tcp = |number: usize| Way::Tcp(from[number / 2 % from.len()], to[number % 2]);
-    let admin = |_| Way::Socket(doors.admin.clone());
+    let admin = |_| Way::Socket(listeners.admin.clone());
     let whole = "GET /healthz HTTP/1.1\r\npollbal-request: true\r\nconnection: close\r\n\r\n";
     let half = "GET /healthz HTT";
     let floods: [Flood<'_>; 6] = [
@@ -176,7 +176,7 @@ fn ten_thousand_connections_are_answered_or_closed_and_polls_stay_on_time() {
             let had = outcomes.contains_key(&Some((*status).to_owned()));
             assert!(had, "{status} in {outcomes:?}");
         }
-        assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
+        assert_eq!(client::get(listeners.status, "/healthz").unwrap(), "ok");
     }
     let forgotten = FORGOTTEN.load(Ordering::Relaxed);
     assert!(forgotten * 20 < count, "{forgotten} were not noticed");

@@ -1,4 +1,4 @@
-//! Requests to pollbal's doors: one each, on a connection of its own.
+//! Requests to pollbal's listeners: one each, on a connection of its own.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -11,7 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::runtime;
 use super::stage::Stage;
 
-/// What a door answered.
+/// What a listener answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -52,12 +52,12 @@ impl Reply {
     }
 }
 
-/// Asks the admin door.
+/// Asks the admin socket.
 pub(crate) fn get(stage: &Stage, path: &str) -> Reply {
     admin(stage, "GET", path, "")
 }
 
-/// Tells the admin door.
+/// Tells the admin socket.
 pub(crate) fn post(stage: &Stage, path: &str, body: &Value) -> Reply {
     admin(stage, "POST", path, &body.to_string())
 }
@@ -70,34 +70,40 @@ pub(crate) fn accept_removals(stage: &Stage) {
 }
 
 fn admin(stage: &Stage, method: &str, path: &str, body: &str) -> Reply {
-    let mut stream = UnixStream::connect(stage.admin_socket()).expect("the admin door is not open");
+    let mut stream =
+        UnixStream::connect(stage.admin_socket()).expect("the admin socket is not open");
     stream
         .write_all(request(method, path, body).as_bytes())
-        .expect("failed to ask the admin door");
+        .expect("failed to ask the admin socket");
     let mut answer = Vec::new();
     stream
         .read_to_end(&mut answer)
-        .expect("the admin door's answer broke off");
+        .expect("the admin socket's answer broke off");
     Reply::read(&answer)
 }
 
-/// Asks a TCP door from an address of the test's choice.
-pub(crate) fn ask_from(source: Ipv4Addr, door: SocketAddrV4, method: &str, path: &str) -> Reply {
-    Asked::from(source, door, method, path).reply()
+/// Asks a TCP listener from an address of the test's choice.
+pub(crate) fn ask_from(
+    source: Ipv4Addr,
+    listener: SocketAddrV4,
+    method: &str,
+    path: &str,
+) -> Reply {
+    Asked::from(source, listener, method, path).reply()
 }
 
-/// A request to a TCP door that is sent, and not answered yet.
+/// A request to a TCP listener that is sent, and not answered yet.
 pub(crate) struct Asked(TcpStream);
 
 impl Asked {
-    pub(crate) fn from(source: Ipv4Addr, door: SocketAddrV4, method: &str, path: &str) -> Self {
+    pub(crate) fn from(source: Ipv4Addr, listener: SocketAddrV4, method: &str, path: &str) -> Self {
         let request = request(method, path, "");
         runtime().block_on(async {
             let socket = TcpSocket::new_v4().expect("failed to make a socket");
             let source = SocketAddr::from((source, 0));
             socket.bind(source).expect("failed to take an address");
-            let stream = socket.connect(door.into()).await;
-            let mut stream = stream.expect("the door is not open");
+            let stream = socket.connect(listener.into()).await;
+            let mut stream = stream.expect("the listener is not open");
             let sent = stream.write_all(request.as_bytes()).await;
             sent.expect("failed to ask");
             Self(stream)
@@ -113,7 +119,7 @@ impl Asked {
         })
     }
 
-    /// Waits until the connection ends, in whichever way, and gives what came by then: for a door whose program ends.
+    /// Waits until the connection ends, in whichever way, and gives what came by then: for a listener whose program ends.
     pub(crate) fn until_it_ends(mut self) -> String {
         runtime().block_on(async {
             let mut came = Vec::new();

@@ -1,4 +1,4 @@
-//! The doors: how they are opened, moved and closed, and by whom.
+//! The listeners: how they are opened, moved and closed, and who may connect.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,17 +17,17 @@ use serde_json::{Value, json};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::wire::{
-    Doors, dial, dial_from, dial_socket, get, get_kept, hear, say, try_dial, try_dial_socket,
+    Listeners, dial, dial_from, dial_socket, get, get_kept, hear, say, try_dial, try_dial_socket,
 };
 use crate::common::{SOON, client, eventually};
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// Starts pollbal with all its doors, and waits until they are open.
+/// Starts pollbal with all its listeners, and waits until they are open.
 #[track_caller]
-fn start(stage: &Stage, doors: &Doors, own: &Value) -> Pollbal {
-    let pollbal = Pollbal::start(stage, &doors.config(own));
-    pollbal.wait_log(&["the node door is open"]);
+fn start(stage: &Stage, listeners: &Listeners, own: &Value) -> Pollbal {
+    let pollbal = Pollbal::start(stage, &listeners.config(own));
+    pollbal.wait_log(&["node listener listening on"]);
     pollbal
 }
 
@@ -63,25 +63,25 @@ fn is_open(address: SocketAddrV4) -> bool {
 }
 
 #[test]
-fn each_door_answers_and_says_plainly_what_it_does_not_know() {
+fn each_listener_answers_and_says_plainly_what_it_does_not_know() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let _nodes = stage.nodes(&["website"]);
-    let _pollbal = start(&stage, &doors, &json!({}));
-    assert_eq!(client::get(doors.status, "/healthz").unwrap(), "ok");
+    let _pollbal = start(&stage, &listeners, &json!({}));
+    assert_eq!(client::get(listeners.status, "/healthz").unwrap(), "ok");
 
-    let status = || dial(doors.status);
-    get(status(), "/nowhere").assert_refusal(404, "there is no /nowhere here");
-    get(status(), "/v1/nowhere").assert_json_refusal(404, "there is no /v1/nowhere here");
+    let status = || dial(listeners.status);
+    get(status(), "/nowhere").assert_refusal(404, "no such path: /nowhere");
+    get(status(), "/v1/nowhere").assert_json_refusal(404, "no such path: /v1/nowhere");
     let post = "POST /healthz HTTP/1.1\r\nconnection: close\r\n\r\n";
     let answer = say(status(), post);
-    answer.assert_refusal(405, "/healthz is not for POST, but for GET,HEAD");
+    answer.assert_refusal(405, "/healthz does not support POST, only GET,HEAD");
     assert!(answer.head.contains("allow: get,head"), "{}", answer.head);
 
-    let admin = dial_socket(&doors.admin);
-    get(admin, "/nowhere").assert_json_refusal(404, "there is no /nowhere here");
-    let node = dial_from(stage.ip(1), doors.node);
-    get(node, "/nowhere").assert_refusal(404, "there is no /nowhere here");
+    let admin = dial_socket(&listeners.admin);
+    get(admin, "/nowhere").assert_json_refusal(404, "no such path: /nowhere");
+    let node = dial_from(stage.ip(1), listeners.node);
+    get(node, "/nowhere").assert_refusal(404, "no such path: /nowhere");
 
     let mut kept = status();
     for _ in 0..3 {
@@ -90,7 +90,7 @@ fn each_door_answers_and_says_plainly_what_it_does_not_know() {
 }
 
 #[test]
-fn the_admin_door_answers_all_that_the_status_door_does() {
+fn the_admin_socket_answers_all_that_the_status_listener_does() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);
     let pollbal = Pollbal::start(&stage, &json!({}));
@@ -171,7 +171,7 @@ fn only_user_and_group_can_ever_connect_to_the_admin_socket_whatever_the_umask()
             });
             let umask = format!("umask {umask}");
             let pollbal = Pollbal::start_behind(&stage, &json!({}), &umask);
-            pollbal.wait_log(&["the admin door is open at", "admin.sock"]);
+            pollbal.wait_log(&["admin socket listening on", "admin.sock"]);
             over.store(true, Ordering::Relaxed);
             watcher.join().unwrap()
         });
@@ -182,26 +182,26 @@ fn only_user_and_group_can_ever_connect_to_the_admin_socket_whatever_the_umask()
 #[test]
 fn the_socket_of_a_dead_pollbal_is_replaced_and_that_of_a_living_one_is_not() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
-    start(&stage, &doors, &json!({})).kill();
-    assert!(doors.admin.exists(), "SIGKILL leaves it behind");
-    let second = start(&stage, &doors, &json!({}));
-    assert!(lives(&doors.admin));
+    let listeners = Listeners::new(&stage);
+    start(&stage, &listeners, &json!({})).kill();
+    assert!(listeners.admin.exists(), "SIGKILL leaves it behind");
+    let second = start(&stage, &listeners, &json!({}));
+    assert!(lives(&listeners.admin));
 
     let words = [
         "admin_socket",
         "admin.sock",
-        "another pollbal answers there",
-        "stop it first",
+        "another pollbal is using it",
+        "stop that one first",
     ];
     let config = json!({ "pool_directory": stage.path("other") });
     assert_refused(&stage, &config, &words);
-    assert!(lives(&doors.admin), "the first is still there");
+    assert!(lives(&listeners.admin), "the first is still there");
     // One that hangs is alive too.
     second.signal(Signal::STOP);
     assert_refused(&stage, &config, &words);
     second.signal(Signal::CONT);
-    assert!(lives(&doors.admin));
+    assert!(lives(&listeners.admin));
     assert!(!stage.path("other").exists(), "nothing was done");
 }
 
@@ -213,26 +213,26 @@ fn what_is_no_socket_of_pollbals_is_never_removed() {
     assert_refused(
         &stage,
         &json!({}),
-        &["admin_socket", "no socket", "move it away"],
+        &["admin_socket", "not a socket", "move it away"],
     );
     assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
     fs::remove_file(&socket).unwrap();
     fs::create_dir(&socket).unwrap();
-    assert_refused(&stage, &json!({}), &["admin_socket", "no socket"]);
+    assert_refused(&stage, &json!({}), &["admin_socket", "not a socket"]);
     fs::remove_dir(&socket).unwrap();
 
     // At the end neither what somebody else has put there.
     let mut pollbal = Pollbal::start(&stage, &json!({}));
-    pollbal.wait_log(&["the admin door is open"]);
+    pollbal.wait_log(&["admin socket listening on"]);
     fs::remove_file(&socket).unwrap();
     let other = UnixListener::bind(&socket).unwrap();
     assert!(pollbal.terminate().success());
     assert!(socket.exists());
-    assert_refused(&stage, &json!({}), &["another pollbal answers"]);
+    assert_refused(&stage, &json!({}), &["another pollbal is using it"]);
     drop(other);
 
     let mut pollbal = Pollbal::start(&stage, &json!({}));
-    pollbal.wait_log(&["the admin door is open"]);
+    pollbal.wait_log(&["admin socket listening on"]);
     assert!(pollbal.terminate().success());
     let left = fs::read_dir(stage.dir()).unwrap();
     let left = left.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
@@ -262,7 +262,7 @@ fn of_many_that_start_at_once_one_gets_the_socket() {
                 Pollbal::spawn(command, config)
             })
             .collect();
-        let open = |pollbal: &&Pollbal| !pollbal.log_with(&["admin door is open"]).is_empty();
+        let open = |pollbal: &&Pollbal| !pollbal.log_with(&["admin socket listening"]).is_empty();
         let refused = |pollbal: &&Pollbal| !pollbal.log_with(&["admin_socket"]).is_empty();
         eventually(SOON, "each has it or was refused", || {
             let decided =
@@ -278,23 +278,23 @@ fn of_many_that_start_at_once_one_gets_the_socket() {
 }
 
 #[test]
-fn a_single_round_and_a_dry_run_open_no_door() {
+fn a_single_round_and_a_dry_run_open_no_listener() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
+    let listeners = Listeners::new(&stage);
     let _nodes = stage.nodes(&["website"]);
     // Not even one that could not be opened, beside a daemon that has them all.
     let _pollbal = start(
         &stage,
-        &doors,
+        &listeners,
         &json!({ "pool_directory": stage.path("other") }),
     );
-    let config = doors.config(&json!({}));
+    let config = listeners.config(&json!({}));
     for arguments in [&["--once"][..], &["--dry-run", "--once"]] {
         Pollbal::run(&stage, &config, arguments).assert_code(0);
     }
-    let free = Doors {
+    let free = Listeners {
         admin: stage.path("free.sock"),
-        ..Doors::new(&stage)
+        ..Listeners::new(&stage)
     };
     let dry_run = Pollbal::start_with(&stage, &free.config(&json!({})), &["--dry-run"]);
     dry_run.wait_log(&["first round done"]);
@@ -303,24 +303,24 @@ fn a_single_round_and_a_dry_run_open_no_door() {
     dry_run.reload();
     dry_run.wait_log_after(mark, &["reloaded"]);
     assert!(!free.admin.exists() && !is_open(free.status) && !is_open(free.node));
-    assert_eq!(dry_run.log_with(&["door"]), [""; 0]);
+    assert_eq!(dry_run.log_with(&["listener"]), [""; 0]);
 }
 
 #[test]
-fn a_door_that_cannot_be_opened_ends_the_start_before_anything_is_done() {
+fn a_listener_that_cannot_be_opened_ends_the_start_before_anything_is_done() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
-    let doors = Doors::new(&stage);
-    let _taken = TcpListener::bind(doors.status).unwrap();
+    let listeners = Listeners::new(&stage);
+    let _taken = TcpListener::bind(listeners.status).unwrap();
     let hook = json!({ "pre_init_hook": ["touch", stage.path("touched")] });
-    let at = doors.status.to_string();
+    let at = listeners.status.to_string();
     assert_refused(
         &stage,
-        &doors.config(&hook),
+        &listeners.config(&hook),
         &[
             "failed to open status_listen",
             &at,
-            "another program listens there",
+            "another program is listening there",
             "in use",
         ],
     );
@@ -338,11 +338,15 @@ fn a_door_that_cannot_be_opened_ends_the_start_before_anything_is_done() {
     assert_refused(
         &stage,
         &json!({ "admin_socket": missing }),
-        &["admin_socket", "missing is missing", "make it for the user"],
+        &[
+            "admin_socket",
+            "missing is missing",
+            "create it for the user",
+        ],
     );
     assert!(
-        !doors.admin.exists(),
-        "the doors that were open are closed again"
+        !listeners.admin.exists(),
+        "the listeners that were open are closed again"
     );
     assert!(!stage.path("missing").exists() && !stage.path("touched").exists());
     assert!(!stage.pool_directory().exists());
@@ -350,10 +354,10 @@ fn a_door_that_cannot_be_opened_ends_the_start_before_anything_is_done() {
 }
 
 #[test]
-fn a_reload_moves_closes_and_opens_doors_and_the_others_stay() {
+fn a_reload_moves_closes_and_opens_listeners_and_the_others_stay() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);
-    let (old, new) = (Doors::new(&stage), Doors::new(&stage));
+    let (old, new) = (Listeners::new(&stage), Listeners::new(&stage));
     let mut pollbal = start(&stage, &old, &json!({}));
     let mut kept = dial_from(stage.ip(1), old.node);
     assert_eq!(get_kept(&mut kept, "/nowhere").status, 404);
@@ -363,7 +367,7 @@ fn a_reload_moves_closes_and_opens_doors_and_the_others_stay() {
     let moved = stage.path("moved.sock");
     let config = json!({ "admin_socket": moved, "status_listen": new.status });
     reload(&stage, &pollbal, &old.config(&config));
-    pollbal.wait_log(&["the status door is open at", &new.status.to_string()]);
+    pollbal.wait_log(&["status listener listening on", &new.status.to_string()]);
     assert!(lives(&moved) && !old.admin.exists());
     assert_eq!(client::get(new.status, "/healthz").unwrap(), "ok");
     eventually(SOON, "the old one is closed", || {
@@ -377,9 +381,9 @@ fn a_reload_moves_closes_and_opens_doors_and_the_others_stay() {
     assert_eq!(
         get_kept(&mut kept, "/nowhere").status,
         404,
-        "unchanged doors go on"
+        "unchanged listeners go on"
     );
-    assert_eq!(pollbal.log_with(&["node door is open"]).len(), 1);
+    assert_eq!(pollbal.log_with(&["node listener listening"]).len(), 1);
 
     let off = json!({ "admin_socket": "", "status_listen": "", "node_listen": "" });
     reload(&stage, &pollbal, &off);
@@ -400,10 +404,10 @@ fn a_reload_moves_closes_and_opens_doors_and_the_others_stay() {
 }
 
 #[test]
-fn a_reload_that_cannot_open_a_door_is_refused_as_a_whole() {
+fn a_reload_that_cannot_open_a_listener_is_refused_as_a_whole() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
-    let (old, new) = (Doors::new(&stage), Doors::new(&stage));
+    let (old, new) = (Listeners::new(&stage), Listeners::new(&stage));
     let pollbal = start(&stage, &old, &json!({}));
     let _taken = TcpListener::bind(new.node).unwrap();
     let moved = stage.path("moved.sock");
@@ -430,7 +434,7 @@ fn a_reload_that_cannot_open_a_door_is_refused_as_a_whole() {
     nodes[0].wait_polls(2);
     assert!(stage.lines("unheard_of.pool").is_none());
 
-    // Good doors do not help a configuration that is wrong elsewhere.
+    // Good listeners do not help a configuration that is wrong elsewhere.
     stage.write_config(&json!({ "admin_socket": moved, "services_file": stage.path("none") }));
     let mark = pollbal.mark();
     pollbal.reload();
@@ -445,62 +449,73 @@ fn a_reload_that_cannot_open_a_door_is_refused_as_a_whole() {
 }
 
 #[test]
-fn the_node_door_is_for_addresses_of_the_services_file() {
+fn the_node_listener_is_for_addresses_of_the_services_file() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
     stage.list(&nodes[..1]);
-    let doors = Doors::new(&stage);
-    let pollbal = start(&stage, &doors, &json!({}));
+    let listeners = Listeners::new(&stage);
+    let pollbal = start(&stage, &listeners, &json!({}));
     let (own, foreign) = (stage.ip(1), stage.ip(2));
     // Before it says anything.
-    let refused = hear(dial_from(foreign, doors.node));
-    refused.assert_refusal(403, &format!("{foreign} is no node of the services file"));
-    get(dial_from(foreign, doors.node), "/nowhere").assert_refusal(403, "no node");
-    pollbal.wait_log(&["warn", "node door", &foreign.to_string(), "services file"]);
+    let refused = hear(dial_from(foreign, listeners.node));
+    refused.assert_refusal(
+        403,
+        &format!("{foreign} is not a node in the services file"),
+    );
+    get(dial_from(foreign, listeners.node), "/nowhere").assert_refusal(403, "not a node");
+    pollbal.wait_log(&[
+        "warn",
+        "node listener",
+        &foreign.to_string(),
+        "services file",
+    ]);
     assert_eq!(
-        pollbal.log_with(&["warn", "node door"]).len(),
+        pollbal.log_with(&["warn", "node listener"]).len(),
         1,
-        "not told each time"
+        "not logged each time"
     );
 
-    let counted = "pollbal_door_refused_total{door=\"node\",reason=\"foreign\"} 2\n";
-    let metrics = get(dial(doors.status), "/metrics").body;
+    let counted = "pollbal_http_rejected_total{listener=\"node\",reason=\"unknown_source\"} 2\n";
+    let metrics = get(dial(listeners.status), "/metrics").body;
     assert!(metrics.contains(counted), "{metrics}");
 
-    let mut kept = dial_from(own, doors.node);
+    let mut kept = dial_from(own, listeners.node);
     assert_eq!(get_kept(&mut kept, "/nowhere").status, 404);
     stage.list(&nodes[1..]);
     // When the other is in its place.
     pollbal.wait_log(&["1 node", "removed now"]);
-    get_kept(&mut kept, "/nowhere").assert_refusal(403, &format!("{own} is no node"));
+    get_kept(&mut kept, "/nowhere").assert_refusal(403, &format!("{own} is not a node"));
     assert_eq!(kept.read(&mut [0]).unwrap(), 0, "nothing more is taken");
-    assert_eq!(get(dial_from(foreign, doors.node), "/nowhere").status, 404);
-    get(dial_from(own, doors.node), "/nowhere").assert_refusal(403, "no node");
+    assert_eq!(
+        get(dial_from(foreign, listeners.node), "/nowhere").status,
+        404
+    );
+    get(dial_from(own, listeners.node), "/nowhere").assert_refusal(403, "not a node");
 }
 
 #[test]
-fn ipv4_addresses_are_known_at_a_door_for_both() {
+fn ipv4_addresses_are_known_at_a_listener_for_both() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);
     // As at [::], but at one address, so that it is in nobody's way.
     let at = stage.free_addr();
     let both = SocketAddr::from((at.ip().to_ipv6_mapped(), at.port()));
     let pollbal = Pollbal::start(&stage, &json!({ "node_listen": both }));
-    pollbal.wait_log(&["the node door is open at [::ffff:"]);
-    get(dial_from(stage.ip(1), at), "/nowhere").assert_refusal(404, "there is no /nowhere here");
+    pollbal.wait_log(&["node listener listening on [::ffff:"]);
+    get(dial_from(stage.ip(1), at), "/nowhere").assert_refusal(404, "no such path: /nowhere");
     let foreign = stage.ip(2);
     let refused = get(dial_from(foreign, at), "/nowhere");
-    refused.assert_refusal(403, &format!("{foreign} is no node"));
+    refused.assert_refusal(403, &format!("{foreign} is not a node"));
 }
 
 #[test]
 fn the_end_does_not_wait_for_connections() {
     let stage = Stage::new();
-    let doors = Doors::new(&stage);
-    let mut pollbal = start(&stage, &doors, &json!({}));
-    let mut idle = dial(doors.status);
+    let listeners = Listeners::new(&stage);
+    let mut pollbal = start(&stage, &listeners, &json!({}));
+    let mut idle = dial(listeners.status);
     assert_eq!(get_kept(&mut idle, "/healthz").status, 200);
-    let mut slow = dial_socket(&doors.admin);
+    let mut slow = dial_socket(&listeners.admin);
     std::io::Write::write_all(&mut slow, b"POST /v1 HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
         .unwrap();
     let begun = Instant::now();
@@ -510,5 +525,5 @@ fn the_end_does_not_wait_for_connections() {
         "{:?}",
         begun.elapsed()
     );
-    assert!(!doors.admin.exists());
+    assert!(!listeners.admin.exists());
 }
