@@ -26,7 +26,8 @@ use crate::logging::count;
 use crate::model::alerts::{
     ActiveProblem, AlertSettings, Alerts, Notice, NoticeKind, SavedAlerts, Transition,
 };
-use crate::model::problems::{PerlbalLevel, Resolution, SystemStatus};
+use crate::model::driver_status::DriverId;
+use crate::model::problems::{DriverHealth, Resolution, SystemStatus};
 use crate::model::time::Clock;
 use crate::model::time_window::{Minute, TimeWindow};
 
@@ -51,21 +52,21 @@ impl StatusReporter {
         });
     }
 
-    /// Sets the status of a Perlbal.
-    pub fn perlbal(&self, address: &str, level: PerlbalLevel) {
+    /// Sets the health of a load balancer.
+    pub fn driver(&self, id: &DriverId, health: DriverHealth) {
         self.0.send_if_modified(|system_status| {
-            let perlbals = &mut system_status.perlbals;
-            let before = perlbals.insert(address.to_owned(), level.clone());
-            before != Some(level)
+            let drivers = &mut system_status.drivers;
+            let before = drivers.insert(id.clone(), health.clone());
+            before != Some(health)
         });
     }
 
-    /// Removes the status of the other Perlbals.
-    pub fn only_perlbals(&self, keep: impl Fn(&str) -> bool) {
+    /// Forgets all other load balancers than these.
+    pub fn retain_drivers(&self, keep: impl Fn(&DriverId) -> bool) {
         self.0.send_if_modified(|system_status| {
-            let before = system_status.perlbals.len();
-            system_status.perlbals.retain(|address, _| keep(address));
-            system_status.perlbals.len() != before
+            let before = system_status.drivers.len();
+            system_status.drivers.retain(|id, _| keep(id));
+            system_status.drivers.len() != before
         });
     }
 

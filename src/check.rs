@@ -48,21 +48,11 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     _ = writeln!(text, "pool files: {}", shown(&config.pool_directory));
     _ = writeln!(text, "listeners: {}", describe_listeners(&config.listeners));
     describe_pools(&mut text, config);
-    for perlbal in &config.perlbals {
-        let create = if perlbal.create_pools {
-            "missing pools are made"
-        } else {
-            "missing pools are not made"
-        };
-        let every = format_duration(perlbal.resync_interval);
-        _ = writeln!(
-            text,
-            "perlbal {}: compared every {every}, {create}",
-            perlbal.address
-        );
+    for driver in &config.drivers {
+        _ = writeln!(text, "{}", driver.describe());
     }
-    if config.perlbals.is_empty() {
-        _ = writeln!(text, "perlbal: none, files only");
+    if config.drivers.is_empty() {
+        _ = writeln!(text, "load balancers: none, files only");
     }
     describe_headers(&mut text, &config.poll);
     describe_alerts(&mut text, config);
@@ -138,10 +128,9 @@ fn describe_alerts(text: &mut String, config: &Config) {
 
 fn describe_pools(text: &mut String, config: &Config) {
     for (pool, rules) in &config.rules.declared {
-        let name = config
-            .perlbal_names
-            .get(pool)
-            .map(|name| format!(" (in Perlbal: {name})"));
+        let naming = &config.rules.naming;
+        let name = naming.given(pool);
+        let name = name.map(|name| format!(" (in {}: {name})", naming.place()));
         let only = if rules.nodes.is_some() {
             ", listed nodes only"
         } else {

@@ -4,7 +4,7 @@
 //!   pollers ──(observations, mpsc)──► Daemon ──(snapshots, watch)──► pool files
 //!   services_watch ──(lists, mpsc)──►   ▲                               │ (snapshots with files, watch)
 //!   signals ────────────────────────────┤                               ▼
-//!   listeners ──(requests, mpsc)────────┘                            Perlbals
+//!   listeners ──(requests, mpsc)────────┘                            load balancers
 //! ```
 //!
 //! The HTTP listeners, on a thread of their own, send requests; their replies are copies.
@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use self::desk::when;
-use self::drivers::Drivers;
+use self::drivers::{DriverContext, Drivers};
 use self::entrance::{Entrance, Fresh};
 use self::listing::Listing;
 pub use self::options::{DaemonError, Ended, Options};
@@ -199,6 +199,17 @@ async fn serve(
     let entrance =
         Entrance::start(opened, control, &config, &list.nodes).map_err(DaemonError::Http)?;
     let readiness = Readiness::new(notifier(&options), entrance.watcher());
+    let owned = watch::Sender::new(Arc::new(kept.owned));
+    let (snapshots, file_counters) = (watch::Sender::new(None), Arc::<FileCounters>::default());
+    let drivers = Drivers::new(DriverContext {
+        mode: options.mode,
+        hooks: hooks.clone(),
+        counters: file_counters.clone(),
+        snapshots: snapshots.subscribe(),
+        owned: owned.clone(),
+        pulse: pulse.clone(),
+        stop: stop.child_token(),
+    });
     let mut daemon = Daemon {
         started: Clock::now(),
         membership: Membership::new(config.rules.clone(), overrides),
@@ -208,13 +219,13 @@ async fn serve(
         pollers,
         entrance,
         hooks,
-        snapshots: watch::Sender::new(None),
+        snapshots,
         serial: 0,
         changed: Vec::new(),
         serials: Serials::default(),
         cause: None,
-        drivers: Drivers::none(&stop),
-        file_counters: Arc::default(),
+        drivers,
+        file_counters,
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
         listing: Listing::default(),
@@ -224,7 +235,7 @@ async fn serve(
         pulse,
         overrides: latest_overrides,
         state_file: watch::Sender::new(state_file),
-        owned: watch::Sender::new(Arc::new(kept.owned)),
+        owned,
         times: Times::after(kept.nodes),
         next_expiry: None,
         pauses: Pauses::new(),
@@ -338,7 +349,7 @@ impl Daemon {
                         return if in_sync { Ended::Well } else { Ended::OutOfSync };
                     }
                 }
-                Ok(()) = self.drivers.files.changed() => {}
+                Ok(()) = self.drivers.files_status.changed() => {}
                 () = self.readiness.wake() => {}
             }
         }
@@ -361,15 +372,12 @@ impl Daemon {
             services_file: &self.config.services_file,
             nodes: self.membership.node_count(),
             snapshot: snapshot.as_ref(),
-            files: self.drivers.files.borrow().clone(),
+            files: self.drivers.files_status.borrow().clone(),
         });
     }
 
-    fn start_drivers(&mut self) {
-        let snapshots = (self.snapshots.subscribe(), &self.owned);
-        let (config, hooks, mode) = (&self.config, &self.hooks, self.options.mode);
-        let (counters, pulse) = (self.file_counters.clone(), &self.pulse);
-        self.drivers = Drivers::start(config, hooks, mode, snapshots, counters, pulse, &self.stop);
+    async fn start_drivers(&mut self) {
+        self.drivers.update(&self.config, TASKS_AT_END).await;
         self.report_drivers();
     }
 }

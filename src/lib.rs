@@ -43,6 +43,7 @@ pub mod services_watch;
 pub mod signals;
 pub mod state_file;
 pub mod stay_requests;
+pub mod stdout;
 pub mod supervision;
 pub mod systemd;
 pub mod threads;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pollbal::cli::{self, Asked, Command, RunFlags};
 use pollbal::daemon::{DaemonError, Ended, Options, run};
 use pollbal::drivers::Mode;
-use pollbal::drivers::console::print;
+use pollbal::stdout::print;
 use pollbal::{check, client, fd_limits, logging, supervision, threads};
 use tracing::error;
 

@@ -323,7 +323,7 @@ mod tests {
         };
         let owned = Owned {
             pools: [("My-Api".parse().unwrap(), vec!["v1".parse().unwrap()])].into(),
-            perlbals: [("127.0.0.1:16000".to_owned(), there)].into(),
+            load_balancers: [("balancer 127.0.0.1:16000".to_owned(), there)].into(),
             last_in: [(
                 "My-Api".parse().unwrap(),
                 ["10.0.0.1:80".parse().unwrap()].into(),

@@ -46,7 +46,7 @@ pub struct Alert {
     pub severity: Severity,
     /// Whether it begins, still holds, or is over.
     pub state: AlertState,
-    /// What it is about: a pool, a Perlbal's address, a file.
+    /// What it is about: a pool, a load balancer's address, a file.
     pub subject: String,
     /// What it is, for people.
     pub text: String,

@@ -1,30 +1,31 @@
-//! Load balancers, and where a node stands in each.
+//! Load balancers, and where a node is at each.
 
 use serde::{Deserialize, Serialize};
 
-/// One Perlbal.
+/// A load balancer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Perlbal {
+pub struct LoadBalancer {
+    /// Its kind, as the configuration names it: `perlbal`.
+    pub driver: String,
     /// Its management address.
     pub address: String,
     /// Whether there is a connection to it.
     pub connected: bool,
-    /// For people: which version it is, or why it is not connected and what waits to be applied there.
+    /// For people: what it is and its version, or why it is not connected and which changes are pending.
     pub connection: String,
     /// Why, while it is not connected.
     #[serde(default)]
     pub away: Option<Away>,
-    /// Whether all is there as it is wanted.
+    /// Whether everything there is as desired.
     pub in_sync: bool,
-    /// Since when that is so, or not.
+    /// Since when it is in sync, or is not.
     pub since: Option<String>,
-    /// What is wrong there, a line each.
+    /// What is wrong there, one line each.
     pub problems: Vec<String>,
-    /// Each pool as it is wanted, told and seen; those that were asked for, else those in which these
-    /// differ.
-    pub pools: Vec<PerlbalPool>,
-    /// Removed members that are not at rest yet.
-    pub unrest: Vec<Unrest>,
+    /// Pools there as desired, sent and observed: those that were asked for, else those in which these differ.
+    pub pools: Vec<LoadBalancerPool>,
+    /// Removed members that are not drained yet.
+    pub draining: Vec<Draining>,
 }
 
 /// A load balancer that cannot be driven now.
@@ -43,32 +44,32 @@ pub struct Away {
     pub not_applied_count: usize,
 }
 
-/// A pool in a Perlbal.
+/// A pool at a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PerlbalPool {
+pub struct LoadBalancerPool {
     /// Its name there.
     pub name: String,
-    /// How many members are wanted.
-    pub wanted: usize,
-    /// How many Perlbal was told of; none when the pool is not there.
-    pub told: Option<usize>,
-    /// How many were seen there when it was last read.
-    pub seen: Option<usize>,
+    /// Number of desired members.
+    pub desired: usize,
+    /// Number of members that were sent; none if the pool is not there.
+    pub sent: Option<usize>,
+    /// Number of members observed when it was last read.
+    pub observed: Option<usize>,
     /// When that was.
-    pub seen_at: Option<String>,
-    /// Whether members were told since, which `seen` therefore does not show.
+    pub observed_at: Option<String>,
+    /// Whether members were sent since, which `observed` therefore does not show.
     #[serde(default)]
-    pub told_since: bool,
-    /// The services that use it.
+    pub sent_since: bool,
+    /// The services there that use it.
     pub services: Vec<String>,
-    /// Whether wanted, told and seen are the same members; while this Perlbal is in sync, but for those
-    /// that were told since it was seen.
+    /// Whether desired, sent and observed members are the same; if the load balancer is in sync,
+    /// disregarding those sent since it was read.
     pub same: bool,
 }
 
-/// A removed member that is not at rest.
+/// A removed member that is not drained yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unrest {
+pub struct Draining {
     /// `ip:port`.
     pub node: String,
     /// The pools there that it left.
@@ -77,17 +78,19 @@ pub struct Unrest {
     pub since: String,
 }
 
-/// Where a node stands in a Perlbal.
+/// Where a node is at a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeInPerlbal {
+pub struct NodeOnLoadBalancer {
+    /// The load balancer's kind: `perlbal`.
+    pub driver: String,
     /// Its management address.
     pub address: String,
-    /// For people, such as "told, at rest", or that there is no connection.
+    /// For people, such as "removed, drained", or that it is not connected.
     pub text: String,
-    /// Whether Perlbal was told where the node is now.
-    pub told: bool,
-    /// Whether no service there has it in its pool, and no connection to it is busy; `null` for a member.
-    pub at_rest: Option<bool>,
+    /// Whether it has acknowledged where the node is now.
+    pub acked: bool,
+    /// Whether the node is drained there; `null` for a member.
+    pub drained: Option<bool>,
     /// Why it is not known, while there is no connection.
     #[serde(default)]
     pub away: Option<Away>,

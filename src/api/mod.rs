@@ -19,7 +19,7 @@ mod status;
 
 pub use commands::{LeaveAnswer, LeaveStep, RollStep, Step};
 pub use event::{Event, Events};
-pub use load_balancer::{Away, NodeInPerlbal, Perlbal, PerlbalPool, Unrest};
+pub use load_balancer::{Away, Draining, LoadBalancer, LoadBalancerPool, NodeOnLoadBalancer};
 pub use node::{Answer, Explanation, Grant, Member, Members, Node, Reason};
 pub use requests::{CancelLeave, Disable, Enable, Freeze, Nudge, Reload, Until};
 pub use responses::{NodeProgress, Ordered, Problem, Progress, Reloaded};

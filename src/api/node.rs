@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, NodeInPerlbal, State};
+use super::{Event, NodeOnLoadBalancer, State};
 use crate::model::health::Health;
 
 /// One node.
@@ -30,7 +30,7 @@ pub struct Node {
     pub grant: Option<Grant>,
     /// Whether no load balancer has it in a pool that a service uses, nor a busy connection to it; `null`
     /// for a member.
-    pub at_rest: Option<bool>,
+    pub drained: Option<bool>,
 }
 
 /// A reason that someone gave.
@@ -78,8 +78,8 @@ pub struct Explanation {
     pub comes_back: Vec<String>,
     /// What was decided of late, the oldest first.
     pub history: Vec<Event>,
-    /// Where it stands in each Perlbal.
-    pub perlbals: Vec<NodeInPerlbal>,
+    /// Where it is at each load balancer.
+    pub load_balancers: Vec<NodeOnLoadBalancer>,
 }
 
 /// What a node answered.

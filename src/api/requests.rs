@@ -84,8 +84,8 @@ pub struct Reload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
-    /// Out, and at rest in every Perlbal.
+    /// Out, and drained at every load balancer.
     Rest,
-    /// A member that serves, and every Perlbal was told so.
+    /// A member that serves, acknowledged by every load balancer.
     Serving,
 }

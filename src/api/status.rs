@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, Node, Perlbal, Reason};
+use super::{Grant, LoadBalancer, Node, Reason};
 use crate::model::health::{Health, Severity};
 
 /// How all stands.
@@ -45,8 +45,8 @@ pub struct Status {
     pub gone: Vec<GoneOrders>,
     /// The pool files.
     pub files: Files,
-    /// The Perlbals.
-    pub perlbals: Vec<Perlbal>,
+    /// The load balancers.
+    pub load_balancers: Vec<LoadBalancer>,
     /// The number of the last event.
     pub last_event: u64,
 }
@@ -58,7 +58,7 @@ pub struct HealthProblem {
     pub kind: String,
     /// How much it matters: `degraded` or `critical`.
     pub severity: Severity,
-    /// What it is about: a pool, a node, a Perlbal's address, a file; or `nodes` or `orders`, all of them.
+    /// What it is about: a pool, a node, a load balancer's address, a file; or `nodes` or `orders`, all of them.
     pub subject: String,
     /// What it is, for people.
     pub text: String,

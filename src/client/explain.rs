@@ -42,12 +42,12 @@ fn text(explanation: &Explanation, paint: Paint) -> String {
         line(Tone::Notable, &leave);
     }
     line(Tone::Plain, &format!("polled   {}", polled(explanation)));
-    for perlbal in &explanation.perlbals {
-        let mut told = format!("perlbal  {}: {}", perlbal.address, perlbal.text);
-        if let Some(why) = &perlbal.away {
+    for one in &explanation.load_balancers {
+        let mut told = format!("{:8} {}: {}", one.driver, one.address, one.text);
+        if let Some(why) = &one.away {
             _ = write!(told, "; it is {}", away(why, now));
         }
-        let tone = if perlbal.told { Tone::Plain } else { Tone::Bad };
+        let tone = if one.acked { Tone::Plain } else { Tone::Bad };
         line(tone, &told);
     }
     for step in &explanation.comes_back {
@@ -110,7 +110,7 @@ fn polled(explanation: &Explanation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Event, Grant, Node, NodeInPerlbal, Reason, State};
+    use crate::api::{Event, Grant, Node, NodeOnLoadBalancer, Reason, State};
     use crate::model::health::Health;
 
     const NOW: &str = "2026-11-21T09:30:00.000Z";
@@ -138,7 +138,7 @@ mod tests {
                     until: None,
                 }],
                 grant: None,
-                at_rest: Some(true),
+                drained: Some(true),
             },
             answer: Some(Answer {
                 text: "api serving v23".to_owned(),
@@ -160,11 +160,12 @@ mod tests {
                 pool: None,
                 text: "api-node-3 is disabled: kernel by ann".to_owned(),
             }],
-            perlbals: vec![NodeInPerlbal {
+            load_balancers: vec![NodeOnLoadBalancer {
+                driver: "balancer".to_owned(),
                 address: "127.0.0.1:16000".to_owned(),
-                text: "told, at rest".to_owned(),
-                told: true,
-                at_rest: Some(true),
+                text: "removed, drained".to_owned(),
+                acked: true,
+                drained: Some(true),
                 away: None,
             }],
         }
@@ -177,7 +178,7 @@ api-node-3 (10.0.0.3:8080)
 is       disabled (api v23), since 3 min ago
 out for  kernel by ann, 3 min ago
 polled   1 s ago: api serving v23, after 0.8 ms, 12 good answers in a row; asked again within 1s
-perlbal  127.0.0.1:16000: told, at rest
+balancer 127.0.0.1:16000: removed, drained
 comes back: pollbal enable api-node-3 --reason kernel
 
 what happened

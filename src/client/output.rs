@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{line, terminal};
-use crate::drivers::console;
 use crate::logging::count;
 use crate::model::text::{printable_json, printable_lines};
+use crate::stdout;
 
 /// Maximum of what nobody has read yet, in bytes: tens of thousands of steps. What is beyond is dropped and counted.
 const ROOM: usize = 8 << 20;
@@ -201,7 +201,7 @@ fn write(pieces: &Mutex<Receiver<Piece>>, unread: &AtomicUsize, bar: Option<&Pro
     while let Some(piece) = next() {
         let size = piece.size();
         match piece {
-            Piece::Stdout(bytes) => beside(bar, || _ = console::write(&bytes)),
+            Piece::Stdout(bytes) => beside(bar, || _ = stdout::write(&bytes)),
             Piece::Stderr(bytes) => beside(bar, || _ = io::stderr().write_all(&bytes)),
             Piece::Lost(lost) => beside(bar, || {
                 let lost = count(lost, "line");

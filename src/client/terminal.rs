@@ -11,15 +11,15 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Cells};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::drivers::console;
 use crate::model::text::{printable, printable_json, printable_lines};
+use crate::stdout;
 
 /// How often what moves is drawn.
 pub(super) const TICK: Duration = Duration::from_millis(120);
 
 /// Prints a text. When nobody reads it any more there is nothing left to do.
 pub(super) fn print(text: &str) {
-    if let Err(error) = console::write(text) {
+    if let Err(error) = stdout::write(text) {
         // The reader of a pipe may have seen enough.
         if error.kind() != io::ErrorKind::BrokenPipe {
             warn(&format!("failed to print: {error}"));

@@ -6,21 +6,19 @@ mod json;
 pub mod listeners;
 pub mod poll;
 mod pools;
-mod section;
+pub(crate) mod section;
 mod state_file;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::drivers::perlbal::desired;
-use crate::drivers::perlbal::name::PerlbalName;
+use crate::drivers::Input;
+use crate::drivers::registry::DriverSettings;
 use crate::files::{CONFIG_BYTES, LIST_BYTES, TextError, read_text};
 use crate::model::alerts::AlertSettings;
-use crate::model::names::PoolName;
-use crate::model::naming::Naming;
 use crate::model::problems::NodesDown;
 use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
@@ -44,10 +42,8 @@ pub struct Config {
     pub poll: PollSettings,
     /// Who may be in which pool, and how quickly.
     pub rules: Rules,
-    /// The Perlbals to drive.
-    pub perlbals: Vec<PerlbalSettings>,
-    /// `perlbal_pool`: names in Perlbal that differ from the announced ones.
-    pub perlbal_names: BTreeMap<PoolName, PerlbalName>,
+    /// The load balancers to drive.
+    pub drivers: Vec<DriverSettings>,
     /// How addresses are written into pool files.
     pub pool_file_format: PoolFileFormat,
     /// How long an undeclared pool's emptied file stays.
@@ -68,19 +64,6 @@ pub struct Config {
     pub pool_please_dont_go: bool,
     /// Whether metrics have series for each node.
     pub metrics_per_node: bool,
-}
-
-/// One Perlbal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PerlbalSettings {
-    /// Its management socket, `host:port`.
-    pub address: String,
-    /// Whether a pool that is missing there is created.
-    pub create_pools: bool,
-    /// How often all is read and compared although nothing changed.
-    pub resync_interval: Duration,
-    /// For one exchange: a command and its whole answer.
-    pub timeout: Duration,
 }
 
 /// How an address is written into a pool file.
@@ -159,7 +142,7 @@ impl Config {
             });
             &nothing
         });
-        let config = read_config(&Section::new(String::new(), map, &errors), &errors);
+        let config = read_config(&Section::new(String::new(), map, &errors));
         let (errors, known) = errors.into_inner();
         (config, errors, known)
     }
@@ -168,17 +151,7 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for perlbal in self
-            .perlbals
-            .iter()
-            .filter(|perlbal| !is_loopback(&perlbal.address))
-        {
-            warnings.push(format!(
-                "perlbal {}: the management socket asks for no password; it should listen on \
-                 loopback only",
-                perlbal.address
-            ));
-        }
+        warnings.extend(self.drivers.iter().flat_map(|driver| driver.warnings()));
         if self.poll.timeout > self.poll.interval {
             warnings.push(
                 "service_timeout is above poll_interval: a node that hangs is polled less often"
@@ -199,12 +172,15 @@ impl Config {
                 ));
             }
         }
-        if self.pool_file_format == PoolFileFormat::Services && !self.perlbals.is_empty() {
-            warnings.push(
-                "pool_file_format is \"services\": Perlbal would read these files wrongly for \
-                 every port but 80; do not name them as a nodefile"
-                    .to_owned(),
-            );
+        let mut drivers = self.drivers.iter();
+        if self.pool_file_format == PoolFileFormat::Services
+            && let Some(driver) = drivers.find(|driver| driver.input() == Input::AfterFiles)
+        {
+            warnings.push(format!(
+                "pool_file_format is \"services\": {} would read these files wrongly for every port but 80; \
+                 do not name them as a nodefile",
+                driver.id().kind.name
+            ));
         }
         warnings
     }
@@ -223,22 +199,15 @@ fn read(path: &Path, limit: u64) -> Result<String, ConfigError> {
     })
 }
 
-fn is_loopback(address: &str) -> bool {
-    address.starts_with("127.")
-        || address.starts_with("localhost:")
-        || address.starts_with("[::1]:")
-}
-
-fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
+fn read_config(section: &Section<'_>) -> Config {
     const SECOND: Duration = Duration::from_secs(1);
-    let (mut rules, perlbal_names, pool_headers) = pools::read_rules(section, errors);
-    let perlbals = read_perlbals(section, errors);
+    let (mut rules, pool_keys, pool_headers) = pools::read_rules(section);
+    let drivers = DriverSettings::read(section, &pool_keys);
     let grace = section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO);
     rules.grace = grace;
-    if !perlbals.is_empty() {
-        let names = perlbal_names.iter();
-        let names = names.map(|(pool, name)| (pool.clone(), name.to_string()));
-        rules.naming = Naming::new(desired::NAMING, names);
+    // Two pools must not meet in a load balancer; all kinds that there are name pools alike.
+    if let Some(driver) = drivers.first() {
+        rules.naming = driver.naming();
     }
     let path = |key, default: &str| {
         PathBuf::from(
@@ -254,8 +223,7 @@ fn read_config(section: &Section<'_>, errors: &Errors) -> Config {
         max_removed: read_max_removed(section),
         poll: poll::read_poll(section, &pool_headers),
         rules,
-        perlbals,
-        perlbal_names,
+        drivers,
         pool_file_format: read_format(section),
         empty_pool_grace: grace,
         state_file: state_file::read_state_file(section),
@@ -322,81 +290,6 @@ fn read_command(section: &Section<'_>, key: &'static str) -> Vec<String> {
     let expected = "a command and its arguments as an array of texts, such as \
                     [\"/usr/local/bin/hook\", \"--flag\"]; [] is off";
     section.read(key, expected, read).unwrap_or_default()
-}
-
-fn read_perlbals(section: &Section<'_>, errors: &Errors) -> Vec<PerlbalSettings> {
-    let values = match section.get("perlbal") {
-        None | Some(Value::Null) => return Vec::new(),
-        Some(Value::Array(values)) => values.iter().collect(),
-        Some(value) => vec![value],
-    };
-    let mut perlbals: Vec<PerlbalSettings> = Vec::new();
-    for (index, value) in values.into_iter().enumerate() {
-        let Some(perlbal) = read_perlbal(section, index, value, errors) else {
-            continue;
-        };
-        if perlbals
-            .iter()
-            .any(|earlier| earlier.address == perlbal.address)
-        {
-            section.error("perlbal", format!("{} is listed twice", perlbal.address));
-        }
-        perlbals.push(perlbal);
-    }
-    perlbals
-}
-
-fn read_perlbal(
-    section: &Section<'_>,
-    index: usize,
-    value: &Value,
-    errors: &Errors,
-) -> Option<PerlbalSettings> {
-    const EXPECTED: &str = "a management address such as \"127.0.0.1:16000\"";
-    let address = |value: &Value| {
-        value
-            .as_str()
-            .filter(|text| is_host_port(text))
-            .map(str::to_owned)
-    };
-    let mut perlbal = PerlbalSettings {
-        address: String::new(),
-        create_pools: true,
-        resync_interval: Duration::from_secs(30),
-        timeout: Duration::from_secs(2),
-    };
-    let key = format!("perlbal[{index}]");
-    let Some(map) = value.as_object() else {
-        perlbal.address = address(value).or_else(|| {
-            let expected = format!("{EXPECTED}, or an object with `address`");
-            section.error(&key, expectation(&expected, value));
-            None
-        })?;
-        return Some(perlbal);
-    };
-    let object = Section::new(format!("{key}."), map, errors);
-    let found = object.read("address", EXPECTED, address);
-    if map.get("address").is_none() {
-        object.error("address", format!("missing; write {EXPECTED}"));
-    }
-    perlbal.create_pools = object.boolean("create_pools", perlbal.create_pools);
-    perlbal.resync_interval = object.time(
-        "resync_interval",
-        perlbal.resync_interval,
-        Duration::from_millis(100),
-    );
-    perlbal.timeout = object.time("timeout", perlbal.timeout, Duration::from_millis(10));
-    object.finish();
-    perlbal.address = found?;
-    Some(perlbal)
-}
-
-fn is_host_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
-    let word = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    !host.is_empty() && host.chars().all(word) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::poll::{OfPool, read_headers};
-use super::section::{Errors, Section, expectation, is_comment};
-use crate::drivers::perlbal::name::PerlbalName;
+use super::section::{Section, expectation, is_comment};
+use crate::drivers::perlbal::settings::{read_name, report_shared_names};
+use crate::drivers::registry::PoolKeys;
 use crate::model::names::PoolName;
 use crate::model::naming::Naming;
 use crate::model::node::{AddrBlock, Node, NodeAddr};
@@ -20,9 +21,7 @@ const MAX_IN_A_ROW: u32 = 1_000;
 /// Each version has a file, and is looked at whenever its pool changes.
 const MAX_VERSIONS: u32 = 10_000;
 
-type Names = BTreeMap<PoolName, PerlbalName>;
-
-pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Names, Vec<OfPool>) {
+pub(super) fn read_rules(section: &Section<'_>) -> (Rules, PoolKeys, Vec<OfPool>) {
     let undeclared = PoolRules {
         rise: section.integer("rise", 1, 1..=MAX_IN_A_ROW),
         fall: section.integer("fall", 1, 1..=MAX_IN_A_ROW),
@@ -33,7 +32,7 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
         sorry: Vec::new(),
     };
     let mut declared = BTreeMap::new();
-    let mut names = Names::new();
+    let mut keys = PoolKeys::default();
     let mut headers = Vec::new();
     let pools = section.read("pools", "an object with a key per pool", Value::as_object);
     for (key, value) in pools
@@ -59,16 +58,15 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
             );
             continue;
         };
-        let object = Section::new(format!("{path}."), map, errors);
-        if let Some(name) = read_name(&object) {
-            names.insert(pool.clone(), name);
-        }
+        let object = section.child(&path, map);
+        let name = read_name(&object).map(|name| (pool.clone(), name));
+        keys.perlbal.extend(name);
         let rules = read_pool(&object, &undeclared);
         headers.extend(read_pool_headers(&object, &pool, &rules));
         declared.insert(pool, rules);
         object.finish();
     }
-    report_shared_names(section, &declared, &names);
+    report_shared_names(section, declared.keys(), &keys.perlbal);
     let rules = Rules {
         undeclared,
         declared,
@@ -78,7 +76,7 @@ pub(super) fn read_rules(section: &Section<'_>, errors: &Errors) -> (Rules, Name
         grace: Duration::ZERO,
         naming: Naming::default(),
     };
-    (rules, names, headers)
+    (rules, keys, headers)
 }
 
 /// Who is to get them must be known before a node says which pool it is in.
@@ -115,13 +113,6 @@ fn read_max_versions(section: &Section<'_>, default: usize) -> usize {
     section.integer("max_versions", default, 0..=MAX_VERSIONS) as usize
 }
 
-fn read_name(object: &Section<'_>) -> Option<PerlbalName> {
-    let expected = "a name of a-z 0-9 _ (Perlbal lower-cases names and takes no other)";
-    object.read("perlbal_pool", expected, |value| {
-        value.as_str()?.parse().ok()
-    })
-}
-
 fn read_blocks(object: &Section<'_>) -> Option<Vec<AddrBlock>> {
     let expected = "an array of IPv4 addresses and CIDR blocks (without host bits), \
                     such as [\"10.0.0.1\", \"10.1.0.0/16\"]";
@@ -149,25 +140,4 @@ fn read_sorry(object: &Section<'_>) -> Vec<Arc<Node>> {
     let read = |value: &Value| read(value).filter(each_once);
     let addrs = object.read("sorry", expected, read).unwrap_or_default();
     addrs.into_iter().map(PoolRules::sorry_server).collect()
-}
-
-/// Two declared pools that would share one pool in Perlbal are told here, before they meet there.
-fn report_shared_names(
-    section: &Section<'_>,
-    declared: &BTreeMap<PoolName, PoolRules>,
-    names: &Names,
-) {
-    let mut taken: BTreeMap<PerlbalName, &PoolName> = BTreeMap::new();
-    for pool in declared.keys() {
-        let name = names
-            .get(pool)
-            .cloned()
-            .unwrap_or_else(|| PerlbalName::of_pool(pool));
-        if let Some(other) = taken.insert(name.clone(), pool) {
-            section.error(
-                &format!("pools.{pool}"),
-                format!("falls on the same name in Perlbal as pools.{other}, `{name}`; give one a `perlbal_pool`"),
-            );
-        }
-    }
 }

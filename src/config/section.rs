@@ -28,24 +28,24 @@ impl fmt::Display for KeyError {
 
 /// Where the errors of all sections gather, and their keys.
 #[derive(Debug, Default)]
-pub(super) struct Errors {
+pub(crate) struct Errors {
     found: RefCell<Vec<KeyError>>,
     /// The paths of all keys that were asked for.
     known: RefCell<BTreeSet<String>>,
 }
 
 impl Errors {
-    pub(super) fn push(&self, error: KeyError) {
+    pub(crate) fn push(&self, error: KeyError) {
         self.found.borrow_mut().push(error);
     }
 
-    pub(super) fn into_inner(self) -> (Vec<KeyError>, BTreeSet<String>) {
+    pub(crate) fn into_inner(self) -> (Vec<KeyError>, BTreeSet<String>) {
         (self.found.into_inner(), self.known.into_inner())
     }
 }
 
 /// One JSON object that is being read.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     /// Empty for the whole file, else the path and a dot.
     prefix: String,
     map: &'a Map<String, Value>,
@@ -55,7 +55,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(prefix: String, map: &'a Map<String, Value>, errors: &'a Errors) -> Self {
+    pub(crate) fn new(prefix: String, map: &'a Map<String, Value>, errors: &'a Errors) -> Self {
         Self {
             prefix,
             map,
@@ -64,17 +64,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The object that is the value of `key`.
+    pub(crate) fn child(&self, key: &str, map: &'a Map<String, Value>) -> Self {
+        Self::new(format!("{}.", self.path(key)), map, self.errors)
+    }
+
     /// The key's value, and word to `finish` that the key is known.
-    pub(super) fn get(&self, key: &'static str) -> Option<&'a Value> {
+    pub(crate) fn get(&self, key: &'static str) -> Option<&'a Value> {
         self.known.borrow_mut().insert(key);
         self.map.get(key)
     }
 
-    pub(super) fn path(&self, key: &str) -> String {
+    pub(crate) fn path(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    pub(super) fn error(&self, key: &str, problem: impl Into<String>) {
+    pub(crate) fn error(&self, key: &str, problem: impl Into<String>) {
         let error = KeyError {
             key: self.path(key),
             problem: problem.into(),
@@ -83,7 +88,7 @@ impl<'a> Section<'a> {
     }
 
     /// The key's value as `read` understands it; `None` when it is missing or wrong.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         key: &'static str,
         expected: &str,
@@ -97,7 +102,7 @@ impl<'a> Section<'a> {
         result
     }
 
-    pub(super) fn string(&self, key: &'static str, expected: &str) -> Option<String> {
+    pub(crate) fn string(&self, key: &'static str, expected: &str) -> Option<String> {
         let text = |value: &Value| {
             value
                 .as_str()
@@ -107,12 +112,12 @@ impl<'a> Section<'a> {
         self.read(key, expected, text)
     }
 
-    pub(super) fn boolean(&self, key: &'static str, default: bool) -> bool {
+    pub(crate) fn boolean(&self, key: &'static str, default: bool) -> bool {
         self.read(key, "true or false", Value::as_bool)
             .unwrap_or(default)
     }
 
-    pub(super) fn integer(
+    pub(crate) fn integer(
         &self,
         key: &'static str,
         default: u32,
@@ -127,7 +132,7 @@ impl<'a> Section<'a> {
     }
 
     /// A time, a number of milliseconds or a text such as `"1500ms"`, not below `min`.
-    pub(super) fn time(&self, key: &'static str, default: Duration, min: Duration) -> Duration {
+    pub(crate) fn time(&self, key: &'static str, default: Duration, min: Duration) -> Duration {
         let expected = format!(
             "a time of {} or more: a number of milliseconds, or a text such as \"1500ms\" or \"2s\"",
             humantime::format_duration(min)
@@ -138,7 +143,7 @@ impl<'a> Section<'a> {
     }
 
     /// Ends the reading: each key that nobody asked for is an error, unless it is a comment.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let known = self.known.borrow();
         let paths = known.iter().map(|key| self.path(key));
         self.errors.known.borrow_mut().extend(paths);
@@ -154,11 +159,11 @@ impl<'a> Section<'a> {
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Keys that are there for people: `README…` and `_…`.
-pub(super) fn is_comment(key: &str) -> bool {
+pub(crate) fn is_comment(key: &str) -> bool {
     key.starts_with("README") || key.starts_with('_')
 }
 
-pub(super) fn expectation(expected: &str, found: &Value) -> String {
+pub(crate) fn expectation(expected: &str, found: &Value) -> String {
     format!("expected {expected}, found {found}")
 }
 

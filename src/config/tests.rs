@@ -33,7 +33,7 @@ fn an_empty_object_gives_the_documented_defaults() {
         (config.rules.accept_undeclared, config.rules.max_undeclared),
         (true, 100)
     );
-    assert!(config.perlbals.is_empty() && config.rules.declared.is_empty());
+    assert!(config.drivers.is_empty() && config.rules.declared.is_empty());
     assert_eq!(config.pool_file_format, PoolFileFormat::Perlbal);
     assert_eq!(config.empty_pool_grace, Duration::from_secs(60));
     let hooks = HookSettings {
@@ -70,24 +70,6 @@ fn a_door_is_off_or_has_a_place_of_its_own() {
     assert_eq!(
         errors(&same),
         ["node_listen: the same as status_listen; give each listener its own address"]
-    );
-}
-
-#[test]
-fn a_perlbal_is_an_address_an_object_or_a_list_of_both() {
-    let one = config(&json!({"perlbal": "127.0.0.1:16000"})).perlbals;
-    assert_eq!(one[0].address, "127.0.0.1:16000");
-    assert!(one[0].create_pools);
-    assert_eq!(
-        (one[0].resync_interval, one[0].timeout),
-        (Duration::from_secs(30), Duration::from_secs(2))
-    );
-    let list = json!({"perlbal": ["localhost:1", {"address": "127.0.0.1:2", "create_pools": false, "timeout": "1s"}]});
-    let list = config(&list).perlbals;
-    assert_eq!(list[0].address, "localhost:1");
-    assert_eq!(
-        (list[1].create_pools, list[1].timeout),
-        (false, Duration::from_secs(1))
     );
 }
 
@@ -173,15 +155,6 @@ fn a_pool_takes_the_general_rise_and_fall_unless_it_has_its_own() {
 }
 
 #[test]
-fn two_declared_pools_on_one_name_in_perlbal_are_an_error() {
-    let error = &errors(&json!({"pools": {"my-api": {}, "other": {"perlbal_pool": "my_api"}}}))[0];
-    assert!(
-        error.contains("my-api") && error.contains("pools.other"),
-        "{error}"
-    );
-}
-
-#[test]
 fn a_file_that_is_no_json_is_told_with_its_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\n  \"rise\": 1,\n}").unwrap();
@@ -191,12 +164,6 @@ fn a_file_that_is_no_json_is_told_with_its_line() {
         chain.contains("line 3") && chain.contains(&*file.path().to_string_lossy()),
         "{chain}"
     );
-}
-
-#[test]
-fn a_management_socket_that_is_not_on_loopback_is_warned_of() {
-    let config = config(&json!({"perlbal": "192.0.2.1:16000"}));
-    assert!(config.warnings()[0].contains("192.0.2.1:16000"));
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! bounded queue and waits for the reply, a copy of the daemon's state; the daemon handles requests between
 //! observations. When the queue is full the listeners wait, and nobody else.
 
-mod perlbals;
 mod serials;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +13,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::perlbals::{Perlbals, Place};
 pub use self::serials::Serials;
-use crate::drivers::perlbal::desired::NameMap;
 use crate::drivers::pool_files::FileCounts;
-use crate::drivers::{PerlbalHandle, Snapshot};
+use crate::drivers::{DriverHandle, Snapshot};
 use crate::hooks::HookCounts;
 use crate::model::alerts::ActiveProblem;
 use crate::model::event::Event;
@@ -32,6 +29,7 @@ use crate::model::overrides::{Note, Overrides, Reason, ReasonName};
 use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pool;
 use crate::model::problems::SystemStatus;
+use crate::model::rollout_status::DriverStatuses;
 use crate::model::rules::Rules;
 use crate::model::site_counts::SiteCounts;
 use crate::model::time::Clock;
@@ -181,7 +179,7 @@ pub struct SelectedNodes {
     /// The nodes in the order of the request; `None` for one that the services file does not list.
     pub nodes: Vec<Option<NodeAtSerial>>,
     /// The state of the load balancers.
-    pub perlbals: Perlbals,
+    pub drivers: DriverStatuses,
     /// Whether every node has been polled once.
     pub first_round_done: bool,
     /// The configured rules of the pools.
@@ -228,11 +226,9 @@ pub struct Summary {
     /// The addresses with overrides that the services file does not list.
     pub gone: BTreeSet<NodeAddr>,
     /// The state of the load balancers and the pool files.
-    pub perlbals: Perlbals,
+    pub drivers: DriverStatuses,
     /// Handles to query each load balancer's driver, in the order of the configuration.
-    pub managers: Vec<PerlbalHandle>,
-    /// Maps names of pools to those in Perlbal.
-    pub translation: NameMap,
+    pub handles: Vec<DriverHandle>,
     /// Counts of pool file changes, by outcome.
     pub file_counts: FileCounts,
     /// Statistics of all polls.

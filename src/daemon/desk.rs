@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use super::Daemon;
 use super::reloading::ReloadWaiter;
 use crate::control::{
-    Applied, DaemonRequest, FullState, NodeAtSerial, OverrideError, OverrideRequest, Perlbals,
-    SelectedNodes, Summary,
+    Applied, DaemonRequest, FullState, NodeAtSerial, OverrideError, OverrideRequest, SelectedNodes,
+    Summary,
 };
-use crate::drivers::PerlbalHandle;
-use crate::drivers::perlbal::desired::NameMap;
+use crate::drivers::DriverHandle;
 use crate::model::membership::Membership;
 use crate::model::membership::overrides::Effect;
 use crate::model::membership::shortage::Shortage;
@@ -19,6 +18,7 @@ use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_view::NodeView;
 use crate::model::overrides::{Note, ReasonName, given_by_other, words};
+use crate::model::rollout_status::{DriverStatuses, LoadBalancer};
 use crate::model::site_counts::SiteCounts;
 use crate::model::time::Clock;
 
@@ -176,19 +176,22 @@ impl Daemon {
         SelectedNodes {
             clock: Clock::now(),
             nodes: addrs.iter().map(seen).collect(),
-            perlbals: self.perlbals(),
+            drivers: self.driver_statuses(),
             first_round_done: self.membership.first_round_done(),
             rules: self.membership.rules().clone(),
             poll_interval: self.config.poll.interval,
         }
     }
 
-    fn perlbals(&self) -> Perlbals {
-        let each = self.drivers.perlbals().iter();
-        let standing = |perlbal: &PerlbalHandle| (perlbal.address.clone(), perlbal.standing());
-        Perlbals {
-            standings: each.map(standing).collect(),
-            files: self.drivers.files.borrow().clone(),
+    fn driver_statuses(&self) -> DriverStatuses {
+        let load_balancer = |driver: &DriverHandle| LoadBalancer {
+            id: driver.id.clone(),
+            required: driver.required,
+            status: driver.status(),
+        };
+        DriverStatuses {
+            load_balancers: self.drivers.handles().iter().map(load_balancer).collect(),
+            files: self.drivers.files_status.borrow().clone(),
             sorry: self.sorry(),
         }
     }
@@ -249,12 +252,8 @@ impl Daemon {
             rules: self.membership.rules().clone(),
             overrides: self.membership.overrides().clone(),
             gone: self.gone(),
-            perlbals: self.perlbals(),
-            managers: self.drivers.perlbals().to_vec(),
-            translation: NameMap {
-                names: self.config.perlbal_names.clone(),
-                create_pools: false,
-            },
+            drivers: self.driver_statuses(),
+            handles: self.drivers.handles().to_vec(),
             file_counts: self.file_counters.counts(),
             poll_stats: self.poll_stats,
             last_event: self.event_log.last_id(),

@@ -59,9 +59,8 @@ impl Daemon {
 
     /// Looks at once what is owned in load balancers, if a state file is kept.
     pub(super) async fn keep_owned(&self) {
-        let snapshots = self.snapshots.subscribe();
-        let ownership = self.drivers.ownership(&self.config, snapshots, &self.owned);
         if is_service(&self.options) {
+            let ownership = self.drivers.ownership();
             _ = timeout(TASKS_AT_END, ownership.look()).await;
         }
     }

@@ -78,7 +78,7 @@ impl Daemon {
             self.membership.adopt_previous(&pool, earlier.members);
         }
         self.take_list(list, accept);
-        self.start_drivers();
+        self.start_drivers().await;
         self.watch_services(look);
     }
 

@@ -1,28 +1,25 @@
 //! What pollbal owns in load balancers, gathered for the state file.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::drivers::{PerlbalHandle, Snapshot};
-use crate::model::naming::Naming;
+use crate::drivers::{DriverHandle, Snapshot};
+use crate::model::driver_status::DriverId;
 use crate::model::ownership::{Known, Owned};
 
 /// From one look to the next: each may rewrite the state file. What changes within a second before
 /// a crash is mostly in the pool files as well.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Maximum time for an answer of a manager, which answers between two things that it does.
+/// Maximum time for the answer of a driver, which answers between two steps.
 const ANSWER: Duration = Duration::from_millis(200);
 
 /// Who knows what is owned.
 pub(super) struct Ownership {
-    /// What pools are called in load balancers.
-    pub(super) naming: Naming,
-    pub(super) perlbals: Vec<PerlbalHandle>,
+    pub(super) drivers: Vec<DriverHandle>,
     pub(super) snapshots: watch::Receiver<Option<Snapshot>>,
     /// What was known last.
     pub(super) owned: watch::Sender<Arc<Owned>>,
@@ -43,13 +40,13 @@ impl Ownership {
         let Some(snapshot) = self.snapshots.borrow().clone() else {
             return false;
         };
-        let mut known = BTreeMap::new();
-        for perlbal in &self.perlbals {
-            let answer = timeout(ANSWER, perlbal.owned()).await.ok().flatten();
-            let there = answer.unwrap_or_else(|| self.as_before(&perlbal.address));
-            known.insert(perlbal.address.clone(), there);
+        let mut known = Vec::new();
+        for driver in &self.drivers {
+            let answer = timeout(ANSWER, driver.owned()).await.ok().flatten();
+            let there = answer.unwrap_or_else(|| self.as_before(&driver.id));
+            known.push((driver.id.clone(), driver.naming.clone(), there));
         }
-        let owned = Owned::of(&snapshot.pools, &self.naming, known);
+        let owned = Owned::of(&snapshot.pools, &known);
         self.owned.send_if_modified(|before| {
             let differs = **before != owned;
             if differs {
@@ -60,11 +57,15 @@ impl Ownership {
         true
     }
 
-    fn as_before(&self, address: &str) -> Known {
+    fn as_before(&self, id: &DriverId) -> Known {
         let owned = self.owned.borrow();
         Known {
             is_read: false,
-            there: owned.perlbals.get(address).cloned().unwrap_or_default(),
+            there: owned
+                .load_balancers
+                .get(&id.key())
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It is ready when each node has answered or failed once and the files are written. Where the
 //! services file names no node there is no first round, and the declared pools' files are enough.
-//! Perlbal is not waited for: it may well start behind pollbal. After a reload the files of what
+//! Load balancers are not waited for: they may well start after pollbal. After a reload the files of what
 //! was read then are waited for likewise.
 
 use std::future::pending;
@@ -12,14 +12,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
-use crate::drivers::{Progress, Snapshot};
+use crate::drivers::Snapshot;
 use crate::logging::count;
+use crate::model::driver_status::DriverStatus;
 use crate::model::pools::Pools;
 use crate::supervision::Watcher;
 use crate::systemd::Notifier;
 
 /// So long files are waited for. Then the service counts as ready without them: pollbal keeps
-/// Perlbal's pools true by the management socket all the same, and a service manager that ended
+/// load balancers in sync by their management sockets all the same, and a service manager that ended
 /// and started it again and again would only stop that.
 const FILES: Duration = Duration::from_secs(10);
 
@@ -86,7 +87,7 @@ pub(super) struct State<'a> {
     /// The last snapshot; none before the first round is done.
     pub(super) snapshot: Option<&'a Snapshot>,
     /// How far the pool files have come.
-    pub(super) files: Progress,
+    pub(super) files: DriverStatus,
 }
 
 impl Readiness {
@@ -188,7 +189,7 @@ impl Readiness {
         let late = *due.get_or_insert(now + FILES) <= now;
         // The first snapshot's, even though no reload asks for one.
         let wanted = (*serial).max(u64::from(snapshot.is_some()));
-        let written = files.in_sync && files.serial >= wanted;
+        let written = files.in_sync && files.settled >= wanted;
         if late && !written {
             warn!("the service counts as ready, though its pool files are not written");
         }

@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
-use super::drivers::Drivers;
 use super::entrance::{Fresh, Present};
 use super::{Daemon, TASKS_AT_END, is_service};
 use crate::config::Config;
@@ -154,14 +153,12 @@ impl Daemon {
         let accept_removals = self.reload_waiters.accept_removals();
         let withheld = self.take_list(list, accept_removals);
         self.watch_services(look);
-        // Before the first snapshot the pool files know what is declared from their start only.
-        let nothing_published = self.snapshots.borrow().is_none();
-        if nothing_published || !Drivers::same_settings(&before, &self.config) {
-            // Those that begin are to know what is owned now, by the names that it has now.
+        if self.drivers.need_update(&self.config) {
+            // Those that start are to know what is owned now, by the names that it has now.
             self.keep_owned().await;
             self.watchfulness.leave_drivers();
-            self.drivers.stop(TASKS_AT_END).await;
-            self.start_drivers();
+            self.drivers.update(&self.config, TASKS_AT_END).await;
+            self.report_drivers();
         }
         if let Some(left) = left {
             let text = left_behind(&before.pool_directory, &self.config.pool_directory, &left);

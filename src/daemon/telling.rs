@@ -7,10 +7,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 use super::Daemon;
-use crate::drivers::{Mode, Progress, Snapshot};
+use crate::drivers::{Mode, Snapshot};
 use crate::hooks::NodeHookInput;
 use crate::logging::count;
 use crate::model::change::{Change, sorry_changes};
+use crate::model::driver_status::DriverStatus;
 use crate::model::event::EventText;
 use crate::model::time::Clock;
 use crate::poller::Observed;
@@ -86,7 +87,7 @@ impl Daemon {
                 count(pools.disabled.len(), "node")
             );
             self.tasks.spawn(report_sync(
-                self.drivers.progress(),
+                self.drivers.statuses(),
                 self.serial,
                 first_sync,
             ));
@@ -102,18 +103,16 @@ impl Daemon {
     }
 }
 
-/// Tells once whether all drivers have brought the snapshot in force.
+/// Reports once whether all drivers have applied the snapshot.
 async fn report_sync(
-    progress: Vec<watch::Receiver<Progress>>,
+    statuses: Vec<watch::Receiver<DriverStatus>>,
     serial: u64,
     told: oneshot::Sender<bool>,
 ) {
     let mut in_sync = true;
-    for mut progress in progress {
-        let reached = progress
-            .wait_for(|progress| progress.serial >= serial)
-            .await;
-        in_sync &= reached.is_ok_and(|progress| progress.in_sync);
+    for mut status in statuses {
+        let settled = status.wait_for(|status| status.settled >= serial).await;
+        in_sync &= settled.is_ok_and(|status| status.in_sync);
     }
     // The daemon is ending when nobody listens.
     _ = told.send(in_sync);

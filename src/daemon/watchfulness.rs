@@ -14,13 +14,13 @@ use tokio_util::task::TaskTracker;
 use super::Daemon;
 use crate::alerts::{AlertTask, StatusReporter, over};
 use crate::config::Config;
-use crate::drivers::perlbal::standing::Standing;
-use crate::drivers::{PerlbalHandle, Progress};
+use crate::drivers::{DriverHandle, PoolFilter};
 use crate::hooks::Hooks;
 use crate::model::alerts::{ActiveProblem, AlertSettings, SavedAlerts, Transition};
+use crate::model::driver_status::{DriverId, DriverStatus};
 use crate::model::event::{EventText, Severity};
 use crate::model::node::{Node, NodeAddr};
-use crate::model::problems::{FileFault, Kind, PerlbalLevel, PoolHealth, SystemStatus};
+use crate::model::problems::{DriverHealth, FileFault, Kind, PoolHealth, SystemStatus};
 use crate::model::time::Clock;
 use crate::stay_requests::{self, StayTargets};
 use crate::supervision::supervised;
@@ -114,11 +114,8 @@ impl Watchfulness {
             .set(|now| &mut now.nodes_down, config.nodes_down);
         self.status_reporter.set(|now| &mut now.reload, None);
         self.status_reporter.set(|now| &mut now.services, None);
-        let is_there = |address: &str| {
-            let mut perlbals = config.perlbals.iter();
-            perlbals.any(|perlbal| perlbal.address == address)
-        };
-        self.status_reporter.only_perlbals(is_there);
+        let is_there = |id: &DriverId| config.drivers.iter().any(|driver| driver.id() == *id);
+        self.status_reporter.retain_drivers(is_there);
     }
 
     /// How the drivers stand is said no more: they are to end, and that is no trouble.
@@ -154,11 +151,11 @@ impl Daemon {
             reporters,
             ..
         } = &mut self.watchfulness;
-        for perlbal in self.drivers.perlbals() {
-            reporters.spawn(report_perlbal(perlbal.clone(), status_reporter.clone()));
+        for driver in self.drivers.handles() {
+            reporters.spawn(report_driver(driver.clone(), status_reporter.clone()));
         }
         let directory = self.config.pool_directory.display().to_string();
-        let files = self.drivers.files.clone();
+        let files = self.drivers.files_status.clone();
         reporters.spawn(report_files(directory, files, status_reporter.clone()));
     }
 
@@ -200,23 +197,23 @@ impl Daemon {
         let overrides = self.membership.overrides();
         let given = overrides.disabled.len() + overrides.leases.len() + overrides.frozen.len();
         let is_kept = self.config.state_file.is_some();
-        let perlbals = self.drivers.perlbals().iter();
+        let drivers = self.drivers.handles().iter();
         let reported = self.watchfulness.status_reporter.now();
-        let perlbals = perlbals.map(|perlbal| {
-            let known = reported.perlbals.get(&perlbal.address);
-            let differs = known.and_then(|known| known.differs.clone());
-            let level = level_of(&perlbal.standing(), differs);
-            (perlbal.address.clone(), level)
+        let drivers = drivers.map(|driver| {
+            let known = reported.drivers.get(&driver.id);
+            let differences = known.and_then(|known| known.differences.clone());
+            let health = health_of(&driver.status(), differences);
+            (driver.id.clone(), health)
         });
         let directory = self.config.pool_directory.display().to_string();
-        let files = files_fault(&directory, &self.drivers.files.borrow());
+        let files = files_fault(&directory, &self.drivers.files_status.borrow());
         SystemStatus {
             first_round_done,
             pools: self.pool_levels(),
             nodes: self.membership.node_counts(),
             frozen: overrides.frozen.keys().map(ToString::to_string).collect(),
             orders_not_kept: if is_kept { 0 } else { given },
-            perlbals: perlbals.collect(),
+            drivers: drivers.collect(),
             // Before, it is not known what is wanted of them.
             files: files.filter(|_| first_round_done),
             ..reported
@@ -318,7 +315,7 @@ impl Daemon {
 /// Says how the pool files stand, until their driver ends.
 async fn report_files(
     directory: String,
-    mut files: watch::Receiver<Progress>,
+    mut files: watch::Receiver<DriverStatus>,
     status_reporter: StatusReporter,
 ) {
     loop {
@@ -330,45 +327,48 @@ async fn report_files(
     }
 }
 
-fn files_fault(directory: &str, progress: &Progress) -> Option<FileFault> {
+fn files_fault(directory: &str, status: &DriverStatus) -> Option<FileFault> {
     let text = || {
-        let why = progress.because();
+        let why = status.because();
         format!("pool files in {directory} are not as they should be{why}")
     };
-    (!progress.in_sync).then(|| FileFault {
+    (!status.in_sync).then(|| FileFault {
         path: directory.to_owned(),
         text: text(),
     })
 }
 
-fn level_of(standing: &Standing, differs: Option<Arc<str>>) -> PerlbalLevel {
-    let away = standing.away.as_ref();
-    PerlbalLevel {
-        connected: standing.connected,
-        in_sync: standing.in_sync,
-        away: away.map(|away| away.steady_text().into()),
-        differs: differs.filter(|_| standing.connected && !standing.in_sync),
+fn health_of(status: &DriverStatus, differences: Option<Arc<str>>) -> DriverHealth {
+    let outage = status.outage.as_ref();
+    DriverHealth {
+        connected: status.connected,
+        in_sync: status.in_sync,
+        outage: outage.map(|outage| outage.steady_text().into()),
+        differences: differences.filter(|_| status.connected && !status.in_sync),
     }
 }
 
-/// What differs in a Perlbal that is not in sync is looked at so often.
+/// Delay between two looks at what differs in a load balancer that is not in sync.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Says how a Perlbal stands, until its manager ends.
-async fn report_perlbal(mut perlbal: PerlbalHandle, status_reporter: StatusReporter) {
+/// Reports the health of a load balancer until its driver ends.
+async fn report_driver(mut driver: DriverHandle, status_reporter: StatusReporter) {
     loop {
-        let standing = perlbal.standing.borrow_and_update().clone();
-        let obeys = standing.in_sync || !standing.connected;
-        let view = if obeys { None } else { perlbal.view().await };
-        let differs = view.map(|view| view.differences());
-        let differs = differs.filter(|differs| !differs.is_empty());
-        let level = level_of(&standing, differs.map(Into::into));
-        status_reporter.perlbal(&perlbal.address, level);
-        let changed = perlbal.standing.changed();
+        let status = driver.status.borrow_and_update().clone();
+        let obeys = status.in_sync || !status.connected;
+        let details = if obeys {
+            None
+        } else {
+            driver.details(PoolFilter::Differing).await
+        };
+        let differences = details.map(|details| details.differences);
+        let differences = differences.filter(|text| !text.is_empty());
+        status_reporter.driver(&driver.id, health_of(&status, differences.map(Into::into)));
+        let changed = driver.status.changed();
         let changed = if obeys {
             changed.await
         } else {
-            // What differs may change without that it begins to obey.
+            // What differs may change although it does not begin to obey.
             timeout(BETWEEN_LOOKS, changed).await.unwrap_or(Ok(()))
         };
         if changed.is_err() {

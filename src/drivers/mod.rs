@@ -1,101 +1,245 @@
-//! Drivers: what makes a directory or a load balancer show the wanted pools.
+//! Drivers: each makes a load balancer, or a directory of pool files, show the desired pools.
 //!
-//! Each gets the whole wanted state, always the latest, by a `watch` channel; reads what is really
-//! there; makes a plan, a plain value, by a pure function; and executes it. They do not know each
-//! other: the daemon connects the pool files' output to the Perlbals' input, so that a file is
-//! written before a socket is told.
+//! ```text
+//!   desired (watch) ──► driver ──► status (watch)
+//!   queries (mpsc) ───►        └─► steps (in a dry run)
+//! ```
+//!
+//! A driver receives the complete desired state, always the latest; reads the actual state; makes a
+//! plan, a plain value, with a pure function; and executes it. The rest of pollbal knows only the
+//! neutral types of this file: what is special about a kind of load balancer, from its configuration
+//! to its metrics, is in its own folder, and [`registry`] is the only place that knows all kinds.
+//! Drivers do not know each other: the daemon connects the output of the pool files' driver to the
+//! input of those that wait for files.
 
-pub mod console;
+pub mod details;
+pub mod family;
 pub mod perlbal;
 pub mod pool_files;
+#[cfg(test)]
+mod recorder;
+pub mod registry;
+pub mod steps;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-use self::perlbal::standing::Standing;
-use self::perlbal::statistics::{Statistics, StatisticsError};
-use self::perlbal::view::{PerlbalView, Question};
-use crate::model::ownership::Known;
+use self::details::DriverDetails;
+use self::family::Family;
+use self::steps::StepPrinter;
+use crate::model::driver_status::{DriverId, DriverStatus};
+use crate::model::names::PoolName;
+use crate::model::naming::Naming;
+use crate::model::ownership::{Known, OwnedThere};
 use crate::model::pools::Pools;
 
-/// A snapshot on its way through the drivers.
+/// Maximum number of queries that wait for a driver, which answers them between two steps: some from
+/// each listener. Whoever queries waits while the queue is full; the driver never waits for it.
+pub const QUERIES: usize = 16;
+
+/// A snapshot of the desired state on its way through the drivers.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Counts up with each snapshot.
     pub serial: u64,
-    /// The wanted state.
+    /// The desired state.
     pub pools: Arc<Pools>,
-    /// The pool files that are known to hold it, by name, if Perlbal reads their form rightly.
+    /// The names of the pool files that are known to hold it, in the form that load balancers read.
     pub current_files: Arc<BTreeSet<String>>,
-    /// When the answer came that caused it, the first where several did; `None` where it was caused
-    /// by something else.
+    /// When the poll ended that caused it, the first one of several; `None` if something else did.
     pub cause: Option<Instant>,
 }
 
-/// How far a driver has come, by a `watch` channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The serial of the last snapshot that was brought in force, or failed to be; 0 before there is one, when
-    /// only the declared pools' files are made.
-    pub serial: u64,
-    /// Whether it is in force whole.
-    pub in_sync: bool,
-    /// Why it is not, for people, where the driver tells that here: the pool files do.
-    pub why: Option<Arc<str>>,
-}
-
-impl Progress {
-    /// `: <why>`, as far as that is known; behind the words that it is not in force.
-    #[must_use]
-    pub fn because(&self) -> String {
-        let why = self.why.as_deref();
-        why.map_or_else(String::new, |why| format!(": {why}"))
-    }
-}
-
-/// Whether a driver changes the world or says what it would change.
+/// Whether a driver changes the world or prints what it would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// It changes the world.
     Live,
-    /// It prints to standard output what it would do: commands as they are, the rest as comments.
+    /// It prints what it would do: steps as they would be sent, everything else as comments.
     DryRun,
 }
 
-/// How others learn of a Perlbal.
-#[derive(Clone, Debug)]
-pub struct PerlbalHandle {
-    /// Its management socket, as the configuration has it.
-    pub address: String,
-    /// How it stands.
-    pub standing: watch::Receiver<Standing>,
-    /// What pollbal owns there, told when its manager ends.
-    pub last_owned: watch::Receiver<Option<Known>>,
-    /// What its manager is asked.
-    pub questions: mpsc::Sender<Question>,
+/// Which snapshots a driver gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Each as soon as it is decided.
+    Direct,
+    /// Each once its pool files are written, or a little later if that takes long: for load balancers
+    /// that read them.
+    AfterFiles,
 }
 
-impl PerlbalHandle {
-    /// How it stands now.
+/// The settings of one load balancer, as the configuration gives them. A reload restarts the drivers
+/// whose settings differ, and no others.
+pub trait Settings {
+    /// Which load balancer it is.
+    fn id(&self) -> DriverId;
+
+    /// Which snapshots its driver gets.
+    fn input(&self) -> Input;
+
+    /// Whether `/readyz` waits for it.
+    fn required(&self) -> bool {
+        true
+    }
+
+    /// What pools are called there: as their files, unless it knows fewer names.
+    fn naming(&self) -> Naming {
+        Naming::default()
+    }
+
+    /// What was understood, in one line for `pollbal check`.
+    fn describe(&self) -> String;
+
+    /// What is allowed but probably not intended.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The driver, which does not run yet.
+    fn build(&self, deps: Deps) -> Box<dyn Driver>;
+}
+
+/// What a driver is built with besides its settings.
+#[derive(Clone, Debug, Default)]
+pub struct Deps {
+    /// The directory of the pool files.
+    pub pool_directory: PathBuf,
+    /// What pollbal owned at the load balancer when that was last known, perhaps in an earlier run.
+    pub owned: OwnedThere,
+}
+
+/// Keeps one load balancer in sync.
+pub trait Driver: Send {
+    /// Runs until it is stopped. It reconnects by itself, and reports failures in its status.
+    fn run(self: Box<Self>, io: DriverIo, mode: Mode) -> BoxFuture<'static, ()>;
+}
+
+/// The inside of a driver's channels.
+#[derive(Debug)]
+pub struct DriverIo {
+    /// The desired state, always the latest; `None` before the first round is done.
+    pub desired: watch::Receiver<Option<Snapshot>>,
+    /// How far it has come.
+    pub status: watch::Sender<DriverStatus>,
+    /// What pollbal owns there, set when the driver ends: nobody is to wait for that.
+    pub last_owned: watch::Sender<Option<Known>>,
+    /// Queries, to be answered in every state. In a dry run nobody sends any.
+    pub queries: mpsc::Receiver<Query>,
+    /// Where a dry run prints its steps.
+    pub steps: StepPrinter,
+    /// Ends the driver.
+    pub stop: CancellationToken,
+}
+
+/// A question to a driver, with a channel for the answer.
+#[derive(Debug)]
+pub enum Query {
+    /// What it knows of its load balancer.
+    Details(PoolFilter, oneshot::Sender<DriverDetails>),
+    /// What pollbal owns there, for the state file.
+    Owned(oneshot::Sender<Known>),
+    /// The load balancer's own statistics.
+    Statistics {
+        /// Also by node, which costs the load balancer more.
+        per_node: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Arc<[Family]>, StatisticsError>>,
+    },
+}
+
+/// The pools that details list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PoolFilter {
+    /// Those in which desired, sent and observed members differ.
+    #[default]
+    Differing,
+    /// These.
+    Only(BTreeSet<PoolName>),
+}
+
+/// Why there are no statistics.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum StatisticsError {
+    /// There is no connection, or it ended meanwhile.
+    #[error("not connected")]
+    NotConnected,
+    /// Too many are waiting for them already.
+    #[error("too many requests for statistics at once; try again")]
+    TooMany,
+}
+
+/// The outside of a driver's channels; clones are for the same driver.
+#[derive(Clone, Debug)]
+pub struct DriverHandle {
+    /// The load balancer.
+    pub id: DriverId,
+    /// Whether `/readyz` waits for it.
+    pub required: bool,
+    /// What pools are called there.
+    pub naming: Naming,
+    /// How far the driver has come.
+    pub status: watch::Receiver<DriverStatus>,
+    last_owned: watch::Receiver<Option<Known>>,
+    queries: mpsc::Sender<Query>,
+}
+
+impl DriverHandle {
+    /// The outside and the inside of the channels of a driver with these settings.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+    pub fn new(
+        settings: &dyn Settings,
+        desired: watch::Receiver<Option<Snapshot>>,
+        steps: StepPrinter,
+        stop: CancellationToken,
+    ) -> (Self, DriverIo) {
+        let (status, status_receiver) = watch::channel(DriverStatus::default());
+        let (last_owned, last_owned_receiver) = watch::channel(None);
+        let (queries, query_receiver) = mpsc::channel(QUERIES);
+        let handle = Self {
+            id: settings.id(),
+            required: settings.required(),
+            naming: settings.naming(),
+            status: status_receiver,
+            last_owned: last_owned_receiver,
+            queries,
+        };
+        let io = DriverIo {
+            desired,
+            status,
+            last_owned,
+            queries: query_receiver,
+            steps,
+            stop,
+        };
+        (handle, io)
     }
 
-    /// What its manager knows; nothing when that has ended.
-    pub async fn view(&self) -> Option<PerlbalView> {
-        let (answer, known) = oneshot::channel();
-        self.questions.send(Question::View(answer)).await.ok()?;
-        known.await.ok()
+    /// How far the driver has come now.
+    #[must_use]
+    pub fn status(&self) -> DriverStatus {
+        self.status.borrow().clone()
     }
 
-    /// What pollbal owns there; when its manager has ended, what it was then.
+    /// What the driver knows of its load balancer; `None` if it has ended.
+    pub async fn details(&self, pools: PoolFilter) -> Option<DriverDetails> {
+        let (reply, details) = oneshot::channel();
+        let query = Query::Details(pools, reply);
+        self.queries.send(query).await.ok()?;
+        details.await.ok()
+    }
+
+    /// What pollbal owns there; if the driver has ended, what that was at the end.
     pub async fn owned(&self) -> Option<Known> {
-        let (answer, known) = oneshot::channel();
-        if self.questions.send(Question::Owned(answer)).await.is_ok()
+        let (reply, known) = oneshot::channel();
+        if self.queries.send(Query::Owned(reply)).await.is_ok()
             && let Ok(known) = known.await
         {
             return Some(known);
@@ -103,12 +247,13 @@ impl PerlbalHandle {
         self.last_owned.borrow().clone()
     }
 
-    /// What it tells of itself in numbers, by node too if `by_node`.
-    pub async fn statistics(&self, by_node: bool) -> Result<Arc<Statistics>, StatisticsError> {
-        let (answer, told) = oneshot::channel();
-        let question = Question::Statistics { by_node, answer };
-        let asked = self.questions.send(question).await;
-        asked.map_err(|_| StatisticsError::NotConnected)?;
-        told.await.unwrap_or(Err(StatisticsError::NotConnected))
+    /// The load balancer's own statistics, also by node if `per_node`.
+    pub async fn statistics(&self, per_node: bool) -> Result<Arc<[Family]>, StatisticsError> {
+        let (reply, statistics) = oneshot::channel();
+        let query = Query::Statistics { per_node, reply };
+        let sent = self.queries.send(query).await;
+        sent.map_err(|_| StatisticsError::NotConnected)?;
+        let statistics = statistics.await;
+        statistics.unwrap_or(Err(StatisticsError::NotConnected))
     }
 }

@@ -60,6 +60,12 @@ impl Naming {
         self.scheme.place
     }
 
+    /// The name that the configuration gives a pool, if it does.
+    #[must_use]
+    pub fn given(&self, pool: &PoolName) -> Option<&CanonicalName> {
+        self.given.get(pool)
+    }
+
     /// The name of a pool, or with a version of a version pool.
     #[must_use]
     pub fn of(&self, Assignment { pool, version }: &Assignment) -> CanonicalName {

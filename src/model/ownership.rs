@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::change::Assignment;
+use super::driver_status::DriverId;
 use super::names::{PoolName, Version};
 use super::naming::Naming;
 use super::node::NodeAddr;
@@ -21,26 +22,26 @@ use super::pools::{LastIn, Pool, Pools};
 pub struct Owned {
     /// Its pools, with their versions, the oldest first.
     pub pools: BTreeMap<PoolName, Vec<Version>>,
-    /// Its pools in each Perlbal, by management address.
-    pub perlbals: BTreeMap<String, OwnedThere>,
+    /// Its pools at each load balancer, by [`DriverId::key`].
+    pub load_balancers: BTreeMap<String, OwnedThere>,
     /// Who is in no pool and was in one of them last: a pool whose nodes are down is no less empty
     /// because pollbal was restarted meanwhile.
     #[serde(skip_serializing_if = "LastIn::is_empty")]
     pub last_in: LastIn,
 }
 
-/// What pollbal owns in one Perlbal.
+/// What pollbal owns at one load balancer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnedThere {
-    /// When that Perlbal was started, in seconds since 1970; with another one nothing of this holds.
+    /// When that load balancer was started, in seconds since 1970; nothing of this holds for another start.
     pub started: Option<u64>,
     /// The pools that have members there, by their names there. Of the members only those that are
     /// no longer wanted and may still get requests; the others are found when it is read.
     pub pools: BTreeMap<String, BTreeSet<NodeAddr>>,
 }
 
-/// What a Perlbal's manager knows of what pollbal owns there.
+/// What a driver knows of what pollbal owns there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// It was read over the present connection; otherwise it may have changed.
@@ -53,21 +54,23 @@ impl Owned {
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pools.is_empty() && self.perlbals.is_empty() && self.last_in.is_empty()
+        self.pools.is_empty() && self.load_balancers.is_empty() && self.last_in.is_empty()
     }
 
-    /// What is owned by these pools and these Perlbals. An undeclared pool, or a version, that has
+    /// What is owned of these pools at these load balancers. An undeclared pool, or a version, that has
     /// no member and is known to be empty everywhere need not be remembered, unless a node was there
     /// last. One in which no node has served yet is none of pollbal's as far as a later run is concerned.
     #[must_use]
-    pub fn of(pools: &Pools, naming: &Naming, perlbals: BTreeMap<String, Known>) -> Self {
+    pub fn of(pools: &Pools, load_balancers: &[(DriverId, Naming, Known)]) -> Self {
         let may_be_filled = |pool: &PoolName, version: Option<&Version>| {
-            let name = naming.of(&Assignment {
+            let assignment = Assignment {
                 pool: pool.clone(),
                 version: version.cloned(),
-            });
-            let mut perlbals = perlbals.values();
-            perlbals.any(|known| !known.is_read || known.there.pools.contains_key(name.as_str()))
+            };
+            load_balancers.iter().any(|(_, naming, known)| {
+                let name = naming.of(&assignment);
+                !known.is_read || known.there.pools.contains_key(name.as_str())
+            })
         };
         let mut owned = BTreeMap::new();
         let has_served = |(_, pool): &(_, &Arc<Pool>)| !pool.unserved.contains(&None);
@@ -87,12 +90,11 @@ impl Owned {
                 owned.insert(name.clone(), versions);
             }
         }
-        let perlbals = perlbals.into_iter();
+        let there = load_balancers.iter();
+        let there = there.map(|(id, _, known)| (id.key(), known.there.clone()));
         Self {
             pools: owned,
-            perlbals: perlbals
-                .map(|(address, known)| (address, known.there))
-                .collect(),
+            load_balancers: there.collect(),
             last_in: LastIn::clone(&pools.last_in),
         }
     }
@@ -101,6 +103,7 @@ impl Owned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::driver_status::DriverKind;
     use crate::model::naming::Scheme;
     use crate::model::node::Node;
     use crate::model::pools::Member;
@@ -135,8 +138,14 @@ mod tests {
     }
 
     fn owned(pools: &Pools, known: Known) -> Vec<(String, usize)> {
-        let perlbals = [("127.0.0.1:16000".to_owned(), known)].into();
-        let owned = Owned::of(pools, &naming(), perlbals);
+        let id = DriverId {
+            kind: DriverKind {
+                key: "test",
+                name: "Test",
+            },
+            address: "127.0.0.1:16000".into(),
+        };
+        let owned = Owned::of(pools, &[(id, naming(), known)]);
         let pools = owned.pools.iter();
         pools
             .map(|(name, versions)| (name.to_string(), versions.len()))

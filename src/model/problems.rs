@@ -5,7 +5,7 @@ mod node;
 mod pool;
 mod resolution;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub use self::kind::Kind;
 pub use self::node::well;
 pub use self::pool::PoolHealth;
 pub use self::resolution::Resolution;
+use super::driver_status::DriverId;
 use super::health::Severity;
 use super::names::PoolName;
 use super::node_counts::{Counts, NodeCounts};
@@ -39,8 +40,8 @@ pub struct SystemStatus {
     pub frozen: Vec<String>,
     /// Number of active overrides that no state file keeps.
     pub orders_not_kept: usize,
-    /// The Perlbals, by their management address.
-    pub perlbals: BTreeMap<String, PerlbalLevel>,
+    /// The load balancers.
+    pub drivers: BTreeMap<DriverId, DriverHealth>,
     /// Pool files do not have the desired content.
     pub files: Option<FileFault>,
     /// The state file cannot be written.
@@ -68,17 +69,17 @@ pub struct NodesDown {
     pub after: Duration,
 }
 
-/// The status of a Perlbal.
+/// How well a load balancer is driven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PerlbalLevel {
-    /// There is a connection, by which it could be read.
+pub struct DriverHealth {
+    /// There is a connection, over which it was read.
     pub connected: bool,
-    /// Why there is none, and what waits to be applied, in words that go behind "it is".
-    pub away: Option<Arc<str>>,
-    /// All is there as it is wanted.
+    /// Why there is none, and which changes are pending, in words that follow "it is".
+    pub outage: Option<Arc<str>>,
+    /// Everything there is as desired.
     pub in_sync: bool,
-    /// What differs while it is not, pool by pool, as far as that is known.
-    pub differs: Option<Arc<str>>,
+    /// What differs while it is not, pool by pool, as far as known.
+    pub differences: Option<Arc<str>>,
 }
 
 /// A problem with a file.
@@ -143,11 +144,10 @@ impl SystemStatus {
     pub fn problems(&self) -> Vec<Problem> {
         let pools = self.pools.iter();
         let pools = pools.flat_map(|level| level.problems(self.nodes.pools.get(&level.pool)));
-        let perlbals = self.perlbals.iter();
-        let perlbals =
-            perlbals.filter_map(|(address, level)| level.problem(address, self.first_round_done));
+        let drivers = self.drivers.iter();
+        let drivers = drivers.filter_map(|(id, health)| health.problem(id, self.first_round_done));
         let mut problems: Vec<_> = pools
-            .chain(perlbals)
+            .chain(drivers)
             .chain(self.of_nodes())
             .chain(self.of_files())
             .chain(self.of_orders())
@@ -264,32 +264,31 @@ impl NodesDown {
     }
 }
 
-impl PerlbalLevel {
-    fn problem(&self, address: &str, first_round_done: bool) -> Option<Problem> {
-        let perlbal = format!("Perlbal {address}");
+impl DriverHealth {
+    fn problem(&self, id: &DriverId, first_round_done: bool) -> Option<Problem> {
         let (kind, text, brief) = match (self.connected, self.in_sync || !first_round_done) {
             (true, true) => return None,
             (false, _) => {
-                let text = format!("there is no connection to {perlbal}");
-                let (text, state) = match self.away.as_deref() {
-                    Some(away) => (format!("{text}: it is {away}"), away.split(" (").next()),
+                let text = format!("there is no connection to {id}");
+                let (text, state) = match self.outage.as_deref() {
+                    Some(outage) => (format!("{text}: it is {outage}"), outage.split(" (").next()),
                     None => (text, None),
                 };
                 let state = state.unwrap_or("not connected");
-                (Kind::PerlbalLost, text, format!("{perlbal} {state}"))
+                (Kind::LoadBalancerLost, text, format!("{id} {state}"))
             }
             (true, false) => {
-                let differs = self.differs.as_deref();
-                let differs = differs.unwrap_or("what was read there is being put right");
-                let text = format!("{perlbal} is not as it should be: {differs}");
+                let differences = self.differences.as_deref();
+                let differences = differences.unwrap_or("what was read there is being put right");
+                let text = format!("{id} is not as it should be: {differences}");
                 (
-                    Kind::PerlbalNotInSync,
+                    Kind::LoadBalancerNotInSync,
                     text,
-                    format!("{perlbal} not in sync"),
+                    format!("{id} not in sync"),
                 )
             }
         };
-        Some(Problem::new(kind, address, &text, &brief))
+        Some(Problem::new(kind, &id.address, &text, &brief))
     }
 }
 

@@ -4,13 +4,14 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pollbal::config::PerlbalSettings;
 use pollbal::drivers::perlbal::desired::NameMap;
-use pollbal::drivers::perlbal::standing::Standing;
-use pollbal::drivers::perlbal::statistics::{Statistics, StatisticsError};
+use pollbal::drivers::perlbal::settings::PerlbalSettings;
+use pollbal::drivers::perlbal::statistics::Statistics;
 use pollbal::drivers::perlbal::view::{PerlbalView, PoolView, Question};
 use pollbal::drivers::perlbal::{PerlbalDriver, QUESTIONS, State};
-use pollbal::drivers::{Mode, Progress, Snapshot};
+use pollbal::drivers::steps::StepPrinter;
+use pollbal::drivers::{Mode, Snapshot, StatisticsError};
+use pollbal::model::driver_status::DriverStatus;
 use pollbal::model::node::{Node, NodeAddr};
 use pollbal::model::pools::{Member, Pool, Pools};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,7 +23,7 @@ use super::{SOON, eventually, runtime};
 /// A running manager; dropped, it ends.
 pub(crate) struct Driven {
     snapshots: watch::Sender<Option<Snapshot>>,
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<DriverStatus>,
     questions: mpsc::Sender<Question>,
     stop: CancellationToken,
     serial: u64,
@@ -31,15 +32,13 @@ pub(crate) struct Driven {
 impl Driven {
     pub(crate) fn start(stage: &Stage, perlbal: SocketAddrV4) -> Self {
         let snapshots = watch::Sender::new(None);
-        let (standing_told, standing) = watch::channel(Standing::default());
+        let (status_sender, status) = watch::channel(DriverStatus::default());
         let (asked, questions) = mpsc::channel(QUESTIONS);
         let stop = CancellationToken::new();
         let manager = PerlbalDriver {
             settings: PerlbalSettings {
-                address: perlbal.to_string(),
-                create_pools: true,
                 resync_interval: Duration::from_secs(60),
-                timeout: Duration::from_secs(2),
+                ..PerlbalSettings::new(perlbal.to_string())
             },
             translation: NameMap {
                 create_pools: true,
@@ -47,17 +46,17 @@ impl Driven {
             },
             pool_directory: stage.pool_directory(),
             snapshots: snapshots.subscribe(),
-            progress: watch::Sender::new(Progress::default()),
-            standing: standing_told,
+            status: status_sender,
             last_owned: watch::Sender::new(None),
             questions,
+            steps: StepPrinter::stdout(),
             stop: stop.clone(),
             state: State::new(Instant::now()),
         };
         runtime().spawn(manager.run(Mode::Live));
         Self {
             snapshots,
-            standing,
+            status,
             questions: asked,
             stop,
             serial: 0,
@@ -105,27 +104,27 @@ impl Driven {
         self.serial
     }
 
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+    pub(crate) fn status(&self) -> DriverStatus {
+        self.status.borrow().clone()
     }
 
-    /// Whether a node, out since that snapshot, is at rest by the rule that [`Standing`] gives.
+    /// Whether a node, out since that snapshot, is drained by the rule that [`DriverStatus`] gives.
     pub(crate) fn at_rest(&self, addr: SocketAddrV4, since: u64) -> bool {
-        self.standing.borrow().is_at_rest(of(addr), since)
+        self.status.borrow().is_drained(of(addr), since)
     }
 
-    /// Waits until the standing is as it should be.
+    /// Waits until the status is as it should be.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, is_so: impl Fn(&Standing) -> bool) -> Standing {
+    pub(crate) fn wait(&self, what: &str, is_so: impl Fn(&DriverStatus) -> bool) -> DriverStatus {
         eventually(SOON, what, || {
-            Some(self.standing()).filter(|standing| is_so(standing))
+            Some(self.status()).filter(|status| is_so(status))
         })
     }
 
     #[track_caller]
     pub(crate) fn wait_told(&self, serial: u64) {
-        self.wait("the snapshot is told", |standing| {
-            standing.connected && standing.told >= serial
+        self.wait("the snapshot is acknowledged", |status| {
+            status.connected && status.acked >= serial
         });
     }
 

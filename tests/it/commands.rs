@@ -22,7 +22,7 @@ fn status_shows_the_site_and_is_a_probe() {
         "4 nodes, 4 in pools",
         "website        4        4    2    0  v1 ×4",
         "in sync",
-        "all at rest",
+        "none",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
@@ -427,7 +427,7 @@ fn explain_members_and_events_tell_what_happened() {
         format!("{}\nis       disabled (website v1), since ", site.named(2)),
         "out for  kernel".to_owned(),
         ": website serving v1, after ".to_owned(),
-        ": told, at rest\n".to_owned(),
+        ": removed, drained\n".to_owned(),
         "comes back: someone says `pollbal enable node-2 --reason kernel`\n".to_owned(),
         "node-2 leaves website at v1: disabled: kernel\n".to_owned(),
     ] {

@@ -168,7 +168,7 @@ fn a_disable_that_is_not_at_rest_in_time_ends_with_1() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &told["done"]), (1, &json!(false)), "{told:#}");
     assert!(
-        error.starts_with("pollbal: not so within 300ms: node-1: not at rest in "),
+        error.starts_with("pollbal: not so within 300ms: node-1: still draining in "),
         "{error}"
     );
     assert!(error.ends_with("; the order stands, by disk\n"), "{error}");

@@ -593,7 +593,7 @@ fn what_is_not_said_has_its_default() {
         "pool files: /run/pool",
         "listeners: admin /run/pollbal/admin.sock, status off, nodes off",
         "other pools: rise 1, fall 1, 100 of them at most",
-        "perlbal: none, files only",
+        "load balancers: none, files only",
     ];
     for line in expected {
         assert!(text.contains(line), "{line:?} is missing:\n{text}");

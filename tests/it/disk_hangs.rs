@@ -272,7 +272,7 @@ fn a_nodefile_in_a_directory_that_does_not_answer_holds_up_no_change() {
     let follows = format!("pool web follows {}", link.join("web.pool").display());
     let is_foreign = || {
         let status = http::get(&stage, "/v1/status").json();
-        status["perlbals"][0]["problems"]
+        status["load_balancers"][0]["problems"]
             .to_string()
             .contains(&follows)
     };

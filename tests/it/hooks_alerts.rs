@@ -249,7 +249,7 @@ fn a_perlbal_that_is_gone_for_long_is_told_and_that_it_is_back() {
     perlbal.start();
     perlbal.wait_members("api", &addrs(&nodes));
     perlbal.kill();
-    let words = |state: &str| format!("perlbal_lost {state} {}", perlbal.management());
+    let words = |state: &str| format!("load_balancer_lost {state} {}", perlbal.management());
     wait_alerts(&stage, &[words("begin")]);
     let (begin, over) = (words("begin"), words("over"));
     perlbal.start();
@@ -293,7 +293,7 @@ fn a_perlbal_that_does_not_obey_is_told_until_it_does() {
         "address": perlbal.management(), "create_pools": false, "resync_interval": "500ms",
     });
     let _pollbal = Pollbal::start(&stage, &config);
-    let words = |state: &str| format!("perlbal_not_in_sync {state} {}", perlbal.management());
+    let words = |state: &str| format!("load_balancer_not_in_sync {state} {}", perlbal.management());
     let begin = wait_alerts(&stage, &[words("begin")]);
     // What differs, not where to look for it.
     assert!(
@@ -504,7 +504,10 @@ fn no_more_alerts_than_the_limit_and_one_of_each_kind_first() {
     let pollbal = Pollbal::start(&stage, &config);
     // All empty after two seconds; the Perlbal is lost after five.
     let empty = |pool: &str| format!("pool_empty begin {pool}");
-    let lost = format!("perlbal_lost begin {}", config["perlbal"].as_str().unwrap());
+    let lost = format!(
+        "load_balancer_lost begin {}",
+        config["perlbal"].as_str().unwrap()
+    );
     let begun = || {
         let told = alerts(&stage).into_iter().map(|told| told.words);
         told.filter(|words| words.contains(" begin ")).collect()
@@ -516,7 +519,7 @@ fn no_more_alerts_than_the_limit_and_one_of_each_kind_first() {
     let told = alerts(&stage);
     let next = &told[3];
     assert_eq!(next.json["left_out"], 2);
-    let left_out = "(2 other alerts left out before: pool_empty, perlbal_lost)";
+    let left_out = "(2 other alerts left out before: pool_empty, load_balancer_lost)";
     assert!(next.text.ends_with(left_out), "{}", next.text);
     drop(pollbal);
 }

@@ -129,7 +129,7 @@ fn a_node_hears_why_it_is_not_gone_yet() {
     };
     let request = site.keep_busy_alone(node, other);
     let why = format!(
-        "granted not at rest in {} after ",
+        "granted still draining in {} after ",
         site.perlbal.management()
     );
     eventually(SOON, "the request under way is why", || {
@@ -267,7 +267,7 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     perlbal.wait_members("website", &addrs(&nodes[1..2]));
     let enough = nodes[1].polls() + A_WHILE;
     let at_rest =
-        || get(&stage, "/v1/explain?node=node-1").json()["perlbals"][0]["at_rest"].clone();
+        || get(&stage, "/v1/explain?node=node-1").json()["load_balancers"][0]["drained"].clone();
     stays(SOON, "at rest", &json!(false), at_rest, || {
         nodes[1].polls() >= enough
     });
@@ -303,7 +303,7 @@ fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
     site.pollbal.wait_log(&["connected to Perlbal"]);
     let told = || {
         let explained = get(&site.stage, "/v1/explain?node=node-1").json();
-        ["told", "at_rest"].map(|key| explained["perlbals"][0][key].clone())
+        ["acked", "drained"].map(|key| explained["load_balancers"][0][key].clone())
     };
     let enough = site.nodes[2].polls() + A_WHILE;
     let no = [json!(false), json!(false)];

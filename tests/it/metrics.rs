@@ -165,8 +165,8 @@ fn the_numbers_of_a_small_site_are_true() {
         "poll_interval": "1h",
     });
     let (_pollbal, listener) = pollbal(&stage, config);
-    let of_perlbal = |name: &str| format!("{name}{{perlbal=\"{management}\"}}");
-    listener.wait(&of_perlbal("pollbal_perlbal_in_sync"), 1.0);
+    let of_perlbal = |name: &str| format!("{name}{{driver=\"perlbal\",address=\"{management}\"}}");
+    listener.wait(&of_perlbal("pollbal_lb_in_sync"), 1.0);
     nodes[2].announce("api leaving v2");
     let leaver = json!({ "nodes": [nodes[2].addr().to_string()] });
     http::post(&stage, "/v1/nudge", &leaver).ok();
@@ -191,11 +191,11 @@ fn the_numbers_of_a_small_site_are_true() {
         ("pollbal_frozen", 0.0),
         ("pollbal_pool_files_in_sync", 1.0),
         ("pollbal_pool_file_writes_total{result=\"failed\"}", 0.0),
-        (&of_perlbal("pollbal_perlbal_connected"), 1.0),
-        (&of_perlbal("pollbal_perlbal_connections_total"), 1.0),
-        (&of_perlbal("pollbal_perlbal_errors_total"), 0.0),
-        (&of_perlbal("pollbal_answer_to_ok_seconds_count"), 2.0),
-        (&of_perlbal("perlbal_up"), 1.0),
+        (&of_perlbal("pollbal_lb_connected"), 1.0),
+        (&of_perlbal("pollbal_lb_connections_total"), 1.0),
+        (&of_perlbal("pollbal_lb_errors_total"), 0.0),
+        (&of_perlbal("pollbal_lb_propagation_seconds_count"), 2.0),
+        (&of_perlbal("pollbal_lb_up"), 1.0),
         ("pollbal_http_connections{listener=\"status\"}", 1.0),
         (
             "pollbal_http_requests_total{listener=\"admin\",code=\"2xx\"}",
@@ -217,16 +217,16 @@ fn the_numbers_of_a_small_site_are_true() {
         "{written} {:?}",
         stage.files()
     );
-    let added = format!("pollbal_perlbal_commands_total{{perlbal=\"{management}\",command=\"");
+    let added = format!(
+        "pollbal_lb_commands_total{{driver=\"perlbal\",address=\"{management}\",command=\""
+    );
     assert!(scrape.sum(&added) >= 5.0, "{}", scrape.text);
-    assert!(scrape.value(&of_perlbal("pollbal_answer_to_ok_seconds_sum")) > 0.0);
+    assert!(scrape.value(&of_perlbal("pollbal_lb_propagation_seconds_sum")) > 0.0);
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = now.as_secs_f64();
     let started = scrape.value("process_start_time_seconds");
-    let since = scrape.value(&of_perlbal(
-        "pollbal_perlbal_in_sync_since_timestamp_seconds",
-    ));
+    let since = scrape.value(&of_perlbal("pollbal_lb_in_sync_since_timestamp_seconds"));
     assert!(
         now - 60.0 < started && started < since && since < now,
         "{started} {since} {now}"
@@ -251,23 +251,23 @@ fn what_perlbal_tells_of_each_member_is_true_with_metrics_per_node() {
     let record = traffic.finish();
     assert_eq!(failures(&record), [""; 0]);
 
-    let requests = format!("perlbal_requests_total{{perlbal=\"{management}\"}}");
+    let requests = format!("perlbal_requests_total{{address=\"{management}\"}}");
     listener.wait(&requests, count(record.len()));
     let scrape = listener.scrape();
     for node in both {
-        let labels = format!("perlbal=\"{management}\",node=\"{}\"", node.addr());
+        let labels = format!("address=\"{management}\",node=\"{}\"", node.addr());
         let requests = format!("perlbal_node_requests_total{{{labels}}}");
         scrape.assert(&requests, count(node.arrivals().len()));
         assert!(scrape.value(&format!("perlbal_node_connections{{{labels}}}")) >= 1.0);
     }
     let sockets =
-        format!("perlbal_sockets{{perlbal=\"{management}\",kind=\"BackendHTTP\",state=\"bored\"}}");
+        format!("perlbal_sockets{{address=\"{management}\",kind=\"BackendHTTP\",state=\"bored\"}}");
     assert!(scrape.value(&sockets) >= 2.0, "{}", scrape.text);
     for queue in ["perlbal_queue_clients", "perlbal_queue_oldest_seconds"] {
-        let labels = format!("perlbal=\"{management}\",service=\"web\",priority=\"normal\"");
+        let labels = format!("address=\"{management}\",service=\"web\",priority=\"normal\"");
         scrape.assert(&format!("{queue}{{{labels}}}"), 0.0);
     }
-    let cpu = format!("perlbal_cpu_seconds_total{{perlbal=\"{management}\",mode=\"user\"}}");
+    let cpu = format!("perlbal_cpu_seconds_total{{address=\"{management}\",mode=\"user\"}}");
     assert!(scrape.value(&cpu) > 0.0);
     for node in &nodes {
         let labels = format!("node=\"{}\",name=\"{}\"", node.addr(), node.name());
@@ -296,7 +296,10 @@ fn promtool_has_nothing_to_say_and_openmetrics_is_there_for_who_asks() {
     });
     let (_pollbal, listener) = pollbal(&stage, config);
     perlbal.wait_members("api", &addrs([&node]));
-    let up = format!("perlbal_up{{perlbal=\"{}\"}}", perlbal.management());
+    let up = format!(
+        "pollbal_lb_up{{driver=\"perlbal\",address=\"{}\"}}",
+        perlbal.management()
+    );
     listener.wait(&up, 1.0);
 
     let scrape = listener.scrape();
@@ -330,7 +333,13 @@ fn a_storm_of_scrapes_asks_perlbal_no_more_than_every_five_seconds() {
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let config = json!({ "perlbal": relay.addr().to_string() });
     let (_pollbal, listener) = pollbal(&stage, config);
-    listener.wait(&format!("perlbal_up{{perlbal=\"{}\"}}", relay.addr()), 1.0);
+    listener.wait(
+        &format!(
+            "pollbal_lb_up{{driver=\"perlbal\",address=\"{}\"}}",
+            relay.addr()
+        ),
+        1.0,
+    );
 
     // Only numbers are asked for by this command.
     let readings = || relay.said().iter().filter(|line| *line == "STATES").count();
@@ -364,8 +373,8 @@ fn a_perlbal_that_hangs_or_is_away_holds_no_scrape_up() {
     let config = json!({ "perlbal": { "address": management.to_string(), "timeout": "60s" } });
     let (_pollbal, listener) = pollbal(&stage, config);
     perlbal.wait_members("api", &addrs(&nodes));
-    let up = format!("perlbal_up{{perlbal=\"{management}\"}}");
-    let connected = format!("pollbal_perlbal_connected{{perlbal=\"{management}\"}}");
+    let up = format!("pollbal_lb_up{{driver=\"perlbal\",address=\"{management}\"}}");
+    let connected = format!("pollbal_lb_connected{{driver=\"perlbal\",address=\"{management}\"}}");
     listener.wait(&up, 1.0);
 
     perlbal.pause();

@@ -488,8 +488,9 @@ fn a_reload_answers_with_what_is_wrong_and_the_old_stays_in_force() {
 #[test]
 fn status_tells_pools_nodes_and_perlbal_as_wanted_told_and_seen() {
     let site = Site::start(3, &json!({}));
-    let pool =
-        || get(&site.stage, "/v1/status?pool=website").json()["perlbals"][0]["pools"][0].clone();
+    let pool = || {
+        get(&site.stage, "/v1/status?pool=website").json()["load_balancers"][0]["pools"][0].clone()
+    };
     becomes(SOON, "all three agree", &json!(true), || {
         pool()["same"].clone()
     });
@@ -505,7 +506,7 @@ fn status_tells_pools_nodes_and_perlbal_as_wanted_told_and_seen() {
         json!([{"version": "v1", "members": 3}])
     );
     assert_eq!(
-        (&pool()["wanted"], &pool()["told"], &pool()["seen"]),
+        (&pool()["desired"], &pool()["sent"], &pool()["observed"]),
         (&json!(3), &json!(3), &json!(3))
     );
     assert_eq!(

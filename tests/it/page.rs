@@ -41,7 +41,7 @@ fn it_shows_pools_nodes_with_their_reasons_and_perlbals() {
         "it simply serves"
     );
     let perlbal = site.perlbal.management().to_string();
-    browser.wait_text("#perlbals", &[&perlbal, "in sync", "Perlbal 1."]);
+    browser.wait_text("#load-balancers", &[&perlbal, "in sync", "Perlbal 1."]);
     browser.wait_text(
         "#events",
         &["node-1 is disabled: kernel", "node-2 joins api"],
@@ -55,7 +55,7 @@ fn it_shows_pools_nodes_with_their_reasons_and_perlbals() {
         "it is in another pool"
     );
     let seen = ["api", "Wanted", "Told", "Seen"];
-    browser.wait_text("#perlbals", &seen);
+    browser.wait_text("#load-balancers", &seen);
     browser.assert_quiet();
 }
 
@@ -80,7 +80,7 @@ fn it_explains_a_node() {
         ],
     );
     browser.wait_text("#comes-back", &["pollbal enable node-1 --reason kernel"]);
-    browser.wait_text("#in-perlbals", &["told, at rest"]);
+    browser.wait_text("#at-load-balancers", &["removed, drained"]);
     browser.wait_text(
         "#events",
         &["node-1 joins api at v23", "node-1 is disabled: kernel"],

@@ -23,7 +23,7 @@ const RETURN: Duration = Duration::from_secs(1);
 
 /// What the API tells of the first Perlbal.
 fn told(stage: &Stage) -> Value {
-    http::get(stage, "/v1/status").json()["perlbals"][0].clone()
+    http::get(stage, "/v1/status").json()["load_balancers"][0].clone()
 }
 
 /// Waits until it is told that Perlbal is so, with these words of the cause, and that these changes wait.

@@ -41,11 +41,11 @@ fn a_node_in_a_pool_made_by_hand_is_not_gone_until_it_is_out_of_that_too() {
     );
     becomes(SOON, "the answer", &why, || site.ask_leave(&nodes[0]));
     assert_eq!(site.perlbal.members("website"), Some(addrs(&nodes[1..])));
-    assert_eq!(site.explained(&nodes[0])["at_rest"], json!(false));
+    assert_eq!(site.explained(&nodes[0])["drained"], json!(false));
     // An idle connection to it is kept, and may be used again: no seal reaches that service.
     request(site.perlbal.service("by_hand"), "/").expect("it is served");
     site.perlbal.remove("mine", nodes[0].addr());
-    let why = format!("granted not at rest in {}", site.perlbal.management());
+    let why = format!("granted still draining in {}", site.perlbal.management());
     eventually(SOON, "the answer", || {
         site.ask_leave(&nodes[0]).starts_with(&why).then_some(())
     });
@@ -167,7 +167,7 @@ fn a_foreign_nodefile_and_an_unused_pool_are_told_once_at_the_connect_and_by_sta
         site.pollbal().wait_log(&["warn", words]);
         let shown = || {
             let status = get(&site.stage, "/v1/status").json();
-            status["perlbals"][0]["problems"]
+            status["load_balancers"][0]["problems"]
                 .to_string()
                 .contains(words)
         };
@@ -218,7 +218,7 @@ fn a_node_at_work_is_not_gone_by_reloads_that_give_its_pool_another_name_in_perl
     node.announce("website leaving");
     let others = nodes.iter().filter(|one| one.addr() != node.addr());
     site.perlbal.wait_members("website", &addrs(others));
-    let why = format!("granted not at rest in {}", site.perlbal.management());
+    let why = format!("granted still draining in {}", site.perlbal.management());
     let reload = |site: &mut Site, keys: Value| {
         merge(&mut site.config, &keys);
         site.stage.write_config(&site.config);

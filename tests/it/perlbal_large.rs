@@ -52,8 +52,8 @@ impl Site {
 
     #[track_caller]
     fn wait_confirmed(&self, serial: u64) {
-        self.driven.wait("it is confirmed", |standing| {
-            standing.shown >= serial && standing.in_sync
+        self.driven.wait("it is confirmed", |status| {
+            status.observed >= serial && status.in_sync
         });
     }
 }

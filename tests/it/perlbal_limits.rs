@@ -100,7 +100,7 @@ fn is_given_up(says: &[u8], excess: &str) {
     // The tenth wait is a second, a fifth more or less; one that is only away is tried four times a second.
     assert!(wait(9) > Duration::from_millis(500), "{:?}", wait(9));
     let status = http::get(&stage, "/v1/status").json();
-    assert_eq!(status["perlbals"][0]["away"]["state"], "not usable");
+    assert_eq!(status["load_balancers"][0]["away"]["state"], "not usable");
     let memory = most_memory_kb(&pollbal);
     assert!(memory < MOST_MEMORY_KB, "{memory} kB");
     // It holds up nothing.

@@ -160,7 +160,7 @@ fn a_version_pool_that_nothing_remembers_is_never_lied_about() {
         site.perlbal.management()
     );
     becomes(SOON, "the answer", &why, || site.ask_leave(&nodes[0]));
-    assert_eq!(site.explained(&nodes[0])["at_rest"], json!(false));
+    assert_eq!(site.explained(&nodes[0])["drained"], json!(false));
     site.perlbal.remove("api__v1", nodes[0].addr());
     site.leave(&nodes[0], &["api", "api__v1", "api__v2"]);
 }
@@ -256,7 +256,7 @@ fn state_says_that_it_may_get_requests(site: &Site, node: &Node) {
     let file = site.stage.path("state.json");
     let text = fs::read_to_string(&file).expect("pollbal wrote it");
     let mut state: Value = serde_json::from_str(&text).expect("it is JSON");
-    let perlbals = state["owned"]["perlbals"].as_object_mut();
+    let perlbals = state["owned"]["load_balancers"].as_object_mut();
     let there = perlbals.and_then(|perlbals| perlbals.values_mut().next());
     there.expect("a Perlbal is there")["pools"]["website"] = json!([node.addr()]);
     fs::write(&file, state.to_string()).expect("failed to write");
@@ -309,23 +309,24 @@ fn what_is_owned_in_a_perlbal_that_a_reload_takes_out_is_forgotten_for_good() {
     let [first, second] = perlbals
         .each_ref()
         .map(|perlbal| perlbal.management().to_string());
-    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": [first, second] }));
+    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": [&first, &second] }));
     let owned = || {
         let text = fs::read_to_string(stage.path("state.json")).unwrap_or_default();
         let kept: Value = serde_json::from_str(&text).unwrap_or_default();
-        let perlbals = kept["owned"]["perlbals"].as_object().cloned();
+        let perlbals = kept["owned"]["load_balancers"].as_object().cloned();
         let names = perlbals.unwrap_or_default();
         names
             .into_iter()
             .map(|(name, _)| name)
             .collect::<BTreeSet<_>>()
     };
-    let both = BTreeSet::from([first.clone(), second]);
+    let key = |address: &String| format!("perlbal {address}");
+    let both = BTreeSet::from([key(&first), key(&second)]);
     becomes(SOON, "the Perlbals", &both, owned);
 
-    stage.write_config(&json!({ "perlbal": first }));
+    stage.write_config(&json!({ "perlbal": &first }));
     pollbal.reload();
-    let one = BTreeSet::from([first]);
+    let one = BTreeSet::from([key(&first)]);
     becomes(SOON, "the Perlbals", &one, owned);
     // What is owned changes, and is told by whoever knows it.
     let members = |nodes: &[Node]| perlbals[0].wait_members("website", &addrs(nodes));
@@ -388,7 +389,8 @@ fn members_of_a_declared_pool_stay_until_a_node_serves_there_though_all_polls_fa
     site.perlbal.wait_members("website", &stay);
     site.wait_in_sync();
     let remark = "pool website: no node serves in it yet; members that were there stay";
-    let remarks = || get(&site.stage, "/v1/status").json()["perlbals"][0]["problems"].to_string();
+    let remarks =
+        || get(&site.stage, "/v1/status").json()["load_balancers"][0]["problems"].to_string();
     becomes(SOON, "the remark", &true, || remarks().contains(remark));
     // One that is down is not gone, and one that is granted leave is.
     let explained = site.explained(&nodes[0]).to_string();
@@ -409,7 +411,7 @@ fn members_of_a_declared_pool_stay_until_a_node_serves_there_though_all_polls_fa
     site.perlbal.wait_members("website", &addrs(&nodes[..1]));
     becomes(SOON, "no remark", &false, || {
         let status = get(&site.stage, "/v1/status").json();
-        status["perlbals"][0]["problems"]
+        status["load_balancers"][0]["problems"]
             .to_string()
             .contains(remark)
     });

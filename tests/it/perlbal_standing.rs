@@ -56,7 +56,7 @@ impl Slow {
         eventually(SOON, "a look shows the node at work", || {
             let at_rest = driven.at_rest(addr, since);
             assert!(!at_rest, "at rest with a request under way");
-            let seen = driven.standing().told >= since && busy();
+            let seen = driven.status().acked >= since && busy();
             assert!(!self.answer.is_finished(), "the request took too short");
             seen.then_some(())
         });
@@ -181,8 +181,8 @@ fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back()
     let addr = nodes[slow.at].addr();
 
     relay.close();
-    let lost = driven.wait("the loss is told", |standing| !standing.connected);
-    assert!(lost.told == told && !lost.in_sync, "{lost:?}");
+    let lost = driven.wait("the loss is told", |status| !status.connected);
+    assert!(lost.acked == told && !lost.in_sync, "{lost:?}");
     let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
     relay.open();
     slow.keeps_from_rest(&driven, addr, out);
@@ -201,7 +201,7 @@ fn what_others_remove_while_the_connection_is_away_is_not_at_rest_when_it_is_bac
     let addr = nodes[slow.at].addr();
 
     relay.close();
-    driven.wait("the loss is told", |standing| !standing.connected);
+    driven.wait("the loss is told", |status| !status.connected);
     let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
     perlbal.remove("api", addr);
     relay.open();
@@ -223,7 +223,7 @@ fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back
     driven.wait_told(out);
 
     relay.cut();
-    driven.wait("the loss is told", |standing| !standing.connected);
+    driven.wait("the loss is told", |status| !status.connected);
     slow.keeps_from_rest(&driven, addr, out);
     // Not by the relay's: attempts to connect overlap where an answer is slow in coming.
     assert_eq!(driven.view().counters.connections, 2);
@@ -243,7 +243,7 @@ fn a_node_that_left_before_pollbal_came_is_not_at_rest_before_its_request_has_en
 
     let mut driven = Driven::start(&stage, perlbal.management());
     // Read before it is known who is wanted.
-    driven.wait("it is connected", |standing| standing.connected);
+    driven.wait("it is connected", |status| status.connected);
     let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
     slow.keeps_from_rest(&driven, addr, out);
 }
@@ -269,7 +269,7 @@ fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
     });
 
     perlbal.kill();
-    driven.wait("the loss is told", |standing| !standing.connected);
+    driven.wait("the loss is told", |status| !status.connected);
     perlbal.start();
     driven.wait_at_rest(addr, out);
     let there = addrs(nodes.iter().filter(|node| node.addr() != addr));
@@ -293,13 +293,13 @@ fn a_snapshot_of_which_a_change_was_refused_is_not_told() {
     // Nor is one behind it that wants the same.
     driven.want_pools(&[("api", &[api]), ("late", &[late])], &[], None);
     eventually(SOON, "it is told once it is known what can be", || {
-        let standing = driven.standing();
+        let status = driven.status();
         // Looked at behind the standing: what is known by now was known then, or has come since.
         let known = !driven.pool_view("late").problems.is_empty();
-        assert!(standing.told < refused || known, "{standing:?}");
-        (standing.told > refused).then_some(())
+        assert!(status.acked < refused || known, "{status:?}");
+        (status.acked > refused).then_some(())
     });
-    assert!(!driven.standing().in_sync);
+    assert!(!driven.status().in_sync);
     let problems = driven.pool_view("late").problems;
     assert!(
         problems[0].contains("a service has this name"),
@@ -320,17 +320,17 @@ fn a_node_that_somebody_put_into_another_pool_unnoticed_does_not_look_at_rest() 
         .start(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let all_in = driven.want("api", &addrs, &[]);
-    driven.wait("the members are shown", |standing| standing.shown >= all_in);
+    driven.wait("the members are shown", |status| status.observed >= all_in);
     // No change of pollbal's makes it look there, and the next reading would be a minute away.
     perlbal.add("mine", addrs[0]);
     let out = driven.want("api", &addrs[1..], &addrs[..1]);
     eventually(SOON, "what is there is read again", || {
         assert!(!driven.at_rest(addrs[0], out));
-        (driven.standing().shown >= out).then_some(())
+        (driven.status().observed >= out).then_some(())
     });
-    let strays = driven.standing().strays;
+    let strays = driven.status().strays;
     let stray = strays.get(&of(addrs[0])).expect("it is noticed");
-    assert_eq!((stray.pool.as_str(), stray.is_managed()), ("mine", false));
+    assert_eq!((&*stray.pool, stray.is_managed()), ("mine", false));
     assert!(!driven.at_rest(addrs[0], out));
     perlbal.remove("mine", addrs[0]);
     // Whatever is told next is read again likewise.

@@ -66,8 +66,8 @@ impl Site {
     /// Waits until a reading of everything has shown it, after which there is none for a minute.
     #[track_caller]
     fn wait_confirmed(&self, serial: u64) {
-        self.driven.wait("it is confirmed", |standing| {
-            standing.shown >= serial && standing.in_sync
+        self.driven.wait("it is confirmed", |status| {
+            status.observed >= serial && status.in_sync
         });
     }
 

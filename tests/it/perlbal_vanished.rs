@@ -77,7 +77,7 @@ fn a_pool_of_two_goes_on_when_one_of_them_vanished() {
     );
 
     // All is as it should be, and as it is shown, meanwhile and afterwards.
-    assert!(driven.standing().in_sync, "{:?}", driven.standing());
+    assert!(driven.status().in_sync, "{:?}", driven.status());
     let api = driven.pool_view("api");
     assert_eq!((api.wanted.len(), api.told_count()), (1, Some(1)));
     eventually(GIVEN_UP, "the spare entry is gone", || {
@@ -149,10 +149,10 @@ fn a_spare_entry_does_not_outlive_a_restart_of_perlbal() {
     });
 
     perlbal.kill();
-    driven.wait("it is gone", |standing| !standing.connected);
+    driven.wait("it is gone", |status| !status.connected);
     perlbal.start();
-    driven.wait("it is there again", |standing| {
-        standing.connected && standing.in_sync && standing.shown >= out
+    driven.wait("it is there again", |status| {
+        status.connected && status.in_sync && status.observed >= out
     });
     assert_eq!(entries(&perlbal), [stays.to_string()]);
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pollbal::drivers::StatisticsError;
 use pollbal::drivers::perlbal::protocol::Endpoint;
-use pollbal::drivers::perlbal::statistics::{Nodes, StatisticsError};
+use pollbal::drivers::perlbal::statistics::Nodes;
 use pollbal::drivers::perlbal::view::{Connection, PoolView};
 
 use crate::common::client::{Traffic, failures, get, get_later};
@@ -64,7 +65,7 @@ fn what_is_wanted_told_and_seen_is_one_when_all_is_well() {
     assert!(pool.problems.is_empty());
     assert!(pool.seen.is_some_and(|seen| seen.at > before));
 
-    driven.wait("it is in sync", |standing| standing.in_sync);
+    driven.wait("it is in sync", |status| status.in_sync);
     let view = driven.view();
     assert_eq!(view.address, perlbal.management().to_string());
     assert!(matches!(view.connection, Connection::Connected { since } if since > before));
@@ -139,8 +140,9 @@ fn who_is_removed_and_at_work_is_told() {
         ("api", of(nodes[0].addr()))
     );
     assert!(leaver.since > before);
-    let unrest = driven.standing().unrest;
-    assert_eq!(unrest[&leaver.node].get(&leaver.pool), Some(&leaver.since));
+    let draining = driven.status().draining;
+    let since = draining[&leaver.node].get(leaver.pool.as_str());
+    assert_eq!(since, Some(&leaver.since));
     driven.wait_at_rest(nodes[0].addr(), out);
 }
 
@@ -171,7 +173,7 @@ fn without_a_connection_questions_are_answered_with_why_and_with_what_is_wanted(
     relay.open();
     wait_seen(&driven, &nodes);
     relay.close();
-    driven.wait("the loss is told", |standing| !standing.connected);
+    driven.wait("the loss is told", |status| !status.connected);
     // What was known is told still, and the latest snapshot.
     let latest = driven.want("api", &all(&nodes[..1]), &all(&nodes[1..]));
     let view = driven.view();
@@ -192,10 +194,10 @@ fn it_is_counted_how_long_perlbal_takes_to_be_told() {
     let nodes = stage.nodes(&["api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    driven.wait("it is connected", |standing| standing.connected);
+    driven.wait("it is connected", |status| status.connected);
     let times = |driven: &Driven| {
         let counters = driven.view().counters;
-        [counters.snapshot_to_ok, counters.answer_to_ok]
+        [counters.apply, counters.propagation]
     };
     let ago = Duration::from_millis(300);
     let answered = Instant::now().checked_sub(ago);
@@ -301,7 +303,7 @@ fn statistics_tell_what_waits_and_who_failed_verification() {
         .service_with(&stage, "to_closing", "closing", &verified)
         .start(&stage);
     let driven = Driven::start(&stage, perlbal.management());
-    driven.wait("it is connected", |standing| standing.connected);
+    driven.wait("it is connected", |status| status.connected);
     let waiting = get_later(perlbal.service("to_full"), "/");
     let failed = get_later(perlbal.service("to_closing"), "/");
     for command in ["PENDING", "NOVERIFY"] {
@@ -329,7 +331,7 @@ fn statistics_are_read_anew_after_a_while_and_given_to_all_meanwhile() {
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let driven = Driven::start(&stage, relay.addr());
-    driven.wait("it is connected", |standing| standing.connected);
+    driven.wait("it is connected", |status| status.connected);
     let asked = || relay.said().iter().filter(|line| *line == "STATES").count();
     let first = driven.statistics(false).unwrap();
     assert!(Arc::ptr_eq(&first, &driven.statistics(false).unwrap()));

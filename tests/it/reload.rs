@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::http::{accept_removals, post};
-use crate::common::nodes::Node;
+use crate::common::nodes::{Node, addrs};
+use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, eventually, stays, text};
@@ -298,4 +299,62 @@ fn rules_that_would_empty_a_pool_are_refused_whole_until_a_person_accepts_that()
     accept_removals(&stage);
     wait_file(&stage, "Api.pool", &[]);
     wait_file(&stage, "new.pool", &[]);
+}
+
+/// What is driven with the same settings goes on over its connection: another address, or another
+/// interval, is no reason to read everything of the other Perlbals again.
+#[test]
+fn only_the_perlbals_whose_settings_differ_are_connected_again() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbals = [0; 3].map(|_| Config::new().pool("website").start(&stage));
+    let [first, second, third] = perlbals
+        .each_ref()
+        .map(|perlbal| perlbal.management().to_string());
+    let pollbal = Pollbal::start(&stage, &json!({ "perlbal": [&first, &second] }));
+    let connections = |address: &String| {
+        let address = format!("perlbal={address}");
+        pollbal.log_with(&["connected to Perlbal", &address]).len()
+    };
+    for perlbal in &perlbals[..2] {
+        perlbal.wait_members("website", &addrs(&nodes));
+    }
+
+    reload(&stage, &pollbal, &json!({ "perlbal": [&third, &first] }));
+    perlbals[2].wait_members("website", &addrs(&nodes));
+    nodes[1].announce("website leaving");
+    for perlbal in [&perlbals[0], &perlbals[2]] {
+        perlbal.wait_members("website", &addrs(&nodes[..1]));
+    }
+    // Nobody told the one that was taken out.
+    perlbals[1].wait_members("website", &addrs(&nodes));
+    assert_eq!([&first, &second, &third].map(connections), [1, 1, 1]);
+
+    let changed = json!({ "address": first, "resync_interval": "10s" });
+    reload(&stage, &pollbal, &json!({ "perlbal": [&third, changed] }));
+    becomes(SOON, "its settings are new", &[2, 1], || {
+        [&first, &third].map(connections)
+    });
+    nodes[1].announce("website");
+    for perlbal in [&perlbals[0], &perlbals[2]] {
+        perlbal.wait_members("website", &addrs(&nodes));
+    }
+    assert_eq!([&first, &third].map(connections), [2, 1]);
+}
+
+#[test]
+fn another_grace_restarts_the_pool_files_alone() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbal = Config::new().pool("website").start(&stage);
+    let management = perlbal.management().to_string();
+    let config = |grace: &str| json!({ "perlbal": management, "empty_pool_grace": grace });
+    let pollbal = Pollbal::start(&stage, &config("60s"));
+    perlbal.wait_members("website", &addrs(&nodes));
+
+    reload(&stage, &pollbal, &config("50s"));
+    nodes[1].announce("website leaving");
+    perlbal.wait_members("website", &addrs(&nodes[..1]));
+    wait_file(&stage, "website.pool", &pool_lines(&nodes[..1]));
+    assert_eq!(pollbal.log_with(&["connected to Perlbal"]).len(), 1);
 }

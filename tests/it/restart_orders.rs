@@ -202,7 +202,7 @@ impl Site {
 
     fn is_in_sync(&self) -> bool {
         let status = self.json(&["status"]);
-        let perlbal = &status["perlbals"][0];
+        let perlbal = &status["load_balancers"][0];
         [
             &status["first_round_done"],
             &status["files"]["in_sync"],

@@ -58,7 +58,7 @@ fn the_command_does_not_run_before_the_last_request_at_its_node_has_ended() {
         (!node.arrivals().is_empty()).then_some(())
     });
     let mut roll = site.roll(&[]);
-    roll.wait_stdout(&["node-1: waits: not at rest in", "after"]);
+    roll.wait_stdout(&["node-1: waits: still draining in", "after"]);
     site.wait_at(node);
     let under_way: Vec<_> = requests.iter().map(JoinHandle::is_finished).collect();
     let answers = requests.into_iter().map(|request| {

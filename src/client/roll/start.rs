@@ -68,11 +68,11 @@ pub(super) async fn start(
     let query = [("pool", args.pool.to_string())];
     let members: Answer<Members> = door.get("/v1/members", &query, ANSWER).await?;
     let status: Answer<Status> = door.get("/v1/status", &[], ANSWER).await?;
-    let perlbals = status.value.perlbals.iter();
-    if let Some((address, why)) = lost(perlbals.map(|one| (&one.address, &one.away))) {
+    let load_balancers = status.value.load_balancers.iter();
+    if let Some((address, why)) = lost(load_balancers.map(|one| (&one.address, &one.away))) {
         let why = away(why, &status.value.time);
         return Err(ClientError::Failed(format!(
-            "refused, nothing changed: Perlbal {address} is {why}, so that no node could be seen at rest there; \
+            "refused, nothing changed: load balancer {address} is {why}, so that no node could be seen drained there; \
              see to it first, or take it out of the configuration"
         )));
     }
@@ -97,12 +97,12 @@ pub(super) async fn start(
     Ok(Start { targets, out })
 }
 
-/// A Perlbal that is away: there nothing is known of nodes, so that the next one would be out for as long as it is, and
+/// A load balancer that is away: there nothing is known of nodes, so that the next one would be out for as long as it is, and
 /// the command would not run. One that was never connected yet may be there in a moment.
 pub(super) fn lost<'a>(
-    mut perlbals: impl Iterator<Item = (&'a String, &'a Option<Away>)>,
+    mut load_balancers: impl Iterator<Item = (&'a String, &'a Option<Away>)>,
 ) -> Option<(&'a str, &'a Away)> {
-    perlbals.find_map(|(address, away)| {
+    load_balancers.find_map(|(address, away)| {
         let why = away.as_ref().filter(|why| !why.state.is_empty())?;
         Some((address.as_str(), why))
     })

@@ -57,7 +57,7 @@ pub(super) async fn through(site: &Rc<Site>, target: &Target, began: Instant) ->
     Outcome::Done
 }
 
-/// Disables the node as soon as its pool can do without it and no Perlbal is away. While others of this roll are out
+/// Disables the node as soon as its pool can do without it and no load balancer is away. While others of this roll are out
 /// it waits for them, and their commands may take as long as they like; its own time begins when they are back.
 pub(super) async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
     let mut start = Instant::now();
@@ -109,7 +109,7 @@ fn left_by(error: &AskError) -> Left {
     }
 }
 
-/// Looks before a node is taken out; gives what it has to wait for, if that is a Perlbal. A node that is disabled by
+/// Looks before a node is taken out; gives what it has to wait for, if that is a load balancer. A node that is disabled by
 /// this very word belongs to another roll, or was left out by one: it must not be brought back by this one.
 async fn look(site: &Site, target: &Target, limit: Duration) -> Result<Option<String>, Outcome> {
     let told = explain(site, target, limit).await;
@@ -120,9 +120,10 @@ async fn look(site: &Site, target: &Target, limit: Duration) -> Result<Option<St
             reason(given, &told.time)
         )));
     }
-    let perlbals = told.perlbals.iter();
-    let lost = lost(perlbals.map(|one| (&one.address, &one.away)));
-    Ok(lost.map(|(address, why)| format!("Perlbal {address} is {} ({})", why.state, why.cause)))
+    let load_balancers = told.load_balancers.iter();
+    let lost = lost(load_balancers.map(|one| (&one.address, &one.away)));
+    Ok(lost
+        .map(|(address, why)| format!("load balancer {address} is {} ({})", why.state, why.cause)))
 }
 
 async fn explain(site: &Site, target: &Target, limit: Duration) -> Result<Explanation, AskError> {
@@ -255,7 +256,7 @@ fn where_it_is(progress: &Progress) -> &str {
 }
 
 /// A node did not come to serve everywhere in time. Where it is a member again and answers, what is missing is not its
-/// own: it stays in, and a Perlbal that is away gets it when that is back.
+/// own: it stays in, and a load balancer that is away gets it when that is back.
 async fn not_serving(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
     let told = explain(site, target, site.timeout).await;
     let serves = |node: &Node| node.state == State::Member && !node.failing;

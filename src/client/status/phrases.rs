@@ -1,8 +1,8 @@
-//! Pools, nodes and Perlbals in a few words each.
+//! Pools, nodes and load balancers in a few words each.
 
 use super::super::terminal::Tone;
 use super::super::words::{self, ahead, reason};
-use crate::api::{Counts, Grant, Node, Perlbal, Pool, State, VersionCount};
+use crate::api::{Counts, Grant, LoadBalancer, Node, Pool, State, VersionCount};
 use crate::logging::count;
 use crate::model::health::Health;
 
@@ -127,8 +127,8 @@ pub(in crate::client) fn why(node: &Node, now: &str) -> String {
     if parts.is_empty() {
         parts.extend(node.why.clone());
     }
-    if node.at_rest == Some(false) {
-        parts.push("not at rest".to_owned());
+    if node.drained == Some(false) {
+        parts.push("draining".to_owned());
     }
     parts.join("; ")
 }
@@ -146,8 +146,8 @@ pub(super) fn health_tone(health: Health) -> Tone {
     }
 }
 
-pub(super) fn sync(perlbal: &Perlbal) -> (Tone, &'static str) {
-    match (perlbal.connected, perlbal.in_sync) {
+pub(super) fn sync(one: &LoadBalancer) -> (Tone, &'static str) {
+    match (one.connected, one.in_sync) {
         (true, true) => (Tone::Plain, "in sync"),
         (true, false) => (Tone::Bad, "not in sync"),
         (false, _) => (Tone::Bad, "not connected"),
@@ -155,7 +155,7 @@ pub(super) fn sync(perlbal: &Perlbal) -> (Tone, &'static str) {
 }
 
 /// Which version it is, or why it is not connected.
-pub(super) fn connection(perlbal: &Perlbal, now: &str) -> String {
-    let away = perlbal.away.as_ref();
-    away.map_or_else(|| perlbal.connection.clone(), |away| words::away(away, now))
+pub(super) fn connection(one: &LoadBalancer, now: &str) -> String {
+    let away = one.away.as_ref();
+    away.map_or_else(|| one.connection.clone(), |away| words::away(away, now))
 }

@@ -1,4 +1,4 @@
-//! The answer of `pollbal status` in words: pools first, then nodes, Perlbals, what is not right.
+//! The answer of `pollbal status` in words: pools first, then nodes, load balancers, what is not right.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use super::phrases::{
     connection, counts, granted, health_tone, is_out, remark, states, sync, tone, urgency,
     versions, why,
 };
-use crate::api::{Node, Perlbal, PerlbalPool, Status, Unrest};
+use crate::api::{Draining, LoadBalancer, LoadBalancerPool, Node, Status};
 use crate::logging::count;
 use crate::model::text::printable;
 
@@ -41,8 +41,8 @@ pub(super) fn parts(status: &Status, asked: bool, paint: Paint) -> Parts {
         view.pools(),
         view.nodes(),
         view.gone(),
-        view.perlbals(),
-        view.unrest(),
+        view.load_balancers(),
+        view.draining(),
     ];
     let sections: Vec<_> = sections
         .into_iter()
@@ -181,27 +181,27 @@ impl View<'_> {
         text
     }
 
-    fn perlbals(&self) -> String {
+    fn load_balancers(&self) -> String {
         let status = self.status;
-        let mut table = Table::new(&["PERLBAL", "STATE", "SINCE", "REMOVED MEMBERS", ""]);
-        for perlbal in &status.perlbals {
-            let rest = match perlbal.unrest.len() {
-                0 if perlbal.connected => "all at rest".to_owned(),
-                0 => "not known".to_owned(),
-                busy => format!("{busy} not at rest"),
+        let mut table = Table::new(&["LOAD BALANCER", "STATE", "SINCE", "DRAINING", ""]);
+        for one in &status.load_balancers {
+            let draining = match one.draining.len() {
+                0 if one.connected => "none".to_owned(),
+                0 => "unknown".to_owned(),
+                busy => busy.to_string(),
             };
-            let since = perlbal.since.as_ref().map(|since| ago(since, &status.time));
-            let (tone, state) = sync(perlbal);
+            let since = one.since.as_ref().map(|since| ago(since, &status.time));
+            let (tone, state) = sync(one);
             let row = [
-                perlbal.address.clone(),
+                one.address.clone(),
                 state.to_owned(),
                 since.unwrap_or_default(),
-                rest,
-                connection(perlbal, &status.time),
+                draining,
+                connection(one, &status.time),
             ];
             table.row(tone, &row);
         }
-        let mut text = if status.perlbals.is_empty() {
+        let mut text = if status.load_balancers.is_empty() {
             String::new()
         } else {
             table.render(&[], self.paint)
@@ -209,18 +209,18 @@ impl View<'_> {
         if !status.files.in_sync {
             text += &self.line(Tone::Bad, "pool files: not in sync");
         }
-        text + &self.perlbal_pools()
+        text + &self.load_balancer_pools()
     }
 
-    /// What is wanted, told and seen, pool by pool.
-    fn perlbal_pools(&self) -> String {
+    /// Desired, sent and observed members, pool by pool.
+    fn load_balancer_pools(&self) -> String {
         let rows: Vec<_> = self
             .status
-            .perlbals
+            .load_balancers
             .iter()
             // Where all is in sync, what else there is to say of a pool is no news.
-            .filter(|perlbal| self.asked || !perlbal.in_sync)
-            .flat_map(|perlbal| perlbal.pools.iter().map(move |pool| (perlbal, pool)))
+            .filter(|one| self.asked || !one.in_sync)
+            .flat_map(|one| one.pools.iter().map(move |pool| (one, pool)))
             .collect();
         if rows.is_empty() {
             return String::new();
@@ -228,20 +228,20 @@ impl View<'_> {
         let shown = if self.asked { rows.len() } else { ROWS };
         let mut table = Table::new(&[
             "POOL THERE",
-            "PERLBAL",
-            "WANTED",
-            "TOLD",
-            "SEEN",
-            "LOOKED",
+            "LOAD BALANCER",
+            "DESIRED",
+            "SENT",
+            "OBSERVED",
+            "CHECKED",
             "SERVICES",
         ]);
-        for (perlbal, pool) in rows.iter().take(shown) {
-            let tone = if pool.same || perlbal.in_sync {
+        for (one, pool) in rows.iter().take(shown) {
+            let tone = if pool.same || one.in_sync {
                 Tone::Plain
             } else {
                 Tone::Bad
             };
-            table.row(tone, &self.perlbal_pool(perlbal, pool));
+            table.row(tone, &self.load_balancer_pool(one, pool));
         }
         let mut text = format!("\n{}", table.render(&[2, 3, 4], self.paint));
         if rows.len() > shown {
@@ -251,11 +251,11 @@ impl View<'_> {
         text
     }
 
-    fn perlbal_pool(&self, perlbal: &Perlbal, pool: &PerlbalPool) -> [String; 7] {
+    fn load_balancer_pool(&self, one: &LoadBalancer, pool: &LoadBalancerPool) -> [String; 7] {
         let number = |number: Option<usize>| number.map_or("-".to_owned(), |n| n.to_string());
-        let looked = pool.seen_at.as_ref().map(|at| {
+        let checked = pool.observed_at.as_ref().map(|at| {
             let ago = ago(at, &self.status.time);
-            if pool.told_since {
+            if pool.sent_since {
                 format!("{ago}, before the last change")
             } else {
                 ago
@@ -263,26 +263,26 @@ impl View<'_> {
         });
         [
             pool.name.clone(),
-            perlbal.address.clone(),
-            pool.wanted.to_string(),
-            number(pool.told),
-            number(pool.seen),
-            looked.unwrap_or_else(|| "never".to_owned()),
+            one.address.clone(),
+            pool.desired.to_string(),
+            number(pool.sent),
+            number(pool.observed),
+            checked.unwrap_or_else(|| "never".to_owned()),
             pool.services.join(", "),
         ]
     }
 
-    /// Removed members at which requests are under way.
-    fn unrest(&self) -> String {
+    /// Removed members that still have requests.
+    fn draining(&self) -> String {
         let all: Vec<_> = self
             .status
-            .perlbals
+            .load_balancers
             .iter()
-            .flat_map(|perlbal| perlbal.unrest.iter().map(move |unrest| (perlbal, unrest)))
+            .flat_map(|one| one.draining.iter().map(move |draining| (one, draining)))
             .collect();
         let mut text = String::new();
-        for (perlbal, unrest) in all.iter().take(ROWS) {
-            text += &self.line(Tone::Notable, &self.busy(perlbal, unrest));
+        for (one, draining) in all.iter().take(ROWS) {
+            text += &self.line(Tone::Notable, &self.busy(one, draining));
         }
         if all.len() > ROWS {
             _ = writeln!(text, "and {} more: `--json` shows all", all.len() - ROWS);
@@ -290,19 +290,19 @@ impl View<'_> {
         text
     }
 
-    fn busy(&self, perlbal: &Perlbal, unrest: &Unrest) -> String {
+    fn busy(&self, one: &LoadBalancer, draining: &Draining) -> String {
         let known = self
             .status
             .nodes
             .iter()
-            .find(|node| node.node == unrest.node);
-        let name = known.map_or(unrest.node.as_str(), |node| &node.name);
+            .find(|node| node.node == draining.node);
+        let name = known.map_or(draining.node.as_str(), |node| &node.name);
         format!(
-            "{} is not at rest in {}: removed from {} {}",
-            named(name, &unrest.node),
-            perlbal.address,
-            unrest.pools.join(", "),
-            ago(&unrest.since, &self.status.time)
+            "{} is still draining in {} (removed from {} {})",
+            named(name, &draining.node),
+            one.address,
+            draining.pools.join(", "),
+            ago(&draining.since, &self.status.time)
         )
     }
 
@@ -315,9 +315,9 @@ impl View<'_> {
             let text = format!("{}{}", problem.text, since.unwrap_or_default());
             (health_tone(problem.severity.health()), text)
         });
-        let there = status.perlbals.iter().flat_map(|perlbal| {
-            let told = |problem: &String| (Tone::Bad, format!("{}: {problem}", perlbal.address));
-            perlbal.problems.iter().map(told)
+        let there = status.load_balancers.iter().flat_map(|one| {
+            let told = |problem: &String| (Tone::Bad, format!("{}: {problem}", one.address));
+            one.problems.iter().map(told)
         });
         let lines: Vec<_> = problems.chain(there).collect();
         for (tone, line) in lines.iter().take(ROWS) {

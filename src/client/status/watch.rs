@@ -145,16 +145,16 @@ fn essence(status: &Status) -> Status {
     for node in &mut essence.nodes {
         node.since = None;
     }
-    for perlbal in &mut essence.perlbals {
-        perlbal.since = None;
-        if let Some(away) = &mut perlbal.away {
+    for one in &mut essence.load_balancers {
+        one.since = None;
+        if let Some(away) = &mut one.away {
             away.since.clear();
         }
-        for pool in &mut perlbal.pools {
-            pool.seen_at = None;
+        for pool in &mut one.pools {
+            pool.observed_at = None;
         }
-        for unrest in &mut perlbal.unrest {
-            unrest.since.clear();
+        for draining in &mut one.draining {
+            draining.since.clear();
         }
     }
     essence
@@ -215,17 +215,17 @@ mod tests {
                 "nodes": [{
                     "node": "10.0.0.1:80", "name": "a", "state": "idle", "pool": null, "version": null,
                     "why": null, "since": time, "failing": false, "reasons": [], "grant": null,
-                    "at_rest": true,
+                    "drained": true,
                 }],
                 "files": { "in_sync": true },
-                "perlbals": [{
-                    "address": "127.0.0.1:16000", "connected": true, "connection": "", "in_sync": true,
+                "load_balancers": [{
+                    "driver": "balancer", "address": "127.0.0.1:16000", "connected": true, "connection": "", "in_sync": true,
                     "since": time, "problems": [],
                     "pools": [{
-                        "name": "api", "wanted": 1, "told": 1, "seen": 1, "seen_at": time,
+                        "name": "api", "desired": 1, "sent": 1, "observed": 1, "observed_at": time,
                         "services": [], "same": true,
                     }],
-                    "unrest": [{ "node": "10.0.0.1:80", "pools": ["api"], "since": time }],
+                    "draining": [{ "node": "10.0.0.1:80", "pools": ["api"], "since": time }],
                 }],
                 "last_event": last_event,
             }))

@@ -28,18 +28,18 @@ use self::confirmation::Confirmation;
 use self::draining::Untracked;
 use self::queries::StatisticsWaiters;
 use self::vanished::Vanished;
+use super::acks::{AckedSnapshot, PendingSnapshots};
 use super::desired::NameMap;
 use super::error::SessionError;
 use super::pipeline::Pipeline;
 use super::plan::{Plan, PoolChange, plan};
 use super::protocol::{Command, Response, Users};
 use super::read_state::{StateRead, change_by};
-use super::standing::{OnTheWay, Told};
 use super::state::State;
 use super::throttle::Kind;
-use crate::config::PerlbalSettings;
 use crate::drivers::Snapshot;
 use crate::drivers::perlbal::name::PerlbalName;
+use crate::drivers::perlbal::settings::PerlbalSettings;
 
 /// Delay before changed pools are read back, so that one read serves several changes in quick succession.
 const READ_BACK_DELAY: Duration = Duration::from_millis(200);
@@ -85,7 +85,7 @@ pub(super) struct Connection<'a> {
     /// Changes that are not all acknowledged, for the log, and since when.
     unlogged: Option<(Instant, BTreeMap<PerlbalName, PoolChange>)>,
     /// Snapshots that are not acknowledged yet.
-    pending: OnTheWay,
+    pending: PendingSnapshots,
     /// Of the first snapshot that no plan was made from yet: when it came, and its cause or that of a later one.
     unplanned: Option<(Instant, Option<Instant>)>,
     untracked: Untracked,
@@ -151,7 +151,7 @@ impl<'a> Connection<'a> {
             has_rejected: false,
             reloaded: BTreeSet::new(),
             unlogged: None,
-            pending: OnTheWay::default(),
+            pending: PendingSnapshots::default(),
             unplanned: None,
             untracked: Untracked::default(),
             newly_used: BTreeSet::new(),
@@ -176,7 +176,7 @@ impl<'a> Connection<'a> {
             }
         }
         self.state
-            .set_away(self.pipeline.owed_since().unwrap_or(now));
+            .set_disconnected(self.pipeline.owed_since().unwrap_or(now));
         self.is_read
             .then(|| now.saturating_duration_since(self.opened_at))
     }
@@ -284,7 +284,7 @@ impl<'a> Connection<'a> {
 
     fn query(&mut self, kind: QueryKind, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
-            self.state.counters.command(&command);
+            self.state.counters.count_command(command.kind());
             self.queries.push_back(kind);
             self.pipeline.queue_reads([command]);
         }
@@ -397,7 +397,7 @@ impl<'a> Connection<'a> {
             observed.since.merge(change);
         }
         state.expected.apply(command);
-        state.counters.command(command);
+        state.counters.count_command(command.kind());
         if let Some(read) = &mut self.read {
             read.sent(command);
         }
@@ -410,11 +410,11 @@ impl<'a> Connection<'a> {
     /// A snapshot is acknowledged once this number of changes more are.
     fn await_acks(&mut self, serial: u64, changes: usize) {
         let unplanned = self.unplanned.take().filter(|_| changes > 0);
-        let snapshot = Told {
+        let snapshot = AckedSnapshot {
             serial,
             taken: unplanned.map(|(at, _)| at),
             cause: unplanned.and_then(|(_, cause)| cause),
         };
-        self.pending.tell(snapshot, changes);
+        self.pending.push(snapshot, changes);
     }
 }

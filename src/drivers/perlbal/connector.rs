@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::error::SessionError;
 use super::session::Session;
-use crate::config::PerlbalSettings;
+use super::settings::PerlbalSettings;
 use crate::retry::Retry;
 use crate::{awake, outgoing};
 

@@ -56,7 +56,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::drivers::perlbal::counters::Counters;
+    use crate::drivers::details::Counters;
     use crate::drivers::perlbal::view::{Connection, Difference, SeenView};
     use crate::model::node::NodeAddr;
 

@@ -23,13 +23,11 @@ use std::time::{Duration, Instant};
 use super::plan::Actual;
 use super::protocol::Command;
 use crate::drivers::perlbal::name::PerlbalName;
+use crate::model::driver_status::Draining;
 use crate::model::node::NodeAddr;
 
 /// A member of a pool, by the pool's name in Perlbal.
 pub type PoolMember = (PerlbalName, NodeAddr);
-
-/// Removed members that are not drained yet: each with the pools that it left, and since when.
-pub type Draining = BTreeMap<NodeAddr, BTreeMap<PerlbalName, Instant>>;
 
 /// Minimum time from its removal until a member that is not sealed for good is drained. Also the
 /// delay after a first check that showed it busy; each further delay is twice as long.
@@ -283,7 +281,7 @@ impl DrainTracker {
         let mut draining = Draining::new();
         for ((pool, addr), member) in &self.members {
             let pools = draining.entry(*addr).or_default();
-            pools.insert(pool.clone(), member.since);
+            pools.insert(pool.shared(), member.since);
         }
         draining
     }

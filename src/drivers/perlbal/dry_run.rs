@@ -14,7 +14,7 @@ use super::protocol::{Command, Response};
 use super::read_state::StateRead;
 use super::serve::resolve_nodefiles;
 use super::{PerlbalDriver, plan};
-use crate::drivers::console::{say, sayable};
+use crate::drivers::steps::line;
 
 impl PerlbalDriver {
     /// Prints until it is stopped, or until Perlbal cannot be read.
@@ -24,6 +24,7 @@ impl PerlbalDriver {
             return Ok(());
         };
         let mut expected = read?.fresh;
+        self.state.set_connected(Instant::now());
         loop {
             self.take_snapshot();
             if let Some((serial, desired)) = &mut self.state.desired {
@@ -33,14 +34,15 @@ impl PerlbalDriver {
                 self.state.set_problems(plan.problems);
                 self.publish();
                 if !plan.groups.is_empty() {
-                    let heading = sayable(&format!("# perlbal {}", self.settings.address));
+                    let heading = line(&format!("# perlbal {}", self.settings.address));
                     let groups = plan
                         .groups
                         .iter()
                         .map(|group| group.iter().map(Command::line).collect());
                     let pieces: Vec<String> = [heading].into_iter().chain(groups).collect();
                     // On a thread of its own: if nobody reads it, a signal still ends the program.
-                    let printed = spawn_blocking(move || say(&pieces));
+                    let steps = self.steps.clone();
+                    let printed = spawn_blocking(move || steps.print(&pieces));
                     if stop.run_until_cancelled(printed).await.is_none() {
                         return Ok(());
                     }

@@ -14,22 +14,26 @@
 //! the time are arguments. `serve` is the loop around them, `session` the socket, `connector` makes
 //! connections, and this file is the task around it.
 //!
-//! It reports by two `watch` channels, [`Progress`] and [`Standing`], and answers
-//! [`Question`]s from one bounded channel in every state.
+//! It reports how far it has come in a `watch` channel ([`DriverStatus`]), and answers [`Question`]s
+//! from one bounded channel in every state. `driver` is what the rest of pollbal knows of all that.
 
-pub mod away;
+pub mod acks;
 mod connection;
 mod connector;
-pub mod counters;
+mod counters;
 pub mod desired;
 mod differences;
 pub mod drain;
+mod driver;
 mod dry_run;
 pub mod error;
+mod metrics;
 pub mod name;
 mod notices;
+pub mod outage;
 mod own_files;
 mod ownership;
+pub mod pipe;
 mod pipeline;
 pub mod plan;
 pub mod protocol;
@@ -38,10 +42,11 @@ pub mod remarks;
 mod serve;
 mod service_checks;
 mod session;
+pub mod settings;
 pub mod spare;
-pub mod standing;
 mod state;
 pub mod statistics;
+mod summary;
 pub mod throttle;
 mod unserved;
 pub mod view;
@@ -55,18 +60,18 @@ use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use self::away::Cause;
 use self::connector::Connector;
 use self::desired::NameMap;
 use self::error::SessionError;
 use self::notices::Notice;
+use self::outage::cause_of;
 use self::session::Session;
-use self::standing::Standing;
+use self::settings::PerlbalSettings;
 pub use self::state::State;
-use self::statistics::StatisticsError;
 use self::view::Question;
-use super::{Mode, Progress, Snapshot};
-use crate::config::PerlbalSettings;
+use super::steps::StepPrinter;
+use super::{Mode, Snapshot, StatisticsError};
+use crate::model::driver_status::DriverStatus;
 use crate::model::ownership::Known;
 use crate::retry::{LONGEST_WAIT, Retry};
 
@@ -81,13 +86,13 @@ pub struct PerlbalDriver {
     /// The wanted state, always the latest; `None` before the first round is done.
     pub snapshots: watch::Receiver<Option<Snapshot>>,
     /// How far this Perlbal has come.
-    pub progress: watch::Sender<Progress>,
-    /// How it stands. Nothing changes in a dry run.
-    pub standing: watch::Sender<Standing>,
+    pub status: watch::Sender<DriverStatus>,
     /// What pollbal owns there, told at the end: nobody is to wait for that.
     pub last_owned: watch::Sender<Option<Known>>,
     /// What others want to know. In a dry run nobody answers.
     pub questions: mpsc::Receiver<Question>,
+    /// Where a dry run prints its steps.
+    pub steps: StepPrinter,
     /// Ends the task.
     pub stop: CancellationToken,
     /// What is kept from one connection to the next.
@@ -149,7 +154,7 @@ impl PerlbalDriver {
     }
 
     async fn drive(&mut self, mode: Mode) {
-        self.state.set_away(Instant::now());
+        self.state.set_disconnected(Instant::now());
         self.publish();
         let mut waits = Waits::default();
         let mut wait = Duration::ZERO;
@@ -241,9 +246,9 @@ impl PerlbalDriver {
     /// Says once that the connection failed, until it fails in another way or was there again.
     fn report(&mut self, failure: &SessionError) {
         let now = Instant::now();
-        let cause = Cause::of(failure);
-        let away = self.state.set_away(now);
-        let before = away.cause.replace(cause.clone());
+        let cause = cause_of(failure);
+        let outage = self.state.set_disconnected(now);
+        let before = outage.cause.replace(cause.clone());
         if before.as_ref() != Some(&cause) {
             self.state
                 .log_about_connection(now, || Notice::Unreachable(cause.to_string()));
@@ -259,10 +264,10 @@ impl PerlbalDriver {
         self.publish();
     }
 
-    /// Logs what is to be logged, and tells others how this Perlbal stands.
+    /// Logs what is to be logged, and reports how far this Perlbal has come.
     fn publish(&mut self) {
         let perlbal = &self.settings.address;
-        publish(&mut self.state, perlbal, &self.progress, &self.standing);
+        publish(&mut self.state, perlbal, &self.status);
     }
 
     /// Takes the latest snapshot, unless it is the one that was taken last.
@@ -281,27 +286,15 @@ impl PerlbalDriver {
     }
 }
 
-/// Logs what is to be logged, and tells others how this Perlbal stands.
-fn publish(
-    state: &mut State,
-    perlbal: &str,
-    progress: &watch::Sender<Progress>,
-    standing: &watch::Sender<Standing>,
-) {
+/// Logs what is to be logged, and reports how far this Perlbal has come, if that changed.
+fn publish(state: &mut State, perlbal: &str, sender: &watch::Sender<DriverStatus>) {
     for notice in state.take_notices() {
         notice.log(perlbal);
     }
-    send_if_changed(progress, &state.progress);
-    send_if_changed(standing, &state.standing());
-}
-
-/// Sends a value, unless it is as it was.
-fn send_if_changed<T: Clone + PartialEq>(sender: &watch::Sender<T>, new: &T) {
+    let status = state.status();
     sender.send_if_modified(|old| {
-        let changed = *old != *new;
-        if changed {
-            old.clone_from(new);
-        }
+        let changed = *old != status;
+        *old = status;
         changed
     });
 }

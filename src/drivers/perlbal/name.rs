@@ -45,6 +45,12 @@ impl PerlbalName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name as text that shares its memory.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 /// Converts to lower case, and replaces what is not a word character by `_`.

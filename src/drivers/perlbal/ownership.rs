@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::State;
 use super::desired::{Desired, DesiredPool};
 use super::protocol::Endpoint;
-use super::standing::{Stray, Strays, Whose};
 use crate::drivers::perlbal::name::PerlbalName;
+use crate::model::driver_status::{PoolOwner, Stray, Strays};
 use crate::model::node::NodeAddr;
 use crate::model::ownership::{Known, OwnedThere};
 
@@ -62,18 +62,23 @@ impl State {
                 .into_iter()
                 .flat_map(DesiredPool::kept)
                 .collect();
-            note(&mut strays, name, kept.iter(), Whose::Unserved);
+            note(&mut strays, name, kept.iter(), PoolOwner::Unserved);
         }
         for name in ours {
             let observed = self.observed.get(name);
             let sent = observed.map(|observed| &observed.since.removed);
-            note(&mut strays, name, sent.into_iter().flatten(), Whose::Ours);
+            note(
+                &mut strays,
+                name,
+                sent.into_iter().flatten(),
+                PoolOwner::Ours,
+            );
         }
         // Pools that pollbal does not manage come last, and so take precedence.
         for name in others {
             let pool = self.expected.pools.get(name);
             let members = pool.into_iter().flat_map(|pool| &pool.members);
-            note(&mut strays, name, members, Whose::Another);
+            note(&mut strays, name, members, PoolOwner::Other);
         }
         strays
     }
@@ -161,11 +166,11 @@ fn note<'a>(
     strays: &mut Strays,
     pool: &PerlbalName,
     members: impl Iterator<Item = &'a Endpoint>,
-    whose: Whose,
+    owner: PoolOwner,
 ) {
     for addr in members.filter_map(Endpoint::reached) {
-        let pool = pool.clone();
-        strays.insert(addr, Stray { pool, whose });
+        let pool = pool.shared();
+        strays.insert(addr, Stray { pool, owner });
     }
 }
 

@@ -17,7 +17,7 @@ use super::error::SessionError;
 use super::plan::{Group, READ_COMMAND_BYTES, bytes};
 use super::protocol::{Command, ProtocolError, Response};
 use super::throttle::{Kind, Throttle};
-use crate::drivers::console::READ_BYTES;
+use crate::drivers::perlbal::pipe::READ_BYTES;
 
 /// Maximum length of a line. `SOCKS` prints the requests of clients, whose headers Perlbal accepts up to
 /// 100 KiB (ClientHTTPBase.pm).

@@ -10,8 +10,8 @@ use std::fmt;
 
 use super::desired::{Desired, DesiredPool, Missing};
 use super::protocol::{Command, Endpoint, Service};
-use crate::drivers::console::READ_BYTES;
 use crate::drivers::perlbal::name::PerlbalName;
+use crate::drivers::perlbal::pipe::READ_BYTES;
 use crate::model::node::NodeAddr;
 
 /// The state of a Perlbal, as far as is known.

@@ -15,8 +15,8 @@ pub use self::output::{
     Dump, DumpedPool, Service, Users, parse_backends, parse_busy, parse_connecting,
     parse_member_counts, parse_open, parse_pool, parse_requests, parse_uptime, parse_users,
 };
-use crate::drivers::console::sayable;
 use crate::drivers::perlbal::name::PerlbalName;
+use crate::drivers::perlbal::pipe::escape_line;
 use crate::model::node::NodeAddr;
 use crate::model::text::{printable, quotable};
 
@@ -182,7 +182,7 @@ impl Command {
     /// The line as it is sent.
     #[must_use]
     pub fn line(&self) -> String {
-        sayable(&self.to_string())
+        escape_line(&self.to_string())
     }
 
     fn shape(&self) -> Shape {

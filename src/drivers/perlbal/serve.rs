@@ -13,10 +13,10 @@ use super::error::SessionError;
 use super::own_files::{OwnFiles, nodefiles};
 use super::protocol::{Command, Response};
 use super::session::{Session, Socket};
-use super::standing::Standing;
 use super::view::Question;
 use super::{PerlbalDriver, Waits, publish};
-use crate::drivers::{Progress, Snapshot};
+use crate::drivers::Snapshot;
+use crate::model::driver_status::DriverStatus;
 
 impl PerlbalDriver {
     /// Serves one connection until it breaks (an error) or the task is stopped.
@@ -42,8 +42,7 @@ impl PerlbalDriver {
             socket,
             snapshots: &mut self.snapshots,
             questions: &mut self.questions,
-            progress: &self.progress,
-            standing: &self.standing,
+            status: &self.status,
             stop: &self.stop,
         };
         let served = serving.run(&mut connection).await;
@@ -63,8 +62,7 @@ struct Serving<'a> {
     socket: Socket,
     snapshots: &'a mut watch::Receiver<Option<Snapshot>>,
     questions: &'a mut mpsc::Receiver<Question>,
-    progress: &'a watch::Sender<Progress>,
-    standing: &'a watch::Sender<Standing>,
+    status: &'a watch::Sender<DriverStatus>,
     stop: &'a CancellationToken,
 }
 
@@ -72,7 +70,7 @@ impl Serving<'_> {
     async fn run(&mut self, connection: &mut Connection<'_>) -> Result<(), SessionError> {
         loop {
             connection.plan_if_due(Instant::now());
-            publish(connection.state, self.perlbal, self.progress, self.standing);
+            publish(connection.state, self.perlbal, self.status);
             if let Some(window) = connection.send_window(Instant::now()) {
                 while let Some(batch) = connection.next_batch(window, Instant::now()) {
                     self.socket.write(&batch).await?;

@@ -184,7 +184,7 @@ mod tests {
     use super::super::plan::{ActualPool, plan};
     use super::super::protocol::Endpoint;
     use super::*;
-    use crate::drivers::console::READ_BYTES;
+    use crate::drivers::perlbal::pipe::READ_BYTES;
 
     fn name(text: &str) -> PerlbalName {
         text.parse().unwrap()

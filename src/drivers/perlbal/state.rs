@@ -8,22 +8,22 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::away::{Away, Waiting};
 use super::connector::AddressResolver;
-use super::counters::Counters;
 use super::desired::{Desired, NameMap};
-use super::drain::{DrainTracker, Draining};
+use super::drain::DrainTracker;
 use super::notices::Notice;
+use super::outage::pending_changes;
 use super::own_files::OwnFiles;
 use super::ownership::OwnedPools;
 use super::plan::{Actual, PoolChange, Problem};
 use super::remarks::{self, Remark};
-use super::standing::{Standing, Strays};
 use super::statistics::Kept;
 use super::view::{Connection, LeaverView, PerlbalView, Seen, Sources};
+use crate::drivers::Snapshot;
+use crate::drivers::details::Counters;
 use crate::drivers::perlbal::name::PerlbalName;
-use crate::drivers::{Progress, Snapshot};
 use crate::log_throttle::{Decision, LogThrottle};
+use crate::model::driver_status::{Draining, DriverStatus, Outage, Strays};
 use crate::model::ownership::OwnedThere;
 
 /// What is known of a Perlbal. It outlives connections.
@@ -62,8 +62,8 @@ pub struct State {
     /// Pools of which a command was rejected since everything was last read.
     pub(super) rejected: BTreeSet<PerlbalName>,
     /// Why it cannot be driven, unless it is connected.
-    pub(super) away: Option<Away>,
-    /// While it is away: when to work out what waits to be applied.
+    pub(super) outage: Option<Outage>,
+    /// When to compute, during an outage, which changes are pending.
     pub(super) check_at: Option<Instant>,
     /// The serial of the snapshot for which that was worked out.
     waiting_of: Option<u64>,
@@ -78,7 +78,7 @@ pub struct State {
     /// The latest snapshot that was read back is in effect completely.
     pub(super) in_sync: Flag,
     /// The last snapshot that was brought into effect, or failed to be.
-    pub(super) progress: Progress,
+    pub(super) settled_serial: u64,
     /// Removed members that are not drained yet.
     pub(super) draining: DrainTracker,
     /// The same by node, and the version of them that this shows.
@@ -138,7 +138,7 @@ impl State {
             unreliable_nodefiles: BTreeSet::new(),
             spares: BTreeMap::new(),
             rejected: BTreeSet::new(),
-            away: None,
+            outage: None,
             check_at: None,
             waiting_of: None,
             waiting_logged: None,
@@ -146,7 +146,7 @@ impl State {
             resolver: Arc::default(),
             connected: Flag::unset(now),
             in_sync: Flag::unset(now),
-            progress: Progress::default(),
+            settled_serial: 0,
             draining: DrainTracker::default(),
             draining_by_node: (0, Arc::default()),
             notices: Vec::new(),
@@ -244,32 +244,28 @@ impl State {
 
     /// Records how far a snapshot has come.
     pub(super) fn record_progress(&mut self, serial: u64, in_sync: bool, now: Instant) {
-        self.progress = Progress {
-            serial,
-            in_sync,
-            why: None,
-        };
+        self.settled_serial = serial;
         self.in_sync.set(in_sync, now);
     }
 
     /// Records that Perlbal can be driven.
     pub(super) fn set_connected(&mut self, now: Instant) {
-        self.away = None;
+        self.outage = None;
         (self.waiting_of, self.waiting_logged) = (None, None);
         self.connected.set(true, now);
     }
 
     /// Records that Perlbal cannot be driven since `since`, unless that was so before.
-    pub(super) fn set_away(&mut self, since: Instant) -> &mut Away {
+    pub(super) fn set_disconnected(&mut self, since: Instant) -> &mut Outage {
         self.connected.set(false, since);
-        self.away.get_or_insert_with(|| Away::new(since))
+        self.outage.get_or_insert_with(|| Outage::new(since))
     }
 
     /// What waits to be applied, for the log: at once when something does, and again after 10 s, 20 s,
     /// 40 s, … as long as that changes.
     pub(super) fn waiting_notice(&mut self, now: Instant) -> Option<String> {
-        let away = self.away.as_ref()?;
-        if away.waiting.count == 0 || away.cause.is_none() {
+        let outage = self.outage.as_ref()?;
+        if outage.pending.count == 0 || outage.cause.is_none() {
             return None;
         }
         let wait = match self.waiting_logged {
@@ -278,7 +274,7 @@ impl State {
             None => FIRST_REMINDER,
         };
         self.waiting_logged = Some((now, wait));
-        Some(away.text(now))
+        Some(outage.text(now))
     }
 
     /// Works out what waits to be applied.
@@ -287,13 +283,13 @@ impl State {
         let (Some(snapshot), true) = (snapshot, self.counters.connections > 0) else {
             return;
         };
-        let (Some(away), Some((_, desired))) = (&mut self.away, &self.desired) else {
+        let (Some(outage), Some((_, desired))) = (&mut self.outage, &self.desired) else {
             return;
         };
         if self.waiting_of.replace(snapshot.serial) == Some(snapshot.serial) {
             return;
         }
-        away.waiting = Waiting::between(
+        outage.pending = pending_changes(
             desired,
             &self.expected,
             &self.unacknowledged,
@@ -301,20 +297,22 @@ impl State {
         );
     }
 
-    /// What others are told of this Perlbal.
-    pub(super) fn standing(&mut self) -> Standing {
+    /// How far this Perlbal has come.
+    pub(super) fn status(&mut self) -> DriverStatus {
         let version = self.draining.version();
         if self.draining_by_node.0 != version {
             self.draining_by_node = (version, Arc::new(self.draining.by_node()));
         }
-        Standing {
+        DriverStatus {
             connected: self.connected.is,
-            told: self.acked_serial,
-            shown: self.confirmed_serial,
-            strays: Arc::clone(&self.strays),
+            outage: self.outage.clone().map(Arc::new),
+            settled: self.settled_serial,
             in_sync: self.connected.is && self.in_sync.is,
-            unrest: Arc::clone(&self.draining_by_node.1),
-            away: self.away.clone().map(Arc::new),
+            problem: None,
+            acked: self.acked_serial,
+            observed: self.confirmed_serial,
+            strays: Arc::clone(&self.strays),
+            draining: Arc::clone(&self.draining_by_node.1),
         }
     }
 
@@ -358,10 +356,10 @@ impl State {
         if self.connected.is {
             return Connection::Connected { since };
         }
-        let away = self.away.as_ref();
+        let outage = self.outage.as_ref();
         Connection::NotConnected {
-            since: away.map_or(since, |away| away.since),
-            why: away.map_or_else(|| Away::new(since).steady_text(), Away::steady_text),
+            since: outage.map_or(since, |outage| outage.since),
+            why: outage.map_or_else(|| Outage::new(since).steady_text(), Outage::steady_text),
         }
     }
 }

@@ -20,8 +20,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
 use super::protocol::Command;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
@@ -37,17 +35,6 @@ pub const KEPT: Duration = Duration::from_secs(5);
 const KEPT_TIMES: u32 = 50;
 /// But no longer than this, where Perlbal stood still meanwhile.
 const KEPT_LONGEST: Duration = Duration::from_secs(60);
-
-/// Why there are no statistics.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum StatisticsError {
-    /// There is no connection to Perlbal, or it ended meanwhile.
-    #[error("no connection to Perlbal")]
-    NotConnected,
-    /// Too many wait for them already.
-    #[error("too many ask for Perlbal's statistics at once; ask again")]
-    TooMany,
-}
 
 /// What Perlbal tells of itself. What it did not tell, as another version may not, is not there.
 #[derive(Clone, Debug, PartialEq)]

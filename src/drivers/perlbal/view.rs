@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::counters::Counters;
 use super::desired::{Desired, DesiredPool};
 use super::plan::{Actual, ActualPool, PoolChange, Problem};
 use super::protocol::Endpoint;
 use super::spare::address_of;
-use super::statistics::{Statistics, StatisticsError};
+use super::statistics::Statistics;
+use crate::drivers::StatisticsError;
+use crate::drivers::details::Counters;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::Known;

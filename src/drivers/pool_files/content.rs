@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::names::file_name;
 use crate::config::PoolFileFormat;
-use crate::drivers::console::sayable;
+use crate::drivers::steps::line as step_line;
 use crate::model::names::Version;
 use crate::model::node::Node;
 use crate::model::pools::Pools;
@@ -139,9 +139,9 @@ pub fn describe(path: &str, before: Option<&str>, step: &Step) -> Vec<String> {
         (before.lines().collect(), after.lines().collect());
     let gone = before.lines().filter(|line| !wanted.contains(line));
     let new = after.lines().filter(|line| !old.contains(line));
-    let gone = gone.map(|line| sayable(&format!("#   - {line}")));
-    let new = new.map(|line| sayable(&format!("#   + {line}")));
-    [sayable(&format!("# {verb} {path}"))]
+    let gone = gone.map(|line| step_line(&format!("#   - {line}")));
+    let new = new.map(|line| step_line(&format!("#   + {line}")));
+    [step_line(&format!("# {verb} {path}"))]
         .into_iter()
         .chain(gone)
         .chain(new)

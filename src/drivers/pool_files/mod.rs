@@ -28,11 +28,13 @@ use tracing::{error, info};
 pub use self::counters::{FileCounters, FileCounts};
 use self::directory::{Directory, DirectoryError};
 use self::worker::{DIRECTORY, Pass, Worker};
-use super::{Mode, Progress, Snapshot};
+use super::steps::StepPrinter;
+use super::{Mode, Snapshot};
 use crate::config::PoolFileFormat;
 use crate::disk::{no_answer, unanswered};
 use crate::hooks::Hooks;
 use crate::logging::{chain, count};
+use crate::model::driver_status::DriverStatus;
 use crate::model::names::PoolName;
 use crate::retry::Retry;
 use crate::supervision::stall;
@@ -78,7 +80,9 @@ pub struct PoolFiles {
     /// The same, once its files are written.
     pub published: watch::Sender<Option<Snapshot>>,
     /// How far the directory has come.
-    pub progress: watch::Sender<Progress>,
+    pub status: watch::Sender<DriverStatus>,
+    /// Where a dry run prints its steps.
+    pub steps: StepPrinter,
     /// Ends the task.
     pub stop: CancellationToken,
 }
@@ -95,17 +99,19 @@ impl PoolFiles {
             counters,
             snapshots,
             published,
-            progress,
+            status,
+            steps,
             stop,
         } = self;
         let path = directory.path("").display().to_string();
-        let worker = Worker::new(directory, declared, format, grace, hooks, counters, mode);
+        let output = (mode, steps);
+        let worker = Worker::new(directory, declared, format, grace, hooks, counters, output);
         let task = Task {
             mode,
             directory: path,
             snapshots,
             published,
-            progress,
+            status,
             stop,
             retry: Retry::new(),
             due: None,
@@ -121,7 +127,7 @@ struct Task {
     directory: String,
     snapshots: watch::Receiver<Option<Snapshot>>,
     published: watch::Sender<Option<Snapshot>>,
-    progress: watch::Sender<Progress>,
+    status: watch::Sender<DriverStatus>,
     stop: CancellationToken,
     retry: Retry,
     /// When the newest snapshot goes on without its files.
@@ -231,9 +237,9 @@ impl Task {
     fn hang(&self) {
         let text = no_answer(&format!("the pool directory {}", self.directory));
         error!("{text}; its files stay as they are, everything else goes on");
-        self.progress.send_modify(|progress| {
-            progress.in_sync = false;
-            progress.why = Some(text.into());
+        self.status.send_modify(|status| {
+            status.in_sync = false;
+            status.problem = Some(text.into());
         });
     }
 
@@ -262,11 +268,14 @@ impl Task {
         let in_sync = pass.errors.is_empty();
         self.report(pass.errors);
         let serial = snapshot.as_ref().map_or(0, |snapshot| snapshot.serial);
-        let why = first(&self.failures);
-        self.progress.send_replace(Progress {
-            serial,
+        self.status.send_replace(DriverStatus {
+            connected: true,
+            settled: serial,
             in_sync,
-            why,
+            problem: first(&self.failures),
+            acked: serial,
+            observed: serial,
+            ..DriverStatus::default()
         });
         self.publish_with(snapshot, pass.current);
         let wake = if in_sync {

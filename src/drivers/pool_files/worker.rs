@@ -15,7 +15,7 @@ use super::names::{file_name, parse_file_name};
 use super::owned;
 use crate::awake::Pauses;
 use crate::config::PoolFileFormat;
-use crate::drivers::console::say;
+use crate::drivers::steps::StepPrinter;
 use crate::drivers::{Mode, Snapshot};
 use crate::hooks::Hooks;
 use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
@@ -57,6 +57,7 @@ pub(super) struct Worker {
     hooks: Hooks,
     counters: Arc<FileCounters>,
     mode: Mode,
+    steps: StepPrinter,
     /// The last time that the directory was to be read, it could be; in a dry run, it was tried.
     has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
@@ -78,7 +79,7 @@ impl Worker {
         grace: Duration,
         hooks: Hooks,
         counters: Arc<FileCounters>,
-        mode: Mode,
+        (mode, steps): (Mode, StepPrinter),
     ) -> Self {
         Self {
             directory,
@@ -88,6 +89,7 @@ impl Worker {
             hooks,
             counters,
             mode,
+            steps,
             has_read: false,
             failed: BTreeSet::new(),
             sorry: BTreeSet::new(),
@@ -310,7 +312,7 @@ impl Worker {
         let name = step.name();
         let before = self.directory.files().remove(name).map(|file| file.content);
         let path = self.directory.path(name).display().to_string();
-        say(&describe(&path, before.as_deref(), step));
+        self.steps.print(&describe(&path, before.as_deref(), step));
         match step {
             Step::Write(name, content) => self.directory.pretend_written(name, content, now),
             Step::Remove(name) => self.directory.forget(name),

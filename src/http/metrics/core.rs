@@ -86,7 +86,7 @@ impl CoreStats {
             gone_orders: gone_orders(whole),
             frozen: !whole.overrides.frozen.is_empty(),
             pools: counts.pools.iter().map(pool).collect(),
-            files_in_sync: whole.perlbals.files.in_sync,
+            files_in_sync: whole.drivers.files.in_sync,
             files: whole.file_counts,
         }
     }

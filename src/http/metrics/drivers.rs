@@ -1,36 +1,31 @@
-//! The Perlbals: what pollbal does there, and what each tells of itself.
+//! The load balancers: what pollbal does there, and each one's own statistics.
 //!
-//! What a Perlbal does not tell, as while it is not reached, has no sample: a number that is not known
-//! is not 0.
+//! What is not known, as while a load balancer is not connected, has no sample: a number that is not
+//! known is not 0.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
-
-use prometheus_client::encoding::{EncodeCounterValue, EncodeGaugeValue};
 
 use super::families::{Families, HistogramData, Labels};
-use crate::drivers::perlbal::counters::{Counters, Histogram};
-use crate::drivers::perlbal::statistics::{NodeStatistics, Nodes, Queues, Statistics, Waiting};
-use crate::model::node::NodeAddr;
+use crate::drivers::details::{Counters, Histogram};
+use crate::drivers::family::{Family, Sample};
+use crate::model::driver_status::DriverId;
 
-/// One Perlbal.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Perlbal {
-    /// Its management address.
-    pub(super) address: String,
+/// One load balancer.
+#[derive(Clone, Debug)]
+pub(super) struct LoadBalancer {
+    pub(super) id: DriverId,
     pub(super) connected: bool,
     pub(super) in_sync: bool,
-    /// Removed members that are not at rest.
-    pub(super) unrest: u64,
-    /// What its manager told; nothing when that did not answer in time.
+    /// Number of removed members that are not drained.
+    pub(super) draining: u64,
+    /// What its driver knows; `None` if it did not answer in time.
     pub(super) known: Option<Known>,
-    /// What Perlbal tells of itself.
-    pub(super) statistics: Option<Arc<Statistics>>,
+    /// Its own statistics.
+    pub(super) statistics: Option<Arc<[Family]>>,
 }
 
-/// What a manager knows.
+/// What a driver knows.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     /// Since when it is in sync or is not, in seconds since 1970.
@@ -38,137 +33,87 @@ pub(super) struct Known {
     pub(super) counters: Counters,
 }
 
-/// All Perlbals.
-pub(super) struct Perlbals<'a>(pub(super) &'a [Perlbal]);
+/// All load balancers.
+pub(super) struct LoadBalancers<'a>(pub(super) &'a [LoadBalancer]);
 
-impl<'a> Perlbals<'a> {
+impl<'a> LoadBalancers<'a> {
     pub(super) fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        self.write_standing(families)?;
+        self.write_status(families)?;
         self.write_counters(families)?;
         self.write_times(families)?;
-        self.write_process(families)?;
-        self.write_queues(families)?;
-        self.write_connections(families)?;
-        self.write_nodes(families)
-    }
-
-    /// A gauge with one sample for each Perlbal that has the value.
-    fn gauge<V: EncodeGaugeValue>(
-        &self,
-        families: &mut Families<'_>,
-        (name, help): (&'static str, &str),
-        value: impl Fn(&Perlbal) -> Option<V>,
-    ) -> fmt::Result {
-        families.gauges(name, help, self.samples(value))
-    }
-
-    /// A counter with one sample for each Perlbal that has the value.
-    fn counter<V: EncodeCounterValue>(
-        &self,
-        families: &mut Families<'_>,
-        (name, help): (&'static str, &str),
-        value: impl Fn(&Perlbal) -> Option<V>,
-    ) -> fmt::Result {
-        families.counters(name, help, self.samples(value))
+        self.write_statistics(families)
     }
 
     fn samples<V>(
         &self,
-        value: impl Fn(&'a Perlbal) -> Option<V>,
-    ) -> impl Iterator<Item = (Labels<'a, 1>, V)> {
-        self.0.iter().filter_map(move |perlbal| {
-            let labels = [("perlbal", perlbal.address.as_str())];
-            Some((labels, value(perlbal)?))
-        })
+        value: impl Fn(&'a LoadBalancer) -> Option<V>,
+    ) -> impl Iterator<Item = (Labels<'a, 2>, V)> {
+        let each = self.0.iter();
+        each.filter_map(move |one| Some((labels(&one.id), value(one)?)))
     }
 
-    /// What those that tell of themselves told.
-    fn told(&self) -> impl Iterator<Item = (&'a str, &'a Statistics)> {
-        let told = self.0.iter();
-        told.filter_map(|perlbal| Some((perlbal.address.as_str(), perlbal.statistics.as_deref()?)))
-    }
-
-    fn write_standing(&self, families: &mut Families<'_>) -> fmt::Result {
-        self.gauge(
-            families,
-            (
-                "pollbal_perlbal_connected",
-                "Whether Perlbal is reached and was read.",
-            ),
-            |perlbal| Some(u64::from(perlbal.connected)),
+    fn write_status(&self, families: &mut Families<'_>) -> fmt::Result {
+        families.gauges(
+            "pollbal_lb_connected",
+            "1 if the load balancer is connected and was read.",
+            self.samples(|one| Some(u64::from(one.connected))),
         )?;
-        self.gauge(
-            families,
-            (
-                "pollbal_perlbal_in_sync",
-                "Whether all is in Perlbal as it is wanted, read back.",
-            ),
-            |perlbal| Some(u64::from(perlbal.in_sync)),
+        families.gauges(
+            "pollbal_lb_in_sync",
+            "1 if the load balancer has everything as desired, as read back.",
+            self.samples(|one| Some(u64::from(one.in_sync))),
         )?;
-        self.gauge(
-            families,
-            (
-                "pollbal_perlbal_in_sync_since_timestamp_seconds",
-                "Since when pollbal_perlbal_in_sync has its value, in seconds since 1970.",
-            ),
-            |perlbal| Some(perlbal.known.as_ref()?.in_sync_since),
+        families.gauges(
+            "pollbal_lb_in_sync_since_timestamp_seconds",
+            "Since when pollbal_lb_in_sync has its value, in seconds since 1970.",
+            self.samples(|one| Some(one.known.as_ref()?.in_sync_since)),
         )?;
-        self.gauge(
-            families,
-            (
-                "pollbal_perlbal_unrest_nodes",
-                "Removed members to which Perlbal may still have busy connections.",
-            ),
-            |perlbal| Some(perlbal.unrest),
+        families.gauges(
+            "pollbal_lb_draining_nodes",
+            "Removed members to which the load balancer may still have busy connections.",
+            self.samples(|one| Some(one.draining)),
         )
     }
 
     fn write_counters(&self, families: &mut Families<'_>) -> fmt::Result {
-        let commands = self.0.iter().flat_map(|perlbal| {
-            let known = perlbal.known.iter();
+        let commands = self.0.iter().flat_map(|one| {
+            let known = one.known.iter();
             let commands = known.flat_map(|known| &known.counters.commands);
             commands.map(|(command, count)| {
-                let labels = [("perlbal", perlbal.address.as_str()), ("command", *command)];
-                (labels, *count)
+                let [driver, address] = labels(&one.id);
+                ([driver, address, ("command", *command)], *count)
             })
         });
         families.counters(
-            "pollbal_perlbal_commands_total",
-            "Commands that were given to Perlbal, by kind.",
+            "pollbal_lb_commands_total",
+            "Commands given to the load balancer, by kind.",
             commands,
         )?;
-        let mut counter = |name, value: fn(&Counters) -> u64| {
-            self.counter(families, name, |perlbal| {
-                Some(value(&perlbal.known.as_ref()?.counters))
-            })
+        let mut counter = |name, help, value: fn(&Counters) -> u64| {
+            let value = |one: &LoadBalancer| Some(value(&one.known.as_ref()?.counters));
+            families.counters(name, help, self.samples(value))
         };
         counter(
-            (
-                "pollbal_perlbal_errors_total",
-                "Commands that Perlbal answered with an error.",
-            ),
+            "pollbal_lb_errors_total",
+            "Commands that the load balancer answered with an error.",
             |counters| counters.errors,
         )?;
         counter(
-            (
-                "pollbal_perlbal_connections_total",
-                "Connections over which Perlbal was read; all but the first are reconnects.",
-            ),
+            "pollbal_lb_connections_total",
+            "Connections over which the load balancer was read; all but the first are reconnects.",
             |counters| counters.connections,
         )?;
         counter(
-            (
-                "pollbal_perlbal_readings_total",
-                "Readings of what is in Perlbal that came to their end.",
-            ),
-            |counters| counters.readings,
+            "pollbal_lb_reads_total",
+            "Completed reads of the load balancer's state.",
+            |counters| counters.reads,
         )
     }
 
     fn write_times(&self, families: &mut Families<'_>) -> fmt::Result {
         let times = |histogram: fn(&Counters) -> &Histogram| {
-            self.samples(move |perlbal| {
-                let histogram = histogram(&perlbal.known.as_ref()?.counters);
+            self.samples(move |one| {
+                let histogram = histogram(&one.known.as_ref()?.counters);
                 Some(HistogramData {
                     bounds: &Histogram::BOUNDS,
                     counts: histogram.counts(),
@@ -177,192 +122,54 @@ impl<'a> Perlbals<'a> {
             })
         };
         families.histograms(
-            "pollbal_answer_to_ok_seconds",
-            "From a node's answer to Perlbal's last OK to the change that it caused.",
-            times(|counters| &counters.answer_to_ok),
+            "pollbal_lb_propagation_seconds",
+            "From a node's response to the load balancer's acknowledgement of the last change that it caused.",
+            times(|counters| &counters.propagation),
         )?;
         families.histograms(
-            "pollbal_snapshot_to_ok_seconds",
-            "From a change of what is wanted to Perlbal's last OK to it.",
-            times(|counters| &counters.snapshot_to_ok),
+            "pollbal_lb_apply_seconds",
+            "From a change of the desired state to the load balancer's acknowledgement of it.",
+            times(|counters| &counters.apply),
         )
     }
 
-    fn write_process(&self, families: &mut Families<'_>) -> fmt::Result {
-        self.gauge(
-            families,
-            (
-                "perlbal_up",
-                "Whether Perlbal told of itself when it was asked.",
-            ),
-            |perlbal| Some(u64::from(perlbal.statistics.is_some())),
-        )?;
-        let versions = self.told().filter_map(|(perlbal, told)| {
-            let version = told.version.as_deref()?;
-            Some(([("perlbal", perlbal), ("version", version)], 1_u64))
-        });
-        families.gauges("perlbal_build_info", "Perlbal's version.", versions)?;
-        self.gauge(
-            families,
-            (
-                "perlbal_start_time_seconds",
-                "When Perlbal was started, in seconds since 1970.",
-            ),
-            |perlbal| perlbal.statistics.as_ref()?.start,
-        )?;
-        let cpu = self.told().flat_map(|(perlbal, told)| {
-            let modes = [
-                ("user", told.process.user_time),
-                ("system", told.process.system_time),
-            ];
-            modes.into_iter().filter_map(move |(mode, time)| {
-                Some(([("perlbal", perlbal), ("mode", mode)], time?.as_secs_f64()))
-            })
-        });
-        families.counters(
-            "perlbal_cpu_seconds_total",
-            "Time that Perlbal spent on processors.",
-            cpu,
-        )?;
-        self.counter(
-            families,
-            (
-                "perlbal_requests_total",
-                "Requests of clients, of all services of Perlbal.",
-            ),
-            |perlbal| perlbal.statistics.as_ref()?.process.requests,
-        )
-    }
-
-    fn write_queues(&self, families: &mut Families<'_>) -> fmt::Result {
-        let queues = |told: &'a Statistics| {
-            let queues = told.queues.iter();
-            queues.flat_map(|(service, queues)| by_priority(service.as_str(), *queues))
-        };
-        let samples = || {
-            self.told().flat_map(move |(perlbal, told)| {
-                queues(told).map(move |([service, priority], waiting)| {
-                    ([("perlbal", perlbal), service, priority], waiting)
-                })
-            })
-        };
+    /// The families that the drivers bring, each with the samples of all load balancers.
+    fn write_statistics(&self, families: &mut Families<'_>) -> fmt::Result {
         families.gauges(
-            "perlbal_queue_clients",
-            "Clients that wait for a connection to a node, by service and priority.",
-            samples().map(|(labels, waiting)| (labels, waiting.count)),
+            "pollbal_lb_up",
+            "1 if the load balancer returned its own statistics.",
+            self.samples(|one| Some(u64::from(one.statistics.is_some()))),
         )?;
-        families.gauges(
-            "perlbal_queue_oldest_seconds",
-            "For how long the first of them has waited.",
-            samples().map(|(labels, waiting)| (labels, seconds(waiting.oldest))),
-        )
-    }
-
-    fn write_connections(&self, families: &mut Families<'_>) -> fmt::Result {
-        let pending = || {
-            self.told().flat_map(|(perlbal, told)| {
-                let pending = told.pending.iter();
-                pending.map(move |(service, waiting)| {
-                    (
-                        [("perlbal", perlbal), ("service", service.as_str())],
-                        waiting,
-                    )
-                })
-            })
-        };
-        families.gauges(
-            "perlbal_pending_connections",
-            "Connections to nodes that are being made, by service.",
-            pending().map(|(labels, waiting)| (labels, waiting.count)),
-        )?;
-        families.gauges(
-            "perlbal_pending_oldest_seconds",
-            "For how long the first of them is being made.",
-            pending().map(|(labels, waiting)| (labels, seconds(waiting.oldest))),
-        )?;
-        self.gauge(
-            families,
-            (
-                "perlbal_failed_verifications",
-                "Nodes that failed verification of late (`verify_backend`).",
-            ),
-            |perlbal| Some(perlbal.statistics.as_ref()?.failed_verifications.len() as u64),
-        )?;
-        let sockets = self.told().flat_map(|(perlbal, told)| {
-            told.sockets.iter().map(move |((kind, state), count)| {
-                let labels = [("perlbal", perlbal), ("kind", kind), ("state", state)];
-                (labels, *count)
-            })
-        });
-        families.gauges(
-            "perlbal_sockets",
-            "Perlbal's sockets, by kind and state.",
-            sockets,
-        )
-    }
-
-    fn write_nodes(&self, families: &mut Families<'_>) -> fmt::Result {
-        let told: Vec<_> = self
-            .told()
-            .filter_map(|(perlbal, told)| Some((perlbal, by_node(&told.nodes)?)))
-            .collect();
-        let samples = |value: fn(&NodeStatistics) -> u64| {
-            told.iter().flat_map(move |(perlbal, nodes)| {
-                nodes.iter().map(move |(node, counted)| {
-                    (
-                        [("perlbal", *perlbal), ("node", node.as_str())],
-                        value(counted),
-                    )
-                })
-            })
-        };
-        families.gauges(
-            "perlbal_node_connections",
-            "Perlbal's open connections to a node.",
-            samples(|node| node.connections),
-        )?;
-        families.counters(
-            "perlbal_node_requests_total",
-            "Requests that a node answered on connections that could then be used again.",
-            samples(|node| node.requests),
-        )?;
-        families.counters(
-            "perlbal_node_connection_attempts_total",
-            "Connections to a node that Perlbal began.",
-            samples(|node| node.attempts),
-        )
+        let mut all: Vec<Family> = Vec::new();
+        for one in self.0 {
+            for family in one.statistics.iter().flat_map(|families| families.iter()) {
+                let samples = family
+                    .samples
+                    .iter()
+                    .map(|sample| labelled(&one.id, sample));
+                match all.iter_mut().find(|known| known.name == family.name) {
+                    Some(known) => known.samples.extend(samples),
+                    None => all.push(Family {
+                        samples: samples.collect(),
+                        ..family.clone()
+                    }),
+                }
+            }
+        }
+        all.iter().try_for_each(|family| families.write(family))
     }
 }
 
-type Label<'a> = (&'static str, &'a str);
-
-fn by_priority(service: &str, queues: Queues) -> impl Iterator<Item = ([Label<'_>; 2], Waiting)> {
-    let priorities = [
-        ("normal", queues.normal),
-        ("high", queues.high_priority),
-        ("low", queues.low_priority),
-    ];
-    let samples = priorities.into_iter();
-    samples
-        .map(move |(priority, waiting)| ([("service", service), ("priority", priority)], waiting))
+fn labels(id: &DriverId) -> Labels<'_, 2> {
+    [("driver", id.kind.key), ("address", &id.address)]
 }
 
-/// What is told by node, with the nodes' addresses as texts.
-fn by_node(nodes: &Nodes) -> Option<Vec<(String, &NodeStatistics)>> {
-    let Nodes::Told(nodes) = nodes else {
-        return None;
-    };
-    Some(texts(nodes))
-}
-
-fn texts(nodes: &BTreeMap<NodeAddr, NodeStatistics>) -> Vec<(String, &NodeStatistics)> {
-    let nodes = nodes.iter();
-    nodes
-        .map(|(addr, counted)| (addr.to_string(), counted))
-        .collect()
-}
-
-/// Perlbal tells whole ones.
-fn seconds(time: Duration) -> u64 {
-    time.as_secs()
+/// The sample of a driver's own family, whose name tells the kind of load balancer.
+fn labelled(id: &DriverId, sample: &Sample) -> Sample {
+    let address = ("address", id.address.to_string());
+    let labels = sample.labels.iter().cloned();
+    Sample {
+        labels: [address].into_iter().chain(labels).collect(),
+        value: sample.value,
+    }
 }

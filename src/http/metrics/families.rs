@@ -11,6 +11,8 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use crate::drivers::family::{Family, FamilyKind, Sample, Value};
+
 /// The labels of a sample: names and values, which may be any text.
 pub(super) type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
@@ -74,10 +76,8 @@ impl<'a> Families<'a> {
         help: &str,
         samples: impl IntoIterator<Item = (Labels<'l, N>, V)>,
     ) -> fmt::Result {
-        // The encoder adds it again to each sample.
-        let name = name.strip_suffix("_total").unwrap_or(name);
         self.family(
-            (name, help, MetricType::Counter),
+            (without_total(name), help, MetricType::Counter),
             samples,
             |encoder, value| encoder.encode_counter::<NoLabelSet, _, f64>(&value, None),
         )
@@ -103,6 +103,35 @@ impl<'a> Families<'a> {
         )
     }
 
+    /// A family that is a value already. Without a sample nothing is written.
+    pub(super) fn write(&mut self, family: &Family) -> fmt::Result {
+        if family.samples.is_empty() {
+            return Ok(());
+        }
+        let (name, kind) = match family.kind {
+            FamilyKind::Gauge => (family.name, MetricType::Gauge),
+            FamilyKind::Counter => (without_total(family.name), MetricType::Counter),
+        };
+        let (name, unit) = split_unit(name);
+        let mut encoder = self
+            .0
+            .encode_descriptor(name, family.help, unit.as_ref(), kind)?;
+        for Sample { labels, value } in &family.samples {
+            let mut encoder = encoder.encode_family(labels)?;
+            match (family.kind, value) {
+                (FamilyKind::Gauge, Value::Whole(value)) => encoder.encode_gauge(value)?,
+                (FamilyKind::Gauge, Value::Real(value)) => encoder.encode_gauge(value)?,
+                (FamilyKind::Counter, Value::Whole(value)) => {
+                    encoder.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+                }
+                (FamilyKind::Counter, Value::Real(value)) => {
+                    encoder.encode_counter::<NoLabelSet, _, f64>(value, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn family<'l, const N: usize, V>(
         &mut self,
         (name, help, kind): (&str, &str, MetricType),
@@ -124,6 +153,11 @@ impl<'a> Families<'a> {
         }
         Ok(())
     }
+}
+
+/// The name without `_total`, which the encoder adds again to each sample.
+fn without_total(name: &str) -> &str {
+    name.strip_suffix("_total").unwrap_or(name)
 }
 
 /// The name without its unit, which the encoder adds again.

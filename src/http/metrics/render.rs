@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use super::core::CoreStats;
-use super::drivers::{Perlbal, Perlbals};
+use super::drivers::{LoadBalancer, LoadBalancers};
 use super::families::Families;
 use super::hooks::HookStats;
 use super::http::{self, ListenerStats};
@@ -18,7 +18,7 @@ use super::process::Process;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values {
     pub(super) core: CoreStats,
-    pub(super) perlbals: Vec<Perlbal>,
+    pub(super) load_balancers: Vec<LoadBalancer>,
     pub(super) hooks: HookStats,
     pub(super) listeners: Vec<ListenerStats>,
     pub(super) process: Process,
@@ -49,7 +49,7 @@ impl Collector for Values {
         self.core.write(&mut families)?;
         self.hooks.write(&mut families)?;
         http::write(&self.listeners, &mut families)?;
-        Perlbals(&self.perlbals).write(&mut families)?;
+        LoadBalancers(&self.load_balancers).write(&mut families)?;
         nodes::write(&self.nodes, &mut families)?;
         self.process.write(&mut families)
     }

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::core::CoreStats;
-use super::drivers::{Known, Perlbal};
+use super::drivers::{Known, LoadBalancer};
 use super::format::{Format, to_prometheus};
 use super::hooks::HookStats;
 use super::http;
@@ -18,7 +18,7 @@ use super::nodes::Node;
 use super::process::Process;
 use super::render::Values;
 use crate::control::{FullState, Stopped, Summary};
-use crate::drivers::PerlbalHandle;
+use crate::drivers::{DriverHandle, PoolFilter};
 use crate::http::AppState;
 use crate::http::cache::Cache;
 use crate::model::time::Clock;
@@ -116,16 +116,16 @@ async fn render(
     each: Option<Arc<FullState>>,
     clock: Clock,
 ) -> Option<Texts> {
-    let asks = whole.managers.iter();
-    let asks = asks.map(|manager| ask(manager, whole.metrics_per_node, clock));
-    let perlbals = join_all(asks).await;
+    let queries = whole.handles.iter();
+    let queries = queries.map(|driver| query(driver, whole.metrics_per_node, clock));
+    let load_balancers = join_all(queries).await;
     let listeners = http::all(&state.counters);
     // Off the listeners' thread: with thousands of nodes or sockets it takes milliseconds.
     let make = move || {
         let nodes = each.iter().flat_map(|view| &view.nodes);
         Texts::of(Values {
             core: CoreStats::of(&whole),
-            perlbals,
+            load_balancers,
             hooks: HookStats::of(&whole),
             listeners,
             process: Process::read(seconds(clock, whole.started.now)),
@@ -164,22 +164,22 @@ fn seconds(clock: Clock, at: Instant) -> f64 {
     clock.of(at).millis() as f64 / 1_000.0
 }
 
-/// Queries a driver, and its Perlbal.
-async fn ask(manager: &PerlbalHandle, by_node: bool, clock: Clock) -> Perlbal {
-    let (known, statistics) = tokio::join!(
-        timeout(DRIVER_TIMEOUT, manager.view()),
-        timeout(DRIVER_TIMEOUT, manager.statistics(by_node)),
+/// Queries a driver, and through it its load balancer.
+async fn query(driver: &DriverHandle, per_node: bool, clock: Clock) -> LoadBalancer {
+    let (details, statistics) = tokio::join!(
+        timeout(DRIVER_TIMEOUT, driver.details(PoolFilter::Differing)),
+        timeout(DRIVER_TIMEOUT, driver.statistics(per_node)),
     );
-    let standing = manager.standing();
-    let known = known.ok().flatten().map(|view| Known {
-        in_sync_since: seconds(clock, view.in_sync_since),
-        counters: view.counters,
+    let status = driver.status();
+    let known = details.ok().flatten().map(|details| Known {
+        in_sync_since: seconds(clock, details.in_sync_since),
+        counters: details.counters,
     });
-    Perlbal {
-        address: manager.address.clone(),
-        connected: standing.connected,
-        in_sync: standing.connected && standing.in_sync,
-        unrest: standing.unrest.len() as u64,
+    LoadBalancer {
+        id: driver.id.clone(),
+        connected: status.connected,
+        in_sync: status.connected && status.in_sync,
+        draining: status.draining.len() as u64,
         known,
         statistics: statistics.ok().and_then(Result::ok),
     }

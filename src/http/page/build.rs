@@ -15,11 +15,11 @@ use crate::control::{FullState, NodeAtSerial};
 use crate::http::AppState;
 use crate::http::cache::{Cache, VIEW_TTL};
 use crate::http::params::{HttpError, Parameters, parse_pool};
-use crate::http::routes::read::{ask_perlbals, explanation_of};
+use crate::http::routes::read::{explanation_of, query_drivers};
 use crate::http::server::response_budget::ReservedText;
 use crate::http::server::service::ClientAddr;
+use crate::http::view::load_balancer::DriverReport;
 use crate::http::view::node;
-use crate::http::view::perlbal::Asked;
 use crate::http::view::status::{Filter, nodes, without_nodes};
 use crate::model::event::Event;
 use crate::model::event_log::Part;
@@ -101,7 +101,7 @@ async fn render(
 /// Everything that a page shows.
 struct PageData {
     view: Arc<FullState>,
-    perlbals: Vec<Asked>,
+    drivers: Vec<DriverReport>,
     events: Vec<Arc<Event>>,
     kind: PageKind,
     /// Whether all nodes are shown, however many.
@@ -126,6 +126,15 @@ impl PageKind {
         }
         let name = parameters.one("pool").map(parse_pool).transpose()?;
         Ok(name.map_or(Self::Site, Self::Pool))
+    }
+
+    /// What the page shows.
+    fn filter(&self) -> Filter {
+        let mut filter = Filter::default();
+        if let Self::Pool(name) = self {
+            filter.pools.insert(name.clone());
+        }
+        filter
     }
 
     /// Number of recent events to search for those that are shown.
@@ -154,7 +163,7 @@ impl PageData {
             count => state.control.events(0, Part::Last(count)).await?,
         };
         Ok(Self {
-            perlbals: ask_perlbals(&view.summary.managers).await,
+            drivers: query_drivers(&view.summary.handles, &kind.filter().pools_there()).await,
             view,
             events,
             kind,
@@ -165,13 +174,10 @@ impl PageData {
 
     /// The status and the text of the response.
     fn render(&self) -> (StatusCode, askama::Result<String>) {
-        let mut filter = Filter::default();
-        if let PageKind::Pool(name) = &self.kind {
-            filter.pools.insert(name.clone());
-        }
+        let filter = self.kind.filter();
         let status = without_nodes(
             &self.view.summary,
-            &self.perlbals,
+            &self.drivers,
             &filter,
             std::iter::empty(),
         );
@@ -234,7 +240,7 @@ impl PageData {
             });
         }
         let whole = &view.summary;
-        let convert = |seen: &NodeAtSerial| node::node(&whole.clock, &whole.perlbals, seen);
+        let convert = |seen: &NodeAtSerial| node::node(&whole.clock, &whole.drivers, seen);
         NodeTable::of(shown.into_iter(), about, convert)
     }
 

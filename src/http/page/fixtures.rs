@@ -1,8 +1,9 @@
 //! Invented states, for tests of how the page shows them.
 
 use crate::api::{
-    Answer, Counts, Event, Explanation, Files, GoneOrders, Grant, HealthProblem, Node,
-    NodeInPerlbal, Perlbal, PerlbalPool, Pool, Reason, State, Status, Unrest, VersionCount,
+    Answer, Counts, Draining, Event, Explanation, Files, GoneOrders, Grant, HealthProblem,
+    LoadBalancer, LoadBalancerPool, Node, NodeOnLoadBalancer, Pool, Reason, State, Status,
+    VersionCount,
 };
 use crate::model::health::{Health, Severity};
 
@@ -10,7 +11,7 @@ pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
 
 /// The verdict of [`night`].
 const NIGHT: &str = "CRITICAL: pool shop has no members, its sorry server stands in; pool images has 1 of its min_members of \
-                     3; Perlbal 10.0.9.2:8065 not connected; services file refused";
+                     3; Balancer 10.0.9.2:8065 not connected; services file refused";
 
 /// A quiet site of two pools.
 pub(super) fn quiet() -> Status {
@@ -39,7 +40,7 @@ pub(super) fn quiet() -> Status {
         nodes: Vec::new(),
         gone: vec![],
         files: Files { in_sync: true },
-        perlbals: vec![perlbal("127.0.0.1:8065")],
+        load_balancers: vec![load_balancer("127.0.0.1:8065")],
         last_event: 60,
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn night() -> Status {
             ),
             problem(
                 Severity::Critical,
-                "there is no connection to Perlbal 10.0.9.2:8065",
+                "there is no connection to Balancer 10.0.9.2:8065",
                 None,
             ),
             problem(
@@ -121,7 +122,7 @@ pub(super) fn night() -> Status {
             reasons: vec![reason("disk", Some("sent away"))],
             grant: None,
         }],
-        perlbals: night_perlbals(),
+        load_balancers: night_load_balancers(),
         ..quiet()
     }
 }
@@ -151,7 +152,7 @@ fn night_nodes() -> Vec<Node> {
         },
         Node {
             failing: true,
-            at_rest: None,
+            drained: None,
             ..node(
                 6,
                 State::Member,
@@ -170,29 +171,29 @@ fn night_nodes() -> Vec<Node> {
 }
 
 /// One that is in sync, and one that is lost.
-fn night_perlbals() -> Vec<Perlbal> {
-    let mut far = perlbal("10.0.9.2:8065");
+fn night_load_balancers() -> Vec<LoadBalancer> {
+    let mut far = load_balancer("10.0.9.2:8065");
     (far.connected, far.in_sync) = (false, false);
     far.connection = "connection refused".to_owned();
     vec![
-        Perlbal {
-            unrest: vec![Unrest {
+        LoadBalancer {
+            draining: vec![Draining {
                 node: "10.0.0.1:8080".to_owned(),
                 pools: vec!["api".to_owned(), "api__v23".to_owned()],
                 since: "2026-07-30T02:03:00.000Z".to_owned(),
             }],
-            ..perlbal("127.0.0.1:8065")
+            ..load_balancer("127.0.0.1:8065")
         },
-        Perlbal {
+        LoadBalancer {
             problems: vec!["pool api is not there, and create_pools is off".to_owned()],
-            pools: vec![PerlbalPool {
+            pools: vec![LoadBalancerPool {
                 name: "api".to_owned(),
-                wanted: 35,
-                told: None,
-                seen: Some(36),
-                seen_at: Some("2026-07-30T02:00:54.000Z".to_owned()),
+                desired: 35,
+                sent: None,
+                observed: Some(36),
+                observed_at: Some("2026-07-30T02:00:54.000Z".to_owned()),
                 services: vec!["web".to_owned(), "intern".to_owned()],
-                told_since: true,
+                sent_since: true,
                 same: false,
             }],
             ..far
@@ -230,15 +231,15 @@ pub(super) fn all_out(nodes: usize) -> Status {
         },
         pools: pools.collect(),
         nodes: (0..nodes).map(node).collect(),
-        perlbals: vec![Perlbal {
-            unrest: (0..nodes)
-                .map(|number| Unrest {
+        load_balancers: vec![LoadBalancer {
+            draining: (0..nodes)
+                .map(|number| Draining {
                     node: addr(number),
                     pools: vec!["api".to_owned()],
                     since: NOW.to_owned(),
                 })
                 .collect(),
-            ..perlbal("127.0.0.1:8065")
+            ..load_balancer("127.0.0.1:8065")
         }],
         ..quiet()
     }
@@ -281,7 +282,7 @@ pub(super) fn node(number: usize, state: State, why: &str) -> Node {
         failing: false,
         reasons: Vec::new(),
         grant: None,
-        at_rest: (state != State::Member).then_some(number != 1),
+        drained: (state != State::Member).then_some(number != 1),
     }
 }
 
@@ -295,17 +296,18 @@ pub(super) fn reason(word: &str, note: Option<&str>) -> Reason {
     }
 }
 
-fn perlbal(address: &str) -> Perlbal {
-    Perlbal {
+fn load_balancer(address: &str) -> LoadBalancer {
+    LoadBalancer {
+        driver: "balancer".to_owned(),
         address: address.to_owned(),
         connected: true,
-        connection: "Perlbal 1.80".to_owned(),
+        connection: "Balancer 1.80".to_owned(),
         away: None,
         in_sync: true,
         since: Some("2026-07-30T02:03:00.000Z".to_owned()),
         problems: Vec::new(),
         pools: Vec::new(),
-        unrest: Vec::new(),
+        draining: Vec::new(),
     }
 }
 
@@ -368,11 +370,12 @@ pub(super) fn explanation() -> Explanation {
             "someone says `pollbal enable web-0005 --reason disk`".to_owned(),
         ],
         history: events(6),
-        perlbals: vec![NodeInPerlbal {
+        load_balancers: vec![NodeOnLoadBalancer {
+            driver: "balancer".to_owned(),
             address: "127.0.0.1:8065".to_owned(),
-            text: "told, at rest".to_owned(),
-            told: true,
-            at_rest: Some(true),
+            text: "removed, drained".to_owned(),
+            acked: true,
+            drained: Some(true),
             away: None,
         }],
     }

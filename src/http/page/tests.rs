@@ -40,7 +40,7 @@ fn the_first_word_is_the_verdict() {
     assert!(night.contains("class=\"verdict bad\""));
     for part in [
         "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server stands in; pool images",
-        "<li>there is no connection to Perlbal 10.0.9.2:8065</li>",
+        "<li>there is no connection to Balancer 10.0.9.2:8065</li>",
         "<li>/etc/pollbal.services is refused; the last good list stays in force <small>",
     ] {
         assert!(night.contains(part), "{part} is missing in {night}");
@@ -98,7 +98,7 @@ fn a_node_says_what_brings_it_back() {
         "“<bdi>api serving v23</bdi>”",
         "took 3.2 ms; asked again within 3s",
         "someone says <code>pollbal enable web-0005 --reason disk</code>",
-        "told, at rest",
+        "removed, drained",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
@@ -252,13 +252,13 @@ fn few_nodes_are_not_summed_up() {
 fn a_state_without_anything_is_shown_too() {
     let mut status = fixtures::quiet();
     status.pools.clear();
-    status.perlbals.clear();
+    status.load_balancers.clear();
     status.first_round_done = false;
     status.nodes = vec![crate::api::Node {
         pool: None,
         version: None,
         since: None,
-        at_rest: None,
+        drained: None,
         ..node(1, State::Awaited, "not heard yet")
     }];
     let about = About::Site { all: false };
@@ -271,7 +271,7 @@ fn a_state_without_anything_is_shown_too() {
     };
     let text = page.document().expect("the page is made");
     assert!(text.contains("There is no pool yet"));
-    assert!(text.contains("No Perlbal is driven"));
+    assert!(text.contains("No load balancer is driven"));
     assert!(text.contains("None since the start"));
     assert!(text.contains("<title>OK: 52 nodes, 52 in pools · pollbal</title>"));
 }

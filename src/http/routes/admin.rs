@@ -217,7 +217,7 @@ async fn apply(
     let told = nodes.nodes.iter().flatten();
     Ok(Json(api::Ordered {
         nodes: told
-            .map(|seen| node(&nodes.clock, &nodes.perlbals, seen))
+            .map(|seen| node(&nodes.clock, &nodes.drivers, seen))
             .collect(),
         warnings,
     }))

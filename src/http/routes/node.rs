@@ -130,10 +130,11 @@ async fn check_leave(state: &AppState, addr: NodeAddr) -> Result<Leave, HttpErro
         return Ok(Leave::Wait("the leave has ended".to_owned()));
     }
     let seen = nodes.nodes.first().and_then(Option::as_ref);
-    if seen.is_some_and(|seen| nodes.perlbals.at_rest(seen) == Some(true)) {
+    if seen.is_some_and(|seen| nodes.drivers.is_drained(&seen.view, seen.serial) == Some(true)) {
         return Ok(Leave::Stopped);
     }
-    let why = seen.and_then(|seen| nodes.perlbals.unrest(seen, Instant::now()));
+    let now = Instant::now();
+    let why = seen.and_then(|seen| nodes.drivers.why_not_drained(&seen.view, seen.serial, now));
     Ok(Leave::Granted(why))
 }
 

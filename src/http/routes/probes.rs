@@ -41,20 +41,17 @@ async fn healthz(State(state): State<AppState>) -> Result<&'static str, HttpErro
     Ok("ok\n")
 }
 
-/// Whether each node has been polled once and every load balancer is in sync; otherwise what is missing.
+/// Whether each node has been polled once and every required load balancer is in sync; otherwise what is missing.
 async fn readyz(State(state): State<AppState>) -> Result<&'static str, HttpError> {
     let nodes = state.control.nodes(Vec::new()).await?;
-    let out_of_sync = nodes
-        .perlbals
-        .standings
-        .iter()
-        .filter(|(_, perlbal)| !perlbal.in_sync);
+    let load_balancers = nodes.drivers.load_balancers.iter();
+    let out_of_sync = load_balancers.filter(|one| one.required && !one.status.in_sync);
     let why = if nodes.first_round_done {
-        let addresses: Vec<_> = out_of_sync.map(|(address, _)| address.as_str()).collect();
-        if addresses.is_empty() {
+        let names: Vec<_> = out_of_sync.map(|one| one.id.to_string()).collect();
+        if names.is_empty() {
             return Ok("ready\n");
         }
-        format!("not in sync: Perlbal {}", addresses.join(", "))
+        format!("not in sync: {}", names.join(", "))
     } else {
         "not every node has been polled yet".to_owned()
     };

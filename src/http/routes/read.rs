@@ -19,11 +19,11 @@ use tokio::time::timeout;
 use crate::api;
 use crate::api::event::event;
 use crate::control::Summary;
-use crate::drivers::PerlbalHandle;
+use crate::drivers::{DriverHandle, PoolFilter};
 use crate::http::AppState;
 use crate::http::params::{HttpError, Json, Parameters, parse_pool};
 use crate::http::view::explain::explanation;
-use crate::http::view::perlbal::Asked;
+use crate::http::view::load_balancer::DriverReport;
 use crate::http::view::status::{Filter, status};
 use crate::model::event::Event;
 use crate::model::event_log::Part;
@@ -84,8 +84,8 @@ async fn get_status(
     if let Some(unknown) = pools.find(|pool| !view.summary.is_pool(pool)) {
         return Err(no_pool(&view.summary, unknown));
     }
-    let perlbals = ask_perlbals(&view.summary.managers).await;
-    let make = move || Json(status(&view, &perlbals, &filter)).into_response();
+    let drivers = query_drivers(&view.summary.handles, &filter.pools_there()).await;
+    let make = move || Json(status(&view, &drivers, &filter)).into_response();
     Ok(state.budget.make(make).await?)
 }
 
@@ -117,16 +117,19 @@ fn other_pools(whole: &Summary, word: &str) -> String {
 }
 
 /// Queries all drivers at once.
-pub(crate) async fn ask_perlbals(managers: &[PerlbalHandle]) -> Vec<Asked> {
-    let asks = managers.iter().map(|manager| async {
-        let known = timeout(DETAILS_TIMEOUT, manager.view()).await;
-        Asked {
-            address: manager.address.clone(),
-            standing: manager.standing(),
-            view: known.ok().flatten(),
+pub(crate) async fn query_drivers(
+    drivers: &[DriverHandle],
+    pools: &PoolFilter,
+) -> Vec<DriverReport> {
+    let queries = drivers.iter().map(|driver| async {
+        let details = timeout(DETAILS_TIMEOUT, driver.details(pools.clone())).await;
+        DriverReport {
+            id: driver.id.clone(),
+            status: driver.status(),
+            details: details.ok().flatten(),
         }
     });
-    join_all(asks).await
+    join_all(queries).await
 }
 
 async fn explain(

@@ -10,13 +10,14 @@ use super::health::Judgement;
 use super::{earlier, node, time};
 use crate::api;
 use crate::api::event::event;
-use crate::control::{NodeAtSerial, Perlbals, Place, SelectedNodes};
+use crate::control::{NodeAtSerial, SelectedNodes};
 use crate::model::announcement::Status;
 use crate::model::change::OutReason;
 use crate::model::event::Event;
 use crate::model::health::Verdict;
 use crate::model::node_view::{NodeState, NodeView};
 use crate::model::observation::{Observation, Poll};
+use crate::model::rollout_status::{DriverStatuses, NodeOnDriver};
 use crate::model::rules::Rules;
 use crate::model::time::Clock;
 
@@ -33,7 +34,7 @@ pub(crate) fn explanation(
         time: time(nodes.clock.today),
         health,
         verdict: line,
-        node: node::node(&nodes.clock, &nodes.perlbals, seen),
+        node: node::node(&nodes.clock, &nodes.drivers, seen),
         answer: view.last.as_ref().map(|last| api::Answer {
             text: said(last),
             time: earlier(&nodes.clock, last.asked_at),
@@ -45,7 +46,7 @@ pub(crate) fn explanation(
         answers: view.answers,
         comes_back: comes_back(view, word, &nodes.rules),
         history: history.iter().map(|happened| event(happened)).collect(),
-        perlbals: in_perlbals(&nodes.clock, seen, &nodes.perlbals),
+        load_balancers: at_load_balancers(&nodes.clock, seen, &nodes.drivers),
     }
 }
 
@@ -134,29 +135,36 @@ fn rises(view: &NodeView, rules: &Rules) -> String {
     }
 }
 
-fn in_perlbals(clock: &Clock, seen: &NodeAtSerial, perlbals: &Perlbals) -> Vec<api::NodeInPerlbal> {
+fn at_load_balancers(
+    clock: &Clock,
+    seen: &NodeAtSerial,
+    drivers: &DriverStatuses,
+) -> Vec<api::NodeOnLoadBalancer> {
     let member = matches!(seen.view.state, NodeState::Member(..));
-    let each = perlbals.each(seen);
-    each.map(|place| api::NodeInPerlbal {
-        address: place.address.to_owned(),
-        text: in_perlbal(&place, member),
-        told: place.told,
-        at_rest: (!member).then_some(place.rest),
-        away: super::perlbal::away(clock, place.standing),
+    let each = drivers.each(&seen.view, seen.serial);
+    each.map(|node| api::NodeOnLoadBalancer {
+        driver: node.id.kind.key.to_owned(),
+        address: node.id.address.to_string(),
+        text: at_load_balancer(&node, member),
+        acked: node.acked,
+        drained: (!member).then_some(node.drained),
+        away: super::load_balancer::away(clock, node.status),
     })
     .collect()
 }
 
-fn in_perlbal(place: &Place<'_>, member: bool) -> String {
-    if !place.connected {
-        return "no connection, so it is not known".to_owned();
+fn at_load_balancer(node: &NodeOnDriver<'_>, member: bool) -> String {
+    if !node.status.connected {
+        return "unknown (not connected)".to_owned();
     }
-    let text = match (place.told, member, place.rest, place.stray) {
-        (false, ..) => "not told yet",
-        (true, true, ..) => "told, a member",
-        (true, false, true, _) => "told, at rest",
-        (true, false, false, Some(stray)) => return format!("told, {}", stray.text(place.address)),
-        (true, false, false, None) => "told, not at rest",
+    let text = match (node.acked, member, node.drained, node.stray) {
+        (false, ..) => "not acknowledged yet",
+        (true, true, ..) => "active member",
+        (true, false, true, _) => "removed, drained",
+        (true, false, false, Some(stray)) => {
+            return format!("removed, but {}", stray.text(&node.id.address));
+        }
+        (true, false, false, None) => "removed, still draining",
     };
     text.to_owned()
 }
@@ -164,7 +172,7 @@ fn in_perlbal(place: &Place<'_>, member: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drivers::perlbal::standing::Standing;
+    use crate::model::driver_status::{DriverId, DriverKind, DriverStatus};
     use crate::model::observation::Failure;
 
     #[test]
@@ -178,25 +186,31 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_connection_that_is_told_rather_than_what_is_not_known() {
-        let text = |connected, told, rest| {
-            let address = "127.0.0.1:16000";
-            let place = Place {
-                address,
-                standing: &Standing::default(),
-                connected,
-                told,
-                stray: None,
-                rest,
+    fn without_a_connection_nothing_is_claimed() {
+        let text = |connected, acked, drained| {
+            let id = DriverId {
+                kind: DriverKind {
+                    key: "test",
+                    name: "Test",
+                },
+                address: "127.0.0.1:16000".into(),
             };
-            in_perlbal(&place, false)
+            let status = DriverStatus {
+                connected,
+                ..DriverStatus::default()
+            };
+            let node = NodeOnDriver {
+                id: &id,
+                status: &status,
+                acked,
+                stray: None,
+                drained,
+            };
+            at_load_balancer(&node, false)
         };
-        assert_eq!(
-            text(false, false, false),
-            "no connection, so it is not known"
-        );
-        assert_eq!(text(true, false, false), "not told yet");
-        assert_eq!(text(true, true, false), "told, not at rest");
-        assert_eq!(text(true, true, true), "told, at rest");
+        assert_eq!(text(false, false, false), "unknown (not connected)");
+        assert_eq!(text(true, false, false), "not acknowledged yet");
+        assert_eq!(text(true, true, false), "removed, still draining");
+        assert_eq!(text(true, true, true), "removed, drained");
     }
 }

@@ -2,8 +2,8 @@
 
 pub(super) mod explain;
 pub(super) mod health;
+pub(super) mod load_balancer;
 pub(super) mod node;
-pub(super) mod perlbal;
 pub(super) mod progress;
 pub(super) mod status;
 

@@ -2,12 +2,13 @@
 
 use super::{earlier, reason, time};
 use crate::api::{self, State};
-use crate::control::{NodeAtSerial, Perlbals};
+use crate::control::NodeAtSerial;
 use crate::model::change::{Assignment, OutReason};
 use crate::model::node_view::{NodeState, NodeView, Retention};
 use crate::model::observation::Observation;
 use crate::model::overrides;
 use crate::model::overrides::words;
+use crate::model::rollout_status::DriverStatuses;
 use crate::model::time::Clock;
 
 /// A leave.
@@ -18,7 +19,7 @@ pub(super) fn grant(grant: &overrides::LeaveLease) -> api::Grant {
     }
 }
 
-pub(crate) fn node(clock: &Clock, perlbals: &Perlbals, seen: &NodeAtSerial) -> api::Node {
+pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, seen: &NodeAtSerial) -> api::Node {
     let view = &seen.view;
     let place = place(view);
     api::Node {
@@ -34,7 +35,7 @@ pub(crate) fn node(clock: &Clock, perlbals: &Perlbals, seen: &NodeAtSerial) -> a
         failing: is_failing(view),
         reasons: view.reasons.iter().map(reason).collect(),
         grant: view.lease.as_ref().map(grant),
-        at_rest: perlbals.at_rest(seen),
+        drained: drivers.is_drained(view, seen.serial),
     }
 }
 

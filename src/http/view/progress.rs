@@ -1,9 +1,10 @@
 //! How far nodes have come on their way to rest, or back to serving.
 
 use crate::api::{NodeProgress, Progress, Until};
-use crate::control::{NodeAtSerial, Perlbals, SelectedNodes};
+use crate::control::{NodeAtSerial, SelectedNodes};
 use crate::model::node::NodeAddr;
 use crate::model::node_view::{NodeState, Retention};
+use crate::model::rollout_status::DriverStatuses;
 use crate::model::time::Clock;
 
 /// How far the nodes of these addresses have come.
@@ -11,7 +12,7 @@ pub(crate) fn progress(addrs: &[NodeAddr], nodes: &SelectedNodes, until: Until) 
     let each = addrs.iter().zip(&nodes.nodes);
     let nodes: Vec<_> = each
         .map(|(addr, seen)| match seen {
-            Some(seen) => of(seen, &nodes.perlbals, &nodes.clock, until),
+            Some(seen) => of(seen, &nodes.drivers, &nodes.clock, until),
             None => gone(*addr),
         })
         .collect();
@@ -21,11 +22,11 @@ pub(crate) fn progress(addrs: &[NodeAddr], nodes: &SelectedNodes, until: Until) 
     }
 }
 
-fn of(seen: &NodeAtSerial, perlbals: &Perlbals, clock: &Clock, until: Until) -> NodeProgress {
+fn of(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Until) -> NodeProgress {
     let node = &seen.view.node;
     let lacks = match until {
-        Until::Rest => lacks_rest(seen, perlbals, clock),
-        Until::Serving => lacks_service(seen, perlbals),
+        Until::Rest => lacks_rest(seen, drivers, clock),
+        Until::Serving => lacks_service(seen, drivers),
     };
     let reached = match until {
         Until::Rest => "at rest",
@@ -40,21 +41,21 @@ fn of(seen: &NodeAtSerial, perlbals: &Perlbals, clock: &Clock, until: Until) -> 
 }
 
 /// What a node lacks to be at rest everywhere.
-fn lacks_rest(seen: &NodeAtSerial, perlbals: &Perlbals, clock: &Clock) -> Option<String> {
+fn lacks_rest(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock) -> Option<String> {
     match &seen.view.state {
         NodeState::Unheard => Some("not heard yet".to_owned()),
         NodeState::Member(place, _) => Some(format!("a member of {place}")),
-        NodeState::Out(_) => perlbals.unrest(seen, clock.now),
+        NodeState::Out(_) => drivers.why_not_drained(&seen.view, seen.serial, clock.now),
     }
 }
 
 /// What a node lacks to serve everywhere.
-fn lacks_service(seen: &NodeAtSerial, perlbals: &Perlbals) -> Option<String> {
+fn lacks_service(seen: &NodeAtSerial, drivers: &DriverStatuses) -> Option<String> {
     match &seen.view.state {
         NodeState::Unheard => Some("not heard yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),
         NodeState::Member(_, kept) if *kept != Retention::Serving => Some("fails".to_owned()),
-        NodeState::Member(..) => perlbals.untold(seen.serial),
+        NodeState::Member(..) => drivers.why_not_applied(seen.serial),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::health::Judgement;
-use super::perlbal::{self, Asked};
+use super::load_balancer::{DriverReport, load_balancer};
 use super::{node, reason, time};
 use crate::api::{self, State};
 use crate::control::{FullState, NodeAtSerial, Summary};
+use crate::drivers::PoolFilter;
 use crate::model::health::Health;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
@@ -26,6 +27,15 @@ impl Filter {
         self.pools.is_empty() && self.nodes.is_empty()
     }
 
+    /// The pools at load balancers that are shown.
+    pub(crate) fn pools_there(&self) -> PoolFilter {
+        if self.pools.is_empty() {
+            PoolFilter::Differing
+        } else {
+            PoolFilter::Only(self.pools.clone())
+        }
+    }
+
     fn wants_node(&self, view: &NodeView) -> bool {
         if self.is_empty() {
             return node::state(view) != State::Member
@@ -38,14 +48,14 @@ impl Filter {
 }
 
 /// Tells what `filter` asks for.
-pub(crate) fn status(view: &FullState, perlbals: &[Asked], filter: &Filter) -> api::Status {
+pub(crate) fn status(view: &FullState, drivers: &[DriverReport], filter: &Filter) -> api::Status {
     let whole = &view.summary;
     let views = view.nodes.iter().map(|seen| &seen.view);
     let named = views.filter(|view| filter.nodes.contains(&view.node.addr));
-    let nodes = nodes(view, filter).map(|seen| node::node(&whole.clock, &whole.perlbals, seen));
+    let nodes = nodes(view, filter).map(|seen| node::node(&whole.clock, &whole.drivers, seen));
     api::Status {
         nodes: nodes.collect(),
-        ..without_nodes(whole, perlbals, filter, named)
+        ..without_nodes(whole, drivers, filter, named)
     }
 }
 
@@ -61,16 +71,14 @@ pub(crate) fn nodes<'a>(
 /// The same as [`status`], but for the nodes. Those that were named are judged.
 pub(crate) fn without_nodes<'a>(
     whole: &Summary,
-    perlbals: &[Asked],
+    drivers: &[DriverReport],
     filter: &Filter,
     named: impl Iterator<Item = &'a NodeView>,
 ) -> api::Status {
     let out = whole.snapshot.as_ref();
     let out = out.map_or(&[][..], |snapshot| &*snapshot.pools.disabled);
-    let perlbals: Vec<_> = perlbals
-        .iter()
-        .map(|asked| perlbal::perlbal(&whole.clock, asked, (&whole.translation, out), filter))
-        .collect();
+    let drivers = drivers.iter();
+    let load_balancers = drivers.map(|report| load_balancer(&whole.clock, report, out));
     let site = Judgement::of_site(whole);
     let asked = (!filter.is_empty()).then(|| Judgement::of_asked(whole, filter, named));
     let judged = asked.as_ref().unwrap_or(&site);
@@ -95,9 +103,9 @@ pub(crate) fn without_nodes<'a>(
         nodes: Vec::new(),
         gone: gone(whole, filter),
         files: api::Files {
-            in_sync: whole.perlbals.files.in_sync,
+            in_sync: whole.drivers.files.in_sync,
         },
-        perlbals,
+        load_balancers: load_balancers.collect(),
         last_event: whole.last_event,
     }
 }

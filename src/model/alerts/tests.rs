@@ -4,7 +4,8 @@ mod pauses;
 
 use super::*;
 use crate::model::node_counts::tests::counts;
-use crate::model::problems::{FileFault, NodesDown, PerlbalLevel, PoolHealth, SystemStatus};
+use crate::model::problems::tests::balancer;
+use crate::model::problems::{DriverHealth, FileFault, NodesDown, PoolHealth, SystemStatus};
 use crate::model::time_window::Minute;
 
 const MINUTE: u64 = 60;
@@ -216,17 +217,17 @@ fn each_kind_settles_in_its_own_time() {
             text: "wrong".to_owned(),
         })
     };
-    let level = |connected| PerlbalLevel {
+    let level = |connected| DriverHealth {
         connected,
         in_sync: false,
-        away: None,
-        differs: None,
+        outage: None,
+        differences: None,
     };
     let all = SystemStatus {
         first_round_done: true,
-        perlbals: [
-            ("lost".to_owned(), level(false)),
-            ("odd".to_owned(), level(true)),
+        drivers: [
+            (balancer("lost"), level(false)),
+            (balancer("odd"), level(true)),
         ]
         .into(),
         files: fault("files"),
@@ -411,11 +412,9 @@ fn no_more_than_the_limit_is_told_and_the_next_one_says_how_many_were_left_out()
 fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() {
     let mut site = Site::new();
     site.settings.limit = 4;
-    let lost = PerlbalLevel::default();
+    let lost = DriverHealth::default();
     let with_lost = |pools: SystemStatus| SystemStatus {
-        perlbals: ["a", "b"]
-            .map(|name| (name.to_owned(), lost.clone()))
-            .into(),
+        drivers: ["a", "b"].map(|name| (balancer(name), lost.clone())).into(),
         ..pools
     };
     let storm = with_lost(pools(0..8));
@@ -432,11 +431,14 @@ fn many_of_one_kind_do_not_hide_another_and_what_was_left_out_is_told_by_kind() 
         words(&outcome),
         ["begin p4 (5 left out)", "begin a", "begin p5", "begin p6"]
     );
-    let left_out = [(Kind::PoolShort, 3), (Kind::PerlbalLost, 2)];
+    let left_out = [(Kind::PoolShort, 3), (Kind::LoadBalancerLost, 2)];
     assert_eq!(outcome.notices[0].left_out, left_out.into());
     let rest = site.at(602, &storm, NOON);
     assert_eq!(words(&rest)[..2], ["begin p7 (1 left out)", "begin b"]);
-    assert_eq!(rest.notices[0].left_out, [(Kind::PerlbalLost, 1)].into());
+    assert_eq!(
+        rest.notices[0].left_out,
+        [(Kind::LoadBalancerLost, 1)].into()
+    );
 }
 
 #[test]

@@ -13,10 +13,10 @@ pub enum Kind {
     SorryServer,
     /// A pool has fewer serving members than its `min_members`.
     PoolShort,
-    /// A Perlbal is not connected.
-    PerlbalLost,
-    /// A Perlbal is connected, but not in sync.
-    PerlbalNotInSync,
+    /// A load balancer is not connected.
+    LoadBalancerLost,
+    /// A load balancer is connected, but not in sync.
+    LoadBalancerNotInSync,
     /// Pool files do not have the desired content.
     FilesNotWritten,
     /// Nodes have failed and are out.
@@ -51,8 +51,8 @@ impl Kind {
         Self::PoolEmpty,
         Self::SorryServer,
         Self::PoolShort,
-        Self::PerlbalLost,
-        Self::PerlbalNotInSync,
+        Self::LoadBalancerLost,
+        Self::LoadBalancerNotInSync,
         Self::FilesNotWritten,
         Self::NodesDown,
         Self::NodesRefused,
@@ -75,8 +75,8 @@ impl Kind {
             Self::PoolEmpty => "pool_empty",
             Self::SorryServer => "sorry_server",
             Self::PoolShort => "pool_short",
-            Self::PerlbalLost => "perlbal_lost",
-            Self::PerlbalNotInSync => "perlbal_not_in_sync",
+            Self::LoadBalancerLost => "load_balancer_lost",
+            Self::LoadBalancerNotInSync => "load_balancer_not_in_sync",
             Self::FilesNotWritten => "files_not_written",
             Self::NodesDown => "nodes_down",
             Self::NodesRefused => "nodes_refused",
@@ -107,8 +107,8 @@ impl Kind {
             Self::PoolEmpty
             | Self::SorryServer
             | Self::PoolShort
-            | Self::PerlbalLost
-            | Self::PerlbalNotInSync
+            | Self::LoadBalancerLost
+            | Self::LoadBalancerNotInSync
             | Self::FilesNotWritten => Severity::Critical,
             // Other nodes serve meanwhile, the last good state remains active, or overrides may be lost.
             Self::NodesDown
@@ -133,8 +133,8 @@ impl Kind {
             Self::PoolEmpty => "pools without members",
             Self::SorryServer => "pools with a sorry server alone",
             Self::PoolShort => "pools below min_members",
-            Self::PerlbalLost => "Perlbals not connected",
-            Self::PerlbalNotInSync => "Perlbals not in sync",
+            Self::LoadBalancerLost => "load balancers not connected",
+            Self::LoadBalancerNotInSync => "load balancers not in sync",
             Self::FilesNotWritten => "pool directories not written",
             Self::NodesDown => "nodes down",
             Self::NodesRefused => "nodes refused",
@@ -161,15 +161,15 @@ impl Kind {
             // A node that changes its pool is briefly in none; a file that is written in pieces may seem complete for a
             // moment.
             Self::PoolEmpty | Self::SorryServer | Self::PoolShort | Self::RemovalsWithheld => 2,
-            // A restart of Perlbal; an editor that writes the services file in pieces.
-            Self::PerlbalLost
+            // A restart of a load balancer; an editor that writes the services file in pieces.
+            Self::LoadBalancerLost
             | Self::FilesNotWritten
             | Self::ServicesRefused
             | Self::StateNotWritten
             // It begins after `alert_nodes_down_after` instead.
             | Self::NodesDown => 5,
             // Usually corrected at the next resync.
-            Self::PerlbalNotInSync => 10,
+            Self::LoadBalancerNotInSync => 10,
             // The log reports it; a pool that it makes short or empty has its own alert; or an operator requested it.
             Self::NodesRefused
             | Self::MembersKept

@@ -1,6 +1,6 @@
 //! What is the case once a problem is over, for those who were alerted of it.
 
-use super::{Kind, PerlbalLevel, PoolHealth, SystemStatus};
+use super::{DriverHealth, Kind, PoolHealth, SystemStatus};
 use crate::model::node_counts::Counts;
 
 /// What is the case instead of a problem.
@@ -18,7 +18,9 @@ impl SystemStatus {
     pub fn resolution(&self, kind: Kind, subject: &str) -> Resolution {
         match kind {
             Kind::PoolEmpty | Kind::SorryServer | Kind::PoolShort => self.of_pool_now(subject),
-            Kind::PerlbalLost | Kind::PerlbalNotInSync => self.of_perlbal_now(subject),
+            Kind::LoadBalancerLost | Kind::LoadBalancerNotInSync => {
+                self.of_load_balancer_now(subject)
+            }
             Kind::FilesNotWritten => {
                 now(format!("the pool files in {subject} are as they should be"))
             }
@@ -91,26 +93,30 @@ impl SystemStatus {
         })
     }
 
-    fn of_perlbal_now(&self, address: &str) -> Resolution {
-        match self.perlbals.get(address) {
-            None => now(format!("Perlbal {address} is not configured any more")),
-            Some(PerlbalLevel {
-                connected: true,
-                in_sync,
-                ..
-            }) => {
+    fn of_load_balancer_now(&self, address: &str) -> Resolution {
+        let mut drivers = self.drivers.iter();
+        match drivers.find(|(id, _)| *id.address == *address) {
+            None => now(format!(
+                "load balancer {address} is not configured any more"
+            )),
+            Some((
+                id,
+                DriverHealth {
+                    connected: true,
+                    in_sync,
+                    ..
+                },
+            )) => {
                 let sync = if *in_sync {
                     "in sync"
                 } else {
                     "not in sync yet"
                 };
-                now(format!("Perlbal {address} is connected and {sync}"))
+                now(format!("{id} is connected and {sync}"))
             }
-            Some(PerlbalLevel {
-                connected: false, ..
-            }) => Resolution {
+            Some((id, _)) => Resolution {
                 resolved: false,
-                text: format!("Perlbal {address} is not connected"),
+                text: format!("{id} is not connected"),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What holds, and what is so instead where it does not.
 
 use super::*;
+use crate::model::driver_status::{DriverId, DriverKind};
 use crate::model::health::{Health, Verdict};
 use crate::model::node_counts::tests::counts;
 
@@ -29,17 +30,28 @@ fn kinds(system_status: &SystemStatus) -> Vec<Kind> {
     problems.iter().map(|problem| problem.kind).collect()
 }
 
+/// A load balancer with this address.
+pub(crate) fn balancer(address: &str) -> DriverId {
+    DriverId {
+        kind: DriverKind {
+            key: "balancer",
+            name: "Balancer",
+        },
+        address: address.into(),
+    }
+}
+
 #[test]
 fn nothing_is_told_of_what_is_in_order() {
-    let perlbal = PerlbalLevel {
+    let driver = DriverHealth {
         connected: true,
         in_sync: true,
-        ..PerlbalLevel::default()
+        ..DriverHealth::default()
     };
     let system_status = SystemStatus {
         pools: vec![pool(2, 2, &[]), pool(1, 0, &[])],
         first_round_done: true,
-        perlbals: [("127.0.0.1:16000".to_owned(), perlbal)].into(),
+        drivers: [(balancer("127.0.0.1:16000"), driver)].into(),
         ..SystemStatus::default()
     };
     assert_eq!(system_status.problems(), []);
@@ -68,24 +80,24 @@ fn a_pool_is_short_of_serving_members_or_has_none_but_a_sorry_server() {
 }
 
 #[test]
-fn a_perlbal_that_is_lost_is_not_also_out_of_sync() {
+fn a_load_balancer_that_is_lost_is_not_also_out_of_sync() {
     let level = |first_round_done, connected, in_sync| {
-        let level = PerlbalLevel {
+        let level = DriverHealth {
             connected,
             in_sync,
-            ..PerlbalLevel::default()
+            ..DriverHealth::default()
         };
-        let perlbals = [("127.0.0.1:16000".to_owned(), level)].into();
+        let drivers = [(balancer("127.0.0.1:16000"), level)].into();
         let system_status = SystemStatus {
             first_round_done,
-            perlbals,
+            drivers,
             ..SystemStatus::default()
         };
         kinds(&system_status)
     };
-    assert_eq!(level(true, false, false), [Kind::PerlbalLost]);
-    assert_eq!(level(true, false, true), [Kind::PerlbalLost]);
-    assert_eq!(level(true, true, false), [Kind::PerlbalNotInSync]);
+    assert_eq!(level(true, false, false), [Kind::LoadBalancerLost]);
+    assert_eq!(level(true, false, true), [Kind::LoadBalancerLost]);
+    assert_eq!(level(true, true, false), [Kind::LoadBalancerNotInSync]);
     assert_eq!(level(true, true, true), []);
     assert_eq!(
         level(false, true, false),
@@ -94,7 +106,7 @@ fn a_perlbal_that_is_lost_is_not_also_out_of_sync() {
     );
     assert_eq!(
         level(false, false, false),
-        [Kind::PerlbalLost, Kind::Starting]
+        [Kind::LoadBalancerLost, Kind::Starting]
     );
 }
 
@@ -134,8 +146,8 @@ fn what_keeps_clients_from_being_served_is_critical_and_nothing_else() {
         "pool_empty",
         "sorry_server",
         "pool_short",
-        "perlbal_lost",
-        "perlbal_not_in_sync",
+        "load_balancer_lost",
+        "load_balancer_not_in_sync",
         "files_not_written",
     ];
     assert_eq!(words, expected);
@@ -251,10 +263,10 @@ fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
     let mut nodes = counts(&[("", 0, 1)]);
     nodes.of(None).count(NodeStatus::Awaited);
     nodes.of(None).unheard = 1;
-    let lost = ("127.0.0.1:16000".to_owned(), PerlbalLevel::default());
+    let lost = (balancer("127.0.0.1:16000"), DriverHealth::default());
     let site = SystemStatus {
         nodes,
-        perlbals: [lost].into(),
+        drivers: [lost].into(),
         ..SystemStatus::default()
     };
     let (health, line) = verdict(&site);
@@ -264,7 +276,7 @@ fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
         "{line}"
     );
     assert!(
-        line.contains("Perlbal 127.0.0.1:16000 not connected"),
+        line.contains("Balancer 127.0.0.1:16000 not connected"),
         "{line}"
     );
     let none = "DEGRADED: starting, the services file names no node";
@@ -296,9 +308,9 @@ fn pools_are_judged_with_all_that_concerns_them() {
     let line = "DEGRADED: 1 of 3 nodes down (api 1/3)";
     assert_eq!(verdict(&only("api")).1, line);
     assert_eq!(verdict(&only("web")).0, Health::Critical);
-    let lost = ("127.0.0.1:16000".to_owned(), PerlbalLevel::default());
+    let lost = (balancer("127.0.0.1:16000"), DriverHealth::default());
     let lost = SystemStatus {
-        perlbals: [lost].into(),
+        drivers: [lost].into(),
         ..only("api")
     };
     assert_eq!(verdict(&lost).0, Health::Critical);
@@ -328,21 +340,24 @@ fn what_is_over_is_told_by_what_is_so_now() {
         now(&site, Kind::NodesDown, "nodes"),
         told("1 of 5 nodes down (api 1/5)")
     );
-    let perlbal = "127.0.0.1:16000";
-    let text = format!("Perlbal {perlbal} is not configured any more");
-    assert_eq!(now(&site, Kind::PerlbalLost, perlbal), (true, text));
+    let address = "127.0.0.1:16000";
+    let text = format!("load balancer {address} is not configured any more");
+    assert_eq!(now(&site, Kind::LoadBalancerLost, address), (true, text));
     // What is lost is no better than what was not in sync.
-    site.perlbals
-        .insert(perlbal.to_owned(), PerlbalLevel::default());
-    let text = format!("Perlbal {perlbal} is not connected");
-    assert_eq!(now(&site, Kind::PerlbalNotInSync, perlbal), (false, text));
-    let connected = PerlbalLevel {
+    site.drivers
+        .insert(balancer(address), DriverHealth::default());
+    let text = format!("Balancer {address} is not connected");
+    assert_eq!(
+        now(&site, Kind::LoadBalancerNotInSync, address),
+        (false, text)
+    );
+    let connected = DriverHealth {
         connected: true,
-        ..PerlbalLevel::default()
+        ..DriverHealth::default()
     };
-    site.perlbals.insert(perlbal.to_owned(), connected);
-    let text = format!("Perlbal {perlbal} is connected and not in sync yet");
-    assert_eq!(now(&site, Kind::PerlbalLost, perlbal), (true, text));
+    site.drivers.insert(balancer(address), connected);
+    let text = format!("Balancer {address} is connected and not in sync yet");
+    assert_eq!(now(&site, Kind::LoadBalancerLost, address), (true, text));
     // Nothing that is over is told as what was wrong.
     for kind in Kind::ALL {
         let text = now(&begun(), kind, "x").1;
@@ -354,30 +369,30 @@ fn what_is_over_is_told_by_what_is_so_now() {
 }
 
 #[test]
-fn of_a_perlbal_that_does_not_obey_it_is_told_why_and_what_differs() {
-    let site = |level: PerlbalLevel| SystemStatus {
-        perlbals: [("127.0.0.1:16000".to_owned(), level)].into(),
+fn of_a_load_balancer_that_does_not_obey_it_is_told_why_and_what_differs() {
+    let site = |level: DriverHealth| SystemStatus {
+        drivers: [(balancer("127.0.0.1:16000"), level)].into(),
         ..begun()
     };
-    let lost = site(PerlbalLevel {
-        away: Some("not answering (accepts connections); not applied since: -api-1".into()),
-        ..PerlbalLevel::default()
+    let lost = site(DriverHealth {
+        outage: Some("not answering (accepts connections); not applied since: -api-1".into()),
+        ..DriverHealth::default()
     });
-    let text = "there is no connection to Perlbal 127.0.0.1:16000: it is not answering (accepts connections); not applied \
+    let text = "there is no connection to Balancer 127.0.0.1:16000: it is not answering (accepts connections); not applied \
                 since: -api-1";
     assert_eq!(lost.problems()[0].text, text);
-    let line = "CRITICAL: Perlbal 127.0.0.1:16000 not answering";
+    let line = "CRITICAL: Balancer 127.0.0.1:16000 not answering";
     assert_eq!(verdict(&lost).1, line);
-    let odd = site(PerlbalLevel {
+    let odd = site(DriverHealth {
         connected: true,
-        differs: Some("pool api still needs +10.0.0.1:80".into()),
-        ..PerlbalLevel::default()
+        differences: Some("pool api still needs +10.0.0.1:80".into()),
+        ..DriverHealth::default()
     });
-    let text = "Perlbal 127.0.0.1:16000 is not as it should be: pool api still needs +10.0.0.1:80";
+    let text = "Balancer 127.0.0.1:16000 is not as it should be: pool api still needs +10.0.0.1:80";
     assert_eq!(odd.problems()[0].text, text);
     assert_eq!(
         verdict(&odd).1,
-        "CRITICAL: Perlbal 127.0.0.1:16000 not in sync"
+        "CRITICAL: Balancer 127.0.0.1:16000 not in sync"
     );
 }
 

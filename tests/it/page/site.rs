@@ -149,9 +149,9 @@ impl Site {
         pollbal.wait_log(&["status listener"]);
         self.pollbal = Some(pollbal);
         self.wait(|status| {
-            let perlbals = status["perlbals"].as_array();
-            let in_sync = |perlbals: &Vec<Value>| perlbals.iter().all(|one| one["in_sync"] == true);
-            status["first_round_done"] == true && perlbals.is_some_and(in_sync)
+            let load_balancers = status["load_balancers"].as_array();
+            let in_sync = |all: &Vec<Value>| all.iter().all(|one| one["in_sync"] == true);
+            status["first_round_done"] == true && load_balancers.is_some_and(in_sync)
         });
     }
 

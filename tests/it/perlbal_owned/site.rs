@@ -84,7 +84,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn wait_in_sync(&self) {
         becomes(SOON, "in sync", &json!(true), || {
-            get(&self.stage, "/v1/status").json()["perlbals"][0]["in_sync"].clone()
+            get(&self.stage, "/v1/status").json()["load_balancers"][0]["in_sync"].clone()
         });
     }
 
@@ -128,7 +128,7 @@ impl Site {
     /// The text of the only Perlbal in what is explained of a node.
     pub(crate) fn explained(&self, node: &Node) -> Value {
         let path = format!("/v1/explain?node={}", node.name());
-        get(&self.stage, &path).json()["perlbals"][0].clone()
+        get(&self.stage, &path).json()["load_balancers"][0].clone()
     }
 }
 

@@ -38,21 +38,22 @@ fn node(number: usize, state: State, why: &str) -> Node {
         failing: false,
         reasons: vec![],
         grant: None,
-        at_rest: None,
+        drained: None,
     }
 }
 
-fn perlbal() -> Perlbal {
-    Perlbal {
+fn load_balancer() -> LoadBalancer {
+    LoadBalancer {
+        driver: "balancer".to_owned(),
         address: "127.0.0.1:16000".to_owned(),
         connected: true,
-        connection: "Perlbal 1.80".to_owned(),
+        connection: "Balancer 1.80".to_owned(),
         away: None,
         in_sync: true,
         since: Some(BEFORE.to_owned()),
         problems: vec![],
         pools: vec![],
-        unrest: vec![],
+        draining: vec![],
     }
 }
 
@@ -79,7 +80,7 @@ fn status() -> Status {
         nodes: vec![],
         gone: vec![],
         files: Files { in_sync: true },
-        perlbals: vec![perlbal()],
+        load_balancers: vec![load_balancer()],
         last_event: 12,
     }
 }
@@ -112,8 +113,8 @@ POOL     MEMBERS  SERVING  MIN  OUT  VERSIONS
 api            6        6    2    0  v23 ×6
 website        4        4    2    0  v23 ×4
 
-PERLBAL          STATE    SINCE      REMOVED MEMBERS
-127.0.0.1:16000  in sync  3 min ago  all at rest      Perlbal 1.80
+LOAD BALANCER    STATE    SINCE      DRAINING
+127.0.0.1:16000  in sync  3 min ago  none      Balancer 1.80
 
 OK: 10 nodes, 10 in pools
 ";
@@ -121,7 +122,7 @@ OK: 10 nodes, 10 in pools
 }
 
 #[test]
-fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
+fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_drained() {
     let mut status = status();
     let mut disabled = node(3, State::Disabled, "disabled: kernel");
     disabled.reasons = vec![Reason {
@@ -131,7 +132,7 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
         since: BEFORE.to_owned(),
         until: None,
     }];
-    disabled.at_rest = Some(false);
+    disabled.drained = Some(false);
     let mut leaving = node(4, State::Leaving, "granted leave");
     leaving.grant = Some(Grant {
         since: BEFORE.to_owned(),
@@ -143,7 +144,7 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
         node(5, State::Failed, "connection refused"),
     ];
     status.counts.disabled = 1;
-    status.perlbals[0].unrest = vec![Unrest {
+    status.load_balancers[0].draining = vec![Draining {
         node: "10.0.0.3:8080".to_owned(),
         pools: vec!["api".to_owned()],
         since: BEFORE.to_owned(),
@@ -152,11 +153,11 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_at_rest() {
     for line in [
         "10 nodes, 10 in pools, 1 disabled",
         "api            6        6    2    3  v23 ×6",
-        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min ago  kernel by ann: \"new kernel\", 3 min ago; not at rest\n",
+        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min ago  kernel by ann: \"new kernel\", 3 min ago; draining\n",
         "api-node-4  10.0.0.4:8080  api v23  leaving   3 min ago  was granted leave, which ends in 7 min\n",
         "api-node-5  10.0.0.5:8080  api v23  failed    3 min ago  connection refused\n",
-        "1 not at rest",
-        "api-node-3 (10.0.0.3:8080) is not at rest in 127.0.0.1:16000: removed from api 3 min ago\n",
+        "3 min ago  1         Balancer 1.80\n",
+        "api-node-3 (10.0.0.3:8080) is still draining in 127.0.0.1:16000 (removed from api 3 min ago)\n",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
@@ -188,33 +189,33 @@ fn problems_stand_at_the_end_with_the_verdict_last() {
     status.problems = vec![problem(Severity::Critical, "pool api is short", None)];
     status.pools[0].short = true;
     status.files.in_sync = false;
-    let perlbal = &mut status.perlbals[0];
-    (perlbal.connected, perlbal.in_sync) = (false, false);
-    perlbal.connection = "connection refused".to_owned();
-    perlbal.pools = vec![PerlbalPool {
+    let one = &mut status.load_balancers[0];
+    (one.connected, one.in_sync) = (false, false);
+    one.connection = "connection refused".to_owned();
+    one.pools = vec![LoadBalancerPool {
         name: "api".to_owned(),
-        wanted: 6,
-        told: None,
-        seen: Some(5),
-        seen_at: Some(BEFORE.to_owned()),
+        desired: 6,
+        sent: None,
+        observed: Some(5),
+        observed_at: Some(BEFORE.to_owned()),
         services: vec!["www".to_owned(), "rest".to_owned()],
-        told_since: false,
+        sent_since: false,
         same: false,
     }];
-    perlbal.problems = vec!["pool api is missing".to_owned()];
+    one.problems = vec!["pool api is missing".to_owned()];
     let text = text(&status);
     for line in [
         "v23 ×6    below min_members\n",
-        "127.0.0.1:16000  not connected  3 min ago  not known        connection refused\n",
+        "127.0.0.1:16000  not connected  3 min ago  unknown   connection refused\n",
         "pool files: not in sync\n",
-        "api         127.0.0.1:16000       6     -     5  3 min ago  www, rest\n",
+        "api         127.0.0.1:16000        6     -         5  3 min ago  www, rest\n",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
     // No news where all is in sync, but told to who asks.
     let mut in_sync = status.clone();
-    in_sync.perlbals[0].in_sync = true;
-    in_sync.perlbals[0].pools[0].told_since = true;
+    in_sync.load_balancers[0].in_sync = true;
+    in_sync.load_balancers[0].pools[0].sent_since = true;
     assert!(!super::tests::text(&in_sync).contains("www, rest"));
     let asked = render(&in_sync, true, Paint::none());
     let row = "     5  3 min ago, before the last change  www, rest\n";
@@ -266,8 +267,8 @@ fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
             node(number, state, why)
         })
         .collect();
-    status.perlbals[0].unrest = (0..10_000)
-        .map(|number| Unrest {
+    status.load_balancers[0].draining = (0..10_000)
+        .map(|number| Draining {
             node: format!("10.0.0.{number}:8080"),
             pools: vec!["api".to_owned()],
             since: BEFORE.to_owned(),

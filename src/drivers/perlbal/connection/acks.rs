@@ -13,7 +13,7 @@ impl Connection<'_> {
         response: Response,
         now: Instant,
     ) {
-        self.pending.answer();
+        self.pending.ack();
         if let Response::Error(error) = response {
             self.on_rejected(command, error, now);
         }
@@ -40,7 +40,7 @@ impl Connection<'_> {
         self.state.rejected.insert(pool.clone());
         self.state.draining.refused(pool);
         self.has_rejected = true;
-        self.pending.refuse();
+        self.pending.reset();
         self.resync_soon(now);
     }
 
@@ -72,14 +72,14 @@ impl Connection<'_> {
     /// still to be changed.
     pub(super) fn record_acked(&mut self, now: Instant) {
         if self.state.rejected.is_empty() {
-            while let Some(acked) = self.pending.next_told() {
+            while let Some(acked) = self.pending.next_acked() {
                 self.state.acked_serial = acked.serial;
                 let counters = &mut self.state.counters;
                 if let Some(taken) = acked.taken {
-                    counters.snapshot_to_ok.observe(now - taken);
+                    counters.apply.observe(now - taken);
                 }
                 if let Some(cause) = acked.cause {
-                    counters.answer_to_ok.observe(now - cause);
+                    counters.propagation.observe(now - cause);
                 }
             }
         }

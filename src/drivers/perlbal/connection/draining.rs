@@ -8,10 +8,10 @@ use super::super::drain::{DrainCheck, PoolMember};
 use super::super::notices::Notice;
 use super::super::plan::{Actual, PoolChange};
 use super::super::protocol::{Command, Endpoint, parse_busy, parse_open, parse_requests};
-use super::super::standing::Strays;
 use super::{Connection, QueryKind};
 use crate::drivers::Snapshot;
 use crate::drivers::perlbal::name::PerlbalName;
+use crate::model::driver_status::Strays;
 use crate::model::node::NodeAddr;
 
 /// Members that may have connections which no seal has reached, until it is known which are desired.
@@ -89,18 +89,20 @@ impl Connection<'_> {
     /// them is open.
     pub(super) fn track_strays_gone(&mut self, before: &Strays, now: Instant) {
         let state = &mut *self.state;
-        let mut gone = before.iter().filter(|(addr, stray)| {
-            let ours = state.desired.iter();
-            let is_ours_now = ours.filter_map(|(_, desired)| desired.pools.get(&stray.pool));
-            !stray.is_managed() && !state.strays.contains_key(*addr) && is_ours_now.count() == 0
+        let ours = state.desired.iter();
+        let ours: Vec<_> = ours.flat_map(|(_, desired)| desired.pools.keys()).collect();
+        let gone = before.iter().filter_map(|(addr, stray)| {
+            let is_gone = !stray.is_managed() && !state.strays.contains_key(addr);
+            let pool: PerlbalName = stray.pool.parse().ok()?;
+            (is_gone && ours.binary_search(&&pool).is_err()).then_some((pool, *addr))
         });
-        let Some(first) = gone.next() else { return };
-        let gone: Vec<_> = [first].into_iter().chain(gone).collect();
+        let gone: Vec<_> = gone.collect();
+        if gone.is_empty() {
+            return;
+        }
         let disabled = disabled(self.snapshot.as_ref());
-        for (addr, stray) in gone.into_iter().filter(|(addr, _)| disabled.contains(addr)) {
-            state
-                .draining
-                .left_elsewhere((stray.pool.clone(), *addr), now);
+        for who in gone.into_iter().filter(|(_, addr)| disabled.contains(addr)) {
+            state.draining.left_elsewhere(who, now);
         }
     }
 

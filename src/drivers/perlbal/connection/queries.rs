@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::protocol::{Command, Endpoint, Response};
-use super::super::statistics::{Gathering, Statistics, StatisticsError};
+use super::super::statistics::{Gathering, Statistics};
 use super::super::view::Question;
 use super::{Connection, QueryKind};
+use crate::drivers::StatisticsError;
 use crate::model::node::NodeAddr;
 
 /// Maximum number of requests for statistics that may wait at a time.

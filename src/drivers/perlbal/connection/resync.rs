@@ -104,7 +104,7 @@ impl Connection<'_> {
 
     fn end_read(&mut self, mut read: StateRead, now: Instant) {
         let mut mismatched = false;
-        self.state.counters.readings += 1;
+        self.state.counters.reads += 1;
         self.record_observed(&mut read, now);
         if read.is_whole() {
             self.end_confirmation(now);
@@ -158,7 +158,7 @@ impl Connection<'_> {
         }
         self.state.rejected.clear();
         // Unanswered changes were planned as if the rejected ones had been done.
-        self.pending.refuse();
+        self.pending.reset();
         true
     }
 

@@ -32,10 +32,10 @@ impl Connection<'_> {
             if check.is_change() {
                 continue;
             }
-            self.state.counters.command(check);
+            self.state.counters.count_command(check.kind());
             // Nothing is acknowledged before it is known what the seals in front of it did.
             if let Command::ShowPools { .. } = check {
-                self.pending.more(1);
+                self.pending.extend(1);
             }
         }
         self.pipeline.queue_changes(groups);
@@ -65,7 +65,7 @@ impl Connection<'_> {
         response: Response,
         now: Instant,
     ) {
-        self.pending.answer();
+        self.pending.ack();
         // If the check was rejected, the service no longer exists, or this version of Perlbal does not show it; reading
         // everything does.
         let Response::Ok(lines) = response else {
@@ -119,7 +119,7 @@ impl Connection<'_> {
             self.newly_used.insert(pool);
             self.resync_at = self.resync_at.min(now);
         }
-        self.pending.more(again.len());
+        self.pending.extend(again.len());
         self.queue_checked(vec![checked]);
         self.plan_due = true;
     }

@@ -32,10 +32,9 @@ impl Default for Site {
     fn default() -> Self {
         Self {
             settings: PerlbalSettings {
-                address: "127.0.0.1:16000".to_owned(),
-                create_pools: true,
                 resync_interval: RESYNC_INTERVAL,
                 timeout: Duration::from_secs(1),
+                ..PerlbalSettings::new("127.0.0.1:16000".to_owned())
             },
             names: NameMap {
                 create_pools: true,

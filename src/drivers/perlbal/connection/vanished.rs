@@ -96,9 +96,9 @@ impl Connection<'_> {
     fn poke(&mut self, pokes: Vec<Group>) {
         let counters = &mut self.state.counters;
         for command in pokes.iter().flatten() {
-            counters.command(command);
+            counters.count_command(command.kind());
         }
-        self.pending.more(pokes.iter().flatten().count());
+        self.pending.extend(pokes.iter().flatten().count());
         self.queue_with_checks(pokes);
     }
 }

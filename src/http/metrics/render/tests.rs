@@ -9,13 +9,12 @@ use super::super::drivers::Known;
 use super::super::format::to_prometheus;
 use super::*;
 use crate::api::State;
-use crate::drivers::perlbal::counters::{Counters, Histogram};
-use crate::drivers::perlbal::statistics::{
-    self, NodeStatistics, Nodes, Queues, Statistics, Waiting,
-};
+use crate::drivers::details::{Counters, Histogram};
+use crate::drivers::family::{Family, Value};
 use crate::drivers::pool_files::FileCounts;
 use crate::hooks::HookCounts;
 use crate::http::{CLASSES, RejectReason};
+use crate::model::driver_status::{DriverId, DriverKind};
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::poll_stats::PollStats;
 
@@ -74,65 +73,60 @@ fn counters() -> Counters {
         commands: [("add", 3), ("show_pool", 2)].into(),
         errors: 1,
         connections: 2,
-        readings: 5,
-        snapshot_to_ok: times.clone(),
-        answer_to_ok: times,
+        reads: 5,
+        apply: times.clone(),
+        propagation: times,
     }
 }
 
-fn statistics() -> Statistics {
-    let waiting = |count, seconds| Waiting {
-        count,
-        oldest: Duration::from_secs(seconds),
-    };
-    let queues = Queues {
-        normal: waiting(4, 2),
-        ..Queues::default()
-    };
-    let node = NodeStatistics {
-        connections: 3,
-        requests: 41,
-        attempts: 5,
-        ..NodeStatistics::default()
-    };
-    let web = || "web".parse().unwrap();
-    let addr = || "10.0.0.1:80".parse().unwrap();
-    Statistics {
-        at: Instant::now(),
-        start: Some(1_700_000_000),
-        uptime: Some(Duration::from_secs(60)),
-        version: Some("1.80".to_owned()),
-        process: statistics::Process {
-            pid: Some(7),
-            user_time: Some(Duration::from_millis(1_500)),
-            system_time: Some(Duration::from_millis(250)),
-            requests: Some(42),
+/// As a driver brings them.
+fn statistics() -> Arc<[Family]> {
+    let by_mode = [("user", 1.5), ("system", 0.25)];
+    let cpu = by_mode.map(|(mode, time)| ([("mode", mode.to_owned())], Value::Real(time)));
+    Arc::new([
+        Family::gauge("balancer_sockets", "Its sockets.", [([], Value::Whole(3))]),
+        Family::counter("balancer_cpu_seconds_total", "Time on processors.", cpu),
+        Family::gauge::<0>("balancer_absent", "Nothing is known.", []),
+    ])
+}
+
+fn id(address: &str) -> DriverId {
+    DriverId {
+        kind: DriverKind {
+            key: "balancer",
+            name: "Balancer",
         },
-        queues: [(web(), queues)].into(),
-        pending: [(web(), waiting(1, 0))].into(),
-        failed_verifications: [(addr(), Duration::from_secs(9))].into(),
-        sockets: [(("BackendHTTP".to_owned(), "bored".to_owned()), 3)].into(),
-        nodes: Nodes::Told([(addr(), node)].into()),
+        address: address.into(),
     }
 }
 
-/// One that is reached, and one that is not.
-fn perlbals() -> Vec<Perlbal> {
+/// Two that are connected, and one that is not.
+fn load_balancers() -> Vec<LoadBalancer> {
+    let one = LoadBalancer {
+        id: id("127.0.0.1:16000"),
+        connected: true,
+        in_sync: true,
+        draining: 1,
+        known: Some(Known {
+            in_sync_since: 1_700_000_123.5,
+            counters: counters(),
+        }),
+        statistics: Some(statistics()),
+    };
     vec![
-        Perlbal {
-            address: "127.0.0.1:16000".to_owned(),
-            connected: true,
-            in_sync: true,
-            unrest: 1,
-            known: Some(Known {
-                in_sync_since: 1_700_000_123.5,
-                counters: counters(),
-            }),
-            statistics: Some(Arc::new(statistics())),
+        one.clone(),
+        LoadBalancer {
+            id: id("127.0.0.1:16002"),
+            known: None,
+            ..one
         },
-        Perlbal {
-            address: "127.0.0.1:16001".to_owned(),
-            ..Perlbal::default()
+        LoadBalancer {
+            id: id("127.0.0.1:16001"),
+            connected: false,
+            in_sync: false,
+            draining: 0,
+            known: None,
+            statistics: None,
         },
     ]
 }
@@ -140,7 +134,7 @@ fn perlbals() -> Vec<Perlbal> {
 fn values() -> Values {
     Values {
         core: site(),
-        perlbals: perlbals(),
+        load_balancers: load_balancers(),
         hooks: HookStats {
             hooks: [(
                 "node_hook",
@@ -242,13 +236,14 @@ fn every_sample_belongs_to_the_family_above_it() {
 #[test]
 fn what_is_unknown_is_absent() {
     let nothing = Values {
-        perlbals: perlbals().split_off(1),
+        load_balancers: load_balancers().split_off(2),
         ..Values::default()
     };
     let text = nothing.render().unwrap();
-    assert!(text.contains("perlbal_up{perlbal=\"127.0.0.1:16001\"} 0\n"));
+    assert!(text.contains("pollbal_lb_up{driver=\"balancer\",address=\"127.0.0.1:16001\"} 0\n"));
     for absent in [
-        "perlbal_requests",
+        "balancer_sockets",
+        "commands_total",
         "in_sync_since",
         "pollbal_node_",
         "process_threads",

@@ -3,8 +3,8 @@
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::drivers::StatisticsError;
 use crate::drivers::perlbal::protocol::Endpoint;
-use crate::drivers::perlbal::statistics::StatisticsError;
 use crate::drivers::perlbal::view::Question;
 
 /// A simulation that is connected and in sync: pool `api` with the nodes 1 and 2.
@@ -71,8 +71,8 @@ fn a_removal_goes_out_at_once_in_one_piece_with_its_seal_and_is_acknowledged_by_
         simulation
             .connection
             .state
-            .standing()
-            .unrest
+            .status()
+            .draining
             .keys()
             .map(ToString::to_string)
             .collect::<Vec<_>>(),
@@ -225,12 +225,12 @@ fn a_response_that_does_not_come_counts_from_when_its_command_was_sent_and_its_c
     assert_eq!(simulation.connection.pipeline.owed_since(), Some(sent_at));
     let (perlbal, now) = (simulation.perlbal.clone(), simulation.now);
     assert!(simulation.connection.close(now).is_some());
-    let away = state.away.as_ref().unwrap();
-    assert_eq!(away.since, sent_at);
+    let outage = state.outage.as_ref().unwrap();
+    assert_eq!(outage.since, sent_at);
     assert_eq!(state.acked_serial, 1);
     let change = &state.unacknowledged[&"api".parse().unwrap()];
     assert_eq!(change.removed, [member(2)].into());
-    assert!(!state.standing().connected);
+    assert!(!state.status().connected);
     // Perlbal ran it, as the next connection finds out.
     let desired = Some(snapshot(2, &[("api", &[1])]));
     let mut simulation = Simulation::connect(&site, &mut state, perlbal, desired, now);

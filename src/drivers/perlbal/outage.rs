@@ -1,0 +1,210 @@
+//! Why Perlbal cannot be driven, and which changes are pending. Pure.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::desired::Desired;
+use super::error::SessionError;
+use super::plan::{Actual, PoolChange, plan};
+use super::protocol::Endpoint;
+use crate::drivers::perlbal::name::PerlbalName;
+use crate::logging::chain;
+use crate::model::driver_status::{OutageCause, PendingChanges};
+use crate::model::node::NodeAddr;
+use crate::model::pools::Pools;
+use crate::model::text::printable;
+
+/// Maximum number of changes that are named; the others are counted.
+const MAX_NAMED: usize = 12;
+
+/// What a failed attempt, or the end of a connection, shows.
+#[must_use]
+pub fn cause_of(failure: &SessionError) -> OutageCause {
+    OutageCause {
+        state: failure.state(),
+        detail: printable(&chain(failure)),
+    }
+}
+
+/// The changes that a Perlbal needs that was last known as `told`. Changes that were sent to it and
+/// not acknowledged, `unacknowledged`, may not have been applied. `pools` have the nodes' names.
+#[must_use]
+pub fn pending_changes(
+    wanted: &Desired,
+    told: &Actual,
+    unacknowledged: &BTreeMap<PerlbalName, PoolChange>,
+    pools: &Pools,
+) -> PendingChanges {
+    let acknowledged = without(told, unacknowledged);
+    let changes = plan(wanted, &acknowledged).changes;
+    // By node: a node's pool and its version pool change together.
+    let mut nodes: BTreeMap<Endpoint, (bool, bool)> = BTreeMap::new();
+    for change in changes.into_values() {
+        for addr in change.added {
+            nodes.entry(Endpoint::Node(addr)).or_default().0 = true;
+        }
+        for gone in change.removed {
+            nodes.entry(gone).or_default().1 = true;
+        }
+    }
+    let count = nodes.len();
+    let first = nodes.into_iter().take(MAX_NAMED);
+    let named = first.map(|(endpoint, (joins, leaves))| {
+        let who = match endpoint {
+            Endpoint::Node(addr) => name(pools, addr),
+            Endpoint::Unparsed(text) => text,
+        };
+        match (joins, leaves) {
+            (true, true) => format!("{who} (moved)"),
+            (true, false) => format!("+{who}"),
+            (false, _) => format!("-{who}"),
+        }
+    });
+    PendingChanges {
+        named: named.collect(),
+        count,
+    }
+}
+
+/// The state before these changes.
+fn without<'a>(told: &'a Actual, changes: &BTreeMap<PerlbalName, PoolChange>) -> Cow<'a, Actual> {
+    if changes.is_empty() {
+        return Cow::Borrowed(told);
+    }
+    let mut before = told.clone();
+    for (name, change) in changes {
+        let Some(pool) = before.pools.get_mut(name) else {
+            continue;
+        };
+        for addr in &change.added {
+            pool.members.remove(&Endpoint::Node(*addr));
+        }
+        pool.members.extend(change.removed.iter().cloned());
+    }
+    Cow::Owned(before)
+}
+
+/// A node's name, or its address where it has left the services file.
+fn name(pools: &Pools, addr: NodeAddr) -> String {
+    let members = pools.pools.values().flat_map(|pool| &pool.members);
+    let nodes = members.map(|member| &member.node).chain(&*pools.disabled);
+    let mut named = nodes.filter(|node| node.addr == addr);
+    named
+        .next()
+        .map_or_else(|| addr.to_string(), |node| printable(&node.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::drivers::perlbal::desired::DesiredPool;
+    use crate::drivers::perlbal::plan::ActualPool;
+
+    fn addr(number: usize) -> NodeAddr {
+        format!("10.0.0.{number}:80").parse().unwrap()
+    }
+
+    fn addrs(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<NodeAddr> {
+        numbers.into_iter().map(addr).collect()
+    }
+
+    fn wanted(pools: &[(&str, BTreeSet<NodeAddr>)]) -> Desired {
+        let pool = |(name, members): &(&str, BTreeSet<NodeAddr>)| {
+            let members = members.clone();
+            let pool = DesiredPool {
+                members,
+                ..DesiredPool::default()
+            };
+            (name.parse().unwrap(), pool)
+        };
+        Desired {
+            pools: pools.iter().map(pool).collect(),
+        }
+    }
+
+    fn actual(pools: &[(&str, BTreeSet<NodeAddr>)]) -> Actual {
+        let pool = |(name, members): &(&str, BTreeSet<NodeAddr>)| {
+            let pool = ActualPool {
+                members: members.iter().copied().map(Endpoint::Node).collect(),
+                ..ActualPool::default()
+            };
+            (name.parse().unwrap(), pool)
+        };
+        Actual {
+            pools: pools.iter().map(pool).collect(),
+            ..Actual::default()
+        }
+    }
+
+    fn text(
+        wanted: &Desired,
+        told: &Actual,
+        unacknowledged: &BTreeMap<PerlbalName, PoolChange>,
+    ) -> String {
+        pending_changes(wanted, told, unacknowledged, &Pools::default()).to_string()
+    }
+
+    #[test]
+    fn pending_changes_are_listed_by_node_in_however_many_pools() {
+        let wanted = wanted(&[
+            ("api", addrs([1, 2])),
+            ("api__v1", addrs([1])),
+            ("web", addrs([3])),
+        ]);
+        let told = actual(&[
+            ("api", addrs([1, 3, 4])),
+            ("api__v1", addrs([4])),
+            ("web", addrs([])),
+        ]);
+        let pending = text(&wanted, &told, &BTreeMap::new());
+        // The first is in its pool already, but not in that of its version.
+        assert_eq!(
+            pending,
+            "+10.0.0.1:80, +10.0.0.2:80, 10.0.0.3:80 (moved), -10.0.0.4:80"
+        );
+    }
+
+    #[test]
+    fn what_was_sent_and_not_acknowledged_is_pending_too() {
+        let wanted = wanted(&[("api", addrs([1, 3]))]);
+        let told = actual(&[("api", addrs([1, 3]))]);
+        let change = PoolChange {
+            added: addrs([3]),
+            removed: [Endpoint::Node(addr(2))].into(),
+        };
+        let unacknowledged = [("api".parse().unwrap(), change)].into();
+        assert_eq!(text(&wanted, &told, &BTreeMap::new()), "");
+        assert_eq!(
+            text(&wanted, &told, &unacknowledged),
+            "-10.0.0.2:80, +10.0.0.3:80"
+        );
+    }
+
+    #[test]
+    fn of_many_changes_the_first_are_named() {
+        let wanted = wanted(&[("api", addrs([]))]);
+        let told = actual(&[("api", addrs(1..=50))]);
+        let pending = text(&wanted, &told, &BTreeMap::new());
+        assert!(
+            pending.ends_with(", -10.0.0.12:80 and 38 more"),
+            "{pending}"
+        );
+    }
+
+    #[test]
+    fn a_failed_attempt_gives_state_and_detail() {
+        let refused = SessionError::Connect(io::ErrorKind::ConnectionRefused.into());
+        let cause = cause_of(&refused);
+        assert_eq!(
+            cause.to_string(),
+            "not reachable: cannot connect: connection refused"
+        );
+        let cause = cause_of(&SessionError::Silent(Duration::from_secs(2)));
+        assert_eq!(cause.state, "not answering");
+        assert_eq!(cause.detail, "accepts connections, no reply within 2s");
+    }
+}
