@@ -1,9 +1,9 @@
-//! Time limits that count only the time in which this process ran.
+//! Time limits that count only the time in which this process was running.
 //!
-//! A process may be stopped (`SIGSTOP`, a frozen cgroup), its machine may be paused, or others may
-//! take its processor. When it goes on, its timers fire before anything is read that arrived
-//! meanwhile: what was in time looks late, and the fault is our own. So a limit is spent in slices,
-//! and a slice whose timer fires far too late costs no more than a slice.
+//! A process may be stopped (`SIGSTOP`, a frozen cgroup), its machine may be paused, or other processes may take the
+//! CPU. When it continues, its timers fire before anything is read that arrived meanwhile, so that a response that was
+//! in time looks late. Therefore a limit is divided into slices, and a slice whose timer fires far too late counts as one
+//! slice only.
 
 mod pauses;
 
@@ -16,34 +16,33 @@ use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::pauses::{Pauses, beat, is_pause, woke};
 
-/// How many slices a limit has. A pause that falls within a single slice goes unnoticed, and costs a
-/// quarter of the limit at most.
+/// Number of slices per limit. A pause within a single slice is not noticed, and costs at most a quarter of the limit.
 const SLICES: u32 = 4;
 
-/// The limits of a slice. Above, a pause would have to be long to be noticed; below, timers (of 1 ms)
-/// are too coarse.
+/// Minimum and maximum length of a slice. With longer slices only long pauses would be noticed; for shorter ones, timers
+/// (1 ms) are too coarse.
 const SLICE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// A timer that fires later by no more than this is late because the machine is busy, as always.
+/// Maximum lateness of a timer on a machine that is merely busy.
 const LATE: Duration = Duration::from_millis(50);
 
-/// How often what arrived meanwhile is looked for, before a limit that ended late is over: at each
-/// turn tokio takes in what happened at 1,024 connections.
+/// Number of turns of the event loop in which events that arrived meanwhile are read before a limit that expired late is
+/// over: tokio handles up to 1,024 of them per turn.
 const TURNS: usize = 16;
 
-/// What is left of a limit.
+/// The remainder of a limit.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Duration,
     left: Duration,
     slice: Duration,
-    /// Since when the present slice runs.
+    /// The start of the current slice.
     since: Instant,
     paused: bool,
 }
 
 impl Budget {
-    /// The whole of a limit, which runs from now on.
+    /// A limit that starts now.
     pub(crate) fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -54,7 +53,7 @@ impl Budget {
         }
     }
 
-    /// Waits until `future` is done; `None` when the limit is over before.
+    /// Waits until `future` is done; `None` if the limit is over first.
     pub(crate) async fn spend<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         loop {
@@ -68,7 +67,7 @@ impl Budget {
                 () = sleep_until(end) => {}
             }
             let late = self.pass(Instant::now());
-            // What arrived while we stood still is there, but nobody has looked yet.
+            // Events that arrived during a pause have not been read yet.
             for _ in 0..if late { TURNS } else { 0 } {
                 yield_now().await;
                 tokio::select! {
@@ -83,17 +82,17 @@ impl Budget {
         }
     }
 
-    /// Whether the process stood still since the limit began, for longer than one that is merely busy.
+    /// Whether the process has been paused since the limit started, not merely delayed by a busy machine.
     pub(crate) fn paused(&self) -> bool {
         self.paused
     }
 
-    /// How much of the limit is spent.
+    /// The part of the limit that has passed.
     pub(crate) fn spent(&self) -> Duration {
         self.limit.saturating_sub(self.left)
     }
 
-    /// Counts the time until `now`, and says whether it is far too late for the present slice.
+    /// Counts the time until `now`; whether that is far too late for the current slice.
     fn pass(&mut self, now: Instant) -> bool {
         let passed = now - self.since;
         let late = passed.saturating_sub(self.slice) > LATE;
@@ -105,18 +104,17 @@ impl Budget {
     }
 }
 
-/// The time was over.
+/// The limit was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
-/// Waits until `future` is done, no longer than `limit`, as [`tokio::time::timeout`] does; but what
-/// arrived while this process stood still is read before the time is over.
+/// Waits until `future` is done, for at most `limit`, like [`tokio::time::timeout`]; but what arrived while this process
+/// was paused is read before the limit is over.
 pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     Budget::new(limit).spend(future).await.ok_or(Elapsed)
 }
 
-/// The same until a point in time, as [`tokio::time::timeout_at`] does; also where that passed while
-/// this process stood still, before anybody waited.
+/// The same until a point in time, like [`tokio::time::timeout_at`]; even if that passed during a pause before the call.
 pub(crate) async fn timeout_at<F: Future>(
     deadline: Instant,
     future: F,

@@ -1,8 +1,8 @@
-//! Processes that pollbal starts, and those that come to it.
+//! Child processes: those that pollbal starts, and orphans that it adopts.
 //!
-//! As the first process of a container (PID 1) it is given every process whose parent ended, such as what a hook left
-//! behind. When one of those ends, it stays as a zombie until it is asked for how it ended: enough of them, and no more
-//! processes can be started. Processes that pollbal started itself are left to whoever waits for them.
+//! As the first process of a container (PID 1), pollbal adopts every process whose parent has exited, such as one that a
+//! hook left in the background. When one of those exits, it remains a zombie until it is waited for; with too many of them,
+//! no process can be started. Children that pollbal started itself are waited for elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,38 +16,38 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::debug;
 
-/// The number of the first process of a container.
+/// The process ID of a container's first process.
 const FIRST: u32 = 1;
 
-/// Minimum time between two looks at all processes.
+/// Minimum time between two scans of all processes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The processes that are others' to wait for.
+/// The children that are waited for elsewhere.
 static OWN: Mutex<Started> = Mutex::new(Started {
     starting: 0,
     waited_for: BTreeSet::new(),
 });
 
 struct Started {
-    /// So many are being started: they have no number yet, and may have ended.
+    /// Number of children that are being started: their IDs are not known yet, and they may already have exited.
     starting: usize,
-    /// By their numbers.
+    /// Process IDs.
     waited_for: BTreeSet<i32>,
 }
 
-/// Held for moments: whoever decides may wait for it.
+/// Held only briefly: the main loop may wait for it.
 fn own() -> MutexGuard<'static, Started> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A process that pollbal started; to be dropped when it was waited for.
+/// A child that pollbal started; dropped after it was waited for.
 #[derive(Debug)]
 pub struct Own(Option<i32>);
 
-/// Starts a process. That may take as long as the disk that the program lies on.
+/// Starts a process. Blocks for as long as the program's disk takes.
 ///
 /// # Errors
-/// It cannot be started.
+/// The process cannot be started.
 pub fn start(command: &mut Command) -> io::Result<(Child, Own)> {
     own().starting += 1;
     let started = command.spawn();
@@ -67,27 +67,27 @@ impl Drop for Own {
     }
 }
 
-/// Ended processes that came to pollbal are waited for, where it is the first of its container.
+/// Waits for adopted processes that have exited, if pollbal is the first process of its container.
 #[derive(Debug)]
 pub struct Reaper(Signal);
 
 impl Reaper {
-    /// Begins to listen; nothing where others do that.
+    /// Starts listening for exits; `None` if pollbal adopts no processes.
     ///
     /// # Errors
-    /// The system allows no signal handlers.
+    /// The signal handler cannot be installed.
     pub fn listen() -> io::Result<Option<Self>> {
         let is_first = std::process::id() == FIRST;
         let listen = || signal(SignalKind::child()).map(Self);
         is_first.then(listen).transpose()
     }
 
-    /// Waits for each that ended.
+    /// Waits for exits, and reaps.
     pub async fn run(mut self) {
         loop {
             let saw_all = reap();
             sleep(PAUSE).await;
-            // What ended since then is told.
+            // Later exits send another signal.
             if saw_all && self.0.recv().await.is_none() {
                 return;
             }
@@ -95,9 +95,9 @@ impl Reaper {
     }
 }
 
-/// False when there may be more.
+/// Reaps adopted processes; false if there may be more.
 fn reap() -> bool {
-    // Held to the end: a number that is free again may be that of a process that is started now.
+    // Held to the end: the ID of a reaped process may be reused for a child that is being started.
     let own = own();
     if own.starting > 0 {
         return false;
@@ -112,7 +112,7 @@ fn reap() -> bool {
     true
 }
 
-/// The processes that ended and that `parent` is to wait for, but for those that others wait for.
+/// The exited children of `parent`, except those that are waited for elsewhere.
 fn strangers(own: &Started, parent: u32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -124,7 +124,7 @@ fn strangers(own: &Started, parent: u32) -> Vec<i32> {
     pids.filter(is_stranger).collect()
 }
 
-/// What `/proc/PID/stat` says: number, name in parentheses (which it may have itself), state, parent (proc(5)).
+/// Parses `/proc/PID/stat`: ID, name in parentheses (it may contain some itself), state, parent (proc(5)).
 fn is_zombie_of(parent: u32, stat: &str) -> bool {
     let behind_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
     behind_name.is_some_and(|rest| rest.starts_with(&format!("Z {parent} ")))

@@ -1,7 +1,7 @@
-//! Work on a disk, which may hang: an NFS server that is gone, a FUSE process that does not answer.
+//! Runs work on disks that may hang: an NFS server that is gone, a FUSE process that does not respond.
 //!
-//! Such a call blocks its thread for as long as that takes, and nothing ends it. So it has a thread of its
-//! own, and a person is told when it takes too long.
+//! Such a call blocks its thread, and nothing can interrupt it. So it runs on a separate thread, and a caller learns when it
+//! takes too long.
 
 use std::future::pending;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::awake;
 use crate::supervision::stall;
 
-/// How long a disk may take before it counts as one that does not answer.
+/// Time after which a disk counts as hanging.
 pub const UNANSWERED: Duration = Duration::from_secs(5);
 
-/// Waits for [`UNANSWERED`], as far as this process runs meanwhile.
+/// Waits for [`UNANSWERED`], not counting pauses of this process.
 pub async fn unanswered() {
     _ = awake::timeout(UNANSWERED, pending::<()>()).await;
 }
@@ -25,10 +25,10 @@ pub fn no_answer(what: &str) -> String {
     format!("{what} has not answered for {UNANSWERED:?}")
 }
 
-/// Does something for this task on a thread of its own, and calls `late` once if it takes too long.
+/// Runs work of this task on a separate thread, and calls `late` once if it takes too long.
 ///
 /// # Errors
-/// It panicked, or the process ends.
+/// The work panicked, or the process is exiting.
 pub async fn on_disk<T: Send + 'static>(
     task: &'static str,
     act: impl FnOnce() -> T + Send + 'static,

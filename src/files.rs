@@ -1,5 +1,4 @@
-//! Reading files that others write, no more of one than there can be sense in, and as text; and making
-//! directories that others read.
+//! Reads text files that others write, up to a maximum size, and creates directories that others read.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read};
@@ -10,25 +9,24 @@ use thiserror::Error;
 
 use crate::model::text::without_mark;
 
-/// Maximum size of the configuration, in bytes: of a thousand pools, each with all keys, there is
-/// room for ten times as many.
+/// Maximum size of the configuration, in bytes: enough for ten thousand pools with all keys each.
 pub const CONFIG_BYTES: u64 = 4 << 20;
 
-/// Maximum size of a services file, a pool file or the state file, in bytes: half a million nodes.
+/// Maximum size of a services file, a pool file or the state file, in bytes: enough for half a million nodes.
 pub const LIST_BYTES: u64 = 64 << 20;
 
-/// Why there is no text.
+/// Why a text file could not be read.
 #[derive(Debug, Error)]
 pub enum TextError {
-    /// The file could not be read.
+    /// Reading failed.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// This line, counted from 1, is not UTF-8.
+    /// The line with this number (from 1) is not UTF-8.
     #[error("line {0} is not UTF-8; save the file as UTF-8")]
     NotUtf8(usize),
 }
 
-/// Whether two paths lead to the same file or directory, in whatever way they are written.
+/// Whether two paths refer to the same file or directory.
 #[must_use]
 pub fn is_same(one: &Path, other: &Path) -> bool {
     let entry = |path: &Path| {
@@ -38,7 +36,7 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
     one == other || entry(one).is_some_and(|one| entry(other) == Some(one))
 }
 
-/// Reads a file of at most `limit` bytes, whatever kind of file it is. What is longer is not read.
+/// Reads a file of any kind and of at most `limit` bytes.
 ///
 /// # Errors
 /// It cannot be read, or is longer.
@@ -49,7 +47,7 @@ pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(too_long(Some(about.len()), limit));
     }
     let mut bytes = Vec::new();
-    // What is no regular file has no size, and a regular one may grow meanwhile.
+    // Only regular files have a size, and they may grow meanwhile.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(too_long(None, limit));
@@ -74,11 +72,10 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, TextError> {
     }
 }
 
-/// Makes a directory where there is none, and those above it, each so that all may read it, whatever
-/// the umask is.
+/// Creates a directory and its parents if they are missing, readable by everyone whatever the umask is.
 ///
 /// # Errors
-/// It cannot be made.
+/// It cannot be created.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

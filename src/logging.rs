@@ -1,13 +1,13 @@
-//! The log: to the journal, with fields, when standard error is the journal; else to standard
-//! error, a line each.
+//! The log: written to the journal with fields if standard error is the journal, otherwise to standard error, one line per
+//! event.
 //!
 //! ```text
-//! whoever logs ─► Capture ─► Queue (bounded) ─► the log's thread ─► standard error or journald
+//! any thread ─► Capture ─► Queue (bounded) ─► the log's thread ─► standard error or journald
 //! ```
 //!
-//! Nobody who logs ever waits: a log that nobody reads (a full pipe, a terminal that is stopped, a
-//! journald that hangs) stops its own thread only. What finds no room meanwhile is dropped, counted,
-//! and told once there is room.
+//! Logging never blocks: a log that nobody reads (a full pipe, a stopped terminal, a hanging journald) blocks only the log's
+//! thread. Events that do not fit into the queue meanwhile are dropped and counted, and the count is logged once there is
+//! room.
 
 mod queue;
 mod record;
@@ -31,19 +31,19 @@ use self::record::{Happened, Record, at};
 use self::sink::Sink;
 use crate::model::text::printable;
 
-/// How long the end of the program waits for what is still to be written.
+/// Maximum time that the program waits at exit for the queue to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// On the way to the log's thread. Static, as the log itself: what ends the program must reach it.
+/// Events on the way to the log's thread. Static, like the log itself: whatever exits the program must reach it.
 static QUEUE: Queue<Record> = Queue::new();
 
-/// Starts the log; to be called once.
+/// Starts the log. Must be called only once.
 ///
 /// # Errors
 /// Its thread cannot be started, or there is no standard error.
 pub fn start(level: LevelFilter) -> io::Result<()> {
     let stderr = Sink::stderr()?;
-    // The sink is made there too: even the first word to journald may have to wait.
+    // The thread also creates the sink: even connecting to journald may block.
     thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || dispatcher::with_default(&sink(level, stderr), write))?;
@@ -54,12 +54,12 @@ pub fn start(level: LevelFilter) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until all that was logged is written, for a moment at most: nobody may read it. For the end of the program.
+/// Waits before the program exits until everything is written, but only briefly: perhaps nobody reads the log.
 pub fn finish() {
     QUEUE.flush(LAST_LINES);
 }
 
-/// How many lines were dropped because nobody read the log.
+/// Number of lines that were dropped because nobody read the log.
 #[must_use]
 pub fn dropped_lines() -> u64 {
     QUEUE.dropped()
@@ -69,7 +69,7 @@ fn count_dropped() {
     QUEUE.count_dropped();
 }
 
-/// Takes what is logged, in the thread that logs it.
+/// Captures events in the thread that logs them.
 struct Capture;
 
 impl<S: Subscriber> Layer<S> for Capture {
@@ -92,8 +92,8 @@ fn write() {
     }
 }
 
-/// What writes lines. It has the level of the whole log, too: without it the program would make ready
-/// what is never written.
+/// The subscriber that writes lines. It has the log's level, too: otherwise events that are never written would be
+/// formatted.
 fn sink(level: LevelFilter, stderr: Sink) -> Dispatch {
     let registry = tracing_subscriber::registry().with(level);
     if stderr_is_journal()
@@ -110,8 +110,8 @@ fn sink(level: LevelFilter, stderr: Sink) -> Dispatch {
     registry.with(lines).into()
 }
 
-/// systemd says in `JOURNAL_STREAM` which device and inode its stream has (systemd.exec(5)); a
-/// redirected standard error has others.
+/// Whether standard error is the journal's stream: systemd sets `JOURNAL_STREAM` to its device and inode
+/// (systemd.exec(5)); a redirected standard error has others.
 fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
@@ -123,7 +123,7 @@ fn stderr_is_journal() -> bool {
     metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
-/// An error with all its causes, in one line.
+/// An error with all of its causes, in one line.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -136,14 +136,14 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// A number of things in words: `1 node`, `2 nodes`.
+/// A number of things: `1 node`, `2 nodes`.
 #[must_use]
 pub fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
-/// Logs errors, an event for each line of the text.
+/// Logs errors, one event per line of the text.
 pub fn errors(text: &impl ToString) {
     for line in text.to_string().lines() {
         error!("{}", printable(line));

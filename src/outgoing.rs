@@ -1,4 +1,4 @@
-//! Connections that this process makes.
+//! Outgoing connections.
 
 use std::io;
 
@@ -6,13 +6,13 @@ use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// Connects, but never to itself.
 ///
-/// Where nobody listens on a port of this machine that lies in the range of local ports, sooner or
-/// later a connection is given that very port as its own, and TCP connects it to itself: what is
-/// written comes back as if it were answered. And as long as it is open, nobody can listen there.
+/// If nothing listens on a port of this machine that is in the range of local ports, sooner or later a connection to it is
+/// assigned that same port as its source, and TCP connects it to itself: requests come back as responses, and while the
+/// connection is open, nothing can listen there.
 pub(crate) async fn connect(to: impl ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(to).await?;
     if is_to_itself(&stream) {
-        // Reset: in TIME_WAIT it would keep the port from whoever wants to listen there.
+        // Closed by a reset: in TIME_WAIT it would still keep the port from its server.
         stream.set_zero_linger()?;
         let reason = "nobody listens there (connected to itself: the port lies in the range of local \
                       ports; reserve it by net.ipv4.ip_local_reserved_ports)";
@@ -22,7 +22,7 @@ pub(crate) async fn connect(to: impl ToSocketAddrs) -> io::Result<TcpStream> {
 }
 
 fn is_to_itself(stream: &TcpStream) -> bool {
-    // One that was broken already has no peer.
+    // A connection that is already broken has no peer.
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 

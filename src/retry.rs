@@ -1,4 +1,4 @@
-//! The one back-off policy: how long to wait before what failed is tried again.
+//! The back-off policy: delays before something that failed is tried again.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
 const FIRST: Duration = Duration::from_millis(50);
-/// The longest wait.
+/// Maximum delay.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Waits that grow from 50 ms to 5 s or another limit, with jitter, without end.
+/// An endless series of delays that grow from 50 ms to 5 s or another maximum, with jitter.
 ///
-/// They grow by two fifths at a time, so that a wait is never half of the time that has passed:
-/// what comes back after two seconds is noticed within one.
+/// Each is two fifths longer than the previous one, so that a delay is less than half of the time that has passed: what
+/// comes back after two seconds is noticed within one.
 pub struct Retry {
     policy: ExponentialBackoff,
     longest: Duration,
 }
 
 impl Retry {
-    /// Begins with the shortest wait; they grow to [`LONGEST_WAIT`].
+    /// Delays that grow to [`LONGEST_WAIT`].
     #[must_use]
     pub fn new() -> Self {
         Self::up_to(LONGEST_WAIT)
     }
 
-    /// Begins with the shortest wait; they grow to `longest`, for what costs nothing to try.
+    /// Delays that grow to `longest`, for something that is cheap to try.
     #[must_use]
     pub fn up_to(longest: Duration) -> Self {
         let mut policy = ExponentialBackoff {
@@ -41,16 +41,16 @@ impl Retry {
         Self { policy, longest }
     }
 
-    /// The next wait.
+    /// The next delay.
     pub fn next_wait(&mut self) -> Duration {
-        // `None` would mean that `max_elapsed_time` is over; there is none.
+        // Never `None`: there is no `max_elapsed_time`.
         self.policy
             .next_backoff()
             .unwrap_or(self.longest)
             .clamp(FIRST, self.longest)
     }
 
-    /// Begins again with the shortest wait, after a success.
+    /// Starts over with the shortest delay, after a success.
     pub fn reset(&mut self) {
         self.policy.reset();
     }

@@ -1,7 +1,7 @@
-//! No part of the daemon ends unnoticed: a task that ends though nobody asked it to, and a panic anywhere, end the
-//! process, so that its service manager starts it again. What is left would look alive and do only half of its work.
+//! No part of the daemon fails unnoticed: if a task ends unexpectedly, or anything panics, the process exits and its service
+//! manager restarts it. Otherwise it would look alive and do only a part of its work.
 //!
-//! A panic in a handler of a request is no part's end: see [`contained`].
+//! A panic in the handler of a request is an exception: see [`contained`].
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -21,29 +21,29 @@ use tracing::error;
 use crate::logging;
 use crate::model::text::printable;
 
-/// The exit code for a fault of pollbal itself (sysexits.h, `EX_SOFTWARE`).
+/// Exit code: a bug in pollbal (sysexits.h, `EX_SOFTWARE`).
 pub const SOFTWARE: u8 = 70;
 
-/// Time between two beats of a [`Pulse`].
+/// Interval between two beats of a [`Pulse`].
 const BEAT: Duration = Duration::from_secs(1);
 
-/// A thread hangs when its [`Pulse`] stands still for so long.
+/// Time without a beat of its [`Pulse`] after which a thread counts as hanging.
 const STANDS: Duration = Duration::from_secs(4);
 
-/// Delay between two looks whether a test still wants a disk to hang.
+/// Interval at which a simulated hanging disk checks whether the test still wants that.
 const STALL_LOOK: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// The task that this thread works for.
+    /// The task that this thread runs.
     static TASK: Cell<Option<&'static str>> = const { Cell::new(None) };
-    /// A panic concerns a single request.
+    /// Whether a panic affects a single request only.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has a panic logged in one line, and end the process.
+/// Makes panics log one line and exit the process.
 ///
-/// No backtrace is made: that reads megabytes of the program and may take seconds, and where memory is short it may not
-/// succeed. The line says where the panic was.
+/// There is no backtrace: creating one reads megabytes of the program, may take seconds, and may fail if memory is short. The
+/// line has the location of the panic.
 pub fn end_at_panic() {
     panic::set_hook(Box::new(panicked));
 }
@@ -70,7 +70,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
     end_process(&format!("{what} panicked at {place}: {text}"));
 }
 
-/// Ends the process because of a fault of its own, once the log is written.
+/// Exits the process because of a bug, once the log is written.
 pub fn end_process(why: &str) -> ! {
     error!(
         "{why}; this is a fault of pollbal, which ends with exit code {SOFTWARE} to be started again"
@@ -79,10 +79,10 @@ pub fn end_process(why: &str) -> ! {
     process::exit(SOFTWARE.into());
 }
 
-/// Runs a task to its end, which must not come before it is `asked` for.
+/// Runs a task that must not end before it is `asked` to.
 ///
 /// # Panics
-/// As the task does; or for a test, where the program is built for tests.
+/// If the task panics; or on behalf of a test, in a test build.
 pub async fn supervised<T>(
     name: &'static str,
     asked: CancellationToken,
@@ -101,10 +101,10 @@ pub async fn supervised<T>(
     }
 }
 
-/// Runs a task whose name a panic tells.
+/// Runs a task; the message of a panic has its name.
 ///
 /// # Panics
-/// As the task does; or for a test, where the program is built for tests.
+/// If the task panics; or on behalf of a test, in a test build.
 pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
     let mut task = pin!(task);
     let fault = Fault::of(name);
@@ -121,7 +121,7 @@ pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
     .await
 }
 
-/// Runs a task that works for a single connection: a panic of it is logged, and ends that alone.
+/// Runs a task that serves a single connection: a panic is logged and ends only that.
 pub async fn contained<T>(task: impl Future<Output = T>) -> T {
     let mut task = pin!(task);
     poll_fn(|context| {
@@ -131,13 +131,13 @@ pub async fn contained<T>(task: impl Future<Output = T>) -> T {
     .await
 }
 
-/// Likewise what a thread does for it.
+/// The same for a closure that a thread runs for a connection.
 pub fn contain<T>(act: impl FnOnce() -> T) -> T {
     let _contained = Set::new(&CONTAINED, true);
     act()
 }
 
-/// Sets what this thread does; dropped, it takes that back.
+/// Sets what this thread runs, until it is dropped.
 struct Set<T: Copy + 'static> {
     key: &'static LocalKey<Cell<T>>,
     before: T,
@@ -156,12 +156,12 @@ impl<T: Copy> Drop for Set<T> {
     }
 }
 
-/// The pulse of a thread that works by itself: it beats every second, unless the thread hangs.
+/// The pulse of a thread: it beats every second, unless the thread hangs.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    /// Beats for as long as this is awaited.
+    /// Beats until this is dropped.
     pub async fn beat(&self) {
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -172,18 +172,18 @@ impl Pulse {
     }
 }
 
-/// Looks at a pulse now and then.
+/// Checks a pulse from time to time.
 #[derive(Debug)]
 pub struct Watcher {
     pulse: Pulse,
-    /// When it was looked at last, and how often it had beaten.
+    /// The time of the last check, and the number of beats then.
     seen: Option<(Instant, u64)>,
-    /// How long it stands still.
+    /// Time without a beat.
     stands: Duration,
 }
 
 impl Watcher {
-    /// Looks at this one.
+    /// Watches this pulse.
     #[must_use]
     pub fn new(pulse: Pulse) -> Self {
         Self {
@@ -193,8 +193,8 @@ impl Watcher {
         }
     }
 
-    /// Looks; whether the thread hangs. However long ago the last look was, between two of them no more than half of
-    /// [`STANDS`] counts: a pause of the whole process is no hang of one thread.
+    /// Checks whether the thread hangs. At most half of [`STANDS`] counts between two checks, however long ago the last one
+    /// was: a pause of the whole process does not mean that a thread hangs.
     pub fn hangs(&mut self, now: Instant) -> bool {
         let beats = self.pulse.0.load(Ordering::Relaxed);
         match self.seen.replace((now, beats)) {
@@ -208,8 +208,7 @@ impl Watcher {
     }
 }
 
-/// What a task does on a disk stands still for as long as a test wants it to, where the program is built for tests:
-/// there is no disk everywhere that hangs when it is asked to.
+/// Blocks for as long as a test wants, in a test build, in place of a disk that hangs: not every machine has one.
 pub fn stall(task: &str) {
     let Some(Fault::Stall) = Fault::of(task) else {
         return;
@@ -222,17 +221,17 @@ pub fn stall(task: &str) {
     }
 }
 
-/// What a test has happen to a task, where the program is built for tests: nothing from outside makes one fail.
+/// A fault that a test injects into a task, in a test build: nothing from outside makes a task fail.
 enum Fault {
     Panic,
     End,
     Hang,
-    /// While the file exists that `POLLBAL_TEST_STALL` names; see [`stall`].
+    /// Blocks while the file exists that `POLLBAL_TEST_STALL` names; see [`stall`].
     Stall,
 }
 
 impl Fault {
-    /// The environment says, for example, `POLLBAL_TEST_FAULT="panic pool files"`.
+    /// The fault in the environment, for example `POLLBAL_TEST_FAULT="panic pool files"`.
     fn of(task: &str) -> Option<Self> {
         if !cfg!(debug_assertions) {
             return None;
@@ -264,7 +263,7 @@ mod tests {
         let looks = [
             (0, 0, false),
             (10, 10, false),
-            // The process was stopped for a minute, and this thread is the first that goes on.
+            // The process was stopped for a minute, and this thread is the first to continue.
             (70, 0, false),
             (71, 1, false),
             (72, 0, false),

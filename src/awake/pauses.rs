@@ -1,7 +1,7 @@
-//! How long this process stood still, for times that are to pass only while it runs.
+//! How long this process was paused, for times that are to pass only while it runs.
 //!
-//! A task beats at a fixed interval, and a beat that comes far too late reveals a pause. A caller that asks before that
-//! beat sees the pause too: after one, the timers of all tasks fire at once.
+//! A task beats at a fixed interval; a beat that is far too late reveals a pause. A caller that asks before that beat sees
+//! the pause, too: after a pause, the timers of all tasks fire at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,19 +10,19 @@ use tokio::time::sleep;
 
 use crate::model::time::Standstill;
 
-/// Delay between two beats, and the maximum by which a pause is counted too short.
+/// Delay between two beats, and the maximum error by which a pause is measured too short.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// A beat that is late by no more than this is late because the machine is busy, as always.
+/// Maximum lateness of a beat on a machine that is merely busy.
 const LATE: Duration = Duration::from_millis(250);
 
-/// The beats of this process; none before they begin.
+/// The beats of this process; none before they start.
 static BEATS: Mutex<Option<Beats>> = Mutex::new(None);
 
 /// The same moment by both clocks.
 type Moment = (Instant, SystemTime);
 
-/// Beats for as long as this is awaited.
+/// Beats until this is dropped.
 pub(crate) async fn beat() {
     loop {
         let now = present();
@@ -31,7 +31,7 @@ pub(crate) async fn beat() {
     }
 }
 
-/// When this process went on after its last pause, if it had one.
+/// The end of the last pause, if there was one.
 pub(crate) fn woke() -> Option<Instant> {
     let now = present();
     beats().as_ref()?.woke(now)
@@ -42,20 +42,20 @@ pub(crate) fn is_pause(slept: Duration, time: Duration) -> bool {
     slept.saturating_sub(time) > LATE
 }
 
-/// The pauses of this process, as far as they matter to one who has deadlines.
+/// The pauses of this process since a caller with deadlines last asked.
 #[derive(Debug)]
 pub(crate) struct Pauses {
-    /// All pauses until this was asked last.
+    /// The total of all pauses until the last call.
     seen: Standstill,
 }
 
 impl Pauses {
-    /// Those from now on.
+    /// Counts pauses from now on.
     pub(crate) fn new() -> Self {
         Self { seen: stood() }
     }
 
-    /// How long this process stood still since this was asked last; `None` when it did not.
+    /// The pauses since the last call; `None` if there were none.
     pub(crate) fn since_asked(&mut self) -> Option<Standstill> {
         let stood = stood();
         let new = stood.since(self.seen);
@@ -81,7 +81,7 @@ fn beats() -> MutexGuard<'static, Option<Beats>> {
     BEATS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Beats, and the pauses between them.
+/// The beats, and the pauses between them.
 #[derive(Debug)]
 struct Beats {
     last: Moment,
@@ -102,7 +102,7 @@ impl Beats {
         (self.stood, self.woke, self.last) = (self.stood(now), self.woke(now), now);
     }
 
-    /// How long the process stood still until `now`.
+    /// The total of all pauses until `now`.
     fn stood(&self, now: Moment) -> Standstill {
         let pause = self.pause(now);
         Standstill {
@@ -116,7 +116,7 @@ impl Beats {
         if paused { Some(now.0) } else { self.woke }
     }
 
-    /// How much too late the next beat is.
+    /// How late the next beat is.
     fn pause(&self, (now, today): Moment) -> Standstill {
         let late = |passed: Duration| {
             let late = passed.saturating_sub(BEAT);
@@ -124,7 +124,7 @@ impl Beats {
         };
         Standstill {
             time: late(now.saturating_duration_since(self.last.0)),
-            // Nothing where the clock was put back.
+            // Zero if the clock was set back.
             day: late(today.duration_since(self.last.1).unwrap_or_default()),
         }
     }

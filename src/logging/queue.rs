@@ -1,5 +1,5 @@
-//! What the log's thread has still to write. Whoever logs never waits: what finds no room is dropped and counted, and
-//! the count takes its place among the lines once there is room.
+//! The queue to the log's thread. Adding to it never blocks: lines that do not fit are dropped and counted, and the count
+//! takes their place once there is room.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -7,24 +7,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Maximum memory of what waits, in bytes, roughly: some 20,000 lines, so that the start of a site of 10,000 nodes fits
-/// in even where the log's thread gets no processor meanwhile.
+/// Maximum memory of the queue, in bytes, approximately: about 20,000 lines, enough for the start of a site of 10,000 nodes
+/// even if the log's thread gets no CPU time meanwhile.
 pub(super) const ROOM: usize = 8 * 1_024 * 1_024;
 
-/// What the log's thread writes next.
+/// An entry for the log's thread to write.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next<T> {
     Line(T),
-    /// So many lines were dropped here, until then.
+    /// Number of lines that were dropped here, and when the last one was.
     Dropped(u64, SystemTime),
 }
 
-/// Lines and their sizes.
+/// The lines and their sizes.
 pub(super) struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
-    /// Something came.
+    /// Notified when a line is added.
     filled: Condvar,
-    /// All is written.
+    /// Notified when everything is written.
     written: Condvar,
     dropped: AtomicU64,
 }
@@ -32,9 +32,9 @@ pub(super) struct Queue<T> {
 struct Waiting<T> {
     lines: VecDeque<(usize, Next<T>)>,
     bytes: usize,
-    /// Lines that were dropped and are not counted in `lines` yet.
+    /// Number of dropped lines that have no entry in `lines` yet.
     untold: u64,
-    /// The thread has one.
+    /// Whether the thread is writing a line.
     writing: bool,
 }
 
@@ -57,8 +57,8 @@ impl<T> Queue<T> {
     /// Adds a line, or drops it.
     pub(super) fn push(&self, size: usize, line: T) {
         let mut waiting = self.waiting();
-        // Once lines were dropped there is room again only when half of what waited is written: a reader that is a bit
-        // too slow would otherwise get a count behind every line.
+        // After a drop, lines are accepted again only when half of the queue is written: otherwise a reader that is slightly
+        // too slow would get a count after every line.
         let room = if waiting.untold == 0 { ROOM } else { ROOM / 2 };
         if waiting.bytes + size > room {
             waiting.untold += 1;
@@ -76,7 +76,7 @@ impl<T> Queue<T> {
         self.filled.notify_one();
     }
 
-    /// The next line, when there is one; that the last one is written.
+    /// Waits for the next entry. Marks the previous one as written.
     pub(super) fn next(&self) -> Next<T> {
         let mut waiting = self.waiting();
         loop {
@@ -90,7 +90,7 @@ impl<T> Queue<T> {
                 return Next::Dropped(dropped, SystemTime::now());
             }
             waiting.writing = false;
-            // A burst leaves no memory behind.
+            // Frees the memory of a burst.
             waiting.lines.shrink_to(64);
             self.written.notify_all();
             let waited = self.filled.wait(waiting);
@@ -98,7 +98,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits until all is written, but no longer than `limit`.
+    /// Waits until everything is written, for at most `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let due = Instant::now() + limit;
         let mut waiting = self.waiting();
@@ -112,12 +112,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Counts a line that was lost elsewhere.
+    /// Counts a line that was dropped elsewhere.
     pub(super) fn count_dropped(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many lines were dropped so far.
+    /// Total number of dropped lines.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -143,7 +143,7 @@ mod tests {
         }
         assert_eq!(queue.dropped(), 2);
         assert_eq!(queue.next(), Next::Line(1));
-        // Not yet: more than half of the room is taken.
+        // Not yet: the queue is more than half full.
         queue.push(THIRD, 6);
         assert_eq!(queue.dropped(), 3);
         assert_eq!(queue.next(), Next::Line(2));
@@ -172,7 +172,7 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_millis(20));
         thread::scope(|scope| {
             scope.spawn(|| {
-                // The second call says that the first line is written; that it waits for one more ends the flush.
+                // The second call marks the first line as written, which ends the flush.
                 assert_eq!(
                     [queue.next(), queue.next()],
                     [Next::Line(()), Next::Line(())]

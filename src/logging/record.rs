@@ -1,4 +1,4 @@
-//! An event that owns all that it says, so that another thread can write it later.
+//! An event that owns its data, so that another thread can write it later.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,29 +11,29 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::model::text::printable;
 
-/// Maximum number of fields of an event, its message included; no event of ours has more than five.
+/// Maximum number of fields of an event, including its message; no event of pollbal's has more than five.
 const MAX_FIELDS: usize = 8;
 
-/// Maximum length of a field, in bytes: journald takes no datagram above some 200 KB, and nobody reads such a line.
+/// Maximum length of a field, in bytes: journald accepts datagrams of up to about 200 KB.
 const MAX_FIELD_BYTES: usize = 32 * 1_024;
 
-/// What an event takes beside its texts, in bytes, roughly.
+/// Approximate size of an event without its texts, in bytes.
 const OVERHEAD: usize = 200;
 
 thread_local! {
-    /// When the event happened that this thread writes now.
+    /// The time of the event that this thread is writing.
     static HAPPENED: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
 
-/// An event.
+/// A captured event.
 pub(super) struct Record {
     metadata: &'static Metadata<'static>,
-    /// Each with its place among the event's fields.
+    /// The values, each with the index of its field.
     fields: Vec<(usize, Text)>,
     happened: SystemTime,
 }
 
-/// A field's value. The two differ in how they are shown: a string has quotation marks.
+/// A field's value. Strings are shown in quotation marks.
 enum Text {
     Quoted(Box<str>),
     Plain(Box<str>),
@@ -50,19 +50,19 @@ impl Record {
         }
     }
 
-    /// How much memory it takes, roughly, in bytes.
+    /// Approximate memory use, in bytes.
     pub(super) fn size(&self) -> usize {
         let texts = self.fields.iter().map(|(_, text)| text.as_str().len());
         OVERHEAD + texts.sum::<usize>()
     }
 
-    /// Gives the event to this thread's subscriber.
+    /// Passes the event to this thread's subscriber.
     pub(super) fn replay(&self) {
         let known: Vec<Field> = self.metadata.fields().iter().collect();
         let values: Vec<Box<dyn Value>> =
             self.fields.iter().map(|(_, text)| text.value()).collect();
         let Some(first) = known.first() else { return };
-        // What is not there has no value, and so is not shown.
+        // Missing fields have no value, so they are not shown.
         let mut all: [(&Field, Option<&dyn Value>); MAX_FIELDS] = [(first, None); MAX_FIELDS];
         for ((place, (index, _)), value) in all.iter_mut().zip(&self.fields).zip(&values) {
             if let Some(field) = known.get(*index) {
@@ -75,7 +75,7 @@ impl Record {
     }
 }
 
-/// Logs something in the log's own thread, as of another time.
+/// Logs in the log's thread, with the time of another event.
 pub(super) fn at(happened: SystemTime, log: impl FnOnce()) {
     HAPPENED.set(Some(happened));
     log();
@@ -117,7 +117,7 @@ impl Visit for Fields {
     }
 }
 
-/// Harmless, whoever wrote parts of it, and of bounded length.
+/// The text with control characters escaped, and of limited length.
 fn bounded(text: String) -> Box<str> {
     let mut text = if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         text
@@ -133,7 +133,7 @@ fn bounded(text: String) -> Box<str> {
     text.into_boxed_str()
 }
 
-/// Tells when the event happened that is being written.
+/// Formats the time of the event that is being written.
 pub(super) struct Happened;
 
 impl FormatTime for Happened {

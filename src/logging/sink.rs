@@ -1,4 +1,4 @@
-//! Where the log's thread writes: standard error. It may wait there for as long as nobody reads.
+//! The log's output: standard error. Writing may block for as long as nobody reads it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::count_dropped;
 
-/// Standard error, by a descriptor of its own: who waits here holds no lock that others may need.
+/// Standard error, by a separate descriptor: a blocked write holds no lock that others need.
 pub(super) struct Sink(File);
 
 impl Sink {
@@ -30,12 +30,12 @@ impl Write for &Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         loop {
             match (&self.0).write(line) {
-                // Somebody who shares it has set it so: it is waited for all the same.
+                // Another process that shares the descriptor has made it non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Nobody will ever read it, or the disk is full. There is nowhere to say so.
+                // The reader is gone, or the disk is full. There is nowhere to report that.
                 Err(_) => {
                     count_dropped();
                     return Ok(line.len());
