@@ -1,4 +1,4 @@
-//! `perlbal/alert-mail`, the example of an `alert_hook`: with a `sendmail` that writes down what it gets.
+//! `packaging/alert-mail`, the example of an `alert_hook`: with a `sendmail` that writes down what it gets.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::common::stage::Stage;
 use crate::common::{SOON, eventually};
 
 fn alert_mail() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("perlbal/alert-mail")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/alert-mail")
 }
 
 /// Puts a `sendmail` there that writes its arguments and what it reads into `mail`.

@@ -2,7 +2,7 @@
 //! command line.
 //!
 //! ```text
-//! cargo run --example package-docs        (writes them to perlbal/debian)
+//! cargo run --example package-docs        (writes them to packaging/man and packaging/completions)
 //! ```
 
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use pollbal::cli::{Cli, EXAMPLES, EXIT_CODES};
 
-/// Where the files are kept.
-pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/perlbal/debian");
+/// The directory that the files' paths are relative to.
+pub(crate) const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging");
 
 /// When the man page last changed.
 const DATE: &str = "2026-11-21";
@@ -97,7 +97,7 @@ const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks POLLBAL_SE
                      POLLBAL_SEVERITY (degraded or critical), POLLBAL_SUBJECT, POLLBAL_TEXT and POLLBAL_LEFT_OUT. These two \
                      have all that, and more, as JSON on their standard input.";
 
-/// All files, by name.
+/// All files, by path.
 pub(crate) fn files() -> io::Result<Vec<(String, Vec<u8>)>> {
     let completion = |shell| {
         let mut script = Vec::new();
@@ -105,16 +105,23 @@ pub(crate) fn files() -> io::Result<Vec<(String, Vec<u8>)>> {
         script
     };
     let mut files = vec![
-        ("pollbal.8".to_owned(), man_page()?),
-        ("pollbal.bash".to_owned(), completion(Shell::Bash)),
-        ("_pollbal".to_owned(), completion(Shell::Zsh)),
-        ("pollbal.fish".to_owned(), completion(Shell::Fish)),
+        ("man/pollbal.8".to_owned(), man_page()?),
+        (
+            "completions/pollbal.bash".to_owned(),
+            completion(Shell::Bash),
+        ),
+        ("completions/_pollbal".to_owned(), completion(Shell::Zsh)),
+        (
+            "completions/pollbal.fish".to_owned(),
+            completion(Shell::Fish),
+        ),
     ];
     for command in built()
         .get_subcommands()
         .filter(|command| has_page(command))
     {
-        files.push((format!("{}.8", page_name(command)), command_page(command)?));
+        let path = format!("man/{}.8", page_name(command));
+        files.push((path, command_page(command)?));
     }
     Ok(files)
 }
