@@ -16,7 +16,7 @@ pub struct FdShares {
     pub kept_connections: usize,
     /// Connections that are open for one poll only, to nodes that have no kept one.
     pub poll_connections: usize,
-    /// All else: Perlbals, files, hooks and HTTP listeners.
+    /// All else: load balancers, files, hooks and HTTP listeners.
     pub others: usize,
 }
 

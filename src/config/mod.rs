@@ -69,9 +69,9 @@ pub struct Config {
 /// How an address is written into a pool file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolFileFormat {
-    /// As Perlbal reads it rightly: `ip port` for port 80, else `ip:port`.
-    Perlbal,
-    /// Always `ip port`, for readers other than Perlbal.
+    /// As a nodefile is read correctly: `ip port` for port 80, otherwise `ip:port`.
+    Nodefile,
+    /// Always `ip port`, for other readers.
     Services,
 }
 
@@ -80,7 +80,7 @@ pub enum PoolFileFormat {
 pub struct HookSettings {
     /// Before anything.
     pub pre_init: Vec<String>,
-    /// When the first files are written and the first sync with each Perlbal is done or failed.
+    /// When the first files are written and the first sync with each load balancer is done or has failed.
     pub post_init: Vec<String>,
     /// At the end.
     pub pre_quit: Vec<String>,
@@ -116,7 +116,7 @@ impl Config {
         (config, errors)
     }
 
-    /// The path of each key that there is, such as `perlbal[].timeout` and `pools.<pool>.rise`.
+    /// The path of each key that there is, such as `pools.<pool>.rise`, with `[]` for an index.
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
         let one = serde_json::json!({ "perlbal": [{}], "pools": { "any": {} } });
@@ -253,14 +253,14 @@ fn read_max_removed(section: &Section<'_>) -> MaxRemoved {
 
 fn read_format(section: &Section<'_>) -> PoolFileFormat {
     let read = |value: &Value| match value.as_str() {
-        Some("perlbal") => Some(PoolFileFormat::Perlbal),
+        Some("perlbal") => Some(PoolFileFormat::Nodefile),
         Some("services") => Some(PoolFileFormat::Services),
         _ => None,
     };
     let expected = "\"perlbal\" or \"services\"";
     section
         .read("pool_file_format", expected, read)
-        .unwrap_or(PoolFileFormat::Perlbal)
+        .unwrap_or(PoolFileFormat::Nodefile)
 }
 
 fn read_hooks(section: &Section<'_>) -> HookSettings {

@@ -34,7 +34,7 @@ fn an_empty_object_gives_the_documented_defaults() {
         (true, 100)
     );
     assert!(config.drivers.is_empty() && config.rules.declared.is_empty());
-    assert_eq!(config.pool_file_format, PoolFileFormat::Perlbal);
+    assert_eq!(config.pool_file_format, PoolFileFormat::Nodefile);
     assert_eq!(config.empty_pool_grace, Duration::from_secs(60));
     let hooks = HookSettings {
         timeout: Duration::from_secs(30),

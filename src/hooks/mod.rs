@@ -138,7 +138,7 @@ impl Hooks {
         );
     }
 
-    /// Queues `post_init_hook`, once the first files are written and the first sync with each Perlbal has succeeded or
+    /// Queues `post_init_hook`, once the first files are written and the first sync with each load balancer has succeeded or
     /// failed.
     pub fn post_init(&self) {
         self.run(

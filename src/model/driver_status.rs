@@ -28,14 +28,14 @@ pub struct DriverId {
 }
 
 impl DriverId {
-    /// `perlbal 127.0.0.1:16000`, for the state file: never changes.
+    /// `haproxy /run/haproxy.sock`, for the state file: never changes.
     #[must_use]
     pub fn key(&self) -> String {
         format!("{} {}", self.kind.key, self.address)
     }
 }
 
-/// For people: `Perlbal 127.0.0.1:16000`.
+/// For people: `HAProxy /run/haproxy.sock`.
 impl fmt::Display for DriverId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.name, self.address)

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The `ip:port` at which a node is polled and serves. IPv4, since Perlbal takes no other.
+/// The `ip:port` at which a node is polled and serves. IPv4: no load balancer that is driven accepts IPv6.
 ///
 /// Its text form is canonical, so it can be written into a pool file or a command as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_perlbal_would_take_blindly_is_refused() {
+    fn what_a_load_balancer_would_accept_blindly_is_rejected() {
         for text in [
             "999.1.1.1:80",
             "10.0.0.1:99999",

@@ -21,7 +21,7 @@ pub const CHANGES: Rate = Rate {
     every: Duration::from_secs(6),
 };
 
-/// How many new names of undeclared pools may come. Perlbal keeps each pool that it ever made.
+/// Maximum number of new names of undeclared pools. A load balancer may keep each pool that it ever had.
 const NEW_POOLS: NameLimits = NameLimits {
     of_node: Rate {
         burst: 8,

@@ -1,4 +1,4 @@
-//! What a person should know of a Perlbal, though all is there as it is wanted. Pure.
+//! What a person should know about a Perlbal although everything there is as desired. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,24 +9,24 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::logging::count;
 use crate::model::text::printable;
 
-/// Pools, and members, that are named in one line of the log.
+/// Maximum number of pools, and of members, that are named in one line of the log.
 const NAMED: usize = 8;
 
 /// What a person should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remark {
-    /// The pool's nodefile, of this path, is none of our pool files.
+    /// The pool's nodefile, at this path, is not one of our pool files.
     ForeignFile(PerlbalName, String),
     /// No service uses the pool.
     Unused(PerlbalName),
-    /// The pool was pollbal's in a run before, and is not now; these services use it.
+    /// The pool was pollbal's in an earlier run and is not now; these services use it.
     Former(PerlbalName, Vec<PerlbalName>),
-    /// No node has served in the pool yet; these were there, and stay.
+    /// No node has served in the pool yet; these were its members, and stay.
     Unserved(PerlbalName, Vec<String>),
 }
 
 impl Remark {
-    /// Whether a person who was told this one needs not be told the other: only who stays differs.
+    /// Whether the other remark need not be logged after this one: only the members that stay differ.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -36,7 +36,7 @@ impl Remark {
     }
 }
 
-/// What is to be remarked; `former` were pollbal's pools in a run before and are not now.
+/// All remarks; `former` were pollbal's pools in an earlier run and are not now.
 #[must_use]
 pub fn remarks(
     desired: &Desired,
@@ -71,7 +71,7 @@ pub fn remarks(
     remarks
 }
 
-/// Lines for the log: one for all pools that no service uses, which may be many.
+/// Lines for the log: a single one for all pools that no service uses, which may be many.
 pub fn lines<'a>(remarks: impl Iterator<Item = &'a Remark>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut unused = Vec::new();

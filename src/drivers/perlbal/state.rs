@@ -17,7 +17,7 @@ use super::own_files::OwnFiles;
 use super::ownership::OwnedPools;
 use super::plan::{Actual, PoolChange, Problem};
 use super::remarks::{self, Remark};
-use super::statistics::Kept;
+use super::statistics::CachedStatistics;
 use super::view::{Connection, LeaverView, PerlbalView, Seen, Sources};
 use crate::drivers::Snapshot;
 use crate::drivers::details::Counters;
@@ -92,7 +92,7 @@ pub struct State {
     /// What was done since the start, in numbers.
     pub(super) counters: Counters,
     /// The statistics that were read last.
-    pub(super) statistics: Option<Kept>,
+    pub(super) statistics: Option<CachedStatistics>,
 }
 
 /// Delay before what waits to be applied is logged again; each further delay is twice as long.

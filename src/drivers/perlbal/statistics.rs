@@ -1,7 +1,7 @@
-//! What Perlbal tells of itself in numbers: answers, one by one, to a value. Pure.
+//! Perlbal's statistics: from the responses, one by one, to a value. Pure.
 //!
-//! Perlbal is one process that serves nobody while it prints, and each line is a write of its own.
-//! What it costs, on Perlbal 1.80 with 1,000 members, 1,000 connections to them and 1,000 clients:
+//! Perlbal is a single process that serves no clients while it prints, and each line is a write of its
+//! own. The cost on Perlbal 1.80 with 1,000 members, 1,000 connections to them and 1,000 clients:
 //!
 //! | command | lines | time |
 //! | --- | --- | --- |
@@ -12,9 +12,9 @@
 //! | `NODES` | 7 for each node ever seen | 22 ms and more |
 //! | `SOCKS` | one for each socket | 27 ms |
 //!
-//! So the last two are not asked, the nodes one by one, and between any two commands Perlbal
-//! serves its clients. What is told by node is asked for only by those who want it, and only where
-//! there are no more than [`NODES`] members.
+//! So the last two are not used, nodes are queried one by one, and between any two commands Perlbal
+//! serves its clients. Statistics by node are read only on demand, and only if there are no more than
+//! [`NODES`] members.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,19 +24,19 @@ use super::protocol::Command;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
-/// Of no more members than these is told by node. It takes 0.1 s of Perlbal's time, a thousandth of
-/// it at once, and the longest answer (`BACKENDS`) 4 ms.
+/// Maximum number of members for statistics by node. They take 0.1 s of Perlbal's time, a thousandth of
+/// it at a time, and the longest response (`BACKENDS`) 4 ms.
 pub const NODES: usize = 1_000;
 
-/// For so long at least the same statistics are given.
+/// Minimum time for which statistics are cached.
 pub const KEPT: Duration = Duration::from_secs(5);
 
-/// And for so many times what it took to read them, so that it takes a fiftieth of Perlbal's time.
+/// They are cached for this many times what it took to read them, which limits that to a fiftieth of Perlbal's time.
 const KEPT_TIMES: u32 = 50;
-/// But no longer than this, where Perlbal stood still meanwhile.
+/// Maximum time for which they are cached, as Perlbal may have paused meanwhile.
 const KEPT_LONGEST: Duration = Duration::from_secs(60);
 
-/// What Perlbal tells of itself. What it did not tell, as another version may not, is not there.
+/// Perlbal's statistics. What it did not report, as another version may not, is absent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     /// When the first of it was asked.
@@ -127,31 +127,31 @@ pub struct NodeStatistics {
     pub last_response: Option<u64>,
 }
 
-/// Statistics that are being read: one command at a time, so that nothing else waits for long.
+/// Statistics that are being read, one command at a time, so that nothing else waits for long.
 #[derive(Debug)]
-pub struct Gathering {
-    so_far: Statistics,
+pub struct StatisticsQuery {
+    partial: Statistics,
     next: VecDeque<Command>,
-    /// What is told by node is asked, too.
+    /// They are read by node, too.
     pub by_node: bool,
 }
 
-/// Statistics that were read.
+/// Statistics that were read, for everyone who asks soon.
 #[derive(Clone, Debug)]
-pub struct Kept {
-    /// They.
+pub struct CachedStatistics {
+    /// The statistics.
     pub statistics: Arc<Statistics>,
-    /// What is told by node was asked, too.
+    /// They were read by node, too.
     pub by_node: bool,
-    /// Until then they are given to everyone who asks.
+    /// When they expire.
     pub until: Instant,
 }
 
-impl Gathering {
+impl StatisticsQuery {
     /// Begins at `now`. `by_node` has the members, if it is to be told of each node.
     #[must_use]
     pub fn begin(now: Instant, by_node: Option<Vec<NodeAddr>>) -> Self {
-        let mut so_far = Statistics {
+        let mut partial = Statistics {
             at: now,
             start: None,
             uptime: None,
@@ -174,15 +174,15 @@ impl Gathering {
         let asks_by_node = by_node.is_some();
         match by_node {
             None => {}
-            Some(members) if members.len() > NODES => so_far.nodes = Nodes::TooMany(members.len()),
+            Some(members) if members.len() > NODES => partial.nodes = Nodes::TooMany(members.len()),
             Some(members) => {
-                so_far.nodes = Nodes::Told(BTreeMap::new());
+                partial.nodes = Nodes::Told(BTreeMap::new());
                 next.push_back(Command::Backends);
                 next.extend(members.into_iter().map(Command::Nodes));
             }
         }
         Self {
-            so_far,
+            partial,
             next,
             by_node: asks_by_node,
         }
@@ -195,16 +195,16 @@ impl Gathering {
 
     /// Takes an answer. A line that is not understood is passed over.
     pub fn answer(&mut self, command: &Command, lines: &[String]) {
-        let so_far = &mut self.so_far;
+        let partial = &mut self.partial;
         match command {
-            Command::Uptime => so_far.take_uptime(lines),
-            Command::Proc => so_far.process = Process::parse(lines),
-            Command::Queues => so_far.queues = parse_queues(lines),
-            Command::Pending => so_far.pending = parse_pending(lines),
-            Command::NoVerify => so_far.failed_verifications = parse_failed_verifications(lines),
-            Command::States => so_far.sockets = parse_states(lines),
+            Command::Uptime => partial.take_uptime(lines),
+            Command::Proc => partial.process = Process::parse(lines),
+            Command::Queues => partial.queues = parse_queues(lines),
+            Command::Pending => partial.pending = parse_pending(lines),
+            Command::NoVerify => partial.failed_verifications = parse_failed_verifications(lines),
+            Command::States => partial.sockets = parse_states(lines),
             command => {
-                if let Nodes::Told(nodes) = &mut so_far.nodes {
+                if let Nodes::Told(nodes) = &mut partial.nodes {
                     take_of_nodes(nodes, command, lines);
                 }
             }
@@ -214,11 +214,11 @@ impl Gathering {
     /// Ends at `now`, when there is no next command and all are answered; all of it was so much work
     /// for Perlbal.
     #[must_use]
-    pub fn end(self, now: Instant, took: Duration) -> Kept {
-        Kept {
+    pub fn end(self, now: Instant, took: Duration) -> CachedStatistics {
+        CachedStatistics {
             until: now + (took * KEPT_TIMES).clamp(KEPT, KEPT_LONGEST),
             by_node: self.by_node,
-            statistics: Arc::new(self.so_far),
+            statistics: Arc::new(self.partial),
         }
     }
 }

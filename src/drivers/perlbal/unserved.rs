@@ -1,9 +1,9 @@
-//! Pools in which no node has served yet: who is there was put there by hand, or by a run of which nothing is left.
+//! Pools in which no node has served yet: their members were added manually, or by a run of pollbal that left no state.
 //! Pure.
 //!
-//! It is not known that they are out, only that pollbal has not heard of them: the network may not be up yet, or their
-//! nodes do not announce the pool yet. So they stay, until the first node serves there: from then on the pool is put
-//! right whole. Only who is known to be out goes.
+//! It is not known that these members are out, only that pollbal has not heard of them: the network may not be up yet,
+//! or the nodes may not announce the pool yet. So they stay until the first node serves in the pool; from then on the
+//! whole pool is reconciled. Until then only nodes that are known to be out are removed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use crate::model::node::NodeAddr;
 use crate::model::pools::{Pool, Pools};
 use crate::model::words::{Words, is_out};
 
-/// What decides in such a pool, or version pool.
+/// What decides which members such a pool, or version pool, keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unserved {
     pool: PoolName,
     version: Option<Version>,
     words: Arc<Words>,
     barred: BTreeSet<NodeAddr>,
-    /// Sorry servers come in when nobody stays.
+    /// Sorry servers, which are added if no member stays.
     sorry: BTreeSet<NodeAddr>,
 }
 
 impl Unserved {
-    /// What decides in a pool of the snapshot, or in a version of it, if no node has served there yet.
+    /// For a pool of the snapshot, or a version of it, in which no node has served yet; otherwise `None`.
     #[must_use]
     pub fn of(
         pools: &Pools,
@@ -55,7 +55,7 @@ impl Unserved {
     /// Whether a member stays that pollbal did not put there.
     fn keeps(&self, member: &Endpoint) -> bool {
         let Some(addr) = member.reached() else {
-            // No node is called like this, so that nobody can know that it is out; or it is a spare entry of ours.
+            // It is no node's address, so it cannot be known to be out; or it is one of our spare entries.
             return !matches!(member, Endpoint::Unparsed(text) if address_of(text).is_some());
         };
         let is_known = self.barred.contains(&addr)
@@ -65,7 +65,7 @@ impl Unserved {
 }
 
 impl Desired {
-    /// Wants in pools in which no node has served yet who is there, but for those that are known to be out.
+    /// Makes the actual members of pools in which no node has served yet desired, except those known to be out.
     pub fn keep(&mut self, actual: &Actual) {
         for (name, pool) in &mut self.pools {
             if pool.unserved.is_some() {
@@ -77,7 +77,7 @@ impl Desired {
 }
 
 impl State {
-    /// Whether something of such pools is remarked, or may be.
+    /// Whether there are remarks about such pools, or may be.
     pub(super) fn remarks_unserved(&self) -> bool {
         let desired = self.desired.iter();
         let mut pools = desired.flat_map(|(_, desired)| desired.pools.values());
@@ -106,7 +106,7 @@ impl DesiredPool {
         self.members = members;
     }
 
-    /// Who stays though no node has served here yet.
+    /// The members that stay although no node has served here yet.
     pub fn kept(&self) -> impl Iterator<Item = Endpoint> {
         let unserved = self.unserved.iter();
         unserved.flat_map(|unserved| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_is_known_to_be_out_goes() {
+    fn only_members_that_are_known_to_be_out_are_removed() {
         let pools = pools(&[
             (1, Word::Out),
             (2, Word::Serves(place("api", None))),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_serve_only_in_another_pool_goes() {
+    fn a_node_that_may_only_serve_in_another_pool_is_removed() {
         let mut pools = pools(&[]);
         let web = pools.pools.get_mut("web").unwrap();
         Arc::make_mut(web).barred.insert(addr(2));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sorry_server_comes_in_only_when_nobody_stays() {
+    fn a_sorry_server_is_added_only_if_no_member_stays() {
         let mut pools = pools(&[(1, Word::Out)]);
         let web = pools.pools.get_mut("web").unwrap();
         Arc::make_mut(web).sorry = vec![PoolRules::sorry_server(addr(9))];
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn once_a_node_serves_the_pool_is_put_right_whole() {
+    fn once_a_node_serves_the_whole_pool_is_reconciled() {
         let mut pools = pools(&[]);
         let web = pools.pools.get_mut("web").unwrap();
         Arc::make_mut(web).unserved.clear();

@@ -1,8 +1,9 @@
-//! What a manager knows of its Perlbal, for a person who asks: what is wanted, told and seen. Pure.
+//! Everything that the driver knows of its Perlbal: what is desired, sent and observed. Pure.
 //!
-//! *Desired* is what the latest snapshot says; *told* is what Perlbal looks like once it has run all
-//! that was sent; *seen* is what the last reading showed. Each is given as how it differs from the
-//! one before, which is little, so that a view is cheap whatever the size of the site.
+//! *Desired* (`wanted`) is what the latest snapshot says; *sent* (`told`) is what Perlbal has once it has
+//! run everything that was sent; *observed* (`seen`) is what the last read showed. Each is represented by
+//! its difference from the one before, which is small, so that a view is cheap whatever the size of the
+//! site.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,64 +22,64 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::Known;
 
-/// What a manager is asked, each with the place for its answer. It is answered in every state; a
-/// manager that ends drops what it was asked.
+/// A question to the driver, with a channel for the answer. It is answered in every state; a driver that
+/// ends drops it.
 #[derive(Debug)]
 pub enum Question {
-    /// What it knows of its Perlbal.
+    /// Everything that it knows of its Perlbal.
     View(oneshot::Sender<PerlbalView>),
     /// What pollbal owns there, for the state file.
     Owned(oneshot::Sender<Known>),
-    /// What Perlbal tells of itself in numbers.
+    /// Perlbal's own statistics.
     Statistics {
-        /// What is told by node, too, which costs Perlbal more.
+        /// Also by node, which costs Perlbal more.
         by_node: bool,
         /// Where the answer goes.
         answer: oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>,
     },
 }
 
-/// What a manager knows of its Perlbal.
+/// Everything that the driver knows of its Perlbal.
 #[derive(Clone, Debug)]
 pub struct PerlbalView {
     /// Its management socket, as the configuration has it.
     pub address: String,
-    /// Whether it is reached.
+    /// Whether it is connected.
     pub connection: Connection,
-    /// Its version, as it said on the last connection.
+    /// Its version, as reported over the last connection.
     pub version: Option<String>,
-    /// When it was started, as it said on the last connection, in seconds since 1970.
+    /// When it was started, as reported over the last connection, in seconds since 1970.
     pub start: Option<u64>,
     /// The serial of the latest snapshot; `None` before the first round is done.
     pub wanted: Option<u64>,
     /// The serial of the last snapshot whose every change Perlbal has answered with `OK`; 0 before
     /// there is one.
     pub told: u64,
-    /// The latest snapshot that was read back is in force whole, and there is a connection.
+    /// The latest snapshot that was read back is applied completely, and there is a connection.
     pub in_sync: bool,
-    /// Since when that is so.
+    /// Since when it is in sync, or is not.
     pub in_sync_since: Instant,
     /// The pools that pollbal keeps there, or would if it could, by name.
     pub pools: Vec<PoolView>,
-    /// Who was removed and is not at rest, by pool and node.
+    /// Removed members that are not drained, by pool and node.
     pub leavers: Vec<LeaverView>,
-    /// What a person should know, in words, though all is as it is wanted.
+    /// What a person should know although everything is as desired.
     pub remarks: Vec<String>,
-    /// What was done since pollbal's start, or the reload that changed how it drives Perlbal.
+    /// What the driver has done since it was started.
     pub counters: Counters,
 }
 
-/// Whether a Perlbal is reached.
+/// Whether a Perlbal is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connection {
-    /// What is there was read, and made as it is wanted.
+    /// The actual state was read and reconciled.
     Connected {
-        /// Since then.
+        /// Since when.
         since: Instant,
     },
-    /// It is not reached, or not yet.
+    /// There is no connection, or not yet.
     NotConnected {
-        /// Since the last connection ended, or the manager's start.
+        /// Since the last connection ended, or the driver was started.
         since: Instant,
         /// Why, in words.
         why: String,
@@ -92,13 +93,13 @@ pub struct PoolView {
     pub name: PerlbalName,
     /// The services that use it.
     pub services: Vec<PerlbalName>,
-    /// The wanted members, in order.
+    /// The desired members, in order.
     pub wanted: Arc<[NodeAddr]>,
-    /// How what was told differs from what is wanted; `None` where there is no such pool.
+    /// How the sent members differ from the desired ones; `None` if there is no such pool.
     pub told: Option<Difference>,
-    /// How what was seen differs from what was told; `None` where no reading showed the pool.
+    /// How the observed members differ from the sent ones; `None` if no read showed the pool.
     pub seen: Option<SeenView>,
-    /// What cannot be made right, in words.
+    /// What cannot be corrected, in words.
     pub problems: Vec<String>,
 }
 
@@ -111,16 +112,16 @@ pub struct Difference {
     pub extra: Vec<Endpoint>,
 }
 
-/// What the last reading showed.
+/// What the last read showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenView {
     /// When that was.
     pub at: Instant,
-    /// How it differs from what was told.
+    /// How it differs from what was sent.
     pub difference: Difference,
 }
 
-/// A removed member that is not at rest.
+/// A removed member that is not drained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaverView {
     /// The pool that it left.
@@ -129,21 +130,20 @@ pub struct LeaverView {
     pub node: NodeAddr,
     /// When it was removed, or when that was noticed.
     pub since: Instant,
-    /// The last look showed it at work; otherwise it was not looked at since, or not for long
-    /// enough.
+    /// The last check showed it busy; otherwise it has not been checked since, or not for long enough.
     pub busy: bool,
 }
 
-/// What the last reading of a pool showed, as what was told since.
+/// What the last read of a pool showed, represented by what was sent since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// When it was read.
     pub at: Instant,
-    /// What was told and is not shown yet.
+    /// What was sent and has not been observed yet.
     pub since: PoolChange,
 }
 
-/// What the pools' views are made of.
+/// What views of pools are made from.
 pub(super) struct Sources<'a> {
     pub(super) wanted: Option<&'a Desired>,
     pub(super) told: &'a Actual,
@@ -203,21 +203,21 @@ impl Sources<'_> {
 }
 
 impl PoolView {
-    /// How many members were told; `None` where there is no such pool.
+    /// Number of members that were sent; `None` if there is no such pool.
     #[must_use]
     pub fn told_count(&self) -> Option<usize> {
         let told = self.told.as_ref()?;
         Some(told.count(self.wanted.len()))
     }
 
-    /// How many members were seen; `None` where no reading showed the pool.
+    /// Number of members that were observed; `None` if no read showed the pool.
     #[must_use]
     pub fn seen_count(&self) -> Option<usize> {
         let seen = self.seen.as_ref()?;
         Some(seen.difference.count(self.told_count().unwrap_or(0)))
     }
 
-    /// The members that were told.
+    /// The members that were sent.
     #[must_use]
     pub fn told_members(&self) -> BTreeSet<Endpoint> {
         let wanted = self.wanted.iter().copied().map(Endpoint::Node).collect();
@@ -227,7 +227,7 @@ impl PoolView {
         }
     }
 
-    /// The members that were seen.
+    /// The members that were observed.
     #[must_use]
     pub fn seen_members(&self) -> BTreeSet<Endpoint> {
         match &self.seen {
@@ -258,7 +258,7 @@ impl Difference {
             }
         }
         difference.extra.extend(told.cloned());
-        // A member that stands there once more, under another spelling, is none more.
+        // A member that is listed again, under another spelling, is not another one.
         difference.extra.retain(|extra| match extra {
             Endpoint::Unparsed(text) => {
                 address_of(text).is_none_or(|addr| wanted.binary_search(&addr).is_err())
@@ -282,7 +282,7 @@ impl Difference {
 }
 
 impl SeenView {
-    /// Whether something was told since, which is on its way and no difference.
+    /// Whether something was sent since, which is on its way and no difference.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         !self.difference.is_none()

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FsWord, fstatfs};
 use thiserror::Error;
 
-use super::content::{ActualFile, DISABLED_SERVICES, Files};
 use super::names::parse_file_name;
 use super::owned::{self, Owned};
+use super::plan::{ActualFile, DISABLED_SERVICES, Files};
 use crate::files::{LIST_BYTES, make_directory, read_limited};
 
 /// Stands for what cannot be read; it is never wanted, so the file is written anew.
@@ -244,8 +244,8 @@ impl Directory {
         Ok(Stamp::of(&file.metadata()?))
     }
 
-    /// Now, or a second after the file's present time of modification if that is later: Perlbal
-    /// takes a file for unchanged when this time is the same in whole seconds (Pool.pm,
+    /// Now, or a second after the file's present time of modification if that is later: a
+    /// reader may take a file for unchanged when this time is the same in whole seconds (Pool.pm,
     /// `_load_nodefile_sync`). It only ever grows, so no earlier one comes back.
     fn next_mtime(&self, path: &Path, known: SystemTime) -> io::Result<SystemTime> {
         let there = match fs::metadata(path) {

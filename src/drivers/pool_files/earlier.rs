@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::content::DISABLED_SERVICES;
 use super::directory::{names, read_file};
 use super::names::parse_file_name;
 use super::owned::Owned;
+use super::plan::DISABLED_SERVICES;
 use crate::model::change::Assignment;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::{Node, NodeAddr};

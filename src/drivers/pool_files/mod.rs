@@ -1,18 +1,18 @@
-//! The pool files driver: makes a directory hold the wanted pools.
+//! The pool files driver: keeps a directory in sync with the desired pools.
 //!
-//! One task owns the directory. It takes snapshots from the daemon and gives each on, to the
-//! Perlbals, when its files are written; but it never holds one back for long: after
-//! [`HEAD_START`] a slow disk is left to itself, and a file that cannot be written is tried again
-//! with back-off. Reading and writing happen on a thread of their own, but for a small site's files in
-//! memory.
+//! One task owns the directory. It receives snapshots from the daemon and forwards each, to the load
+//! balancers that read files, when its files are written; but it never delays one for long: after
+//! [`FILE_GRACE`] a slow disk is no longer waited for, and a file that cannot be written is retried
+//! with back-off. Reading and writing happen on a thread of their own, except for a small site's files
+//! in memory.
 
-pub mod content;
 mod counters;
 pub mod directory;
 pub mod earlier;
 pub mod names;
 mod owned;
-mod worker;
+pub mod plan;
+mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -27,7 +27,7 @@ use tracing::{error, info};
 
 pub use self::counters::{FileCounters, FileCounts};
 use self::directory::{Directory, DirectoryError};
-use self::worker::{DIRECTORY, Pass, Worker};
+use self::reconcile::{DIRECTORY, ReconcilePass, Worker};
 use super::steps::StepPrinter;
 use super::{Mode, Snapshot};
 use crate::config::PoolFileFormat;
@@ -39,20 +39,20 @@ use crate::model::names::PoolName;
 use crate::retry::Retry;
 use crate::supervision::stall;
 
-/// So long a snapshot waits for its files; a disk in order needs a few milliseconds.
-const HEAD_START: Duration = Duration::from_millis(25);
+/// How long a snapshot waits for its files; a healthy disk needs a few milliseconds.
+const FILE_GRACE: Duration = Duration::from_millis(25);
 
-/// And so much longer for each member of the pools that change: without the files Perlbal is told of
-/// many by one command each, which takes it as long.
-const HEAD_START_PER_MEMBER: Duration = Duration::from_micros(100);
+/// Additional time for each member of the pools that change: without the files a load balancer needs a
+/// command for each of them, which takes as long.
+const FILE_GRACE_PER_MEMBER: Duration = Duration::from_micros(100);
 
-/// But never longer than this: a disk may hang.
-const LONGEST_HEAD_START: Duration = Duration::from_secs(2);
+/// Maximum time that a snapshot waits for its files: a disk may hang.
+const MAX_FILE_GRACE: Duration = Duration::from_secs(2);
 
-/// How often the directory is looked at although nothing changed, for what others did to it.
+/// Maximum time between two scans of the directory, for what others did to it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// What failed, if something did: the first of it, and how much more.
+/// The first failure and the number of others; `None` if nothing failed.
 fn first(failures: &BTreeMap<String, String>) -> Option<Arc<str>> {
     let first = failures.values().next()?;
     Some(match failures.len() - 1 {
@@ -61,7 +61,7 @@ fn first(failures: &BTreeMap<String, String>) -> Option<Arc<str>> {
     })
 }
 
-/// What the driver works with.
+/// The driver, with everything that it works with.
 pub struct PoolFiles {
     /// Where the files are.
     pub directory: Directory,
@@ -139,7 +139,7 @@ struct Task {
 impl Task {
     async fn run(mut self, mut worker: Worker) {
         if self.snapshots.borrow().is_some() {
-            self.give_head_start();
+            self.start_file_grace();
         }
         loop {
             let snapshot = self.snapshots.borrow_and_update().clone();
@@ -148,13 +148,13 @@ impl Task {
                 return;
             };
             worker = returned;
-            let wake = self.take(pass, snapshot);
+            let wake = self.finish_pass(pass, snapshot);
             tokio::select! {
-                // A change before the time: it is to have its head start.
+                // Changes take precedence over the timer: their files are waited for only briefly.
                 biased;
                 () = self.stop.cancelled() => return,
                 changed = self.snapshots.changed() => match changed {
-                    Ok(()) => self.give_head_start(),
+                    Ok(()) => self.start_file_grace(),
                     Err(_) => return,
                 },
                 () = sleep_until(wake.into()) => {}
@@ -162,25 +162,24 @@ impl Task {
         }
     }
 
-    /// Lets the worker do a pass. A snapshot is given on as soon as its pool files are written, and
-    /// without them when it has waited for too long.
-    /// Gives the worker back.
+    /// Does a pass, and returns the worker. The snapshot is forwarded as soon as its pool files are
+    /// written, and without them when it has waited for too long.
     async fn pass(
         &mut self,
         mut worker: Worker,
         snapshot: Option<Snapshot>,
-    ) -> Result<(Worker, Pass), JoinError> {
+    ) -> Result<(Worker, ReconcilePass), JoinError> {
         let wanted = snapshot.clone();
-        if worker.is_quick(wanted.as_ref()) {
+        if worker.runs_inline(wanted.as_ref()) {
             let mut pass = worker.begin(wanted.as_ref());
             self.publish_with(snapshot, pass.current.clone());
-            // Perlbals first.
+            // The load balancers first.
             yield_now().await;
             worker.end(&mut pass);
             return Ok((worker, pass));
         }
         let (tell, mut written) = oneshot::channel();
-        // A dry run prints the whole of the files before it prints what Perlbal would be told.
+        // A dry run prints everything about the files before it prints the load balancers' steps.
         let early = self.mode == Mode::Live;
         let mut job = spawn_blocking(move || {
             stall("pool files");
@@ -202,7 +201,7 @@ impl Task {
                 biased;
                 result = &mut job => {
                     if let Some(since) = later {
-                        self.due = Some(self.head_start(since));
+                        self.due = Some(self.file_grace(since));
                         self.snapshots.mark_changed();
                     }
                     if hangs {
@@ -213,7 +212,7 @@ impl Task {
                 Ok(files) = &mut written, if !written.is_terminated() => {
                     self.publish_with(snapshot.clone(), files);
                     if let Some(since) = later {
-                        self.due = Some(self.head_start(since));
+                        self.due = Some(self.file_grace(since));
                     }
                 }
                 () = sleep_until(due.into()), if self.due.is_some() => {
@@ -222,19 +221,19 @@ impl Task {
                 }
                 Ok(()) = self.snapshots.changed() => {
                     later.get_or_insert_with(Instant::now);
-                    self.give_head_start();
+                    self.start_file_grace();
                 }
                 // A dry run may wait for whoever reads what it prints.
                 () = &mut late, if !hangs && self.mode == Mode::Live => {
                     hangs = true;
-                    self.hang();
+                    self.report_hang();
                 }
             }
         }
     }
 
-    /// Says that a pass does not end: nobody knows what the files hold.
-    fn hang(&self) {
+    /// Reports that a pass does not end: what the files contain is unknown.
+    fn report_hang(&self) {
         let text = no_answer(&format!("the pool directory {}", self.directory));
         error!("{text}; its files stay as they are, everything else goes on");
         self.status.send_modify(|status| {
@@ -243,30 +242,30 @@ impl Task {
         });
     }
 
-    /// From the first snapshot on that waits.
-    fn give_head_start(&mut self) {
+    /// Starts the time that snapshots wait for their files, with the first one that waits.
+    fn start_file_grace(&mut self) {
         if self.due.is_none() && self.mode == Mode::Live {
-            self.due = Some(self.head_start(Instant::now()));
+            self.due = Some(self.file_grace(Instant::now()));
         }
     }
 
-    /// When what waits since then goes on without its files.
-    fn head_start(&self, since: Instant) -> Instant {
+    /// When a snapshot that waits since `since` is forwarded without its files.
+    fn file_grace(&self, since: Instant) -> Instant {
         let members = match (&*self.snapshots.borrow(), &*self.published.borrow()) {
             (Some(new), Some(old)) => new.pools.members_of_changed(&old.pools),
             (Some(new), None) => new.pools.member_count(),
             (None, _) => 0,
         };
         let members = u32::try_from(members).unwrap_or(u32::MAX);
-        let head_start = HEAD_START + HEAD_START_PER_MEMBER.saturating_mul(members);
-        since + head_start.min(LONGEST_HEAD_START)
+        let file_grace = FILE_GRACE + FILE_GRACE_PER_MEMBER.saturating_mul(members);
+        since + file_grace.min(MAX_FILE_GRACE)
     }
 
-    /// Takes what a pass did; gives when to look again.
-    fn take(&mut self, pass: Pass, snapshot: Option<Snapshot>) -> Instant {
+    /// Reports the result of a pass; returns when the next one is due.
+    fn finish_pass(&mut self, pass: ReconcilePass, snapshot: Option<Snapshot>) -> Instant {
         let now = Instant::now();
         let in_sync = pass.errors.is_empty();
-        self.report(pass.errors);
+        self.report_failures(pass.errors);
         let serial = snapshot.as_ref().map_or(0, |snapshot| snapshot.serial);
         self.status.send_replace(DriverStatus {
             connected: true,
@@ -287,7 +286,7 @@ impl Task {
         pass.next_removal.map_or(wake, |at| at.clamp(now, wake))
     }
 
-    /// Gives a snapshot on, whose pool files of these names are written.
+    /// Forwards a snapshot whose pool files of these names are written.
     fn publish_with(&mut self, snapshot: Option<Snapshot>, files: BTreeSet<String>) {
         let current_files = Arc::new(files);
         self.publish(snapshot.map(|snapshot| Snapshot {
@@ -296,8 +295,12 @@ impl Task {
         }));
     }
 
-    /// Gives a snapshot on, unless a later one went on, or it just as it is.
+    /// Forwards a snapshot, unless this very one or a later one was forwarded.
     fn publish(&mut self, snapshot: Option<Snapshot>) {
+        // A pass that hung may end after the driver was stopped, when another one forwards snapshots.
+        if self.stop.is_cancelled() {
+            return;
+        }
         let serial =
             |snapshot: &Option<Snapshot>| snapshot.as_ref().map(|snapshot| snapshot.serial);
         if serial(&snapshot) == serial(&self.snapshots.borrow()) {
@@ -317,8 +320,8 @@ impl Task {
         });
     }
 
-    /// Says once that a file failed, until it fails in another way or is in order again.
-    fn report(&mut self, errors: BTreeMap<String, DirectoryError>) {
+    /// Logs once that a file failed, until it fails in another way or is written again.
+    fn report_failures(&mut self, errors: BTreeMap<String, DirectoryError>) {
         let failures: BTreeMap<_, _> = errors
             .into_iter()
             .map(|(name, error)| (name, chain(&error)))
@@ -350,7 +353,7 @@ impl Task {
     }
 }
 
-/// The log's field: what concerns the whole directory is of no file.
+/// The log's field `FILE`, which the directory itself does not have.
 fn file(name: &str) -> Option<&str> {
     (name != DIRECTORY).then_some(name)
 }

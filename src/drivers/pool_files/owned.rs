@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-use super::content::{DISABLED_SERVICES, Files};
 use super::names::parse_file_name;
+use super::plan::{DISABLED_SERVICES, Files};
 use crate::files::{LIST_BYTES, read_text};
 
 /// The list's name; hidden, and no pool's.

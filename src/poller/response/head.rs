@@ -1,7 +1,7 @@
 //! The head of a response, and what it says about the body and the connection.
 //!
-//! It is parsed line by line, and only for the three fields that matter. In other fields curl, Perlbal and `HAProxy`'s
-//! health checks accept much that a strict parser rejects (control characters, folded lines, invalid names), and a node
+//! It is parsed line by line, and only for the three fields that matter. In other fields curl and load
+//! balancers' health checks accept much that a strict parser rejects (control characters, folded lines, invalid names), and a node
 //! that serves clients must not be removed for that.
 
 use super::body::Framing;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::protocol::{Command, Endpoint, Response};
-use super::super::statistics::{Gathering, Statistics};
+use super::super::statistics::{StatisticsQuery, Statistics};
 use super::super::view::Question;
 use super::{Connection, QueryKind};
 use crate::drivers::StatisticsError;
@@ -25,7 +25,7 @@ pub(super) struct StatisticsWaiters {
     /// Each with whether it wants statistics per node, too.
     waiting: Vec<(bool, Waiter)>,
     /// The query that is in progress.
-    query: Option<Gathering>,
+    query: Option<StatisticsQuery>,
     /// Perlbal's work on our commands before that.
     worked_before: Duration,
 }
@@ -68,7 +68,7 @@ impl Connection<'_> {
         let by_node = self.statistics.waiting.iter().any(|(by_node, _)| *by_node);
         let members = by_node.then(|| self.nodes().into_iter().collect());
         self.statistics.worked_before = self.pipeline.throttle().worked();
-        self.statistics.query = Some(Gathering::begin(now, members));
+        self.statistics.query = Some(StatisticsQuery::begin(now, members));
         self.query_statistics(now);
     }
 

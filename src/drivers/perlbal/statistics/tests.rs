@@ -51,7 +51,7 @@ fn answer_of(command: &Command) -> Vec<String> {
 /// Everything, with these members.
 fn gather(by_node: Option<Vec<NodeAddr>>) -> Statistics {
     let now = Instant::now();
-    let mut gathering = Gathering::begin(now, by_node);
+    let mut gathering = StatisticsQuery::begin(now, by_node);
     while let Some(command) = gathering.next_command() {
         gathering.answer(&command, &answer_of(&command));
     }
@@ -118,12 +118,12 @@ fn of_too_many_members_nothing_is_asked_by_node() {
     let member = |number| addr(&format!("10.0.{}.{}:80", number / 256, number % 256));
     let members = |count| (0..count).map(member).collect();
     let now = Instant::now();
-    let asks_nodes = |mut gathering: Gathering| {
+    let asks_nodes = |mut gathering: StatisticsQuery| {
         std::iter::from_fn(|| gathering.next_command())
             .filter(|command| matches!(command, Command::Nodes(_) | Command::Backends))
             .count()
     };
-    let begin = |count| Gathering::begin(now, Some(members(count)));
+    let begin = |count| StatisticsQuery::begin(now, Some(members(count)));
     assert_eq!(asks_nodes(begin(NODES)), NODES + 1);
     assert_eq!(asks_nodes(begin(NODES + 1)), 0);
     assert_eq!(
@@ -136,7 +136,7 @@ fn of_too_many_members_nothing_is_asked_by_node() {
 fn a_line_of_another_version_is_passed_over() {
     let now = Instant::now();
     let odd = addr("10.0.0.1:80");
-    let mut gathering = Gathering::begin(now, Some(vec![odd]));
+    let mut gathering = StatisticsQuery::begin(now, Some(vec![odd]));
     let odd_lines = lines(
         "\n \nweb\nweb-\nweb-normal\nweb-normal.age x\nweb-other.count 3\nWEB! 1.2.3.4:5 6\n\
          10.0.0.1:80\n10.0.0.1:80 responsecodes many\n10.0.0.1:80 shoe 43\npid: me\nutime: -1",
@@ -164,7 +164,7 @@ fn what_took_long_to_read_is_kept_longer() {
     ] {
         // Of the time that passed, a part was work.
         let end = start + 2 * took;
-        let gathering = Gathering::begin(start, None);
+        let gathering = StatisticsQuery::begin(start, None);
         assert_eq!(gathering.end(end, took).until, end + kept);
     }
 }

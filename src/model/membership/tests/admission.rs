@@ -6,9 +6,9 @@ use crate::model::rules::{CHANGES, JoinDenied};
 
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Names as Perlbal has them.
+/// Names at a load balancer that knows fewer characters.
 const FOLDED: Scheme = Scheme {
-    place: "Perlbal",
+    place: "Balancer",
     of_pool: |pool| fold(pool.as_str()),
     of_version: |pool, version| format!("{pool}__{}", fold(version.as_str())),
 };
@@ -69,7 +69,7 @@ fn a_node_that_announces_a_name_of_a_declared_pool_is_refused_and_the_pool_goes_
     bench.see(3, says("API"));
     assert!(
         bench.refusal_text(3).starts_with(
-            "pool API has the same name in Perlbal, `api`, as pool api, which goes before it"
+            "pool API has the same name in Balancer, `api`, as pool api, which goes before it"
         ),
         "{}, though nobody is in api",
         bench.refusal_text(3)
@@ -157,7 +157,7 @@ fn of_two_versions_of_one_name_the_second_is_in_the_pool_but_in_no_version_pool(
     assert!(
         bench
             .refusal_text(2)
-            .starts_with("version V1 of pool api has the same name in Perlbal, `api__v1`, as version v1 of pool api"),
+            .starts_with("version V1 of pool api has the same name in Balancer, `api__v1`, as version v1 of pool api"),
         "{}",
         bench.refusal_text(2)
     );

@@ -1,5 +1,5 @@
-//! One pass over the directory: what is there is read, and what is not as wanted is changed; what
-//! Perlbals wait for comes first. On a thread of its own where a disk may hang.
+//! One pass over the directory: the actual files are read and reconciled with the desired ones, those
+//! first for which load balancers wait. It runs on a thread of its own where a disk may hang.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
-use super::content::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
 use super::counters::FileCounters;
 use super::directory::{Directory, DirectoryError};
 use super::names::{file_name, parse_file_name};
 use super::owned;
+use super::plan::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
 use crate::awake::Pauses;
 use crate::config::PoolFileFormat;
 use crate::drivers::steps::StepPrinter;
@@ -22,30 +22,30 @@ use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
 use crate::logging::count;
 use crate::model::names::PoolName;
 
-/// With no more members than this, a pass in memory takes less than a millisecond.
-const QUICK_MEMBERS: usize = 1_000;
+/// Maximum number of members up to which a pass in memory takes less than a millisecond.
+const MAX_INLINE_MEMBERS: usize = 1_000;
 
-/// The same of files, wanted and known: each is looked at in each pass.
-const QUICK_FILES: usize = 200;
+/// The same for files, desired and actual: each pass compares them all.
+const MAX_INLINE_FILES: usize = 200;
 
 /// Maximum number of files that are told by name.
 const TOLD: usize = 20;
 
-/// Stands for the directory itself where a file's name is expected; none is empty.
+/// Represents the directory itself where a file's name is expected; none is empty.
 pub(super) const DIRECTORY: &str = "";
 
 /// What one pass over the directory did.
-pub(super) struct Pass {
+pub(super) struct ReconcilePass {
     /// What went wrong, by file.
     pub(super) errors: BTreeMap<String, DirectoryError>,
     /// When the next file is due for deletion.
     pub(super) next_removal: Option<Instant>,
-    /// The pool files that hold what is wanted in a form that Perlbal reads rightly.
+    /// The pool files that have the desired content, in the form in which nodefiles are read.
     pub(super) current: BTreeSet<String>,
-    /// What is wanted; none without a snapshot, or where the directory cannot be read.
+    /// The desired files; `None` without a snapshot, or if the directory cannot be read.
     files: Option<Files>,
     /// Whether the directory was read.
-    looked: bool,
+    scanned: bool,
 }
 
 /// What passes need, one at a time.
@@ -99,15 +99,15 @@ impl Worker {
         }
     }
 
-    /// Whether a pass is over sooner than a thread wakes for it.
-    pub(super) fn is_quick(&self, snapshot: Option<&Snapshot>) -> bool {
+    /// Whether a pass ends sooner than another thread would wake for it.
+    pub(super) fn runs_inline(&self, snapshot: Option<&Snapshot>) -> bool {
         let few = |snapshot: &Snapshot| {
-            snapshot.pools.member_count() <= QUICK_MEMBERS
-                && snapshot.pools.name_count() <= QUICK_FILES
+            snapshot.pools.member_count() <= MAX_INLINE_MEMBERS
+                && snapshot.pools.name_count() <= MAX_INLINE_FILES
         };
         self.mode == Mode::Live
             && self.directory.is_in_memory()
-            && self.directory.file_count() <= QUICK_FILES
+            && self.directory.file_count() <= MAX_INLINE_FILES
             && snapshot.is_none_or(few)
     }
 
@@ -117,9 +117,9 @@ impl Worker {
     /// Before that the directory is read, but not where every moment counts and what is there is
     /// known well enough: in memory, and when nothing goes wrong. What others did is then seen in
     /// the second half.
-    pub(super) fn begin(&mut self, snapshot: Option<&Snapshot>) -> Pass {
+    pub(super) fn begin(&mut self, snapshot: Option<&Snapshot>) -> ReconcilePass {
         let known = self.has_read && self.failed.is_empty() && snapshot.is_some();
-        if known && self.is_quick(snapshot) {
+        if known && self.runs_inline(snapshot) {
             let pass = self.write(snapshot, false);
             if pass.errors.is_empty() {
                 return pass;
@@ -129,17 +129,17 @@ impl Worker {
         self.write(snapshot, true)
     }
 
-    fn write(&mut self, snapshot: Option<&Snapshot>, look: bool) -> Pass {
-        let mut pass = Pass {
+    fn write(&mut self, snapshot: Option<&Snapshot>, scan: bool) -> ReconcilePass {
+        let mut pass = ReconcilePass {
             errors: BTreeMap::new(),
             next_removal: None,
             current: BTreeSet::new(),
             files: None,
-            looked: look,
+            scanned: scan,
         };
         let now = self.present();
-        if look {
-            self.look(now, &mut pass.errors);
+        if scan {
+            self.rescan(now, &mut pass.errors);
             if !pass.errors.is_empty() {
                 return pass;
             }
@@ -167,12 +167,12 @@ impl Worker {
         pass
     }
 
-    /// The second half, for which no Perlbal waits: the list of who is in none, deletions, and what
-    /// others did if the directory was not read yet.
-    pub(super) fn end(&mut self, pass: &mut Pass) {
+    /// The second half, for which no load balancer waits: the list of nodes in no pool, deletions, and
+    /// changes by others if the directory was not read yet.
+    pub(super) fn end(&mut self, pass: &mut ReconcilePass) {
         let now = self.present();
-        if !pass.looked {
-            self.look(now, &mut pass.errors);
+        if !pass.scanned {
+            self.rescan(now, &mut pass.errors);
         }
         if let Some(files) = pass
             .files
@@ -248,8 +248,8 @@ impl Worker {
         self.others.extend(new);
     }
 
-    /// Reads what is there, or notes why that fails.
-    fn look(&mut self, now: Instant, errors: &mut BTreeMap<String, DirectoryError>) {
+    /// Reads the directory, or records why that fails.
+    fn rescan(&mut self, now: Instant, errors: &mut BTreeMap<String, DirectoryError>) {
         if let Err(error) = self.read(now) {
             self.counters.count_failed();
             errors.insert(DIRECTORY.to_owned(), error);
@@ -319,13 +319,13 @@ impl Worker {
         }
     }
 
-    /// What [`Pass::current`] tells.
+    /// What [`ReconcilePass::current`] tells.
     fn current(
         &self,
         files: &Files,
         errors: &BTreeMap<String, DirectoryError>,
     ) -> BTreeSet<String> {
-        if self.mode == Mode::DryRun || self.format != PoolFileFormat::Perlbal {
+        if self.mode == Mode::DryRun || self.format != PoolFileFormat::Nodefile {
             return BTreeSet::new();
         }
         files

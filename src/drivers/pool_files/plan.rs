@@ -72,8 +72,8 @@ pub fn wanted(pools: &Pools, format: PoolFileFormat) -> Files {
     files
 }
 
-/// `10.0.0.1 80 # name`. Perlbal takes what stands behind the address for a port only when it
-/// follows a colon, and else means port 80 (Pool.pm, `_parse_nodefile`).
+/// `10.0.0.1 80 # name`. In a nodefile, what follows the address is a port only after a colon;
+/// otherwise the port is 80 (Pool.pm, `_parse_nodefile`).
 fn push_line(text: &mut String, Node { addr, name }: &Node, format: PoolFileFormat) {
     let blank = format == PoolFileFormat::Services || addr.port() == 80;
     let between = if blank { ' ' } else { ':' };
@@ -81,9 +81,9 @@ fn push_line(text: &mut String, Node { addr, name }: &Node, format: PoolFileForm
     _ = writeln!(text, "{}{between}{} # {name}", addr.ip(), addr.port());
 }
 
-/// What makes the directory hold what is wanted. A file that is not wanted is emptied at once, so
-/// that Perlbal sees its members go, and deleted when it has been empty for `grace`: from a file
-/// that is deleted Perlbal would keep them for ever.
+/// The steps that give the directory the desired content. A file that is not desired is emptied at
+/// once, so that its readers see its members go, and deleted when it has been empty for `grace`: a
+/// reader may keep the members of a deleted file for ever.
 #[must_use]
 pub fn plan(
     wanted: &Files,
@@ -224,7 +224,7 @@ mod tests {
             ("web.pool", ""),
         ];
         let expected = expected.map(|(name, content)| (name.to_owned(), content.to_owned()));
-        assert_eq!(wanted(&pools, PoolFileFormat::Perlbal), expected.into());
+        assert_eq!(wanted(&pools, PoolFileFormat::Nodefile), expected.into());
         let services = wanted(&pools, PoolFileFormat::Services);
         assert_eq!(services["api.pool"], "10.0.0.2 80 # n\n10.0.0.1 8080 # n\n");
     }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_called_exit_does_not_make_perlbal_hang_up_on_a_dry_run() {
+    fn a_node_called_exit_does_not_end_what_a_dry_run_is_piped_into() {
         let step = Step::Write("api.pool".to_owned(), "10.0.0.1 80 # exit\n".to_owned());
         assert_eq!(describe("x", None, &step)[1], "#   + 10.0.0.1 80 # exit \n");
     }
