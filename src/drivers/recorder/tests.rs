@@ -1,10 +1,12 @@
 //! A kind of load balancer that the rest of pollbal has never heard of is configured, checked, driven
 //! and shown like any other.
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,8 +104,28 @@ fn start_daemon(runtime: &Runtime, config: &Path) {
     }));
 }
 
+/// In a process of its own: a daemon has signal handlers, and notices pauses of its whole process.
 #[test]
 fn a_new_kind_of_load_balancer_is_configured_checked_driven_and_shown() {
+    const NAME: &str = "drivers::recorder::tests::a_new_kind_of_load_balancer_is_configured_checked_driven_and_shown";
+    const ALONE: &str = "POLLBAL_TEST_ALONE";
+    if env::var_os(ALONE).is_some() {
+        return show_a_new_kind();
+    }
+    let program = env::current_exe().unwrap();
+    let alone = Command::new(program)
+        .args([NAME, "--exact"])
+        .env(ALONE, "1")
+        .output();
+    let alone = alone.unwrap();
+    assert!(
+        alone.status.success(),
+        "{}",
+        String::from_utf8_lossy(&alone.stdout)
+    );
+}
+
+fn show_a_new_kind() {
     let directory = TempDir::new().unwrap();
     let (node, status) = (start_node(), free_addr());
     let config = write_config(&directory, "shown", node, status);

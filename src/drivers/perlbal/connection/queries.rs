@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::protocol::{Command, Endpoint, Response};
-use super::super::statistics::{StatisticsQuery, Statistics};
+use super::super::statistics::{Statistics, StatisticsQuery};
 use super::super::view::Question;
 use super::{Connection, QueryKind};
 use crate::drivers::StatisticsError;
