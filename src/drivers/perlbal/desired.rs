@@ -141,7 +141,6 @@ impl NameMap {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
 mod tests {
     use std::sync::Arc;
 

@@ -299,5 +299,4 @@ impl fmt::Display for Command {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
 mod tests;

@@ -178,7 +178,6 @@ pub(super) fn set_again(service: &PerlbalName, shown: &Service, known: &Service)
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::super::desired::{Desired, DesiredPool};
     use super::super::plan::{ActualPool, plan};

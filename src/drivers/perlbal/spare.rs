@@ -115,7 +115,6 @@ pub fn needed(
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::super::desired::DesiredPool;
     use super::super::protocol::Service;
