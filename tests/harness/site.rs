@@ -289,7 +289,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn wait_at_rest(&self, mark: usize, node: usize) {
         let addr = self.world.node_addr(node).to_string();
-        self.wait_log(mark, &[&addr, "is at rest"]);
+        self.wait_log(mark, &[&addr, " drained "]);
         assert_eq!(
             self.busy_connections(node),
             [""; 0],

@@ -114,7 +114,7 @@ fn one_that_is_gone_for_long_is_right_within_a_second() {
     perlbal.start();
     perlbal.wait_members_for(RETURN, "api", &addrs(&nodes[1..]));
     // It was tried some 30 times; of these the first two may have told of two causes.
-    assert!(pollbal.log_with(&["no connection to Perlbal"]).len() <= 2);
+    assert!(pollbal.log_with(&["cannot reach Perlbal"]).len() <= 2);
 }
 
 #[test]

@@ -182,12 +182,12 @@ fn a_foreign_nodefile_and_an_unused_pool_are_told_once_at_the_connect_and_by_sta
     let mark = site.pollbal().mark();
     let reload = format!("SET website nodefile = {}", foreign.display());
     site.perlbal.tell(&reload);
-    let put_right = ["pool website", "changed by someone else"];
+    let put_right = ["pool website", "changed outside pollbal"];
     site.pollbal().wait_log_after(mark, &put_right);
     site.perlbal.wait_members("website", &addrs(&nodes[..1]));
     for words in [&follows, unused, "mine"] {
         let told = site.pollbal().log_with(&["warn", words]);
-        let remarks = told.iter().filter(|line| !line.contains("someone else"));
+        let remarks = told.iter().filter(|line| !line.contains("outside pollbal"));
         assert!(remarks.count() <= 1, "{told:?}");
     }
     // They are no fault: a pool without a service may well be meant so.

@@ -185,7 +185,7 @@ fn long_requests_of_clients_cost_no_connection() {
     let longest = perlbal.ask("SOCKS").iter().map(String::len).max();
     assert!(longest > Some(60_000), "{longest:?}");
     nodes[0].announce("website leaving");
-    pollbal.wait_log(&[&nodes[0].addr().to_string(), "at rest"]);
+    pollbal.wait_log(&[&nodes[0].addr().to_string(), " drained "]);
     drop(clients);
-    assert_eq!(pollbal.log_with(&["no connection"]), [""; 0]);
+    assert_eq!(pollbal.log_with(&["cannot reach"]), [""; 0]);
 }

@@ -104,7 +104,7 @@ fn a_service_that_takes_a_pools_name_later_costs_no_connection() {
     pollbal.wait_log(&["error", "late", "a service has this name"]);
     nodes[1].announce("api");
     perlbal.wait_members("api", &addrs(&nodes[1..]));
-    let lost = pollbal.log_with(&["no connection"]);
+    let lost = pollbal.log_with(&["cannot reach"]);
     assert_eq!(lost, [""; 0]);
 }
 
@@ -132,9 +132,9 @@ fn what_a_client_asks_for_costs_no_connection() {
         (!nodes[0].arrivals_after(since).is_empty()).then_some(())
     });
     nodes[0].announce("website leaving");
-    pollbal.wait_log(&[&nodes[0].addr().to_string(), "at rest"]);
+    pollbal.wait_log(&[&nodes[0].addr().to_string(), " drained "]);
     drop(clients);
-    let lost = pollbal.log_with(&["no connection"]);
+    let lost = pollbal.log_with(&["cannot reach"]);
     assert_eq!(lost, [""; 0]);
 }
 

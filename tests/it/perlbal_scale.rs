@@ -260,5 +260,5 @@ fn what_perlbal_read_of_a_newer_file_is_not_taken_for_someone_elses_change() {
             "{said:?}"
         );
     }
-    assert_eq!(pollbal.log_with(&["someone else"]), [""; 0]);
+    assert_eq!(pollbal.log_with(&["outside pollbal"]), [""; 0]);
 }

@@ -248,17 +248,21 @@ fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_at_rest() 
         !answer.is_finished(),
         "sealed again while the request was under way"
     );
-    assert_eq!(pollbal.log_with(&["at rest", &addr]), [""; 0]);
+    assert_eq!(pollbal.log_with(&[" drained ", &addr]), [""; 0]);
 
     let answer = crate::common::runtime()
         .block_on(answer)
         .expect("the client panicked");
     assert_eq!(answer.as_deref(), Ok(node.name()));
-    pollbal.wait_log(&["at rest", &addr]);
+    pollbal.wait_log(&[" drained ", &addr]);
     // Then there is silence: for longer than a second nothing more is said of it.
     let (sealed, polls) = (removals(), node.polls() + 15);
     stays(SOON, "the removals", &sealed, removals, || {
         node.polls() >= polls
     });
-    assert_eq!(pollbal.log_with(&["at rest", &addr]).len(), 1, "said once");
+    assert_eq!(
+        pollbal.log_with(&[" drained ", &addr]).len(),
+        1,
+        "said once"
+    );
 }

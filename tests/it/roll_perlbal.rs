@@ -11,7 +11,7 @@ fn lose_perlbal(site: &mut Site) {
     let mark = site.pollbal.mark();
     site.perlbal.kill();
     site.pollbal
-        .wait_log_after(mark, &["no connection to Perlbal", "not reachable"]);
+        .wait_log_after(mark, &["cannot reach Perlbal", "not reachable"]);
 }
 
 fn pool_lines(nodes: &[Node]) -> Vec<String> {

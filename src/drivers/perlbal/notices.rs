@@ -71,7 +71,7 @@ impl Notice {
         match self {
             Self::Unreachable(cause) => error!(
                 %perlbal,
-                "no connection to Perlbal: {cause}; its pools stay as they are, pollbal tries again"
+                "cannot reach Perlbal: {cause}; its pools are unchanged, retrying"
             ),
             Self::Connected { version, restarted } => {
                 let how = if *restarted {
@@ -96,7 +96,7 @@ impl Notice {
                 removed,
             } => warn!(
                 %perlbal, %pool,
-                "pool {pool} was changed by someone else (by hand, or by its nodefile):{}{}; it is put right",
+                "pool {pool} changed outside pollbal (manually or by its nodefile):{}{}; reverting",
                 list("+", added.iter()), list("-", removed.iter())
             ),
             Self::Rejected { command, error } => {
@@ -104,7 +104,7 @@ impl Notice {
             }
             Self::Drained { pool, node, after } => {
                 let after = after.as_millis();
-                info!(%perlbal, %pool, %node, "{node} is at rest, {after} ms after it left pool {pool}");
+                info!(%perlbal, %pool, %node, "{node} drained {after} ms after its removal from pool {pool}");
             }
             Self::ServiceSwitched {
                 service,
@@ -114,19 +114,18 @@ impl Notice {
                 let before = before.as_ref().map_or("none", PerlbalName::as_str);
                 warn!(
                     %perlbal, %pool,
-                    "service {service} was switched from pool {before} to pool {pool} by someone else, when members \
-                     were just being removed from pool {before}; for a moment it was set back, and now it uses pool \
-                     {pool} again"
+                    "service {service} was switched from pool {before} to pool {pool} outside pollbal while members were \
+                     being removed from pool {before}; it was briefly set back, and uses pool {pool} again"
                 );
             }
             Self::SparesNeeded { pool, count } => info!(
                 %perlbal, %pool,
-                "Perlbal still tries to connect to nodes that pool {pool} no longer has, and counts that as \
-                 connections to members; so that requests need not wait, {count} of its members stand there \
-                 twice until it gives up"
+                "Perlbal is still trying to connect to nodes that were removed from pool {pool}, which limits its \
+                 connections to members; until it gives up, {count} of the members are in the pool twice so that \
+                 requests need not wait"
             ),
             Self::Problem(text) => error!(%perlbal, "{}", printable(text)),
-            Self::ProblemOver(text) => info!(%perlbal, "no more: {}", printable(text)),
+            Self::ProblemOver(text) => info!(%perlbal, "resolved: {}", printable(text)),
             Self::Remark(text) => warn!(%perlbal, "{text}"),
             Self::PoolSuppressed { pool, does } => {
                 warn!(%pool, "{}", suppression_notice(&format!("pool {pool} {does}")));

@@ -60,9 +60,9 @@ fn leave_and_at_rest(site: &mut Site) {
     site.announce(node, "status=leaving");
     site.wait_pool("api", &[1 - node]);
     eventually(DEADLINE, "the request ends", || {
-        let told = site.log()[mark..].contains("is at rest");
+        let told = site.log()[mark..].contains(" drained ");
         let over = slow.is_finished();
-        assert!(over || !told, "it is said to be at rest while it is busy");
+        assert!(over || !told, "it is reported as drained while it is busy");
         over.then_some(())
     });
     let answer = runtime().block_on(slow).expect("the client panicked");

@@ -77,7 +77,7 @@ impl Site {
         let mark = self.pollbal().mark();
         self.perlbal.pause();
         self.pollbal()
-            .wait_log_after(mark, &["no connection to Perlbal"]);
+            .wait_log_after(mark, &["cannot reach Perlbal"]);
     }
 
     /// Waits until what is wanted is in force in Perlbal, and read back.

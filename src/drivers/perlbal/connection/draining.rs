@@ -187,7 +187,7 @@ impl Connection<'_> {
             };
             let (pool, node) = who;
             self.state
-                .log_about_pool(&pool.clone(), "has members that come to rest", now, || {
+                .log_about_pool(&pool.clone(), "has members drained", now, || {
                     Notice::Drained { pool, node, after }
                 });
         }
