@@ -1,44 +1,46 @@
-//! What commands print that no door answers: `pollbal roll` and `pollbal leave` with `--json`.
+//! What `pollbal roll` and `pollbal leave` print with `--json`.
 
 use serde::{Deserialize, Serialize};
 
 /// A line of `pollbal roll --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RollStep {
-    /// When.
+    /// When it happened.
     pub time: String,
-    /// The node that it is about, `ip:port`; none for the roll as a whole. In the end, those that
-    /// were not rolled, or stay disabled, have a line each.
+    /// The node that it is about, `ip:port`; none for the roll as a whole. At the end, those that were not
+    /// rolled, or stay disabled, have a line each.
     pub node: Option<String>,
-    /// What people call it.
+    /// Its name.
     pub name: Option<String>,
     /// What happens.
     pub step: Step,
-    /// The same for people, with all that is known of it.
+    /// The same for people, with all details.
     pub text: String,
 }
 
 /// What happens in a roll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// It is waited for: until it may go, is at rest, or serves.
+    /// Waiting until it may go, is drained, or serves.
     Waiting,
-    /// It is out, and perhaps not yet at rest.
+    /// It is out, and perhaps still draining.
     Disabled,
-    /// It is at rest, and the command runs.
+    /// It is drained, and the command runs.
     Command,
-    /// The command is done, and the node is on its way back.
+    /// The command has succeeded, and the node is being enabled.
     Enabled,
     /// It serves again.
     Done,
-    /// It was left to others, who keep it out.
+    /// It was skipped, since others keep it out.
     PassedOver,
     /// It failed; the roll ends.
     Failed,
     /// Something to know about the roll as a whole.
     Note,
-    /// The roll is over; in the end, how.
+    /// The roll has ended, and how.
     Ended,
 }
 
@@ -52,37 +54,39 @@ impl Step {
 
 /// A line of `pollbal leave --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeaveStep {
-    /// When.
+    /// When it happened.
     pub time: String,
     /// The load balancer that it is about.
     pub load_balancer: String,
-    /// What it says, or what became of it.
+    /// Its response, or what became of it.
     pub answer: LeaveAnswer,
-    /// The same for people, with all that is known of it.
+    /// The same for people, with all details.
     pub text: String,
 }
 
-/// How far a leave is.
+/// How far a leave has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveAnswer {
     /// The node may not go yet.
     Wait,
-    /// It is out, and not yet at rest.
+    /// It is out, and still draining.
     Granted,
-    /// It is at rest.
+    /// It is drained.
     Gone,
-    /// The load balancer answers that it cannot say now, and is asked again.
+    /// The load balancer responds that it cannot say at present; the request is repeated.
     Busy,
-    /// The load balancer does not answer, and is asked again.
+    /// The load balancer does not respond; the request is repeated.
     Dead,
-    /// It did not answer for long, and is passed over.
+    /// It has not responded for a long time, and is skipped.
     PassedOver,
     /// The node stays.
     TakenBack,
-    /// It was told that the node is back: the next answer brings it in.
+    /// It knows that the node is back, whose next response brings it in.
     Back,
-    /// It will not hear that the node stays, or is back.
+    /// It rejects that the node stays, or is back.
     Refused,
 }

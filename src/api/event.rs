@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::time;
 use crate::model::event::{self, Severity};
 
-/// What happened.
+/// Recent events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Events {
     /// The oldest first.
     pub events: Vec<Event>,
@@ -14,22 +15,23 @@ pub struct Events {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
-    /// Counts up from 1 since the start of pollbal.
+    /// Counts from 1 since the start of pollbal.
     pub id: u64,
-    /// When.
+    /// When it happened.
     pub time: String,
     /// `info`, `warning` or `error`.
     pub level: String,
-    /// What, in one word.
+    /// What happened, in a word.
     pub kind: String,
     /// The node that it is about, `ip:port`.
     pub node: Option<String>,
-    /// What people call that.
+    /// The name of that node.
     pub name: Option<String>,
     /// The pool that it is about.
     pub pool: Option<String>,
-    /// What, for people.
+    /// Description, for people.
     pub text: String,
 }
 

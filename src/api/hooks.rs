@@ -1,72 +1,75 @@
-//! What hooks get on their standard input: one line of JSON.
+//! What hooks read from standard input: one line of JSON.
 
 use serde::{Deserialize, Serialize};
 
 use super::Event;
 use crate::model::health::Severity;
 
-/// For `node_hook`: a node went into a pool, out of one, or from one to another.
+/// For `node_hook`: a node has joined a pool, left one, or moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeChange {
-    /// The event, as `pollbal events` has it. Its `id` tells the order of changes: hooks run beside
-    /// each other.
+    /// The event, as in `pollbal events`. Its `id` gives the order of changes, since hooks run in parallel.
     #[serde(flatten)]
     pub event: Event,
-    /// Where it is now.
+    /// Its state now.
     pub state: NodeState,
-    /// The version that it has in `pool`, or had if it is out.
+    /// Its version in `pool`, or the one that it had if it is out.
     pub version: Option<String>,
-    /// Where it was before, if it moved.
+    /// Its previous pool, if it moved.
     pub from_pool: Option<String>,
-    /// The version that it had there.
+    /// Its version there.
     pub from_version: Option<String>,
-    /// Why it is out, in the words of the log; empty else.
+    /// Why it is out, as in the log; otherwise empty.
     pub reason: String,
 }
 
 /// Where a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// In the pool, and was in none before.
+    /// In the pool, after being in none.
     In,
     /// Out of the pool.
     Out,
-    /// In the pool, and was in another before or at another version.
+    /// In the pool, after being in another one or at another version.
     Moved,
 }
 
-/// For `alert_hook`: what a person must know.
+/// For `alert_hook`: a problem that a person must know about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Alert {
-    /// What kind of thing it is, in one word.
+    /// The kind of the problem.
     pub alert: String,
-    /// How much that kind matters: `degraded` or `critical`. The same in each alert of it, so that all of
+    /// `degraded` or `critical`: the severity of the kind, the same in each of its alerts, so that all of
     /// them are routed alike.
     pub severity: Severity,
-    /// Whether it begins, still holds, or is over.
+    /// Whether the problem begins, lasts, or has ended.
     pub state: AlertState,
     /// What it is about: a pool, a load balancer's address, a file.
     pub subject: String,
-    /// What it is, for people.
+    /// Description, for people.
     pub text: String,
-    /// Since when it holds or, when it is over, held.
+    /// When the problem began.
     pub since: String,
-    /// When this is told.
+    /// When the alert was sent.
     pub time: String,
-    /// How many were left out since the one before, as `alert_limit` asks.
+    /// Number of alerts suppressed since the previous one, by `alert_limit`.
     pub left_out: usize,
 }
 
-/// Whether what an alert tells begins, still holds, or is over.
+/// Whether the problem of an alert begins, lasts, or has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AlertState {
-    /// It was not told yet.
+    /// It has not been reported before.
     Begin,
-    /// It was told before.
+    /// It has been reported before.
     Still,
-    /// It does not hold any more.
+    /// It has ended.
     Over,
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A load balancer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoadBalancer {
     /// Its kind, as the configuration names it: `perlbal`.
     pub driver: String,
@@ -30,6 +31,7 @@ pub struct LoadBalancer {
 
 /// A load balancer that cannot be driven now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Away {
     /// Since when.
     pub since: String,
@@ -46,6 +48,7 @@ pub struct Away {
 
 /// A pool at a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoadBalancerPool {
     /// Its name there.
     pub name: String,
@@ -69,6 +72,7 @@ pub struct LoadBalancerPool {
 
 /// A removed member that is not drained yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Draining {
     /// `ip:port`.
     pub node: String,
@@ -80,6 +84,7 @@ pub struct Draining {
 
 /// Where a node is at a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeOnLoadBalancer {
     /// The load balancer's kind: `perlbal`.
     pub driver: String,

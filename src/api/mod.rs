@@ -14,6 +14,8 @@ mod load_balancer;
 mod node;
 mod requests;
 mod responses;
+#[cfg(test)]
+mod schema;
 mod state;
 mod status;
 

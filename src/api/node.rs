@@ -7,22 +7,23 @@ use crate::model::health::Health;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Node {
     /// `ip:port`.
     pub node: String,
-    /// What people call it.
+    /// Its name.
     pub name: String,
     /// `member`, `leaving`, `idle`, `failed`, `refused`, `disabled`, or `awaited`.
     pub state: State,
-    /// The pool that it is in, or the one it last spoke of.
+    /// Its pool, or the one that it last mentioned.
     pub pool: Option<String>,
-    /// The version that it told there.
+    /// The version that it announced there.
     pub version: Option<String>,
-    /// For people, to stand beside its state: why it is out, or what is wrong though it is in.
+    /// Why it is out, or what is wrong although it is in; for people, to be shown beside the state.
     pub why: Option<String>,
-    /// Since when it is where it is; of a member that fails, since its first failure in a row.
+    /// Since when it is where it is; for a failing member, since its first failure in a row.
     pub since: Option<String>,
-    /// Whether it fails, though it is a member.
+    /// Whether it fails although it is a member.
     pub failing: bool,
     /// The reasons that people gave.
     pub reasons: Vec<Reason>,
@@ -33,73 +34,78 @@ pub struct Node {
     pub drained: Option<bool>,
 }
 
-/// A reason that someone gave.
+/// A reason that somebody gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Its name.
     pub reason: String,
-    /// What people should know of it.
+    /// What people should know about it.
     pub note: Option<String>,
     /// Who gave it.
     pub by: Option<String>,
-    /// When.
+    /// When it was given.
     pub since: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub until: Option<String>,
 }
 
 /// A leave that was granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Grant {
-    /// When.
+    /// When it was given.
     pub since: String,
-    /// When it ends by itself.
+    /// When it expires.
     pub until: String,
 }
 
 /// All about one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
-    /// When this was so.
+    /// When this was the case.
     pub time: String,
-    /// How well the node is; out by order is well.
+    /// Health of the node; one that is out by order is healthy.
     pub health: Health,
     /// The same in a line for people.
     pub verdict: String,
     /// The node.
     pub node: Node,
-    /// What it last answered.
+    /// Its last response.
     pub answer: Option<Answer>,
     /// Failures in a row.
     pub failures: u32,
-    /// Good answers in a row.
+    /// Good responses in a row.
     pub answers: u32,
-    /// What must happen for it to be a member; empty when it is one.
+    /// What must happen for it to become a member; empty if it is one.
     pub comes_back: Vec<String>,
-    /// What was decided of late, the oldest first.
+    /// Recent events, the oldest first.
     pub history: Vec<Event>,
     /// Where it is at each load balancer.
     pub load_balancers: Vec<NodeOnLoadBalancer>,
 }
 
-/// What a node answered.
+/// A response of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Answer {
-    /// In words.
+    /// Description, for people.
     pub text: String,
-    /// When it was asked.
+    /// When it was polled.
     pub time: String,
-    /// How long the whole answer took, in milliseconds.
+    /// Duration of the whole response, in milliseconds.
     pub took_ms: f64,
-    /// How long until it is polled next at the latest, by the interval.
+    /// Longest time until the next poll, by the interval, in milliseconds.
     pub interval_ms: u64,
-    /// For people: when it is asked again.
+    /// When it is polled next, for people.
     #[serde(default)]
     pub next: String,
 }
 
 /// The members of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Members {
     /// The pool.
     pub pool: String,
@@ -109,12 +115,13 @@ pub struct Members {
 
 /// A member of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Member {
     /// `ip:port`.
     pub node: String,
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// The version that it told.
+    /// The version that it announced.
     pub version: Option<String>,
     /// Whether it is a sorry server.
     #[serde(default)]

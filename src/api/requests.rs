@@ -2,43 +2,46 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Puts nodes out.
+/// Takes nodes out of their pools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Disable {
-    /// Which.
+    /// The nodes.
     pub nodes: Vec<String>,
     /// The name of the reason.
     pub reason: String,
-    /// What people should know of it.
+    /// What people should know about it.
     #[serde(default)]
     pub note: Option<String>,
     /// Who gives it.
     #[serde(default)]
     pub by: Option<String>,
-    /// For how long; without it, until it is taken back.
+    /// Duration in milliseconds; without it, until the reason is removed.
     #[serde(default)]
     pub for_ms: Option<u64>,
-    /// Also when that takes a pool below its `min_members`.
+    /// Even if a pool then drops below its `min_members`.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Takes a reason away from nodes.
+/// Removes a reason from nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Enable {
-    /// Which.
+    /// The nodes.
     pub nodes: Vec<String>,
     /// The name of the reason.
     pub reason: String,
-    /// Who takes it away.
+    /// Who removes it.
     #[serde(default)]
     pub by: Option<String>,
 }
 
 /// Cancels the leaves that nodes were granted, where they do not do so themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CancelLeave {
     /// The nodes; one without a leave stays as it is.
@@ -48,13 +51,14 @@ pub struct CancelLeave {
     pub by: Option<String>,
 }
 
-/// Lets failures put nobody out, or ends that.
+/// Stops failures from removing nodes, or ends that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Freeze {
     /// The name of the reason.
     pub reason: String,
-    /// What people should know of it.
+    /// What people should know about it.
     #[serde(default)]
     pub note: Option<String>,
     /// Who gives it.
@@ -62,26 +66,29 @@ pub struct Freeze {
     pub by: Option<String>,
 }
 
-/// Has nodes polled now.
+/// Polls nodes now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Nudge {
-    /// Which; none: all.
+    /// The nodes; without any, all of them.
     #[serde(default)]
     pub nodes: Vec<String>,
 }
 
 /// What a reload may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
-    /// Remove the nodes that the services file does not name any more, however many they are.
+    /// Remove the nodes that the services file no longer lists, however many there are.
     #[serde(default)]
     pub accept_removals: bool,
 }
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
     /// Out, and drained at every load balancer.

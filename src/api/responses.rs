@@ -4,25 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 
-/// An order is in force.
+/// An order is active.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ordered {
-    /// The nodes that it is about, as they are now.
+    /// The nodes concerned, as they are now.
     pub nodes: Vec<Node>,
-    /// What should be known though it was done, a line each.
+    /// What a person should know although it was done, one line each.
     pub warnings: Vec<String>,
 }
 
-/// A reload is in force.
+/// A reload has been applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloaded {
-    /// How many nodes there are now.
+    /// Number of nodes there are now.
     pub nodes: usize,
-    /// Whether all is in force that was read, and that is the newest there is; left out when it is.
+    /// False if not everything that was read is active, or it is not the latest; otherwise omitted.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub applied: bool,
-    /// The names of the nodes that stay although the services file does not name them: it would remove
-    /// too much at once.
+    /// Names of nodes that stay although the services file does not list them, since that would remove too
+    /// much at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<String>,
     /// What a person should know.
@@ -34,34 +36,37 @@ fn yes() -> bool {
     true
 }
 
-/// How far nodes have come.
+/// How far nodes have got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Progress {
-    /// Whether all have reached it.
+    /// Whether all have got there.
     pub done: bool,
     /// Each of them.
     pub nodes: Vec<NodeProgress>,
 }
 
-/// How far a node has come.
+/// How far a node has got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeProgress {
     /// `ip:port`.
     pub node: String,
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// Whether it has reached what is waited for.
+    /// Whether it has got there.
     pub done: bool,
-    /// For people: where it is now.
+    /// Where it is now, for people.
     pub text: String,
 }
 
-/// Why a request was refused.
+/// Why a request was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Problem {
-    /// For people, perhaps of several lines.
+    /// Description for people, perhaps of several lines.
     pub error: String,
-    /// Whether the same order with `force` would be carried out; only there when it would.
+    /// Whether the same request with `force` would be carried out; otherwise omitted.
     #[serde(default, skip_serializing_if = "is_false")]
     pub can_be_forced: bool,
 }

@@ -6,6 +6,7 @@
 mod common;
 
 mod alert_mail;
+mod api_schema;
 mod bad_nodes;
 mod command_line;
 mod commands;

@@ -47,6 +47,7 @@ fn readme_and_docs_are_packaged_side_by_side_with_what_they_show() {
         ("README.md", ""),
         ("SECURITY.md", ""),
         ("docs/*.md", "docs/"),
+        ("docs/*.json", "docs/"),
         ("docs/images/*", "docs/images/"),
     ] {
         let asset = format!("[\"{files}\", \"{directory}{place}\", \"644\"]");
