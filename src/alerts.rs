@@ -61,7 +61,7 @@ impl StatusReporter {
         });
     }
 
-    /// Forgets all other load balancers than these.
+    /// Removes the health of the other load balancers.
     pub fn retain_drivers(&self, keep: impl Fn(&DriverId) -> bool) {
         self.0.send_if_modified(|system_status| {
             let before = system_status.drivers.len();

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::bursts::Bursts;
 use crate::log_throttle::{Decision, LogThrottle, suppression_notice};
 use crate::logging::count;
-use crate::model::event::{EventText, Severity, describe_many};
+use crate::model::event::{Event, Severity, describe_many};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 
@@ -26,14 +26,14 @@ pub struct ChangeLog {
 
 impl ChangeLog {
     /// Logs a change that came at `now`.
-    pub fn write(&mut self, event: &EventText, now: Instant) {
+    pub fn write(&mut self, event: &Event, now: Instant) {
         if event.quiet {
             return;
         }
         match self.decide(event, now) {
             Decision::Log => {
-                let node = event.node.map(|node| node.addr);
-                log(event.severity, (node, event.pool), &event.text);
+                let node = event.node.as_ref().map(|node| node.addr);
+                log(event.severity, (node, event.pool.as_ref()), &event.text);
             }
             Decision::LogLast => warn!(
                 "{}",
@@ -65,14 +65,14 @@ impl ChangeLog {
         }
     }
 
-    fn is_named(&mut self, event: &EventText, node: &Node, now: Instant) -> bool {
+    fn is_named(&mut self, event: &Event, node: &Node, now: Instant) -> bool {
         let reason = event.text.replacen(&node.name, "", 1);
         let kind = (event.kind, event.severity);
         self.bursts.is_named(kind, (node.addr, reason), now)
     }
 
-    fn decide(&mut self, event: &EventText, now: Instant) -> Decision {
-        match (event.node, event.pool) {
+    fn decide(&mut self, event: &Event, now: Instant) -> Decision {
+        match (&event.node, &event.pool) {
             _ if event.requested => Decision::Log,
             (Some(node), _) if !self.is_named(event, node, now) => Decision::Suppress,
             (Some(node), _) => self.nodes.check(node.addr, now),

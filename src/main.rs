@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pollbal::cli::{self, Asked, Command, RunFlags};
-use pollbal::daemon::{DaemonError, Ended, Options, run};
+use pollbal::daemon::{DaemonError, Options, Outcome, run};
 use pollbal::drivers::Mode;
 use pollbal::stdout::print;
 use pollbal::{check, client, fd_limits, logging, supervision, threads};
@@ -94,8 +94,8 @@ fn serve(asked: &Asked, flags: &RunFlags) -> ExitCode {
     // A thread that hangs on a slow disk does not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match ended {
-        Ok(Ended::Well) => ExitCode::SUCCESS,
-        Ok(Ended::OutOfSync) => ExitCode::FAILURE,
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::OutOfSync) => ExitCode::FAILURE,
         Err(error) => {
             logging::errors(&logging::chain(&error));
             match error {

@@ -20,12 +20,12 @@ use crate::hooks::HookCounts;
 use crate::model::alerts::ActiveProblem;
 use crate::model::event::Event;
 use crate::model::event_log::Part;
-use crate::model::membership::overrides::LeaveDenied;
+pub use crate::model::membership::requests::{OverrideError, OverrideRequest};
 use crate::model::membership::shortage::Shortage;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_view::NodeView;
-use crate::model::overrides::{Note, Overrides, Reason, ReasonName};
+use crate::model::overrides::Overrides;
 use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pool;
 use crate::model::problems::SystemStatus;
@@ -79,41 +79,6 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
-/// An operator's or a node's request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OverrideRequest {
-    /// Take nodes out of their pools for a reason.
-    Disable {
-        /// The nodes.
-        nodes: Vec<NodeAddr>,
-        /// The name of the reason.
-        word: ReasonName,
-        /// Who gives it, why, and until when.
-        reason: Reason,
-        /// Also if that takes a pool below its `min_members`, or its last member.
-        force: bool,
-    },
-    /// Remove a reason from nodes.
-    Enable {
-        /// The nodes.
-        nodes: Vec<NodeAddr>,
-        /// The name of the reason.
-        word: ReasonName,
-        /// Who removes it.
-        by: Note,
-    },
-    /// Keep failed nodes in their pools.
-    Freeze(ReasonName, Reason),
-    /// Lift a freeze; who does.
-    Thaw(ReasonName, Note),
-    /// Poll nodes now.
-    Nudge(Vec<NodeAddr>),
-    /// A node asks to leave its pools.
-    Leave(NodeAddr),
-    /// Cancel the leaves of nodes; who does.
-    CancelLeave(Vec<NodeAddr>, Note),
-}
-
 /// An override was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
@@ -123,52 +88,6 @@ pub struct Applied {
     pub revision: u64,
     /// The pools that it left with too few members because it was forced.
     pub shortages: Vec<Shortage>,
-}
-
-/// Why an override was not applied.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum OverrideError {
-    /// The services file does not list the node.
-    #[error("{0} is not in the services file")]
-    UnknownNode(NodeAddr),
-    /// Pools would have too few members.
-    #[error("{}", describe_shortages(.0))]
-    TooFewMembers(Vec<Shortage>),
-    /// Whether pools would have too few members is not known yet.
-    #[error("not every node was heard yet, so nobody knows whether its pool can do without it")]
-    FirstRound,
-    /// Someone else disabled the node with a reason of that name, which only they may change.
-    #[error("{0} is disabled already: {1}{details}; take another word", details = .2.details())]
-    DisabledByOther(String, ReasonName, Reason),
-    /// Someone else gave a freeze of that name.
-    #[error("it is frozen already: {0}{details}; take another word", details = .1.details())]
-    FrozenByOther(ReasonName, Reason),
-    /// There is no freeze of that name.
-    #[error("nothing is frozen by {0}")]
-    NotFrozen(ReasonName),
-    /// The node is disabled for other reasons, but not for this one.
-    #[error("{0} is not disabled by {1}; it is by: {2}")]
-    OtherReasons(String, ReasonName, String),
-    /// The node may not leave yet.
-    #[error("{0}")]
-    LeaveDenied(LeaveDenied),
-}
-
-impl OverrideError {
-    /// Whether the same request with `force` would be applied.
-    #[must_use]
-    pub fn can_be_forced(&self) -> bool {
-        matches!(self, Self::TooFewMembers(_) | Self::FirstRound)
-    }
-}
-
-/// `disabling web-1 would leave web with 0 of 1 members (min_members 1)`, for each pool.
-fn describe_shortages(shortages: &[Shortage]) -> String {
-    let each: Vec<_> = shortages
-        .iter()
-        .map(|short| format!("disabling {} would leave {short}", short.who()))
-        .collect();
-    each.join("; ")
 }
 
 /// Some nodes, and which of their changes the load balancers show.

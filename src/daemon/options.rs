@@ -1,4 +1,4 @@
-//! How the daemon is to run, how it ends, and why it may not run at all.
+//! How the daemon is to run, its outcome, and why it may not run at all.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ use crate::threads::threads_hint;
 pub struct Options {
     /// The configuration file.
     pub config: PathBuf,
-    /// Whether to change the world.
+    /// Whether to apply changes, or only to print them.
     pub mode: Mode,
     /// End after the first full round and its sync.
     pub once: bool,
-    /// Remove what the first list does not name, however much it is.
+    /// Remove all nodes that the first list does not name, however many.
     pub accept_removals: bool,
 }
 
@@ -47,14 +47,14 @@ pub enum DaemonError {
 
 /// How the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// As it was asked to; with `--once`, in sync.
-    Well,
-    /// With `--once`: not all is in sync.
+pub enum Outcome {
+    /// As requested; with `--once`, in sync.
+    Success,
+    /// With `--once`: not everything is in sync.
     OutOfSync,
 }
 
-/// Only a daemon that goes on and changes the world is a service.
+/// Whether it runs as a service: indefinitely, and applying changes.
 pub(super) fn is_service(options: &Options) -> bool {
     options.mode == Mode::Live && !options.once
 }

@@ -1,4 +1,4 @@
-//! What pollbal owns in load balancers, gathered for the state file.
+//! Collects what pollbal owns in load balancers, for the state file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::drivers::{DriverHandle, Snapshot};
 use crate::model::driver_status::DriverId;
 use crate::model::ownership::{Known, Owned};
 
-/// From one look to the next: each may rewrite the state file. What changes within a second before
-/// a crash is mostly in the pool files as well.
-const PACE: Duration = Duration::from_secs(1);
+/// Minimum delay between two updates: each may rewrite the state file. What changes within a second before a crash is
+/// mostly in the pool files as well.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum time for the answer of a driver, which answers between two steps.
 const ANSWER: Duration = Duration::from_millis(200);
@@ -30,7 +30,7 @@ impl Ownership {
     pub(super) async fn keep(self, mut pulse: watch::Receiver<u64>) {
         while pulse.changed().await.is_ok() {
             if self.look().await {
-                sleep(PACE).await;
+                sleep(UPDATE_INTERVAL).await;
             }
         }
     }

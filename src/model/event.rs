@@ -24,6 +24,10 @@ pub struct Event {
     pub node: Option<Arc<Node>>,
     /// The pool that it concerns.
     pub pool: Option<PoolName>,
+    /// Whether it results from a request of an operator or the node, or from the end of one, rather than from polls.
+    pub requested: bool,
+    /// Whether the log omits it, because it has a line about the pool or a problem instead.
+    pub quiet: bool,
     /// What happened, for people.
     pub text: String,
 }
@@ -41,7 +45,7 @@ pub struct EventText<'a> {
     pub pool: Option<&'a PoolName>,
     /// Whether it results from a request of an operator or the node, or from the end of one, rather than from polls.
     pub requested: bool,
-    /// Whether the log omits it: the log reports once per pool that failed members are kept in.
+    /// Whether the log omits it, because it has a line about the pool or a problem instead.
     pub quiet: bool,
     /// What happened, for people.
     pub text: String,
@@ -56,6 +60,18 @@ pub enum Severity {
     Warning,
     /// Something is wrong and remains so until someone fixes it.
     Error,
+}
+
+impl Event {
+    /// The name of the node or pool that it concerns, or `pollbal`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match (&self.node, &self.pool) {
+            (Some(node), _) => &node.name,
+            (None, Some(pool)) => pool.as_str(),
+            (None, None) => "pollbal",
+        }
+    }
 }
 
 impl<'a> EventText<'a> {
@@ -186,16 +202,6 @@ impl<'a> EventText<'a> {
         Self {
             requested: true,
             ..text
-        }
-    }
-
-    /// The name of the node or pool that it concerns, or `pollbal`.
-    #[must_use]
-    pub fn subject(&self) -> &str {
-        match (self.node, self.pool) {
-            (Some(node), _) => &node.name,
-            (None, Some(pool)) => pool.as_str(),
-            (None, None) => "pollbal",
         }
     }
 

@@ -44,6 +44,8 @@ impl EventLog {
             kind: event.kind,
             node: event.node.cloned(),
             pool: event.pool.cloned(),
+            requested: event.requested,
+            quiet: event.quiet,
             text: event.text.clone(),
         });
         if let Some(node) = event.node {

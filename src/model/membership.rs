@@ -22,6 +22,7 @@ mod nodes;
 pub mod overrides;
 mod pauses;
 mod pool_state;
+pub mod requests;
 pub mod shortage;
 mod snapshots;
 mod standing;

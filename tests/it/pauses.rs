@@ -119,7 +119,7 @@ fn a_leave_is_not_over_because_pollbal_stood_still() {
     becomes(SOON, "members", &others, || members(&stage));
     pause(&stage, &pollbal, 5_000, || {});
     members_stay(&stage, &others, 1_500);
-    pollbal.wait_log(&["pollbal stood still for", "extended 1 leave"]);
+    pollbal.wait_log(&["pollbal was suspended for", "extended 1 leave"]);
     becomes(SOON, "members", &lines, || members(&stage));
     pollbal.wait_log(&["leave", "time is over"]);
 }

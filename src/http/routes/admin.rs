@@ -94,7 +94,7 @@ async fn disable(
     }
     let order = OverrideRequest::Disable {
         nodes: addrs.clone(),
-        word: parse_reason(&disable.reason)?,
+        name: parse_reason(&disable.reason)?,
         reason: reason(
             disable.note.as_deref(),
             by(disable.by.as_deref(), user),
@@ -114,7 +114,7 @@ async fn enable(
     let addrs = state.find(enable.nodes.iter().map(String::as_str))?;
     let order = OverrideRequest::Enable {
         nodes: addrs.clone(),
-        word: parse_reason(&enable.reason)?,
+        name: parse_reason(&enable.reason)?,
         by: by(enable.by.as_deref(), user),
     };
     apply(&state, addrs, order).await

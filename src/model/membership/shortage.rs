@@ -1,5 +1,6 @@
-//! Whether a pool can do without some of its members.
+//! Whether a pool can do without some of its members, and which are asked to stay.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Membership;
@@ -7,6 +8,8 @@ use super::nodes::TrackedNode;
 use super::pool_state::PoolState;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
+use crate::model::pools::Pools;
+use crate::model::problems::PoolHealth;
 
 /// Maximum number of nodes listed by name in one message; the others are counted.
 const NAMED: usize = 10;
@@ -86,6 +89,17 @@ impl Membership {
     }
 }
 
+/// The members of pools that can do without none of them: those are asked to stay (`pool_please_dont_go`).
+#[must_use]
+pub fn indispensable(health: &[PoolHealth], pools: &Pools) -> BTreeSet<NodeAddr> {
+    let is_at_minimum =
+        |pool: &&PoolHealth| pool.min_members > 0 && pool.serving <= pool.min_members;
+    let at_minimum = health.iter().filter(is_at_minimum);
+    let at_minimum = at_minimum.filter_map(|pool| pools.pools.get(&pool.pool));
+    let members = at_minimum.flat_map(|pool| &pool.members);
+    members.map(|member| member.node.addr).collect()
+}
+
 /// `web with 0 of 1 members (min_members 1)`.
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,9 +172,8 @@ impl Shortage {
         self.names.push(node.node.name.clone());
     }
 
-    /// A member that has failed goes as long as the pool has enough in number: with it goes nothing.
-    /// One that failed once may be well, so it is not let go as the last; nor is it relied on when
-    /// another goes.
+    /// A failed member may go as long as enough members are left, since nothing is lost with it. One that failed once
+    /// may be well, so it may not go as the last; nor is it relied on when another goes.
     fn is_one(&self) -> bool {
         let short = |all, going, min| going > 0 && all < min + going;
         let needed = self.min_members.max(LAST);

@@ -1,4 +1,4 @@
-//! What people may see of a membership.
+//! Read-only views of [`Membership`].
 
 use std::sync::Arc;
 
@@ -14,16 +14,22 @@ use crate::model::rules::Rules;
 use crate::model::site_counts::SiteCounts;
 
 impl Membership {
-    /// The rules in force.
+    /// The active rules.
     #[must_use]
     pub fn rules(&self) -> &Arc<Rules> {
         &self.rules
     }
 
-    /// Whether each node was heard once.
+    /// Whether every node has been polled once.
     #[must_use]
     pub fn first_round_done(&self) -> bool {
         self.first_round_done
+    }
+
+    /// Whether the services file lists the node.
+    #[must_use]
+    pub fn is_listed(&self, addr: NodeAddr) -> bool {
+        self.nodes.get_listed(addr).is_some()
     }
 
     /// One node, if the services file lists it.
@@ -44,19 +50,19 @@ impl Membership {
         SiteCounts::new(self.rules.declared.keys().chain(self.pools.keys()))
     }
 
-    /// Whether the answer of [`Self::pool_health`] may be another than when this was last asked.
+    /// Whether [`Self::pool_health`] may have changed since this was last called.
     pub fn take_pool_health_changed(&mut self) -> bool {
         std::mem::take(&mut self.pool_health_changed)
     }
 
-    /// Whether a member began to fail, another thing keeps it in, or it serves again, since this was
-    /// last asked. Not all of that is a [`Change`](crate::model::change::Change).
+    /// Whether a member has begun to fail, is kept in for another reason, or serves again, since this was last called. Not
+    /// all of that is a [`Change`](crate::model::change::Change).
     pub fn take_kept_changed(&mut self) -> bool {
         std::mem::take(&mut self.kept_changed)
     }
 
-    /// How each pool stands that is declared or was ever announced, without sorry servers; nothing
-    /// before the first round is done.
+    /// The state of each pool that is declared or was ever announced, without sorry servers; nothing before the first
+    /// round is done.
     #[must_use]
     pub fn pool_health(&self) -> Vec<PoolHealth> {
         if !self.first_round_done {

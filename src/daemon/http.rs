@@ -2,7 +2,6 @@
 //! by a reload. A dry run and a single round have none.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,19 +10,14 @@ use super::Options;
 use crate::config::Config;
 use crate::control::ControlHandle;
 use crate::drivers::Mode;
-use crate::drivers::pool_files::earlier::owned_files;
 use crate::fd_limits::open_files;
-use crate::files::is_same;
 use crate::http::{BindError, Bound, Changes, HttpServers, KnownHosts, ServerContext};
-use crate::load::{Loaded, PATIENCE, load};
-use crate::logging::chain;
 use crate::model::node::Node;
 use crate::model::node_index::NodeIndex;
-use crate::state_file::{StateFile, Taken};
 use crate::supervision::Watcher;
 
 /// The listeners, if there are any.
-pub(super) struct Entrance {
+pub(super) struct HttpListeners {
     servers: Option<HttpServers>,
     /// The latest index of nodes.
     node_index: watch::Sender<Arc<NodeIndex>>,
@@ -38,63 +32,7 @@ pub(super) fn open(options: &Options, config: &Config) -> Result<Option<Changes>
     has_listeners.then(open).transpose()
 }
 
-/// What a reload read and opened.
-pub(super) struct Fresh {
-    pub(super) loaded: Loaded,
-    pub(super) listeners: Changes,
-    /// The state file.
-    pub(super) state_file: Option<Arc<StateFile>>,
-    /// The pool files that stay in the directory that is left, if it is another one now.
-    pub(super) left: Option<Vec<String>>,
-}
-
-/// What there is before a reload.
-pub(super) struct Present {
-    pub(super) config: PathBuf,
-    pub(super) bound: Option<Bound>,
-    pub(super) state_file: Option<Arc<StateFile>>,
-    pub(super) pool_directory: PathBuf,
-    pub(super) is_service: bool,
-}
-
-impl Present {
-    /// Reads everything again and opens the listeners whose addresses have changed; or says what is wrong.
-    pub(super) fn read_again(self) -> Result<Fresh, String> {
-        let loaded = load(&self.config, PATIENCE).map_err(|errors| errors.to_string())?;
-        if !loaded.quiet {
-            let file = loaded.config.services_file.display();
-            return Err(format!(
-                "{file} is changed all the time; try again when it is whole"
-            ));
-        }
-        let state_file = self.take_state_file(loaded.config.state_file.as_deref());
-        let state_file = state_file.map_err(|taken| taken.to_string())?;
-        let open = |bound: Bound| bound.open_changed(&loaded.config.listeners);
-        let listeners = self.bound.map(open);
-        let listeners = listeners.transpose().map_err(|error| chain(&error))?;
-        let is_left = !is_same(&loaded.config.pool_directory, &self.pool_directory);
-        Ok(Fresh {
-            left: is_left.then(|| owned_files(&self.pool_directory)),
-            loaded,
-            listeners: listeners.unwrap_or_default(),
-            state_file,
-        })
-    }
-
-    fn take_state_file(&self, path: Option<&Path>) -> Result<Option<Arc<StateFile>>, Taken> {
-        let is_present = match (path, &self.state_file) {
-            (Some(path), Some(present)) => present.is_at(path),
-            (path, present) => path.is_none() && present.is_none(),
-        };
-        if !self.is_service || is_present {
-            return Ok(self.state_file.clone());
-        }
-        let taken = path.map(StateFile::take).transpose()?;
-        Ok(taken.map(Arc::new))
-    }
-}
-
-impl Entrance {
+impl HttpListeners {
     /// Serves on the opened sockets.
     pub(super) fn start(
         opened: Option<Changes>,
@@ -125,7 +63,7 @@ impl Entrance {
             .send_replace(Arc::new(NodeIndex::new(nodes)));
     }
 
-    /// Looks whether their thread hangs.
+    /// Checks whether their thread hangs.
     pub(super) fn watcher(&self) -> Option<Watcher> {
         let servers = self.servers.as_ref();
         servers.map(|servers| Watcher::new(servers.pulse()))
