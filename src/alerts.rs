@@ -181,7 +181,7 @@ fn alert(notice: &Notice, clock: &Clock) -> Alert {
     let (state, text) = match kind {
         NoticeKind::Begin => (AlertState::Begin, text),
         NoticeKind::Still => {
-            let text = format!("still so after {}: {text}", seconds(*lasted));
+            let text = format!("ongoing for {}: {text}", seconds(*lasted));
             (AlertState::Still, text)
         }
         NoticeKind::Over => (AlertState::Over, text),

@@ -64,8 +64,8 @@ pub enum Change {
     Recovered(Arc<Node>, Assignment, Retention),
     /// A node is disabled for this reason, from now on or as it was before.
     Disabled(Arc<Node>, ReasonName, Reason),
-    /// A node is no longer disabled for this reason.
-    Enabled(Arc<Node>, ReasonName, Ending),
+    /// A node is no longer disabled for this reason; the reasons that remain.
+    Enabled(Arc<Node>, ReasonName, Ending, Vec<ReasonName>),
     /// A node asked to leave and was granted it; the pool is the one that it is in, if any.
     LeaveGranted(Arc<Node>, Option<PoolName>),
     /// A node's leave has ended.
@@ -105,9 +105,9 @@ pub fn sorry_changes(before: Option<&Pools>, now: &Pools) -> Vec<Change> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It was removed, by this person if known.
-    TakenBack(Note),
+    Removed(Note),
     /// It expired.
-    TimeOver,
+    Expired,
     /// The node was away and serves again.
     Returned,
 }
@@ -136,7 +136,7 @@ impl fmt::Display for OutReason {
             Self::Failed(failure) => write!(f, "failed: {failure}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Disabled(reasons) => write!(f, "disabled: {}", words(reasons)),
-            Self::Granted => f.write_str("leaving: it asked to leave, and may"),
+            Self::Granted => f.write_str("leaving: granted leave"),
             Self::Awaited => f.write_str("enabled, its next answer decides"),
         }
     }
@@ -145,10 +145,10 @@ impl fmt::Display for OutReason {
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TakenBack(by) if by.as_str().is_empty() => "it was taken back",
-            Self::TakenBack(by) => return write!(f, "{} took it back", by.as_str()),
-            Self::TimeOver => "its time is over",
-            Self::Returned => "the node is back",
+            Self::Removed(by) if by.as_str().is_empty() => "removed",
+            Self::Removed(by) => return write!(f, "removed by {}", by.as_str()),
+            Self::Expired => "expired",
+            Self::Returned => "the node has returned",
         })
     }
 }
@@ -156,7 +156,7 @@ impl fmt::Display for Ending {
 impl fmt::Display for Assignment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.version {
-            Some(version) => write!(f, "{} at {version}", self.pool),
+            Some(version) => write!(f, "{} ({version})", self.pool),
             None => self.pool.fmt(f),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::change::{Assignment, Change, Ending, OutReason};
+use super::change::{Assignment, Change, OutReason};
 use super::names::PoolName;
 use super::node::Node;
 use super::node_view::Retention;
+use super::overrides::words;
 use super::observation::Failure;
 use super::time::Timestamp;
 
@@ -106,7 +107,7 @@ impl<'a> EventText<'a> {
                 ..Self::node("out", node, format!("{} is in no pool: {why}", node.name))
             },
             Change::Removed(node, from) => {
-                let text = format!("{} leaves {from}: gone from the services file", node.name);
+                let text = format!("{} removed from {from}: no longer in the services file", node.name);
                 Self::member("removed", node, from, text)
             }
             Change::Held(pool, min_members) => Self {
@@ -115,13 +116,12 @@ impl<'a> EventText<'a> {
                     "held",
                     pool,
                     format!(
-                        "failures would take pool {pool} below its min_members of {min_members}: \
-                     the members that it last had stay in"
+                        "{pool} would drop below min_members ({min_members}): keeping failed members in"
                     ),
                 )
             },
             Change::Released(pool) => {
-                let text = format!("pool {pool} holds no failed member any more");
+                let text = format!("{pool} no longer keeps failed members in");
                 Self::pool("released", pool, text)
             }
             Change::Kept(node, place, by, failure) => Self {
@@ -130,7 +130,7 @@ impl<'a> EventText<'a> {
                 ..Self::member("kept", node, place, kept(node, place, *by, failure))
             },
             Change::Recovered(node, place, by) => {
-                let text = format!("{} answers again, in {place}", node.name);
+                let text = format!("{} responds again, in {place}", node.name);
                 Self {
                     quiet: *by == Retention::Held,
                     ..Self::member("recovered", node, place, text)
@@ -162,15 +162,19 @@ impl<'a> EventText<'a> {
                 let text = format!("{} is disabled: {word}{}", node.name, reason.details());
                 Self::node("disabled", node, text)
             }
-            Change::Enabled(node, word, how) => {
-                let text = format!("{} is no longer disabled by {word}: {how}", node.name);
+            Change::Enabled(node, name, how, remaining) => {
+                let state = match remaining.as_slice() {
+                    [] => "re-enabled".to_owned(),
+                    remaining => format!("still disabled for {}", words(remaining)),
+                };
+                let text = format!("{} {state} ({name} {how})", node.name);
                 Self::node("enabled", node, text)
             }
             Change::LeaveGranted(node, pool) => {
                 let from = pool
                     .as_ref()
-                    .map_or(String::new(), |pool| format!(" {pool}"));
-                let text = format!("{} asked to leave{from}, and may", node.name);
+                    .map_or(String::new(), |pool| format!(" from {pool}"));
+                let text = format!("{} granted leave{from}", node.name);
                 Self {
                     pool: pool.as_ref(),
                     ..Self::node("leave-granted", node, text)
@@ -179,7 +183,7 @@ impl<'a> EventText<'a> {
             Change::LeaveOver(node, how) => Self::node(
                 "leave-over",
                 node,
-                format!("the leave of {} is over: {how}", node.name),
+                format!("leave of {} ended: {how}", node.name),
             ),
             Change::Frozen(word, reason) => {
                 let details = reason.details();
@@ -188,14 +192,17 @@ impl<'a> EventText<'a> {
                     ..Self::site(
                         "frozen",
                         format!(
-                            "frozen: {word}{details}; failures put nobody out until it is thawed"
+                            "frozen: {word}{details}; failed nodes stay in until it is thawed"
                         ),
                     )
                 }
             }
             Change::Thawed(word, by) => {
-                let how = Ending::TakenBack(by.clone());
-                Self::site("thawed", format!("no longer frozen by {word}: {how}"))
+                let by = match by.as_str() {
+                    "" => String::new(),
+                    by => format!(" by {by}"),
+                };
+                Self::site("thawed", format!("freeze {word} lifted{by}"))
             }
             _ => Self::site("", String::new()),
         };
@@ -210,7 +217,7 @@ impl<'a> EventText<'a> {
         let goes = if severity == Severity::Info {
             "leaves"
         } else {
-            "is put out of"
+            "removed from"
         };
         let text = format!("{} {goes} {from}: {why}", node.name);
         Self {
@@ -266,10 +273,10 @@ pub fn describe_many(kind: &str) -> &'static str {
         "moved" => "moved to another pool or version",
         "left" => "left a pool",
         "out" => "stayed out of all pools",
-        "removed" => "left a pool, gone from the services file",
+        "removed" => "were removed from a pool, no longer in the services file",
         "unversioned" => "got into no version pool",
         "kept" => "stayed in though failing",
-        "recovered" => "answered again",
+        "recovered" => "responded again",
         _ => "changed",
     }
 }
@@ -287,7 +294,7 @@ fn takes_over(pool: &PoolName, sorry: &[Arc<Node>]) -> String {
 fn kept(node: &Node, place: &Assignment, by: Retention, failure: &Failure) -> String {
     let by = match by {
         Retention::Frozen => "a freeze keeps it",
-        Retention::Held => "`min_members` holds it",
+        Retention::Held => "`min_members` keeps it",
         Retention::Failing | Retention::Serving => "it stays",
     };
     format!("{} fails, but {by} in {place}: {failure}", node.name)
@@ -309,5 +316,56 @@ fn refused_pool(why: &OutReason) -> Option<&PoolName> {
     match why {
         OutReason::Refused(refusal) => Some(refusal.pool()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::change::Ending;
+    use crate::model::overrides::Note;
+
+    fn text(change: &Change) -> String {
+        EventText::from_change(change).text
+    }
+
+    #[test]
+    fn a_node_that_other_reasons_keep_out_is_not_reported_as_re_enabled() {
+        let node = || {
+            Arc::new(Node {
+                addr: "10.0.0.1:80".parse().unwrap(),
+                name: "web-1".to_owned(),
+            })
+        };
+        let enabled = |how, remaining: &[&str]| {
+            let remaining = remaining.iter().map(|name| name.parse().unwrap());
+            let name = "kernel".parse().unwrap();
+            text(&Change::Enabled(node(), name, how, remaining.collect()))
+        };
+        assert_eq!(
+            enabled(Ending::Removed(Note::new("bob")), &[]),
+            "web-1 re-enabled (kernel removed by bob)"
+        );
+        assert_eq!(
+            enabled(Ending::Expired, &["disk", "net"]),
+            "web-1 still disabled for disk, net (kernel expired)"
+        );
+    }
+
+    #[test]
+    fn a_removed_member_is_reported_with_pool_version_and_reason() {
+        let node = Arc::new(Node {
+            addr: "10.0.0.1:80".parse().unwrap(),
+            name: "web-1".to_owned(),
+        });
+        let place = Assignment {
+            pool: "api".parse().unwrap(),
+            version: Some("v23".parse().unwrap()),
+        };
+        let why = OutReason::Failed(Failure::Status(500));
+        assert_eq!(
+            text(&Change::Left(node, place, why)),
+            "web-1 removed from api (v23): failed: HTTP 500, expected 200"
+        );
     }
 }

@@ -111,12 +111,12 @@ impl fmt::Display for Failure {
                 f,
                 "takes no new connections: {reason}; the connection kept for polls is still open"
             ),
-            Self::Timeout => f.write_str("no whole answer within service_timeout"),
+            Self::Timeout => f.write_str("no complete response within service_timeout"),
             Self::TimeoutOnNew => f.write_str(
-                "no whole answer within service_timeout on a new connection; the connection kept \
+                "no complete response within service_timeout on a new connection; the connection kept \
                  for polls is still open",
             ),
-            Self::Status(code) => write!(f, "answered status {code} instead of 200"),
+            Self::Status(code) => write!(f, "HTTP {code}, expected 200"),
             Self::Broken(reason) => write!(f, "the answer broke off: {reason}"),
             Self::Malformed(what) => f.write_str(what),
             Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes"),

@@ -221,7 +221,7 @@ impl SystemStatus {
     fn of_orders(&self) -> impl Iterator<Item = Problem> {
         let frozen = (!self.frozen.is_empty()).then(|| {
             let by = self.frozen.join(", ");
-            let text = format!("frozen, failures put nobody out: {by}");
+            let text = format!("frozen, failed nodes stay in: {by}");
             Problem::new(Kind::Frozen, "orders", &text, &format!("frozen ({by})"))
         });
         let orders = match self.orders_not_kept {
@@ -269,7 +269,7 @@ impl DriverHealth {
         let (kind, text, brief) = match (self.connected, self.in_sync || !first_round_done) {
             (true, true) => return None,
             (false, _) => {
-                let text = format!("there is no connection to {id}");
+                let text = format!("{id} unreachable");
                 let (text, state) = match self.outage.as_deref() {
                     Some(outage) => (format!("{text}: it is {outage}"), outage.split(" (").next()),
                     None => (text, None),

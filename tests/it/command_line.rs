@@ -235,7 +235,7 @@ fn without_descriptors_nodes_stay_what_they_were_and_one_error_says_so() {
     assert!(told.contains("LimitNOFILE"), "{told}");
     let polled = || nodes.iter().filter(|node| node.polls() > 3).count();
     eventually(SOON, "some are polled", || (polled() > 5).then_some(()));
-    assert_eq!(pollbal.log_with(&["put out"]), Vec::<String>::new());
+    assert_eq!(pollbal.log_with(&["removed from"]), Vec::<String>::new());
     assert_eq!(pollbal.log_with(&["cannot be polled"]).len(), 1);
     pollbal.assert_alive();
 }

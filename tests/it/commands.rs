@@ -111,7 +111,7 @@ fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
         let last = text.lines().rev().take(2).map(str::to_owned);
         (code, last.collect::<Vec<_>>())
     };
-    let down = "DEGRADED: node-2 is down: answered status 500 instead of 200".to_owned();
+    let down = "DEGRADED: node-2 is down: HTTP 500, expected 200".to_owned();
     let (code, last) = of("node-2");
     assert_eq!((code, &last[0]), (1, &down));
     let all = format!("of all: {line}");
@@ -129,7 +129,7 @@ fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
     assert_eq!(code_of(&site, &["--exit-zero-on", "degraded"]), 2);
     assert_eq!(code_of(&site, &["--exit-zero-on", "critical"]), 0);
     let (code, last) = of("node-3");
-    let kept = "DEGRADED: node-3 fails, kept in website by min_members: answered status 500 instead of 200";
+    let kept = "DEGRADED: node-3 fails, kept in website by min_members: HTTP 500, expected 200";
     assert_eq!((code, last[0].as_str()), (1, kept));
     let metrics = http::get(&site.stage, "/metrics").ok().to_owned();
     assert!(metrics.contains("\npollbal_health 2\n"), "{metrics}");
@@ -267,7 +267,7 @@ fn who_gives_an_order_is_told_to_others() {
     let taken_back = post(&site.stage, "/v1/enable", &order);
     assert_eq!(taken_back.status, 200, "{}", taken_back.body);
     let told = site.tell(&["events", "-n", "20"]);
-    let line = format!("node-2 is no longer disabled by kernel: {user} took it back");
+    let line = format!("node-2 re-enabled (kernel removed by {user})");
     assert!(told.contains(&line), "{told}");
 }
 
@@ -429,7 +429,7 @@ fn explain_members_and_events_tell_what_happened() {
         ": website serving v1, after ".to_owned(),
         ": removed, drained\n".to_owned(),
         "comes back: someone says `pollbal enable node-2 --reason kernel`\n".to_owned(),
-        "node-2 leaves website at v1: disabled: kernel\n".to_owned(),
+        "node-2 leaves website (v1): disabled: kernel\n".to_owned(),
     ] {
         assert!(text.contains(&line), "{line}\n---\n{text}");
     }
@@ -456,7 +456,7 @@ fn explain_members_and_events_tell_what_happened() {
 
     let last = site.tell(&["events", "-n", "1"]);
     assert!(
-        last.ends_with("node-2 leaves website at v1: disabled: kernel\n"),
+        last.ends_with("node-2 leaves website (v1): disabled: kernel\n"),
         "{last}"
     );
     assert_eq!(last.lines().count(), 1);
@@ -475,7 +475,7 @@ fn a_node_that_failed_is_explained_without_saying_anything_twice() {
         text.contains("is       failed (website v1), since ")
             .then_some(text)
     });
-    let why = " ago: answered status 500 instead of 200";
+    let why = " ago: HTTP 500, expected 200";
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[1].contains(why), "{text}");
     assert!(

@@ -179,7 +179,7 @@ fn nodes_that_are_down_are_told_by_share_and_time_and_no_reminder_comes_when_the
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["first round done"]);
     nodes[0].fail(500);
-    pollbal.wait_log(&["node-1 is put out of api"]);
+    pollbal.wait_log(&["node-1 removed from api"]);
     // A third of a pool, and a fourth of all, for three seconds: nothing.
     wait_rounds(&nodes, 30);
     assert_eq!(alerts(&stage).len(), 0);
@@ -259,7 +259,7 @@ fn a_perlbal_that_is_gone_for_long_is_told_and_that_it_is_back() {
     let kinds: Vec<_> = kinds.collect();
     assert_eq!(kinds, ["alert", "alert-over"]);
     assert_eq!(
-        pollbal.log_with(&["there is no connection"]),
+        pollbal.log_with(&["unreachable"]),
         Vec::<String>::new()
     );
 }
@@ -587,5 +587,5 @@ fn a_dry_run_and_once_alert_nobody() {
     // Three seconds: longer than what must hold.
     wait_rounds(&nodes, 30);
     assert_eq!(alerts(&stage).len(), 0);
-    assert_eq!(pollbal.log_with(&["is short"]), Vec::<String>::new());
+    assert_eq!(pollbal.log_with(&["below minimum"]), Vec::<String>::new());
 }

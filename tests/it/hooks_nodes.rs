@@ -69,7 +69,7 @@ fn a_node_that_goes_in_out_or_elsewhere_is_told_with_all_that_is_known_and_a_sta
     assert!(time.ends_with('Z') && time.len() == 24, "{time}");
     let wanted = json!({
         "id": out["id"], "time": time, "level": "info", "kind": "left", "node": addr, "name": "node-1", "pool": "api",
-        "text": "node-1 leaves api at v1: leaving", "state": "out", "version": "v1", "from_pool": null,
+        "text": "node-1 leaves api (v1): leaving", "state": "out", "version": "v1", "from_pool": null,
         "from_version": null, "reason": "leaving",
     });
     assert_eq!(out, wanted);
@@ -100,14 +100,14 @@ fn a_node_that_goes_in_out_or_elsewhere_is_told_with_all_that_is_known_and_a_sta
 
     nodes[1].fail(503);
     let (variables, json) = wait_run(&stage, 4);
-    let reason = "failed: answered status 503 instead of 200";
+    let reason = "failed: HTTP 503, expected 200";
     let addr = nodes[1].addr();
     assert_eq!(
         variables,
         format!("{addr}|node-2|website||out|{reason}|||{pool}")
     );
     assert_eq!(json["level"], "warning");
-    pollbal.wait_log(&["is put out of website", reason]);
+    pollbal.wait_log(&["removed from website", reason]);
 
     stage.list(&nodes[1..]);
     // The last member of its pool goes only if that is accepted.
@@ -116,7 +116,7 @@ fn a_node_that_goes_in_out_or_elsewhere_is_told_with_all_that_is_known_and_a_sta
     let addr = nodes[0].addr();
     assert_eq!(
         variables,
-        format!("{addr}|node-1|website||out|gone from the services file|||{pool}")
+        format!("{addr}|node-1|website||out|no longer in the services file|||{pool}")
     );
     pollbal.assert_alive();
 }

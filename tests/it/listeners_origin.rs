@@ -101,9 +101,9 @@ fn the_node_listener_obeys_no_web_page_and_no_webhook() {
         &format!("rejected a request from {}", nodes[0].addr().ip()),
         "the header pollbal-request is missing",
     ]);
-    assert_eq!(pollbal.log_with(&["asked to leave"]), [""; 0]);
+    assert_eq!(pollbal.log_with(&["granted leave from"]), [""; 0]);
     assert_eq!(ask("POST", "/leave", HEADERS).status, 200);
-    pollbal.wait_log(&["node-1 asked to leave"]);
+    pollbal.wait_log(&["node-1 granted leave from"]);
 }
 
 /// Asks for a leave whose answer is held.

@@ -58,5 +58,5 @@ fn of_hundreds_of_members_that_fail_at_a_time_the_first_are_named_and_the_others
     // Sooner than the count is due.
     pollbal.terminate();
     assert_eq!(counted(&pollbal, "left a pool"), DEAD - NAMED);
-    assert_eq!(pollbal.log_with(&["is put out of api"]).len(), NAMED);
+    assert_eq!(pollbal.log_with(&["removed from api"]).len(), NAMED);
 }

@@ -43,7 +43,7 @@ fn wait_file(stage: &Stage, file: &str, lines: &[String]) {
 /// The log lines of the node's joins and exits so far.
 fn ups_and_downs(pollbal: &Pollbal) -> (usize, usize) {
     let joins = pollbal.log_with(&["node-1 joins website"]).len();
-    let exits = pollbal.log_with(&["node-1 is put out of website"]).len();
+    let exits = pollbal.log_with(&["node-1 removed from website"]).len();
     (joins, exits)
 }
 
@@ -62,7 +62,7 @@ fn rise_and_fall_cost_no_whole_intervals() {
     pollbal.wait_log(&["node-1 joins website"]);
     let nudge = || assert_eq!(post(&stage, "/v1/nudge", &json!({})).status, 200);
     nudge();
-    pollbal.wait_log(&["node-1 is put out of website", "500"]);
+    pollbal.wait_log(&["node-1 removed from website", "500"]);
     node.wait_polls(4);
     nudge();
     eventually(SOON, "it joins again", || {
@@ -88,7 +88,7 @@ fn a_failed_node_is_let_in_after_rise_answers_in_a_row() {
     let node = script(&stage, 1, &words);
     stage.write_services(&[node.services_line()]);
     let pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "100ms", "rise": 3 }));
-    pollbal.wait_log(&["node-1 is put out of website", "500"]);
+    pollbal.wait_log(&["node-1 removed from website", "500"]);
     eventually(SOON, "it joins again", || {
         (ups_and_downs(&pollbal).0 == 2).then_some(())
     });
@@ -107,7 +107,7 @@ fn a_member_is_put_out_after_fall_failures_in_a_row() {
     let node = script(&stage, 1, &words);
     stage.write_services(&[node.services_line()]);
     let pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "100ms", "fall": 3 }));
-    pollbal.wait_log(&["node-1 is put out of website"]);
+    pollbal.wait_log(&["node-1 removed from website"]);
     assert!(node.polls() >= 10, "put out after poll {}", node.polls());
     assert_eq!(ups_and_downs(&pollbal), (1, 1), "never in between");
     wait_file(&stage, "website.pool", &[]);
@@ -126,7 +126,7 @@ fn a_pool_may_have_its_own_rise_and_fall() {
         "pools": { "website": { "fall": 3 }, "slow": { "rise": 15 } },
     });
     let pollbal = Pollbal::start(&stage, &config);
-    pollbal.wait_log(&["node-2 is put out of api"]);
+    pollbal.wait_log(&["node-2 removed from api"]);
     pollbal.wait_log(&["node-3 joins slow"]);
     assert!(slow.polls() >= 16, "{}", slow.polls());
     patient.wait_polls(4 + FAR);
@@ -173,7 +173,7 @@ fn a_node_moves_between_pools_and_versions() {
     wait_file(&stage, "website.v1.pool", &pool_lines(&nodes[1..]));
     wait_file(&stage, "api.pool", &pool_lines(&nodes[..1]));
     wait_file(&stage, "api.v2.pool", &pool_lines(&nodes[..1]));
-    pollbal.wait_log(&["node-1 moves from website at v1 to api at v2"]);
+    pollbal.wait_log(&["node-1 moves from website (v1) to api (v2)"]);
     nodes[0].announce("api");
     wait_file(&stage, "api.v2.pool", &[]);
     wait_file(&stage, "api.pool", &pool_lines(&nodes[..1]));
@@ -210,7 +210,7 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     nodes[2].revive();
     let well = [nodes[0].pool_line(), nodes[2].pool_line()];
     wait_file(&stage, "website.pool", &well);
-    pollbal.wait_log(&["website holds no failed member any more"]);
+    pollbal.wait_log(&["website no longer keeps failed members in"]);
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn members_of_the_run_before_are_held_by_min_members_and_fall() {
     let wanted = look();
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["warn", "min_members of 2"]);
-    pollbal.wait_log(&["node-3 is put out of api"]);
+    pollbal.wait_log(&["node-3 removed from api"]);
     assert!(
         nodes[2].polls() >= before + 15,
         "put out after {}",

@@ -109,6 +109,6 @@ fn of_undeclared_pools_the_first_has_the_name_over_reload_and_restart() {
     pollbal.wait_log(&["error", "members would be refused", "node-1", "as pool A_B"]);
     wait_members(&stage, &perlbal, "a_b", "a-b.pool", &[&first]);
     accept_removals(&stage);
-    pollbal.wait_log(&["error", "node-1 is put out of a-b", "as pool A_B"]);
+    pollbal.wait_log(&["error", "node-1 removed from a-b", "as pool A_B"]);
     wait_members(&stage, &perlbal, "a_b", "A_B.pool", &[&second]);
 }

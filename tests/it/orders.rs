@@ -164,8 +164,8 @@ fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
     let texts: Vec<_> = texts.filter_map(|event| event["text"].as_str()).collect();
     for told in [
         "node-1 is disabled: kernel by ann: \"screwed together\", until 2",
-        "no longer frozen by storm: bob took it back",
-        "node-1 is no longer disabled by kernel: bob took it back",
+        "freeze storm lifted by bob",
+        "node-1 re-enabled (kernel removed by bob)",
     ] {
         assert!(
             texts.iter().any(|text| text.starts_with(told)),
@@ -296,7 +296,7 @@ fn a_reason_with_a_time_ends_by_itself() {
     site.wait_members(&site.nodes[1..]);
     site.wait_members(&site.nodes);
     site.pollbal
-        .wait_log(&["node-1", "no longer disabled by kernel", "time is over"]);
+        .wait_log(&["node-1", "re-enabled (kernel expired)"]);
 }
 
 #[test]

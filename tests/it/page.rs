@@ -83,7 +83,7 @@ fn it_explains_a_node() {
     browser.wait_text("#at-load-balancers", &["removed, drained"]);
     browser.wait_text(
         "#events",
-        &["node-1 joins api at v23", "node-1 is disabled: kernel"],
+        &["node-1 joins api (v23)", "node-1 is disabled: kernel"],
     );
     becomes(SOON, "the title", &"node-1".to_owned(), || {
         first_word(&browser.title())
@@ -144,7 +144,7 @@ fn a_change_is_shown_without_a_reload() {
         "#verdict",
         &[
             "CRITICAL: pool api has 1 of its min_members of 2",
-            "pool api is short of members: 1 serving, and its min_members is 2",
+            "pool api below minimum: 1 serving, min_members 2",
         ],
     );
     becomes(SOON, "the title", &"CRITICAL:".to_owned(), || {
@@ -222,7 +222,7 @@ fn a_hidden_page_asks_nothing_and_catches_up_when_it_is_seen() {
     change(&site.nodes[0], "api leaving v23", "node-1 leaves api");
     let before = number(fetches);
     change(&site.nodes[1], "api leaving v23", "node-2 leaves api");
-    change(&site.nodes[0], "api serving v24", "node-1 joins api at v24");
+    change(&site.nodes[0], "api serving v24", "node-1 joins api (v24)");
     assert_eq!(number(fetches), before);
     assert!(!browser.text("#events").contains("node-2 leaves"));
     browser.run("other.close()");

@@ -84,7 +84,7 @@ fn held_members_do_not_count_but_are_asked_too() {
     pollbal.wait_log(&["below its min_members"]);
     nodes[0].recover();
     // One serves, and one comes in: the held one is put out, and two are just enough.
-    pollbal.wait_log(&["node-2 is put out"]);
+    pollbal.wait_log(&["node-2 removed from"]);
     wait_pleas(&nodes, &["POST", "POST DELETE", "POST"]);
 }
 
@@ -181,7 +181,7 @@ fn what_is_no_node_hears_nothing() {
     // Gone from the services file, it may be anybody's address.
     stage.list(&nodes[..1]);
     accept_removals(&stage);
-    pollbal.wait_log(&["node-2", "gone from the services file"]);
+    pollbal.wait_log(&["node-2", "no longer in the services file"]);
     nodes[0].announce("website leaving");
     pollbal.wait_log(&["pool website has no member"]);
     wait_pleas(&nodes, &["POST DELETE", "POST"]);

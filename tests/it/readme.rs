@@ -212,7 +212,7 @@ fn a_file_is_a_node() {
                     becomes(SOON, comment, &here, || stage.lines("website.v7.pool"));
                 }
                 "idle" => {
-                    pollbal.wait_log_after(mark, &["file-node leaves website at v7: idle"]);
+                    pollbal.wait_log_after(mark, &["file-node leaves website (v7): idle"]);
                     becomes(SOON, comment, &Some(vec![]), || stage.lines("website.pool"));
                 }
                 other => panic!("what is \"{other}\", of {command}?"),
@@ -237,7 +237,7 @@ fn the_express_handler_leaves_first_and_ends_later() {
     assert_eq!(client::get(at, "/").unwrap(), "hello from api");
 
     node.signal(Signal::TERM);
-    pollbal.wait_log(&["express leaves api at v23: leaving"]);
+    pollbal.wait_log(&["express leaves api (v23): leaving"]);
     assert_eq!(
         client::get(at, "/").unwrap(),
         "hello from api",

@@ -88,7 +88,7 @@ fn what_a_node_was_before_it_still_is_since_then() {
     nodes[1].fail(500);
     nodes[3].fail(500);
     wait_state(&stage, &nodes[3], "failed");
-    pollbal.wait_log(&["failures would take pool api below"]);
+    pollbal.wait_log(&["api would drop below min_members"]);
     assert!(pollbal.terminate().success());
     age(&stage, 3_600);
     // Meanwhile two come elsewhere.

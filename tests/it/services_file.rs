@@ -116,7 +116,7 @@ fn a_node_that_is_gone_leaves_all_files_and_is_polled_no_more() {
             stage.lines("disabled_services"),
         )
     });
-    pollbal.wait_log(&["node-1", "leaves website", "gone from the services file"]);
+    pollbal.wait_log(&["node-1", "removed from website", "no longer in the services file"]);
     let polls = nodes[0].polls();
     nodes[1].wait_polls(20);
     assert_eq!(nodes[0].polls(), polls);
@@ -190,7 +190,7 @@ fn nodes_that_stay_keep_their_state() {
     stays(SOON, "files", &wanted, files, || {
         low.polls() >= enough.0 && high.polls() >= enough.1
     });
-    assert_eq!(pollbal.log_with(&["put out"]), Vec::<String>::new());
+    assert_eq!(pollbal.log_with(&["removed from"]), Vec::<String>::new());
 
     // A new name is no new node.
     let renamed = high.pool_line().replace("high", "renamed");

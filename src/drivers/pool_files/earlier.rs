@@ -148,7 +148,7 @@ mod tests {
             .iter()
             .map(|(addr, place)| format!("{addr} {place}"))
             .collect();
-        assert_eq!(api, ["10.0.0.1:80 api", "10.0.0.2:81 api at v1"]);
+        assert_eq!(api, ["10.0.0.1:80 api", "10.0.0.2:81 api (v1)"]);
         let versions = pools.values().flat_map(|pool| &pool.versions);
         let versions: Vec<_> = versions.map(ToString::to_string).collect();
         assert_eq!(versions, ["v1", "v2"], "those of empty files too");

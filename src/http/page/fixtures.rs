@@ -75,12 +75,12 @@ pub(super) fn night() -> Status {
             ),
             problem(
                 Severity::Critical,
-                "pool images is short of members: 1 serving, and its min_members is 3",
+                "pool images below minimum: 1 serving, min_members 3",
                 Some("2026-07-30T02:00:04.567Z"),
             ),
             problem(
                 Severity::Critical,
-                "there is no connection to Balancer 10.0.9.2:8065",
+                "Balancer 10.0.9.2:8065 unreachable",
                 None,
             ),
             problem(
@@ -136,7 +136,7 @@ fn night_nodes() -> Vec<Node> {
                 since: "2026-07-30T02:01:00.000Z".to_owned(),
                 until: "2026-07-30T02:11:00.000Z".to_owned(),
             }),
-            ..node(2, State::Leaving, "it asked to leave, and may")
+            ..node(2, State::Leaving, "granted leave")
         },
         node(3, State::Failed, "no answer within 3s"),
         node(4, State::Failed, "connection refused"),
@@ -320,10 +320,10 @@ pub(super) fn events(count: u64) -> Vec<Event> {
                 0 => (
                     "warning",
                     "left",
-                    "is put out of api at v23: failed: no answer within 3s",
+                    "removed from api (v23): failed: no answer within 3s",
                 ),
-                1 => ("info", "joined", "joins api at v24"),
-                2 => ("info", "left", "leaves api at v23: leaving"),
+                1 => ("info", "joined", "joins api (v24)"),
+                2 => ("info", "left", "leaves api (v23): leaving"),
                 _ => (
                     "error",
                     "out",

@@ -40,7 +40,7 @@ fn the_first_word_is_the_verdict() {
     assert!(night.contains("class=\"verdict bad\""));
     for part in [
         "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server stands in; pool images",
-        "<li>there is no connection to Balancer 10.0.9.2:8065</li>",
+        "<li>Balancer 10.0.9.2:8065 unreachable</li>",
         "<li>/etc/pollbal.services is refused; the last good list stays in force <small>",
     ] {
         assert!(night.contains(part), "{part} is missing in {night}");

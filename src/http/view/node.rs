@@ -65,7 +65,7 @@ fn out(why: &OutReason, view: &NodeView) -> String {
         OutReason::Failed(failure) => failure.to_string(),
         OutReason::Refused(refusal) => refusal.to_string(),
         OutReason::Disabled(_) => words(view.reasons.keys()),
-        OutReason::Granted => "it asked to leave, and may".to_owned(),
+        OutReason::Granted => "granted leave".to_owned(),
         OutReason::Awaited => "enabled, its next answer decides".to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use crate::model::change::{Change, Ending, OutReason};
 use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::observation::Observation;
-use crate::model::overrides::{LeaveLease, Note, Overrides, Reason, ReasonName};
+use crate::model::overrides::{LeaveLease, Note, Overrides, Reason, ReasonName, Reasons};
 use crate::model::time::Timestamp;
 use crate::model::words::Word;
 
@@ -101,7 +101,7 @@ impl Membership {
         for addr in addrs {
             if self.overrides.remove_reason(*addr, name) {
                 self.overrides_revision += 1;
-                let how = Ending::TakenBack(by.clone());
+                let how = Ending::Removed(by.clone());
                 self.enabled(*addr, name, how, now, &mut effect);
             }
         }
@@ -162,7 +162,7 @@ impl Membership {
     pub fn cancel_leaves(&mut self, addrs: &[NodeAddr], by: &Note, now: Instant) -> Effect {
         let mut effect = Effect::default();
         for addr in addrs {
-            let how = Ending::TakenBack(by.clone());
+            let how = Ending::Removed(by.clone());
             self.end_leave(*addr, how, now, &mut effect);
         }
         effect
@@ -207,10 +207,10 @@ impl Membership {
             self.overrides_revision += 1;
         }
         for (addr, name) in expired.reasons {
-            self.enabled(addr, &name, Ending::TimeOver, now, &mut effect);
+            self.enabled(addr, &name, Ending::Expired, now, &mut effect);
         }
         for addr in expired.leases {
-            self.leave_over(addr, Ending::TimeOver, now, &mut effect);
+            self.leave_over(addr, Ending::Expired, now, &mut effect);
         }
         effect
     }
@@ -293,9 +293,10 @@ impl Membership {
         effect: &mut Effect,
     ) {
         let node = self.node_or_gone(addr);
-        effect
-            .changes
-            .push(Change::Enabled(node, name.clone(), how));
+        let remaining = self.overrides.reasons(addr).into_iter();
+        let remaining = remaining.flat_map(Reasons::keys).cloned().collect();
+        let change = Change::Enabled(node, name.clone(), how, remaining);
+        effect.changes.push(change);
         self.release(addr, now, effect);
     }
 

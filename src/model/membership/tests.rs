@@ -185,7 +185,7 @@ fn nodes_in_no_pool_are_disabled() {
 fn a_node_moves_between_pools_and_versions_in_one_step() {
     let mut bench = Bench::serving(rules(1, 1, 0), 1);
     let moved = bench.see(1, says("api ok v2"));
-    assert!(matches!(&moved[..], [Change::Moved(_, _, to)] if to.to_string() == "api at v2"));
+    assert!(matches!(&moved[..], [Change::Moved(_, _, to)] if to.to_string() == "api (v2)"));
     bench.see(1, says("web"));
     assert_eq!(bench.members("api"), [0u8; 0]);
     assert_eq!(bench.members("web"), [1]);

@@ -36,7 +36,7 @@ impl PoolHealth {
         let short = (self.serving < self.min_members).then(|| {
             let Self { pool, serving, min_members, .. } = self;
             let text = format!(
-                "pool {pool} is short of members: {serving} serving, and its min_members is {min_members}"
+                "pool {pool} below minimum: {serving} serving, min_members {min_members}"
             );
             let brief = format!("pool {pool} has {serving} of its min_members of {min_members}");
             let short = Problem::of_pool(Kind::PoolShort, pool, &text, &brief);

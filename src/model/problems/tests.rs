@@ -378,7 +378,7 @@ fn of_a_load_balancer_that_does_not_obey_it_is_told_why_and_what_differs() {
         outage: Some("not answering (accepts connections); not applied since: -api-1".into()),
         ..DriverHealth::default()
     });
-    let text = "there is no connection to Balancer 127.0.0.1:16000: it is not answering (accepts connections); not applied \
+    let text = "Balancer 127.0.0.1:16000 unreachable: it is not answering (accepts connections); not applied \
                 since: -api-1";
     assert_eq!(lost.problems()[0].text, text);
     let line = "CRITICAL: Balancer 127.0.0.1:16000 not answering";

@@ -93,7 +93,7 @@ impl Site {
         let site = Self::run(stage, nodes, &[dead], &pools);
         site.disable("api-10", "kernel", "reboot into 6.1.140, back by noon");
         site.nodes[4].fail(503);
-        site.wait_event("api-5 is put out");
+        site.wait_event("api-5 removed from");
         site.freeze("network", "switch sw3 flaps, failures say nothing");
         site.nodes[5].fail(503);
         site.wait(|status| status["counts"]["failing"] == 1);

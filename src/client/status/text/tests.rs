@@ -165,7 +165,7 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_drained() {
 
 #[test]
 fn the_end_of_a_leave_is_told_from_now_where_an_answer_has_no_time() {
-    let mut leaving = node(4, State::Leaving, "it asked to leave, and may");
+    let mut leaving = node(4, State::Leaving, "granted leave");
     leaving.grant = Some(Grant {
         since: BEFORE.to_owned(),
         until: "2926-11-21T09:37:00.000Z".to_owned(),

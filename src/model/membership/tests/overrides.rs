@@ -353,7 +353,7 @@ fn a_leave_ends_with_its_time_or_when_it_is_taken_back() {
     let effect = bench.membership.expire((bench.now, over));
     assert!(matches!(
         effect.changes[..],
-        [Change::LeaveOver(_, Ending::TimeOver)]
+        [Change::LeaveOver(_, Ending::Expired)]
     ));
     assert_eq!(effect.poll_now, [addr(1)]);
     bench.see(1, says("api"));
