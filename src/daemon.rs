@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   pollers ──(observations, mpsc)──► Daemon ──(snapshots, watch)──► pool files
-//!   services_watch ──(lists, mpsc)──►   ▲                               │ (snapshots with files, watch)
+//!   sources ──(lists, mpsc)─────────►   ▲                               │ (snapshots with files, watch)
 //!   signals ────────────────────────────┤                               ▼
 //!   listeners ──(requests, mpsc)────────┘                            load balancers
 //! ```

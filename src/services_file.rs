@@ -31,13 +31,13 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What tells that the file changed; `None` when it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
+pub struct FileVersion(Option<(u64, u64, u64, i64, i64, i64, i64)>);
 
 /// What a look at the file's entry tells.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// What tells that it changed.
-    pub stamp: Stamp,
+    pub stamp: FileVersion,
     modified: Option<SystemTime>,
     /// It is no longer where it was opened or mounted from: another file has its name there.
     pub is_replaced: bool,
@@ -72,7 +72,7 @@ impl Look {
             )
         };
         Self {
-            stamp: Stamp(about.as_ref().map(stamp)),
+            stamp: FileVersion(about.as_ref().map(stamp)),
             modified: about.as_ref().and_then(|about| about.modified().ok()),
             // By a path one finds only files that have a name, but for one that is mounted by itself.
             is_replaced: about.is_some_and(|about| about.nlink() == 0),

@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use super::{Daemon, TASKS_TIMEOUT, is_service};
 use crate::services_file::Look;
-use crate::services_watch;
+use crate::sources;
+use crate::sources::file::ServicesFile;
 use crate::state_file::{self, QuarantinedFile, Sources};
 use crate::supervision::supervised;
 
@@ -23,7 +24,8 @@ impl Daemon {
         let (sender, lists) = mpsc::channel(1);
         self.lists = lists;
         let reporter = self.alerting.status_reporter.clone();
-        let watch = services_watch::watch(path, look, sender, reporter);
+        let source = ServicesFile::new(path, look, reporter.clone());
+        let watch = sources::run(source, sender, reporter);
         let cancelled = watching.clone();
         let watch = async move { watching.run_until_cancelled(watch).await };
         self.tasks

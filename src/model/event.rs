@@ -6,8 +6,8 @@ use super::change::{Assignment, Change, OutReason};
 use super::names::PoolName;
 use super::node::Node;
 use super::node_view::Retention;
-use super::overrides::words;
 use super::observation::Failure;
+use super::overrides::words;
 use super::time::Timestamp;
 
 /// Something that happened, as the event log keeps it.
@@ -107,7 +107,10 @@ impl<'a> EventText<'a> {
                 ..Self::node("out", node, format!("{} is in no pool: {why}", node.name))
             },
             Change::Removed(node, from) => {
-                let text = format!("{} removed from {from}: no longer in the services file", node.name);
+                let text = format!(
+                    "{} removed from {from}: no longer in the services file",
+                    node.name
+                );
                 Self::member("removed", node, from, text)
             }
             Change::Held(pool, min_members) => Self {
@@ -191,9 +194,7 @@ impl<'a> EventText<'a> {
                     severity: Severity::Warning,
                     ..Self::site(
                         "frozen",
-                        format!(
-                            "frozen: {word}{details}; failed nodes stay in until it is thawed"
-                        ),
+                        format!("frozen: {word}{details}; failed nodes stay in until it is thawed"),
                     )
                 }
             }

@@ -258,10 +258,7 @@ fn a_perlbal_that_is_gone_for_long_is_told_and_that_it_is_back() {
     let kinds = alert_events(&stage).into_iter().map(|[kind, ..]| kind);
     let kinds: Vec<_> = kinds.collect();
     assert_eq!(kinds, ["alert", "alert-over"]);
-    assert_eq!(
-        pollbal.log_with(&["unreachable"]),
-        Vec::<String>::new()
-    );
+    assert_eq!(pollbal.log_with(&["unreachable"]), Vec::<String>::new());
 }
 
 #[test]

@@ -116,7 +116,11 @@ fn a_node_that_is_gone_leaves_all_files_and_is_polled_no_more() {
             stage.lines("disabled_services"),
         )
     });
-    pollbal.wait_log(&["node-1", "removed from website", "no longer in the services file"]);
+    pollbal.wait_log(&[
+        "node-1",
+        "removed from website",
+        "no longer in the services file",
+    ]);
     let polls = nodes[0].polls();
     nodes[1].wait_polls(20);
     assert_eq!(nodes[0].polls(), polls);

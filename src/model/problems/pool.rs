@@ -34,10 +34,14 @@ impl PoolHealth {
     pub(super) fn problems(&self, nodes: Option<&Counts>) -> impl Iterator<Item = Problem> {
         let empty = self.is_empty(nodes).then(|| self.empty(nodes));
         let short = (self.serving < self.min_members).then(|| {
-            let Self { pool, serving, min_members, .. } = self;
-            let text = format!(
-                "pool {pool} below minimum: {serving} serving, min_members {min_members}"
-            );
+            let Self {
+                pool,
+                serving,
+                min_members,
+                ..
+            } = self;
+            let text =
+                format!("pool {pool} below minimum: {serving} serving, min_members {min_members}");
             let brief = format!("pool {pool} has {serving} of its min_members of {min_members}");
             let short = Problem::of_pool(Kind::PoolShort, pool, &text, &brief);
             match empty {
