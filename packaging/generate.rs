@@ -1,5 +1,5 @@
-//! `package-docs`: makes the man pages and the shell completions of the Debian package from the definitions of the
-//! command line.
+//! `package-docs`: generates the man pages and shell completions of the Debian package from the definition of the command
+//! line.
 //!
 //! ```text
 //! cargo run --example package-docs        (writes them to packaging/man and packaging/completions)
@@ -22,19 +22,19 @@ const DATE: &str = "2026-11-21";
 const FILES: [(&str, &str); 9] = [
     (
         "/etc/pollbal.json",
-        "the configuration; /usr/share/doc/pollbal/example.json has every key, with what it means",
+        "the configuration; /usr/share/doc/pollbal/example.json documents every key",
     ),
     (
         "/etc/pollbal.services",
-        "the list of nodes, a line each: \"10.0.0.1 8080 # api-node-1\"; looked at every second",
+        "the list of nodes, one per line: \"10.0.0.1 8080 # api-node-1\"; checked every second",
     ),
     (
         "/run/pollbal/admin.sock",
-        "where the daemon answers the commands of the user and the group pollbal",
+        "the admin socket, which accepts commands from the user and the group pollbal",
     ),
     (
         "/run/pollbal/state.json",
-        "reasons, leaves, freezes and what alerts told, so that they outlive a restart",
+        "reasons, leaves, freezes and reported alerts, so that they survive a restart",
     ),
     ("/run/pool/POOL.pool", "the members of a pool"),
     (
@@ -43,11 +43,11 @@ const FILES: [(&str, &str); 9] = [
     ),
     (
         "/run/pool/disabled_services",
-        "the nodes that are in no pool now",
+        "the nodes that are in no pool",
     ),
     (
         "/usr/lib/systemd/system/pollbal.service",
-        "the service; it says what hooks may do in it, and how to change that",
+        "the service; its comments explain what hooks may do, and how to change that",
     ),
     (
         "/usr/share/pollbal/alert-mail",
@@ -58,44 +58,43 @@ const FILES: [(&str, &str); 9] = [
 const SIGNALS: [(&str, &str); 2] = [
     (
         "SIGHUP",
-        "Reads configuration and services file anew. What is wrong is refused as a whole, and the old stays in force.",
+        "Reloads the configuration and services file. If there are errors, nothing changes: the previous configuration and \
+         list of nodes stay active.",
     ),
     (
         "SIGTERM, SIGINT",
-        "Ends within 8 s, mostly at once; where something hangs, such as a disk, with exit code 1. Pools and files stay as they are.",
+        "Stops within 8 s, usually immediately; if something hangs, such as a disk, with exit code 1. Pools and files stay \
+         as they are.",
     ),
 ];
 
 const ENVIRONMENT: [(&str, &str); 5] = [
     (
         "POLLBAL_CONFIG",
-        "The configuration file, where --config names none.",
+        "The configuration file, unless --config is given.",
     ),
     (
         "POLLBAL_ADMIN_SOCKET",
-        "The daemon's admin socket, where --socket names none.",
+        "The daemon's admin socket, unless --socket is given.",
     ),
     (
         "SUDO_USER, USER, LOGNAME",
-        "The first of them that is set is told to others as who gave an order.",
+        "The first of these that is set is shown to others as the author of an order.",
     ),
-    (
-        "NO_COLOR",
-        "Set to anything: no colours, also on a terminal.",
-    ),
+    ("NO_COLOR", "If set: no colors, even on a terminal."),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
-        "Set by systemd: where the daemon tells that it is ready, how things stand, and that it is alive. Neither \
-         --dry-run nor --once does so. Hooks do not get these variables.",
+        "Set by systemd: the daemon reports that it is ready, its status, and that it is alive. Not with --dry-run or --once. \
+         Hooks do not get these variables.",
     ),
 ];
 
-const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks POLLBAL_SERVICES_FILE too, and the file hooks \
+const HOOKS: &str = "Hooks get POLLBAL_POOL_DIRECTORY, the init hooks also POLLBAL_SERVICES_FILE, and the file hooks \
                      POLLBAL_FILE_NAME. node_hook gets POLLBAL_NODE, POLLBAL_NODE_NAME, POLLBAL_POOL, POLLBAL_VERSION, \
-                     POLLBAL_STATE (in, out or moved), POLLBAL_REASON, and of one that moved POLLBAL_FROM_POOL and \
+                     POLLBAL_STATE (in, out or moved), POLLBAL_REASON, and for moved nodes POLLBAL_FROM_POOL and \
                      POLLBAL_FROM_VERSION; alert_hook gets POLLBAL_ALERT, POLLBAL_ALERT_STATE (begin, still or over), \
                      POLLBAL_SEVERITY (degraded or critical), POLLBAL_SUBJECT, POLLBAL_TEXT and POLLBAL_LEFT_OUT. These two \
-                     have all that, and more, as JSON on their standard input.";
+                     also get all of that, and more, as JSON on standard input.";
 
 /// All files, by path.
 pub(crate) fn files() -> io::Result<Vec<(String, Vec<u8>)>> {

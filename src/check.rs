@@ -1,4 +1,4 @@
-//! `pollbal check`: what the configuration and the services file mean, or every error.
+//! `pollbal check`: prints the effective settings, or every error.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use crate::model::problems::NodesDown;
 use crate::model::text::printable;
 use crate::stay_requests;
 
-/// What was understood, for people; or all errors.
+/// The effective settings, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
     let loaded = load(path, Duration::ZERO)?;
     let Loaded { config, list, .. } = &loaded;
     let nodes = &list.nodes;
     let mut text = String::new();
-    _ = writeln!(text, "{}: in order", shown(path));
+    _ = writeln!(text, "{}: OK", shown(path));
     _ = writeln!(
         text,
         "{}: {}",
@@ -35,14 +35,14 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     let poll = &config.poll;
     _ = writeln!(
         text,
-        "polls: GET {} every {}, given up after {}",
+        "polls: GET {} every {}, timeout {}",
         poll.path,
         format_duration(poll.interval),
         format_duration(poll.timeout)
     );
     _ = writeln!(
         text,
-        "nodes removed at once: {} at most, or one",
+        "nodes removed at once: at most {}, or one",
         config.max_removed
     );
     _ = writeln!(text, "pool files: {}", shown(&config.pool_directory));
@@ -52,18 +52,18 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         _ = writeln!(text, "{}", driver.describe());
     }
     if config.drivers.is_empty() {
-        _ = writeln!(text, "load balancers: none, files only");
+        _ = writeln!(text, "load balancers: none, only pool files");
     }
     describe_headers(&mut text, &config.poll);
     describe_alerts(&mut text, config);
     if config.metrics_per_node {
-        _ = writeln!(text, "metrics: some series for each node");
+        _ = writeln!(text, "metrics: some series per node");
     }
     for warning in loaded.warnings() {
         _ = writeln!(text, "warning: {}", printable(&warning));
     }
     if nodes.is_empty() {
-        _ = writeln!(text, "warning: without a node nothing is done");
+        _ = writeln!(text, "warning: no nodes listed: pollbal will do nothing");
     }
     Ok(text)
 }
@@ -85,17 +85,17 @@ fn describe_listeners(listeners: &ListenerSettings) -> String {
     )
 }
 
-/// Which headers are sent; a value may be a secret.
+/// Lists the names of the headers that are sent; values may be secret.
 fn describe_headers(text: &mut String, poll: &PollSettings) {
     let names = |headers: &Headers| {
         let names = headers.iter().map(|(name, _)| name);
         names.collect::<Vec<_>>().join(", ")
     };
     if poll.headers.iter().next().is_some() {
-        _ = writeln!(text, "polls are sent with: {}", names(&poll.headers));
+        _ = writeln!(text, "poll headers: {}", names(&poll.headers));
     }
     for (block, headers) in &poll.pool_headers {
-        _ = writeln!(text, "polls of {block} are sent with: {}", names(headers));
+        _ = writeln!(text, "poll headers for {block}: {}", names(headers));
     }
 }
 
@@ -105,7 +105,7 @@ fn describe_alerts(text: &mut String, config: &Config) {
         let interval = format_duration(alerts.interval);
         _ = writeln!(
             text,
-            "alerts: {} at most in {interval}, each once, at {}",
+            "alerts: at most {} in {interval}, each once, at {}",
             alerts.limit, alerts.hours
         );
         let NodesDown { percent, after } = config.nodes_down;
@@ -113,7 +113,7 @@ fn describe_alerts(text: &mut String, config: &Config) {
             let after = format_duration(after);
             _ = writeln!(
                 text,
-                "  nodes down: {percent}% of all, or of a pool's, for {after}"
+                "  nodes down: {percent}% of all nodes, or of a pool's, for {after}"
             );
         }
     }
@@ -132,7 +132,7 @@ fn describe_pools(text: &mut String, config: &Config) {
         let name = naming.given(pool);
         let name = name.map(|name| format!(" (in {}: {name})", naming.place()));
         let only = if rules.nodes.is_some() {
-            ", listed nodes only"
+            ", only listed nodes"
         } else {
             ""
         };
@@ -156,7 +156,7 @@ fn describe_pools(text: &mut String, config: &Config) {
         let rules = &config.rules.undeclared;
         _ = writeln!(
             text,
-            "other pools: rise {}, fall {}, {} of them at most",
+            "other pools: rise {}, fall {}, at most {}",
             rules.rise, rules.fall, config.rules.max_undeclared
         );
     } else {

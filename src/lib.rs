@@ -1,16 +1,15 @@
-//! pollbal keeps the pools of an HTTP load balancer true: it asks every node `GET /pool` and makes
-//! the load balancer's pools say what the nodes say.
+//! pollbal keeps an HTTP load balancer's pools in sync with what its nodes announce: it polls every node with `GET /pool`
+//! and updates the load balancer's pools accordingly.
 //!
 //! ```text
 //! services file ─► pollers (a task per node) ─► observations ─► Membership (pure) ─► snapshot ─► drivers
-//!                   GET /pool, every interval     mpsc            decides              watch       each compares with
-//!                                                                                                  what is there and
-//!                                                                                                  mends it
+//!                   GET /pool, every interval     mpsc            decides              watch       each compares actual
+//!                                                                                                  with desired state
+//!                                                                                                  and reconciles it
 //! ```
 //!
-//! [`model`] is pure: no I/O, no clock. [`drivers`] make a directory of pool files and Perlbals show
-//! the wanted pools, each by a pure plan and an executor that decides nothing. [`daemon`] wires all
-//! together and is the only one that knows everybody.
+//! [`model`] is pure: no I/O, no clock. [`drivers`] apply the desired pools to a directory of pool files and to load
+//! balancers; each consists of a pure plan and an executor that decides nothing. [`daemon`] connects all modules.
 
 pub mod alerts;
 pub mod api;

@@ -1,5 +1,4 @@
-//! Reads what there is to read: the configuration and the services file that it names. At start,
-//! at a reload and for `pollbal check` alike.
+//! Reads the configuration and the services file that it names: at startup, on a reload and for `pollbal check`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,36 +14,36 @@ use crate::model::services::List;
 use crate::model::text::printable;
 use crate::services_file::{Look, replaced, settle};
 
-/// Maximum number of names that are told of those that several nodes have.
-const TOLD: usize = 20;
+/// Maximum number of ambiguous names listed, and of addresses per name.
+const MAX_NAMES: usize = 20;
 
-/// How long a services file is waited for that is being written; longer than one may have to be quiet.
+/// Maximum time to wait for a services file that is being written; longer than it may have to be quiet.
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Configuration and nodes that are in order.
+/// A valid configuration and list of nodes.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What the services file says.
+    /// The content of the services file.
     pub list: List,
-    /// What tells a later change of the services file.
+    /// The version of the services file, to detect a later change.
     pub look: Look,
-    /// Nobody has changed the services file for a while.
+    /// Whether the services file has not changed for a while.
     pub quiet: bool,
-    /// Files that were replaced where they are mounted from: these are the old ones.
+    /// Files whose bind mount shows an old version, since the original was replaced.
     pub replaced: Vec<PathBuf>,
 }
 
 impl Loaded {
-    /// Logs what is allowed but probably not meant.
+    /// Logs the warnings.
     pub fn warn(&self) {
         for warning in self.warnings() {
             warn!("{}", printable(&warning));
         }
     }
 
-    /// What is allowed but probably not meant.
+    /// Warnings about settings that are valid but probably unintended.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.config.warnings();
@@ -53,8 +52,8 @@ impl Loaded {
             let both = both.filter(|node| rules.is_sorry(node.addr));
             warnings.extend(both.map(|node| {
                 format!(
-                    "pools.{pool}.sorry: {} is node {} too: while pool {pool} has no member it gets \
-                     its requests, whatever it announces; a sorry server should be no node",
+                    "pools.{pool}.sorry: {} is also node {}: while pool {pool} has no member it gets \
+                     its requests, whatever it announces; a sorry server should not be a node",
                     node.addr, node.name
                 )
             }));
@@ -62,11 +61,11 @@ impl Loaded {
         let services = self.config.services_file.display();
         let names = shared_names(&self.list.nodes);
         warnings.extend(names.map(|names| {
-            format!("{services}: names that are not of one node alone, so that commands cannot take them: {names}")
+            format!("{services}: names of more than one node, which commands cannot use: {names}")
         }));
         if self.list.unfinished {
             warnings.push(format!(
-                "{services}: the last line has no end; if nothing is missing, end it with a newline"
+                "{services}: the last line has no newline; add one if the file is complete"
             ));
         }
         warnings.extend(self.replaced.iter().map(|path| replaced(path)));
@@ -74,7 +73,7 @@ impl Loaded {
     }
 }
 
-/// The names that several nodes have, if there are any.
+/// Lists the names that several nodes share, if there are any.
 fn shared_names(nodes: &[Node]) -> Option<String> {
     let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for node in nodes {
@@ -82,11 +81,11 @@ fn shared_names(nodes: &[Node]) -> Option<String> {
         addrs.push(node.addr.to_string());
     }
     let mut shared = names.iter().filter(|(_, addrs)| addrs.len() > 1);
-    let told = |(name, addrs): (&&str, &Vec<String>)| {
-        let first = &addrs[..addrs.len().min(TOLD)];
+    let text = |(name, addrs): (&&str, &Vec<String>)| {
+        let first = &addrs[..addrs.len().min(MAX_NAMES)];
         format!("{name} ({})", first.join(", "))
     };
-    let first: Vec<_> = shared.by_ref().take(TOLD).map(told).collect();
+    let first: Vec<_> = shared.by_ref().take(MAX_NAMES).map(text).collect();
     match shared.count() {
         _ if first.is_empty() => None,
         0 => Some(first.join(", ")),
@@ -94,7 +93,7 @@ fn shared_names(nodes: &[Node]) -> Option<String> {
     }
 }
 
-/// Everything that is wrong, a line each.
+/// All errors, one per line.
 #[derive(Debug)]
 pub struct LoadErrors(Vec<ConfigError>);
 
@@ -108,8 +107,8 @@ impl fmt::Display for LoadErrors {
 
 impl std::error::Error for LoadErrors {}
 
-/// Reads both files; all errors of both at once. For a services file that is being written it waits
-/// for so long; blocks.
+/// Reads both files, and reports the errors of both at once. Blocks; waits for a services file that is being written for at
+/// most `patience`.
 pub fn load(path: &Path, patience: Duration) -> Result<Loaded, LoadErrors> {
     let (config, wrong) = Config::load(path).map_err(|error| LoadErrors(vec![error]))?;
     let settled = settle(&config.services_file, patience);

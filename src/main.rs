@@ -4,23 +4,23 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pollbal::cli::{self, Asked, Command, RunFlags};
+use pollbal::cli::{self, Command, Invocation, RunFlags};
 use pollbal::daemon::{DaemonError, Options, Outcome, run};
 use pollbal::drivers::Mode;
 use pollbal::stdout::print;
 use pollbal::{check, client, fd_limits, logging, supervision, threads};
 use tracing::error;
 
-/// The command line is wrong (sysexits.h, `EX_USAGE`).
+/// Exit code: usage error (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;
-/// The configuration is wrong, or what it names cannot be had (sysexits.h, `EX_CONFIG`).
+/// Exit code: the configuration is invalid, or what it names cannot be used (sysexits.h, `EX_CONFIG`).
 const CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
-    let asked = match cli::read(std::env::args_os()) {
-        Ok(asked) => asked,
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
         Err(message) => {
-            // `--help` and `--version` come here too. Nothing can be done if nobody reads it.
+            // Includes the output of `--help` and `--version`. If printing fails, there is nothing left to do.
             _ = message.print();
             return if message.use_stderr() {
                 USAGE.into()
@@ -29,28 +29,32 @@ fn main() -> ExitCode {
             };
         }
     };
-    match asked.command {
-        Command::Check => check(&asked),
-        Command::Run(ref flags) => daemon(&asked, flags),
-        Command::Client(command) => client::run(asked.config.as_deref(), &asked.door, command),
+    match invocation.command {
+        Command::Check => check(&invocation),
+        Command::Run(ref flags) => daemon(&invocation, flags),
+        Command::Client(command) => client::run(
+            invocation.config.as_deref(),
+            &invocation.socket_args,
+            command,
+        ),
     }
 }
 
-fn check(asked: &Asked) -> ExitCode {
-    match check::check(asked.config()) {
+fn check(invocation: &Invocation) -> ExitCode {
+    match check::check(invocation.config()) {
         Ok(text) => {
             print(&text);
             ExitCode::SUCCESS
         }
         Err(errors) => {
-            // Nobody could be told that it failed.
+            // There is nowhere left to report a failure.
             _ = writeln!(io::stderr(), "{errors}");
             CONFIG.into()
         }
     }
 }
 
-fn daemon(asked: &Asked, flags: &RunFlags) -> ExitCode {
+fn daemon(invocation: &Invocation, flags: &RunFlags) -> ExitCode {
     if let Err(error) = logging::start(flags.level()) {
         _ = writeln!(
             io::stderr(),
@@ -60,12 +64,12 @@ fn daemon(asked: &Asked, flags: &RunFlags) -> ExitCode {
         return supervision::SOFTWARE.into();
     }
     supervision::end_at_panic();
-    let code = serve(asked, flags);
+    let code = serve(invocation, flags);
     logging::finish();
     code
 }
 
-fn serve(asked: &Asked, flags: &RunFlags) -> ExitCode {
+fn serve(invocation: &Invocation, flags: &RunFlags) -> ExitCode {
     fd_limits::raise_open_files();
     let mode = if flags.dry_run {
         Mode::DryRun
@@ -73,13 +77,13 @@ fn serve(asked: &Asked, flags: &RunFlags) -> ExitCode {
         Mode::Live
     };
     let options = Options {
-        config: asked.config().to_owned(),
+        config: invocation.config().to_owned(),
         mode,
         once: flags.once,
         accept_removals: flags.accept_removals,
     };
-    // One thread: an answer and what follows from it are a matter of microseconds, less than it
-    // takes to wake another thread. Files are written by threads of their own.
+    // Single-threaded: handling a response takes microseconds, less than waking another thread. Files are written by
+    // separate threads.
     let runtime = match threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -91,7 +95,7 @@ fn serve(asked: &Asked, flags: &RunFlags) -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(options));
-    // A thread that hangs on a slow disk does not hold up the end.
+    // A thread that hangs on a slow disk must not delay the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match ended {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

@@ -46,6 +46,9 @@ _pollbal() {
             pollbal,nudge)
                 cmd="pollbal__subcmd__nudge"
                 ;;
+            pollbal,poll)
+                cmd="pollbal__subcmd__nudge"
+                ;;
             pollbal,reload)
                 cmd="pollbal__subcmd__reload"
                 ;;
@@ -119,7 +122,7 @@ _pollbal() {
 
     case "${cmd}" in
         pollbal)
-            opts="-v -q -h -V --config --socket --json --dry-run --once --accept-removals --verbose --quiet --help --version run check status explain disable enable wait nudge members events reload freeze thaw roll leave help"
+            opts="-v -q -h -V --config --socket --json --dry-run --once --accept-removals --verbose --quiet --help --version run check status explain disable enable wait nudge poll members events reload freeze thaw roll leave help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -774,7 +777,7 @@ _pollbal() {
             fi
             case "${prev}" in
                 --until)
-                    COMPREPLY=($(compgen -W "rest serving" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "drained serving" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)

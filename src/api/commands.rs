@@ -24,11 +24,11 @@ pub struct RollStep {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Waiting until it may go, is drained, or serves.
+    /// Waiting until the node may be taken out, is drained, or serves.
     Waiting,
-    /// It is out, and perhaps still draining.
+    /// It is out, and may still be draining.
     Disabled,
-    /// It is drained, and the command runs.
+    /// It is drained, and the command is running.
     Command,
     /// The command has succeeded, and the node is being enabled.
     Enabled,

@@ -92,7 +92,7 @@ pub struct Reload {
 #[serde(rename_all = "snake_case")]
 pub enum Until {
     /// Out, and drained at every load balancer.
-    Rest,
+    Drained,
     /// A member that serves, acknowledged by every load balancer.
     Serving,
 }

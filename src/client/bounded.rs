@@ -1,16 +1,16 @@
-//! Answers are read up to a length: who answers may be anybody, and without an end.
+//! Reads response bodies up to a maximum length: anything may be listening there, and it may never stop sending.
 
 use reqwest::Response;
 
-/// Why there is no text.
+/// Why a body could not be read.
 pub(super) enum TextError {
-    /// It broke off, or took too long.
+    /// The connection failed or timed out.
     Http(reqwest::Error),
-    /// It is longer than was asked for; its beginning.
+    /// The body exceeds the limit; its beginning.
     TooLong(String),
 }
 
-/// The text of an answer that is no longer than so many bytes.
+/// The text of a response whose body has at most `limit` bytes.
 pub(super) async fn text(mut response: Response, limit: usize) -> Result<String, TextError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(TextError::Http)? {

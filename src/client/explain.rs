@@ -1,69 +1,78 @@
-//! `pollbal explain`: all that is known of one node.
+//! `pollbal explain`: everything that is known about one node.
 
 use std::fmt::Write;
 
-use super::http::{ANSWER, Door};
+use super::format::{ago, ahead, away, named, reason};
+use super::http::{AdminClient, RESPONSE_TIMEOUT};
 use super::status::why;
-use super::terminal::{self, Paint, Tone};
-use super::words::{ago, ahead, away, named, reason};
-use super::{ClientError, DONE, events};
+use super::terminal::{self, Colors, Style};
+use super::{CommandError, DONE, events};
 use crate::api::{Answer, Explanation};
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
 
-pub(super) async fn explain(door: &Door, args: &cli::Explain) -> Result<u8, ClientError> {
+pub(super) async fn explain(client: &AdminClient, args: &cli::Explain) -> Result<u8, CommandError> {
     let query = [("node", args.node.clone())];
-    let answer = door.get("/v1/explain", &query, ANSWER).await?;
-    if door.json {
-        terminal::print_json(&answer.pretty());
+    let response = client.get("/v1/explain", &query, RESPONSE_TIMEOUT).await?;
+    if client.json {
+        terminal::print_json(&response.json());
     } else {
-        terminal::print(&text(&answer.value, Paint::of_stdout()));
+        terminal::print(&text(&response.value, Colors::of_stdout()));
     }
     Ok(DONE)
 }
 
-fn text(explanation: &Explanation, paint: Paint) -> String {
+fn text(explanation: &Explanation, colors: Colors) -> String {
     let now = &explanation.time;
     let node = &explanation.node;
     let mut text = String::new();
-    let mut line = |tone, line: &str| {
-        text += &paint.tone(tone, &printable(line));
+    let mut line = |style, line: &str| {
+        text += &colors.paint(style, &printable(line));
         text.push('\n');
     };
-    line(Tone::Title, &named(&node.name, &node.node));
-    line(Tone::Plain, &format!("is       {}", place(explanation)));
+    line(Style::Title, &named(&node.name, &node.node));
+    line(Style::Plain, &format!("is        {}", state(explanation)));
     for given in &node.reasons {
-        line(Tone::Notable, &format!("out for  {}", reason(given, now)));
+        line(Style::Warning, &format!("disabled  {}", reason(given, now)));
     }
     if let Some(grant) = &node.grant {
         let (since, ends) = (ago(&grant.since, now), ahead(&grant.until, now));
-        let leave = format!("out for  a leave, granted {since}, ends {ends}");
-        line(Tone::Notable, &leave);
+        let leave = format!("leaving   granted {since}, ends {ends}");
+        line(Style::Warning, &leave);
     }
-    line(Tone::Plain, &format!("polled   {}", polled(explanation)));
+    line(Style::Plain, &format!("polled    {}", polled(explanation)));
     for one in &explanation.load_balancers {
-        let mut told = format!("{:8} {}: {}", one.driver, one.address, one.text);
+        let mut text = format!("{:9} {}: {}", one.driver, one.address, one.text);
         if let Some(why) = &one.away {
-            _ = write!(told, "; it is {}", away(why, now));
+            _ = write!(text, "; it is {}", away(why, now));
         }
-        let tone = if one.acked { Tone::Plain } else { Tone::Bad };
-        line(tone, &told);
+        let style = if one.acked {
+            Style::Plain
+        } else {
+            Style::Error
+        };
+        line(style, &text);
     }
-    for step in &explanation.comes_back {
-        line(Tone::Plain, &format!("comes back: {step}"));
+    for (index, step) in explanation.comes_back.iter().enumerate() {
+        let label = if index == 0 {
+            "returns   after"
+        } else {
+            "          and after"
+        };
+        line(Style::Plain, &format!("{label} {step}"));
     }
     if !explanation.history.is_empty() {
-        _ = writeln!(text, "\n{}", paint.tone(Tone::Title, "what happened"));
+        _ = writeln!(text, "\n{}", colors.paint(Style::Title, "history"));
     }
     for event in &explanation.history {
-        text += &events::text(event, Some(now), paint);
+        text += &events::text(event, Some(now), colors);
     }
     text
 }
 
-/// Where it is, since when and why.
-fn place(explanation: &Explanation) -> String {
+/// The node's state and pool, since when, and why.
+fn state(explanation: &Explanation) -> String {
     let node = &explanation.node;
     let mut text = node.word().to_owned();
     if let Some(pool) = &node.pool {
@@ -76,7 +85,7 @@ fn place(explanation: &Explanation) -> String {
     if let Some(since) = &node.since {
         _ = write!(text, ", since {}", ago(since, &explanation.time));
     }
-    // Reasons and a leave have lines of their own.
+    // Reasons and a leave are printed as separate lines.
     if node.reasons.is_empty() && node.grant.is_none() {
         let why = why(node, &explanation.time);
         if !why.is_empty() {
@@ -86,7 +95,7 @@ fn place(explanation: &Explanation) -> String {
     text
 }
 
-/// What the last poll gave, and when the next is.
+/// The result of the last poll, and when the next one is.
 fn polled(explanation: &Explanation) -> String {
     let Some(answer) = &explanation.answer else {
         return "not yet".to_owned();
@@ -98,13 +107,14 @@ fn polled(explanation: &Explanation) -> String {
         next,
         ..
     } = answer;
-    let row = match (explanation.answers, explanation.failures) {
+    let streak = match (explanation.answers, explanation.failures) {
         (0, 0) => String::new(),
         (0, failures) => format!(", {} in a row", count(failures as usize, "failure")),
-        (answers, _) => format!(", {} in a row", count(answers as usize, "good answer")),
+        (1, _) => ", 1 success in a row".to_owned(),
+        (successes, _) => format!(", {successes} successes in a row"),
     };
     let ago = ago(time, &explanation.time);
-    format!("{ago}: {text}, after {took_ms:.1} ms{row}; {next}")
+    format!("{ago}: {text}, after {took_ms:.1} ms{streak}; {next}")
 }
 
 #[cfg(test)]
@@ -145,11 +155,14 @@ mod tests {
                 time: "2026-11-21T09:29:59.000Z".to_owned(),
                 took_ms: 0.84,
                 interval_ms: 1_000,
-                next: "asked again within 1s".to_owned(),
+                next: "next poll within 1s".to_owned(),
             }),
             failures: 0,
             answers: 12,
-            comes_back: vec!["pollbal enable api-node-3 --reason kernel".to_owned()],
+            comes_back: vec![
+                "`pollbal enable api-node-3 --reason kernel`".to_owned(),
+                "the node announces that it serves (it does not now)".to_owned(),
+            ],
             history: vec![Event {
                 id: 3,
                 time: BEFORE.to_owned(),
@@ -175,48 +188,49 @@ mod tests {
     fn a_node_is_explained_with_what_brings_it_back() {
         let expected = "\
 api-node-3 (10.0.0.3:8080)
-is       disabled (api v23), since 3 min ago
-out for  kernel by ann, 3 min ago
-polled   1 s ago: api serving v23, after 0.8 ms, 12 good answers in a row; asked again within 1s
-balancer 127.0.0.1:16000: removed, drained
-comes back: pollbal enable api-node-3 --reason kernel
+is        disabled (api v23), since 3 min ago
+disabled  kernel by ann, 3 min ago
+polled    1 s ago: api serving v23, after 0.8 ms, 12 successes in a row; next poll within 1s
+balancer  127.0.0.1:16000: removed, drained
+returns   after `pollbal enable api-node-3 --reason kernel`
+          and after the node announces that it serves (it does not now)
 
-what happened
+history
 2026-11-21T09:27:00.000Z     3 min ago           api-node-3 is disabled: kernel by ann
 ";
-        assert_eq!(text(&explanation(), Paint::none()), expected);
+        assert_eq!(text(&explanation(), Colors::none()), expected);
     }
 
     #[test]
-    fn a_leave_beside_a_disable_is_told_and_no_state_twice() {
+    fn a_leave_beside_a_disable_is_shown_and_the_state_only_once() {
         let grant = Grant {
             since: BEFORE.to_owned(),
             until: "2026-11-21T09:37:00.000Z".to_owned(),
         };
         let mut granted = explanation();
         granted.node.grant = Some(grant);
-        let leave = "out for  a leave, granted 3 min ago, ends in 7 min\n";
-        let both = format!("out for  kernel by ann, 3 min ago\n{leave}polled   ");
-        let told = text(&granted, Paint::none());
-        assert!(told.contains(&both), "{told}");
+        let leave = "leaving   granted 3 min ago, ends in 7 min\n";
+        let both = format!("disabled  kernel by ann, 3 min ago\n{leave}polled    ");
+        let shown = text(&granted, Colors::none());
+        assert!(shown.contains(&both), "{shown}");
         granted.node.state = State::Leaving;
         granted.node.reasons.clear();
-        let alone = format!("is       leaving (api v23), since 3 min ago\n{leave}polled   ");
-        let told = text(&granted, Paint::none());
-        assert!(told.contains(&alone), "{told}");
+        let alone = format!("is        leaving (api v23), since 3 min ago\n{leave}polled    ");
+        let shown = text(&granted, Colors::none());
+        assert!(shown.contains(&alone), "{shown}");
     }
 
     #[test]
-    fn one_that_was_not_heard_yet_is_explained_too() {
-        let mut unheard = explanation();
-        unheard.answer = None;
-        unheard.node.state = State::Awaited;
-        unheard.node.reasons.clear();
-        unheard.node.since = None;
-        unheard.node.why = Some("not heard yet".to_owned());
-        let text = text(&unheard, Paint::none());
+    fn a_node_that_was_not_polled_yet_is_explained_too() {
+        let mut unpolled = explanation();
+        unpolled.answer = None;
+        unpolled.node.state = State::Awaited;
+        unpolled.node.reasons.clear();
+        unpolled.node.since = None;
+        unpolled.node.why = Some("not polled yet".to_owned());
+        let text = text(&unpolled, Colors::none());
         assert!(
-            text.contains("is       awaited (api v23): not heard yet\npolled   not yet\n"),
+            text.contains("is        awaited (api v23): not polled yet\npolled    not yet\n"),
             "{text}"
         );
     }

@@ -1,4 +1,4 @@
-//! HTTP with the daemon, over its admin socket.
+//! HTTP client for the daemon's admin socket.
 
 use std::error::Error;
 use std::fs;
@@ -16,201 +16,201 @@ use tokio_util::bytes::BytesMut;
 use tokio_util::codec::{Decoder, LinesCodec};
 
 use super::bounded::{self, TextError};
-use super::socket::Place;
-use super::{terminal, words};
+use super::socket::SocketPath;
+use super::{format, terminal};
 use crate::api::Problem;
 use crate::model::text::printable;
 use crate::retry::Retry;
 
-/// A daemon that is alive answers within milliseconds; a reload may wait for a slow disk.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// Maximum time for a response. A healthy daemon responds within milliseconds, but a reload may wait for a slow disk.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a daemon that has answered before may be away: a restart takes a moment.
-pub(super) const AWAY: Duration = Duration::from_secs(60);
+/// Maximum time to wait for a daemon that has responded before: it may be restarting.
+pub(super) const MAX_AWAY: Duration = Duration::from_secs(60);
 
-/// Maximum length of an answer, in bytes: a node is told in some 1,000, so that 200,000 nodes fit.
-const LONGEST_ANSWER: usize = 256 << 20;
+/// Maximum length of a response, in bytes: enough for 200,000 nodes of about 1,000 bytes each.
+const MAX_RESPONSE_BYTES: usize = 256 << 20;
 
-/// The longest line of a stream, in bytes: an event's text is a line for people.
-const LONGEST_LINE: usize = 1 << 20;
+/// Maximum length of a line of a stream, in bytes.
+const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// What is said of a daemon that does not answer in time.
-const MUTE: &str = "it took the request, but says nothing; its log may tell why";
+/// Reason for the error when the daemon does not respond in time.
+const TIMED_OUT: &str = "timed out; its log may say why";
 
-/// The `key=value`s of a request.
+/// The query parameters of a request.
 pub(super) type Query<'a> = &'a [(&'static str, String)];
 
-/// The way to the daemon.
-pub(super) struct Door {
+/// Sends requests to the daemon.
+pub(super) struct AdminClient {
     client: Client,
     base: Url,
     socket: PathBuf,
-    /// Where else it may be.
-    elsewhere: String,
-    /// Answers are printed as they are.
+    /// Appended to connection errors: where else the socket may be.
+    socket_hint: String,
+    /// Commands print responses as JSON, unchanged.
     pub(super) json: bool,
 }
 
-/// An answer, understood and as it came.
-pub(super) struct Answer<T> {
+/// A response: its value, and its text as it was received.
+pub(super) struct ApiResponse<T> {
     pub(super) value: T,
     text: String,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, Error)]
-pub(super) enum AskError {
-    /// Nobody is there.
-    #[error("pollbal does not answer at {}: {why}", .socket.display())]
-    NoAnswer { socket: PathBuf, why: String },
-    /// The daemon says what is wrong with the request.
+pub(super) enum ClientError {
+    /// The daemon cannot be reached.
+    #[error("cannot connect to pollbal at {}: {why}", .socket.display())]
+    Unreachable { socket: PathBuf, why: String },
+    /// The daemon does not respond, or no longer.
+    #[error("no response from pollbal at {}: {why}", .socket.display())]
+    NoResponse { socket: PathBuf, why: String },
+    /// The daemon rejected the request.
     #[error("{}", .0.error)]
-    Refused(Refusal),
-    /// It is there, but speaks otherwise.
+    Rejected(ApiError),
+    /// Something responds, but not as this version of pollbal does.
     #[error(
-        "what pollbal answers at {} is not understood ({what}): do the daemon and this program have the same version?",
+        "unexpected response at {} ({what}): do the daemon and this program have the same version?",
         .socket.display()
     )]
-    NotUnderstood { socket: PathBuf, what: String },
+    InvalidResponse { socket: PathBuf, what: String },
 }
 
-/// A request that was refused.
+/// An error response.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     pub(super) status: StatusCode,
-    /// Why, for people.
+    /// The error, for people.
     pub(super) error: String,
-    /// Whether the same order with `force` would be carried out.
+    /// Whether the same request with `force` would be applied.
     pub(super) can_be_forced: bool,
-    /// The answer as JSON, where that was asked for.
+    /// The response as JSON, if `--json` was given.
     pub(super) json: Option<String>,
 }
 
-impl AskError {
-    /// Whether the daemon answered, and does not do it.
-    pub(super) fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if !refusal.status.is_server_error())
+impl ClientError {
+    /// Whether the daemon responded and will not do it.
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self, Self::Rejected(error) if !error.status.is_server_error())
     }
 
-    /// Whether this very request may be in order when the daemon is there again.
+    /// Whether the same request may succeed once the daemon is back.
     pub(super) fn is_away(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } => true,
-            Self::Refused(refusal) => refusal.status.is_server_error(),
-            Self::NotUnderstood { .. } => false,
+            Self::Unreachable { .. } | Self::NoResponse { .. } => true,
+            Self::Rejected(error) => error.status.is_server_error(),
+            Self::InvalidResponse { .. } => false,
         }
     }
 
-    /// Whether `min_members` is in the way, an order of somebody else, or another state that may pass.
+    /// Whether it conflicts with the current state, which may change: `min_members`, somebody else's reason.
     pub(super) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::CONFLICT)
+        matches!(self, Self::Rejected(error) if error.status == StatusCode::CONFLICT)
     }
 }
 
-impl<T> Answer<T> {
-    /// The answer as it came, as [`laid_out`].
-    pub(super) fn pretty(&self) -> String {
-        laid_out(&self.text)
+impl<T> ApiResponse<T> {
+    /// The response as JSON, formatted by [`indent_on_terminal`].
+    pub(super) fn json(&self) -> String {
+        indent_on_terminal(&self.text)
     }
 
-    /// The answer as it came, in one line.
-    pub(super) fn compact(&self) -> String {
+    /// The response as JSON in one line.
+    pub(super) fn json_line(&self) -> String {
         let mut out = Vec::new();
-        rewrite(&self.text, &mut serde_json::Serializer::new(&mut out));
-        closed(out)
+        transcode(&self.text, &mut serde_json::Serializer::new(&mut out));
+        with_newline(out)
     }
 }
 
-/// JSON as it is, in the line that it came in; laid out for people where they look, on a terminal. To
-/// lay out thousands of nodes takes longer than to ask for them.
-pub(super) fn laid_out(json: &str) -> String {
+/// JSON, indented if standard output is a terminal, else unchanged: indenting thousands of nodes takes longer than
+/// requesting them.
+pub(super) fn indent_on_terminal(json: &str) -> String {
     if !terminal::is_attended() {
         return json.trim_end().to_owned() + "\n";
     }
     let mut out = Vec::new();
-    rewrite(json, &mut serde_json::Serializer::pretty(&mut out));
-    closed(out)
+    transcode(json, &mut serde_json::Serializer::pretty(&mut out));
+    with_newline(out)
 }
 
-/// Writes JSON anew, with every key in its place.
-fn rewrite<F>(text: &str, out: &mut serde_json::Serializer<&mut Vec<u8>, F>)
+/// Serializes JSON again, keeping the order of its keys.
+fn transcode<F>(text: &str, out: &mut serde_json::Serializer<&mut Vec<u8>, F>)
 where
     F: serde_json::ser::Formatter,
 {
-    // It was read as JSON before.
+    // Cannot fail: the text was parsed before.
     _ = serde_transcode::transcode(&mut serde_json::Deserializer::from_str(text), out);
 }
 
-fn closed(mut json: Vec<u8>) -> String {
+fn with_newline(mut json: Vec<u8>) -> String {
     json.push(b'\n');
     String::from_utf8_lossy(&json).into_owned()
 }
 
-impl Door {
-    pub(super) fn new(place: Place, json: bool) -> Result<Self, AskError> {
-        let Place {
-            socket, elsewhere, ..
-        } = place;
+impl AdminClient {
+    pub(super) fn new(path: SocketPath, json: bool) -> Result<Self, ClientError> {
+        let SocketPath { socket, hint, .. } = path;
         let client = Client::builder()
             .unix_socket(socket.as_path())
             .no_proxy()
             .redirect(Policy::none())
             .build();
-        // Whatever the host is called, the socket is where it goes.
+        // The host name does not matter: every request goes to the socket.
         match (client, Url::parse("http://pollbal")) {
             (Ok(client), Ok(base)) => Ok(Self {
                 client,
                 base,
                 socket,
-                elsewhere,
+                socket_hint: hint,
                 json,
             }),
-            (Err(error), _) => Err(AskError::NoAnswer {
-                why: words::cause(&error),
+            (Err(error), _) => Err(ClientError::Unreachable {
+                why: format::cause(&error),
                 socket,
             }),
-            (_, Err(error)) => Err(AskError::NoAnswer {
+            (_, Err(error)) => Err(ClientError::Unreachable {
                 socket,
                 why: error.to_string(),
             }),
         }
     }
 
-    /// Asks for something, and gives up after `limit`.
+    /// Sends a GET request that times out after `limit`.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
         query: Query<'_>,
         limit: Duration,
-    ) -> Result<Answer<T>, AskError> {
-        self.understand(self.request(Method::GET, path, query).timeout(limit))
+    ) -> Result<ApiResponse<T>, ClientError> {
+        self.send_and_parse(self.request(Method::GET, path, query).timeout(limit))
             .await
     }
 
-    /// Orders something.
+    /// Sends a POST request.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
-        order: &impl Serialize,
-    ) -> Result<Answer<T>, AskError> {
-        let request = self.request(Method::POST, path, &[]).json(order);
-        self.understand(request.timeout(ANSWER)).await
+        body: &impl Serialize,
+    ) -> Result<ApiResponse<T>, ClientError> {
+        let request = self.request(Method::POST, path, &[]).json(body);
+        self.send_and_parse(request.timeout(RESPONSE_TIMEOUT)).await
     }
 
-    /// Asks for lines that come for as long as the daemon lives.
-    pub(super) async fn follow(&self, path: &str, query: Query<'_>) -> Result<Lines, AskError> {
-        let answer = self.send(self.request(Method::GET, path, query));
-        let Ok(answer) = tokio::time::timeout(ANSWER, answer).await else {
-            return Err(AskError::NoAnswer {
+    /// Requests a stream of lines that ends only with the daemon.
+    pub(super) async fn follow(&self, path: &str, query: Query<'_>) -> Result<Lines, ClientError> {
+        let response = self.send(self.request(Method::GET, path, query));
+        let Ok(response) = tokio::time::timeout(RESPONSE_TIMEOUT, response).await else {
+            return Err(ClientError::NoResponse {
                 socket: self.socket.clone(),
-                why: MUTE.to_owned(),
+                why: TIMED_OUT.to_owned(),
             });
         };
-        let response = answer?;
         Ok(Lines {
-            response,
+            response: response?,
             socket: self.socket.clone(),
-            codec: LinesCodec::new_with_max_length(LONGEST_LINE),
+            codec: LinesCodec::new_with_max_length(MAX_LINE_BYTES),
             read: BytesMut::new(),
         })
     }
@@ -224,98 +224,104 @@ impl Door {
         self.client.request(method, url)
     }
 
-    /// Sends it, and gives the answer when it is no refusal.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, AskError> {
+    /// Sends a request; an error response is an error.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await;
-        let response = response.map_err(|error| self.no_answer(&error))?;
+        let response = response.map_err(|error| self.no_response(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         let text = self.text(response).await?;
         let problem = serde_json::from_str::<Problem>(&text);
-        let problem = problem.map_err(|_| self.not_understood(&format!("{status}: {text}")))?;
-        let refused = Answer {
+        let problem = problem.map_err(|_| self.invalid_response(&format!("{status}: {text}")))?;
+        let rejected = ApiResponse {
             value: problem,
             text,
         };
-        Err(AskError::Refused(Refusal {
+        Err(ClientError::Rejected(ApiError {
             status,
-            json: self.json.then(|| refused.pretty()),
-            error: refused.value.error,
-            can_be_forced: refused.value.can_be_forced,
+            json: self.json.then(|| rejected.json()),
+            error: rejected.value.error,
+            can_be_forced: rejected.value.can_be_forced,
         }))
     }
 
-    async fn understand<T: DeserializeOwned>(
+    async fn send_and_parse<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
-    ) -> Result<Answer<T>, AskError> {
+    ) -> Result<ApiResponse<T>, ClientError> {
         let text = self.text(self.send(request).await?).await?;
-        let value =
-            serde_json::from_str(&text).map_err(|error| self.not_understood(&error.to_string()))?;
-        Ok(Answer { value, text })
+        let value = serde_json::from_str(&text)
+            .map_err(|error| self.invalid_response(&error.to_string()))?;
+        Ok(ApiResponse { value, text })
     }
 
-    async fn text(&self, response: Response) -> Result<String, AskError> {
-        let text = bounded::text(response, LONGEST_ANSWER).await;
+    async fn text(&self, response: Response) -> Result<String, ClientError> {
+        let text = bounded::text(response, MAX_RESPONSE_BYTES).await;
         text.map_err(|error| match error {
-            TextError::Http(error) => self.no_answer(&error),
-            TextError::TooLong(_) => {
-                self.not_understood(&format!("its answer is longer than {LONGEST_ANSWER} bytes"))
-            }
+            TextError::Http(error) => self.no_response(&error),
+            TextError::TooLong(_) => self.invalid_response(&format!(
+                "the response is longer than {MAX_RESPONSE_BYTES} bytes"
+            )),
         })
     }
 
-    fn no_answer(&self, error: &reqwest::Error) -> AskError {
-        AskError::NoAnswer {
-            socket: self.socket.clone(),
-            why: self.reason(error),
+    fn no_response(&self, error: &reqwest::Error) -> ClientError {
+        let socket = self.socket.clone();
+        let why = self.reason(error);
+        if error.is_connect() {
+            ClientError::Unreachable { socket, why }
+        } else {
+            ClientError::NoResponse { socket, why }
         }
     }
 
-    /// Why nobody answered, and what to do.
+    /// Why there was no response, and what to do about it.
     fn reason(&self, error: &reqwest::Error) -> String {
         if error.is_timeout() {
-            return MUTE.to_owned();
+            return TIMED_OUT.to_owned();
         }
-        let text = words::cause(error);
+        let text = format::cause(error);
         match io_error(error).map(io::Error::kind) {
             Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                format!("{text}; is it running? If so: {}", self.elsewhere)
+                format!(
+                    "{text}. Is it running? (systemctl status pollbal) {}",
+                    self.socket_hint
+                )
             }
             Some(io::ErrorKind::PermissionDenied) => format!(
-                "{text}; become a member of {} (`adduser NAME GROUP`, then log in anew), or ask as root",
+                "{text}. Run this as root, or join {} (`adduser NAME GROUP`, then log in again)",
                 owner(&self.socket)
             ),
             _ => text,
         }
     }
 
-    fn not_understood(&self, what: &str) -> AskError {
-        not_understood(&self.socket, what)
+    fn invalid_response(&self, what: &str) -> ClientError {
+        invalid_response(&self.socket, what)
     }
 }
 
-fn not_understood(socket: &Path, what: &str) -> AskError {
-    /// Enough to see what it is.
-    const SHOWN: usize = 200;
-    let what: String = what.chars().take(SHOWN).collect();
-    AskError::NotUnderstood {
+fn invalid_response(socket: &Path, what: &str) -> ClientError {
+    /// Maximum number of characters shown, enough to recognize what responded.
+    const MAX_CHARS: usize = 200;
+    let what: String = what.chars().take(MAX_CHARS).collect();
+    ClientError::InvalidResponse {
         socket: socket.to_owned(),
         what: printable(what.trim()),
     }
 }
 
-/// Asks again for as long as the daemon is away, but no longer than `limit`.
-pub(super) async fn persist<T>(
+/// Retries a request while the daemon is away, for at most `limit`.
+pub(super) async fn retry_while_away<T>(
     limit: Duration,
-    ask: impl AsyncFn() -> Result<T, AskError>,
-) -> Result<T, AskError> {
+    send: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
     let start = Instant::now();
     let mut retry = Retry::new();
     loop {
-        match ask().await {
+        match send().await {
             Err(error) if error.is_away() && start.elapsed() < limit => {
                 tokio::time::sleep(retry.next_wait()).await;
             }
@@ -324,7 +330,7 @@ pub(super) async fn persist<T>(
     }
 }
 
-/// An answer that goes on, line by line.
+/// A streamed response, line by line.
 pub(super) struct Lines {
     response: Response,
     socket: PathBuf,
@@ -333,29 +339,29 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// The next line; it ends with the daemon only.
-    pub(super) async fn next(&mut self) -> Result<String, AskError> {
+    /// The next line; the end of the stream is an error.
+    pub(super) async fn next(&mut self) -> Result<String, ClientError> {
         loop {
             match self.codec.decode(&mut self.read) {
                 Ok(Some(line)) => return Ok(line),
                 Ok(None) => {}
-                Err(error) => return Err(self.not_understood(&error.to_string())),
+                Err(error) => return Err(self.invalid_response(&error.to_string())),
             }
-            // It goes on for as long as the daemon lives, and says no word when it ends.
+            // The stream is as long as the daemon's life, and the daemon does not terminate it when it exits.
             match self.response.chunk().await {
                 Ok(Some(bytes)) => self.read.extend_from_slice(&bytes),
                 Ok(None) | Err(_) => {
-                    return Err(AskError::NoAnswer {
+                    return Err(ClientError::NoResponse {
                         socket: self.socket.clone(),
-                        why: "it has ended".to_owned(),
+                        why: "the daemon has exited".to_owned(),
                     });
                 }
             }
         }
     }
 
-    pub(super) fn not_understood(&self, what: &str) -> AskError {
-        not_understood(&self.socket, what)
+    pub(super) fn invalid_response(&self, what: &str) -> ClientError {
+        invalid_response(&self.socket, what)
     }
 }
 
@@ -370,7 +376,7 @@ fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     None
 }
 
-/// The group that may use the socket; of its directory where that may not be looked into.
+/// The group that may use the socket, or that owns its directory if that is not accessible.
 fn owner(socket: &Path) -> String {
     let metadata = fs::metadata(socket).or_else(|_| {
         let directory = socket.parent().unwrap_or(socket);

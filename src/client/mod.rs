@@ -1,15 +1,17 @@
-//! The commands for the running daemon: ask at its admin socket, print the answer, choose the exit code.
+//! The commands that talk to the running daemon: send a request to its admin socket, print the response, choose the
+//! exit code.
 //!
-//! Nothing is decided here but `roll`'s order of steps: what is right, who may go and who is at rest
-//! the daemon says. `leave` asks the node doors of load balancers instead, from a node.
+//! They decide nothing but the order of `roll`'s steps: the daemon decides whether everything is healthy, which nodes
+//! may leave and which are drained. `leave` runs on a node and talks to the node listeners of load balancers instead.
 
 mod bounded;
 mod events;
 mod explain;
+mod format;
 mod http;
 mod leave;
-mod orders;
 mod output;
+mod overrides;
 mod program;
 mod roll;
 mod signals;
@@ -17,7 +19,6 @@ mod socket;
 mod status;
 mod terminal;
 mod wait;
-mod words;
 
 use std::io;
 use std::path::Path;
@@ -28,45 +29,45 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::runtime::{self, Runtime};
 
-use crate::cli::{ClientCommand, Door as DoorFlags};
+use crate::cli::{ClientCommand, SocketArgs};
 use crate::logging::chain;
-use http::{AskError, Door};
+use http::{AdminClient, ClientError};
 use signals::LastResort;
 use socket::SocketError;
 
-/// The exit code when all is as it was asked for.
+/// Exit code: the command did what it was asked to do.
 const DONE: u8 = 0;
-/// The exit code when it is not.
+/// Exit code: it did not.
 const FAILED: u8 = 1;
-/// The command line is wrong (sysexits.h, `EX_USAGE`).
+/// Exit code: usage error (sysexits.h, `EX_USAGE`).
 const USAGE: u8 = 64;
-/// No daemon answers (sysexits.h, `EX_UNAVAILABLE`).
+/// Exit code: no daemon responds (sysexits.h, `EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
-/// The configuration cannot be read (sysexits.h, `EX_CONFIG`).
+/// Exit code: the configuration says that there is no admin socket (sysexits.h, `EX_CONFIG`).
 const CONFIG: u8 = 78;
 
-/// Why a command has no answer to print.
+/// Why a command failed.
 #[derive(Debug, Error)]
-enum ClientError {
+enum CommandError {
     #[error("failed to {0}")]
     System(&'static str, #[source] io::Error),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
-    Ask(#[from] AskError),
-    #[error("not so within {}: {missing}", words::exact(*.timeout))]
-    TimeOver { timeout: Duration, missing: String },
-    /// Whoever pressed Ctrl-C knows it.
+    Client(#[from] ClientError),
+    #[error("timed out after {}: {missing}", format::exact(*.timeout))]
+    TimedOut { timeout: Duration, missing: String },
+    /// Not printed: the user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
     #[error("{0}")]
     Usage(String),
-    /// Several lines, each for people.
+    /// One or more lines for people.
     #[error("{0}")]
     Failed(String),
 }
 
-impl ClientError {
+impl CommandError {
     fn signals(error: io::Error) -> Self {
         Self::System("listen to signals", error)
     }
@@ -74,16 +75,16 @@ impl ClientError {
     fn code(&self) -> u8 {
         match self {
             Self::Socket(_) => CONFIG,
-            Self::Ask(error) => Self::exit_code_of(error),
-            Self::System(..) | Self::TimeOver { .. } | Self::Failed(_) => FAILED,
+            Self::Client(error) => Self::exit_code_of(error),
+            Self::System(..) | Self::TimedOut { .. } | Self::Failed(_) => FAILED,
             Self::Interrupted => signals::INTERRUPTED,
             Self::Usage(_) => USAGE,
         }
     }
 
-    /// The exit code when there is no answer.
-    fn exit_code_of(error: &AskError) -> u8 {
-        if error.is_refusal() {
+    /// The exit code for a request that failed.
+    fn exit_code_of(error: &ClientError) -> u8 {
+        if error.is_rejection() {
             FAILED
         } else {
             UNAVAILABLE
@@ -91,109 +92,104 @@ impl ClientError {
     }
 }
 
-/// Does what the command says; `config` is the configuration file, if one was named.
+/// Runs a command; `config` is the configuration file, if the command line names one.
 #[must_use]
-pub fn run(config: Option<&Path>, door: &DoorFlags, command: ClientCommand) -> ExitCode {
+pub fn run(config: Option<&Path>, args: &SocketArgs, command: ClientCommand) -> ExitCode {
     let code = match command {
-        // It ends as another program.
-        ClientCommand::Leave(leave) => leave::run(&leave, door.json),
-        ClientCommand::Roll(roll) => within(roll::run(config, roll, door)),
-        other => within(ask(config, door, other)),
+        // It may be replaced by another program.
+        ClientCommand::Leave(leave) => leave::run(&leave, args.json),
+        ClientCommand::Roll(roll) => block_on(roll::run(config, roll, args)),
+        other => block_on(run_interruptible(config, args, other)),
     };
     let code = code.unwrap_or_else(|error| {
-        tell(&error);
+        print_error(&error);
         error.code()
     });
     code.into()
 }
 
-/// Does it to its end; what a thread waits for beside it, such as a name that is looked up, is left.
-fn within(what: impl Future<Output = Result<u8, ClientError>>) -> Result<u8, ClientError> {
+/// Runs a command to its end. Blocking work in other threads, such as a name lookup, is not waited for.
+fn block_on(command: impl Future<Output = Result<u8, CommandError>>) -> Result<u8, CommandError> {
     let runtime = runtime()?;
-    let code = runtime.block_on(what);
+    let code = runtime.block_on(command);
     runtime.shutdown_background();
     code
 }
 
-/// One thread: a command waits for one thing at a time.
-fn runtime() -> Result<Runtime, ClientError> {
+/// Single-threaded: a command waits for one thing at a time.
+fn runtime() -> Result<Runtime, CommandError> {
     let mut builder = runtime::Builder::new_current_thread();
     let built = builder.enable_all().build();
-    built.map_err(|error| ClientError::System("start the runtime", error))
+    built.map_err(|error| CommandError::System("start the runtime", error))
 }
 
-async fn ask(
+async fn run_interruptible(
     config: Option<&Path>,
-    flags: &DoorFlags,
+    args: &SocketArgs,
     command: ClientCommand,
-) -> Result<u8, ClientError> {
-    let last_resort = LastResort::start().map_err(ClientError::signals)?;
-    let door = open(config, flags)?;
+) -> Result<u8, CommandError> {
+    let last_resort = LastResort::start().map_err(CommandError::signals)?;
+    let client = connect(config, args)?;
     match command {
         ClientCommand::Status(status) if status.watch => {
-            status::watch::watch(&door, &status, &last_resort).await
+            status::watch::watch(&client, &status, &last_resort).await
         }
         simple => tokio::select! {
-            code = ask_simply(&door, &simple) => code,
-            () = signals::interrupt() => Err(ClientError::Interrupted),
+            code = run_simple(&client, &simple) => code,
+            () = signals::interrupt() => Err(CommandError::Interrupted),
         },
     }
 }
 
-/// What leaves nothing behind when it is interrupted.
-async fn ask_simply(door: &Door, command: &ClientCommand) -> Result<u8, ClientError> {
+/// Runs a command that needs no cleanup when it is interrupted.
+async fn run_simple(client: &AdminClient, command: &ClientCommand) -> Result<u8, CommandError> {
     match command {
-        ClientCommand::Status(args) => status::once(door, args).await,
-        ClientCommand::Explain(args) => explain::explain(door, args).await,
-        ClientCommand::Disable(args) => orders::disable(door, args).await,
-        ClientCommand::Enable(args) => orders::enable(door, args).await,
-        ClientCommand::Wait(args) => wait::command(door, args).await,
-        ClientCommand::Nudge(args) => orders::nudge(door, args).await,
-        ClientCommand::Members(args) => orders::members(door, args).await,
-        ClientCommand::Events(args) => events::events(door, args).await,
-        ClientCommand::Reload(args) => orders::reload(door, args).await,
-        ClientCommand::Freeze(args) => orders::freeze(door, args).await,
-        ClientCommand::Thaw(args) => orders::thaw(door, args).await,
-        // They are taken care of before.
+        ClientCommand::Status(args) => status::once(client, args).await,
+        ClientCommand::Explain(args) => explain::explain(client, args).await,
+        ClientCommand::Disable(args) => overrides::disable(client, args).await,
+        ClientCommand::Enable(args) => overrides::enable(client, args).await,
+        ClientCommand::Wait(args) => wait::command(client, args).await,
+        ClientCommand::Nudge(args) => overrides::nudge(client, args).await,
+        ClientCommand::Members(args) => overrides::members(client, args).await,
+        ClientCommand::Events(args) => events::events(client, args).await,
+        ClientCommand::Reload(args) => overrides::reload(client, args).await,
+        ClientCommand::Freeze(args) => overrides::freeze(client, args).await,
+        ClientCommand::Thaw(args) => overrides::thaw(client, args).await,
+        // `run` handles these.
         ClientCommand::Roll(_) | ClientCommand::Leave(_) => Ok(DONE),
     }
 }
 
-fn open(config: Option<&Path>, flags: &DoorFlags) -> Result<Door, ClientError> {
-    let place = socket::find(flags.socket.as_deref(), config)?;
-    if let Some(warning) = &place.warning {
+fn connect(config: Option<&Path>, args: &SocketArgs) -> Result<AdminClient, CommandError> {
+    let path = socket::find(args.socket.as_deref(), config)?;
+    if let Some(warning) = &path.warning {
         terminal::warn(warning);
     }
-    Ok(Door::new(place, flags.json)?)
+    Ok(AdminClient::new(path, args.json)?)
 }
 
-/// Says what went wrong, in the daemon's own words where it has any.
-fn tell(error: &ClientError) {
-    if matches!(error, ClientError::Interrupted) {
+/// Prints what went wrong, as the daemon described it where it did.
+fn print_error(error: &CommandError) {
+    if matches!(error, CommandError::Interrupted) {
         return;
     }
-    // Without that a signal may go unheard while this is not read.
-    _ = signals::end_at_once();
-    if let ClientError::Ask(AskError::Refused(refusal)) = error
-        && let Some(json) = &refusal.json
+    // Otherwise no signal would end the program while nobody reads its output.
+    _ = signals::exit_on_signal();
+    if let CommandError::Client(ClientError::Rejected(error)) = error
+        && let Some(json) = &error.json
     {
         terminal::print_json(json);
     }
-    let text = chain(error);
-    if text.starts_with("pollbal ") {
-        terminal::say(&text);
-    } else {
-        terminal::warn(&text);
-    }
+    terminal::warn(&chain(error));
 }
 
-/// A value as JSON in one line.
-fn line(value: &impl Serialize) -> String {
-    // Only a map whose keys are no texts cannot be told as JSON; there is none.
+/// A value as one line of JSON.
+fn json_line(value: &impl Serialize) -> String {
+    // Only maps with keys that are not strings cannot be serialized; there are none.
     serde_json::to_string(value).unwrap_or_default() + "\n"
 }
 
-/// The same, laid out where people look.
-fn pretty(value: &impl Serialize) -> String {
-    http::laid_out(&line(value))
+/// A value as JSON, indented on a terminal.
+fn json_for_stdout(value: &impl Serialize) -> String {
+    http::indent_on_terminal(&json_line(value))
 }

@@ -1,9 +1,9 @@
-//! What a command tells that must hear signals while nobody reads it, such as `roll`: a thread of its own writes.
+//! Output of the commands that must react to signals while nobody reads it, such as `roll`: a separate thread writes.
 //!
-//! A full pipe, a stopped pager and a terminal in Ctrl-S stop that thread only.
+//! A full pipe, a stopped pager and a terminal in Ctrl-S block only that thread.
 
 use std::cell::Cell;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,209 +16,213 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{line, terminal};
+use super::{json_line, terminal};
 use crate::logging::count;
 use crate::model::text::{printable_json, printable_lines};
 use crate::stdout;
 
-/// Maximum of what nobody has read yet, in bytes: tens of thousands of steps. What is beyond is dropped and counted.
-const ROOM: usize = 8 << 20;
+/// Maximum size of the output that is not written yet, in bytes: tens of thousands of steps. Beyond it, writes are
+/// dropped and counted.
+const MAX_PENDING_BYTES: usize = 8 << 20;
 
-/// How long the end of a command that a signal ended waits for what is still to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// Maximum time that a command ended by a signal waits for its output to be written.
+const FINAL_WAIT: Duration = Duration::from_secs(1);
 
-/// Writes in the order in which it is told to. Writing never fails: a terminal that is gone is no reason to leave
+/// Writes in order, from a separate thread. Writing never fails: a terminal that is gone is no reason to leave
 /// something half done.
 pub(super) struct Output {
-    /// Without a bound of its own: [`ROOM`] limits it.
-    pieces: Sender<Piece>,
-    /// The thread has it while it waits for pieces, not while it writes.
-    told: Arc<Mutex<Receiver<Piece>>>,
-    /// Bytes that are not written yet.
-    unread: Arc<AtomicUsize>,
-    /// Pieces that were dropped since the last one that found room.
-    lost: Cell<usize>,
+    /// Unbounded; [`MAX_PENDING_BYTES`] limits what is in it.
+    writes: Sender<Write>,
+    /// Locked by the thread while it waits for writes, not while it writes.
+    receiver: Arc<Mutex<Receiver<Write>>>,
+    pending_bytes: Arc<AtomicUsize>,
+    /// Number of writes dropped since the last one that fitted.
+    dropped: Cell<usize>,
 }
 
-type Drawing = Box<dyn FnOnce(&ProgressBar) + Send>;
+type Draw = Box<dyn FnOnce(&ProgressBar) + Send>;
 
-enum Piece {
+enum Write {
     Stdout(Vec<u8>),
     Stderr(Vec<u8>),
-    /// Changes the bar.
-    Draw(Drawing),
-    /// So many pieces were dropped here.
-    Lost(usize),
-    /// All before it is written.
-    Written(oneshot::Sender<()>),
+    /// Updates the progress bar.
+    Draw(Draw),
+    /// This many writes were dropped here.
+    Dropped(usize),
+    /// Answers once everything before it is written.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Output {
-    /// Starts the thread. It alone touches the bar, if there is one: even to look at it may have to wait for the terminal.
+    /// Starts the thread. Only it touches the bar, if there is one: even reading its state may block on the terminal.
     pub(super) fn start(bar: Option<ProgressBar>) -> io::Result<Self> {
-        let (pieces, told) = mpsc::channel();
-        let told = Arc::new(Mutex::new(told));
-        let unread = Arc::<AtomicUsize>::default();
-        let (source, left) = (told.clone(), unread.clone());
-        spawn(move || write(&source, &left, bar.as_ref()))?;
+        let (writes, receiver) = mpsc::channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        let pending_bytes = Arc::<AtomicUsize>::default();
+        let (source, pending) = (receiver.clone(), pending_bytes.clone());
+        spawn(move || write_all(&source, &pending, bar.as_ref()))?;
         Ok(Self {
-            pieces,
-            told,
-            unread,
-            lost: Cell::new(0),
+            writes,
+            receiver,
+            pending_bytes,
+            dropped: Cell::new(0),
         })
     }
 
-    /// Tells it on standard output.
+    /// Prints to standard output.
     pub(super) fn print(&self, text: &str) {
-        self.pass_on(printable_lines(text).into(), false);
+        self.write_bytes(printable_lines(text).into(), false);
     }
 
-    /// Tells people what they must know.
+    /// Prints a message for people to standard error.
     pub(super) fn warn(&self, text: &str) {
         let text = printable_lines(text);
-        self.pass_on(format!("pollbal: {text}\n").into(), true);
+        self.write_bytes(format!("pollbal: {text}\n").into(), true);
     }
 
-    /// Tells a value as JSON in one line.
+    /// Prints a value as one line of JSON.
     pub(super) fn json(&self, value: &impl Serialize) {
-        let line = line(value);
+        let line = json_line(value);
         let line = if terminal::is_attended() {
             printable_json(&line)
         } else {
             line
         };
-        self.pass_on(line.into(), false);
+        self.write_bytes(line.into(), false);
     }
 
-    /// Tells what another program said, as it is.
-    pub(super) fn pass_on(&self, bytes: Vec<u8>, is_error: bool) {
+    /// Writes bytes unchanged, such as the output of another program.
+    pub(super) fn write_bytes(&self, bytes: Vec<u8>, is_error: bool) {
         self.push(if is_error {
-            Piece::Stderr(bytes)
+            Write::Stderr(bytes)
         } else {
-            Piece::Stdout(bytes)
+            Write::Stdout(bytes)
         });
     }
 
-    /// Changes the bar, if there is one.
-    pub(super) fn draw(&self, drawing: impl FnOnce(&ProgressBar) + Send + 'static) {
-        self.push(Piece::Draw(Box::new(drawing)));
+    /// Updates the progress bar, if there is one.
+    pub(super) fn draw(&self, draw: impl FnOnce(&ProgressBar) + Send + 'static) {
+        self.push(Write::Draw(Box::new(draw)));
     }
 
-    /// Waits until all that was told so far is written, or until it is not to be waited for any more.
-    pub(super) async fn written(&self, enough: &CancellationToken) {
-        let (told, written) = oneshot::channel();
-        self.tell_lost();
+    /// Waits until everything so far is written, or until `cancel`.
+    pub(super) async fn flush(&self, cancel: &CancellationToken) {
+        let (sender, written) = oneshot::channel();
+        self.report_dropped();
         // The thread lives as long as the program.
-        _ = self.pieces.send(Piece::Written(told));
+        _ = self.writes.send(Write::Flush(sender));
         tokio::select! {
             _ = written => {}
-            () = enough.cancelled() => {}
+            () = cancel.cancelled() => {}
         }
     }
 
-    /// The same, but for a moment at most; whether it is written.
-    pub(super) async fn written_soon(&self) -> bool {
+    /// Waits until everything is written, for at most [`FINAL_WAIT`]; whether it is.
+    pub(super) async fn flush_briefly(&self) -> bool {
         let never = CancellationToken::new();
-        timeout(LAST_LINES, self.written(&never)).await.is_ok()
+        timeout(FINAL_WAIT, self.flush(&never)).await.is_ok()
     }
 
-    /// Waits at the end until all is written; once a signal has come, for a moment only.
+    /// Waits at the end until everything is written; after a signal, only briefly.
     pub(super) async fn finish(&self, signal: &CancellationToken) {
-        self.written(signal).await;
-        self.last_words().await;
+        self.flush(signal).await;
+        self.finish_briefly().await;
     }
 
-    /// Waits for a moment until all is written. When it is standard output that is not read, standard error gets its
-    /// lines all the same: there stands what is left to do.
-    pub(super) async fn last_words(&self) {
-        if self.written_soon().await {
+    /// Waits briefly at the end until everything is written. If it is standard output that nobody reads, standard error
+    /// still gets its lines: they say what is left to do.
+    pub(super) async fn finish_briefly(&self) {
+        if self.flush_briefly().await {
             return;
         }
         let Some(bytes) = self.unwritten_errors() else {
             return;
         };
-        let (told, written) = oneshot::channel();
+        let (sender, written) = oneshot::channel();
         let write = move || {
             _ = io::stderr().write_all(&bytes);
-            _ = told.send(());
+            _ = sender.send(());
         };
         if spawn(write).is_ok() {
-            _ = timeout(LAST_LINES, written).await;
+            _ = timeout(FINAL_WAIT, written).await;
         }
     }
 
-    /// What is still to be written to standard error, unless the thread has just gone on.
+    /// What is not yet written to standard error, unless the thread is no longer blocked.
     fn unwritten_errors(&self) -> Option<Vec<u8>> {
-        let told = self.told.try_lock().ok()?;
-        let errors = told.try_iter().filter_map(|piece| match piece {
-            Piece::Stderr(bytes) => Some(bytes),
+        let receiver = self.receiver.try_lock().ok()?;
+        let errors = receiver.try_iter().filter_map(|write| match write {
+            Write::Stderr(bytes) => Some(bytes),
             _ => None,
         });
         Some(errors.flatten().collect())
     }
 
-    fn push(&self, piece: Piece) {
-        let size = piece.size();
-        if self.unread.load(Ordering::Relaxed) + size > ROOM {
-            self.lost.update(|lost| lost + 1);
+    fn push(&self, write: Write) {
+        let size = write.size();
+        if self.pending_bytes.load(Ordering::Relaxed) + size > MAX_PENDING_BYTES {
+            self.dropped.update(|dropped| dropped + 1);
             return;
         }
-        self.tell_lost();
-        self.unread.fetch_add(size, Ordering::Relaxed);
-        _ = self.pieces.send(piece);
+        self.report_dropped();
+        self.pending_bytes.fetch_add(size, Ordering::Relaxed);
+        _ = self.writes.send(write);
     }
 
-    fn tell_lost(&self) {
-        if let lost @ 1.. = self.lost.take() {
-            _ = self.pieces.send(Piece::Lost(lost));
+    fn report_dropped(&self) {
+        if let dropped @ 1.. = self.dropped.take() {
+            _ = self.writes.send(Write::Dropped(dropped));
         }
     }
 }
 
-impl Piece {
+impl Write {
     fn size(&self) -> usize {
         match self {
             Self::Stdout(bytes) | Self::Stderr(bytes) => bytes.len(),
-            // Roughly, with what it shows.
+            // An estimate, with the text that it shows.
             Self::Draw(_) => 256,
-            Self::Lost(_) | Self::Written(_) => 0,
+            Self::Dropped(_) | Self::Flush(_) => 0,
         }
     }
 }
 
-fn spawn(what: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = thread::Builder::new().name("output".to_owned());
-    thread.spawn(what).map(drop)
+    thread.spawn(run).map(drop)
 }
 
-/// The thread.
-fn write(pieces: &Mutex<Receiver<Piece>>, unread: &AtomicUsize, bar: Option<&ProgressBar>) {
+/// The thread's main loop.
+fn write_all(
+    receiver: &Mutex<Receiver<Write>>,
+    pending_bytes: &AtomicUsize,
+    bar: Option<&ProgressBar>,
+) {
     let next = || {
-        let pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        pieces.recv().ok()
+        let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.recv().ok()
     };
-    while let Some(piece) = next() {
-        let size = piece.size();
-        match piece {
-            Piece::Stdout(bytes) => beside(bar, || _ = stdout::write(&bytes)),
-            Piece::Stderr(bytes) => beside(bar, || _ = io::stderr().write_all(&bytes)),
-            Piece::Lost(lost) => beside(bar, || {
-                let lost = count(lost, "line");
-                terminal::warn(&format!("{lost} dropped: nobody read them"));
+    while let Some(write) = next() {
+        let size = write.size();
+        match write {
+            Write::Stdout(bytes) => without_bar(bar, || _ = stdout::write(&bytes)),
+            Write::Stderr(bytes) => without_bar(bar, || _ = io::stderr().write_all(&bytes)),
+            Write::Dropped(dropped) => without_bar(bar, || {
+                let dropped = count(dropped, "line");
+                terminal::warn(&format!("{dropped} dropped: nobody read the output"));
             }),
-            Piece::Draw(drawing) => _ = bar.map(drawing),
-            // Perhaps it is not waited for any more.
-            Piece::Written(told) => _ = told.send(()),
+            Write::Draw(draw) => _ = bar.map(draw),
+            // The receiver may have given up.
+            Write::Flush(sender) => _ = sender.send(()),
         }
-        unread.fetch_sub(size, Ordering::Relaxed);
+        pending_bytes.fetch_sub(size, Ordering::Relaxed);
     }
 }
 
-/// Does something while the bar is not in the way.
-fn beside(bar: Option<&ProgressBar>, what: impl FnOnce()) {
+/// Prints while the progress bar is hidden.
+fn without_bar(bar: Option<&ProgressBar>, print: impl FnOnce()) {
     match bar {
-        Some(bar) => bar.suspend(what),
-        None => what(),
+        Some(bar) => bar.suspend(print),
+        None => print(),
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a command can be run, asked before anything is done for its sake.
+//! Checks whether a command can be run, before anything is done for it.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -9,37 +9,37 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
-/// Where programs are looked for when `PATH` is not set, as by the C library.
-const USUAL_PATH: &str = "/bin:/usr/bin";
+/// The search path when `PATH` is not set, the same as the C library's.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Looks for a program as it is looked for when it is run (`execvp`). That it is there does not say
-/// that it runs: its interpreter may be missing.
-pub(super) fn look_for(program: &OsStr) -> io::Result<()> {
-    let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
-    look_in(&path, program)
+/// Finds a program as `execvp` would. A program that is found may still fail to run, for example if its interpreter is
+/// missing.
+pub(super) fn find(program: &OsStr) -> io::Result<()> {
+    let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(DEFAULT_PATH));
+    find_in(&path, program)
 }
 
-fn look_in(path: &OsStr, program: &OsStr) -> io::Result<()> {
+fn find_in(path: &OsStr, program: &OsStr) -> io::Result<()> {
     if program.as_bytes().contains(&b'/') {
-        return may_be_run(Path::new(program));
+        return check_executable(Path::new(program));
     }
     if program.is_empty() {
         return Err(Errno::NOENT.into());
     }
     let mut found = Err(Errno::NOENT.into());
     for directory in env::split_paths(path) {
-        match may_be_run(&beside(&directory, program)) {
+        match check_executable(&join(&directory, program)) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => found = Err(error),
-            // Directories that are not there, or may not be looked into, are passed over.
+            // Directories that do not exist or are not accessible are skipped.
             Err(_) => {}
         }
     }
     found
 }
 
-/// An empty directory is the present one.
-fn beside(directory: &Path, program: &OsStr) -> PathBuf {
+/// An empty entry of the search path is the current directory.
+fn join(directory: &Path, program: &OsStr) -> PathBuf {
     if directory.as_os_str().is_empty() {
         Path::new(".").join(program)
     } else {
@@ -47,7 +47,7 @@ fn beside(directory: &Path, program: &OsStr) -> PathBuf {
     }
 }
 
-fn may_be_run(file: &Path) -> io::Result<()> {
+fn check_executable(file: &Path) -> io::Result<()> {
     if !file.metadata()?.is_file() {
         return Err(Errno::ACCESS.into());
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_found_as_it_would_be_run() {
+    fn a_program_is_found_where_it_would_be_run_from() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, mode: u32| {
             let path = directory.path().join(name);
@@ -72,7 +72,7 @@ mod tests {
         };
         let (good, bad) = (file("deploy", 0o755), file("notes", 0o644));
         let path = env::join_paths([Path::new("/nowhere"), directory.path()]).unwrap();
-        let kind = |program: &OsStr| look_in(&path, program).map_err(|error| error.kind());
+        let kind = |program: &OsStr| find_in(&path, program).map_err(|error| error.kind());
         assert_eq!(kind(OsStr::new("deploy")), Ok(()));
         assert_eq!(kind(good.as_os_str()), Ok(()));
         for denied in [

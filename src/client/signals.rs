@@ -1,4 +1,4 @@
-//! Signals that end a command before its time.
+//! Handles the signals that end a command early.
 
 use std::future::{pending, poll_fn};
 use std::io;
@@ -12,38 +12,36 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it.
+/// Exit code after Ctrl-C: 128 plus the signal's number, as in shells.
 pub(super) const INTERRUPTED: u8 = 128 + 2;
 
-/// A command that heard Ctrl-C and has not ended this much later is held up, as by a pipe that nobody reads.
+/// Time from Ctrl-C until a command counts as blocked, for example by a pipe that nobody reads.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Ends the program by Ctrl-C also when its own thread is held up.
+/// Ends the program on Ctrl-C even if its main thread is blocked.
 pub(super) struct LastResort {
     code: Arc<AtomicU8>,
 }
 
 impl LastResort {
-    /// From now on.
     pub(super) fn start() -> io::Result<Self> {
         let code = Arc::new(AtomicU8::new(INTERRUPTED));
-        let last = code.clone();
+        let latest = code.clone();
         on_first(&[SignalKind::interrupt()], move |_| {
             thread::sleep(GRACE);
-            std::process::exit(last.load(Ordering::Relaxed).into());
+            std::process::exit(latest.load(Ordering::Relaxed).into());
         })?;
         Ok(Self { code })
     }
 
-    /// Ctrl-C ends the program with this exit code now.
-    pub(super) fn ends_with(&self, code: u8) {
+    /// From now on, Ctrl-C ends the program with this exit code.
+    pub(super) fn set_exit_code(&self, code: u8) {
         self.code.store(code, Ordering::Relaxed);
     }
 }
 
-/// What there was to bring to an end is over, and only the last words are left to be written: each signal that ends
-/// programs ends this one at once.
-pub(super) fn end_at_once() -> io::Result<()> {
+/// From now on, SIGINT, SIGTERM and SIGHUP end the program immediately: only its last output is left to be written.
+pub(super) fn exit_on_signal() -> io::Result<()> {
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),
@@ -52,10 +50,10 @@ pub(super) fn end_at_once() -> io::Result<()> {
     on_first(&kinds, |kind| std::process::exit(exit_code(kind).into()))
 }
 
-/// Listens from now on, in a thread of its own, which does this when the first of these signals comes.
+/// Starts a thread that calls `handle` on the first of these signals.
 fn on_first(
     kinds: &[SignalKind],
-    what: impl FnOnce(SignalKind) + Send + 'static,
+    handle: impl FnOnce(SignalKind) + Send + 'static,
 ) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = Vec::new();
@@ -74,7 +72,7 @@ fn on_first(
             }
             Poll::Pending
         });
-        what(runtime.block_on(first));
+        handle(runtime.block_on(first));
     };
     thread::Builder::new()
         .name("signals".to_owned())
@@ -82,7 +80,7 @@ fn on_first(
     Ok(())
 }
 
-/// 128 and the signal's number, as shells have it.
+/// 128 plus the signal's number, as in shells.
 fn exit_code(kind: SignalKind) -> u8 {
     128 + u8::try_from(kind.as_raw_value()).unwrap_or_default()
 }
@@ -96,18 +94,18 @@ pub(super) async fn interrupt() {
     }
 }
 
-/// For what has to be brought to an end: the first signal asks for it, the second stops at once.
+/// Signals for a command that has to finish what it began: the first signal asks for that, the second stops it.
 #[derive(Clone)]
 pub(super) struct Interrupts {
-    /// A signal came: begin nothing new.
+    /// Cancelled by the first signal: finish, and start nothing new.
     pub(super) finish: CancellationToken,
-    /// Another one came: stop at once.
+    /// Cancelled by the second signal: stop immediately.
     pub(super) stop: CancellationToken,
     code: Arc<AtomicU8>,
 }
 
 impl Interrupts {
-    /// Begins to listen for SIGINT, SIGTERM and SIGHUP, in a task of its own.
+    /// Starts a task that handles SIGINT, SIGTERM and SIGHUP.
     pub(super) fn listen() -> io::Result<Self> {
         let interrupts = Self {
             finish: CancellationToken::new(),
@@ -117,13 +115,13 @@ impl Interrupts {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let told = interrupts.clone();
+        let handler = interrupts.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    Some(()) = interrupt.recv() => told.came(SignalKind::interrupt()),
-                    Some(()) = terminate.recv() => told.came(SignalKind::terminate()),
-                    Some(()) = hangup.recv() => told.came(SignalKind::hangup()),
+                    Some(()) = interrupt.recv() => handler.on_signal(SignalKind::interrupt()),
+                    Some(()) = terminate.recv() => handler.on_signal(SignalKind::terminate()),
+                    Some(()) = hangup.recv() => handler.on_signal(SignalKind::hangup()),
                     else => return,
                 }
             }
@@ -131,7 +129,7 @@ impl Interrupts {
         Ok(interrupts)
     }
 
-    /// The exit code that the first signal asks for; none before it.
+    /// The exit code for the first signal; `None` before it.
     pub(super) fn code(&self) -> Option<u8> {
         match self.code.load(Ordering::Relaxed) {
             0 => None,
@@ -139,7 +137,7 @@ impl Interrupts {
         }
     }
 
-    fn came(&self, kind: SignalKind) {
+    fn on_signal(&self, kind: SignalKind) {
         if self.finish.is_cancelled() {
             self.stop.cancel();
         }

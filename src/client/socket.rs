@@ -1,4 +1,4 @@
-//! Where the daemon's admin socket is.
+//! Finds the path of the daemon's admin socket.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,110 +9,108 @@ use thiserror::Error;
 use crate::cli::CONFIG_FILE;
 use crate::config::listeners::DEFAULT_ADMIN_SOCKET;
 use crate::config::{Config, ConfigError};
+use crate::files::CONFIG_BYTES;
 use crate::logging::chain;
 use crate::model::text::printable;
 
-/// The configuration says that there is no socket.
+/// The configuration says that there is no admin socket.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
     #[error(
-        "`admin_socket` is off (\"\") in {}, so that nobody can ask this pollbal; give it a path, and start pollbal anew",
+        "`admin_socket` is off (\"\") in {}, so pollbal cannot be reached; set it to a path and restart pollbal",
         .0.display()
     )]
     Off(PathBuf),
 }
 
-/// Where to ask.
+/// The path of the admin socket, and how it was found.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SocketPath {
     pub(super) socket: PathBuf,
-    /// Where else the daemon may be, when nobody is there.
-    pub(super) elsewhere: String,
-    /// What is to be said before anything is asked there.
+    /// Where else the daemon may be, in case it does not listen there.
+    pub(super) hint: String,
+    /// Printed before the socket is used.
     pub(super) warning: Option<String>,
 }
 
-/// The socket of the flag; else the one of the configuration file; else the usual one. A file that is
-/// not understood stops no command: the daemon has read it when it was right, and is well.
-pub(super) fn find(flag: Option<&Path>, config: Option<&Path>) -> Result<Place, SocketError> {
+/// The socket that the flag names, else the one in the configuration file, else the default. An invalid file stops no
+/// command: the daemon may have read it while it was valid.
+pub(super) fn find(flag: Option<&Path>, config: Option<&Path>) -> Result<SocketPath, SocketError> {
     if let Some(flag) = flag {
-        return Ok(Place::named(flag));
+        return Ok(SocketPath::named(flag));
     }
     let file = config.unwrap_or(Path::new(CONFIG_FILE));
     match Config::load(file) {
-        // Its other keys may be wrong: the daemon that runs may have read it before they were.
+        // Errors in other keys do not matter here.
         Ok((read, _)) => match read.listeners.admin_socket {
-            Some(socket) => Ok(Place::configured(socket, file)),
+            Some(socket) => Ok(SocketPath::configured(socket, file)),
             None => Err(SocketError::Off(file.to_owned())),
         },
         Err(error) => {
-            // One that nobody named need not be there, nor may everybody read it.
+            // The default file need not exist, and not every user may read it.
             let is_wrong = config.is_some() || !matches!(error, ConfigError::Read(..));
-            Ok(Place::guessed(file, &error, is_wrong))
+            Ok(SocketPath::guessed(file, &error, is_wrong))
         }
     }
 }
 
-impl Place {
+impl SocketPath {
     fn named(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
-            elsewhere: "the daemon's place is `admin_socket` of its configuration".to_owned(),
+            hint: "The daemon listens at `admin_socket` of its configuration".to_owned(),
             warning: None,
         }
     }
 
     fn configured(socket: PathBuf, file: &Path) -> Self {
-        let elsewhere = format!(
-            "this place is `admin_socket` of {}; where that was changed, the daemon is still at the old place until it \
-             reloads: `kill -HUP` it, or ask with `--socket OLD`. `--config` names another file",
+        let hint = format!(
+            "The socket path comes from admin_socket in {}; override with --socket or --config. After a change of \
+             admin_socket, the daemon listens at the old path until it reloads: `kill -HUP` it, or use `--socket OLD`",
             file.display()
         );
         Self {
             socket,
-            elsewhere,
+            hint,
             warning: None,
         }
     }
 
-    /// Where the file does not say it in a way that is understood.
+    /// A guess, for a configuration that cannot be read.
     fn guessed(file: &Path, error: &ConfigError, is_wrong: bool) -> Self {
         let why = printable(&chain(error));
         let written = beginning(file).and_then(|text| admin_socket_in(&text));
         let (socket, which) = match written {
-            Some(socket) => (socket, "the `admin_socket` that seems to be written there"),
-            None => (DEFAULT_ADMIN_SOCKET.into(), "the usual place"),
+            Some(socket) => (socket, "the `admin_socket` that it seems to contain"),
+            None => (DEFAULT_ADMIN_SOCKET.into(), "the default"),
         };
         let warning = is_wrong.then(|| {
             format!(
-                "warning: {why}; this asks at {}, {which}",
+                "warning: {why}; using the socket {}, {which}",
                 printable(&socket.to_string_lossy())
             )
         });
-        let elsewhere = format!(
-            "this is {which}, since the configuration does not say where it is: {why}. `--socket` names another place, \
-             `--config` another file"
+        let hint = format!(
+            "The socket path is {which}, since the configuration could not be read: {why}. Override with --socket or \
+             --config"
         );
         Self {
             socket,
-            elsewhere,
+            hint,
             warning,
         }
     }
 }
 
-/// As much of a file as a configuration may be long.
+/// The beginning of a file, up to the maximum length of a configuration.
 fn beginning(file: &Path) -> Option<String> {
-    /// Maximum length in bytes; more is not looked at.
-    const LONGEST: u64 = 1 << 20;
     let mut text = Vec::new();
     let file = File::open(file).ok()?;
-    file.take(LONGEST).read_to_end(&mut text).ok()?;
+    file.take(CONFIG_BYTES).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The value of the key `admin_socket` in what is no JSON: a comma that is missing elsewhere does not
-/// make it wrong.
+/// The value of the key `admin_socket` in text that is not valid JSON, for example for lack of a comma elsewhere.
 fn admin_socket_in(text: &str) -> Option<PathBuf> {
     let behind = text.split("\"admin_socket\"").skip(1);
     let mut values = behind.filter_map(|rest| {
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_counts_more_than_the_file_and_the_file_more_than_the_usual_place() {
+    fn the_flag_takes_precedence_over_the_file_and_the_file_over_the_default() {
         let file = written(r#"{ "admin_socket": "/x/a.sock", "no key": 1 }"#);
         let path = Some(file.path());
         let found = |flag, path| find(flag, path).unwrap().socket;
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_understood_names_the_socket_all_the_same_or_the_usual_one_is_asked() {
+    fn an_invalid_file_still_names_the_socket_or_the_default_is_used() {
         for (text, socket) in [
             ("{", DEFAULT_ADMIN_SOCKET),
             ("", DEFAULT_ADMIN_SOCKET),
@@ -165,28 +163,28 @@ mod tests {
             (r#"{ "_admin_socket": "/x", }"#, DEFAULT_ADMIN_SOCKET),
         ] {
             let broken = written(text);
-            let place = find(None, Some(broken.path())).unwrap();
-            assert_eq!(place.socket, Path::new(socket), "{text}");
+            let found = find(None, Some(broken.path())).unwrap();
+            assert_eq!(found.socket, Path::new(socket), "{text}");
             let file = broken.path().display().to_string();
-            for told in [&place.elsewhere, &place.warning.unwrap()] {
-                assert!(told.contains(&file), "{text}: {told}");
-                assert!(told.contains("line "), "{text}: {told}");
+            for message in [&found.hint, &found.warning.unwrap()] {
+                assert!(message.contains(&file), "{text}: {message}");
+                assert!(message.contains("line "), "{text}: {message}");
             }
         }
     }
 
     #[test]
-    fn one_that_is_missing_is_worth_a_warning_only_where_it_was_named() {
+    fn a_missing_file_is_warned_about_only_if_it_was_named() {
         let missing = Path::new("/nowhere/pollbal.json");
-        let place = find(None, Some(missing)).unwrap();
-        assert_eq!(place.socket, Path::new(DEFAULT_ADMIN_SOCKET));
-        assert!(place.warning.unwrap().contains("/nowhere/pollbal.json"));
+        let found = find(None, Some(missing)).unwrap();
+        assert_eq!(found.socket, Path::new(DEFAULT_ADMIN_SOCKET));
+        assert!(found.warning.unwrap().contains("/nowhere/pollbal.json"));
         let error = Config::load(missing).unwrap_err();
-        assert_eq!(Place::guessed(missing, &error, false).warning, None);
+        assert_eq!(SocketPath::guessed(missing, &error, false).warning, None);
     }
 
     #[test]
-    fn a_socket_that_is_off_is_not_looked_for_elsewhere() {
+    fn a_socket_that_is_off_is_not_replaced_by_the_default() {
         let off = written(r#"{ "admin_socket": "" }"#);
         assert!(matches!(
             find(None, Some(off.path())),

@@ -1,12 +1,12 @@
-//! What is shown: text, tables and colours on standard output, progress on a terminal.
+//! Text, tables and colors on standard output, and progress on a terminal.
 //!
-//! Colours are for a terminal alone, and not where `NO_COLOR` is set. What moves is drawn on standard
-//! error, and only where that is a terminal.
+//! Output is colored only on a terminal, and not if `NO_COLOR` is set. Progress is drawn on standard error, and only if
+//! that is a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use ::console::{Style, Term};
+use ::console::Term;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Cells};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,13 +14,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::model::text::{printable, printable_json, printable_lines};
 use crate::stdout;
 
-/// How often what moves is drawn.
+/// Interval at which progress is drawn.
 pub(super) const TICK: Duration = Duration::from_millis(120);
 
-/// Prints a text. When nobody reads it any more there is nothing left to do.
+/// Prints text to standard output. If that fails, the program exits: nobody reads the rest.
 pub(super) fn print(text: &str) {
     if let Err(error) = stdout::write(text) {
-        // The reader of a pipe may have seen enough.
+        // The reader of a pipe may simply have read enough.
         if error.kind() != io::ErrorKind::BrokenPipe {
             warn(&format!("failed to print: {error}"));
         }
@@ -28,7 +28,7 @@ pub(super) fn print(text: &str) {
     }
 }
 
-/// Prints JSON: where people look, so that it shows what it is.
+/// Prints JSON, on a terminal with control characters escaped.
 pub(super) fn print_json(json: &str) {
     if is_attended() {
         print(&printable_json(json));
@@ -37,67 +37,60 @@ pub(super) fn print_json(json: &str) {
     }
 }
 
-/// Says on standard error what a person must know.
+/// Prints a message for people to standard error, with the program's name in front.
 pub(super) fn warn(text: &str) {
-    say(&format!("pollbal: {text}"));
+    // There is nowhere left to report a failure.
+    _ = writeln!(io::stderr(), "pollbal: {}", printable_lines(text));
 }
 
-/// The same, where the text says itself who speaks.
-pub(super) fn say(text: &str) {
-    // Nobody could be told that it failed.
-    _ = writeln!(io::stderr(), "{}", printable_lines(text));
-}
-
-/// How good a piece of news is.
+/// How text is highlighted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum Style {
     #[default]
     Plain,
     Title,
     Good,
-    Notable,
-    Bad,
+    Warning,
+    Error,
 }
 
-/// Whether there are colours.
+/// Whether output is colored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(bool);
+pub(super) struct Colors(bool);
 
-impl Paint {
-    /// As it is right for standard output.
+impl Colors {
+    /// Whether standard output takes colors.
     pub(super) fn of_stdout() -> Self {
-        // Whatever forces colours elsewhere (`CLICOLOR_FORCE`), here it does not.
+        // Ignores `CLICOLOR_FORCE`, which would put escape sequences into pipes.
         Self(Term::stdout().features().colors_supported())
     }
 
-    /// No colours.
     #[cfg(test)]
     pub(super) fn none() -> Self {
         Self(false)
     }
 
-    /// Colours, wherever it is printed.
     #[cfg(test)]
     pub(super) fn always() -> Self {
         Self(true)
     }
 
-    pub(super) fn tone(self, tone: Tone, text: &str) -> String {
-        let style = match tone {
-            Tone::Plain => return text.to_owned(),
-            Tone::Title => Style::new().bold(),
-            Tone::Good => Style::new().green(),
-            Tone::Notable => Style::new().yellow(),
-            Tone::Bad => Style::new().red(),
+    pub(super) fn paint(self, style: Style, text: &str) -> String {
+        let ansi = match style {
+            Style::Plain => return text.to_owned(),
+            Style::Title => ::console::Style::new().bold(),
+            Style::Good => ::console::Style::new().green(),
+            Style::Warning => ::console::Style::new().yellow(),
+            Style::Error => ::console::Style::new().red(),
         };
-        style.force_styling(self.0).apply_to(text).to_string()
+        ansi.force_styling(self.0).apply_to(text).to_string()
     }
 }
 
-/// Rows under a title, in columns.
+/// A table with a title row.
 pub(super) struct Table {
     cells: Cells,
-    tones: Vec<Tone>,
+    styles: Vec<Style>,
 }
 
 impl Table {
@@ -107,18 +100,18 @@ impl Table {
         cells.set_header(titles);
         Self {
             cells,
-            tones: vec![Tone::Title],
+            styles: vec![Style::Title],
         }
     }
 
-    /// Adds a row. What nodes and people have written is made harmless.
-    pub(super) fn row(&mut self, tone: Tone, cells: &[String]) {
+    /// Adds a row. Control characters, which nodes and people may have written, are escaped.
+    pub(super) fn row(&mut self, style: Style, cells: &[String]) {
         self.cells.add_row(cells.iter().map(|cell| printable(cell)));
-        self.tones.push(tone);
+        self.styles.push(style);
     }
 
-    /// The table, a line for each row; columns of numbers end in line.
-    pub(super) fn render(mut self, numbers: &[usize], paint: Paint) -> String {
+    /// The table, one line per row; the columns in `numbers` are aligned right.
+    pub(super) fn render(mut self, numbers: &[usize], colors: Colors) -> String {
         for (index, column) in self.cells.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
             if numbers.contains(&index) {
@@ -126,15 +119,15 @@ impl Table {
             }
         }
         let mut text = String::new();
-        for (line, tone) in self.cells.lines().zip(self.tones) {
-            text += &paint.tone(tone, line.trim_end());
+        for (line, style) in self.cells.lines().zip(self.styles) {
+            text += &colors.paint(style, line.trim_end());
             text.push('\n');
         }
         text
     }
 }
 
-/// A line that says what is waited for; there is none but on a terminal.
+/// A line that shows what is waited for, on a terminal only.
 pub(super) struct Spinner(ProgressBar);
 
 impl Spinner {
@@ -148,12 +141,12 @@ impl Spinner {
         Self(bar)
     }
 
-    /// Whether nobody sees it.
+    /// Whether standard error is no terminal.
     pub(super) fn is_hidden(&self) -> bool {
         self.0.is_hidden()
     }
 
-    pub(super) fn say(&self, text: &str) {
+    pub(super) fn set_message(&self, text: &str) {
         self.0.set_message(printable(text));
     }
 }
@@ -164,7 +157,7 @@ impl Drop for Spinner {
     }
 }
 
-/// How many columns there are where what moves is drawn.
+/// The number of columns of the terminal on which progress is drawn.
 pub(super) fn width() -> usize {
     Term::stderr().size().1.into()
 }
@@ -181,7 +174,7 @@ mod tests {
     fn table() -> Table {
         let mut table = Table::new(&["POOL", "MEMBERS", "VERSIONS"]);
         table.row(
-            Tone::Plain,
+            Style::Plain,
             &["api".to_owned(), "6".to_owned(), String::new()],
         );
         let row = [
@@ -189,23 +182,23 @@ mod tests {
             "10".to_owned(),
             "v\x1b[2J1".to_owned(),
         ];
-        table.row(Tone::Bad, &row);
+        table.row(Style::Error, &row);
         table
     }
 
     #[test]
-    fn columns_stand_in_line_and_control_characters_are_gone() {
+    fn columns_are_aligned_and_control_characters_escaped() {
         let expected = "\
 POOL        MEMBERS  VERSIONS
 api               6
 a-long-one       10  v\\u{1b}[2J1
 ";
-        assert_eq!(table().render(&[1], Paint::none()), expected);
+        assert_eq!(table().render(&[1], Colors::none()), expected);
     }
 
     #[test]
-    fn a_line_has_the_colour_of_its_tone() {
-        let text = table().render(&[1], Paint::always());
+    fn a_line_has_the_color_of_its_style() {
+        let text = table().render(&[1], Colors::always());
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("\x1b[1mPOOL"), "{text:?}");
         assert!(lines[1].starts_with("api"), "{text:?}");

@@ -1,221 +1,234 @@
-//! Waiting until nodes are at rest, or serve.
+//! `pollbal wait` and `--wait`: wait until nodes are drained, or serve.
 
 use std::time::{Duration, Instant};
 
-use super::http::{ANSWER, AWAY, Answer, AskError, Door, persist};
+use super::http::{
+    AdminClient, ApiResponse, ClientError, MAX_AWAY, RESPONSE_TIMEOUT, retry_while_away,
+};
 use super::terminal::{self, Spinner};
-use super::{ClientError, DONE, pretty};
+use super::{CommandError, DONE, json_for_stdout};
 use crate::api::{NodeProgress, Progress, Until};
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
 
-/// So many nodes fit into the head of a request.
-const AT_A_TIME: usize = 100;
+/// Maximum number of nodes that fit into the head of a request.
+const MAX_NODES_PER_REQUEST: usize = 100;
 
-/// How long the daemon holds an answer at most: on a terminal what is waited for is to be seen.
-const LOOK: Duration = Duration::from_secs(1);
-const LONG_LOOK: Duration = Duration::from_secs(10);
+/// Maximum time for which the daemon holds a response. Shorter on a terminal, which shows what is waited for.
+const HOLD: Duration = Duration::from_secs(1);
+const LONG_HOLD: Duration = Duration::from_secs(10);
 
-/// The first time: most of what is waited for is so within moments, and else it is to be seen soon.
-const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// The same for the first response: most goals are reached within moments, otherwise the wait is shown soon.
+const FIRST_HOLD: Duration = Duration::from_millis(250);
 
-/// So much longer than it is waited a daemon may take to answer that it is not so: one that says nothing
-/// is not waited for beyond the time that was given.
+/// Maximum time after the timeout for the daemon to respond that the goal was not reached: a daemon that does not
+/// respond must not extend the timeout by more.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Of those that are missing in the end so many are named.
-const NAMED: usize = 10;
+/// Maximum number of nodes named.
+const MAX_NAMES: usize = 10;
 
-/// What is waited for.
-pub(super) struct Wanted<'a> {
-    /// By names or addresses.
+/// What to wait for.
+pub(super) struct Goal<'a> {
+    /// Names or addresses.
     pub(super) nodes: &'a [String],
     pub(super) until: Until,
     pub(super) timeout: Duration,
 }
 
-pub(super) async fn command(door: &Door, args: &cli::Wait) -> Result<u8, ClientError> {
-    let wanted = Wanted {
+pub(super) async fn command(client: &AdminClient, args: &cli::Wait) -> Result<u8, CommandError> {
+    let goal = Goal {
         nodes: &args.nodes,
         until: args.until.into(),
         timeout: args.timeout,
     };
-    // Neither a daemon that is not there from the start nor a node that is not is waited for.
-    let first = Look {
+    // Without retries: neither a daemon that is not running nor a node that is not listed from the start is waited for.
+    let first = Probe {
         hold: Duration::ZERO,
-        left: wanted.timeout,
+        remaining: goal.timeout,
         again: false,
     };
-    look(door, &wanted, first).await?;
-    for_people(door, &wanted).await
+    probe_all(client, &goal, first).await?;
+    wait_and_print(client, &goal).await
 }
 
-/// Waits, tells on a terminal for what, and prints what came of it.
-pub(super) async fn for_people(door: &Door, wanted: &Wanted<'_>) -> Result<u8, ClientError> {
+/// Waits, showing on a terminal for what, and prints the result.
+pub(super) async fn wait_and_print(
+    client: &AdminClient,
+    goal: &Goal<'_>,
+) -> Result<u8, CommandError> {
     let spinner = Spinner::start();
-    let hold = if spinner.is_hidden() { LONG_LOOK } else { LOOK };
-    let progress = until(door, wanted, hold, |progress| {
-        spinner.say(&so_far(progress, wanted.until));
+    let hold = if spinner.is_hidden() { LONG_HOLD } else { HOLD };
+    let progress = until(client, goal, hold, |progress| {
+        spinner.set_message(&partial_progress(progress, goal.until));
     });
     let progress = progress.await?;
     drop(spinner);
-    if door.json {
-        terminal::print_json(&pretty(&progress));
+    if client.json {
+        terminal::print_json(&json_for_stdout(&progress));
     }
     if !progress.done {
-        return Err(ClientError::TimeOver {
-            timeout: wanted.timeout,
+        return Err(CommandError::TimedOut {
+            timeout: goal.timeout,
             missing: missing(&progress),
         });
     }
-    if !door.json {
+    if !client.json {
         let names: Vec<_> = progress
             .nodes
             .iter()
             .map(|node| node.name.as_str())
             .collect();
-        let who = if names.len() > NAMED {
+        let nodes = if names.len() > MAX_NAMES {
             count(names.len(), "node")
         } else {
             names.join(", ")
         };
-        let who = printable(&who);
-        terminal::print(&format!("{}: {who}\n", reached(wanted.until)));
+        let nodes = printable(&nodes);
+        terminal::print(&format!("{}: {nodes}\n", reached(goal.until)));
     }
     Ok(DONE)
 }
 
-/// Waits until all have reached it or the time is over. The daemon may be away for a while: what was ordered outlives it.
+/// Waits until all nodes have reached the goal or it times out, and calls `on_progress` meanwhile. The daemon may be
+/// away for a while: reasons survive its restart.
 pub(super) async fn until(
-    door: &Door,
-    wanted: &Wanted<'_>,
+    client: &AdminClient,
+    goal: &Goal<'_>,
     hold: Duration,
-    mut say: impl FnMut(&Progress),
-) -> Result<Progress, AskError> {
+    mut on_progress: impl FnMut(&Progress),
+) -> Result<Progress, ClientError> {
     let start = Instant::now();
-    let left = || wanted.timeout.saturating_sub(start.elapsed());
-    let mut next = FIRST_LOOK;
+    let remaining = || goal.timeout.saturating_sub(start.elapsed());
+    let mut next_hold = FIRST_HOLD;
     loop {
-        let is_last = left().is_zero();
-        let patience = AWAY.min(left());
-        let ask = || {
-            let left = left();
-            let next = Look {
-                hold: next.min(left),
-                left,
+        let is_last = remaining().is_zero();
+        let send = || {
+            let remaining = remaining();
+            let probe = Probe {
+                hold: next_hold.min(remaining),
+                remaining,
                 again: true,
             };
-            look(door, wanted, next)
+            probe_all(client, goal, probe)
         };
-        let progress = persist(patience, ask).await?;
-        if is_last || (progress.done && (is_whole(wanted) || next.is_zero())) {
+        let progress = retry_while_away(MAX_AWAY.min(remaining()), send).await?;
+        if is_last || (progress.done && (is_one_request(goal) || next_hold.is_zero())) {
             return Ok(progress);
         }
         if progress.done {
-            // Of many, the first may have changed while the last were waited for.
-            next = Duration::ZERO;
+            // With several requests, the first nodes may have changed while the last were waited for.
+            next_hold = Duration::ZERO;
         } else {
-            next = hold;
-            say(&progress);
+            next_hold = hold;
+            on_progress(&progress);
         }
     }
 }
 
-/// Whether all of them are asked about at once.
-fn is_whole(wanted: &Wanted<'_>) -> bool {
-    wanted.nodes.len() <= AT_A_TIME
+/// Whether one request covers all nodes.
+fn is_one_request(goal: &Goal<'_>) -> bool {
+    goal.nodes.len() <= MAX_NODES_PER_REQUEST
 }
 
-/// A question how far they are.
-struct Look {
-    /// The answer comes when they have reached it, or after this.
+/// A request for the progress of nodes.
+struct Probe {
+    /// The daemon responds when they have reached the goal, or after this time.
     hold: Duration,
-    /// So much time is left in all.
-    left: Duration,
-    /// They were asked about before: a node that is not in the services file any more is told as such;
-    /// else it is refused.
+    /// Time until the goal times out.
+    remaining: Duration,
+    /// Whether this is a repeated request: a node that is no longer listed is then part of the progress; in a first
+    /// request it is an error.
     again: bool,
 }
 
-async fn look(door: &Door, wanted: &Wanted<'_>, ask: Look) -> Result<Progress, AskError> {
+async fn probe_all(
+    client: &AdminClient,
+    goal: &Goal<'_>,
+    probe: Probe,
+) -> Result<Progress, ClientError> {
     let start = Instant::now();
-    let rest = |time: Duration| time.saturating_sub(start.elapsed());
+    let remaining_of = |time: Duration| time.saturating_sub(start.elapsed());
     let mut all = Progress {
         done: true,
         nodes: Vec::new(),
     };
-    for nodes in wanted.nodes.chunks(AT_A_TIME) {
-        // When some have not reached it in time, it is only asked where the others are.
-        let (hold, left) = (rest(ask.hold), rest(ask.left));
-        let progress = look_at(door, nodes, wanted.until, Look { hold, left, ..ask }).await?;
+    for nodes in goal.nodes.chunks(MAX_NODES_PER_REQUEST) {
+        // Once the time has passed, the rest are only queried.
+        let next = Probe {
+            hold: remaining_of(probe.hold),
+            remaining: remaining_of(probe.remaining),
+            ..probe
+        };
+        let progress = probe_some(client, nodes, goal.until, next).await?;
         all.done &= progress.done;
         all.nodes.extend(progress.nodes);
     }
     Ok(all)
 }
 
-async fn look_at(
-    door: &Door,
+async fn probe_some(
+    client: &AdminClient,
     nodes: &[String],
     until: Until,
-    ask: Look,
-) -> Result<Progress, AskError> {
+    probe: Probe,
+) -> Result<Progress, ClientError> {
     let mut query: Vec<_> = nodes.iter().map(|node| ("node", node.clone())).collect();
-    let word = match until {
-        Until::Rest => "rest",
+    let until = match until {
+        Until::Drained => "drained",
         Until::Serving => "serving",
     };
-    query.push(("until", word.to_owned()));
-    query.push(("timeout_ms", ask.hold.as_millis().to_string()));
-    if ask.again {
+    query.push(("until", until.to_owned()));
+    query.push(("timeout_ms", probe.hold.as_millis().to_string()));
+    if probe.again {
         query.push(("again", "true".to_owned()));
     }
-    let limit = (ask.left + GRACE).min(ask.hold + ANSWER);
-    let answer: Answer<Progress> = door.get("/v1/wait", &query, limit).await?;
-    Ok(answer.value)
+    let limit = (probe.remaining + GRACE).min(probe.hold + RESPONSE_TIMEOUT);
+    let response: ApiResponse<Progress> = client.get("/v1/wait", &query, limit).await?;
+    Ok(response.value)
 }
 
 pub(super) fn reached(until: Until) -> &'static str {
     match until {
-        Until::Rest => "at rest",
+        Until::Drained => "drained",
         Until::Serving => "serving",
     }
 }
 
-/// `2 of 3 at rest; waiting for node-3: 1 busy connection in 127.0.0.1:16000`.
-fn so_far(progress: &Progress, until: Until) -> String {
+/// `2 of 3 drained; waiting for node-3: 1 busy connection in 127.0.0.1:16000`.
+fn partial_progress(progress: &Progress, until: Until) -> String {
     let done = progress.nodes.iter().filter(|node| node.done).count();
     let mut text = format!(
         "{done} of {} {}; waiting for ",
         progress.nodes.len(),
         reached(until)
     );
-    let mut left = progress.nodes.iter().filter(|node| !node.done);
-    if let Some(first) = left.next() {
-        text += &where_it_is(first);
+    let mut missing = progress.nodes.iter().filter(|node| !node.done);
+    if let Some(first) = missing.next() {
+        text += &progress_text(first);
     }
-    match left.count() {
+    match missing.count() {
         0 => text,
         more => text + &format!(", and {more} more"),
     }
 }
 
-/// Who has not reached it, and where they are.
+/// The nodes that have not reached the goal, and what is missing.
 fn missing(progress: &Progress) -> String {
-    let left: Vec<_> = progress.nodes.iter().filter(|node| !node.done).collect();
-    let mut parts: Vec<_> = left
+    let missing: Vec<_> = progress.nodes.iter().filter(|node| !node.done).collect();
+    let mut parts: Vec<_> = missing
         .iter()
-        .take(NAMED)
-        .map(|node| where_it_is(node))
+        .take(MAX_NAMES)
+        .map(|node| progress_text(node))
         .collect();
-    if left.len() > NAMED {
-        parts.push(format!("{} more", left.len() - NAMED));
+    if missing.len() > MAX_NAMES {
+        parts.push(format!("{} more", missing.len() - MAX_NAMES));
     }
     parts.join("; ")
 }
 
-fn where_it_is(node: &NodeProgress) -> String {
+fn progress_text(node: &NodeProgress) -> String {
     format!("{}: {}", node.name, node.text)
 }
 
@@ -237,20 +250,20 @@ mod tests {
     }
 
     #[test]
-    fn the_line_says_how_many_are_there_and_who_is_not() {
+    fn the_line_has_how_many_reached_the_goal_and_a_node_that_did_not() {
         let two = progress(&[true, true, false]);
         assert_eq!(
-            so_far(&two, Until::Rest),
-            "2 of 3 at rest; waiting for node-3: 1 busy connection in 127.0.0.1:16000"
+            partial_progress(&two, Until::Drained),
+            "2 of 3 drained; waiting for node-3: 1 busy connection in 127.0.0.1:16000"
         );
         let none = progress(&[false, false, false]);
-        let text = so_far(&none, Until::Serving);
+        let text = partial_progress(&none, Until::Serving);
         assert!(text.starts_with("0 of 3 serving; waiting for node-1: "));
         assert!(text.ends_with(", and 2 more"), "{text}");
     }
 
     #[test]
-    fn of_many_that_are_missing_some_are_named() {
+    fn of_many_missing_nodes_some_are_named() {
         let text = missing(&progress(&[false; 12]));
         assert!(
             text.contains("node-10: ") && text.ends_with("; 2 more"),

@@ -1,4 +1,4 @@
-//! What can be wrong with the configuration and the services file.
+//! Errors in the configuration and the services file.
 
 use std::fmt;
 use std::io;
@@ -10,35 +10,34 @@ use super::KeyError;
 use crate::logging::{chain, count};
 use crate::model::services::LineErrors;
 
-/// Why there is no configuration, or no list of nodes.
+/// Why the configuration or the list of nodes could not be read.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// A file could not be read.
     #[error("failed to read {}", .0.display())]
     Read(PathBuf, #[source] io::Error),
-    /// The configuration is no JSON.
-    #[error("failed to understand {} as JSON", .0.display())]
+    /// The configuration is not valid JSON.
+    #[error("{} is not valid JSON", .0.display())]
     Json(PathBuf, #[source] serde_json::Error),
-    /// The configuration's keys are wrong; all that are.
-    #[error("{}", Listed(.0, &.1[..TOLD.min(.1.len())], .1.len().saturating_sub(TOLD)))]
+    /// Keys of the configuration are invalid.
+    #[error("{}", Listed(.0, &.1[..MAX_KEYS.min(.1.len())], .1.len().saturating_sub(MAX_KEYS)))]
     Keys(PathBuf, Vec<KeyError>),
-    /// Lines of the services file are wrong.
+    /// Lines of the services file are invalid.
     #[error("{}", Listed(.0, &.1.first, .1.more))]
     Services(PathBuf, LineErrors),
-    /// A file is no text.
+    /// A file is not text.
     #[error("{}: line {} is not UTF-8; save the file as UTF-8", .0.display(), .1)]
     NotUtf8(PathBuf, usize),
 }
 
-/// Maximum number of keys that are told of those that are wrong.
-const TOLD: usize = 20;
+/// Maximum number of invalid keys listed.
+const MAX_KEYS: usize = 20;
 
-/// Maximum number of errors in a line that has the file's name already.
-const IN_BRIEF: usize = 3;
+/// Maximum number of errors listed in one line.
+const MAX_IN_BRIEF: usize = 3;
 
 impl ConfigError {
-    /// The error in one line, for a text that names the file itself: of several errors the first ones, and
-    /// how many more there are.
+    /// The error in one line without the file's name: the first errors, and how many more there are.
     #[must_use]
     pub fn in_brief(&self) -> String {
         match self {
@@ -50,15 +49,15 @@ impl ConfigError {
 }
 
 fn first_of(errors: &[impl ToString], more: usize) -> String {
-    let shown = errors.iter().take(IN_BRIEF).map(ToString::to_string);
+    let shown = errors.iter().take(MAX_IN_BRIEF).map(ToString::to_string);
     let text = shown.collect::<Vec<_>>().join("; ");
-    match errors.len().saturating_sub(IN_BRIEF) + more {
+    match errors.len().saturating_sub(MAX_IN_BRIEF) + more {
         0 => text,
         more => format!("{text}; and {}", count(more, "more error")),
     }
 }
 
-/// Several errors of one file, and how many more there are: a line each, each with the file.
+/// The first errors of a file and how many more there are, one per line with the file's name.
 struct Listed<'a, E>(&'a Path, &'a [E], usize);
 
 impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
@@ -86,18 +85,18 @@ mod tests {
     use crate::model::services::parse_list;
 
     #[test]
-    fn a_line_that_names_the_file_has_the_first_errors_and_a_count() {
-        let refused = |lines| {
+    fn the_error_in_brief_has_the_first_errors_and_a_count() {
+        let brief = |lines| {
             let errors = parse_list(&"x\n".repeat(lines)).unwrap_err();
             ConfigError::Services("/etc/services".into(), errors).in_brief()
         };
-        let three = refused(3);
+        let three = brief(3);
         assert!(
             three.starts_with("line 1: ") && three.contains("; line 3: "),
             "{three}"
         );
         assert!(!three.contains("/etc/services") && !three.contains("more error"));
-        assert_eq!(refused(4), format!("{three}; and 1 more error"));
-        assert_eq!(refused(100_000), format!("{three}; and 99997 more errors"));
+        assert_eq!(brief(4), format!("{three}; and 1 more error"));
+        assert_eq!(brief(100_000), format!("{three}; and 99997 more errors"));
     }
 }

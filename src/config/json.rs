@@ -1,16 +1,16 @@
-//! JSON in which no key stands twice: of two, one would silently count for nothing.
+//! Parses JSON and rejects duplicate keys: one of the two would silently have no effect.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::section::is_comment;
+use super::reader::is_comment;
 
-/// Reads a JSON text. Comment keys may stand twice.
+/// Parses JSON. Only comments may be duplicate keys.
 ///
 /// # Errors
-/// The text is no JSON, or a key stands twice in one object; with line and column.
+/// The text is not valid JSON, or an object has a duplicate key; with line and column.
 pub(super) fn parse(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str::<Unique>(text).map(|unique| unique.0)
 }
@@ -35,11 +35,9 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            // Before its value is read, so that the error has the key's line.
+            // Checked before the value is parsed, so that the error has the key's line.
             if map.contains_key(&key) && !is_comment(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "the key `{key}` stands twice"
-                )));
+                return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
             }
             let Unique(value) = access.next_value()?;
             map.insert(key, value);
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_read_as_it_is() {
+    fn json_is_parsed_unchanged() {
         let text = r#"{"a": [1, -2, 2.5, "x", null, true], "b": {"a": {}}, "_": 1, "_": 2}"#;
         assert_eq!(
             parse(text).unwrap(),
@@ -94,12 +92,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_told_with_its_line() {
+    fn a_duplicate_key_is_an_error_with_its_line() {
         let error = parse("{\"a\": 1,\n\"b\": {},\n\"a\": 2}")
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("`a` stands twice") && error.contains("line 3"),
+            error.contains("duplicate key `a`") && error.contains("line 3"),
             "{error}"
         );
     }

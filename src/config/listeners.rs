@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::section::Section;
+use super::reader::ObjectReader;
 
 /// The default path of the admin socket. Its directory is created if missing; any other directory must
 /// exist.
@@ -29,28 +29,28 @@ pub struct ListenerSettings {
     pub node_listen: Option<SocketAddr>,
 }
 
-pub(super) fn read_listeners(section: &Section<'_>) -> ListenerSettings {
+pub(super) fn read_listeners(reader: &ObjectReader<'_>) -> ListenerSettings {
     let listeners = ListenerSettings {
-        admin_socket: read_admin_socket(section),
-        status_listen: read_listen(section, "status_listen", "127.0.0.1:8098"),
-        status_hosts: read_hosts(section),
-        node_listen: read_listen(section, "node_listen", "0.0.0.0:8099"),
+        admin_socket: read_admin_socket(reader),
+        status_listen: read_listen(reader, "status_listen", "127.0.0.1:8098"),
+        status_hosts: read_hosts(reader),
+        node_listen: read_listen(reader, "node_listen", "0.0.0.0:8099"),
     };
     if listeners.status_listen.is_some() && listeners.status_listen == listeners.node_listen {
         let problem = "the same as status_listen; give each listener its own address";
-        section.error("node_listen", problem);
+        reader.error("node_listen", problem);
     }
     listeners
 }
 
-fn read_admin_socket(section: &Section<'_>) -> Option<PathBuf> {
+fn read_admin_socket(reader: &ObjectReader<'_>) -> Option<PathBuf> {
     let usable =
         |text: &&str| text.is_empty() || (is_file_path(text) && text.len() <= MAX_ADMIN_SOCKET);
     let read = |value: &Value| value.as_str().filter(usable).map(PathBuf::from);
     let expected = format!(
         "a path that begins with `/`, of at most {MAX_ADMIN_SOCKET} bytes (the system's limit for sockets), such as \"{DEFAULT_ADMIN_SOCKET}\"; \"\" is off"
     );
-    let path = section.read("admin_socket", &expected, read);
+    let path = reader.read("admin_socket", &expected, read);
     let path = path.unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET));
     (!path.as_os_str().is_empty()).then_some(path)
 }
@@ -59,7 +59,7 @@ pub(super) fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control)
 }
 
-fn read_hosts(section: &Section<'_>) -> Vec<String> {
+fn read_hosts(reader: &ObjectReader<'_>) -> Vec<String> {
     let read = |value: &Value| {
         let names = value.as_array()?.iter().map(|name| {
             let name = name.as_str().filter(|name| is_host_name(name))?;
@@ -69,7 +69,7 @@ fn read_hosts(section: &Section<'_>) -> Vec<String> {
     };
     let expected =
         "a list of host names without ports, such as [\"status.example.com\"]; \"*\" is any name";
-    section
+    reader
         .read("status_hosts", expected, read)
         .unwrap_or_default()
 }
@@ -79,7 +79,7 @@ fn is_host_name(text: &str) -> bool {
     text == "*" || (!text.is_empty() && !text.starts_with('.') && text.chars().all(is_name))
 }
 
-fn read_listen(section: &Section<'_>, key: &'static str, example: &str) -> Option<SocketAddr> {
+fn read_listen(reader: &ObjectReader<'_>, key: &'static str, example: &str) -> Option<SocketAddr> {
     let read = |value: &Value| match value.as_str()? {
         "" => Some(None),
         text => {
@@ -89,5 +89,5 @@ fn read_listen(section: &Section<'_>, key: &'static str, example: &str) -> Optio
     };
     let expected =
         format!("an address of this host and a port, such as \"{example}\"; \"\" is off");
-    section.read(key, &expected, read).flatten()
+    reader.read(key, &expected, read).flatten()
 }

@@ -1,12 +1,13 @@
-//! The configuration: JSON in, a [`Config`] that is valid throughout out.
+//! The configuration: parses the file into a [`Config`], all values of which are valid.
 
 mod alerts;
 mod error;
+mod hooks;
 mod json;
 pub mod listeners;
 pub mod poll;
 mod pools;
-pub(crate) mod section;
+pub(crate) mod reader;
 mod state_file;
 
 use std::collections::BTreeSet;
@@ -24,41 +25,42 @@ use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
 use crate::model::services::{self, List};
 pub use error::ConfigError;
+pub use hooks::HookSettings;
 use listeners::{ListenerSettings, read_listeners};
 use poll::PollSettings;
-pub use section::KeyError;
-use section::{Errors, Section, expectation};
+pub use reader::KeyError;
+use reader::{ErrorSink, ObjectReader, expected_message};
 
-/// Everything that the configuration file says, with the defaults filled in.
+/// The configuration, with defaults for missing keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where pool files are written.
+    /// The directory of the pool files.
     pub pool_directory: PathBuf,
-    /// The list of nodes.
+    /// The file that lists the nodes.
     pub services_file: PathBuf,
-    /// How many nodes a list may remove at once.
+    /// Maximum number of nodes that a new list may remove at once.
     pub max_removed: MaxRemoved,
     /// How nodes are polled.
     pub poll: PollSettings,
-    /// Who may be in which pool, and how quickly.
+    /// Which nodes may be in which pool, and when they join and leave it.
     pub rules: Rules,
     /// The load balancers to drive.
     pub drivers: Vec<DriverSettings>,
     /// How addresses are written into pool files.
     pub pool_file_format: PoolFileFormat,
-    /// How long an undeclared pool's emptied file stays.
+    /// Time until the emptied file of an undeclared pool is deleted.
     pub empty_pool_grace: Duration,
-    /// Where orders are kept from run to run; `None`: nowhere.
+    /// The file that keeps orders across restarts; `None`: they are not kept.
     pub state_file: Option<PathBuf>,
-    /// How long a leave that was granted lasts at most.
+    /// Maximum duration of a granted leave.
     pub leave_timeout: Duration,
     /// External commands.
     pub hooks: HookSettings,
-    /// Where pollbal can be asked.
+    /// The addresses of the listeners.
     pub listeners: ListenerSettings,
-    /// How often, and when, a person is told.
+    /// When, and how often, alerts are reported.
     pub alerts: AlertSettings,
-    /// When it is told that nodes are down.
+    /// When nodes that are down are an alert.
     pub nodes_down: NodesDown,
     /// Whether members of a pool at its `min_members` are asked to stay.
     pub pool_please_dont_go: bool,
@@ -75,48 +77,27 @@ pub enum PoolFileFormat {
     Services,
 }
 
-/// External commands. An empty command is off.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HookSettings {
-    /// Before anything.
-    pub pre_init: Vec<String>,
-    /// When the first files are written and the first sync with each load balancer is done or has failed.
-    pub post_init: Vec<String>,
-    /// At the end.
-    pub pre_quit: Vec<String>,
-    /// When a file is about to be written.
-    pub file_update: Vec<String>,
-    /// When a file is about to be deleted.
-    pub file_remove: Vec<String>,
-    /// When a node goes into a pool, out of one, or from one to another.
-    pub node: Vec<String>,
-    /// When a person must know something, or that it is over.
-    pub alert: Vec<String>,
-    /// After it a hook is ended, with its process group.
-    pub timeout: Duration,
-}
-
 impl Config {
-    /// Reads the file at `path`. Keys that are wrong give an error beside a configuration that has
-    /// their defaults, of which only `services_file` is of use: to tell its errors too.
+    /// Reads the file at `path`. If keys are invalid, the result has an error and a configuration with their defaults,
+    /// which serves to check the services file, too.
     pub fn load(path: &Path) -> Result<(Self, Option<ConfigError>), ConfigError> {
         let text = read(path, CONFIG_BYTES)?;
         let value =
             json::parse(&text).map_err(|source| ConfigError::Json(path.to_owned(), source))?;
         let (config, mut errors) = Self::from_value(&value);
-        errors.extend(state_file::cannot_be(&config, path));
+        errors.extend(state_file::check(&config, path));
         let wrong = (!errors.is_empty()).then(|| ConfigError::Keys(path.to_owned(), errors));
         Ok((config, wrong))
     }
 
-    /// Understands a JSON value, and tells all its errors.
+    /// Reads a JSON value; returns all of its errors.
     #[must_use]
     pub fn from_value(value: &Value) -> (Self, Vec<KeyError>) {
         let (config, errors, _) = Self::read(value);
         (config, errors)
     }
 
-    /// The path of each key that there is, such as `pools.<pool>.rise`, with `[]` for an index.
+    /// The path of every known key, such as `perlbal[].timeout` and `pools.<pool>.rise`.
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
         let one = serde_json::json!({ "perlbal": [{}], "pools": { "any": {} } });
@@ -130,24 +111,24 @@ impl Config {
             .collect()
     }
 
-    /// The configuration, what is wrong with it, and the keys that were looked for.
+    /// The configuration, its errors, and the known keys.
     fn read(value: &Value) -> (Self, Vec<KeyError>, BTreeSet<String>) {
-        let errors = Errors::default();
+        let errors = ErrorSink::default();
         let nothing = serde_json::Map::new();
         let map = value.as_object().unwrap_or_else(|| {
-            let problem = expectation("an object, `{ … }`", value);
+            let problem = expected_message("an object, `{ … }`", value);
             errors.push(KeyError {
                 key: "the whole file".to_owned(),
                 problem,
             });
             &nothing
         });
-        let config = read_config(&Section::new(String::new(), map, &errors));
+        let config = read_config(&ObjectReader::new(String::new(), map, &errors));
         let (errors, known) = errors.into_inner();
         (config, errors, known)
     }
 
-    /// What is allowed but probably not meant.
+    /// Warnings about settings that are valid but probably unintended.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -161,14 +142,14 @@ impl Config {
         let mut pools = self.rules.declared.values();
         if self.pool_please_dont_go && pools.all(|rules| rules.min_members == 0) {
             warnings.push(
-                "pool_please_dont_go does nothing: no pool has a min_members in `pools`".to_owned(),
+                "pool_please_dont_go has no effect: no pool in `pools` has min_members".to_owned(),
             );
         }
         for (pool, rules) in &self.rules.declared {
             if rules.min_members > 0 && !rules.sorry.is_empty() {
                 warnings.push(format!(
-                    "pools.{pool}: min_members keeps members that fail in, so that sorry serves only when \
-                     all leave or are idle; for a sorry server when all fail leave min_members at 0"
+                    "pools.{pool}: min_members keeps failed members in, so the sorry server takes over only when \
+                     all nodes leave or are idle; to have it take over when all fail, leave min_members at 0"
                 ));
             }
         }
@@ -177,8 +158,8 @@ impl Config {
             && let Some(driver) = drivers.find(|driver| driver.input() == Input::AfterFiles)
         {
             warnings.push(format!(
-                "pool_file_format is \"services\": {} would read these files wrongly for every port but 80; \
-                 do not name them as a nodefile",
+                "pool_file_format is \"services\": {} would misread these files for every port except 80; \
+                 do not use them as a nodefile",
                 driver.id().kind.name
             ));
         }
@@ -199,11 +180,11 @@ fn read(path: &Path, limit: u64) -> Result<String, ConfigError> {
     })
 }
 
-fn read_config(section: &Section<'_>) -> Config {
+fn read_config(reader: &ObjectReader<'_>) -> Config {
     const SECOND: Duration = Duration::from_secs(1);
-    let (mut rules, pool_keys, pool_headers) = pools::read_rules(section);
-    let drivers = DriverSettings::read(section, &pool_keys);
-    let grace = section.time("empty_pool_grace", 60 * SECOND, Duration::ZERO);
+    let (mut rules, pool_keys, pool_headers) = pools::read_rules(reader);
+    let drivers = DriverSettings::read(reader, &pool_keys);
+    let grace = reader.time("empty_pool_grace", 60 * SECOND, Duration::ZERO);
     rules.grace = grace;
     // Two pools must not meet in a load balancer; all kinds that there are name pools alike.
     if let Some(driver) = drivers.first() {
@@ -211,35 +192,35 @@ fn read_config(section: &Section<'_>) -> Config {
     }
     let path = |key, default: &str| {
         PathBuf::from(
-            section
+            reader
                 .string(key, "a path")
                 .unwrap_or_else(|| default.to_owned()),
         )
     };
-    let hooks = read_hooks(section);
+    let hooks = hooks::read_hooks(reader);
     let config = Config {
         pool_directory: path("pool_directory", "/run/pool"),
         services_file: path("services_file", "/etc/pollbal.services"),
-        max_removed: read_max_removed(section),
-        poll: poll::read_poll(section, &pool_headers),
+        max_removed: read_max_removed(reader),
+        poll: poll::read_poll(reader, &pool_headers),
         rules,
         drivers,
-        pool_file_format: read_format(section),
+        pool_file_format: read_format(reader),
         empty_pool_grace: grace,
-        state_file: state_file::read_state_file(section),
-        leave_timeout: section.time("leave_timeout", 600 * SECOND, SECOND),
-        alerts: alerts::read_alerts(section, !hooks.alert.is_empty()),
-        nodes_down: alerts::read_nodes_down(section),
+        state_file: state_file::read_state_file(reader),
+        leave_timeout: reader.time("leave_timeout", 600 * SECOND, SECOND),
+        alerts: alerts::read_alerts(reader, !hooks.alert.is_empty()),
+        nodes_down: alerts::read_nodes_down(reader),
         hooks,
-        pool_please_dont_go: section.boolean("pool_please_dont_go", false),
-        listeners: read_listeners(section),
-        metrics_per_node: section.boolean("metrics_per_node", false),
+        pool_please_dont_go: reader.boolean("pool_please_dont_go", false),
+        listeners: read_listeners(reader),
+        metrics_per_node: reader.boolean("metrics_per_node", false),
     };
-    section.finish();
+    reader.finish();
     config
 }
 
-fn read_max_removed(section: &Section<'_>) -> MaxRemoved {
+fn read_max_removed(reader: &ObjectReader<'_>) -> MaxRemoved {
     let read = |value: &Value| match value {
         Value::String(text) => text.parse().ok(),
         value => usize::try_from(value.as_u64()?)
@@ -248,48 +229,19 @@ fn read_max_removed(section: &Section<'_>) -> MaxRemoved {
     };
     let expected = "a number of nodes, or a share of all such as \"1/3\" or \"25%\"";
     let third = MaxRemoved::Share { part: 1, of: 3 };
-    section.read("max_removed", expected, read).unwrap_or(third)
+    reader.read("max_removed", expected, read).unwrap_or(third)
 }
 
-fn read_format(section: &Section<'_>) -> PoolFileFormat {
+fn read_format(reader: &ObjectReader<'_>) -> PoolFileFormat {
     let read = |value: &Value| match value.as_str() {
         Some("perlbal") => Some(PoolFileFormat::Nodefile),
         Some("services") => Some(PoolFileFormat::Services),
         _ => None,
     };
     let expected = "\"perlbal\" or \"services\"";
-    section
+    reader
         .read("pool_file_format", expected, read)
         .unwrap_or(PoolFileFormat::Nodefile)
-}
-
-fn read_hooks(section: &Section<'_>) -> HookSettings {
-    const SECOND: Duration = Duration::from_secs(1);
-    let command = |key| read_command(section, key);
-    HookSettings {
-        pre_init: command("pre_init_hook"),
-        post_init: command("post_init_hook"),
-        pre_quit: command("pre_quit_hook"),
-        file_update: command("file_update_hook"),
-        file_remove: command("file_remove_hook"),
-        node: command("node_hook"),
-        alert: command("alert_hook"),
-        timeout: section.time("hook_timeout", 30 * SECOND, Duration::from_millis(1)),
-    }
-}
-
-fn read_command(section: &Section<'_>, key: &'static str) -> Vec<String> {
-    let read = |value: &Value| {
-        let words: Option<Vec<String>> = value
-            .as_array()?
-            .iter()
-            .map(|word| word.as_str().map(str::to_owned))
-            .collect();
-        words.filter(|words| words.first().is_none_or(|program| !program.is_empty()))
-    };
-    let expected = "a command and its arguments as an array of texts, such as \
-                    [\"/usr/local/bin/hook\", \"--flag\"]; [] is off";
-    section.read(key, expected, read).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The keys that decide membership: `rise`, `fall`, `pools` and their limits.
+//! The keys of membership: `rise`, `fall`, `pools` and their limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::poll::{OfPool, read_headers};
-use super::section::{Section, expectation, is_comment};
+use super::poll::{PoolHeaders, read_headers};
+use super::reader::{ObjectReader, expected_message, is_comment};
 use crate::drivers::perlbal::settings::{read_name, report_shared_names};
 use crate::drivers::registry::PoolKeys;
 use crate::model::names::PoolName;
@@ -15,26 +15,26 @@ use crate::model::naming::Naming;
 use crate::model::node::{AddrBlock, Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};
 
-/// Enough for any taste; beyond, a typo is more likely.
+/// Maximum of `rise` and `fall`; beyond it, a typo is more likely.
 const MAX_IN_A_ROW: u32 = 1_000;
 
-/// Each version has a file, and is looked at whenever its pool changes.
+/// Maximum of `max_versions`: each version has a file, which is checked whenever its pool changes.
 const MAX_VERSIONS: u32 = 10_000;
 
-pub(super) fn read_rules(section: &Section<'_>) -> (Rules, PoolKeys, Vec<OfPool>) {
+pub(super) fn read_rules(reader: &ObjectReader<'_>) -> (Rules, PoolKeys, Vec<PoolHeaders>) {
     let undeclared = PoolRules {
-        rise: section.integer("rise", 1, 1..=MAX_IN_A_ROW),
-        fall: section.integer("fall", 1, 1..=MAX_IN_A_ROW),
+        rise: reader.integer("rise", 1, 1..=MAX_IN_A_ROW),
+        fall: reader.integer("fall", 1, 1..=MAX_IN_A_ROW),
         min_members: 0,
-        max_leaving: read_max_leaving(section, 1),
-        max_versions: read_max_versions(section, 100),
+        max_leaving: read_max_leaving(reader, 1),
+        max_versions: read_max_versions(reader, 100),
         nodes: None,
         sorry: Vec::new(),
     };
     let mut declared = BTreeMap::new();
     let mut keys = PoolKeys::default();
     let mut headers = Vec::new();
-    let pools = section.read("pools", "an object with a key per pool", Value::as_object);
+    let pools = reader.read("pools", "an object with a key per pool", Value::as_object);
     for (key, value) in pools
         .into_iter()
         .flatten()
@@ -44,21 +44,21 @@ pub(super) fn read_rules(section: &Section<'_>) -> (Rules, PoolKeys, Vec<OfPool>
         let pool: PoolName = match key.parse() {
             Ok(pool) => pool,
             Err(error) => {
-                section.error(&path, format!("{error}"));
+                reader.error(&path, format!("{error}"));
                 continue;
             }
         };
         let Some(map) = value.as_object() else {
-            section.error(
+            reader.error(
                 &path,
-                expectation(
+                expected_message(
                     "an object, `{}` for a pool without settings of its own",
                     value,
                 ),
             );
             continue;
         };
-        let object = section.child(&path, map);
+        let object = reader.child(&path, map);
         let name = read_name(&object).map(|name| (pool.clone(), name));
         keys.perlbal.extend(name);
         let rules = read_pool(&object, &undeclared);
@@ -66,31 +66,35 @@ pub(super) fn read_rules(section: &Section<'_>) -> (Rules, PoolKeys, Vec<OfPool>
         declared.insert(pool, rules);
         object.finish();
     }
-    report_shared_names(section, declared.keys(), &keys.perlbal);
+    report_shared_names(reader, declared.keys(), &keys.perlbal);
     let rules = Rules {
         undeclared,
         declared,
-        accept_undeclared: section.boolean("accept_undeclared_pools", true),
-        max_undeclared: section.integer("max_undeclared_pools", 100, 0..=u32::MAX) as usize,
-        // Follow from other keys.
+        accept_undeclared: reader.boolean("accept_undeclared_pools", true),
+        max_undeclared: reader.integer("max_undeclared_pools", 100, 0..=u32::MAX) as usize,
+        // Set from other keys by the caller.
         grace: Duration::ZERO,
         naming: Naming::default(),
     };
     (rules, keys, headers)
 }
 
-/// Who is to get them must be known before a node says which pool it is in.
-fn read_pool_headers(object: &Section<'_>, pool: &PoolName, rules: &PoolRules) -> Option<OfPool> {
+/// Requires `nodes`: the fields are sent before a node announces its pool.
+fn read_pool_headers(
+    object: &ObjectReader<'_>,
+    pool: &PoolName,
+    rules: &PoolRules,
+) -> Option<PoolHeaders> {
     let headers = read_headers(object)?;
     let Some(blocks) = &rules.nodes else {
-        let why = "needs `nodes` beside it: which pool a node is in is known only from its answer";
+        let why = "requires `nodes`: a node's pool is known only from its response";
         object.error("poll_headers", why);
         return None;
     };
     Some((pool.clone(), blocks.clone(), headers))
 }
 
-fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
+fn read_pool(object: &ObjectReader<'_>, default: &PoolRules) -> PoolRules {
     PoolRules {
         rise: object.integer("rise", default.rise, 1..=MAX_IN_A_ROW),
         fall: object.integer("fall", default.fall, 1..=MAX_IN_A_ROW),
@@ -102,18 +106,18 @@ fn read_pool(object: &Section<'_>, default: &PoolRules) -> PoolRules {
     }
 }
 
-/// At least one, or nobody could ever leave.
-fn read_max_leaving(section: &Section<'_>, default: usize) -> usize {
+/// At least 1, otherwise no node could ever leave.
+fn read_max_leaving(reader: &ObjectReader<'_>, default: usize) -> usize {
     let default = u32::try_from(default).unwrap_or(u32::MAX);
-    section.integer("max_leaving", default, 1..=u32::MAX) as usize
+    reader.integer("max_leaving", default, 1..=u32::MAX) as usize
 }
 
-fn read_max_versions(section: &Section<'_>, default: usize) -> usize {
+fn read_max_versions(reader: &ObjectReader<'_>, default: usize) -> usize {
     let default = u32::try_from(default).unwrap_or(MAX_VERSIONS);
-    section.integer("max_versions", default, 0..=MAX_VERSIONS) as usize
+    reader.integer("max_versions", default, 0..=MAX_VERSIONS) as usize
 }
 
-fn read_blocks(object: &Section<'_>) -> Option<Vec<AddrBlock>> {
+fn read_blocks(object: &ObjectReader<'_>) -> Option<Vec<AddrBlock>> {
     let expected = "an array of IPv4 addresses and CIDR blocks (without host bits), \
                     such as [\"10.0.0.1\", \"10.1.0.0/16\"]";
     let read = |value: &Value| -> Option<Vec<AddrBlock>> {
@@ -126,8 +130,8 @@ fn read_blocks(object: &Section<'_>) -> Option<Vec<AddrBlock>> {
     object.read("nodes", expected, read)
 }
 
-fn read_sorry(object: &Section<'_>) -> Vec<Arc<Node>> {
-    let expected = "an array of addresses of servers that are no nodes, each once, \
+fn read_sorry(object: &ObjectReader<'_>) -> Vec<Arc<Node>> {
+    let expected = "an array of addresses of servers that are not nodes, without duplicates, \
                     such as [\"10.0.0.9:80\"]; [] is none";
     let read = |value: &Value| -> Option<Vec<NodeAddr>> {
         let addrs = value.as_array()?.iter();

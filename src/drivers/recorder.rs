@@ -12,7 +12,7 @@ use super::details::{Counters, DriverDetails};
 use super::family::{Family, Value};
 use super::registry::PoolKeys;
 use super::{Deps, Driver, DriverIo, Input, Mode, Query, Settings, Snapshot};
-use crate::config::section::Section;
+use crate::config::reader::ObjectReader;
 use crate::model::driver_status::{DriverId, DriverKind};
 use crate::model::node::NodeAddr;
 use crate::model::ownership::Known;
@@ -30,9 +30,9 @@ pub(super) static STEPS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
 pub struct RecorderSettings(String);
 
 impl RecorderSettings {
-    pub(crate) fn read(section: &Section<'_>, _keys: &PoolKeys) -> Option<Self> {
+    pub(crate) fn read(reader: &ObjectReader<'_>, _keys: &PoolKeys) -> Option<Self> {
         let name = |value: &Json| value.as_str().map(str::to_owned);
-        section.read(KIND.key, "a name", name).map(Self)
+        reader.read(KIND.key, "a name", name).map(Self)
     }
 }
 

@@ -4,9 +4,9 @@ use std::ops::Deref;
 
 use super::Settings;
 use super::perlbal::settings::{PerlbalNames, PerlbalSettings};
-use crate::config::section::Section;
+use crate::config::reader::ObjectReader;
 
-/// What settings of load balancers are read with besides their own section: what `pools` says of
+/// What settings of load balancers are read with besides their own reader: what `pools` says of
 /// names there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PoolKeys {
@@ -29,11 +29,11 @@ macro_rules! kinds {
 
         impl DriverSettings {
             /// Reads the load balancers of each kind from the configuration.
-            pub(crate) fn read(section: &Section<'_>, keys: &PoolKeys) -> Vec<Self> {
+            pub(crate) fn read(reader: &ObjectReader<'_>, keys: &PoolKeys) -> Vec<Self> {
                 let mut all = Vec::new();
                 $(
                     $(#[$attribute])*
-                    all.extend(<$settings>::read(section, keys).into_iter().map(Self::$kind));
+                    all.extend(<$settings>::read(reader, keys).into_iter().map(Self::$kind));
                 )+
                 all
             }

@@ -148,7 +148,7 @@ impl Site {
         has_spare || made.is_ok_and(|lines| !lines.iter().any(to_any))
     }
 
-    /// A member leaves; returns when pollbal says that it is at rest, and proves that it is.
+    /// A member leaves; returns when pollbal logs that it is drained, and proves that it is.
     pub(crate) fn put_to_rest(&self, pool: &str, node: usize) {
         let mark = self.log().len();
         self.announce(node, "status=leaving");
@@ -285,7 +285,7 @@ impl Site {
         assert_eq!(names, wanted, "who answers the requests to {pool}");
     }
 
-    /// Waits for pollbal's word that the node is at rest, and looks whether Perlbal agrees.
+    /// Waits for pollbal's log line that the node is drained, and looks whether Perlbal agrees.
     #[track_caller]
     pub(crate) fn wait_at_rest(&self, mark: usize, node: usize) {
         let addr = self.world.node_addr(node).to_string();
@@ -293,7 +293,7 @@ impl Site {
         assert_eq!(
             self.busy_connections(node),
             [""; 0],
-            "busy connections to a node at rest"
+            "busy connections to a drained node"
         );
     }
 

@@ -19,10 +19,10 @@ fn status_shows_the_site_and_is_a_probe() {
     let site = Site::start();
     let text = site.tell(&["status"]);
     for line in [
-        "4 nodes, 4 in pools",
+        "4 nodes: 4 in pools",
         "website        4        4    2    0  v1 ×4",
         "in sync",
-        "none",
+        "DRAINING",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
@@ -114,7 +114,7 @@ fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
     let down = "DEGRADED: node-2 is down: HTTP 500, expected 200".to_owned();
     let (code, last) = of("node-2");
     assert_eq!((code, &last[0]), (1, &down));
-    let all = format!("of all: {line}");
+    let all = format!("overall: {line}");
     let well = |said: &str| (0, vec![format!("OK: {said}"), all.clone()]);
     assert_eq!(of("node-3"), well("node-3 serves in website"));
     assert_eq!(of("node-1"), well("node-1 is disabled"));
@@ -184,7 +184,7 @@ fn a_node_is_taken_out_and_brought_back_by_reasons() {
     let told = site.tell(&[
         "disable", "node-1", "--reason", "kernel", "--note", "6.1", "--wait",
     ]);
-    assert_eq!(told, "at rest: node-1\n");
+    assert_eq!(told, "drained: node-1\n");
     site.perlbal
         .wait_members("website", &addrs(&site.nodes[1..]));
     let told = site.tell(&["disable", "node-1", "--reason", "disk", "--for", "2h"]);
@@ -205,11 +205,11 @@ fn a_node_is_taken_out_and_brought_back_by_reasons() {
     let told = site.refused(&["wait", "node-1", "--until", "serving", "--timeout", "300ms"]);
     assert_eq!(
         told,
-        "pollbal: not so within 300ms: node-1: out: disabled: disk\n"
+        "pollbal: timed out after 300ms: node-1: out: disabled: disk\n"
     );
     assert_eq!(
         site.refused(&["enable", "node-1", "--reason", "kernel"]),
-        "pollbal: node-1 is not disabled by kernel; it is by: disk\n"
+        "pollbal: node-1 is not disabled for \"kernel\" (active reasons: disk)\n"
     );
     let told = site.tell_json(&["enable", "node-1", "--reason", "disk", "--wait"]);
     assert_eq!(
@@ -260,7 +260,7 @@ fn who_gives_an_order_is_told_to_others() {
     assert_eq!(told["nodes"][0]["reasons"][0]["by"], *user);
     let told = site.tell(&["explain", "node-2"]);
     assert!(
-        told.contains(&format!("out for  kernel by {user}: \"new kernel\", ")),
+        told.contains(&format!("disabled  kernel by {user}: \"new kernel\", ")),
         "{told}"
     );
     let order = json!({ "nodes": ["node-2"], "reason": "kernel" });
@@ -358,8 +358,8 @@ fn an_operator_takes_back_the_leave_of_a_node_that_cannot() {
 fn a_disable_that_takes_too_many_is_refused_with_the_numbers_unless_it_is_forced() {
     let site = Site::start();
     let three = ["disable", "node-1", "node-2", "node-3", "--reason", "move"];
-    let refusal = "refused, nothing changed: disabling node-1, node-2, node-3 would leave website with 1 of 4 members \
-                   (min_members 2). --force overrides this";
+    let refusal = "rejected, nothing changed: disabling node-1, node-2, node-3 would leave website with 1 of 4 members \
+                   (min_members 2). Use --force to override";
     assert_eq!(site.refused(&three), format!("pollbal: {refusal}\n"));
     let (code, json, error) = site.ask(&[&three[..], &["--json"]].concat());
     assert_eq!((code, error), (1, format!("pollbal: {refusal}\n")));
@@ -371,7 +371,7 @@ fn a_disable_that_takes_too_many_is_refused_with_the_numbers_unless_it_is_forced
     let (code, told, warning) = site.ask(&[&three[..], &["--force", "--wait"]].concat());
     assert_eq!(
         (code, told.as_str()),
-        (0, "at rest: node-1, node-2, node-3\n")
+        (0, "drained: node-1, node-2, node-3\n")
     );
     assert_eq!(
         warning,
@@ -392,7 +392,7 @@ fn a_configuration_that_is_broken_stops_no_command_and_a_reload_says_so() {
     let ask = |arguments: &[&str]| {
         let output = pollbal(&[&["--config", config], arguments].concat());
         let told = stderr(&output);
-        let warning = format!("pollbal: warning: failed to understand {config} as JSON: ");
+        let warning = format!("pollbal: warning: {config} is not valid JSON: ");
         let rest = told
             .strip_prefix(&warning)
             .unwrap_or_else(|| panic!("{arguments:?}: {told}"));
@@ -406,7 +406,7 @@ fn a_configuration_that_is_broken_stops_no_command_and_a_reload_says_so() {
     let (code, _, error) = ask(&["reload"]);
     assert_eq!(code, Some(1));
     assert!(
-        error.contains("failed to understand") && error.contains("line "),
+        error.contains("is not valid JSON") && error.contains("line "),
         "{error}"
     );
     eventually(SOON, "it is remembered", || {
@@ -424,11 +424,11 @@ fn explain_members_and_events_tell_what_happened() {
     site.tell(&["disable", "node-2", "--reason", "kernel", "--wait"]);
     let text = site.tell(&["explain", "node-2"]);
     for line in [
-        format!("{}\nis       disabled (website v1), since ", site.named(2)),
-        "out for  kernel".to_owned(),
+        format!("{}\nis        disabled (website v1), since ", site.named(2)),
+        "disabled  kernel".to_owned(),
         ": website serving v1, after ".to_owned(),
         ": removed, drained\n".to_owned(),
-        "comes back: someone says `pollbal enable node-2 --reason kernel`\n".to_owned(),
+        "returns   after `pollbal enable node-2 --reason kernel`\n".to_owned(),
         "node-2 leaves website (v1): disabled: kernel\n".to_owned(),
     ] {
         assert!(text.contains(&line), "{line}\n---\n{text}");
@@ -472,7 +472,7 @@ fn a_node_that_failed_is_explained_without_saying_anything_twice() {
     site.nodes[3].fail(500);
     let text = eventually(SOON, "it is out", || {
         let text = site.tell(&["explain", "node-4"]);
-        text.contains("is       failed (website v1), since ")
+        text.contains("is        failed (website v1), since ")
             .then_some(text)
     });
     let why = " ago: HTTP 500, expected 200";
@@ -482,7 +482,7 @@ fn a_node_that_failed_is_explained_without_saying_anything_twice() {
         lines[2].starts_with("polled   ") && lines[2].contains(&format!("{why}, after ")),
         "{text}"
     );
-    assert!(lines[2].ends_with("; asked again within 100ms"), "{text}");
+    assert!(lines[2].ends_with("; next poll within 100ms"), "{text}");
 }
 
 #[test]
@@ -512,22 +512,22 @@ fn a_freeze_is_seen_until_it_is_thawed() {
     let told = site.tell(&["freeze", "--reason", "storm", "--note", "switch"]);
     assert_eq!(
         told,
-        "frozen by storm: failures put nobody out until `pollbal thaw --reason storm`\n"
+        "frozen (storm): failed nodes stay in until `pollbal thaw --reason storm`\n"
     );
     let (code, text, _) = site.ask(&["status"]);
     assert!(
-        text.contains("frozen, failures put nobody out: storm") && text.contains(": \"switch\", "),
+        text.contains("frozen, failed nodes stay in: storm") && text.contains(": \"switch\", "),
         "{text}"
     );
     assert!(text.ends_with("\nDEGRADED: frozen (storm)\n"), "{text}");
     assert_eq!(code, 1);
     assert_eq!(
         site.refused(&["thaw", "--reason", "rain"]),
-        "pollbal: nothing is frozen by rain\n"
+        "pollbal: there is no freeze \"rain\"\n"
     );
     assert_eq!(
         site.tell(&["thaw", "--reason", "storm"]),
-        "no longer frozen by storm\n"
+        "freeze lifted (storm)\n"
     );
     assert!(!site.tell(&["status"]).contains("frozen"));
 }

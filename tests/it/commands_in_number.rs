@@ -41,7 +41,7 @@ fn a_wait_for_many_nodes_keeps_its_time() {
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
     assert!(
-        told.contains("not so within 3s: ") && told.contains("; 440 more"),
+        told.contains("timed out after 3s: ") && told.contains("; 440 more"),
         "{told}"
     );
     // Five requests are needed to ask about all of them.
@@ -61,7 +61,7 @@ fn more_names_than_fit_are_refused_with_how_many_fit() {
     let refused = status(nodes.len());
     assert_eq!(refused.status.code(), Some(64));
     let told = stderr(&refused);
-    let begin = "pollbal: 1000 names are too many for one question: the first ";
+    let begin = "pollbal: 1000 names are too many for one request: the first ";
     let rest = told.strip_prefix(begin).expect(&told);
     let (fit, _) = rest.split_once(" fit; ").expect(&told);
     let answered = status(fit.parse().unwrap());

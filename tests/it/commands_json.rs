@@ -50,8 +50,8 @@ const ALL: [(Words, Fields); 14] = [
         ],
     ),
     (
-        &["wait", "node-1", "--until", "rest"],
-        &[("/done", "true"), ("/nodes/0/text", "\"at rest\"")],
+        &["wait", "node-1", "--until", "drained"],
+        &[("/done", "true"), ("/nodes/0/text", "\"drained\"")],
     ),
     (
         &["enable", "node-1", "--reason", "disk"],
@@ -114,7 +114,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     );
     for (arguments, unknown) in [
         (&["nudge", "node-9"][..], &unknown),
-        (&["wait", "node-9", "--until", "rest"], &unknown),
+        (&["wait", "node-9", "--until", "drained"], &unknown),
         (&["disable", "node-9", "--reason", "disk"], &unknown),
         (&["status", "node-9"], &neither),
     ] {
@@ -128,7 +128,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     let unlisted = "10.9.9.9:80 is not in the services file";
     for arguments in [
         &["explain", "10.9.9.9:80"][..],
-        &["wait", "10.9.9.9:80", "node-1", "--until", "rest"],
+        &["wait", "10.9.9.9:80", "node-1", "--until", "drained"],
         &["nudge", "10.9.9.9:80"],
         &["status", "10.9.9.9:80"],
     ] {
@@ -149,7 +149,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     assert_eq!((code, &told["done"]), (1, &json!(false)), "{told:#}");
     assert_eq!(
         error,
-        "pollbal: not so within 300ms: node-1: out: disabled: kernel\n"
+        "pollbal: timed out after 300ms: node-1: out: disabled: kernel\n"
     );
 }
 
@@ -168,10 +168,10 @@ fn a_disable_that_is_not_at_rest_in_time_ends_with_1() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &told["done"]), (1, &json!(false)), "{told:#}");
     assert!(
-        error.starts_with("pollbal: not so within 300ms: node-1: still draining in "),
+        error.starts_with("pollbal: timed out after 300ms: node-1: still draining in "),
         "{error}"
     );
-    assert!(error.ends_with("; the order stands, by disk\n"), "{error}");
+    assert!(error.ends_with(". It remains disabled (disk)\n"), "{error}");
 }
 
 #[test]

@@ -42,12 +42,12 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     });
     assert!(!lines.stdout_text().contains("joins"));
     assert_eq!(site.pollbal.terminate().code(), Some(0));
-    lines.wait_log(&["pollbal does not answer at", "it has ended"]);
+    lines.wait_log(&["no response from pollbal at", "the daemon has exited"]);
     let before = lines.stdout();
     let config = fs::read_to_string(site.pollbal.config_file()).unwrap();
     let config: Value = serde_json::from_str(&config).unwrap();
     site.pollbal = Pollbal::start(&site.stage, &config);
-    lines.wait_log(&["pollbal is back"]);
+    lines.wait_log(&["connected again"]);
     // Its numbers begin anew, below those that were told.
     site.tell(&["disable", "node-2", "--reason", "kernel"]);
     lines.wait_stdout(&["node-2 is disabled: kernel"]);
@@ -57,7 +57,10 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     // Only the listener is away for a while: in the same run numbers go on.
     let mut moved = config.clone();
     moved["admin_socket"] = json!(site.stage.path("moved.sock"));
-    for (config, word) in [(moved, "it has ended"), (config, "pollbal is back")] {
+    for (config, word) in [
+        (moved, "the daemon has exited"),
+        (config, "connected again"),
+    ] {
         let mark = lines.mark();
         site.stage.write_config(&config);
         site.pollbal.reload();
@@ -77,19 +80,19 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
 #[test]
 fn a_wait_for_a_daemon_that_turned_mute_ends_in_time() {
     let site = Site::start();
-    let line = ["wait", "node-1", "--until", "rest", "--timeout", "2s"];
+    let line = ["wait", "node-1", "--until", "drained", "--timeout", "2s"];
     let mut wait = site.begin(&line);
     site.pollbal.signal(Signal::STOP);
     // Sooner than a daemon is given to answer.
     assert_eq!(wait.wait_end(Duration::from_secs(7)).code(), Some(69));
-    wait.wait_log(&["it took the request, but says nothing"]);
+    wait.wait_log(&["timed out; its log may say why"]);
     site.pollbal.signal(Signal::CONT);
 }
 
 #[test]
 fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
     let mut site = Site::start();
-    let mut wait = site.begin(&["wait", "node-1", "node-2", "--until", "rest"]);
+    let mut wait = site.begin(&["wait", "node-1", "node-2", "--until", "drained"]);
     site.tell(&["disable", "node-1", "--reason", "kernel", "--wait"]);
     site.pollbal.terminate();
     let config = fs::read_to_string(site.pollbal.config_file()).unwrap();
@@ -98,7 +101,7 @@ fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
     wait.assert_alive();
     site.tell(&["disable", "node-2", "--reason", "kernel"]);
     assert_eq!(wait.wait_end(SOON).code(), Some(0));
-    assert_eq!(wait.stdout(), ["at rest: node-1, node-2"]);
+    assert_eq!(wait.stdout(), ["drained: node-1, node-2"]);
 
     let mut wait = site.begin(&["wait", "node-1", "--until", "serving"]);
     interrupt(&wait);
@@ -109,7 +112,7 @@ fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
 fn a_node_that_goes_from_the_services_file_is_told_to_who_waits_for_it() {
     let site = Site::start();
     let addr = site.nodes[0].addr().to_string();
-    let line = ["wait", &addr, "--until", "rest", "--timeout", "5s"];
+    let line = ["wait", &addr, "--until", "drained", "--timeout", "5s"];
     let mut wait = site.begin(&line);
     eventually(SOON, "it is waited for", || {
         catches(wait.pid(), Signal::INT).then_some(())
@@ -119,7 +122,7 @@ fn a_node_that_goes_from_the_services_file_is_told_to_who_waits_for_it() {
     site.stage.list(&site.nodes[1..]);
     assert_eq!(wait.wait_end(SOON).code(), Some(1));
     wait.wait_log(&[&format!(
-        "not so within 5s: {addr}: not in the services file"
+        "timed out after 5s: {addr}: not in the services file"
     )]);
     // Who comes now is refused.
     let refused = site.refused(&line);
@@ -185,10 +188,10 @@ fn a_terminal_shows_colours_unless_they_are_not_wanted_and_what_is_waited_for() 
         "{plain:?}"
     );
 
-    let wait = "wait node-1 node-2 --until rest --timeout 700ms";
+    let wait = "wait node-1 node-2 --until drained --timeout 700ms";
     let waited = shown(&[], wait);
     assert!(
-        waited.contains("0 of 2 at rest; waiting for node-1: a member of website"),
+        waited.contains("0 of 2 drained; waiting for node-1: a member of website"),
         "{waited:?}"
     );
     let (_, _, piped) = site.ask(&wait.split(' ').collect::<Vec<_>>());
@@ -196,7 +199,7 @@ fn a_terminal_shows_colours_unless_they_are_not_wanted_and_what_is_waited_for() 
 
     let rolled = shown(&[], "roll website -- true");
     assert!(
-        rolled.contains("1 done, 1 being done, 2 left ") && rolled.contains("rolled 4 of 4 nodes"),
+        rolled.contains("1 done, 1 in progress, 2 left ") && rolled.contains("rolled 4 of 4 nodes"),
         "{rolled:?}"
     );
 }

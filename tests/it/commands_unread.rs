@@ -269,7 +269,7 @@ impl Drop for Stopped {
 fn on_a_stopped_terminal_what_moves_is_ended_by_a_signal() {
     let site = Site::start();
     for (line, descriptor, code) in [
-        ("wait node-1 --until rest", STDERR, 130),
+        ("wait node-1 --until drained", STDERR, 130),
         ("status --watch", STDOUT, 0),
     ] {
         let command = Stopped::start(&site, line, descriptor);

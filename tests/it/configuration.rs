@@ -63,20 +63,20 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
     let text = stdout(&output);
     let directory = stage.pool_directory().display().to_string();
     let expected = [
-        "pollbal.json: in order".to_owned(),
+        "pollbal.json: OK".to_owned(),
         "services: 2 nodes".to_owned(),
         nodes[0].pool_line(),
         nodes[1].pool_line(),
-        "GET /where every 1s 500ms, given up after 250ms".to_owned(),
+        "GET /where every 1s 500ms, timeout 250ms".to_owned(),
         directory,
         "pool api (in Perlbal: backend): rise 3, fall 4, at least 1 member\n".to_owned(),
         ", sorry server 10.0.0.9:80, 10.0.0.9:81\n".to_owned(),
-        "polls are sent with: Authorization, Host\n".to_owned(),
-        "polls of 10.0.0.0/8 are sent with: Authorization, Host, X-Web\n".to_owned(),
-        "17 of them at most".to_owned(),
+        "poll headers: Authorization, Host\n".to_owned(),
+        "poll headers for 10.0.0.0/8: Authorization, Host, X-Web\n".to_owned(),
+        "at most 17".to_owned(),
         "listeners: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
-        "perlbal 127.0.0.1:16000: compared every 7s, missing pools are not made".to_owned(),
-        "metrics: some series for each node".to_owned(),
+        "perlbal 127.0.0.1:16000: resync every 7s, missing pools are not created".to_owned(),
+        "metrics: some series per node".to_owned(),
     ];
     for line in expected {
         assert!(text.contains(&line), "{line:?} is missing:\n{text}");
@@ -105,14 +105,14 @@ fn check_warns_of_what_is_allowed_but_hardly_meant() {
             "loopback",
             "service_timeout is above poll_interval",
             "pool_file_format",
-            "without a node",
+            "no nodes listed",
         ],
     );
     stage.write_services(&["10.0.0.9 80 # busy".to_owned()]);
     assert_warned(
         &stage,
         &config,
-        &["pools.api.sorry: 10.0.0.9:80 is node busy too"],
+        &["pools.api.sorry: 10.0.0.9:80 is also node busy"],
     );
 }
 
@@ -146,15 +146,15 @@ fn check_says_when_alerts_are_told_and_that_nodes_are_asked_to_stay() {
     let output = check(&stage, &config);
     let text = stdout(&output);
     for line in [
-        "alerts: 3 at most in 5m, each once, at 22:00-06:00",
-        "  nodes down: 25% of all, or of a pool's, for 10s",
+        "alerts: at most 3 in 5m, each once, at 22:00-06:00",
+        "  nodes down: 25% of all nodes, or of a pool's, for 10s",
         "members of a pool at its min_members are asked to stay: POST /pool_please_dont_go",
     ] {
         assert!(text.contains(line), "{line:?} is missing:\n{text}");
     }
-    assert!(!text.contains("does nothing"), "{text}");
+    assert!(!text.contains("has no effect"), "{text}");
     config["pools"]["api"] = json!({});
-    assert_warned(&stage, &config, &["pool_please_dont_go does nothing"]);
+    assert_warned(&stage, &config, &["pool_please_dont_go has no effect"]);
     config["pools"]["api"] = json!({ "min_members": 1, "sorry": ["10.0.0.9:80"] });
     assert_warned(
         &stage,
@@ -162,7 +162,7 @@ fn check_says_when_alerts_are_told_and_that_nodes_are_asked_to_stay() {
         &[
             "pools.api",
             "min_members",
-            "sorry serves only when all leave",
+            "the sorry server takes over only when",
         ],
     );
     let text = stdout(&check(&stage, &json!({})));
@@ -248,11 +248,11 @@ fn each_wrong_path_time_and_number_is_named_with_what_to_write() {
         ),
         (
             key("poll_path", json!("pool")),
-            ["poll_path", "begins with `/`", "pool"],
+            ["poll_path", "starts with `/`", "pool"],
         ),
         (
             key("poll_path", json!("/a b\r\nX: y")),
-            ["poll_path", "without blanks", "X: y"],
+            ["poll_path", "without spaces", "X: y"],
         ),
         (key("rise", json!(0)), ["rise", "1 to 1000", "0"]),
         (key("fall", json!("2")), ["fall", "1 to 1000", "\"2\""]),
@@ -309,7 +309,7 @@ fn each_wrong_listener_is_named_with_what_to_write() {
         (socket(json!(false)), ["admin_socket", "a path", "false"]),
         (
             json!({ "state_file": "state.json" }),
-            ["state_file", "begins with `/`", "\"state.json\""],
+            ["state_file", "starts with `/`", "\"state.json\""],
         ),
         (
             json!({ "state_file": "/var/lib/" }),
@@ -347,7 +347,7 @@ fn a_state_file_takes_the_place_of_nothing_else() {
         (stage.path("admin.sock"), "which is admin_socket"),
         (stage.path("directory"), "which is a directory"),
         (stage.path("link"), "which is a symbolic link"),
-        (socket.clone(), "which is no regular file"),
+        (socket.clone(), "which is not a regular file"),
     ] {
         let config = json!({ "state_file": path, "admin_socket": stage.path("admin.sock") });
         for arguments in [&["check"][..], &[]] {
@@ -480,7 +480,7 @@ fn each_wrong_pool_is_named_with_what_to_write() {
         ),
         (
             api(json!({ "sorry": ["10.0.0.9:80", "10.0.0.9:80"] })),
-            ["pools.api.sorry", "each once", "10.0.0.9:80"],
+            ["pools.api.sorry", "without duplicates", "10.0.0.9:80"],
         ),
         (
             api(json!({ "min_members": -1 })),
@@ -589,11 +589,11 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     let expected = [
-        "GET /pool every 1s, given up after 500ms",
+        "GET /pool every 1s, timeout 500ms",
         "pool files: /run/pool",
         "listeners: admin /run/pollbal/admin.sock, status off, nodes off",
-        "other pools: rise 1, fall 1, 100 of them at most",
-        "load balancers: none, files only",
+        "other pools: rise 1, fall 1, at most 100",
+        "load balancers: none, only pool files",
     ];
     for line in expected {
         assert!(text.contains(line), "{line:?} is missing:\n{text}");

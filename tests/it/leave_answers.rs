@@ -55,7 +55,7 @@ fn who_has_to_wait_again_at_one_is_not_in_the_way_at_those_behind_it() {
     eventually(SOON, "the last is left", || {
         (last.heard("DELETE") == 1).then_some(())
     });
-    leave.wait_log(&[&last.url(), "taken back: the node stays"]);
+    leave.wait_log(&[&last.url(), "cancelled: the node stays"]);
     first.say("200 gone");
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
 }
@@ -85,10 +85,10 @@ fn one_that_cannot_hear_that_the_node_is_back_is_told_again() {
     first.say("503 pollbal is ending");
     fs::write(stage.path("go"), "").unwrap();
     first.wait_heard("DELETE", 2);
-    back.wait_log(&[&first.url(), "cannot say now: 503"]);
+    back.wait_log(&[&first.url(), "busy: 503"]);
     first.say("200 stays");
     assert_eq!(back.wait_end(SOON).code(), Some(0));
-    back.wait_log(&[&first.url(), "told that the node is back"]);
+    back.wait_log(&[&first.url(), "reported that the node is back"]);
     assert_eq!(last.heard("DELETE"), 1);
 
     // One that will not hear it is asked no more.
@@ -102,7 +102,7 @@ fn one_that_cannot_hear_that_the_node_is_back_is_told_again() {
     first.say("403 no node");
     fs::write(stage.path("go"), "").unwrap();
     assert_eq!(back.wait_end(SOON).code(), Some(1));
-    back.wait_log(&[&first.url(), "refuses: 403"]);
+    back.wait_log(&[&first.url(), "rejected: 403"]);
     assert_eq!(last.heard("DELETE"), 2);
 }
 
@@ -138,11 +138,11 @@ fn one_that_is_busy_is_waited_for_and_never_passed_over() {
     let mut leave = leave(&doubles, &stage, &arguments);
     first.wait_heard("POST", 2);
     first.say("429 too many requests");
-    leave.wait_log(&[&first.url(), "cannot say now: 429"]);
+    leave.wait_log(&[&first.url(), "busy: 429"]);
     first.wait_heard("POST", 2);
     first.say("200 gone");
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
-    leave.wait_log(&[&first.url(), "cannot say now: 503"]);
-    leave.wait_log(&[&first.url(), "gone: at rest"]);
-    assert_eq!(leave.log_with(&["passed over"]), [""; 0]);
+    leave.wait_log(&[&first.url(), "busy: 503"]);
+    leave.wait_log(&[&first.url(), "gone: drained"]);
+    assert_eq!(leave.log_with(&["skipped"]), [""; 0]);
 }

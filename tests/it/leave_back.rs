@@ -137,11 +137,11 @@ fn a_node_whose_command_failed_stays_out_until_it_is_brought_back_by_hand() {
     for (command, code) in [("exit 3", 3), ("kill -TERM $$", 143)] {
         let mut leave = site.leave(&["--back", "--", "sh", "-c", command]);
         assert_eq!(leave.wait_end(SOON).code(), Some(code));
-        let line = leave.wait_log(&["sh ended with", "the node stays out"]);
-        assert_eq!(leave.log_with(&["told that the node is back"]), [""; 0]);
+        let line = leave.wait_log(&["sh failed with", "the node stays out"]);
+        assert_eq!(leave.log_with(&["reported that the node is back"]), [""; 0]);
         site.wait_members_everywhere(&site.nodes[1..]);
         for balancer in &site.balancers {
-            assert_eq!(balancer.pollbal.log_with(&["taken back"]).len(), 0);
+            assert_eq!(balancer.pollbal.log_with(&["cancelled"]).len(), 0);
         }
         if code == 3 {
             continue;
@@ -163,7 +163,7 @@ fn signals_are_the_commands_and_its_end_is_that_of_the_program() {
         let mut leave = site.runs(&["--back"]);
         leave.signal(signal);
         assert_eq!(leave.wait_end(SOON).code(), Some(7), "{signal:?}");
-        leave.wait_log(&["sh ended with exit code 7"]);
+        leave.wait_log(&["sh failed with exit code 7"]);
     }
     site.wait_members_everywhere(&site.nodes[1..]);
 }
@@ -178,6 +178,6 @@ fn a_load_balancer_that_died_meanwhile_is_told_of_and_the_others_bring_the_node_
     dead.pollbal.kill();
     fs::write(site.stage.path("go"), "").unwrap();
     assert_eq!(leave.wait_end(SOON).code(), Some(1));
-    leave.wait_log(&[&url, "does not answer", "the node stays out there"]);
+    leave.wait_log(&[&url, "no response", "the node stays out there"]);
     site.wait_members_everywhere(&site.nodes);
 }

@@ -198,9 +198,9 @@ fn it_tells_how_far_it_is_and_ends_well_without_a_command() {
     let [first, last] = site.balancers.each_ref().map(Balancer::url);
     let mut leave = site.leave(&site.nodes[0], &site.urls(), &[]);
     assert_eq!(leave.wait_end(SOON).code(), Some(0));
-    leave.wait_log(&["asked in this order, which has to be the same on every node"]);
+    leave.wait_log(&["asking in this order, which must be the same on every node"]);
     for url in [&first, &last] {
-        leave.wait_log(&[url, "gone: at rest"]);
+        leave.wait_log(&[url, "gone: drained"]);
     }
     let log = leave.log();
     let position = |url: &str| {
@@ -243,7 +243,7 @@ fn what_was_granted_is_taken_back_when_another_does_not_let_it_go() {
         first.wait_members(&site.nodes[1..]);
         leave.wait_log(&[
             &last.url(),
-            "waits: it would leave website with 1 of 2 members",
+            "waiting: it would leave website with 1 of 2 members",
         ]);
         match end {
             "INT" => leave.signal(Signal::INT),
@@ -251,7 +251,7 @@ fn what_was_granted_is_taken_back_when_another_does_not_let_it_go() {
             _ => {}
         }
         assert_eq!(leave.wait_end(SOON).code(), Some(code), "{end}");
-        leave.wait_log(&[&first.url(), "taken back: the node stays"]);
+        leave.wait_log(&[&first.url(), "cancelled: the node stays"]);
         first.wait_members(&site.nodes);
         last.wait_members(&site.nodes);
     }
@@ -264,15 +264,15 @@ fn a_load_balancer_that_is_dead_is_told_and_passed_over_if_that_is_asked_for() {
     let dead = format!("http://{}", site.stage.free_addr());
     let urls = [alive.url(), dead.clone()];
     let mut leave = site.leave(&site.nodes[0], &urls, &["--timeout", "2s", "--", "true"]);
-    leave.wait_log(&[&dead, "does not answer: Connection refused"]);
+    leave.wait_log(&[&dead, "no response: Connection refused"]);
     assert_eq!(leave.wait_end(SOON).code(), Some(1));
-    leave.wait_log(&["not so within 2s", &dead]);
+    leave.wait_log(&["timed out after 2s", &dead]);
     alive.wait_members(&site.nodes);
 
     let command = ["--skip-dead=1s", "--", "sh", "-c", "exit 5"];
     let mut leave = site.leave(&site.nodes[0], &urls, &command);
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
-    leave.wait_log(&[&dead, "passed over"]);
+    leave.wait_log(&[&dead, "skipped"]);
     alive.wait_members(&site.nodes[1..]);
 }
 
@@ -285,18 +285,18 @@ fn a_load_balancer_is_not_passed_over_because_the_command_stood_still() {
         std::slice::from_ref(&dead),
         &["--skip-dead=3s"],
     );
-    leave.wait_log(&[&dead, "does not answer"]);
+    leave.wait_log(&[&dead, "no response"]);
     let watch = |millis: u64| {
         let (begun, time) = (Instant::now(), Duration::from_millis(millis));
-        let passed_over = || leave.log_with(&["passed over"]);
+        let passed_over = || leave.log_with(&["skipped"]);
         let over = || begun.elapsed() >= time;
-        stays(SOON, "passed over", &Vec::new(), passed_over, over);
+        stays(SOON, "skipped", &Vec::new(), passed_over, over);
     };
     leave.signal(Signal::STOP);
     watch(4_000);
     leave.signal(Signal::CONT);
     watch(1_500);
-    leave.wait_log(&[&dead, "passed over"]);
+    leave.wait_log(&[&dead, "skipped"]);
     leave.wait_end(SOON);
 }
 
@@ -308,7 +308,7 @@ fn who_is_no_node_is_refused_and_a_command_that_is_not_there_is_no_reason_to_sta
     let mut leave = site.leave_from(foreign, &[first.url()], &["--", "true"]);
     assert_eq!(leave.wait_end(SOON).code(), Some(1));
     leave.wait_log(&[&first.url(), "403"]);
-    assert_eq!(leave.log_with(&["taken back"]), [""; 0]);
+    assert_eq!(leave.log_with(&["cancelled"]), [""; 0]);
 
     // Nobody is asked for the sake of a command that is not there.
     for (command, code) in [("/nowhere/stop", 127), ("/etc/passwd", 126)] {
@@ -325,7 +325,7 @@ fn who_is_no_node_is_refused_and_a_command_that_is_not_there_is_no_reason_to_sta
     let mut leave = site.leave(&site.nodes[0], &[first.url()], &["--", script]);
     assert_eq!(leave.wait_end(SOON).code(), Some(127));
     leave.wait_log(&["failed to run", script]);
-    leave.wait_log(&[&first.url(), "taken back"]);
+    leave.wait_log(&[&first.url(), "cancelled"]);
     first.wait_members(&site.nodes);
 
     for (arguments, code) in [

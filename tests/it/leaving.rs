@@ -262,7 +262,7 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     let leave = |path: &str| ask_from(*nodes[0].addr().ip(), listener, "POST", path);
     nodes[2].announce("api leaving");
     perlbal.wait_members("api", &addrs(&nodes[..1]));
-    let why = "granted it stands in as sorry server of pool api";
+    let why = "granted it serves as sorry server of pool api";
     assert_eq!(leave("/leave?wait=10s").ok(), why);
     perlbal.wait_members("website", &addrs(&nodes[1..2]));
     let enough = nodes[1].polls() + A_WHILE;

@@ -23,7 +23,7 @@ const ALL: [&[&str]; 14] = [
     &["disable", "node-1", "--reason", "kernel"],
     &["disable", "node-1", "--reason", "kernel", "--wait"],
     &["enable", "node-1", "--reason", "kernel"],
-    &["wait", "node-1", "--until", "rest"],
+    &["wait", "node-1", "--until", "drained"],
     &["nudge"],
     &["members", "website"],
     &["events", "--follow"],
@@ -45,8 +45,9 @@ fn without_a_daemon_each_command_ends_with_69_and_says_what_to_look_at() {
                 let output = ask(socket, &[&[*name], json, others].concat());
                 assert_eq!(output.status.code(), Some(69), "{arguments:?}");
                 assert_eq!(stdout(&output), "", "{arguments:?}");
-                let expected =
-                    format!("pollbal does not answer at {socket}: {why}; is it running?");
+                let expected = format!(
+                    "pollbal: cannot connect to pollbal at {socket}: {why}. Is it running?"
+                );
                 assert!(
                     stderr(&output).starts_with(&expected),
                     "{arguments:?}: {}",
@@ -95,7 +96,7 @@ fn who_may_not_ask_is_told_the_group_that_may() {
     let group = Command::new("stat").args(["-c", "%G"]).arg(&path).output();
     let group = stdout(&group.unwrap());
     let expected = format!(
-        "Permission denied; become a member of its group, `{}`",
+        "Permission denied. Run this as root, or join its group, `{}`",
         group.trim()
     );
     assert!(told.contains(&expected), "{told}");
@@ -145,8 +146,8 @@ fn where_the_configuration_cannot_be_understood_another_place_is_asked_with_a_wa
         for words in [file.to_str().unwrap(), why, socket] {
             assert!(warning.contains(words), "{words}: {told}");
         }
-        let refused = format!("pollbal does not answer at {socket}: ");
-        assert!(told.lines().nth(1).unwrap().starts_with(&refused), "{told}");
+        let error = format!("pollbal: cannot connect to pollbal at {socket}: ");
+        assert!(told.lines().nth(1).unwrap().starts_with(&error), "{told}");
     }
 }
 
@@ -168,7 +169,7 @@ fn an_answer_without_an_end_is_not_read_to_its_end() {
     });
     assert_eq!(output.status.code(), Some(69));
     let told = stderr(&output);
-    assert!(told.contains("its answer is longer than"), "{told}");
+    assert!(told.contains("the response is longer than"), "{told}");
 }
 
 #[test]
@@ -186,8 +187,7 @@ fn a_daemon_that_takes_a_request_and_says_nothing_is_not_waited_for_for_ever() {
     for (arguments, output) in ALL.iter().zip(ended) {
         assert_eq!(output.status.code(), Some(69), "{arguments:?}");
         assert_eq!(stdout(&output), "", "{arguments:?}");
-        let expected =
-            format!("pollbal does not answer at {socket}: it took the request, but says nothing");
+        let expected = format!("pollbal: no response from pollbal at {socket}: timed out");
         let told = stderr(&output);
         assert!(told.starts_with(&expected), "{arguments:?}: {told}");
     }

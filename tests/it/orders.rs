@@ -134,8 +134,7 @@ fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
         200
     );
     let (status, refused) = order("disable", kernel("bob", "", Some(1)));
-    let said =
-        "node-1 is disabled already: kernel by ann: \"open on the table\"; take another word";
+    let said = "node-1 is already disabled: kernel by ann: \"open on the table\"; use a different --reason";
     assert_eq!((status, refused), (409, json!({ "error": said })));
     let (_, renewed) = order(
         "disable",
@@ -148,7 +147,7 @@ fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
     let storm = |by: &str| json!({ "reason": "storm", "note": "net split", "by": by });
     assert_eq!(order("freeze", storm("ann")).0, 200);
     let (status, refused) = order("freeze", storm("bob"));
-    let said = "it is frozen already: storm by ann: \"net split\"; take another word";
+    let said = "already frozen: storm by ann: \"net split\"; use a different --reason";
     assert_eq!((status, refused), (409, json!({ "error": said })));
     assert_eq!(order("freeze", storm("ann")).0, 200);
 
@@ -181,7 +180,7 @@ fn an_order_is_answered_when_perlbal_is_told_soon_after_and_a_wait_tells_rest() 
     site.order("disable", &json!({"nodes": [node], "reason": "kernel"}));
     let rest = get(
         &site.stage,
-        &format!("/v1/wait?node={node}&until=rest&timeout_ms=10000"),
+        &format!("/v1/wait?node={node}&until=drained&timeout_ms=10000"),
     );
     assert_eq!(rest.json()["done"], true, "{}", rest.body);
     assert_eq!(
@@ -424,7 +423,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
             "thaw",
             json!({"reason": "x"}),
             409,
-            "nothing is frozen by x",
+            "there is no freeze \"x\"",
         ),
         ("nudge", json!({"nodes": ["node-9"]}), 404, "node-9"),
         ("explode", json!({}), 404, "/v1/explode"),
@@ -456,7 +455,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
     assert!(
         other
             .body
-            .contains("not disabled by kernle; it is by: kernel"),
+            .contains(r#"not disabled for \"kernle\" (active reasons: kernel)"#),
         "{}",
         other.body
     );
@@ -535,7 +534,7 @@ fn nobody_is_put_out_before_it_is_known_whom_pools_need() {
     let refused = post(&stage, "/v1/disable", &disable);
     assert_eq!(refused.status, 409, "{}", refused.body);
     assert!(
-        refused.body.contains("not every node was heard yet"),
+        refused.body.contains("not every node has been polled yet"),
         "{}",
         refused.body
     );

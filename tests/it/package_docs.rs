@@ -69,7 +69,9 @@ fn the_packaged_configuration_is_accepted_and_waits_for_nodes() {
     let ended = Pollbal::run(&stage, &own, &["check"]);
     ended.assert_code(0);
     assert!(
-        ended.stdout.contains("without a node nothing is done"),
+        ended
+            .stdout
+            .contains("no nodes listed: pollbal will do nothing"),
         "{}",
         ended.stdout
     );

@@ -182,7 +182,7 @@ fn a_member_that_begins_to_fail_is_shown_before_anything_comes_of_it() {
     browser.open(&site.url("/"));
     browser.wait_text("#nodes", &["None"]);
     site.nodes[0].fail(503);
-    browser.wait_text("#nodes", &["node-1", "fails, not yet often enough"]);
+    browser.wait_text("#nodes", &["node-1", "failing, fewer than `fall` times"]);
     site.nodes[0].recover();
     browser.wait_text("#nodes", &["None"]);
     browser.assert_quiet();

@@ -406,6 +406,6 @@ fn the_template_is_in_order_as_soon_as_there_are_nodes() {
     sandbox.write("/etc/pollbal.services", &section("Quick start")[1]);
     sandbox.write_json(Value::Object(example()));
     let said = sandbox.run_command("pollbal check");
-    assert!(said.starts_with("/etc/pollbal.json: in order\n"), "{said}");
+    assert!(said.starts_with("/etc/pollbal.json: OK\n"), "{said}");
     assert!(!said.contains("warning"), "{said}");
 }

@@ -258,7 +258,7 @@ fn a_bad_configuration_is_refused_whole_and_the_old_stays() {
     let mark = pollbal.mark();
     fs::write(pollbal.config_file(), "{ \"rise\":").unwrap();
     pollbal.reload();
-    pollbal.wait_log_after(mark, &["error", "failed to understand", "json"]);
+    pollbal.wait_log_after(mark, &["error", "is not valid JSON"]);
     pollbal.wait_log_after(mark, &["error", "reload refused"]);
 
     // The old services file is still watched, and a good configuration is still taken.

@@ -41,7 +41,7 @@ fn a_pool_is_rolled_node_after_node_and_no_client_notices() {
     roll.wait_stdout(&["rolled 6 of 6 nodes of pool website in"]);
     let told = roll.stdout_text();
     for node in &site.nodes {
-        for step in ["disabled", "at rest; the command runs", "done, in "] {
+        for step in ["disabled", "drained; running command", "done, in "] {
             let line = format!("{}: {step}", node.name());
             assert!(told.contains(&line), "{line}:\n{told}");
         }
@@ -58,7 +58,7 @@ fn the_command_does_not_run_before_the_last_request_at_its_node_has_ended() {
         (!node.arrivals().is_empty()).then_some(())
     });
     let mut roll = site.roll(&[]);
-    roll.wait_stdout(&["node-1: waits: still draining in", "after"]);
+    roll.wait_stdout(&["node-1: waiting: still draining in", "after"]);
     site.wait_at(node);
     let under_way: Vec<_> = requests.iter().map(JoinHandle::is_finished).collect();
     let answers = requests.into_iter().map(|request| {
@@ -84,7 +84,7 @@ fn several_at_a_time_never_take_the_pool_below_its_min_members() {
     // Three at a time, of which the pool can do without two only.
     let mut roll = site.roll(&["--parallel", "3"]);
     let (fewest, ()) = site.fewest_members(|| {
-        roll.wait_stdout(&["node-", "waits until it may go", "min_members 4"]);
+        roll.wait_stdout(&["node-", "waiting for its turn", "min_members 4"]);
         for node in &site.nodes {
             site.go(node, 0);
         }
@@ -100,7 +100,7 @@ fn the_node_that_waits_longest_goes_first_however_long_the_others_take() {
     let site = Site::start(5);
     let mut roll = site.roll(&["--parallel", "2", "--timeout", "3s"]);
     site.wait_at(&site.nodes[0]);
-    roll.wait_stdout(&["node-2: waits until it may go", "min_members 5"]);
+    roll.wait_stdout(&["node-2: waiting for its turn", "min_members 5"]);
     // Its time to be taken out does not run while a command of this roll does.
     site.nodes[0].wait_polls(40);
     for (number, node) in (1..).zip(&site.nodes) {
@@ -125,12 +125,12 @@ fn a_signal_ends_those_that_wait_for_their_turn() {
     let mut roll = site.roll(&["--parallel", "3"]);
     site.wait_at(&site.nodes[0]);
     // The third worker waits behind it.
-    roll.wait_stdout(&["node-2: waits until it may go"]);
+    roll.wait_stdout(&["node-2: waiting for its turn"]);
     roll.signal(Signal::INT);
     roll.wait_log(&["finishing node-1"]);
     site.go(&site.nodes[0], 0);
     assert_eq!(roll.wait_end(SOON).code(), Some(130));
-    roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
+    roll.wait_log(&["not started: node-2, node-3, node-4, node-5, node-6"]);
     assert_eq!(site.disabled(), [""; 0]);
 }
 
@@ -147,7 +147,7 @@ fn one_signal_finishes_the_node_under_way_and_begins_no_other() {
         site.go(&site.nodes[0], 0);
         assert_eq!(roll.wait_end(ROLL).code(), Some(code));
         roll.wait_stdout(&["node-1: done, in"]);
-        roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
+        roll.wait_log(&["not started: node-2, node-3, node-4, node-5, node-6"]);
         assert_eq!(site.disabled(), [""; 0]);
         assert!(!site.stage.path("at-node-2").exists());
     }
@@ -165,7 +165,7 @@ fn between_two_nodes_it_pauses_and_a_signal_ends_the_pause() {
     assert!(!site.stage.path("at-node-2").exists());
     roll.signal(Signal::INT);
     assert_eq!(roll.wait_end(SOON).code(), Some(130));
-    roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
+    roll.wait_log(&["not started: node-2, node-3, node-4, node-5, node-6"]);
 }
 
 #[test]
@@ -180,9 +180,9 @@ fn a_node_that_is_out_from_the_start_is_left_out_and_the_sum_says_so() {
         out.contains("rolled 5 of 6 nodes of pool website in "),
         "{out}"
     );
-    let sum = "; 1 was out from the start and is left out: node-5\n";
+    let sum = "; 1 was already out and was not rolled: node-5\n";
     assert!(out.ends_with(sum), "{out}");
-    let note = "not rolled, since they are out already: node-5 (failed: ";
+    let note = "not rolled, already out: node-5 (failed: ";
     assert!(error.contains(note), "{error}");
 }
 
@@ -200,7 +200,7 @@ fn two_signals_stop_it_at_once_and_say_who_stays_disabled() {
     assert_eq!(roll.wait_end(SOON).code(), Some(130));
     for node in ["node-1", "node-2"] {
         roll.wait_log(&[node, "stays disabled; bring it back: pollbal enable"]);
-        roll.wait_log(&[node, "was stopped: its command was ended"]);
+        roll.wait_log(&[node, "was interrupted: command terminated"]);
     }
     assert_eq!(site.disabled(), ["node-1", "node-2"]);
     eventually(SOON, "the commands end", || {
@@ -229,7 +229,7 @@ fn two_signals_end_a_command_that_does_not_want_to_with_all_its_children() {
     roll.wait_log(&["finishing node-1"]);
     roll.signal(Signal::INT);
     assert_eq!(roll.wait_end(SOON).code(), Some(130));
-    roll.wait_log(&["node-1 was stopped: its command was ended"]);
+    roll.wait_log(&["node-1 was interrupted: command terminated"]);
     eventually(SOON, "the commands are gone", || {
         let mut commands = commands.iter();
         commands.all(|command| !runs(*command)).then_some(())

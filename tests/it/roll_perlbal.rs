@@ -25,9 +25,9 @@ fn while_a_perlbal_is_away_nothing_is_rolled() {
     let mut roll = site.roll(&[]);
     assert_eq!(roll.wait_end(SOON).code(), Some(1));
     roll.wait_log(&[
-        "refused, nothing changed: Perlbal",
+        "rejected, nothing changed: Perlbal",
         "not reachable",
-        "see to it first",
+        "fix that first",
     ]);
     assert_eq!(site.disabled(), [""; 0]);
 }
@@ -42,10 +42,10 @@ fn a_node_whose_command_has_run_comes_back_though_perlbal_is_away() {
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     roll.wait_log(&[
         "node-1 failed: not serving within 3s: no connection to Perlbal",
-        "the node is in its pool again, and stays there",
+        "the node is in its pool again and stays there",
     ]);
     assert_eq!(roll.log_with(&["stays disabled"]), [""; 0]);
-    roll.wait_log(&["not begun: node-2"]);
+    roll.wait_log(&["not started: node-2"]);
     assert!(!site.stage.path("at-node-2").exists());
     assert_eq!(site.disabled(), [""; 0]);
     assert_eq!(
@@ -65,7 +65,7 @@ fn a_perlbal_that_is_back_in_time_holds_up_a_roll_and_does_not_end_it() {
     for node in &site.nodes {
         site.go(node, 0);
     }
-    roll.wait_stdout(&["node-1: waits: no connection to Perlbal"]);
+    roll.wait_stdout(&["node-1: waiting: no connection to Perlbal"]);
     assert!(!site.stage.path("at-node-2").exists());
     site.perlbal.start();
     assert_eq!(roll.wait_end(ROLL).code(), Some(0));
@@ -80,9 +80,9 @@ fn no_node_is_begun_before_a_perlbal_is_back() {
     site.perlbal
         .wait_members("website", &addrs(&site.nodes[..5]));
     let mut roll = site.roll(&[]);
-    roll.wait_stdout(&["node-1: waits until it may go", "min_members 5"]);
+    roll.wait_stdout(&["node-1: waiting for its turn", "min_members 5"]);
     lose_perlbal(&mut site);
-    roll.wait_stdout(&["node-1: waits until it may go: Perlbal", "not reachable"]);
+    roll.wait_stdout(&["node-1: waiting for its turn: Perlbal", "not reachable"]);
     site.nodes[5].recover();
     becomes(SOON, "members", &Some(pool_lines(&site.nodes)), || {
         site.stage.lines("website.pool")

@@ -30,20 +30,20 @@ fn a_failure_in_the_middle_ends_it_and_leaves_that_node_disabled() {
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     assert_eq!(site.disabled(), ["node-2"]);
     roll.wait_log(&["rolled 1 of 6 nodes"]);
-    roll.wait_log(&["node-2 failed: the command ended with exit code 3"]);
-    roll.wait_log(&["not begun: node-3, node-4, node-5, node-6"]);
+    roll.wait_log(&["node-2 failed: the command failed with exit code 3"]);
+    roll.wait_log(&["not started: node-3, node-4, node-5, node-6"]);
     let told = roll.wait_log(&["node-2 stays disabled; bring it back: pollbal enable node-2"]);
 
     // Nobody rolls over it,
     let (code, out, error) = site.ask(&["roll", "website", "--", "true"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let left = format!(
-        "node-2 ({}) is being rolled, or was left out: roll",
+        "node-2 ({}) is being rolled, or was left disabled by a roll: roll",
         site.nodes[1].addr()
     );
     assert!(error.contains(&left), "{error}");
     assert!(
-        error.contains("if no roll runs any more: see to it, then bring it back: pollbal enable"),
+        error.contains("if no roll is running, check the node, then bring it back: pollbal enable"),
         "{error}"
     );
 
@@ -67,12 +67,12 @@ fn a_node_that_others_keep_out_is_left_to_them() {
     }
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     roll.wait_log(&["rolled 5 of 6 nodes"]);
-    roll.wait_log(&["node-2 was passed over", "disk"]);
+    roll.wait_log(&["node-2 was skipped", "disk"]);
     assert!(!site.stage.path("at-node-2").exists());
     let (_, text, _) = site.ask(&["status"]);
     let line = text.lines().find(|line| line.starts_with("node-2 "));
     let says = |words: &str| line.is_some_and(|line| line.contains(words));
-    assert!(says(" disabled ") && says(" ago  disk by "), "{text}");
+    assert!(says(" disabled ") && says(" s  disk by "), "{text}");
     assert_eq!(site.disabled(), [""; 0]);
 }
 
@@ -89,7 +89,7 @@ fn a_node_that_others_take_out_while_its_command_runs_is_left_to_them_at_once() 
     // Well before its five minutes are over.
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     roll.wait_log(&["rolled 5 of 6 nodes"]);
-    roll.wait_log(&["node-1 was passed over", "disk"]);
+    roll.wait_log(&["node-1 was skipped", "disk"]);
     assert_eq!(site.disabled(), [""; 0]);
 }
 
@@ -101,13 +101,13 @@ fn a_node_that_another_roll_has_out_is_not_taken_for_its_own() {
     site.perlbal
         .wait_members("website", &addrs(&site.nodes[..5]));
     let mut roll = site.roll(&["--json"]);
-    roll.wait_stdout(&["node-1", "waits until it may go"]);
+    roll.wait_stdout(&["node-1", "waiting for its turn"]);
     // Another roll comes first: it gives the same word.
     let other = ["disable", "node-1", "--reason", "roll", "--note", "another"];
     let (code, ..) = site.ask(&[&other[..], &["--force"]].concat());
     assert_eq!(code, Some(0));
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
-    let why = "it is being rolled, or was left out: roll";
+    let why = "it is being rolled, or was left disabled by a roll: roll";
     let told = roll.wait_stdout(&["\"failed\"", why, "another"]);
     assert!(!told.contains("stays disabled"), "{told}");
     assert!(
@@ -126,7 +126,7 @@ fn a_roll_outlives_a_restart_of_the_daemon() {
     site.pollbal.terminate();
     // Nobody is there when it wants to bring the node back.
     site.go(&site.nodes[0], 0);
-    roll.wait_stdout(&["node-1: the command is done"]);
+    roll.wait_stdout(&["node-1: command succeeded"]);
     let config = Site::config(&site.perlbal, 5);
     site.pollbal = Pollbal::start(&site.stage, &config);
     for node in &site.nodes {
@@ -164,14 +164,14 @@ fn a_node_that_does_not_come_back_has_failed_though_others_take_it_out_meanwhile
         site.go(node, 0);
     }
     // Someone sees that it is broken while the roll waits for it.
-    roll.wait_stdout(&["node-1: waits: ", "500"]);
+    roll.wait_stdout(&["node-1: waiting: ", "500"]);
     let (code, _, error) = site.ask(&["disable", "node-1", "--reason", "broken"]);
     assert_eq!(code, Some(0), "{error}");
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     roll.wait_log(&["rolled 0 of 6 nodes"]);
     roll.wait_log(&["node-1 failed: not serving within 3s", "broken"]);
     roll.wait_log(&["node-1 stays disabled"]);
-    roll.wait_log(&["not begun: node-2, node-3, node-4, node-5, node-6"]);
+    roll.wait_log(&["not started: node-2, node-3, node-4, node-5, node-6"]);
     assert_eq!(site.disabled(), ["node-1"]);
 }
 
@@ -201,7 +201,7 @@ fn nodes_that_no_name_tells_apart_are_told_and_brought_back_by_their_addresses()
     assert!(out.contains(&format!("{first}: disabled\n")), "{out}");
     assert!(error.contains(&format!("{first} failed: ")), "{error}");
     let left = format!(
-        "not begun: dup ({}), web one ({}), web-4, twin ({})\n",
+        "not started: dup ({}), web one ({}), web-4, twin ({})\n",
         addrs[1], addrs[2], addrs[4]
     );
     assert!(error.contains(&left), "{error}");
@@ -214,7 +214,7 @@ fn nodes_that_no_name_tells_apart_are_told_and_brought_back_by_their_addresses()
     );
     let (_, explained, _) = site.ask(&["explain", &addrs[0].to_string()]);
     assert!(
-        explained.contains(&format!("someone says `{way_back}`\n")),
+        explained.contains(&format!("after `{way_back}`\n")),
         "{explained}"
     );
 
@@ -236,7 +236,7 @@ fn a_pool_that_can_do_without_nobody_is_not_rolled() {
     });
     assert_eq!(fewest, NODES);
     roll.wait_log(&[
-        "refused, nothing changed: rolling website would leave it with 5 of 6 members (min_members 6)",
+        "rejected, nothing changed: rolling website would leave it with 5 of 6 members (min_members 6)",
     ]);
     assert_eq!(site.disabled(), [""; 0]);
     assert!(!site.stage.path("at-node-1").exists());
@@ -252,7 +252,7 @@ fn a_command_that_is_not_there_is_told_before_any_node_goes() {
     ] {
         let mut roll = site.roll_by(&[], &[command]);
         assert_eq!(roll.wait_end(SOON).code(), Some(1));
-        let told = format!("nothing changed: the command {command} cannot be run: {why}");
+        let told = format!("nothing changed: cannot run {command}: {why}");
         roll.wait_log(&[&told]);
         assert_eq!(roll.stdout_text(), "");
     }
@@ -270,11 +270,11 @@ fn a_node_whose_command_cannot_be_run_after_all_comes_back() {
     let mut roll = site.roll_by(&[], &[script.to_str().unwrap()]);
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     roll.wait_log(&[
-        "node-1 failed: the command",
-        "cannot be run",
-        "the node comes back",
+        "node-1 failed: cannot run",
+        "cannot run",
+        "the node returns",
     ]);
-    roll.wait_log(&["not begun: node-2"]);
+    roll.wait_log(&["not started: node-2"]);
     assert_eq!(roll.log_with(&["stays disabled"]), [""; 0]);
     assert_eq!(site.disabled(), [""; 0]);
     site.perlbal.wait_members("website", &addrs(&site.nodes));
@@ -291,8 +291,8 @@ fn a_pool_whose_others_may_come_back_is_waited_for() {
         assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     });
     assert_eq!(fewest, NODES - 1);
-    roll.wait_stdout(&["node-1: waits until it may go", "min_members 5"]);
-    roll.wait_log(&["node-1 failed: it could not be taken out within 1s"]);
+    roll.wait_stdout(&["node-1: waiting for its turn", "min_members 5"]);
+    roll.wait_log(&["node-1 failed: could not be taken out within 1s"]);
     assert_eq!(site.disabled(), [""; 0]);
     assert!(!site.stage.path("at-node-1").exists());
 }

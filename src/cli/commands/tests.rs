@@ -1,73 +1,73 @@
-//! What the commands' command lines take and refuse.
+//! Which command lines of the commands are accepted.
 
 use std::ffi::OsString;
 
 use super::*;
-use crate::cli::{Command, read};
+use crate::cli::{Command, parse};
 
 #[test]
-fn a_value_that_begins_with_a_dash_is_told_what_is_wrong_with_it() {
-    let read = |words: &str| read(words.split(' ').map(OsString::from));
-    let wrong = |words: &str| read(words).unwrap_err().to_string();
+fn the_error_about_a_value_that_starts_with_a_dash_says_what_is_wrong_with_it() {
+    let parse_line = |words: &str| parse(words.split(' ').map(OsString::from));
+    let wrong = |words: &str| parse_line(words).unwrap_err().to_string();
     let error = wrong("pollbal disable a --reason disk --for -1s");
-    assert!(error.contains("a time is such as 30s"), "{error}");
-    let error = wrong("pollbal wait a --until rest --timeout --json");
-    assert!(error.contains("a time is such as 30s"), "{error}");
+    assert!(error.contains("expected a time such as 30s"), "{error}");
+    let error = wrong("pollbal wait a --until drained --timeout --json");
+    assert!(error.contains("expected a time such as 30s"), "{error}");
     let error = wrong("pollbal disable a --reason --wait");
-    assert!(error.contains("the word is missing"), "{error}");
-    let asked = read("pollbal thaw --reason -x").unwrap();
-    let Command::Client(ClientCommand::Thaw(thaw)) = asked.command else {
-        panic!("{asked:?}")
+    assert!(error.contains("the tag is missing"), "{error}");
+    let invocation = parse_line("pollbal thaw --reason -x").unwrap();
+    let Command::Client(ClientCommand::Thaw(thaw)) = invocation.command else {
+        panic!("{invocation:?}")
     };
     assert_eq!(thaw.reason.to_string(), "-x");
 }
 
 #[test]
-fn an_order_lasts_for_a_second_or_longer() {
-    let read = |time: &str| {
+fn a_reason_expires_after_a_second_or_later() {
+    let parse_line = |time: &str| {
         let words = ["pollbal", "disable", "a", "--reason", "disk", "--for", time];
-        read(words.map(OsString::from))
+        parse(words.map(OsString::from))
     };
-    for slip in ["0s", "0", "999ms"] {
-        let error = read(slip).unwrap_err().to_string();
-        assert!(error.contains("shorter than a second"), "{slip}: {error}");
+    for short in ["0s", "0", "999ms"] {
+        let error = parse_line(short).unwrap_err().to_string();
+        assert!(error.contains("shorter than a second"), "{short}: {error}");
     }
-    assert!(read("1s").is_ok());
+    assert!(parse_line("1s").is_ok());
 }
 
 #[test]
-fn a_roll_takes_one_node_or_more_at_a_time_and_has_time_for_each() {
-    let refused = |flag: &str| {
+fn a_roll_takes_at_least_one_node_at_a_time_and_a_positive_timeout() {
+    let rejected = |flag: &str| {
         let words = ["pollbal", "roll", "api", flag, "--", "true"];
-        let error = read(words.map(OsString::from)).unwrap_err();
+        let error = parse(words.map(OsString::from)).unwrap_err();
         error.to_string()
     };
     for flag in ["--parallel=0", "--parallel=-1", "--parallel=all"] {
-        let text = refused(flag);
+        let text = rejected(flag);
         assert!(text.contains("expected 1 or more"), "{text}");
     }
     for flag in ["--timeout=0s", "--timeout=0ms"] {
-        let text = refused(flag);
-        assert!(text.contains("expected more than no time"), "{text}");
+        let text = rejected(flag);
+        assert!(text.contains("expected more than zero"), "{text}");
     }
     for flag in ["--parallel=3", "--timeout=1ms", "--pause=0s"] {
         let words = ["pollbal", "roll", "api", flag, "--", "true"];
-        assert!(read(words.map(OsString::from)).is_ok(), "{flag}");
+        assert!(parse(words.map(OsString::from)).is_ok(), "{flag}");
     }
 }
 
 #[test]
-fn back_is_for_a_command() {
-    let words = |line: &str| read(line.split(' ').map(OsString::from));
+fn back_requires_a_command() {
+    let words = |line: &str| parse(line.split(' ').map(OsString::from));
     assert!(words("pollbal leave --back lb1:8099 -- true").is_ok());
     assert!(words("pollbal leave --back lb1:8099").is_err());
 }
 
 #[test]
-fn a_load_balancer_is_passed_over_after_a_minute_or_the_time_that_is_given() {
+fn a_load_balancer_is_skipped_after_a_minute_or_the_given_time() {
     let skip_dead = |words: &str| {
-        let asked = read(words.split(' ').map(OsString::from)).unwrap();
-        match asked.command {
+        let invocation = parse(words.split(' ').map(OsString::from)).unwrap();
+        match invocation.command {
             Command::Client(ClientCommand::Leave(leave)) => (leave.skip_dead, leave.urls),
             other => panic!("{other:?}"),
         }
@@ -81,4 +81,13 @@ fn a_load_balancer_is_passed_over_after_a_minute_or_the_time_that_is_given() {
         let time = time.map(Duration::from_secs);
         assert_eq!(skip_dead(words), (time, urls.clone()), "{words}");
     }
+}
+
+#[test]
+fn poll_is_another_name_of_nudge() {
+    let nudge = |command: &str| {
+        let words = ["pollbal", command, "node-1"].map(OsString::from);
+        parse(words).unwrap().command
+    };
+    assert_eq!(nudge("poll"), nudge("nudge"));
 }

@@ -1,13 +1,13 @@
-//! `pollbal leave`: on a node, out of all pools at all load balancers, then perhaps a command.
+//! `pollbal leave`: runs on a node, leaves all pools of all load balancers, and may then run a command.
 //!
-//! Every node asks the load balancers in the same order and keeps what it was granted while it asks
-//! the next one, so that of two nodes one always comes first everywhere. What it was granted it
-//! takes back unless it is gone from all.
+//! Every node asks the load balancers in the same order and keeps the leave that it was granted while it asks the next
+//! one, so that of two nodes one is always first everywhere. Unless it becomes gone from all, it cancels the leaves that
+//! it was granted.
 
-mod back;
-mod balancer;
 mod command;
-mod patience;
+mod deadline;
+mod node_client;
+mod resume;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,29 +17,29 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 use tokio::time::sleep;
 
+use super::format::now;
 use super::output::Output;
 use super::signals::Interrupts;
-use super::words::now;
-use super::{ClientError, DONE, program, terminal, within};
+use super::{CommandError, DONE, block_on, program, terminal};
 use crate::api::{LeaveAnswer, LeaveStep};
 use crate::awake;
 use crate::cli;
 use crate::model::text::printable;
-use balancer::{Balancers, Said};
-use command::Ended;
-use patience::{Patience, Silence};
+use command::Outcome;
+use deadline::{Deadline, Silence};
+use node_client::{NodeClient, Reply};
 
-/// How long a load balancer holds its answer.
+/// Maximum time for which a load balancer holds its response.
 const HOLD: Duration = Duration::from_secs(30);
 
-/// Before a load balancer is asked again that is dead, or that did not hold its answer.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Delay before a load balancer is asked again that did not respond, or did not hold its response.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) fn run(args: &cli::Leave, json: bool) -> Result<u8, ClientError> {
+pub(super) fn run(args: &cli::Leave, json: bool) -> Result<u8, CommandError> {
     let urls = in_order(&args.urls)?;
-    // Nobody is asked for the sake of a command that cannot be run.
+    // Checked first: no leave for a command that cannot be run.
     if let Some(program) = args.command.first()
-        && let Err(error) = program::look_for(program)
+        && let Err(error) = program::find(program)
     {
         let (code, why) = command::not_run(&args.command, &error);
         terminal::warn(&why);
@@ -49,18 +49,18 @@ pub(super) fn run(args: &cli::Leave, json: bool) -> Result<u8, ClientError> {
     let asked: Vec<_> = urls.iter().map(|url| plain(url.as_str())).collect();
     if given != asked {
         terminal::warn(&format!(
-            "asked in this order, which has to be the same on every node: {}",
+            "asking in this order, which must be the same on every node: {}",
             asked.join(" ")
         ));
     }
-    within(leave(urls, args, json))
+    block_on(leave(urls, args, json))
 }
 
-/// The load balancers in the one order that every node keeps, each once.
-fn in_order(urls: &[String]) -> Result<Vec<Url>, ClientError> {
+/// The load balancers in the order that is the same on every node, without duplicates.
+fn in_order(urls: &[String]) -> Result<Vec<Url>, CommandError> {
     let mut known = Vec::new();
     for text in urls {
-        let wrong = |why: &str| ClientError::Usage(format!("{text}: {why}"));
+        let wrong = |why: &str| CommandError::Usage(format!("{text}: {why}"));
         let url = if text.contains("://") {
             Url::parse(text)
         } else {
@@ -69,7 +69,7 @@ fn in_order(urls: &[String]) -> Result<Vec<Url>, ClientError> {
         let url = url.map_err(|error| wrong(&error.to_string()))?;
         if url.scheme() != "http" {
             return Err(wrong(
-                "only http is spoken there, such as http://lb1.example:8099",
+                "only http is supported, such as http://lb1.example:8099",
             ));
         }
         known.push(url);
@@ -79,70 +79,70 @@ fn in_order(urls: &[String]) -> Result<Vec<Url>, ClientError> {
     Ok(known)
 }
 
-/// A URL without what may be left out.
+/// A URL without its optional parts.
 fn plain(url: &str) -> &str {
     let url = url.strip_prefix("http://").unwrap_or(url);
     url.strip_suffix('/').unwrap_or(url)
 }
 
-/// One way out of the pools.
+/// A leave in progress.
 struct Leaving {
-    balancers: Balancers,
-    /// The address that the node speaks from, if one was given.
+    client: NodeClient,
+    /// The address that requests are sent from, if one was given.
     from: Option<Ipv4Addr>,
-    /// One that does not answer for so long is passed over.
+    /// A load balancer that does not respond for this long is skipped.
     skip_dead: Option<Duration>,
-    patience: Cell<Patience>,
-    /// Answers are told as JSON.
+    deadline: Cell<Deadline>,
+    /// Whether steps are printed as JSON.
     json: bool,
-    /// A log that nobody reads keeps no node from going.
+    /// Never blocks: output that nobody reads must not keep a node from leaving.
     output: Output,
     urls: Vec<Url>,
-    /// Those that were asked, and so may have granted something.
+    /// Load balancers that were asked, and so may have granted leave.
     asked: RefCell<Vec<Url>>,
-    passed_over: RefCell<Vec<Url>>,
-    /// What each said last.
-    told: RefCell<BTreeMap<Url, (LeaveAnswer, String)>>,
+    skipped: RefCell<Vec<Url>>,
+    /// The last printed answer of each load balancer.
+    printed: RefCell<BTreeMap<Url, (LeaveAnswer, String)>>,
 }
 
-async fn leave(urls: Vec<Url>, args: &cli::Leave, json: bool) -> Result<u8, ClientError> {
-    let interrupts = Interrupts::listen().map_err(ClientError::signals)?;
-    // A pause of this program is no silence of load balancers.
+async fn leave(urls: Vec<Url>, args: &cli::Leave, json: bool) -> Result<u8, CommandError> {
+    let interrupts = Interrupts::listen().map_err(CommandError::signals)?;
+    // While this program is paused, load balancers do not count as unresponsive.
     tokio::spawn(awake::beat());
     let output = Output::start(None);
-    let output = output.map_err(|error| ClientError::System("start a thread", error))?;
+    let output = output.map_err(|error| CommandError::System("start a thread", error))?;
     let leaving = Leaving {
-        balancers: Balancers::new(args.from, args.port).map_err(ClientError::Failed)?,
+        client: NodeClient::new(args.from, args.port).map_err(CommandError::Failed)?,
         from: args.from,
         skip_dead: args.skip_dead,
-        patience: Cell::new(Patience::new(args.timeout, Instant::now())),
+        deadline: Cell::new(Deadline::new(args.timeout, Instant::now())),
         json,
         output,
         urls,
         asked: RefCell::default(),
-        passed_over: RefCell::default(),
-        told: RefCell::default(),
+        skipped: RefCell::default(),
+        printed: RefCell::default(),
     };
-    let code = leaving.through(args, &interrupts).await;
-    leaving.output.last_words().await;
+    let code = leaving.run(args, &interrupts).await;
+    leaving.output.finish_briefly().await;
     code
 }
 
 impl Leaving {
-    /// All of it: the way out, the command, the way back.
-    async fn through(&self, args: &cli::Leave, interrupts: &Interrupts) -> Result<u8, ClientError> {
+    /// Leaves, runs the command, and reports that the node is back.
+    async fn run(&self, args: &cli::Leave, interrupts: &Interrupts) -> Result<u8, CommandError> {
         let gone = tokio::select! {
-            gone = self.gone_from_all() => gone,
-            () = interrupts.finish.cancelled() => Err(ClientError::Interrupted),
+            gone = self.leave_all() => gone,
+            () = interrupts.finish.cancelled() => Err(CommandError::Interrupted),
         };
-        let ended = match gone {
+        let failed = match gone {
             Ok(()) if args.command.is_empty() => return Ok(DONE),
-            Ok(()) => match self.command(args).await {
-                Ok(Ended::With(status)) => {
+            Ok(()) => match self.run_command(args).await {
+                Ok(Outcome::Exited(status)) => {
                     let program = args.command[0].to_string_lossy();
-                    return self.after(&program, status).await;
+                    return self.resume(&program, status).await;
                 }
-                Ok(Ended::NotRun(code, why)) => {
+                Ok(Outcome::NotRun(code, why)) => {
                     self.output.warn(&why);
                     Ok(code)
                 }
@@ -151,140 +151,144 @@ impl Leaving {
             Err(error) => Err(error),
         };
         tokio::select! {
-            () = self.take_back() => {}
+            () = self.cancel_all() => {}
             () = interrupts.stop.cancelled() => {}
         }
-        match (ended, interrupts.code()) {
-            (Err(ClientError::Interrupted), Some(code)) => Ok(code),
-            (ended, _) => ended,
+        match (failed, interrupts.code()) {
+            (Err(CommandError::Interrupted), Some(code)) => Ok(code),
+            (failed, _) => failed,
         }
     }
 
-    /// The command, in the place of this program or as its child. What was told before it stands before what it says.
-    async fn command(&self, args: &cli::Leave) -> Result<Ended, ClientError> {
-        self.output.written_soon().await;
+    /// Runs the command, as a child or in place of this program. Output so far is written first.
+    async fn run_command(&self, args: &cli::Leave) -> Result<Outcome, CommandError> {
+        self.output.flush_briefly().await;
         if args.back {
             command::run(&args.command, self.json).await
         } else {
-            let (code, why) = command::become_it(&args.command);
-            Ok(Ended::NotRun(code, why))
+            let (code, why) = command::exec(&args.command);
+            Ok(Outcome::NotRun(code, why))
         }
     }
 
-    async fn gone_from_all(&self) -> Result<(), ClientError> {
-        // All of them first agree, and only then it is waited for the requests under way.
-        self.round(LeaveAnswer::Granted).await?;
-        // While one was waited for, another may have taken the node in again: a leave ends by a
-        // failed poll before a good one, and by its time.
-        while !self.round(LeaveAnswer::Gone).await? {}
+    /// Waits until the node is gone from all load balancers.
+    async fn leave_all(&self) -> Result<(), CommandError> {
+        // All of them must grant leave before any requests in progress are waited for.
+        self.ask_all(LeaveAnswer::Granted).await?;
+        // While one is waited for, the leave at another may end, by a failed poll and a good one or by its time limit:
+        // only a whole round without waiting shows that the node is gone from all.
+        while !self.ask_all(LeaveAnswer::Gone).await? {}
         Ok(())
     }
 
-    /// Asks all of them, one after the other; whether each was there already when it was asked.
-    async fn round(&self, goal: LeaveAnswer) -> Result<bool, ClientError> {
-        let mut already = true;
+    /// Asks all load balancers, one after the other; whether the first answer of each was the goal.
+    async fn ask_all(&self, goal: LeaveAnswer) -> Result<bool, CommandError> {
+        let mut immediately = true;
         for url in &self.urls {
-            if !self.passed_over.borrow().contains(url) {
-                already &= self.reach(url, goal).await?;
+            if !self.skipped.borrow().contains(url) {
+                immediately &= self.ask_until(url, goal).await?;
             }
         }
-        Ok(already)
+        Ok(immediately)
     }
 
-    /// Asks one load balancer until it has said so; whether that was its first answer.
-    async fn reach(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, ClientError> {
+    /// Asks one load balancer until it gives this answer; whether that was its first one.
+    async fn ask_until(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, CommandError> {
         let mut silence = Silence::none();
         let mut first = true;
         let mut waited = false;
-        // The first answer is wanted at once: it is what is told.
+        // The first response is not held: it is printed immediately.
         let mut hold = Duration::ZERO;
         loop {
-            let left = self.left();
+            let left = self.remaining();
             let asked = Instant::now();
-            let new = self.is_new(url);
-            let (answer, text) = match self.balancers.leave(url, hold.min(left)).await {
-                Said::Answer(answer, text) => {
+            let new = self.mark_asked(url);
+            let (answer, text) = match self.client.leave(url, hold.min(left)).await {
+                Reply::Answer(answer, text) => {
                     silence = Silence::none();
                     (answer, text)
                 }
-                Said::Busy(why) => {
+                Reply::Busy(why) => {
                     silence = Silence::none();
                     (LeaveAnswer::Busy, why)
                 }
-                Said::Refused(why) => {
+                Reply::Rejected(why) => {
                     self.asked.borrow_mut().retain(|asked| asked != url || !new);
-                    return Err(ClientError::Failed(format!("{}: {why}", shown(url))));
+                    return Err(CommandError::Failed(format!("{}: {why}", shown(url))));
                 }
-                Said::Nothing { why, reached } => {
-                    silence.goes_on();
+                Reply::NoResponse { why, reached } => {
+                    silence.record();
                     if !reached && new {
                         self.asked.borrow_mut().retain(|asked| asked != url);
                     }
                     (LeaveAnswer::Dead, why)
                 }
             };
-            self.tell(url, answer, &text);
+            self.print_answer(url, answer, &text);
             let waits = answer == LeaveAnswer::Wait;
             if waits || waited {
-                self.has_waited();
+                self.exclude_wait();
             }
             waited = waits;
             if answer == LeaveAnswer::Gone || answer == goal {
                 return Ok(first);
             }
             first = false;
-            if self.skip_dead.is_some_and(|limit| silence.lasts(limit)) {
-                self.passed_over.borrow_mut().push(url.clone());
-                self.tell(url, LeaveAnswer::PassedOver, &text);
+            if self
+                .skip_dead
+                .is_some_and(|limit| silence.has_lasted(limit))
+            {
+                self.skipped.borrow_mut().push(url.clone());
+                self.print_answer(url, LeaveAnswer::PassedOver, &text);
                 return Ok(false);
             }
-            let left = self.left();
+            let left = self.remaining();
             if left.is_zero() {
-                return Err(ClientError::TimeOver {
-                    timeout: self.patience.get().limit(),
-                    missing: format!("{}: {}", shown(url), told(answer, &text)),
+                return Err(CommandError::TimedOut {
+                    timeout: self.deadline.get().limit(),
+                    missing: format!("{}: {}", shown(url), describe(answer, &text)),
                 });
             }
             if waits {
-                self.let_go_behind(url).await;
+                self.cancel_behind(url).await;
             }
             let is_well = waits || answer == LeaveAnswer::Granted;
-            // It may hold nothing, whatever it is asked.
-            if !is_well || (!hold.is_zero() && asked.elapsed() < ASK_AGAIN) {
-                sleep(ASK_AGAIN.min(left)).await;
+            // Something may be listening there that holds no responses.
+            if !is_well || (!hold.is_zero() && asked.elapsed() < RETRY_INTERVAL) {
+                sleep(RETRY_INTERVAL.min(left)).await;
             }
-            // Who is not all right is not asked for more than a sign of life.
+            // A load balancer in trouble is only asked for a sign of life.
             hold = if is_well { HOLD } else { Duration::ZERO };
         }
     }
 
-    fn left(&self) -> Duration {
-        self.patience.get().left(Instant::now())
+    fn remaining(&self) -> Duration {
+        self.deadline.get().remaining(Instant::now())
     }
 
-    fn has_waited(&self) {
-        let mut patience = self.patience.get();
-        patience.has_waited(Instant::now());
-        self.patience.set(patience);
+    fn exclude_wait(&self) {
+        let mut deadline = self.deadline.get();
+        deadline.exclude_wait(Instant::now());
+        self.deadline.set(deadline);
     }
 
-    /// A load balancer that took the node in again has it wait: those behind it are left, or another
-    /// node that comes first here and waits there would wait for ever.
-    async fn let_go_behind(&self, url: &Url) {
+    /// Cancels the leaves at the load balancers after this one, which makes the node wait: otherwise it and a node that is
+    /// first here and waits there would wait for each other forever.
+    async fn cancel_behind(&self, url: &Url) {
         let behind: Vec<_> = {
             let asked = self.asked.borrow();
             asked.iter().filter(|one| *one > url).cloned().collect()
         };
         for one in behind.iter().rev() {
-            let ended = self.end_leave(one, LeaveAnswer::TakenBack, "").await;
-            if ended == LeaveAnswer::TakenBack {
+            let answer = self.end_leave(one, LeaveAnswer::TakenBack, "").await;
+            if answer == LeaveAnswer::TakenBack {
                 self.asked.borrow_mut().retain(|asked| asked != one);
             }
         }
     }
 
-    /// Whether it is asked for the first time: from now on it may grant something.
-    fn is_new(&self, url: &Url) -> bool {
+    /// Records that a load balancer is asked, so may grant leave; whether it was not asked before.
+    fn mark_asked(&self, url: &Url) -> bool {
         let mut asked = self.asked.borrow_mut();
         let new = !asked.contains(url);
         if new {
@@ -293,37 +297,38 @@ impl Leaving {
         new
     }
 
-    /// Takes back whatever was granted, also by an answer that was not heard any more; the last one
-    /// first.
-    async fn take_back(&self) {
+    /// Cancels every leave that may have been granted, including those whose response was lost; the last one first.
+    async fn cancel_all(&self) {
         let asked = self.asked.borrow().clone();
         for url in asked.iter().rev() {
-            let unheard = "; what it granted ends there by itself (leave_timeout)";
-            self.end_leave(url, LeaveAnswer::TakenBack, unheard).await;
+            let if_failed = "; its leave there expires by itself (leave_timeout)";
+            self.end_leave(url, LeaveAnswer::TakenBack, if_failed).await;
         }
     }
 
-    /// Ends the leave at one load balancer, which is told to mean `heard`; where it cannot be ended
-    /// now, `unheard` is told. Gives what was told.
-    async fn end_leave(&self, url: &Url, heard: LeaveAnswer, unheard: &str) -> LeaveAnswer {
-        let (answer, text) = match self.balancers.stay(url).await {
-            Said::Answer(..) => (heard, String::new()),
-            Said::Busy(why) => (LeaveAnswer::Busy, why + unheard),
-            Said::Refused(why) => (LeaveAnswer::Refused, why),
-            Said::Nothing { why, .. } => (LeaveAnswer::Dead, why + unheard),
+    /// Ends the leave at one load balancer. Prints and returns `if_ended`, or what went wrong, with `if_failed` appended.
+    async fn end_leave(&self, url: &Url, if_ended: LeaveAnswer, if_failed: &str) -> LeaveAnswer {
+        let (answer, text) = match self.client.end_leave(url).await {
+            Reply::Answer(..) => (if_ended, String::new()),
+            Reply::Busy(why) => (LeaveAnswer::Busy, why + if_failed),
+            Reply::Rejected(why) => (LeaveAnswer::Refused, why),
+            Reply::NoResponse { why, .. } => (LeaveAnswer::Dead, why + if_failed),
         };
-        self.tell(url, answer, &text);
+        self.print_answer(url, answer, &text);
         answer
     }
 
-    /// Tells an answer, if it is news.
-    fn tell(&self, url: &Url, answer: LeaveAnswer, text: &str) {
-        let news = (answer, text.to_owned());
-        let before = self.told.borrow_mut().insert(url.clone(), news.clone());
-        if before == Some(news) {
+    /// Prints an answer, unless it is the same as the last one.
+    fn print_answer(&self, url: &Url, answer: LeaveAnswer, text: &str) {
+        let current = (answer, text.to_owned());
+        let last = self
+            .printed
+            .borrow_mut()
+            .insert(url.clone(), current.clone());
+        if last == Some(current) {
             return;
         }
-        let text = printable(&told(answer, text));
+        let text = printable(&describe(answer, text));
         if self.json {
             let step = LeaveStep {
                 time: now(),
@@ -343,23 +348,23 @@ fn shown(url: &Url) -> &str {
     text.strip_suffix('/').unwrap_or(text)
 }
 
-/// An answer in words.
-fn told(answer: LeaveAnswer, text: &str) -> String {
+/// An answer, for people.
+fn describe(answer: LeaveAnswer, text: &str) -> String {
     match answer {
-        LeaveAnswer::Wait => format!("waits: {text}"),
+        LeaveAnswer::Wait => format!("waiting: {text}"),
         LeaveAnswer::Granted if text.is_empty() => {
-            "granted: out of its pools, not yet at rest".to_owned()
+            "granted: out of its pools, still draining".to_owned()
         }
         LeaveAnswer::Granted => format!("granted: out of its pools, not gone yet: {text}"),
-        LeaveAnswer::Gone => "gone: at rest".to_owned(),
-        LeaveAnswer::Busy => format!("cannot say now: {text}"),
-        LeaveAnswer::Dead => format!("does not answer: {text}"),
-        LeaveAnswer::PassedOver => format!("passed over, it does not answer: {text}"),
-        LeaveAnswer::TakenBack => "taken back: the node stays".to_owned(),
+        LeaveAnswer::Gone => "gone: drained".to_owned(),
+        LeaveAnswer::Busy => format!("busy: {text}"),
+        LeaveAnswer::Dead => format!("no response: {text}"),
+        LeaveAnswer::PassedOver => format!("skipped, no response: {text}"),
+        LeaveAnswer::TakenBack => "cancelled: the node stays".to_owned(),
         LeaveAnswer::Back => {
-            "told that the node is back: its next good answers bring it in".to_owned()
+            "reported that the node is back: it returns at its next successful polls".to_owned()
         }
-        LeaveAnswer::Refused => format!("refuses: {text}"),
+        LeaveAnswer::Refused => format!("rejected: {text}"),
     }
 }
 
@@ -367,7 +372,7 @@ fn told(answer: LeaveAnswer, text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn urls(urls: &[&str]) -> Result<Vec<String>, ClientError> {
+    fn urls(urls: &[&str]) -> Result<Vec<String>, CommandError> {
         let urls: Vec<_> = urls.iter().map(ToString::to_string).collect();
         let known = in_order(&urls)?;
         Ok(known.iter().map(|url| shown(url).to_owned()).collect())

@@ -1,4 +1,4 @@
-//! The command of a roll, run for one node.
+//! Runs the command of a roll for one node.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,97 +16,98 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::words::cause;
-use super::Site;
-use super::plan::Target;
+use super::super::format::cause;
+use super::Rollout;
+use super::queue::Target;
 use crate::model::text::printable;
 
-/// A longer line of output is told in pieces.
-const LONGEST_LINE: u64 = 64 * 1024;
+/// Maximum length of a line of output, in bytes; longer lines are split.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// A process that the command left behind may hold its output open for ever, and one that is to end
-/// may not want to.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Maximum time, after the command has exited, for the rest of its output, which a process in the background may keep
+/// open forever; and maximum time for a process group to end before it is killed.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// What a command can have written that is not read yet when it is gone, in bytes: a full pipe, and what was read ahead.
-const UNREAD: usize = 64 * 1024 + 8 * 1024;
+/// Maximum amount of output that is unread when the command exits, in bytes: a full pipe, and what was read ahead.
+const MAX_UNREAD_BYTES: usize = 64 * 1024 + 8 * 1024;
 
-/// How often it is looked whether it is stopped.
-const LOOK: Duration = Duration::from_millis(200);
+/// Interval at which the command is checked for being stopped.
+const STOPPED_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often it is looked whether it is gone: someone waits for that.
-const GONE: Duration = Duration::from_millis(20);
+/// Interval at which process groups that are being ended are checked. Short, since someone waits for that.
+const ENDED_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What became of one that asked at the terminal, and what to do.
-const STOPPED: &str = "the command was stopped, as is a program that asks at the terminal: it has none \
+/// The failure of a command that read from the terminal, and what to do about it.
+const STOPPED: &str = "the command was stopped, as happens when it reads from a terminal, which it does not have \
                        (ssh -o BatchMode=yes, sudo -n)";
 
-/// What went wrong, for people.
-pub(super) enum Trouble {
-    /// It never ran: nothing was done to the node.
+/// Why the command failed, for people.
+pub(super) enum CommandFailure {
+    /// It was not run: nothing was done to the node.
     NotRun(String),
     Failed(String),
 }
 
-/// What is said of a command that cannot be run.
+/// The message about a command that cannot be run.
 pub(super) fn cannot_be_run(program: &OsStr, error: &io::Error) -> String {
     let program = program.to_string_lossy();
-    format!("the command {program} cannot be run: {}", cause(error))
+    format!("cannot run {program}: {}", cause(error))
 }
 
-/// Runs it to its end.
-pub(super) async fn run(site: &Rc<Site>, target: &Target) -> Result<(), Trouble> {
-    if inherits(site) {
-        // What was told before stands before what the command says.
-        site.report.written(&site.enough).await;
+/// Runs the command to its end.
+pub(super) async fn run(rollout: &Rc<Rollout>, target: &Target) -> Result<(), CommandFailure> {
+    if inherits(rollout) {
+        // Steps so far come before the command's output.
+        rollout.report.flush(&rollout.cancel).await;
     }
-    let mut child = start(site, target)
-        .map_err(|error| Trouble::NotRun(cannot_be_run(&site.command[0], &error)))?;
+    let mut child = start(rollout, target)
+        .map_err(|error| CommandFailure::NotRun(cannot_be_run(&rollout.command[0], &error)))?;
     let group = child
         .id()
         .and_then(|id| i32::try_from(id).ok())
         .and_then(Pid::from_raw);
     if let Some(group) = group {
-        site.running.borrow_mut().push((group, target.clone()));
+        rollout.running.borrow_mut().push((group, target.clone()));
     }
     let mut output = JoinSet::new();
     let gone = CancellationToken::new();
     if let Some(stdout) = child.stdout.take() {
-        output.spawn_local(Words::of(site, target, false).forward(stdout, gone.clone()));
+        output.spawn_local(Forwarder::new(rollout, target, false).forward(stdout, gone.clone()));
     }
     if let Some(stderr) = child.stderr.take() {
-        output.spawn_local(Words::of(site, target, true).forward(stderr, gone.clone()));
+        output.spawn_local(Forwarder::new(rollout, target, true).forward(stderr, gone.clone()));
     }
     let ended = tokio::select! {
         status = child.wait() => Ok(status),
         () = stopped(group) => Err(STOPPED.to_owned()),
     };
     if let (Err(_), Some(group)) = (&ended, group) {
-        // Who is waited for is gone at once.
+        // The child has to be reaped for its group to be gone.
         let groups = [group];
         _ = tokio::join!(end(&groups), child.wait());
     }
-    site.running
+    rollout
+        .running
         .borrow_mut()
         .retain(|(one, _)| Some(*one) != group);
     gone.cancel();
     while output.join_next().await.is_some() {}
     let why = match ended {
         Ok(Ok(status)) if status.success() => return Ok(()),
-        Ok(Ok(status)) => format!("the command ended with {}", words(status)),
+        Ok(Ok(status)) => format!("the command failed with {}", describe(status)),
         Ok(Err(error)) => format!("failed to wait for the command: {error}"),
         Err(stopped) => stopped,
     };
-    Err(Trouble::Failed(why))
+    Err(CommandFailure::Failed(why))
 }
 
-/// Waits until it is stopped. In the background of a terminal whoever asks there is, with its whole
-/// group, and would be so for ever.
+/// Waits until the command is stopped. A background process group that reads from the terminal is stopped as a whole, and
+/// would stay so forever.
 async fn stopped(group: Option<Pid>) {
     let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     loop {
-        sleep(LOOK).await;
-        // It may have ended just now; that is for others to see.
+        sleep(STOPPED_INTERVAL).await;
+        // If it has just exited, `Child::wait` reports that.
         let seen = group.and_then(|leader| waitid(WaitId::Pid(leader), options).ok().flatten());
         if seen.is_some_and(|status| status.stopped()) {
             return;
@@ -114,9 +115,9 @@ async fn stopped(group: Option<Pid>) {
     }
 }
 
-/// Ends groups: those that do not want to are killed after a moment.
+/// Ends process groups; those that have not ended after [`GRACE`] are killed.
 pub(super) async fn end(groups: &[Pid]) {
-    // One that is stopped hears of its end only when it goes on.
+    // A stopped process handles SIGTERM only after SIGCONT.
     signal(groups, Signal::TERM);
     signal(groups, Signal::CONT);
     let gone = async {
@@ -124,40 +125,40 @@ pub(super) async fn end(groups: &[Pid]) {
             .iter()
             .any(|group| test_kill_process_group(*group).is_ok())
         {
-            sleep(GONE).await;
+            sleep(ENDED_INTERVAL).await;
         }
     };
-    if timeout(LAST_WORDS, gone).await.is_err() {
+    if timeout(GRACE, gone).await.is_err() {
         signal(groups, Signal::KILL);
     }
 }
 
 fn signal(groups: &[Pid], signal: Signal) {
     for group in groups {
-        // It may have ended by itself just now.
+        // The group may have just ended.
         _ = kill_process_group(*group, signal);
     }
 }
 
-/// Whether the command writes where this program does.
-fn inherits(site: &Site) -> bool {
-    site.report.leaves_output_alone() && !site.parallel
+/// Whether the command inherits standard output and standard error.
+fn inherits(rollout: &Rollout) -> bool {
+    rollout.report.leaves_output_alone() && !rollout.parallel
 }
 
-/// In a group of its own, so that Ctrl-C reaches this program alone and the command is finished.
-fn start(site: &Site, target: &Target) -> io::Result<Child> {
-    let (stdout, stderr) = if inherits(site) {
+/// Starts the command in its own process group, so that Ctrl-C does not reach it and it is finished.
+fn start(rollout: &Rollout, target: &Target) -> io::Result<Child> {
+    let (stdout, stderr) = if inherits(rollout) {
         (Stdio::inherit(), Stdio::inherit())
-    } else if site.report.is_json() && !site.parallel {
-        // Standard output is for JSON.
+    } else if rollout.report.is_json() && !rollout.parallel {
+        // Standard output is reserved for JSON.
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         (Stdio::from(stderr), Stdio::inherit())
     } else {
         (Stdio::piped(), Stdio::piped())
     };
-    Command::new(&site.command[0])
-        .args(&site.command[1..])
-        .envs(environment(site, target))
+    Command::new(&rollout.command[0])
+        .args(&rollout.command[1..])
+        .envs(environment(rollout, target))
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(stderr)
@@ -165,7 +166,7 @@ fn start(site: &Site, target: &Target) -> io::Result<Child> {
         .spawn()
 }
 
-fn environment(site: &Site, target: &Target) -> [(&'static str, OsString); 6] {
+fn environment(rollout: &Rollout, target: &Target) -> [(&'static str, OsString); 6] {
     let (ip, port) = target.node.rsplit_once(':').unwrap_or((&target.node, ""));
     let version = target.version.as_deref().unwrap_or_default();
     [
@@ -173,63 +174,65 @@ fn environment(site: &Site, target: &Target) -> [(&'static str, OsString); 6] {
         ("POLLBAL_NODE_NAME", target.name.as_str().into()),
         ("POLLBAL_NODE_IP", ip.into()),
         ("POLLBAL_NODE_PORT", port.into()),
-        ("POLLBAL_POOL", site.pool.as_str().into()),
+        ("POLLBAL_POOL", rollout.pool.as_str().into()),
         ("POLLBAL_VERSION", version.into()),
     ]
 }
 
-/// One of the outputs of a command.
-struct Words {
-    site: Rc<Site>,
-    /// The node's name, where several talk at once.
+/// Forwards one of a command's outputs.
+struct Forwarder {
+    rollout: Rc<Rollout>,
+    /// The node's name in front of each line, if several commands run at a time.
     name: Option<String>,
     is_error: bool,
 }
 
-impl Words {
-    fn of(site: &Rc<Site>, target: &Target, is_error: bool) -> Self {
+impl Forwarder {
+    fn new(rollout: &Rc<Rollout>, target: &Target, is_error: bool) -> Self {
         Self {
-            site: site.clone(),
-            name: site.parallel.then(|| printable(&target.shown)),
+            rollout: rollout.clone(),
+            name: rollout.parallel.then(|| printable(&target.shown)),
             is_error,
         }
     }
 
-    /// Tells what it says, line by line, until it is closed, or a moment after the command is gone.
+    /// Forwards output line by line until it is closed, or until [`GRACE`] after the command has exited.
     async fn forward(self, output: impl AsyncRead + Unpin, gone: CancellationToken) {
         let mut output = BufReader::new(output);
         let over = async {
             gone.cancelled().await;
-            sleep(LAST_WORDS).await;
+            sleep(GRACE).await;
         };
         tokio::pin!(over);
-        let mut unread = UNREAD;
+        let mut unread = MAX_UNREAD_BYTES;
         while unread > 0 {
             let name = self.name.as_ref().map(|name| format!("{name}: "));
-            let mut told = name.unwrap_or_default().into_bytes();
-            let mut piece = (&mut output).take(LONGEST_LINE);
+            let mut line = name.unwrap_or_default().into_bytes();
+            let mut limited = (&mut output).take(MAX_LINE_BYTES);
             let read = tokio::select! {
                 biased;
-                // What is there already is told, however long it has to wait for who reads it.
-                read = piece.read_until(b'\n', &mut told) => read,
+                // Output that is available is forwarded, however long its reader takes.
+                read = limited.read_until(b'\n', &mut line) => read,
                 () = &mut over => return,
             };
             match read {
                 Ok(0) | Err(_) => return,
-                // A process that was left behind may go on talking.
+                // A process in the background may go on writing.
                 Ok(length) if gone.is_cancelled() => unread = unread.saturating_sub(length),
                 Ok(_) => {}
             }
-            if told.last() != Some(&b'\n') {
-                told.push(b'\n');
+            if line.last() != Some(&b'\n') {
+                line.push(b'\n');
             }
-            let report = &self.site.report;
-            report.output(told, self.is_error, &self.site.enough).await;
+            let report = &self.rollout.report;
+            report
+                .output(line, self.is_error, &self.rollout.cancel)
+                .await;
         }
     }
 }
 
-fn words(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("exit code {code}"),
         None => status.to_string(),

@@ -1,13 +1,13 @@
-//! `pollbal roll`: a command for each node of a pool, while the node is out.
+//! `pollbal roll`: runs a command for each node of a pool, while the node is out.
 //!
-//! The daemon decides who may go and says who is at rest; here is only the order of steps. As many
-//! workers as nodes may be out at a time take nodes from one [`Plan`], on one thread.
+//! The daemon decides which nodes may be taken out and which are drained; this module only orders the steps. As many
+//! workers as nodes may be out at a time take nodes from one [`Queue`], on a single thread.
 
 mod command;
-mod names;
-mod plan;
+mod labels;
+mod queue;
 mod report;
-mod start;
+mod select;
 mod steps;
 
 use std::cell::RefCell;
@@ -23,105 +23,108 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::http::{Answer, Door};
+use super::http::{AdminClient, ApiResponse};
 use super::signals::Interrupts;
-use super::{ClientError, DONE, FAILED, open, program, words};
+use super::{CommandError, DONE, FAILED, connect, format, program};
 use crate::api::{Status, Step};
 use crate::cli;
 use crate::logging::count;
 use crate::model::names::PoolName;
 use crate::model::overrides::ReasonName;
-use names::WayBack;
-use plan::{Left, Outcome, Plan, Target};
+use labels::RecoveryHint;
+use queue::{FinalState, Outcome, Queue, Target};
 use report::Report;
-use start::Out;
+use select::AlreadyOut;
 
-/// How long the daemon is waited for when everything has to end at once.
-const LAST_LOOK: Duration = Duration::from_secs(2);
+/// Maximum time for the daemon's response after a second signal.
+const FINAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What all workers share.
-struct Site {
-    door: Door,
+struct Rollout {
+    client: AdminClient,
     pool: PoolName,
-    word: ReasonName,
+    reason: ReasonName,
     timeout: Duration,
     pause: Duration,
     command: Vec<OsString>,
-    /// Several nodes at a time.
+    /// Whether several nodes are rolled at a time.
     parallel: bool,
-    way_back: WayBack,
-    plan: RefCell<Plan>,
-    out: Out,
-    /// Whoever has it begins the next node; it goes round in the order in which it was asked for.
+    recovery: RecoveryHint,
+    queue: RefCell<Queue>,
+    out: AlreadyOut,
+    /// Held by the worker that starts the next node. It is fair: workers get it in the order in which they asked for it.
     turn: Mutex<()>,
     report: Report,
-    /// No other node is begun.
-    enough: CancellationToken,
-    /// The commands that run, by their process groups.
+    /// Cancelled when no other node is to be started.
+    cancel: CancellationToken,
+    /// The process groups of running commands.
     running: RefCell<Vec<(Pid, Target)>>,
 }
 
-/// Rolls a pool; `config` is the configuration file, if one was named.
+/// Rolls a pool; `config` is the configuration file, if the command line names one.
 pub(super) async fn run(
     config: Option<&Path>,
     args: cli::Roll,
-    flags: &cli::Door,
-) -> Result<u8, ClientError> {
-    let door = open(config, flags)?;
+    flags: &cli::SocketArgs,
+) -> Result<u8, CommandError> {
+    let client = connect(config, flags)?;
     let program = &args.command[0];
-    program::look_for(program).map_err(|error| {
+    program::find(program).map_err(|error| {
         let why = command::cannot_be_run(program, &error);
-        ClientError::Failed(format!("nothing changed: {why}"))
+        CommandError::Failed(format!("nothing changed: {why}"))
     })?;
-    let way_back = WayBack::new(&args, flags, config);
-    let interrupts = Interrupts::listen().map_err(ClientError::signals)?;
-    let start = tokio::select! {
-        start = start::start(&door, &args, &way_back) => start?,
+    let recovery = RecoveryHint::new(&args, flags, config);
+    let interrupts = Interrupts::listen().map_err(CommandError::signals)?;
+    let selection = tokio::select! {
+        selection = select::select(&client, &args, &recovery) => selection?,
         () = interrupts.finish.cancelled() => {
-            return interrupts.code().ok_or(ClientError::Interrupted);
+            return interrupts.code().ok_or(CommandError::Interrupted);
         }
     };
-    let plan = Plan::new(start.targets);
-    let report = Report::new(door.json, &plan);
-    let report = report.map_err(|error| ClientError::System("start a thread", error))?;
-    if let Some(note) = start.out.note() {
+    let queue = Queue::new(selection.targets);
+    let report = Report::new(client.json, &queue);
+    let report = report.map_err(|error| CommandError::System("start a thread", error))?;
+    if let Some(note) = selection.out.note() {
         report.note(Step::Note, &note);
     }
     let workers = args.parallel.get();
-    let site = Rc::new(Site {
-        door,
+    let rollout = Rc::new(Rollout {
+        client,
         pool: args.pool,
-        word: args.reason,
+        reason: args.reason,
         timeout: args.timeout,
         pause: args.pause,
         command: args.command,
         parallel: workers > 1,
-        way_back,
-        plan: RefCell::new(plan),
-        out: start.out,
+        recovery,
+        queue: RefCell::new(queue),
+        out: selection.out,
         turn: Mutex::default(),
         report,
-        enough: CancellationToken::new(),
+        cancel: CancellationToken::new(),
         running: RefCell::default(),
     });
-    let began = Instant::now();
-    let all = site.clone().run(workers, &interrupts);
-    let out = LocalSet::new().run_until(all).await;
-    site.report.clear();
-    site.sum_up(began.elapsed(), &out);
-    site.report.finish(&interrupts).await;
-    if site.plan.borrow().is_complete() {
+    let start = Instant::now();
+    let all = rollout.clone().run(workers, &interrupts);
+    let disabled = LocalSet::new().run_until(all).await;
+    rollout.report.clear();
+    rollout.print_summary(start.elapsed(), &disabled);
+    rollout.report.finish(&interrupts).await;
+    if rollout.queue.borrow().is_complete() {
         return Ok(DONE);
     }
     Ok(interrupts.code().unwrap_or(FAILED))
 }
 
-impl Site {
-    /// Runs the workers to their end, or until two signals came; gives the nodes that stay disabled,
-    /// or may.
-    async fn run(self: Rc<Self>, workers: usize, interrupts: &Interrupts) -> Vec<(Target, Left)> {
+impl Rollout {
+    /// Runs the workers to their end, or until the second signal. Returns the nodes that are left disabled, or may be.
+    async fn run(
+        self: Rc<Self>,
+        workers: usize,
+        interrupts: &Interrupts,
+    ) -> Vec<(Target, FinalState)> {
         let mut all = JoinSet::new();
-        for _ in 0..workers.min(self.plan.borrow().total()) {
+        for _ in 0..workers.min(self.queue.borrow().total()) {
             all.spawn_local(self.clone().work());
         }
         let mut finishing = false;
@@ -129,7 +132,7 @@ impl Site {
             tokio::select! {
                 ended = all.join_next() => {
                     if ended.is_none() {
-                        return self.left_out();
+                        return self.disabled();
                     }
                 }
                 () = interrupts.finish.cancelled(), if !finishing => {
@@ -144,120 +147,120 @@ impl Site {
         }
     }
 
-    /// Takes node after node.
+    /// A worker: rolls node after node.
     async fn work(self: Rc<Self>) {
         loop {
-            let Some((target, out)) = self.begin().await else {
+            let Some((target, taken_out)) = self.start_next().await else {
                 return;
             };
-            let outcome = match out {
-                Ok(began) => steps::through(&self, &target, began).await,
+            let outcome = match taken_out {
+                Ok(started) => steps::finish(&self, &target, started).await,
                 Err(outcome) => outcome,
             };
-            self.ended(&target, outcome);
-            if self.plan.borrow().goes_on() {
+            self.finish_node(&target, outcome);
+            if self.queue.borrow().has_next() {
                 tokio::select! {
                     () = sleep(self.pause) => {}
-                    () = self.enough.cancelled() => return,
+                    () = self.cancel.cancelled() => return,
                 }
             }
         }
     }
 
-    /// Takes the next node out, one worker after the other: what a pool can do without goes to the node
-    /// that has waited for it longest. Gives when it was begun; none when no other is to be.
-    async fn begin(self: &Rc<Self>) -> Option<(Target, Result<Instant, Outcome>)> {
+    /// Takes the next node out, one worker at a time: the node that has waited longest goes first. Returns the node and
+    /// when it was started; `None` if no other is to be started.
+    async fn start_next(self: &Rc<Self>) -> Option<(Target, Result<Instant, Outcome>)> {
         let _turn = self.turn.lock().await;
-        let target = self.plan.borrow_mut().take()?;
-        let began = Instant::now();
-        let out = steps::take_out(self, &target).await;
-        Some((target, out.map(|()| began)))
+        let target = self.queue.borrow_mut().start_next()?;
+        let started = Instant::now();
+        let taken_out = steps::take_out(self, &target).await;
+        Some((target, taken_out.map(|()| started)))
     }
 
-    /// Tells a step, if that is news.
+    /// Prints a node's step, unless it is the same as the previous one.
     fn step(&self, target: &Target, step: Step, text: &str) {
         if self.show(target, text) {
             self.report.step(target, step, text);
         }
     }
 
-    /// Shows on a terminal what is done at a node; whether that is news.
+    /// Shows a node's step in the bar; whether it differs from the previous one.
     fn show(&self, target: &Target, text: &str) -> bool {
-        let news = self.plan.borrow_mut().say(target, text);
-        if news {
-            self.report.show(&self.plan.borrow());
+        let changed = self.queue.borrow_mut().set_step(target, text);
+        if changed {
+            self.report.show(&self.queue.borrow());
         }
-        news
+        changed
     }
 
-    fn ended(&self, target: &Target, outcome: Outcome) {
+    fn finish_node(&self, target: &Target, outcome: Outcome) {
         match &outcome {
-            Outcome::PassedOver(why) => {
-                let text = format!("passed over: {why}");
+            Outcome::Skipped(why) => {
+                let text = format!("skipped: {why}");
                 self.report.step(target, Step::PassedOver, &text);
             }
-            Outcome::Failed { why, left } => {
-                let stays = left.words().map(|words| format!("; it {words}"));
-                let text = format!("failed: {why}{}", stays.unwrap_or_default());
+            Outcome::Failed { why, state } => {
+                let state = state.text().map(|text| format!("; it {text}"));
+                let text = format!("failed: {why}{}", state.unwrap_or_default());
                 self.report.step(target, Step::Failed, &text);
-                self.enough.cancel();
+                self.cancel.cancel();
             }
-            Outcome::Done | Outcome::NotBegun => {}
+            Outcome::Done | Outcome::NotStarted => {}
         }
-        self.plan.borrow_mut().end(target, outcome);
-        self.report.show(&self.plan.borrow());
+        self.queue.borrow_mut().finish(target, outcome);
+        self.report.show(&self.queue.borrow());
     }
 
-    /// A signal came: those under way are finished.
+    /// After the first signal: nodes in progress are finished, no other is started.
     fn finish(&self) {
-        self.plan.borrow_mut().close();
-        self.enough.cancel();
-        let plan = self.plan.borrow();
-        let names: Vec<_> = plan
-            .under_way()
+        self.queue.borrow_mut().close();
+        self.cancel.cancel();
+        let queue = self.queue.borrow();
+        let names: Vec<_> = queue
+            .in_progress()
             .iter()
             .map(|(target, _)| target.shown.as_str())
             .collect();
         if !names.is_empty() {
             let text = format!(
-                "finishing {}; another signal (Ctrl-C) stops at once",
+                "finishing {}; another signal (Ctrl-C) stops immediately",
                 names.join(", ")
             );
             self.report.note(Step::Note, &text);
         }
     }
 
-    /// Another signal came: commands are ended, and nodes stay as they are.
-    async fn stop(&self) -> Vec<(Target, Left)> {
+    /// After the second signal: ends the commands and leaves the nodes as they are.
+    async fn stop(&self) -> Vec<(Target, FinalState)> {
         let running = self.running.take();
         let groups: Vec<_> = running.iter().map(|(group, _)| *group).collect();
         command::end(&groups).await;
         for (_, target) in &running {
-            self.show(target, "its command was ended");
+            self.show(target, "command terminated");
         }
-        let mut nodes = self.left_out();
-        // An order may have been on its way.
-        nodes.extend(self.under_way());
-        if let Some(disabled) = self.disabled(&nodes).await {
+        let mut nodes = self.disabled();
+        // A request may have been in flight.
+        nodes.extend(self.in_progress());
+        if let Some(disabled) = self.query_disabled(&nodes).await {
             nodes.retain(|(target, _)| disabled.contains(&target.node));
-            for (_, left) in &mut nodes {
-                *left = Left::Disabled;
+            for (_, state) in &mut nodes {
+                *state = FinalState::Disabled;
             }
         }
         nodes
     }
 
-    /// Those that were begun, of which only the daemon knows how they are left.
-    fn under_way(&self) -> Vec<(Target, Left)> {
-        let plan = self.plan.borrow();
-        let under_way = plan.under_way().iter();
+    /// The nodes in progress, whose state only the daemon knows.
+    fn in_progress(&self) -> Vec<(Target, FinalState)> {
+        let queue = self.queue.borrow();
+        let under_way = queue.in_progress().iter();
         under_way
-            .map(|(target, _)| (target.clone(), Left::Unknown))
+            .map(|(target, _)| (target.clone(), FinalState::Unknown))
             .collect()
     }
 
-    /// Which of these are disabled by this roll; none when nobody says so.
-    async fn disabled(&self, nodes: &[(Target, Left)]) -> Option<Vec<String>> {
+    /// Which of these nodes are disabled by this roll; `None` if the daemon does not respond.
+    async fn query_disabled(&self, nodes: &[(Target, FinalState)]) -> Option<Vec<String>> {
         let query: Vec<_> = nodes
             .iter()
             .map(|(target, _)| ("node", target.node.clone()))
@@ -265,66 +268,69 @@ impl Site {
         if query.is_empty() {
             return None;
         }
-        let answer = self.door.get("/v1/status", &query, LAST_LOOK).await;
-        let answer: Answer<Status> = answer.ok()?;
-        let nodes = answer.value.nodes.into_iter();
+        let response = self.client.get("/v1/status", &query, FINAL_TIMEOUT).await;
+        let response: ApiResponse<Status> = response.ok()?;
+        let nodes = response.value.nodes.into_iter();
         let disabled = nodes.filter(|node| steps::own_reason(self, node).is_some());
         Some(disabled.map(|node| node.node).collect())
     }
 
-    /// Those that failed and are not as they were.
-    fn left_out(&self) -> Vec<(Target, Left)> {
-        let plan = self.plan.borrow();
-        let failed = plan.failed().iter();
-        let failed = failed.filter(|(_, _, left)| *left != Left::Untouched);
+    /// The nodes that failed and that this roll leaves disabled, or may.
+    fn disabled(&self) -> Vec<(Target, FinalState)> {
+        let queue = self.queue.borrow();
+        let failed = queue.failed().iter();
+        let failed = failed.filter(|(_, _, left)| *left != FinalState::Untouched);
         failed
             .map(|(target, _, left)| (target.clone(), *left))
             .collect()
     }
 
-    fn sum_up(&self, took: Duration, out: &[(Target, Left)]) {
-        let plan = self.plan.borrow();
-        let mut done = format!(
+    fn print_summary(&self, took: Duration, disabled: &[(Target, FinalState)]) {
+        let queue = self.queue.borrow();
+        let mut summary = format!(
             "rolled {} of {} of pool {} in {}",
-            plan.done(),
-            count(plan.total() + self.out.len(), "node"),
+            queue.done(),
+            count(queue.total() + self.out.len(), "node"),
             self.pool,
-            words::took(took)
+            format::took(took)
         );
-        if let Some(sum) = self.out.sum() {
-            _ = write!(done, "; {sum}");
+        if let Some(out) = self.out.summary() {
+            _ = write!(summary, "; {out}");
         }
-        if plan.is_complete() {
-            return self.report.last(&done);
+        if queue.is_complete() {
+            return self.report.summary(&summary);
         }
-        self.report.note(Step::Ended, &done);
-        for (target, why, _) in plan.failed() {
+        self.report.note(Step::Ended, &summary);
+        for (target, why, _) in queue.failed() {
             let text = format!("{} failed: {why}", target.shown);
-            self.report.end_of(target, &text);
+            self.report.final_state(target, &text);
         }
-        for (target, what) in plan.under_way() {
-            let text = format!("{} was stopped: {what}", target.shown);
-            self.report.end_of(target, &text);
+        for (target, what) in queue.in_progress() {
+            let text = format!("{} was interrupted: {what}", target.shown);
+            self.report.final_state(target, &text);
         }
-        for (target, why) in plan.passed_over() {
-            let text = format!("{} was passed over, it is out: {why}", target.shown);
-            self.report.end_of(target, &text);
+        for (target, why) in queue.skipped() {
+            let text = format!("{} was skipped, it is out: {why}", target.shown);
+            self.report.final_state(target, &text);
         }
-        let left: Vec<_> = plan.left().map(|target| target.shown.as_str()).collect();
-        if !left.is_empty() {
-            let text = format!("not begun: {}", left.join(", "));
+        let pending: Vec<_> = queue
+            .pending()
+            .map(|target| target.shown.as_str())
+            .collect();
+        if !pending.is_empty() {
+            let text = format!("not started: {}", pending.join(", "));
             self.report.note(Step::Ended, &text);
         }
-        for (target, left) in out {
-            let way_back = self.way_back.of(&target.word);
-            let words = left.words().unwrap_or_default();
-            let text = format!("{} {words}; bring it back: {way_back}", target.shown);
-            self.report.end_of(target, &text);
+        for (target, state) in disabled {
+            let recovery = self.recovery.command(&target.argument);
+            let state = state.text().unwrap_or_default();
+            let text = format!("{} {state}; bring it back: {recovery}", target.shown);
+            self.report.final_state(target, &text);
         }
     }
 }
 
-/// Tells others why a node is out, and a later roll of what it is a leftover.
+/// The note of the reason: it tells people why a node is out, and a later roll which pool it belongs to.
 fn note(pool: &PoolName) -> String {
     format!("rolling pool {pool}")
 }

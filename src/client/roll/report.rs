@@ -1,4 +1,4 @@
-//! How a roll is told: a bar on a terminal, else a line for each step, or each as JSON.
+//! Prints the progress of a roll: a bar on a terminal, otherwise one line per step, or each step as JSON.
 
 use std::io;
 
@@ -6,123 +6,126 @@ use ::console::{measure_text_width, truncate_str};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
+use super::super::format::now;
 use super::super::output::Output;
 use super::super::signals::Interrupts;
 use super::super::terminal;
-use super::super::words::now;
-use super::plan::{Plan, Target};
+use super::queue::{Queue, Target};
 use crate::api::{RollStep, Step};
 use crate::model::text::printable;
 
-/// Where steps are told. A terminal that is gone or stopped is no reason to leave a roll half done, so nothing
-/// here fails or waits for it, but where that is said.
+/// Prints steps. A terminal that is gone or stopped must not leave a roll half done, so nothing here fails, and only
+/// `output`, `flush` and `finish` wait for it.
 pub(super) struct Report {
-    form: Form,
+    mode: OutputMode,
     output: Output,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum OutputMode {
     Json,
     Lines,
     Bar,
 }
 
 impl Report {
-    pub(super) fn new(json: bool, plan: &Plan) -> io::Result<Self> {
+    pub(super) fn new(json: bool, queue: &Queue) -> io::Result<Self> {
         // Without a terminal it draws nothing.
-        let bar = ProgressBar::new(plan.total() as u64);
-        let form = match json {
-            true => Form::Json,
-            false if bar.is_hidden() => Form::Lines,
-            false => Form::Bar,
+        let bar = ProgressBar::new(queue.total() as u64);
+        let mode = match json {
+            true => OutputMode::Json,
+            false if bar.is_hidden() => OutputMode::Lines,
+            false => OutputMode::Bar,
         };
-        let output = Output::start((form == Form::Bar).then_some(bar))?;
-        let report = Self { form, output };
+        let output = Output::start((mode == OutputMode::Bar).then_some(bar))?;
+        let report = Self { mode, output };
         report
             .output
             .draw(|bar| bar.enable_steady_tick(terminal::TICK));
-        report.show(plan);
+        report.show(queue);
         Ok(report)
     }
 
-    /// Whether the command's output may go where this program's goes, without a word from here.
+    /// Whether the command may write to standard output and standard error directly.
     pub(super) fn leaves_output_alone(&self) -> bool {
-        self.form == Form::Lines
+        self.mode == OutputMode::Lines
     }
 
-    /// Whether standard output is for JSON alone.
+    /// Whether standard output is reserved for JSON.
     pub(super) fn is_json(&self) -> bool {
-        self.form == Form::Json
+        self.mode == OutputMode::Json
     }
 
-    /// A step of a node.
+    /// Prints a step of a node.
     pub(super) fn step(&self, target: &Target, step: Step, text: &str) {
         let text = printable(text);
-        match self.form {
-            Form::Json => self.json(Some(target), step, text),
-            Form::Bar if !step.is_last() => {}
-            Form::Bar | Form::Lines => self.output.print(&format!("{}: {text}\n", target.shown)),
+        match self.mode {
+            OutputMode::Json => self.json(Some(target), step, text),
+            OutputMode::Bar if !step.is_last() => {}
+            OutputMode::Bar | OutputMode::Lines => {
+                self.output.print(&format!("{}: {text}\n", target.shown));
+            }
         }
     }
 
-    /// Something about the roll as a whole.
+    /// Prints a message about the roll as a whole.
     pub(super) fn note(&self, step: Step, text: &str) {
-        self.remark(None, step, text);
+        self.warn(None, step, text);
     }
 
-    /// How a node is left in the end.
-    pub(super) fn end_of(&self, target: &Target, text: &str) {
-        self.remark(Some(target), Step::Ended, text);
+    /// Prints the final state of a node.
+    pub(super) fn final_state(&self, target: &Target, text: &str) {
+        self.warn(Some(target), Step::Ended, text);
     }
 
-    fn remark(&self, target: Option<&Target>, step: Step, text: &str) {
-        match self.form {
-            Form::Json => self.json(target, step, printable(text)),
-            Form::Bar | Form::Lines => self.output.warn(text),
+    fn warn(&self, target: Option<&Target>, step: Step, text: &str) {
+        match self.mode {
+            OutputMode::Json => self.json(target, step, printable(text)),
+            OutputMode::Bar | OutputMode::Lines => self.output.warn(text),
         }
     }
 
-    /// Draws how far it is.
-    pub(super) fn show(&self, plan: &Plan) {
-        let over = plan.over() as u64;
-        let (numbers, rest) = (numbers(plan), printable(&rest(plan)));
+    /// Draws the bar.
+    pub(super) fn show(&self, queue: &Queue) {
+        let finished = queue.finished() as u64;
+        let (numbers, rest) = (numbers(queue), printable(&rest(queue)));
         self.output.draw(move |bar| {
             let layout = Layout::new(terminal::width(), &numbers);
             if let Ok(style) = ProgressStyle::with_template(&layout.template()) {
                 bar.set_style(style);
             }
-            bar.set_position(over);
+            bar.set_position(finished);
             bar.set_prefix(numbers);
             bar.set_message(truncate_str(&rest, layout.rest, "…").into_owned());
         });
     }
 
-    /// What a command said. Who says more than is read waits, as where it writes by itself, unless all is to end.
-    pub(super) async fn output(&self, bytes: Vec<u8>, is_error: bool, enough: &CancellationToken) {
-        self.output.pass_on(bytes, is_error || self.is_json());
-        self.written(enough).await;
+    /// Prints output of a command. A command that writes faster than its output is read waits, as it does when it writes
+    /// directly, until `cancel`.
+    pub(super) async fn output(&self, bytes: Vec<u8>, is_error: bool, cancel: &CancellationToken) {
+        self.output.write_bytes(bytes, is_error || self.is_json());
+        self.flush(cancel).await;
     }
 
-    /// Waits until all is written, unless all is to end.
-    pub(super) async fn written(&self, enough: &CancellationToken) {
-        self.output.written(enough).await;
+    /// Waits until everything is written, or until `cancel`.
+    pub(super) async fn flush(&self, cancel: &CancellationToken) {
+        self.output.flush(cancel).await;
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn clear(&self) {
         self.output.draw(ProgressBar::finish_and_clear);
     }
 
-    /// All went well.
-    pub(super) fn last(&self, text: &str) {
-        match self.form {
-            Form::Json => self.json(None, Step::Ended, text.to_owned()),
-            Form::Bar | Form::Lines => self.output.print(&format!("{text}\n")),
+    /// Prints the summary of a complete roll.
+    pub(super) fn summary(&self, text: &str) {
+        match self.mode {
+            OutputMode::Json => self.json(None, Step::Ended, text.to_owned()),
+            OutputMode::Bar | OutputMode::Lines => self.output.print(&format!("{text}\n")),
         }
     }
 
-    /// Waits in the end until all is written, unless a signal has come.
+    /// Waits at the end until everything is written; after a signal, only briefly.
     pub(super) async fn finish(&self, interrupts: &Interrupts) {
         self.output.finish(&interrupts.finish).await;
     }
@@ -139,14 +142,14 @@ impl Report {
     }
 }
 
-/// The longest bar.
-const BAR: usize = 20;
-/// A shorter one says nothing.
-const SHORTEST_BAR: usize = 4;
-/// How long it has taken, such as `59s`.
+/// Maximum width of the bar, in columns.
+const MAX_BAR: usize = 20;
+/// Minimum width of the bar; where less is free, there is none.
+const MIN_BAR: usize = 4;
+/// Width of the elapsed time, such as `59s`.
 const ELAPSED: usize = 3;
 
-/// What stands in the one line, in columns: numbers, the bar, the time, and the rest.
+/// The widths of the variable parts of the line: numbers, bar, elapsed time, and the rest.
 #[derive(Debug, PartialEq, Eq)]
 struct Layout {
     bar: usize,
@@ -154,11 +157,11 @@ struct Layout {
 }
 
 impl Layout {
-    /// Numbers come first, whatever the width; the bar has a part of what they leave.
+    /// The numbers take precedence at any width; the bar gets a part of what they leave.
     fn new(width: usize, numbers: &str) -> Self {
         let free = width.saturating_sub(measure_text_width(numbers) + ELAPSED + 2);
-        let bar = (free / 4).min(BAR);
-        if bar < SHORTEST_BAR {
+        let bar = (free / 4).min(MAX_BAR);
+        if bar < MIN_BAR {
             return Self { bar: 0, rest: free };
         }
         let rest = free - bar - 1;
@@ -174,44 +177,44 @@ impl Layout {
     }
 }
 
-/// `2 done, 1 being done, 3 left`.
-fn numbers(plan: &Plan) -> String {
+/// `2 done, 1 in progress, 3 left`.
+fn numbers(queue: &Queue) -> String {
     format!(
-        "{} done, {} being done, {} left",
-        plan.done(),
-        plan.under_way().len(),
-        plan.left().len()
+        "{} done, {} in progress, {} left",
+        queue.done(),
+        queue.in_progress().len(),
+        queue.pending().len()
     )
 }
 
-/// `1 passed over; node-3: at rest; the command runs`.
-fn rest(plan: &Plan) -> String {
-    let passed_over = match plan.passed_over().len() {
+/// `1 skipped; node-3: drained; running command`.
+fn rest(queue: &Queue) -> String {
+    let skipped = match queue.skipped().len() {
         0 => None,
-        number => Some(format!("{number} passed over")),
+        number => Some(format!("{number} skipped")),
     };
-    let under_way = plan.under_way().iter();
-    let under_way = under_way.map(|(target, what)| format!("{}: {what}", target.shown));
-    let parts: Vec<_> = passed_over.into_iter().chain(under_way).collect();
+    let in_progress = queue.in_progress().iter();
+    let in_progress = in_progress.map(|(target, step)| format!("{}: {step}", target.shown));
+    let parts: Vec<_> = skipped.into_iter().chain(in_progress).collect();
     parts.join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::tests::plan;
+    use super::super::queue::tests::queue;
     use super::*;
-    use crate::client::roll::plan::Outcome;
+    use crate::client::roll::queue::Outcome;
 
     #[test]
-    fn numbers_stand_at_any_width_and_the_bar_shrinks_with_it() {
-        let numbers = "12 done, 3 being done, 105 left";
+    fn the_numbers_fit_at_any_width_and_the_bar_shrinks_with_it() {
+        let numbers = "12 done, 3 in progress, 105 left";
         let layout = |width| {
             let Layout { bar, rest } = Layout::new(width, numbers);
             (bar, rest)
         };
-        assert_eq!(layout(200), (20, 143));
-        assert_eq!(layout(80), (11, 32));
-        assert_eq!(layout(40), (0, 4));
+        assert_eq!(layout(200), (20, 142));
+        assert_eq!(layout(80), (10, 32));
+        assert_eq!(layout(40), (0, 3));
         assert_eq!(layout(20), (0, 0));
         // The whole line fits.
         for width in 40..200 {
@@ -222,20 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_being_done_and_left_is_told_before_what_is_done_where() {
-        let mut plan = plan(6);
-        let first = plan.take().unwrap();
-        plan.end(&first, Outcome::Done);
-        let second = plan.take().unwrap();
-        plan.end(&second, Outcome::PassedOver("disk".to_owned()));
+    fn the_line_has_the_numbers_and_the_step_of_each_node_in_progress() {
+        let mut queue = queue(6);
+        let first = queue.start_next().unwrap();
+        queue.finish(&first, Outcome::Done);
+        let second = queue.start_next().unwrap();
+        queue.finish(&second, Outcome::Skipped("disk".to_owned()));
         for _ in 0..2 {
-            let target = plan.take().unwrap();
-            plan.say(&target, "at rest");
+            let target = queue.start_next().unwrap();
+            queue.set_step(&target, "drained");
         }
-        assert_eq!(numbers(&plan), "1 done, 2 being done, 2 left");
-        assert_eq!(
-            rest(&plan),
-            "1 passed over; node-3: at rest; node-4: at rest"
-        );
+        assert_eq!(numbers(&queue), "1 done, 2 in progress, 2 left");
+        assert_eq!(rest(&queue), "1 skipped; node-3: drained; node-4: drained");
     }
 }

@@ -1,94 +1,90 @@
-//! One node's way through a roll: out, at rest, the command, in, serving.
+//! The steps of one node: disable, wait until drained, run the command, enable, wait until serving.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::super::http::{ANSWER, AWAY, Answer, AskError, persist};
-use super::super::orders::by;
-use super::super::wait::{self, Wanted};
-use super::super::words::{exact, now, reason, took};
-use super::command::{self, Trouble};
-use super::plan::{Left, Outcome, Target};
-use super::start::lost;
-use super::{Site, note};
+use super::super::format::{exact, now, reason, took};
+use super::super::http::{ApiResponse, ClientError, MAX_AWAY, RESPONSE_TIMEOUT, retry_while_away};
+use super::super::overrides::by;
+use super::super::wait::{self, Goal};
+use super::command::{self, CommandFailure};
+use super::queue::{FinalState, Outcome, Target};
+use super::select::lost;
+use super::{Rollout, note};
 use crate::api::{
     Disable, Enable, Explanation, Node, Ordered, Progress, Reason, State, Step, Until,
 };
 
-/// How often a node that may not go yet asks again: others come back within moments.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Delay before a node that may not be taken out yet is tried again: others come back within moments.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long the daemon holds an answer at most, so that what is waited for is seen.
-const LOOK: Duration = Duration::from_secs(1);
+/// Maximum time for which the daemon holds a response. Short, so that the progress is shown.
+const HOLD: Duration = Duration::from_secs(1);
 
-/// Takes a node that was taken out through all further steps.
-pub(super) async fn through(site: &Rc<Site>, target: &Target, began: Instant) -> Outcome {
+/// Takes a node through all steps after it was taken out.
+pub(super) async fn finish(rollout: &Rc<Rollout>, target: &Target, started: Instant) -> Outcome {
     let failed = |why| Outcome::Failed {
         why,
-        left: Left::Disabled,
+        state: FinalState::Disabled,
     };
-    site.step(target, Step::Disabled, "disabled");
-    if let Err(why) = reach(site, target, Until::Rest).await {
+    rollout.step(target, Step::Disabled, "disabled");
+    if let Err(why) = reach(rollout, target, Until::Drained).await {
         return failed(why);
     }
-    site.step(target, Step::Command, "at rest; the command runs");
-    match command::run(site, target).await {
+    rollout.step(target, Step::Command, "drained; running command");
+    match command::run(rollout, target).await {
         Ok(()) => {}
-        Err(Trouble::NotRun(why)) => return give_back(site, target, why).await,
-        Err(Trouble::Failed(why)) => return failed(why),
+        Err(CommandFailure::NotRun(why)) => return undo(rollout, target, why).await,
+        Err(CommandFailure::Failed(why)) => return failed(why),
     }
-    site.step(
-        target,
-        Step::Enabled,
-        "the command is done; comes back to the pool",
-    );
-    match bring_back(site, target).await {
+    rollout.step(target, Step::Enabled, "command succeeded; re-enabling");
+    match enable(rollout, target).await {
         Ok(None) => {}
-        Ok(Some(others)) => return Outcome::PassedOver(others),
+        Ok(Some(others)) => return Outcome::Skipped(others),
         Err(outcome) => return outcome,
     }
-    if let Err(why) = reach(site, target, Until::Serving).await {
-        return not_serving(site, target, why).await;
+    if let Err(why) = reach(rollout, target, Until::Serving).await {
+        return not_serving(rollout, target, why).await;
     }
-    let took = took(began.elapsed());
-    site.step(target, Step::Done, &format!("done, in {took}"));
+    let took = took(started.elapsed());
+    rollout.step(target, Step::Done, &format!("done, in {took}"));
     Outcome::Done
 }
 
-/// Disables the node as soon as its pool can do without it and no load balancer is away. While others of this roll are out
-/// it waits for them, and their commands may take as long as they like; its own time begins when they are back.
-pub(super) async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Outcome> {
+/// Disables the node as soon as its pool can spare it and every load balancer is connected. While other nodes of this
+/// roll are out it waits for them, as long as their commands take; its own time limit starts when they are back.
+pub(super) async fn take_out(rollout: &Rc<Rollout>, target: &Target) -> Result<(), Outcome> {
     let mut start = Instant::now();
     loop {
-        let left = site.timeout.saturating_sub(start.elapsed());
-        let why = match look(site, target, left).await? {
+        let remaining = rollout.timeout.saturating_sub(start.elapsed());
+        let why = match check(rollout, target, remaining).await? {
             Some(why) => why,
-            None => match disable(site, target, left).await {
-                Ok(answer) => return left_to_others(site, target, &answer.value).await,
+            None => match disable(rollout, target, remaining).await {
+                Ok(response) => return check_others(rollout, target, &response.value).await,
                 Err(error) if error.is_conflict() => error.to_string(),
                 Err(error) => {
                     return Err(Outcome::Failed {
-                        left: left_by(&error),
+                        state: state_after(&error),
                         why: error.to_string(),
                     });
                 }
             },
         };
-        if site.plan.borrow().has_others(target) {
+        if rollout.queue.borrow().has_others(target) {
             start = Instant::now();
-        } else if left.is_zero() {
-            let timeout = exact(site.timeout);
+        } else if remaining.is_zero() {
+            let timeout = exact(rollout.timeout);
             return Err(untouched(format!(
-                "it could not be taken out within {timeout}: {why}"
+                "could not be taken out within {timeout}: {why}"
             )));
         }
-        let waits = format!("waits until it may go: {why}");
-        site.step(target, Step::Waiting, &waits);
+        let waits = format!("waiting for its turn: {why}");
+        rollout.step(target, Step::Waiting, &waits);
         tokio::select! {
-            () = sleep(ASK_AGAIN.min(left)) => {}
-            () = site.enough.cancelled() => return Err(Outcome::NotBegun),
+            () = sleep(RETRY_INTERVAL.min(remaining)) => {}
+            () = rollout.cancel.cancelled() => return Err(Outcome::NotStarted),
         }
     }
 }
@@ -96,146 +92,157 @@ pub(super) async fn take_out(site: &Rc<Site>, target: &Target) -> Result<(), Out
 fn untouched(why: String) -> Outcome {
     Outcome::Failed {
         why,
-        left: Left::Untouched,
+        state: FinalState::Untouched,
     }
 }
 
-/// How an order that failed leaves a node: without an answer, it may have been carried out.
-fn left_by(error: &AskError) -> Left {
-    if error.is_refusal() {
-        Left::Untouched
+/// The state of a node after a request that failed: without a response, it may have been applied.
+fn state_after(error: &ClientError) -> FinalState {
+    if error.is_rejection() {
+        FinalState::Untouched
     } else {
-        Left::Unknown
+        FinalState::Unknown
     }
 }
 
-/// Looks before a node is taken out; gives what it has to wait for, if that is a load balancer. A node that is disabled by
-/// this very word belongs to another roll, or was left out by one: it must not be brought back by this one.
-async fn look(site: &Site, target: &Target, limit: Duration) -> Result<Option<String>, Outcome> {
-    let told = explain(site, target, limit).await;
-    let told = told.map_err(|error| untouched(error.to_string()))?;
-    if let Some(given) = own_reason(site, &told.node) {
+/// Checks a node before it is taken out; returns why it has to wait for a load balancer, if it has to. A node that is
+/// already disabled for this roll's reason belongs to another roll, finished or not: this one must not enable it.
+async fn check(
+    rollout: &Rollout,
+    target: &Target,
+    limit: Duration,
+) -> Result<Option<String>, Outcome> {
+    let explanation = explain(rollout, target, limit).await;
+    let explanation = explanation.map_err(|error| untouched(error.to_string()))?;
+    if let Some(given) = own_reason(rollout, &explanation.node) {
         return Err(untouched(format!(
-            "it is being rolled, or was left out: {}",
-            reason(given, &told.time)
+            "it is being rolled, or was left disabled by a roll: {}",
+            reason(given, &explanation.time)
         )));
     }
-    let load_balancers = told.load_balancers.iter();
+    let load_balancers = explanation.load_balancers.iter();
     let lost = lost(load_balancers.map(|one| (&one.address, &one.away)));
     Ok(lost
         .map(|(address, why)| format!("load balancer {address} is {} ({})", why.state, why.cause)))
 }
 
-async fn explain(site: &Site, target: &Target, limit: Duration) -> Result<Explanation, AskError> {
+async fn explain(
+    rollout: &Rollout,
+    target: &Target,
+    limit: Duration,
+) -> Result<Explanation, ClientError> {
     let query = [("node", target.node.clone())];
-    let told = persist(AWAY.min(limit), || {
-        site.door.get("/v1/explain", &query, ANSWER)
+    let response = retry_while_away(MAX_AWAY.min(limit), || {
+        rollout.client.get("/v1/explain", &query, RESPONSE_TIMEOUT)
     });
-    let told: Answer<Explanation> = told.await?;
-    Ok(told.value)
+    let response: ApiResponse<Explanation> = response.await?;
+    Ok(response.value)
 }
 
-/// The reason of a node that has the word of this roll.
-pub(super) fn own_reason<'a>(site: &Site, node: &'a Node) -> Option<&'a Reason> {
+/// The node's reason with the name of this roll's reason.
+pub(super) fn own_reason<'a>(rollout: &Rollout, node: &'a Node) -> Option<&'a Reason> {
     let mut reasons = node.reasons.iter();
-    reasons.find(|given| given.reason == site.word.as_str())
+    reasons.find(|given| given.reason == rollout.reason.as_str())
 }
 
-/// A node that others took out is theirs: it may be open on a table.
-async fn left_to_others(
-    site: &Rc<Site>,
+/// Leaves a node alone that is out for somebody else's reason, too: it may be under repair.
+async fn check_others(
+    rollout: &Rc<Rollout>,
     target: &Target,
     ordered: &Ordered,
 ) -> Result<(), Outcome> {
-    let Some(others) = others(site, ordered) else {
+    let Some(others) = others(rollout, ordered) else {
         return Ok(());
     };
-    bring_back(site, target).await?;
-    Err(Outcome::PassedOver(others))
+    enable(rollout, target).await?;
+    Err(Outcome::Skipped(others))
 }
 
-/// Why others keep the node out; none when they do not.
-fn others(site: &Site, ordered: &Ordered) -> Option<String> {
+/// Other reasons, or the leave, for which the node is out; `None` if there are none.
+fn others(rollout: &Rollout, ordered: &Ordered) -> Option<String> {
     let node = ordered.nodes.first()?;
     let others = node
         .reasons
         .iter()
-        .filter(|given| given.reason != site.word.as_str());
+        .filter(|given| given.reason != rollout.reason.as_str());
     let now = now();
     let mut why: Vec<_> = others.map(|given| reason(given, &now)).collect();
     if node.grant.is_some() {
-        why.push("its leave, which it was granted".to_owned());
+        why.push("a granted leave".to_owned());
     }
     (!why.is_empty()).then(|| why.join("; "))
 }
 
 async fn disable(
-    site: &Rc<Site>,
+    rollout: &Rc<Rollout>,
     target: &Target,
     limit: Duration,
-) -> Result<Answer<Ordered>, AskError> {
-    let order = Disable {
+) -> Result<ApiResponse<Ordered>, ClientError> {
+    let request = Disable {
         nodes: vec![target.node.clone()],
-        reason: site.word.to_string(),
-        note: Some(note(&site.pool)),
+        reason: rollout.reason.to_string(),
+        note: Some(note(&rollout.pool)),
         by: by(),
         for_ms: None,
         force: false,
     };
-    persist(AWAY.min(limit), || site.door.post("/v1/disable", &order)).await
+    retry_while_away(MAX_AWAY.min(limit), || {
+        rollout.client.post("/v1/disable", &request)
+    })
+    .await
 }
 
-/// Takes the reason away; gives why others keep the node out.
-async fn bring_back(site: &Rc<Site>, target: &Target) -> Result<Option<String>, Outcome> {
-    let order = Enable {
+/// Removes this roll's reason; returns why the node stays out anyway, if it does.
+async fn enable(rollout: &Rc<Rollout>, target: &Target) -> Result<Option<String>, Outcome> {
+    let request = Enable {
         nodes: vec![target.node.clone()],
-        reason: site.word.to_string(),
+        reason: rollout.reason.to_string(),
         by: by(),
     };
-    let limit = AWAY.min(site.timeout);
-    let answer = persist(limit, || site.door.post("/v1/enable", &order)).await;
-    let answer: Answer<Ordered> = answer.map_err(|error| Outcome::Failed {
-        left: if error.is_conflict() {
-            // Someone took it away before.
-            Left::Untouched
+    let limit = MAX_AWAY.min(rollout.timeout);
+    let response = retry_while_away(limit, || rollout.client.post("/v1/enable", &request)).await;
+    let response: ApiResponse<Ordered> = response.map_err(|error| Outcome::Failed {
+        state: if error.is_conflict() {
+            // Somebody else removed the reason before.
+            FinalState::Untouched
         } else {
-            Left::Unknown
+            FinalState::Unknown
         },
         why: error.to_string(),
     })?;
-    Ok(others(site, &answer.value))
+    Ok(others(rollout, &response.value))
 }
 
-/// The command could not be run, so nothing was done to the node: it comes back, and the roll ends.
-async fn give_back(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
-    match bring_back(site, target).await {
-        Ok(_) => untouched(format!("{why}; the node comes back")),
-        Err(Outcome::Failed { why: also, left }) => Outcome::Failed {
+/// Enables a node whose command could not be run: nothing was done to it. The roll ends.
+async fn undo(rollout: &Rc<Rollout>, target: &Target, why: String) -> Outcome {
+    match enable(rollout, target).await {
+        Ok(_) => untouched(format!("{why}; the node returns")),
+        Err(Outcome::Failed { why: also, state }) => Outcome::Failed {
             why: format!("{why}; {also}"),
-            left,
+            state,
         },
         Err(other) => other,
     }
 }
 
-/// Waits until the node has reached it; an error says where it is instead.
-async fn reach(site: &Rc<Site>, target: &Target, until: Until) -> Result<(), String> {
+/// Waits until the node has reached the goal; an error says what is missing.
+async fn reach(rollout: &Rc<Rollout>, target: &Target, until: Until) -> Result<(), String> {
     let nodes = [target.node.clone()];
-    let wanted = Wanted {
+    let goal = Goal {
         nodes: &nodes,
         until,
-        timeout: site.timeout,
+        timeout: rollout.timeout,
     };
-    let mut told = false;
-    let progress = wait::until(&site.door, &wanted, LOOK, |progress| {
-        let text = format!("waits: {}", where_it_is(progress));
-        // Told once; how long it takes is for the bar.
-        if told {
-            site.show(target, &text);
+    let mut printed = false;
+    let progress = wait::until(&rollout.client, &goal, HOLD, |progress| {
+        let text = format!("waiting: {}", progress_text(progress));
+        // Printed only once; the bar shows further changes.
+        if printed {
+            rollout.show(target, &text);
         } else {
-            site.step(target, Step::Waiting, &text);
+            rollout.step(target, Step::Waiting, &text);
         }
-        told = true;
+        printed = true;
     });
     let progress = progress.await.map_err(|error| error.to_string())?;
     if progress.done {
@@ -244,36 +251,36 @@ async fn reach(site: &Rc<Site>, target: &Target, until: Until) -> Result<(), Str
     Err(format!(
         "not {} within {}: {}",
         wait::reached(until),
-        exact(site.timeout),
-        where_it_is(&progress)
+        exact(rollout.timeout),
+        progress_text(&progress)
     ))
 }
 
-/// Where the one node is.
-fn where_it_is(progress: &Progress) -> &str {
+/// What the only node is waiting for.
+fn progress_text(progress: &Progress) -> &str {
     let node = progress.nodes.first();
     node.map_or("", |node| node.text.as_str())
 }
 
-/// A node did not come to serve everywhere in time. Where it is a member again and answers, what is missing is not its
-/// own: it stays in, and a load balancer that is away gets it when that is back.
-async fn not_serving(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
-    let told = explain(site, target, site.timeout).await;
+/// Handles a node that did not serve in time. If it is a member again and its polls succeed, the cause is not the node,
+/// for example a load balancer that is away: the node stays in. Otherwise it is disabled again.
+async fn not_serving(rollout: &Rc<Rollout>, target: &Target, why: String) -> Outcome {
+    let explanation = explain(rollout, target, rollout.timeout).await;
     let serves = |node: &Node| node.state == State::Member && !node.failing;
-    if told.is_ok_and(|told| serves(&told.node)) {
+    if explanation.is_ok_and(|explanation| serves(&explanation.node)) {
         return untouched(format!(
-            "{why}; the node is in its pool again, and stays there"
+            "{why}; the node is in its pool again and stays there"
         ));
     }
-    keep_out(site, target, why).await
+    disable_again(rollout, target, why).await
 }
 
-/// A node that does not come to serve is kept from doing so when nobody looks any more. It has failed, though others
-/// keep it out too: they may have seen what its command did to it, and the next one would fare no better.
-async fn keep_out(site: &Rc<Site>, target: &Target, why: String) -> Outcome {
-    let left = match disable(site, target, site.timeout).await {
-        Ok(_) => Left::Disabled,
-        Err(error) => left_by(&error),
+/// Disables a node that does not serve, so that it does not return unattended. It counts as failed even if it is out for
+/// somebody else's reason, too: that may be the consequence of the command, which would do the same to the next node.
+async fn disable_again(rollout: &Rc<Rollout>, target: &Target, why: String) -> Outcome {
+    let state = match disable(rollout, target, rollout.timeout).await {
+        Ok(_) => FinalState::Disabled,
+        Err(error) => state_after(&error),
     };
-    Outcome::Failed { why, left }
+    Outcome::Failed { why, state }
 }

@@ -1,40 +1,40 @@
-//! The answer of `pollbal status` in words: pools first, then nodes, load balancers, what is not right.
+//! Formats the status for people: pools first, then nodes, load balancers, and problems.
 
 use std::fmt::Write;
 
-use super::super::terminal::{Paint, Table, Tone};
-use super::super::words::{ago, between, named, reason, span};
-use super::phrases::{
-    connection, counts, granted, health_tone, is_out, remark, states, sync, tone, urgency,
+use super::super::format::{age, ago, between, named, reason, span};
+use super::super::terminal::{Colors, Style, Table};
+use super::format::{
+    connection, counts, granted, health_style, is_out, remark, states, style, sync, urgency,
     versions, why,
 };
 use crate::api::{Draining, LoadBalancer, LoadBalancerPool, Node, Status};
 use crate::logging::count;
 use crate::model::text::printable;
 
-/// So many rows of what is not right are shown; more of them nobody reads.
-const ROWS: usize = 20;
+/// Maximum number of rows per table or list, unless pools or nodes were named.
+const MAX_ROWS: usize = 20;
 
-/// The whole view. What was `asked` for by name is shown whatever its length.
-pub(super) fn render(status: &Status, asked: bool, paint: Paint) -> String {
-    let Parts { body, verdict } = parts(status, asked, paint);
+/// The whole text. If pools or nodes were `named`, all of their rows are shown.
+pub(super) fn render(status: &Status, named: bool, colors: Colors) -> String {
+    let Parts { body, verdict } = parts(status, named, colors);
     format!("{body}\n{verdict}")
 }
 
-/// A view in two, for where not all of it may have room.
+/// The text in two parts, for a screen that may be too small for both.
 pub(super) struct Parts {
-    /// How all stands.
+    /// The tables.
     pub(super) body: String,
-    /// The problems, and the verdict in its last line.
+    /// The problems, and the verdict as the last line.
     pub(super) verdict: String,
 }
 
-/// The whole view, in two.
-pub(super) fn parts(status: &Status, asked: bool, paint: Paint) -> Parts {
+/// The whole text, in two parts.
+pub(super) fn parts(status: &Status, named: bool, colors: Colors) -> Parts {
     let view = View {
         status,
-        asked,
-        paint,
+        named,
+        colors,
     };
     let sections = [
         view.head(),
@@ -56,8 +56,8 @@ pub(super) fn parts(status: &Status, asked: bool, paint: Paint) -> Parts {
 
 struct View<'a> {
     status: &'a Status,
-    asked: bool,
-    paint: Paint,
+    named: bool,
+    colors: Colors,
 }
 
 impl View<'_> {
@@ -71,9 +71,9 @@ impl View<'_> {
             counts(&status.counts)
         );
         for freeze in &status.frozen {
-            let told = reason(freeze, &status.time);
-            let line = format!("frozen, failures put nobody out: {told}");
-            text += &self.line(Tone::Notable, &line);
+            let reason = reason(freeze, &status.time);
+            let line = format!("frozen, failed nodes stay in: {reason}");
+            text += &self.line(Style::Warning, &line);
         }
         text
     }
@@ -90,9 +90,9 @@ impl View<'_> {
                 .iter()
                 .filter(|node| is_out(node) && node.pool.as_ref() == Some(&pool.name))
                 .count();
-            let (tone, remark) = remark(pool);
+            let (style, remark) = remark(pool);
             table.row(
-                tone,
+                style,
                 &[
                     pool.name.clone(),
                     pool.members.to_string(),
@@ -104,7 +104,7 @@ impl View<'_> {
                 ],
             );
         }
-        table.render(&[1, 2, 3, 4], self.paint)
+        table.render(&[1, 2, 3, 4], self.colors)
     }
 
     fn nodes(&self) -> String {
@@ -112,16 +112,16 @@ impl View<'_> {
         if nodes.is_empty() {
             return String::new();
         }
-        let shown = if self.asked { nodes.len() } else { ROWS };
+        let shown = if self.named { nodes.len() } else { MAX_ROWS };
         if nodes.len() > shown {
-            // What needs a person comes first.
+            // What needs attention comes first.
             nodes.sort_by_key(|node| urgency(node));
         }
-        let mut table = Table::new(&["NODE", "ADDRESS", "POOL", "STATE", "SINCE", "WHY"]);
+        let mut table = Table::new(&["NODE", "ADDRESS", "POOL", "STATE", "FOR", "WHY"]);
         for node in nodes.iter().take(shown) {
-            table.row(tone(node), &self.node(node));
+            table.row(style(node), &self.node(node));
         }
-        let mut text = table.render(&[], self.paint);
+        let mut text = table.render(&[], self.colors);
         if let Some(rest) = nodes.get(shown..).filter(|rest| !rest.is_empty()) {
             _ = writeln!(
                 text,
@@ -140,7 +140,7 @@ impl View<'_> {
             (Some(pool), None) => pool.clone(),
             (None, _) => "-".to_owned(),
         };
-        let since = node.since.as_ref().map(|since| ago(since, now));
+        let since = node.since.as_ref().map(|since| age(since, now));
         [
             node.name.clone(),
             node.node.clone(),
@@ -151,9 +151,9 @@ impl View<'_> {
         ]
     }
 
-    /// Orders for addresses that are no nodes, and how each is taken back.
+    /// Orders for addresses that are no longer nodes, and the command that removes each.
     fn gone(&self) -> String {
-        let mut table = Table::new(&["ORDER FOR NO NODE", "WHY", "TO TAKE IT BACK"]);
+        let mut table = Table::new(&["ORDER FOR UNLISTED NODE", "WHY", "REMOVED BY"]);
         let now = &self.status.time;
         let rows = self.status.gone.iter().flat_map(|gone| {
             let reasons = gone.reasons.iter().map(|given| {
@@ -171,27 +171,34 @@ impl View<'_> {
         if rows.is_empty() {
             return String::new();
         }
-        for (node, why, back) in rows.iter().take(ROWS) {
-            table.row(Tone::Notable, &[(*node).clone(), why.clone(), back.clone()]);
+        for (node, why, back) in rows.iter().take(MAX_ROWS) {
+            table.row(
+                Style::Warning,
+                &[(*node).clone(), why.clone(), back.clone()],
+            );
         }
-        let mut text = table.render(&[], self.paint);
-        if rows.len() > ROWS {
-            _ = writeln!(text, "and {} more: `--json` tells all", rows.len() - ROWS);
+        let mut text = table.render(&[], self.colors);
+        if rows.len() > MAX_ROWS {
+            _ = writeln!(
+                text,
+                "and {} more: `--json` shows all",
+                rows.len() - MAX_ROWS
+            );
         }
         text
     }
 
     fn load_balancers(&self) -> String {
         let status = self.status;
-        let mut table = Table::new(&["LOAD BALANCER", "STATE", "SINCE", "DRAINING", ""]);
+        let mut table = Table::new(&["LOAD BALANCER", "STATE", "FOR", "DRAINING", ""]);
         for one in &status.load_balancers {
             let draining = match one.draining.len() {
                 0 if one.connected => "none".to_owned(),
                 0 => "unknown".to_owned(),
                 busy => busy.to_string(),
             };
-            let since = one.since.as_ref().map(|since| ago(since, &status.time));
-            let (tone, state) = sync(one);
+            let since = one.since.as_ref().map(|since| age(since, &status.time));
+            let (style, state) = sync(one);
             let row = [
                 one.address.clone(),
                 state.to_owned(),
@@ -199,51 +206,51 @@ impl View<'_> {
                 draining,
                 connection(one, &status.time),
             ];
-            table.row(tone, &row);
+            table.row(style, &row);
         }
         let mut text = if status.load_balancers.is_empty() {
             String::new()
         } else {
-            table.render(&[], self.paint)
+            table.render(&[], self.colors)
         };
         if !status.files.in_sync {
-            text += &self.line(Tone::Bad, "pool files: not in sync");
+            text += &self.line(Style::Error, "pool files: not in sync");
         }
         text + &self.load_balancer_pools()
     }
 
-    /// Desired, sent and observed members, pool by pool.
+    /// For each pool, the number of members that are desired, acknowledged and observed.
     fn load_balancer_pools(&self) -> String {
         let rows: Vec<_> = self
             .status
             .load_balancers
             .iter()
-            // Where all is in sync, what else there is to say of a pool is no news.
-            .filter(|one| self.asked || !one.in_sync)
+            // Where everything is in sync, remarks on a pool are no news.
+            .filter(|one| self.named || !one.in_sync)
             .flat_map(|one| one.pools.iter().map(move |pool| (one, pool)))
             .collect();
         if rows.is_empty() {
             return String::new();
         }
-        let shown = if self.asked { rows.len() } else { ROWS };
+        let shown = if self.named { rows.len() } else { MAX_ROWS };
         let mut table = Table::new(&[
-            "POOL THERE",
+            "POOL",
             "LOAD BALANCER",
             "DESIRED",
-            "SENT",
+            "ACKED",
             "OBSERVED",
             "CHECKED",
             "SERVICES",
         ]);
         for (one, pool) in rows.iter().take(shown) {
-            let tone = if pool.same || one.in_sync {
-                Tone::Plain
+            let style = if pool.same || one.in_sync {
+                Style::Plain
             } else {
-                Tone::Bad
+                Style::Error
             };
-            table.row(tone, &self.load_balancer_pool(one, pool));
+            table.row(style, &self.load_balancer_pool(one, pool));
         }
-        let mut text = format!("\n{}", table.render(&[2, 3, 4], self.paint));
+        let mut text = format!("\n{}", table.render(&[2, 3, 4], self.colors));
         if rows.len() > shown {
             let more = count(rows.len() - shown, "pool");
             _ = writeln!(text, "and {more} more: `--json` shows all that differ");
@@ -272,7 +279,7 @@ impl View<'_> {
         ]
     }
 
-    /// Removed members that still have requests.
+    /// Removed members that are still draining.
     fn draining(&self) -> String {
         let all: Vec<_> = self
             .status
@@ -281,11 +288,15 @@ impl View<'_> {
             .flat_map(|one| one.draining.iter().map(move |draining| (one, draining)))
             .collect();
         let mut text = String::new();
-        for (one, draining) in all.iter().take(ROWS) {
-            text += &self.line(Tone::Notable, &self.busy(one, draining));
+        for (one, draining) in all.iter().take(MAX_ROWS) {
+            text += &self.line(Style::Warning, &self.busy(one, draining));
         }
-        if all.len() > ROWS {
-            _ = writeln!(text, "and {} more: `--json` shows all", all.len() - ROWS);
+        if all.len() > MAX_ROWS {
+            _ = writeln!(
+                text,
+                "and {} more: `--json` shows all",
+                all.len() - MAX_ROWS
+            );
         }
         text
     }
@@ -313,30 +324,34 @@ impl View<'_> {
             let since = problem.since.as_ref();
             let since = since.map(|since| format!(" (since {})", ago(since, &status.time)));
             let text = format!("{}{}", problem.text, since.unwrap_or_default());
-            (health_tone(problem.severity.health()), text)
+            (health_style(problem.severity.health()), text)
         });
-        let there = status.load_balancers.iter().flat_map(|one| {
-            let told = |problem: &String| (Tone::Bad, format!("{}: {problem}", one.address));
-            one.problems.iter().map(told)
+        let reported = status.load_balancers.iter().flat_map(|one| {
+            let line = |problem: &String| (Style::Error, format!("{}: {problem}", one.address));
+            one.problems.iter().map(line)
         });
-        let lines: Vec<_> = problems.chain(there).collect();
-        for (tone, line) in lines.iter().take(ROWS) {
-            text += &self.line(*tone, line);
+        let lines: Vec<_> = problems.chain(reported).collect();
+        for (style, line) in lines.iter().take(MAX_ROWS) {
+            text += &self.line(*style, line);
         }
-        if lines.len() > ROWS {
-            _ = writeln!(text, "and {} more: `--json` shows all", lines.len() - ROWS);
+        if lines.len() > MAX_ROWS {
+            _ = writeln!(
+                text,
+                "and {} more: `--json` shows all",
+                lines.len() - MAX_ROWS
+            );
         }
-        // Whoever looks at a part must not take it for all.
+        // A verdict on a part must not be mistaken for the overall one.
         if status.site_health > status.health {
-            let line = format!("of all: {}", status.site_verdict);
-            text += &self.line(health_tone(status.site_health), &line);
+            let line = format!("overall: {}", status.site_verdict);
+            text += &self.line(health_style(status.site_health), &line);
         }
-        text + &self.line(health_tone(status.health), &status.verdict)
+        text + &self.line(health_style(status.health), &status.verdict)
     }
 
-    fn line(&self, tone: Tone, text: &str) -> String {
+    fn line(&self, style: Style, text: &str) -> String {
         let text = printable(text);
-        self.paint.tone(tone, &text) + "\n"
+        self.colors.paint(style, &text) + "\n"
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pollbal status --watch`: the view, shown again whenever it changes.
+//! `pollbal status --watch`: shows the status again whenever it changes.
 
 use std::io;
 use std::time::Duration;
@@ -6,112 +6,111 @@ use std::time::Duration;
 use ::console::{Term, truncate_str};
 use tokio::time::sleep;
 
-use super::super::ClientError;
-use super::super::http::{Answer, AskError, Door};
+use super::super::CommandError;
+use super::super::http::{AdminClient, ApiResponse, ClientError};
 use super::super::signals::{self, LastResort};
-use super::super::terminal::{self, Paint};
+use super::super::terminal::{self, Colors};
 use super::text::{self, Parts};
-use super::{ask, check, code};
+use super::{check, exit_code, get};
 use crate::api::Status;
 use crate::cli;
 
-/// How often the daemon is asked: as often as a person looks.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval at which the status is requested.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-type Asked = Result<Answer<Status>, AskError>;
+type StatusResult = Result<ApiResponse<Status>, ClientError>;
 
-/// Shows it until Ctrl-C, and ends with the exit code of the last view.
+/// Shows the status until Ctrl-C, and returns the exit code of the last one.
 pub(in crate::client) async fn watch(
-    door: &Door,
+    client: &AdminClient,
     args: &cli::Status,
     last_resort: &LastResort,
-) -> Result<u8, ClientError> {
+) -> Result<u8, CommandError> {
     check(&args.of)?;
-    // Whoever is not there now will hardly be so in a second; one that goes may well come back.
-    let mut answer = Ok(ask(door, &args.of).await?);
-    let mut screen = Screen::new(door.json, !args.of.is_empty());
+    // A daemon that is not running at the start is an error; one that goes away later may come back.
+    let mut response = Ok(get(client, &args.of).await?);
+    let mut screen = Screen::new(client.json, !args.of.is_empty());
     let end = signals::interrupt();
     tokio::pin!(end);
     loop {
-        let code = exit_code(&answer, args);
-        last_resort.ends_with(code);
-        screen.show(&answer);
+        let code = exit_code_of(&response, args);
+        last_resort.set_exit_code(code);
+        screen.show(&response);
         let next = async {
-            sleep(LOOK).await;
-            ask(door, &args.of).await
+            sleep(INTERVAL).await;
+            get(client, &args.of).await
         };
-        answer = tokio::select! {
+        response = tokio::select! {
             () = &mut end => return Ok(code),
             next = next => next,
         };
     }
 }
 
-/// What a view stands for.
-fn exit_code(answer: &Asked, args: &cli::Status) -> u8 {
-    match answer {
-        Ok(answer) => code(answer.value.health, args),
-        Err(error) => ClientError::exit_code_of(error),
+fn exit_code_of(response: &StatusResult, args: &cli::Status) -> u8 {
+    match response {
+        Ok(response) => exit_code(response.value.health, args),
+        Err(error) => CommandError::exit_code_of(error),
     }
 }
 
-/// Where views go.
+/// Where the status is shown. The flags say whether pools or nodes were named.
 enum Screen {
-    /// One document a line.
+    /// One JSON document per line.
     Json(Changes),
-    /// One view below the other.
+    /// One status below the other.
     Pipe(Changes, bool),
-    /// In place of the one before.
+    /// Each status replaces the previous one.
     Terminal(Term, bool),
 }
 
 impl Screen {
-    fn new(json: bool, asked: bool) -> Self {
+    fn new(json: bool, named: bool) -> Self {
         let term = Term::buffered_stdout();
         if json {
             Self::Json(Changes(None))
         } else if terminal::is_attended() {
-            // A terminal that takes none of this shows one view below the other.
+            // On a terminal that cannot do this, one status follows the other.
             _ = term.clear_screen();
-            Self::Terminal(term, asked)
+            Self::Terminal(term, named)
         } else {
-            Self::Pipe(Changes(None), asked)
+            Self::Pipe(Changes(None), named)
         }
     }
 
-    fn show(&mut self, answer: &Asked) {
-        let view = answer.as_ref().map(|answer| &answer.value);
+    fn show(&mut self, response: &StatusResult) {
+        let view = response.as_ref().map(|response| &response.value);
         match self {
             Self::Json(changes) => {
-                if changes.is_one(view) {
-                    match answer {
-                        Ok(answer) => terminal::print_json(&answer.compact()),
+                if changes.record(view) {
+                    match response {
+                        Ok(response) => terminal::print_json(&response.json_line()),
                         Err(error) => terminal::warn(&error.to_string()),
                     }
                 }
             }
-            Self::Pipe(changes, asked) => {
+            Self::Pipe(changes, named) => {
                 let first = changes.0.is_none();
-                if changes.is_one(view) {
+                if changes.record(view) {
                     let blank = if first { "" } else { "\n" };
-                    terminal::print(&format!("{blank}{}", told(view, *asked)));
+                    terminal::print(&format!("{blank}{}", text(view, *named)));
                 }
             }
-            Self::Terminal(term, asked) => _ = draw(term, &parts(view, *asked)),
+            Self::Terminal(term, named) => _ = draw(term, &parts(view, *named)),
         }
     }
 }
 
-fn told(view: Result<&Status, &AskError>, asked: bool) -> String {
+fn text(view: Result<&Status, &ClientError>, named: bool) -> String {
     match view {
-        Ok(status) => text::render(status, asked, Paint::of_stdout()),
+        Ok(status) => text::render(status, named, Colors::of_stdout()),
         Err(error) => format!("{error}\n"),
     }
 }
 
-fn parts(view: Result<&Status, &AskError>, asked: bool) -> Parts {
+fn parts(view: Result<&Status, &ClientError>, named: bool) -> Parts {
     match view {
-        Ok(status) => text::parts(status, asked, Paint::of_stdout()),
+        Ok(status) => text::parts(status, named, Colors::of_stdout()),
         Err(error) => Parts {
             body: String::new(),
             verdict: error.to_string(),
@@ -119,33 +118,34 @@ fn parts(view: Result<&Status, &AskError>, asked: bool) -> Parts {
     }
 }
 
-/// Tells views that differ from the one before.
+/// Detects whether a status differs from the previous one.
 struct Changes(Option<Result<Status, String>>);
 
 impl Changes {
-    fn is_one(&mut self, view: Result<&Status, &AskError>) -> bool {
-        let essence = match view {
-            Ok(status) => Ok(essence(status)),
+    /// Records a status; whether it differs from the previous one.
+    fn record(&mut self, view: Result<&Status, &ClientError>) -> bool {
+        let comparable = match view {
+            Ok(status) => Ok(without_times(status)),
             Err(error) => Err(error.to_string()),
         };
-        let differs = self.0.as_ref() != Some(&essence);
-        self.0 = Some(essence);
+        let differs = self.0.as_ref() != Some(&comparable);
+        self.0 = Some(comparable);
         differs
     }
 }
 
-/// A view without times: they are told anew each time, by a clock of which the last digit wavers.
-/// What comes and goes between two looks counts by the number of the last event.
-fn essence(status: &Status) -> Status {
-    let mut essence = Status {
+/// The status without timestamps, which are computed again for each response and may differ in the last digit. The ID of
+/// the last event shows changes that were undone between two requests.
+fn without_times(status: &Status) -> Status {
+    let mut status = Status {
         time: String::new(),
         started: String::new(),
         ..status.clone()
     };
-    for node in &mut essence.nodes {
+    for node in &mut status.nodes {
         node.since = None;
     }
-    for one in &mut essence.load_balancers {
+    for one in &mut status.load_balancers {
         one.since = None;
         if let Some(away) = &mut one.away {
             away.since.clear();
@@ -157,13 +157,13 @@ fn essence(status: &Status) -> Status {
             draining.since.clear();
         }
     }
-    essence
+    status
 }
 
-/// Draws the view over the one before, as much of it as fits: its beginning, and what is not right.
+/// Draws as much of the status as fits over the previous one: its beginning, and the problems.
 fn draw(term: &Term, view: &Parts) -> io::Result<()> {
     let (height, width) = term.size();
-    let lines = fitting(view, usize::from(height).saturating_sub(1));
+    let lines = fit(view, usize::from(height).saturating_sub(1));
     term.move_cursor_to(0, 0)?;
     for line in lines {
         term.clear_line()?;
@@ -173,31 +173,30 @@ fn draw(term: &Term, view: &Parts) -> io::Result<()> {
     term.flush()
 }
 
-/// The lines that are shown where there is room for so many. What is not right goes before how all
-/// stands, and the verdict before all else.
-fn fitting(view: &Parts, height: usize) -> Vec<String> {
+/// The lines to show in `height` lines. The verdict takes precedence, then the problems.
+fn fit(view: &Parts, height: usize) -> Vec<String> {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    let (mut body, mut wrong) = (lines(&view.body), lines(&view.verdict));
-    let verdict = wrong.pop();
+    let (mut body, mut problems) = (lines(&view.body), lines(&view.verdict));
+    let verdict = problems.pop();
     if !body.is_empty() {
         body.push(String::new());
     }
     let room = height.saturating_sub(1);
-    if body.len() + wrong.len() > room {
-        // Whatever is cut, a line says so.
+    if body.len() + problems.len() > room {
+        // One line says how many are hidden.
         let room = room.saturating_sub(1);
-        let hidden = (body.len() + wrong.len()).saturating_sub(room);
-        let shown = wrong.len().min(room);
+        let hidden = (body.len() + problems.len()).saturating_sub(room);
+        let shown = problems.len().min(room);
         body.truncate(room - shown);
         let more = format!("… {hidden} lines more");
-        if shown < wrong.len() {
-            wrong.truncate(shown);
-            wrong.push(more);
+        if shown < problems.len() {
+            problems.truncate(shown);
+            problems.push(more);
         } else {
             body.push(more);
         }
     }
-    body.into_iter().chain(wrong).chain(verdict).collect()
+    body.into_iter().chain(problems).chain(verdict).collect()
 }
 
 #[cfg(test)]
@@ -206,7 +205,7 @@ mod tests {
     use crate::api::Counts;
 
     #[test]
-    fn times_alone_are_no_change() {
+    fn a_status_with_other_times_only_is_not_a_change() {
         let status = |time: &str, last_event: u64| -> Status {
             serde_json::from_value(serde_json::json!({
                 "version": "0.1.0", "time": time, "started": time, "healthy": true, "site_problems": [],
@@ -232,25 +231,25 @@ mod tests {
             .unwrap()
         };
         let mut changes = Changes(None);
-        assert!(changes.is_one(Ok(&status("1", 7))));
-        assert!(!changes.is_one(Ok(&status("2", 7))));
-        assert!(changes.is_one(Ok(&status("2", 8))));
+        assert!(changes.record(Ok(&status("1", 7))));
+        assert!(!changes.record(Ok(&status("2", 7))));
+        assert!(changes.record(Ok(&status("2", 8))));
     }
 
     #[test]
-    fn what_does_not_fit_is_cut_but_for_what_is_not_right() {
-        let fitting = |verdict: &str, height| {
+    fn problems_and_the_verdict_are_cut_last() {
+        let fit = |verdict: &str, height| {
             let (body, verdict) = ("a\nb\nc\n".to_owned(), verdict.to_owned());
-            fitting(&Parts { body, verdict }, height).join("|")
+            fit(&Parts { body, verdict }, height).join("|")
         };
-        let right = |height| fitting("all right\n", height);
-        assert_eq!(right(5), "a|b|c||all right");
-        assert_eq!(right(4), "a|b|… 2 lines more|all right");
-        let wrong = |height| fitting("x\ny\nnot all right\n", height);
-        assert_eq!(wrong(7), "a|b|c||x|y|not all right");
-        assert_eq!(wrong(6), "a|b|… 2 lines more|x|y|not all right");
-        assert_eq!(wrong(4), "… 4 lines more|x|y|not all right");
-        assert_eq!(wrong(3), "x|… 5 lines more|not all right");
-        assert_eq!(wrong(2), "… 6 lines more|not all right");
+        let healthy = |height| fit("OK\n", height);
+        assert_eq!(healthy(5), "a|b|c||OK");
+        assert_eq!(healthy(4), "a|b|… 2 lines more|OK");
+        let unhealthy = |height| fit("x\ny\nCRITICAL\n", height);
+        assert_eq!(unhealthy(7), "a|b|c||x|y|CRITICAL");
+        assert_eq!(unhealthy(6), "a|b|… 2 lines more|x|y|CRITICAL");
+        assert_eq!(unhealthy(4), "… 4 lines more|x|y|CRITICAL");
+        assert_eq!(unhealthy(3), "x|… 5 lines more|CRITICAL");
+        assert_eq!(unhealthy(2), "… 6 lines more|CRITICAL");
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration's section `perlbal`: one Perlbal or several.
+//! The configuration's reader `perlbal`: one Perlbal or several.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::desired::NAMING;
 use super::driver::Perlbal;
 use super::name::PerlbalName;
-use crate::config::section::{Section, expectation};
+use crate::config::reader::{ObjectReader, expected_message};
 use crate::drivers::registry::PoolKeys;
 use crate::drivers::{Deps, Driver, Input, Settings};
 use crate::model::driver_status::{DriverId, DriverKind};
@@ -57,20 +57,20 @@ impl PerlbalSettings {
     }
 
     /// Reads `perlbal`: a management address, an object, or an array of these.
-    pub(crate) fn read(section: &Section<'_>, keys: &PoolKeys) -> Vec<Self> {
-        let values = match section.get(KIND.key) {
+    pub(crate) fn read(reader: &ObjectReader<'_>, keys: &PoolKeys) -> Vec<Self> {
+        let values = match reader.get(KIND.key) {
             None | Some(Value::Null) => return Vec::new(),
             Some(Value::Array(values)) => values.iter().collect(),
             Some(value) => vec![value],
         };
         let mut all: Vec<Self> = Vec::new();
         for (index, value) in values.into_iter().enumerate() {
-            let Some(settings) = Self::read_one(section, index, value) else {
+            let Some(settings) = Self::read_one(reader, index, value) else {
                 continue;
             };
             let address = &settings.address;
             if all.iter().any(|earlier| earlier.address == *address) {
-                section.error(KIND.key, format!("{address} is listed twice"));
+                reader.error(KIND.key, format!("{address} is listed twice"));
             }
             all.push(Self {
                 names: keys.perlbal.clone(),
@@ -80,7 +80,7 @@ impl PerlbalSettings {
         all
     }
 
-    fn read_one(section: &Section<'_>, index: usize, value: &Value) -> Option<Self> {
+    fn read_one(reader: &ObjectReader<'_>, index: usize, value: &Value) -> Option<Self> {
         const EXPECTED: &str = "a management address such as \"127.0.0.1:16000\"";
         let address = |value: &Value| {
             let text = value.as_str().filter(|text| is_host_port(text));
@@ -90,12 +90,12 @@ impl PerlbalSettings {
         let Some(map) = value.as_object() else {
             let Some(address) = address(value) else {
                 let expected = format!("{EXPECTED}, or an object with `address`");
-                section.error(&key, expectation(&expected, value));
+                reader.error(&key, expected_message(&expected, value));
                 return None;
             };
             return Some(Self::new(address));
         };
-        let object = section.child(&key, map);
+        let object = reader.child(&key, map);
         let address = object.read("address", EXPECTED, address);
         if map.get("address").is_none() {
             object.error("address", format!("missing; write {EXPECTED}"));
@@ -172,8 +172,8 @@ impl Settings for PerlbalSettings {
     }
 }
 
-/// Reads `perlbal_pool` of a pool's section.
-pub(crate) fn read_name(pool: &Section<'_>) -> Option<PerlbalName> {
+/// Reads `perlbal_pool` of a pool's reader.
+pub(crate) fn read_name(pool: &ObjectReader<'_>) -> Option<PerlbalName> {
     let expected = "a name of a-z 0-9 _ (Perlbal lower-cases names and takes no other)";
     pool.read("perlbal_pool", expected, |value| {
         value.as_str()?.parse().ok()
@@ -182,7 +182,7 @@ pub(crate) fn read_name(pool: &Section<'_>) -> Option<PerlbalName> {
 
 /// Reports declared pools that would share one pool in Perlbal, before they do.
 pub(crate) fn report_shared_names<'a>(
-    section: &Section<'_>,
+    reader: &ObjectReader<'_>,
     declared: impl Iterator<Item = &'a PoolName>,
     names: &PerlbalNames,
 ) {
@@ -191,7 +191,7 @@ pub(crate) fn report_shared_names<'a>(
         let given = names.get(pool).cloned();
         let name = given.unwrap_or_else(|| PerlbalName::of_pool(pool));
         if let Some(other) = taken.insert(name.clone(), pool) {
-            section.error(
+            reader.error(
                 &format!("pools.{pool}"),
                 format!("falls on the same name in Perlbal as pools.{other}, `{name}`; give one a `perlbal_pool`"),
             );

@@ -130,7 +130,7 @@ pub(super) fn night() -> Status {
 /// One in each state.
 fn night_nodes() -> Vec<Node> {
     vec![
-        node(1, State::Leaving, "it said so"),
+        node(1, State::Leaving, "announced by the node"),
         Node {
             grant: Some(Grant {
                 since: "2026-07-30T02:01:00.000Z".to_owned(),
@@ -156,16 +156,16 @@ fn night_nodes() -> Vec<Node> {
             ..node(
                 6,
                 State::Member,
-                "fails, not yet often enough: status 503 Service Unavailable",
+                "failing, fewer than `fall` times in a row: status 503 Service Unavailable",
             )
         },
-        node(7, State::Idle, "it answered with an empty body"),
+        node(7, State::Idle, "responded with an empty body"),
         node(8, State::Refused, "pool test is not declared"),
         Node {
             pool: None,
             version: None,
             since: None,
-            ..node(9, State::Awaited, "not heard yet")
+            ..node(9, State::Awaited, "not polled yet")
         },
     ]
 }
@@ -361,13 +361,13 @@ pub(super) fn explanation() -> Explanation {
             time: "2026-07-30T02:03:02.000Z".to_owned(),
             took_ms: 3.25,
             interval_ms: 3_000,
-            next: "asked again within 3s".to_owned(),
+            next: "next poll within 3s".to_owned(),
         }),
         failures: 0,
         answers: 1_234,
         comes_back: vec![
-            "someone says `pollbal enable web-0005 --reason kernel`".to_owned(),
-            "someone says `pollbal enable web-0005 --reason disk`".to_owned(),
+            "`pollbal enable web-0005 --reason kernel`".to_owned(),
+            "`pollbal enable web-0005 --reason disk`".to_owned(),
         ],
         history: events(6),
         load_balancers: vec![NodeOnLoadBalancer {

@@ -96,8 +96,8 @@ fn a_node_says_what_brings_it_back() {
         "All: CRITICAL: pool shop has no members",
         r#"<h2 id="node-is"><bdi>web-0005</bdi> "#,
         "“<bdi>api serving v23</bdi>”",
-        "took 3.2 ms; asked again within 3s",
-        "someone says <code>pollbal enable web-0005 --reason disk</code>",
+        "took 3.2 ms; next poll within 3s",
+        "<code>pollbal enable web-0005 --reason disk</code>",
         "removed, drained",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
@@ -259,7 +259,7 @@ fn a_state_without_anything_is_shown_too() {
         version: None,
         since: None,
         drained: None,
-        ..node(1, State::Awaited, "not heard yet")
+        ..node(1, State::Awaited, "not polled yet")
     }];
     let about = About::Site { all: false };
     let page = Page {

@@ -62,11 +62,11 @@ async fn wait(
         }
     };
     let until = match parameters.required("until")? {
-        "rest" => Until::Rest,
+        "drained" => Until::Drained,
         "serving" => Until::Serving,
         other => {
             return Err(HttpError::bad(format!(
-                "until: expected rest or serving, found {other:?}"
+                "until: expected drained or serving, found {other:?}"
             )));
         }
     };
@@ -208,8 +208,8 @@ async fn apply(
     let revision = done.revision;
     if !state.control.is_persisted(revision).await {
         warnings.push(
-            "it is in force, but the state file could not be written: a restart of pollbal would \
-             forget it; see the log"
+            "applied, but not saved (state file not writable, see the log): lost if pollbal \
+             restarts"
                 .to_owned(),
         );
     }

@@ -54,7 +54,7 @@ pub(crate) fn explanation(
 fn said(poll: &Poll) -> String {
     match &poll.observation {
         Observation::Failed(failure) => failure.to_string(),
-        Observation::Nothing => "answered with an empty body: it serves nothing".to_owned(),
+        Observation::Nothing => "empty body: it serves nothing".to_owned(),
         Observation::Announced(announcement) => {
             let status = match announcement.status {
                 Status::Serving => "serving",
@@ -67,51 +67,50 @@ fn said(poll: &Poll) -> String {
     }
 }
 
-/// When it is asked again: sooner than after the interval where `rise` or `fall` asks for more than one
-/// answer, but one that hangs is mostly waited for instead.
+/// When the next poll is, at the latest: sooner if `rise` or `fall` needs more than one; later for a node that hangs.
 fn next(last: &Observation, interval: Duration) -> String {
-    let within = format!("asked again within {}", format_duration(interval));
+    let within = format!("next poll within {}", format_duration(interval));
     match last {
         Observation::Failed(failure) if failure.is_silence() => {
-            format!("{within}; if it hangs on, less often, and as soon as it answers")
+            format!("{within}; backs off while it keeps hanging")
         }
         _ => within,
     }
 }
 
-/// What must happen for the node to be a member.
+/// What must happen before the node is a member again; each step continues "returns after".
 fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
     let NodeState::Out(why) = &view.state else {
         return match view.state {
-            NodeState::Unheard => vec!["it answers for the first time".to_owned()],
+            NodeState::Unheard => vec!["its first successful poll".to_owned()],
             _ => Vec::new(),
         };
     };
     let mut needs: Vec<_> = view
         .reasons
         .keys()
-        .map(|word| format!("someone says `pollbal enable {who} --reason {word}`"))
+        .map(|word| format!("`pollbal enable {who} --reason {word}`"))
         .collect();
     if let Some(grant) = &view.lease {
         let until = time(grant.until);
         let returns = if grant.was_away {
-            "it serves again"
+            "serves again"
         } else {
-            "it is away, which it was not yet, and serves again, or serves another version or pool"
+            "has gone away and serves again, changes version or pool"
         };
         needs.push(format!(
-            "its leave ends: {returns}, it takes it back, someone says `pollbal enable {who} --leave`, or {until} comes"
+            "its leave ends: when the node {returns}, cancels it, on `pollbal enable {who} --leave`, or at {until}"
         ));
     }
     needs.extend(match why {
         OutReason::Leaving | OutReason::Idle => {
-            Some("it answers with a pool that it serves".to_owned())
+            Some("the node announces a pool that it serves".to_owned())
         }
         OutReason::Failed(_) => Some(rises(view, rules)),
-        OutReason::Refused(refusal) => Some(format!("what is in the way is changed: {refusal}")),
-        OutReason::Awaited => Some("it answers the poll that is under way as serving".to_owned()),
+        OutReason::Refused(refusal) => Some(format!("this is resolved: {refusal}")),
+        OutReason::Awaited => Some("the poll in progress, if the node serves".to_owned()),
         OutReason::Disabled(_) | OutReason::Granted => {
-            is_away(view).then(|| "then it answers as serving, which it does not now".to_owned())
+            is_away(view).then(|| "the node announces that it serves (it does not now)".to_owned())
         }
     });
     needs
@@ -122,14 +121,14 @@ fn is_away(view: &NodeView) -> bool {
     last.is_some_and(|last| !last.observation.is_serving())
 }
 
-/// How many good answers a failed node still needs.
+/// The successful polls that a failed node needs.
 fn rises(view: &NodeView, rules: &Rules) -> String {
     let pool = node::place(view).map(|place| place.pool);
     let rise = pool.map_or(&rules.undeclared, |pool| rules.of(&pool)).rise;
     match rise {
-        1 => "it answers properly, once".to_owned(),
+        1 => "its next successful poll".to_owned(),
         rise => format!(
-            "it answers properly {rise} times in a row (`rise`), now {}",
+            "{rise} successful polls in a row (rise), {} so far",
             view.answers
         ),
     }
@@ -176,17 +175,17 @@ mod tests {
     use crate::model::observation::Failure;
 
     #[test]
-    fn one_that_hangs_is_not_promised_to_be_asked_each_time() {
+    fn a_node_that_hangs_is_not_promised_a_poll_per_interval() {
         let next = |last| next(&last, Duration::from_millis(1_500));
-        assert_eq!(next(Observation::Nothing), "asked again within 1s 500ms");
+        assert_eq!(next(Observation::Nothing), "next poll within 1s 500ms");
         let refused = Observation::Failed(Failure::Status(503));
-        assert_eq!(next(refused), "asked again within 1s 500ms");
+        assert_eq!(next(refused), "next poll within 1s 500ms");
         let hangs = next(Observation::Failed(Failure::Timeout));
-        assert!(hangs.ends_with("; if it hangs on, less often, and as soon as it answers"));
+        assert!(hangs.ends_with("; backs off while it keeps hanging"));
     }
 
     #[test]
-    fn without_a_connection_nothing_is_claimed() {
+    fn without_a_connection_the_state_is_unknown() {
         let text = |connected, acked, drained| {
             let id = DriverId {
                 kind: DriverKind {

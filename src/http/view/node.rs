@@ -60,20 +60,20 @@ pub(crate) fn place(view: &NodeView) -> Option<Assignment> {
 /// Why it is out, without the word of its state.
 fn out(why: &OutReason, view: &NodeView) -> String {
     match why {
-        OutReason::Leaving => "it said so".to_owned(),
-        OutReason::Idle => "it answered with an empty body".to_owned(),
+        OutReason::Leaving => "announced by the node".to_owned(),
+        OutReason::Idle => "responded with an empty body".to_owned(),
         OutReason::Failed(failure) => failure.to_string(),
         OutReason::Refused(refusal) => refusal.to_string(),
         OutReason::Disabled(_) => words(view.reasons.keys()),
         OutReason::Granted => "granted leave".to_owned(),
-        OutReason::Awaited => "enabled, its next answer decides".to_owned(),
+        OutReason::Awaited => "enabled, waiting for the next poll".to_owned(),
     }
 }
 
 /// Why it is out, or what is wrong though it is in. Where it is stands beside.
 fn why(view: &NodeView) -> Option<String> {
     match &view.state {
-        NodeState::Unheard => Some("not heard yet".to_owned()),
+        NodeState::Unheard => Some("not polled yet".to_owned()),
         NodeState::Out(why) => Some(out(why, view)),
         NodeState::Member(_, kept) => {
             let failure = match view.last.as_ref().map(|poll| &poll.observation) {
@@ -85,9 +85,11 @@ fn why(view: &NodeView) -> Option<String> {
                     let refusal = view.unversioned.as_ref();
                     refusal.map(|refusal| format!("in no version pool: {refusal}"))
                 }
-                Retention::Failing => Some(format!("fails, not yet often enough: {failure}")),
-                Retention::Held => Some(format!("fails, held by min_members: {failure}")),
-                Retention::Frozen => Some(format!("fails, kept by a freeze: {failure}")),
+                Retention::Failing => Some(format!(
+                    "failing, fewer than `fall` times in a row: {failure}"
+                )),
+                Retention::Held => Some(format!("failing, kept in by min_members: {failure}")),
+                Retention::Frozen => Some(format!("failing, kept in by a freeze: {failure}")),
             }
         }
     }

@@ -25,11 +25,11 @@ pub(crate) fn progress(addrs: &[NodeAddr], nodes: &SelectedNodes, until: Until) 
 fn of(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Until) -> NodeProgress {
     let node = &seen.view.node;
     let lacks = match until {
-        Until::Rest => lacks_rest(seen, drivers, clock),
+        Until::Drained => lacks_rest(seen, drivers, clock),
         Until::Serving => lacks_service(seen, drivers),
     };
     let reached = match until {
-        Until::Rest => "at rest",
+        Until::Drained => "drained",
         Until::Serving => "serving",
     };
     NodeProgress {
@@ -43,7 +43,7 @@ fn of(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Until
 /// What a node lacks to be at rest everywhere.
 fn lacks_rest(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock) -> Option<String> {
     match &seen.view.state {
-        NodeState::Unheard => Some("not heard yet".to_owned()),
+        NodeState::Unheard => Some("not polled yet".to_owned()),
         NodeState::Member(place, _) => Some(format!("a member of {place}")),
         NodeState::Out(_) => drivers.why_not_drained(&seen.view, seen.serial, clock.now),
     }
@@ -52,9 +52,9 @@ fn lacks_rest(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock) -> O
 /// What a node lacks to serve everywhere.
 fn lacks_service(seen: &NodeAtSerial, drivers: &DriverStatuses) -> Option<String> {
     match &seen.view.state {
-        NodeState::Unheard => Some("not heard yet".to_owned()),
+        NodeState::Unheard => Some("not polled yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),
-        NodeState::Member(_, kept) if *kept != Retention::Serving => Some("fails".to_owned()),
+        NodeState::Member(_, kept) if *kept != Retention::Serving => Some("failing".to_owned()),
         NodeState::Member(..) => drivers.why_not_applied(seen.serial),
     }
 }

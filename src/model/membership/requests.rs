@@ -56,19 +56,19 @@ pub enum OverrideError {
     #[error("{}", describe_shortages(.0))]
     TooFewMembers(Vec<Shortage>),
     /// Whether pools would have too few members is not known yet.
-    #[error("not every node was heard yet, so nobody knows whether its pool can do without it")]
+    #[error("not every node has been polled yet, so it is unknown whether the pool can spare it")]
     FirstRound,
     /// Someone else disabled the node with a reason of that name, which only they may change.
-    #[error("{0} is disabled already: {1}{details}; take another word", details = .2.details())]
+    #[error("{0} is already disabled: {1}{details}; use a different --reason", details = .2.details())]
     DisabledByOther(String, ReasonName, Reason),
     /// Someone else gave a freeze of that name.
-    #[error("it is frozen already: {0}{details}; take another word", details = .1.details())]
+    #[error("already frozen: {0}{details}; use a different --reason", details = .1.details())]
     FrozenByOther(ReasonName, Reason),
     /// There is no freeze of that name.
-    #[error("nothing is frozen by {0}")]
+    #[error("there is no freeze \"{0}\"")]
     NotFrozen(ReasonName),
     /// The node is disabled for other reasons, but not for this one.
-    #[error("{0} is not disabled by {1}; it is by: {2}")]
+    #[error("{0} is not disabled for \"{1}\" (active reasons: {2})")]
     OtherReasons(String, ReasonName, String),
     /// The node may not leave yet.
     #[error("{0}")]

@@ -51,7 +51,7 @@ fn move_to_another_pool(site: &mut Site) {
     site.answered_only_by("api", &[0, 1]);
 }
 
-/// A request that is under way ends normally, and when the node is at rest nothing reaches it any more.
+/// A request that is under way ends normally, and when the node is drained nothing reaches it any more.
 fn leave_and_at_rest(site: &mut Site) {
     site.start();
     let slow = get_later(site.world.service_addr("api"), "/slow?wait=4000");
@@ -72,7 +72,7 @@ fn leave_and_at_rest(site: &mut Site) {
     site.answered_only_by("api", &[1 - node]);
 }
 
-/// As a deployment does it; no client notices, and no request reaches a node that is at rest.
+/// As a deployment does it; no client notices, and no request reaches a drained node.
 fn roll_out_of_a_version(site: &mut Site) {
     site.start();
     for node in [0, 1] {

@@ -85,7 +85,14 @@ fn pollbal_killed_and_restarted(site: &mut Site) {
         polls(site.world.node_addr(0)) >= enough
     });
     let log = log();
-    for word in ["wrote", "changed:", "joins", "leaves", "removed from", "ERROR"] {
+    for word in [
+        "wrote",
+        "changed:",
+        "joins",
+        "leaves",
+        "removed from",
+        "ERROR",
+    ] {
         assert!(!log.contains(word), "\"{word}\" in the second run's log");
     }
     // A member that was taken out and put in again, however shortly, would be counted anew.

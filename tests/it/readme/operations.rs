@@ -120,7 +120,7 @@ fn understood(line: &str) -> String {
         .output();
     let words = String::from_utf8(output.unwrap().stdout).unwrap();
     let words = ["pollbal"].into_iter().chain(words.lines());
-    cli::read(words.clone().map(OsString::from)).unwrap_or_else(|why| panic!("{line}: {why}"));
+    cli::parse(words.clone().map(OsString::from)).unwrap_or_else(|why| panic!("{line}: {why}"));
     words.into_iter().nth(1).unwrap().to_owned()
 }
 

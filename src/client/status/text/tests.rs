@@ -101,20 +101,20 @@ fn problem(severity: Severity, text: &str, since: Option<&str>) -> HealthProblem
 }
 
 fn text(status: &Status) -> String {
-    render(status, false, Paint::none())
+    render(status, false, Colors::none())
 }
 
 #[test]
-fn where_all_is_right_it_says_so_in_a_few_lines() {
+fn a_healthy_status_is_a_few_lines() {
     let expected = "\
-pollbal 0.1.0, up 2 days: 10 nodes, 10 in pools
+pollbal 0.1.0, up 2 days: 10 nodes: 10 in pools
 
 POOL     MEMBERS  SERVING  MIN  OUT  VERSIONS
 api            6        6    2    0  v23 ×6
 website        4        4    2    0  v23 ×4
 
-LOAD BALANCER    STATE    SINCE      DRAINING
-127.0.0.1:16000  in sync  3 min ago  none      Balancer 1.80
+LOAD BALANCER    STATE    FOR    DRAINING
+127.0.0.1:16000  in sync  3 min  none      Balancer 1.80
 
 OK: 10 nodes, 10 in pools
 ";
@@ -122,7 +122,7 @@ OK: 10 nodes, 10 in pools
 }
 
 #[test]
-fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_drained() {
+fn a_node_that_is_out_is_shown_with_its_reasons_and_whether_it_is_draining() {
     let mut status = status();
     let mut disabled = node(3, State::Disabled, "disabled: kernel");
     disabled.reasons = vec![Reason {
@@ -151,12 +151,12 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_drained() {
     }];
     let text = text(&status);
     for line in [
-        "10 nodes, 10 in pools, 1 disabled",
+        "10 nodes: 10 in pools, 1 disabled",
         "api            6        6    2    3  v23 ×6",
-        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min ago  kernel by ann: \"new kernel\", 3 min ago; draining\n",
-        "api-node-4  10.0.0.4:8080  api v23  leaving   3 min ago  was granted leave, which ends in 7 min\n",
-        "api-node-5  10.0.0.5:8080  api v23  failed    3 min ago  connection refused\n",
-        "3 min ago  1         Balancer 1.80\n",
+        "api-node-3  10.0.0.3:8080  api v23  disabled  3 min  kernel by ann: \"new kernel\", 3 min ago; still draining\n",
+        "api-node-4  10.0.0.4:8080  api v23  leaving   3 min  granted leave, which ends in 7 min\n",
+        "api-node-5  10.0.0.5:8080  api v23  failed    3 min  connection refused\n",
+        "127.0.0.1:16000  in sync  3 min  1         Balancer 1.80\n",
         "api-node-3 (10.0.0.3:8080) is still draining in 127.0.0.1:16000 (removed from api 3 min ago)\n",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
@@ -164,22 +164,19 @@ fn a_node_that_is_out_is_told_with_its_reasons_and_whether_it_is_drained() {
 }
 
 #[test]
-fn the_end_of_a_leave_is_told_from_now_where_an_answer_has_no_time() {
+fn the_end_of_a_leave_is_relative_to_now_where_a_response_has_no_time() {
     let mut leaving = node(4, State::Leaving, "granted leave");
     leaving.grant = Some(Grant {
         since: BEFORE.to_owned(),
         until: "2926-11-21T09:37:00.000Z".to_owned(),
     });
-    let told = why(&leaving, "");
-    assert!(
-        told.starts_with("was granted leave, which ends in "),
-        "{told}"
-    );
-    assert!(told.ends_with(" days"), "{told}");
+    let why = why(&leaving, "");
+    assert!(why.starts_with("granted leave, which ends in "), "{why}");
+    assert!(why.ends_with(" days"), "{why}");
 }
 
 #[test]
-fn problems_stand_at_the_end_with_the_verdict_last() {
+fn problems_come_last_but_for_the_verdict() {
     let mut status = status();
     judge(
         &mut status,
@@ -206,26 +203,26 @@ fn problems_stand_at_the_end_with_the_verdict_last() {
     let text = text(&status);
     for line in [
         "v23 ×6    below min_members\n",
-        "127.0.0.1:16000  not connected  3 min ago  unknown   connection refused\n",
+        "127.0.0.1:16000  not connected  3 min  unknown   connection refused\n",
         "pool files: not in sync\n",
-        "api         127.0.0.1:16000        6     -         5  3 min ago  www, rest\n",
+        "api   127.0.0.1:16000        6      -         5  3 min ago  www, rest\n",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
-    // No news where all is in sync, but told to who asks.
+    // Remarks on pools that are in sync are shown only on request.
     let mut in_sync = status.clone();
     in_sync.load_balancers[0].in_sync = true;
     in_sync.load_balancers[0].pools[0].sent_since = true;
     assert!(!super::tests::text(&in_sync).contains("www, rest"));
-    let asked = render(&in_sync, true, Paint::none());
-    let row = "     5  3 min ago, before the last change  www, rest\n";
+    let asked = render(&in_sync, true, Colors::none());
+    let row = "         5  3 min ago, before the last change  www, rest\n";
     assert!(asked.contains(row), "{asked}");
     let end = "\npool api is short\n127.0.0.1:16000: pool api is missing\nCRITICAL: pool api has 1 of its min_members of 2\n";
     assert!(text.ends_with(end), "{text}");
 }
 
 #[test]
-fn a_problem_is_told_with_since_when_if_that_is_known() {
+fn a_problem_has_its_time_if_that_is_known() {
     let mut status = status();
     judge(
         &mut status,
@@ -242,16 +239,16 @@ fn a_problem_is_told_with_since_when_if_that_is_known() {
 }
 
 #[test]
-fn who_asks_for_a_part_is_told_where_all_is_worse() {
+fn a_verdict_on_a_part_comes_with_the_overall_one_if_that_is_worse() {
     let mut status = status();
     status.verdict = "OK: api-node-1 serves in api".to_owned();
     status.site_health = Health::Critical;
     status.site_verdict = "CRITICAL: pool web has no members".to_owned();
-    let end = "\n\nof all: CRITICAL: pool web has no members\nOK: api-node-1 serves in api\n";
-    let told = render(&status, true, Paint::none());
+    let end = "\n\noverall: CRITICAL: pool web has no members\nOK: api-node-1 serves in api\n";
+    let told = render(&status, true, Colors::none());
     assert!(told.ends_with(end), "{told}");
     status.health = Health::Critical;
-    assert!(!text(&status).contains("of all"));
+    assert!(!text(&status).contains("overall"));
 }
 
 #[test]
@@ -286,12 +283,12 @@ fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
         "{all}"
     );
 
-    let asked = render(&status, true, Paint::none());
+    let asked = render(&status, true, Colors::none());
     assert!(asked.lines().count() > 10_000);
 }
 
 #[test]
-fn versions_are_told_the_largest_first_and_not_all_of_many() {
+fn versions_are_listed_the_largest_first_and_not_all_of_many() {
     let few = [version("v24", 2), version("v23", 4)];
     assert_eq!(versions(&few), "v23 ×4, v24 ×2");
     let many: Vec<_> = (1..=7)
@@ -307,7 +304,7 @@ fn versions_are_told_the_largest_first_and_not_all_of_many() {
 }
 
 #[test]
-fn a_sorry_server_and_a_freeze_are_seen() {
+fn a_sorry_server_and_a_freeze_are_shown() {
     let mut status = status();
     status.pools[1].sorry = vec!["10.0.9.1:80".to_owned()];
     status.pools[1].short = true;
@@ -321,8 +318,8 @@ fn a_sorry_server_and_a_freeze_are_seen() {
     }];
     let text = text(&status);
     for line in [
-        "frozen, failures put nobody out: storm by ann, 3 min ago\n",
-        "below min_members, sorry server 10.0.9.1:80 stands in\n",
+        "frozen, failed nodes stay in: storm by ann, 3 min ago\n",
+        "below min_members, only sorry server 10.0.9.1:80 serves\n",
         "not declared\n",
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
@@ -330,23 +327,23 @@ fn a_sorry_server_and_a_freeze_are_seen() {
 }
 
 #[test]
-fn colours_say_what_is_wrong_and_are_not_there_when_they_are_not_wanted() {
+fn colors_mark_problems_unless_they_are_off() {
     let mut status = status();
     status.nodes = vec![node(5, State::Failed, "a\x1b[2Jb")];
     let plain = text(&status);
     assert!(!plain.contains('\x1b'), "{plain:?}");
-    let coloured = render(&status, false, Paint::always());
-    let line = coloured
+    let colored = render(&status, false, Colors::always());
+    let line = colored
         .lines()
         .find(|line| line.contains("api-node-5"))
         .unwrap();
     assert!(line.starts_with("\x1b[31m"), "{line:?}");
     assert!(!line.contains("\x1b[2J"), "{line:?}");
-    assert!(coloured.contains("\x1b[32mOK: 10 nodes, 10 in pools\x1b[0m"));
-    for (health, colour) in [(Health::Degraded, 33), (Health::Critical, 31)] {
+    assert!(colored.contains("\x1b[32mOK: 10 nodes, 10 in pools\x1b[0m"));
+    for (health, color) in [(Health::Degraded, 33), (Health::Critical, 31)] {
         judge(&mut status, health, "verdict");
-        let coloured = render(&status, false, Paint::always());
-        let line = format!("\x1b[{colour}mverdict\x1b[0m");
-        assert!(coloured.contains(&line), "{coloured:?}");
+        let colored = render(&status, false, Colors::always());
+        let line = format!("\x1b[{color}mverdict\x1b[0m");
+        assert!(colored.contains(&line), "{colored:?}");
     }
 }

@@ -1,7 +1,6 @@
-//! Reading one JSON object key by key, with an error for each key that is wrong.
+//! Reads a JSON object key by key, and reports an error for each invalid key.
 //!
-//! All errors of a file are collected, so that they can be mended in one go; a key with an error
-//! stands in for itself with its default until then.
+//! Reading goes on after an error, with the key's default value, so that all errors of a file are reported at once.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,12 +10,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-/// One thing that is wrong with the configuration.
+/// An error in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyError {
     /// The key's path, such as `pools.api.rise`.
     pub key: String,
-    /// What is wrong, and what to write instead.
+    /// The error, and what to write instead.
     pub problem: String,
 }
 
@@ -26,15 +25,15 @@ impl fmt::Display for KeyError {
     }
 }
 
-/// Where the errors of all sections gather, and their keys.
+/// Collects the errors of all objects, and the keys that exist.
 #[derive(Debug, Default)]
-pub(crate) struct Errors {
+pub(crate) struct ErrorSink {
     found: RefCell<Vec<KeyError>>,
-    /// The paths of all keys that were asked for.
+    /// The paths of all keys that were read.
     known: RefCell<BTreeSet<String>>,
 }
 
-impl Errors {
+impl ErrorSink {
     pub(crate) fn push(&self, error: KeyError) {
         self.found.borrow_mut().push(error);
     }
@@ -44,18 +43,18 @@ impl Errors {
     }
 }
 
-/// One JSON object that is being read.
-pub(crate) struct Section<'a> {
-    /// Empty for the whole file, else the path and a dot.
+/// Reads one JSON object.
+pub(crate) struct ObjectReader<'a> {
+    /// Empty for the whole file, otherwise the object's path and a dot.
     prefix: String,
     map: &'a Map<String, Value>,
-    errors: &'a Errors,
-    /// The keys that were asked for, so those that are known.
+    errors: &'a ErrorSink,
+    /// The keys that were read: all others are unknown.
     known: RefCell<BTreeSet<&'static str>>,
 }
 
-impl<'a> Section<'a> {
-    pub(crate) fn new(prefix: String, map: &'a Map<String, Value>, errors: &'a Errors) -> Self {
+impl<'a> ObjectReader<'a> {
+    pub(crate) fn new(prefix: String, map: &'a Map<String, Value>, errors: &'a ErrorSink) -> Self {
         Self {
             prefix,
             map,
@@ -64,12 +63,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The object that is the value of `key`.
+    /// A reader for the object that is the value of `key`.
     pub(crate) fn child(&self, key: &str, map: &'a Map<String, Value>) -> Self {
         Self::new(format!("{}.", self.path(key)), map, self.errors)
     }
 
-    /// The key's value, and word to `finish` that the key is known.
+    /// The key's value. Marks the key as known.
     pub(crate) fn get(&self, key: &'static str) -> Option<&'a Value> {
         self.known.borrow_mut().insert(key);
         self.map.get(key)
@@ -87,7 +86,7 @@ impl<'a> Section<'a> {
         self.errors.push(error);
     }
 
-    /// The key's value as `read` understands it; `None` when it is missing or wrong.
+    /// The key's value, parsed by `read`; `None` if it is missing or invalid.
     pub(crate) fn read<T>(
         &self,
         key: &'static str,
@@ -97,7 +96,7 @@ impl<'a> Section<'a> {
         let value = self.get(key)?;
         let result = read(value);
         if result.is_none() {
-            self.error(key, expectation(expected, value));
+            self.error(key, expected_message(expected, value));
         }
         result
     }
@@ -131,10 +130,10 @@ impl<'a> Section<'a> {
         self.read(key, &expected, read).unwrap_or(default)
     }
 
-    /// A time, a number of milliseconds or a text such as `"1500ms"`, not below `min`.
+    /// A duration of at least `min`: a number of milliseconds, or a string such as `"1500ms"`.
     pub(crate) fn time(&self, key: &'static str, default: Duration, min: Duration) -> Duration {
         let expected = format!(
-            "a time of {} or more: a number of milliseconds, or a text such as \"1500ms\" or \"2s\"",
+            "a time of at least {}: a number of milliseconds, or a string such as \"1500ms\" or \"2s\"",
             humantime::format_duration(min)
         );
         let in_range = |time: &Duration| (min..=MAX_TIME).contains(time);
@@ -142,7 +141,7 @@ impl<'a> Section<'a> {
             .unwrap_or(default)
     }
 
-    /// Ends the reading: each key that nobody asked for is an error, unless it is a comment.
+    /// Reports an error for each unknown key, unless it is a comment.
     pub(crate) fn finish(&self) {
         let known = self.known.borrow();
         let paths = known.iter().map(|key| self.path(key));
@@ -155,15 +154,15 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Nothing here takes longer than a year; above, `Instant` arithmetic could overflow.
+/// Maximum duration; beyond it, `Instant` arithmetic could overflow.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Keys that are there for people: `README…` and `_…`.
+/// Whether a key is a comment: `README…` or `_…`.
 pub(crate) fn is_comment(key: &str) -> bool {
     key.starts_with("README") || key.starts_with('_')
 }
 
-pub(crate) fn expectation(expected: &str, found: &Value) -> String {
+pub(crate) fn expected_message(expected: &str, found: &Value) -> String {
     format!("expected {expected}, found {found}")
 }
 
@@ -171,8 +170,8 @@ fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
     let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, key));
     match nearest {
         Some(nearest) => format!(
-            "unknown key; the nearest known one is `{nearest}` \
-             (for a comment, begin the key with `_` or `README`)"
+            "unknown key; did you mean `{nearest}`? \
+             (comments start with `_` or `README`)"
         ),
         None => "unknown key".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! Times and reasons in words.
+//! Formats times, reasons and names for people.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -14,10 +14,10 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A time that people think in: its largest unit only.
+/// A duration in its largest unit only.
 pub(super) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
-    // Two units' worth before the larger one, so that it is never wrong by more than a half.
+    // The larger unit starts at two of it, so that rounding is never off by more than a half.
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / MINUTE),
@@ -26,8 +26,7 @@ pub(super) fn span(time: Duration) -> String {
     }
 }
 
-/// The same of a time that lies ahead: never told shorter than it is, so that what was ordered for two
-/// hours ends in two.
+/// The same, rounded up, for a time in the future: what was ordered for two hours ends in 2 h, not in 1 h.
 fn span_ahead(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let unit = match seconds {
@@ -39,7 +38,7 @@ fn span_ahead(time: Duration) -> String {
     span(Duration::from_secs(seconds.next_multiple_of(unit)))
 }
 
-/// How long something took.
+/// How long something took, with tenths for short times.
 pub(super) fn took(time: Duration) -> String {
     const SHORT: Duration = Duration::from_secs(10);
     if time < SHORT {
@@ -49,22 +48,27 @@ pub(super) fn took(time: Duration) -> String {
     }
 }
 
-/// A time as it was given: `1m 30s`.
+/// A duration as in the configuration: `1m 30s`.
 pub(super) fn exact(time: Duration) -> String {
     format_duration(time).to_string()
 }
 
-/// The time of day, as the daemon tells it.
+/// The current time, in the format of the API.
 pub(super) fn now() -> String {
     Timestamp::from(SystemTime::now()).rfc3339_millis()
 }
 
-/// How long it is from a time of day to `now`: `3 min ago`.
+/// How long ago a timestamp was: `3 min ago`.
 pub(super) fn ago(then: &str, now: &str) -> String {
     match between(then, now) {
         Some(time) => format!("{} ago", span(time)),
         None => then.to_owned(),
     }
+}
+
+/// How long ago a timestamp was: `3 min`.
+pub(super) fn age(then: &str, now: &str) -> String {
+    between(then, now).map_or_else(|| then.to_owned(), span)
 }
 
 /// Why a load balancer is not connected: `not answering for 18 s (accepts connections, no reply within
@@ -92,7 +96,7 @@ pub(super) fn away(away: &Away, now: &str) -> String {
     text
 }
 
-/// How long it is from `now` to a time of day: `in 2 h`.
+/// The time until a timestamp: `in 2 h`.
 pub(super) fn ahead(then: &str, now: &str) -> String {
     match between(now, then) {
         Some(time) => format!("in {}", span_ahead(time)),
@@ -100,14 +104,14 @@ pub(super) fn ahead(then: &str, now: &str) -> String {
     }
 }
 
-/// How long it is between two times of day; none when one of them is none.
+/// The time between two timestamps; `None` if one of them is invalid.
 pub(super) fn between(earlier: &str, later: &str) -> Option<Duration> {
     let earlier: Timestamp = earlier.parse().ok()?;
     let later: Timestamp = later.parse().ok()?;
     Some(later.since(earlier))
 }
 
-/// What went wrong in the end, without its number.
+/// The root cause of an error, without the number of an OS error.
 pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -120,7 +124,7 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// A reason with all that is known of it: `kernel by ann: "new kernel", 3 min ago, ends in 2 h`.
+/// A reason with its details: `kernel by ann: "new kernel", 3 min ago, ends in 2 h`.
 pub(super) fn reason(reason: &Reason, now: &str) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (by, note) = (text(&reason.by), text(&reason.note));
@@ -132,7 +136,7 @@ pub(super) fn reason(reason: &Reason, now: &str) -> String {
     text
 }
 
-/// What people call a node, with its address where that is another.
+/// A node's name, and its address in parentheses if that differs.
 pub(super) fn named(name: &str, node: &str) -> String {
     if name == node {
         node.to_owned()
@@ -141,7 +145,7 @@ pub(super) fn named(name: &str, node: &str) -> String {
     }
 }
 
-/// A word of a command line, as a shell understands it rightly.
+/// A word of a command line, quoted for a shell if necessary.
 pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/+,:=@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_ahead_is_rounded_up() {
+    fn the_time_until_a_timestamp_is_rounded_up() {
         for (millis, text) in [
             (0, "0 s"),
             (1, "1 s"),
@@ -188,22 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn what_took_a_moment_is_told_to_the_tenth() {
+    fn short_times_have_tenths() {
         assert_eq!(took(Duration::from_millis(840)), "0.8 s");
         assert_eq!(took(Duration::from_secs(90)), "90 s");
     }
 
     #[test]
-    fn times_are_told_from_now() {
+    fn timestamps_are_shown_relative_to_now() {
         assert_eq!(ago("2026-11-21T09:26:59.500Z", NOW), "3 min ago");
         assert_eq!(ahead("2026-11-21T11:30:00.000Z", NOW), "in 2 h");
-        // A clock that was put back, and what is no time.
+        // A clock that was set back, and an invalid timestamp.
         assert_eq!(ago("2026-11-21T09:31:00.000Z", NOW), "0 s ago");
         assert_eq!(ago("once", NOW), "once");
     }
 
     #[test]
-    fn a_word_is_quoted_where_a_shell_would_take_it_otherwise() {
+    fn a_word_is_quoted_if_a_shell_would_interpret_it() {
         for (word, expected) in [
             ("/run/pollbal/admin.sock", "/run/pollbal/admin.sock"),
             ("/my files/a.json", "'/my files/a.json'"),
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_tells_what_is_known_of_it() {
+    fn a_reason_has_its_details() {
         let mut given = Reason {
             reason: "kernel".to_owned(),
             note: None,
