@@ -92,7 +92,7 @@ fn a_pool_below_its_min_members_is_told_and_that_it_is_over() {
     let words = |state: &str| format!("pool_short {state} api");
     let begin = wait_alerts(&stage, &[words("begin")]);
     assert!(begin.text.contains("1 serving"), "{}", begin.text);
-    assert!(begin.text.contains("min_members is 2"), "{}", begin.text);
+    assert!(begin.text.contains("min_members 2"), "{}", begin.text);
     assert_eq!(begin.json["left_out"], 0);
     assert_eq!(begin.json["severity"], "critical");
     let (since, time) = (&begin.json["since"], &begin.json["time"]);
@@ -102,7 +102,7 @@ fn a_pool_below_its_min_members_is_told_and_that_it_is_over() {
     };
     let held = seconds(time) - seconds(since);
     assert!((1.9..5.0).contains(&held), "{held} s before it is told");
-    pollbal.wait_log(&["error", "pool api is short"]);
+    pollbal.wait_log(&["error", "pool api below minimum"]);
 
     nodes[0].announce("api");
     let over = wait_alerts(&stage, &[words("begin"), words("over")]);
@@ -433,7 +433,7 @@ fn outside_of_the_hours_nobody_is_told_but_the_log_and_a_reload_may_open_them() 
     let pollbal = Pollbal::spawn(command, config);
     pollbal.wait_log(&["first round done"]);
     nodes[0].announce("api leaving");
-    pollbal.wait_log(&["error", "pool api is short"]);
+    pollbal.wait_log(&["error", "pool api below minimum"]);
     let enough = nodes[0].polls() + 10;
     let polled = || nodes[0].polls() >= enough;
     stays(SOON, "alerts", &0, || alerts(&stage).len(), polled);

@@ -326,7 +326,7 @@ fn a_leave_survives_a_restart_and_ends_with_its_time() {
         site.perlbal.members("website"),
         Some(addrs(&site.nodes[1..]))
     );
-    site.pollbal.wait_log(&["node-1", "leave", "time is over"]);
+    site.pollbal.wait_log(&["node-1", "leave", "expired"]);
     site.wait_members(&site.nodes);
 }
 

@@ -196,7 +196,7 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     nodes[2].die();
     nodes[3].fail(503);
     let held = || stage.lines("website.pool").map(|lines| lines.len());
-    let told = pollbal.wait_log(&["website", "min_members of 2"]);
+    let told = pollbal.wait_log(&["website would drop below min_members (2)"]);
     assert!(told.contains("WARN"), "{told}");
     becomes(SOON, "members", &Some(2), held);
     let enough = nodes[3].polls() + 30;
@@ -221,7 +221,7 @@ fn leaving_and_idle_count_whatever_min_members_says() {
     let pollbal = Pollbal::start(&stage, &config);
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
     nodes[0].fail(500);
-    pollbal.wait_log(&["min_members of 3"]);
+    pollbal.wait_log(&["below min_members (3)"]);
     nodes[1].announce("website leaving");
     wait_file(
         &stage,
@@ -324,7 +324,7 @@ fn members_of_the_run_before_are_held_by_min_members_and_fall() {
     let look = || (stage.lines("website.pool"), stage.lines("website.v1.pool"));
     let wanted = look();
     let pollbal = Pollbal::start(&stage, &config);
-    pollbal.wait_log(&["warn", "min_members of 2"]);
+    pollbal.wait_log(&["warn", "below min_members (2)"]);
     pollbal.wait_log(&["node-3 removed from api"]);
     assert!(
         nodes[2].polls() >= before + 15,

@@ -121,7 +121,7 @@ fn a_leave_is_not_over_because_pollbal_stood_still() {
     members_stay(&stage, &others, 1_500);
     pollbal.wait_log(&["pollbal was suspended for", "extended 1 leave"]);
     becomes(SOON, "members", &lines, || members(&stage));
-    pollbal.wait_log(&["leave", "time is over"]);
+    pollbal.wait_log(&["leave", "expired"]);
 }
 
 #[test]

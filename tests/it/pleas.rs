@@ -81,7 +81,7 @@ fn held_members_do_not_count_but_are_asked_too() {
     nodes[0].fail(500);
     wait_pleas(&nodes, &["", "POST", "POST"]);
     nodes[1].fail(500);
-    pollbal.wait_log(&["below its min_members"]);
+    pollbal.wait_log(&["would drop below min_members"]);
     nodes[0].recover();
     // One serves, and one comes in: the held one is put out, and two are just enough.
     pollbal.wait_log(&["node-2 removed from"]);

@@ -127,7 +127,7 @@ fn fall_and_min_members_change() {
     nodes[1].wait_polls(5);
     assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes)));
     reload(&stage, &pollbal, &config(1, 2));
-    pollbal.wait_log(&["warn", "min_members of 2"]);
+    pollbal.wait_log(&["warn", "below min_members (2)"]);
     assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes)));
     reload(&stage, &pollbal, &config(1, 1));
     wait_file(&stage, "website.pool", &pool_lines(&nodes[..1]));

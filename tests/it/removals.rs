@@ -387,6 +387,6 @@ fn a_file_that_is_mounted_by_itself_and_replaced_is_told() {
     let config = fs::read_to_string(pollbal.config_file()).unwrap();
     replace(&stage.path("pollbal.source"), &config);
     post(&stage, "/v1/reload", &json!({})).ok();
-    let both = vec![json!(pollbal.config_file()), json!(file)];
+    let both = vec![json!(file), json!(pollbal.config_file())];
     becomes(SOON, "both problems", &both, kinds);
 }
