@@ -54,7 +54,7 @@ fn it_shows_pools_nodes_with_their_reasons_and_perlbals() {
         !browser.text("main").contains("node-3"),
         "it is in another pool"
     );
-    let seen = ["api", "Wanted", "Told", "Seen"];
+    let seen = ["api", "Desired", "Sent", "Observed"];
     browser.wait_text("#load-balancers", &seen);
     browser.assert_quiet();
 }

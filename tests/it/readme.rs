@@ -384,7 +384,7 @@ fn the_described_defaults_are_those_of_the_program() {
     assert_eq!(read(Value::Object(top)), read(json!({})));
 
     let mut perlbal = defaults("perlbal[].");
-    assert_eq!(perlbal.len(), 3, "{perlbal:?}");
+    assert_eq!(perlbal.len(), 4, "{perlbal:?}");
     perlbal.insert("address".to_owned(), json!("127.0.0.1:16000"));
     assert_eq!(
         read(json!({ "perlbal": perlbal })),
