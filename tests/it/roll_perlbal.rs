@@ -25,7 +25,7 @@ fn while_a_perlbal_is_away_nothing_is_rolled() {
     let mut roll = site.roll(&[]);
     assert_eq!(roll.wait_end(SOON).code(), Some(1));
     roll.wait_log(&[
-        "rejected, nothing changed: Perlbal",
+        "rejected, nothing changed: load balancer",
         "not reachable",
         "fix that first",
     ]);
@@ -82,7 +82,10 @@ fn no_node_is_begun_before_a_perlbal_is_back() {
     let mut roll = site.roll(&[]);
     roll.wait_stdout(&["node-1: waiting for its turn", "min_members 5"]);
     lose_perlbal(&mut site);
-    roll.wait_stdout(&["node-1: waiting for its turn: Perlbal", "not reachable"]);
+    roll.wait_stdout(&[
+        "node-1: waiting for its turn: load balancer",
+        "not reachable",
+    ]);
     site.nodes[5].recover();
     becomes(SOON, "members", &Some(pool_lines(&site.nodes)), || {
         site.stage.lines("website.pool")
