@@ -107,8 +107,8 @@ fn bad_answers() -> Vec<Misdeed> {
             ),
             &["longer than 4096 bytes"],
         ),
-        (status(500), &["status 500"]),
-        (status(204), &["status 204"]),
+        (status(500), &["HTTP 500"]),
+        (status(204), &["HTTP 204"]),
         (body(&[0xff, 0xfe, 0x00, 0x80]), &["not text"]),
         (
             body(b"<!DOCTYPE html>\n<html lang=\"en\">\n<title>Hi</title>\n</html>\n"),

@@ -177,7 +177,8 @@ fn six_nodes_that_leave_at_once_go_one_by_one_and_no_client_notices() {
                     node.die();
                     site.wait_away(node);
                     node.revive();
-                    site.pollbal.wait_log(&[node.name(), "the node is back"]);
+                    site.pollbal
+                        .wait_log(&[node.name(), "the node has returned"]);
                 })
             })
             .collect();
@@ -258,7 +259,7 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
         "service_timeout": "5s",
     });
     let pollbal = Pollbal::start(&stage, &config);
-    pollbal.wait_log(&["warn", "a sorry server should be no node"]);
+    pollbal.wait_log(&["warn", "a sorry server should not be a node"]);
     let leave = |path: &str| ask_from(*nodes[0].addr().ip(), listener, "POST", path);
     nodes[2].announce("api leaving");
     perlbal.wait_members("api", &addrs(&nodes[..1]));

@@ -145,14 +145,14 @@ impl Settings for PerlbalSettings {
 
     fn describe(&self) -> String {
         let create = if self.create_pools {
-            "missing pools are made"
+            "missing pools are created"
         } else {
-            "missing pools are not made"
+            "missing pools are not created"
         };
         let every = format_duration(self.resync_interval);
         let required = if self.required { "" } else { ", not required" };
         format!(
-            "perlbal {}: compared every {every}, {create}{required}",
+            "perlbal {}: resync every {every}, {create}{required}",
             self.address
         )
     }
