@@ -263,11 +263,11 @@ fn an_answer_that_is_none_of_tiredness_counts_at_once() {
     let answers = [
         (
             "HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            "status 500",
+            "HTTP 500",
         ),
         (
             "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n",
-            "status 400",
+            "HTTP 400",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nweb",
