@@ -265,10 +265,7 @@ fn an_answer_that_is_none_of_tiredness_counts_at_once() {
             "HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             "HTTP 500",
         ),
-        (
-            "HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n",
-            "HTTP 400",
-        ),
+        ("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", "HTTP 400"),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nweb",
             "broke off",

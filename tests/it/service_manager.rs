@@ -110,7 +110,7 @@ fn it_is_ready_though_a_perlbal_is_down() {
     let config = json!({ "perlbal": stage.free_addr() });
     let pollbal = notify.start(&stage, &config, &[], &[]);
     notify.wait(READY, 1);
-    pollbal.wait_log(&["error", "no connection to perlbal"]);
+    pollbal.wait_log(&["error", "cannot reach perlbal"]);
 }
 
 #[test]
