@@ -202,7 +202,7 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
     let refused = asks("bob", "status");
     assert_eq!(refused.status.code(), Some(69));
     let told = text(&refused);
-    let reason = "Permission denied; become a member of its group, `pollbal`";
+    let reason = "Permission denied. Run this as root, or join its group, `pollbal`";
     assert!(told.contains(reason), "{told}");
 
     let ordered = asks("ann", "disable node-11 --reason kernel --force");
