@@ -42,7 +42,7 @@ impl DriverStatuses {
     pub fn why_not_drained(&self, node: &NodeView, serial: u64, now: Instant) -> Option<String> {
         let addr = node.node.addr;
         if let Some(pool) = self.sorry.get(&addr) {
-            return Some(format!("it stands in as sorry server of pool {pool}"));
+            return Some(format!("it serves as sorry server of pool {pool}"));
         }
         self.why_not_applied(serial).or_else(|| {
             let mut each = self.load_balancers.iter();

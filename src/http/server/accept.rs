@@ -1,7 +1,7 @@
 //! Accepting connections at one listener.
 //!
-//! A connection that is rejected is told why and closed at once, unread and without a task of its own:
-//! that is cheap enough for thousands per second.
+//! A connection that is rejected gets the reason and is closed: a few of them once the client has read that, all further
+//! ones at once, unread and without a task of their own, which is cheap enough for thousands per second.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::sleep;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
@@ -27,6 +29,15 @@ use crate::supervision::contained;
 
 /// Delay after an error that will recur at once, such as a lack of descriptors.
 const ERROR_DELAY: Duration = Duration::from_millis(100);
+
+/// At most this many rejected connections stay open until the client has read the reason.
+static LINGERING: Semaphore = Semaphore::const_new(16);
+
+/// Maximum time for a client to read the reason of a rejection.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Maximum bytes that are read of a rejected connection.
+const LINGER_BYTES: u64 = 64 * 1024;
 
 /// A listening socket on the server's runtime.
 enum Acceptor {
@@ -98,7 +109,7 @@ fn handle_connection(
 ) {
     let mut accepted = match service.accept_connection(address) {
         Ok(accepted) => accepted,
-        Err(rejection) => return reject(stream, &rejection, service),
+        Err(rejection) => return reject(stream, &rejection, service, connections),
     };
     let closed = closed.clone();
     match stream {
@@ -114,17 +125,48 @@ fn handle_connection(
     }
 }
 
-/// Sends the reason and closes the connection, without waiting for anything.
-fn reject(stream: Stream, rejection: &Rejection, service: &ListenerService) {
+/// Sends the reason and closes the connection.
+fn reject(
+    stream: Stream,
+    rejection: &Rejection,
+    service: &ListenerService,
+    connections: &TaskTracker,
+) {
+    let bytes = rejection.bytes(service.error_format("/"));
+    let Ok(lingering) = LINGERING.try_acquire() else {
+        return send_and_close(stream, &bytes);
+    };
+    match stream {
+        Stream::Unix(stream) => connections.spawn(linger(stream, bytes, lingering)),
+        Stream::Tcp(stream) => connections.spawn(linger(stream, bytes, lingering)),
+    };
+}
+
+/// Without waiting for anything.
+fn send_and_close(stream: Stream, bytes: &[u8]) {
     let socket: io::Result<OwnedFd> = match stream {
         Stream::Unix(stream) => stream.into_std().map(Into::into),
         Stream::Tcp(stream) => stream.into_std().map(Into::into),
     };
     if let Ok(socket) = socket {
         // The buffer of a new connection has room for a line.
-        let bytes = rejection.bytes(service.error_format("/"));
-        _ = send(&socket, &bytes, SendFlags::NOSIGNAL);
+        _ = send(&socket, bytes, SendFlags::NOSIGNAL);
     }
+}
+
+/// Reads what the client sends meanwhile: if that were unread at the close, the kernel would reset the connection, and the
+/// client would see that instead of the reason.
+async fn linger<S>(mut stream: S, bytes: Vec<u8>, _lingering: SemaphorePermit<'static>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let farewell = async {
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await?;
+        let mut rest = stream.take(LINGER_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    _ = timeout(LINGER_TIMEOUT, farewell).await;
 }
 
 /// Handles errors of accepting connections.
