@@ -26,7 +26,7 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Looks whenever something may have changed, until that is told no more.
+    /// Checks after each possible change, until the sender of changes is dropped.
     pub(super) async fn keep(self, mut pulse: watch::Receiver<u64>) {
         while pulse.changed().await.is_ok() {
             if self.look().await {

@@ -41,7 +41,7 @@ use crate::model::ownership::{Known, OwnedThere};
 use crate::model::pools::Pools;
 
 /// Maximum number of queries that wait for a driver, which answers them between two steps: some from
-/// each listener. Whoever queries waits while the queue is full; the driver never waits for it.
+/// each listener. A caller waits while the queue is full; the driver never waits for a caller.
 pub const QUERIES: usize = 16;
 
 /// A snapshot of the desired state on its way through the drivers.

@@ -120,7 +120,7 @@ impl Recorder {
         });
     }
 
-    // Whoever queries may have given up.
+    // The caller may have given up.
     fn answer(&self, query: Query) {
         match query {
             Query::Details(_, reply) => {

@@ -82,7 +82,7 @@ async fn answer(
     }
 }
 
-// Whoever queries may have given up by the time of an answer, and a driver that ends drops what it
+// The caller may have given up by the time of an answer, and a driver that ends drops what it
 // was asked: then the query is dropped unanswered, too.
 async fn answer_one(query: Query, questions: &mpsc::Sender<Question>, names: &NameMap) {
     match query {

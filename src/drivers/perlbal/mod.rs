@@ -103,8 +103,8 @@ pub struct PerlbalDriver {
 /// from each door, and who asks waits where it is full. The manager never waits for it.
 pub const QUESTIONS: usize = 16;
 
-/// After a change of what is wanted of a Perlbal that is away, until it is told what waits there: a
-/// comparison of everything, which is to serve many changes.
+/// Delay from a change of the desired state of an unreachable Perlbal to the report of what is pending there. The report
+/// compares everything, so that one should serve many changes.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// Longest wait after a connection that broke, or over which too little came in time.

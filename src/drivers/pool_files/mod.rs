@@ -223,7 +223,7 @@ impl Task {
                     later.get_or_insert_with(Instant::now);
                     self.start_file_grace();
                 }
-                // A dry run may wait for whoever reads what it prints.
+                // A dry run may wait for the reader of its output.
                 () = &mut late, if !hangs && self.mode == Mode::Live => {
                     hangs = true;
                     self.report_hang();

@@ -98,7 +98,7 @@ fn well() -> SystemStatus {
     SystemStatus::default()
 }
 
-/// What of it a person is told.
+/// The problems that are reported to a person.
 fn told_of(holds: &SystemStatus) -> Vec<Problem> {
     let problems = holds.problems().into_iter();
     problems
@@ -136,7 +136,7 @@ fn a_pool_that_is_empty_is_not_told_to_be_short_too() {
             (NoticeKind::Over, Kind::PoolEmpty)
         ]
     );
-    // Whoever knows that it is short knows it on while it is empty.
+    // An alert about a short pool stays raised while the pool is empty.
     site.at(305, &level(0), NOON);
     let empty = site.at(307, &level(0), NOON);
     assert_eq!(kinds(&empty), [(NoticeKind::Begin, Kind::PoolEmpty)]);

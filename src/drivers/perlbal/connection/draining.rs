@@ -51,7 +51,7 @@ impl Connection<'_> {
         let gone = mem::take(&mut self.untracked.gone);
         let mut strays = mem::take(&mut self.untracked.strays);
         let used: BTreeSet<_> = state.expected.used_pools().collect();
-        // A pool that pollbal owned was sealed, and is tracked to the end, whoever owns it now.
+        // A pool that pollbal owned was sealed, and is tracked until it is drained, even if pollbal does not own it any more.
         let earlier = state.earlier.iter();
         let earlier = earlier.flat_map(|earlier| earlier.pools.keys());
         let former: BTreeSet<_> = earlier.chain(&state.former).collect();

@@ -1,4 +1,4 @@
-//! Who is at rest, and when that is looked at.
+//! Which nodes are drained, and when that is checked.
 
 use super::super::protocol::{Endpoint, Service};
 use super::*;
@@ -68,7 +68,7 @@ fn look(
     draining.end_check(&busy, now, Duration::ZERO)
 }
 
-fn in_unrest(draining: &DrainTracker) -> Vec<u8> {
+fn still_draining(draining: &DrainTracker) -> Vec<u8> {
     let last = |addr: &NodeAddr| addr.ip().octets()[3];
     draining.by_node().keys().map(last).collect()
 }
@@ -83,10 +83,14 @@ fn who_is_sealed_for_good_is_at_rest_at_the_first_look_that_shows_no_busy_connec
         Some(start),
         "looked at behind the seal"
     );
-    assert_eq!(in_unrest(&draining), [1], "until then it is not at rest");
+    assert_eq!(
+        still_draining(&draining),
+        [1],
+        "until then it is not drained"
+    );
     let result = look(&mut draining, &[2], &[(1, 7)], start + MILLI);
     assert_eq!(result.drained, [(who(1), Some(MILLI))]);
-    assert!(in_unrest(&draining).is_empty());
+    assert!(still_draining(&draining).is_empty());
     assert_eq!(draining.check_at(), None, "nobody is left to look at");
 }
 
