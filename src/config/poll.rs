@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::reader::{ObjectReader, expected_message};
+use crate::model::addr_block::AddrBlock;
 use crate::model::names::PoolName;
-use crate::model::node::{AddrBlock, NodeAddr};
+use crate::model::node::NodeAddr;
 
 /// How nodes are polled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,7 +216,7 @@ fn by_block(
             }
         }
     }
-    found.sort_by_key(|(block, ..)| std::cmp::Reverse(block.bits()));
+    found.sort_by_key(|(block, ..)| std::cmp::Reverse(block.prefix_len()));
     found
         .into_iter()
         .map(|(block, headers, _)| (block, headers))

@@ -10,9 +10,10 @@ use super::poll::{PoolHeaders, read_headers};
 use super::reader::{ObjectReader, expected_message, is_comment};
 use crate::drivers::perlbal::settings::{read_name, report_shared_names};
 use crate::drivers::registry::PoolKeys;
+use crate::model::addr_block::AddrBlock;
 use crate::model::names::PoolName;
 use crate::model::naming::Naming;
-use crate::model::node::{AddrBlock, Node, NodeAddr};
+use crate::model::node::{Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};
 
 /// Maximum of `rise` and `fall`; beyond it, a typo is more likely.
@@ -118,8 +119,8 @@ fn read_max_versions(reader: &ObjectReader<'_>, default: usize) -> usize {
 }
 
 fn read_blocks(object: &ObjectReader<'_>) -> Option<Vec<AddrBlock>> {
-    let expected = "an array of IPv4 addresses and CIDR blocks (without host bits), \
-                    such as [\"10.0.0.1\", \"10.1.0.0/16\"]";
+    let expected = "an array of IP addresses and CIDR blocks (without host bits), \
+                    such as [\"10.0.0.1\", \"10.1.0.0/16\", \"2001:db8::/32\"]";
     let read = |value: &Value| -> Option<Vec<AddrBlock>> {
         value
             .as_array()?

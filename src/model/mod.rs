@@ -4,6 +4,7 @@
 //! serves the daemon, `--dry-run` and the tests, and each type, once made, is safe to write into
 //! a file name, a file or a command without another check.
 
+pub mod addr_block;
 pub mod alerts;
 pub mod announcement;
 pub mod bucket;

@@ -99,68 +99,6 @@ pub struct Node {
     pub name: String,
 }
 
-/// A block of addresses, `10.0.0.0/8`, or a single one, `10.0.0.1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddrBlock {
-    network: u32,
-    mask: u32,
-}
-
-impl AddrBlock {
-    /// Whether `ip` lies in the block.
-    #[must_use]
-    pub fn contains(self, ip: Ipv4Addr) -> bool {
-        u32::from(ip) & self.mask == self.network
-    }
-
-    /// How many bits of an address it settles: 32 of a single one.
-    #[must_use]
-    pub fn bits(self) -> u32 {
-        self.mask.count_ones()
-    }
-}
-
-impl fmt::Display for AddrBlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let network = Ipv4Addr::from(self.network);
-        match self.bits() {
-            32 => network.fmt(f),
-            bits => write!(f, "{network}/{bits}"),
-        }
-    }
-}
-
-/// A text is neither an IPv4 address nor a CIDR block whose host bits are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockError;
-
-impl fmt::Display for BlockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not an IPv4 address (10.0.0.1) or block (10.0.0.0/8) without host bits")
-    }
-}
-
-impl std::error::Error for BlockError {}
-
-impl FromStr for AddrBlock {
-    type Err = BlockError;
-
-    fn from_str(text: &str) -> Result<Self, BlockError> {
-        let (ip, bits) = text.split_once('/').unwrap_or((text, "32"));
-        let network = u32::from(ip.parse::<Ipv4Addr>().map_err(|_| BlockError)?);
-        let bits: u32 = bits.parse().map_err(|_| BlockError)?;
-        if bits > 32 {
-            return Err(BlockError);
-        }
-        let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-        if network & !mask == 0 {
-            Ok(Self { network, mask })
-        } else {
-            Err(BlockError)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,25 +120,6 @@ mod tests {
             "10.0.0.1",
         ] {
             assert!(text.parse::<NodeAddr>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_block_holds_its_own_addresses_and_no_others() {
-        let block: AddrBlock = "10.1.0.0/16".parse().unwrap();
-        assert!(block.contains("10.1.255.3".parse().unwrap()));
-        assert!(!block.contains("10.2.0.1".parse().unwrap()));
-        let single: AddrBlock = "10.1.2.3".parse().unwrap();
-        assert!(single.contains("10.1.2.3".parse().unwrap()));
-        assert!(!single.contains("10.1.2.4".parse().unwrap()));
-        let all: AddrBlock = "0.0.0.0/0".parse().unwrap();
-        assert!(all.contains("192.0.2.1".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_block_with_host_bits_is_taken_for_a_typo() {
-        for text in ["10.1.2.3/16", "10.0.0.0/33", "10.0.0/8", "example"] {
-            assert_eq!(text.parse::<AddrBlock>(), Err(BlockError), "{text}");
         }
     }
 }

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::addr_block::AddrBlock;
 use super::bucket::Rate;
 use super::change::Assignment;
 use super::names::PoolName;
 use super::naming::{CanonicalName, Naming};
-use super::node::{AddrBlock, Node, NodeAddr};
+use super::node::{Node, NodeAddr};
 
 /// What people call a sorry server, as the comment in a pool file does.
 pub const SORRY_SERVER: &str = "sorry server";
