@@ -13,7 +13,10 @@
 //! input of those that wait for files.
 
 pub mod details;
+pub(crate) mod drain_schedule;
 pub mod family;
+pub(crate) mod flag;
+pub(crate) mod outage;
 pub mod perlbal;
 pub mod pool_files;
 #[cfg(test)]

@@ -12,8 +12,7 @@
 //! such a member must be seen idle for [`SETTLE_TIME`] longer.
 //!
 //! A check prints a line per socket, 13 µs each on Perlbal 1.80, during which Perlbal serves
-//! nobody: 27 ms with 2,000 sockets. So the delay before the next check follows what the last one
-//! took.
+//! nobody: 27 ms with 2,000 sockets. So [`DrainSchedule`] decides when the next one is due.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -22,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::Actual;
 use super::protocol::Command;
+use crate::drivers::drain_schedule::{DrainSchedule, FIRST_WAIT};
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::driver_status::Draining;
 use crate::model::node::NodeAddr;
@@ -29,19 +29,8 @@ use crate::model::node::NodeAddr;
 /// A member of a pool, by the pool's name in Perlbal.
 pub type PoolMember = (PerlbalName, NodeAddr);
 
-/// Minimum time from its removal until a member that is not sealed for good is drained. Also the
-/// delay after a first check that showed it busy; each further delay is twice as long.
-const SETTLE_TIME: Duration = Duration::from_millis(50);
-/// Maximum delay between two checks of a member that is busy.
-const MAX_WAIT: Duration = Duration::from_secs(1);
-
-/// Delay from the end of a check to the next one, as a multiple of what it took.
-const BACKOFF_FACTOR: u32 = 20;
-/// Maximum of that delay, for checks that took very long.
-const MAX_BACKOFF: Duration = Duration::from_secs(3);
-/// Delay before a first check, as a multiple of what the last check took, at most [`SETTLE_TIME`]:
-/// where checks are expensive, most requests in progress should end before it.
-const FIRST_WAIT_FACTOR: u32 = 4;
+/// Minimum time from its removal until a member that is not sealed for good is drained.
+const SETTLE_TIME: Duration = FIRST_WAIT;
 
 /// Maximum number of members whose requests are counted one by one; each count is a command.
 const MAX_COUNTED: usize = 100;
@@ -54,12 +43,8 @@ pub struct DrainTracker {
     events: u64,
     /// Counts up when a member is added or removed.
     version: u64,
-    check_at: Option<Instant>,
-    /// Delay between this check and the next.
-    wait: Duration,
+    schedule: DrainSchedule,
     in_progress: Option<CheckInProgress>,
-    /// When the last check ended, and how long it took.
-    last: Option<(Instant, Duration)>,
 }
 
 /// A removed member that is not drained yet.
@@ -152,18 +137,7 @@ impl DrainTracker {
         });
         member.event = self.events;
         member.sealed = false;
-        self.wait = SETTLE_TIME;
-        let soon = self.soon(now);
-        self.check_at = Some(self.check_at.map_or(soon, |at| at.min(soon)));
-    }
-
-    /// When to check a member first that leaves at `now`.
-    fn soon(&self, now: Instant) -> Instant {
-        let Some((ended, took)) = self.last else {
-            return now;
-        };
-        let first = now + (took * FIRST_WAIT_FACTOR).min(SETTLE_TIME);
-        first.max(ended + backoff_after(took))
+        self.schedule.on_removed(now);
     }
 
     /// Takes a group that is sent now, in one piece, to a Perlbal in this state: records which
@@ -219,7 +193,7 @@ impl DrainTracker {
             self.version += 1;
         }
         if self.members.is_empty() {
-            self.check_at = None;
+            self.schedule.cancel();
         }
     }
 
@@ -240,17 +214,16 @@ impl DrainTracker {
     /// When the next check is due.
     #[must_use]
     pub fn check_at(&self) -> Option<Instant> {
-        self.check_at
+        self.schedule.check_at()
     }
 
     /// Begins a check, unless one is in progress: returns the nodes whose requests are to be
     /// counted. After the counts, [`end_check`](Self::end_check) takes which are busy.
     pub fn begin_check(&mut self, now: Instant) -> Option<BTreeSet<NodeAddr>> {
-        self.check_at = Some(now + self.wait);
+        self.schedule.on_due(now, self.in_progress.is_some());
         if self.in_progress.is_some() {
             return None;
         }
-        self.wait = (self.wait * 2).min(MAX_WAIT);
         self.in_progress = Some(CheckInProgress {
             began: now,
             event: self.events,
@@ -335,17 +308,12 @@ impl DrainTracker {
             false
         });
         self.version += result.drained.len() as u64;
-        self.last = Some((now, took));
-        let next = self.check_at.filter(|_| !unjudged).unwrap_or(now);
-        let next = next.max(now + backoff_after(took));
-        self.check_at = (!self.members.is_empty()).then_some(next);
+        self.schedule.on_ended(now, took, unjudged);
+        if self.members.is_empty() {
+            self.schedule.cancel();
+        }
         result
     }
-}
-
-/// Delay before Perlbal is queried again after a query that took this long.
-pub(super) fn backoff_after(took: Duration) -> Duration {
-    (took * BACKOFF_FACTOR).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]

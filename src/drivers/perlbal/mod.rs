@@ -69,11 +69,11 @@ use self::session::Session;
 use self::settings::PerlbalSettings;
 pub use self::state::State;
 use self::view::Question;
+use super::outage::{PENDING_DELAY, ReconnectDelays};
 use super::steps::StepPrinter;
 use super::{Mode, Snapshot, StatisticsError};
 use crate::model::driver_status::DriverStatus;
 use crate::model::ownership::Known;
-use crate::retry::{LONGEST_WAIT, Retry};
 
 /// What a manager works with.
 pub struct PerlbalDriver {
@@ -103,49 +103,6 @@ pub struct PerlbalDriver {
 /// from each door, and who asks waits where it is full. The manager never waits for it.
 pub const QUESTIONS: usize = 16;
 
-/// Delay from a change of the desired state of an unreachable Perlbal to the report of what is pending there. The report
-/// compares everything, so that one should serve many changes.
-const LOOK_AFTER: Duration = Duration::from_millis(100);
-
-/// Longest wait after a connection that broke, or over which too little came in time.
-const LONGEST_BROKEN: Duration = Duration::from_millis(500);
-
-/// Waits after a connection has ended.
-struct Waits {
-    /// After it broke.
-    broken: Retry,
-    /// After answers that cannot be used: up to 5 s.
-    unusable: Retry,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self {
-            broken: Retry::up_to(LONGEST_BROKEN),
-            unusable: Retry::new(),
-        }
-    }
-}
-
-impl Waits {
-    fn after(&mut self, failure: &SessionError) -> Duration {
-        if failure.is_unusable() {
-            self.unusable.next_wait()
-        } else {
-            self.broken.next_wait()
-        }
-    }
-
-    /// Takes word that a connection, over which what is there was read, lasted for so long. What
-    /// breaks again and again soon behind its reading is not to be read all the time.
-    fn lasted(&mut self, time: Duration) {
-        self.broken.reset();
-        if time >= LONGEST_WAIT {
-            self.unusable.reset();
-        }
-    }
-}
-
 impl PerlbalDriver {
     /// Runs until it is stopped.
     pub async fn run(mut self, mode: Mode) {
@@ -156,7 +113,7 @@ impl PerlbalDriver {
     async fn drive(&mut self, mode: Mode) {
         self.state.set_disconnected(Instant::now());
         self.publish();
-        let mut waits = Waits::default();
+        let mut delays = ReconnectDelays::default();
         let mut wait = Duration::ZERO;
         loop {
             let served = match mode {
@@ -164,7 +121,7 @@ impl PerlbalDriver {
                     let Some(session) = self.reach(wait).await else {
                         return;
                     };
-                    self.serve(session, &mut waits).await
+                    self.serve(session, &mut delays).await
                 }
                 Mode::DryRun => {
                     if self.answering(sleep(wait)).await.is_none() {
@@ -175,7 +132,7 @@ impl PerlbalDriver {
             };
             let Err(failure) = served else { return };
             self.report(&failure);
-            wait = waits.after(&failure);
+            wait = delays.next(failure.is_unusable());
         }
     }
 
@@ -207,7 +164,7 @@ impl PerlbalDriver {
                     self.note_waiting();
                 }
                 Ok(()) = self.snapshots.changed(), if check_at.is_none() => {
-                    self.state.check_at = Some(Instant::now() + LOOK_AFTER);
+                    self.state.check_at = Some(Instant::now() + PENDING_DELAY);
                 }
             }
         }
@@ -221,7 +178,7 @@ impl PerlbalDriver {
         self.state.update_waiting(snapshot.as_ref());
         self.publish();
         let perlbal = &self.settings.address;
-        if let Some(text) = self.state.waiting_notice(Instant::now()) {
+        if let Some(text) = self.state.outage.reminder(Instant::now()) {
             error!(%perlbal, "Perlbal is {text}");
         }
     }

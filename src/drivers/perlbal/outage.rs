@@ -7,15 +7,12 @@ use super::desired::Desired;
 use super::error::SessionError;
 use super::plan::{Actual, PoolChange, plan};
 use super::protocol::Endpoint;
+use crate::drivers::outage::{PlaceChange, node_name};
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::logging::chain;
 use crate::model::driver_status::{OutageCause, PendingChanges};
-use crate::model::node::NodeAddr;
 use crate::model::pools::Pools;
 use crate::model::text::printable;
-
-/// Maximum number of changes that are named; the others are counted.
-const MAX_NAMED: usize = 12;
 
 /// What a failed attempt, or the end of a connection, shows.
 #[must_use]
@@ -38,32 +35,22 @@ pub fn pending_changes(
     let acknowledged = without(told, unacknowledged);
     let changes = plan(wanted, &acknowledged).changes;
     // By node: a node's pool and its version pool change together.
-    let mut nodes: BTreeMap<Endpoint, (bool, bool)> = BTreeMap::new();
+    let mut nodes: BTreeMap<Endpoint, PlaceChange> = BTreeMap::new();
     for change in changes.into_values() {
         for addr in change.added {
-            nodes.entry(Endpoint::Node(addr)).or_default().0 = true;
+            nodes.entry(Endpoint::Node(addr)).or_default().joins = true;
         }
         for gone in change.removed {
-            nodes.entry(gone).or_default().1 = true;
+            nodes.entry(gone).or_default().leaves = true;
         }
     }
-    let count = nodes.len();
-    let first = nodes.into_iter().take(MAX_NAMED);
-    let named = first.map(|(endpoint, (joins, leaves))| {
+    PendingChanges::of(nodes.into_iter().map(|(endpoint, change)| {
         let who = match endpoint {
-            Endpoint::Node(addr) => name(pools, addr),
+            Endpoint::Node(addr) => node_name(pools, addr),
             Endpoint::Unparsed(text) => text,
         };
-        match (joins, leaves) {
-            (true, true) => format!("{who} (moved)"),
-            (true, false) => format!("+{who}"),
-            (false, _) => format!("-{who}"),
-        }
-    });
-    PendingChanges {
-        named: named.collect(),
-        count,
-    }
+        (who, change)
+    }))
 }
 
 /// The state before these changes.
@@ -84,16 +71,6 @@ fn without<'a>(told: &'a Actual, changes: &BTreeMap<PerlbalName, PoolChange>) ->
     Cow::Owned(before)
 }
 
-/// A node's name, or its address where it has left the services file.
-fn name(pools: &Pools, addr: NodeAddr) -> String {
-    let members = pools.pools.values().flat_map(|pool| &pool.members);
-    let nodes = members.map(|member| &member.node).chain(&*pools.disabled);
-    let mut named = nodes.filter(|node| node.addr == addr);
-    named
-        .next()
-        .map_or_else(|| addr.to_string(), |node| printable(&node.name))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -103,6 +80,7 @@ mod tests {
     use super::*;
     use crate::drivers::perlbal::desired::DesiredPool;
     use crate::drivers::perlbal::plan::ActualPool;
+    use crate::model::node::NodeAddr;
 
     fn addr(number: usize) -> NodeAddr {
         format!("10.0.0.{number}:80").parse().unwrap()

@@ -14,8 +14,9 @@ use super::own_files::{OwnFiles, nodefiles};
 use super::protocol::{Command, Response};
 use super::session::{Session, Socket};
 use super::view::Question;
-use super::{PerlbalDriver, Waits, publish};
+use super::{PerlbalDriver, publish};
 use crate::drivers::Snapshot;
+use crate::drivers::outage::ReconnectDelays;
 use crate::model::driver_status::DriverStatus;
 
 impl PerlbalDriver {
@@ -23,7 +24,7 @@ impl PerlbalDriver {
     pub(super) async fn serve(
         &mut self,
         session: Session,
-        waits: &mut Waits,
+        delays: &mut ReconnectDelays,
     ) -> Result<(), SessionError> {
         let setup = Setup {
             settings: &self.settings,
@@ -47,7 +48,7 @@ impl PerlbalDriver {
         };
         let served = serving.run(&mut connection).await;
         if let Some(lasted) = connection.close(Instant::now()) {
-            waits.lasted(lasted);
+            delays.on_lasted(lasted);
         }
         self.publish();
         served

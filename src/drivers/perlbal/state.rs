@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::connector::AddressResolver;
 use super::desired::{Desired, NameMap};
@@ -21,6 +21,8 @@ use super::statistics::CachedStatistics;
 use super::view::{Connection, LeaverView, PerlbalView, Seen, Sources};
 use crate::drivers::Snapshot;
 use crate::drivers::details::Counters;
+use crate::drivers::flag::Flag;
+use crate::drivers::outage::OutageRecord;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::log_throttle::{Decision, LogThrottle};
 use crate::model::driver_status::{Draining, DriverStatus, Outage, Strays};
@@ -62,13 +64,9 @@ pub struct State {
     /// Pools of which a command was rejected since everything was last read.
     pub(super) rejected: BTreeSet<PerlbalName>,
     /// Why it cannot be driven, unless it is connected.
-    pub(super) outage: Option<Outage>,
+    pub(super) outage: OutageRecord,
     /// When to compute, during an outage, which changes are pending.
     pub(super) check_at: Option<Instant>,
-    /// The serial of the snapshot for which that was worked out.
-    waiting_of: Option<u64>,
-    /// When that was last logged, and the delay before it is logged again.
-    waiting_logged: Option<(Instant, Duration)>,
     /// Changes that were sent over the last connection and not acknowledged.
     pub(super) unacknowledged: BTreeMap<PerlbalName, PoolChange>,
     /// Resolves its address.
@@ -95,28 +93,6 @@ pub struct State {
     pub(super) statistics: Option<CachedStatistics>,
 }
 
-/// Delay before what waits to be applied is logged again; each further delay is twice as long.
-const FIRST_REMINDER: Duration = Duration::from_secs(10);
-
-/// A condition, and since when it is as it is.
-#[derive(Clone, Copy)]
-pub(super) struct Flag {
-    pub(super) is: bool,
-    pub(super) since: Instant,
-}
-
-impl Flag {
-    fn unset(since: Instant) -> Self {
-        Self { is: false, since }
-    }
-
-    pub(super) fn set(&mut self, is: bool, now: Instant) {
-        if self.is != is {
-            *self = Self { is, since: now };
-        }
-    }
-}
-
 impl State {
     /// Nothing is known, and there is no connection.
     #[must_use]
@@ -138,10 +114,8 @@ impl State {
             unreliable_nodefiles: BTreeSet::new(),
             spares: BTreeMap::new(),
             rejected: BTreeSet::new(),
-            outage: None,
+            outage: OutageRecord::default(),
             check_at: None,
-            waiting_of: None,
-            waiting_logged: None,
             unacknowledged: BTreeMap::new(),
             resolver: Arc::default(),
             connected: Flag::unset(now),
@@ -250,31 +224,14 @@ impl State {
 
     /// Records that Perlbal can be driven.
     pub(super) fn set_connected(&mut self, now: Instant) {
-        self.outage = None;
-        (self.waiting_of, self.waiting_logged) = (None, None);
+        self.outage.end();
         self.connected.set(true, now);
     }
 
     /// Records that Perlbal cannot be driven since `since`, unless that was so before.
     pub(super) fn set_disconnected(&mut self, since: Instant) -> &mut Outage {
         self.connected.set(false, since);
-        self.outage.get_or_insert_with(|| Outage::new(since))
-    }
-
-    /// What waits to be applied, for the log: at once when something does, and again after 10 s, 20 s,
-    /// 40 s, … as long as that changes.
-    pub(super) fn waiting_notice(&mut self, now: Instant) -> Option<String> {
-        let outage = self.outage.as_ref()?;
-        if outage.pending.count == 0 || outage.cause.is_none() {
-            return None;
-        }
-        let wait = match self.waiting_logged {
-            Some((at, wait)) if now < at + wait => return None,
-            Some((_, wait)) => 2 * wait,
-            None => FIRST_REMINDER,
-        };
-        self.waiting_logged = Some((now, wait));
-        Some(outage.text(now))
+        self.outage.begin(since)
     }
 
     /// Works out what waits to be applied.
@@ -283,18 +240,17 @@ impl State {
         let (Some(snapshot), true) = (snapshot, self.counters.connections > 0) else {
             return;
         };
-        let (Some(outage), Some((_, desired))) = (&mut self.outage, &self.desired) else {
+        let Some((_, desired)) = &self.desired else {
             return;
         };
-        if self.waiting_of.replace(snapshot.serial) == Some(snapshot.serial) {
-            return;
-        }
-        outage.pending = pending_changes(
-            desired,
-            &self.expected,
-            &self.unacknowledged,
-            &snapshot.pools,
-        );
+        self.outage.set_pending(snapshot.serial, || {
+            pending_changes(
+                desired,
+                &self.expected,
+                &self.unacknowledged,
+                &snapshot.pools,
+            )
+        });
     }
 
     /// How far this Perlbal has come.
@@ -305,7 +261,7 @@ impl State {
         }
         DriverStatus {
             connected: self.connected.is,
-            outage: self.outage.clone().map(Arc::new),
+            outage: self.outage.get().cloned().map(Arc::new),
             settled: self.settled_serial,
             in_sync: self.connected.is && self.in_sync.is,
             problem: None,
@@ -356,7 +312,7 @@ impl State {
         if self.connected.is {
             return Connection::Connected { since };
         }
-        let outage = self.outage.as_ref();
+        let outage = self.outage.get();
         Connection::NotConnected {
             since: outage.map_or(since, |outage| outage.since),
             why: outage.map_or_else(|| Outage::new(since).steady_text(), Outage::steady_text),

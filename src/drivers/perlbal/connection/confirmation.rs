@@ -11,9 +11,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::drain;
 use super::super::remarks::remarks;
 use super::{Connection, READ_BACK_DELAY};
+use crate::drivers::drain_schedule;
 
 /// Part of a read that counts as round trips: a read that takes no longer costs Perlbal little.
 const ROUND_TRIPS: Duration = Duration::from_millis(10);
@@ -37,7 +37,7 @@ pub(super) struct Confirmation {
 
 /// Delay before the next read of everything after one that took this long.
 fn backoff_after(took: Duration) -> Duration {
-    took + drain::backoff_after(took.saturating_sub(ROUND_TRIPS))
+    took + drain_schedule::backoff_after(took.saturating_sub(ROUND_TRIPS))
 }
 
 impl Connection<'_> {

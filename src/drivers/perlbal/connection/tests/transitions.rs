@@ -225,7 +225,7 @@ fn a_response_that_does_not_come_counts_from_when_its_command_was_sent_and_its_c
     assert_eq!(simulation.connection.pipeline.owed_since(), Some(sent_at));
     let (perlbal, now) = (simulation.perlbal.clone(), simulation.now);
     assert!(simulation.connection.close(now).is_some());
-    let outage = state.outage.as_ref().unwrap();
+    let outage = state.outage.get().unwrap();
     assert_eq!(outage.since, sent_at);
     assert_eq!(state.acked_serial, 1);
     let change = &state.unacknowledged[&"api".parse().unwrap()];
