@@ -15,7 +15,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         let all_changed = announce_all(&mut membership, pools, "v25");
         let there = there(&before, &all_changed);
 
-        group.bench_function(BenchmarkId::new("translation, pools", pools), |bencher| {
+        group.bench_function(BenchmarkId::new("name_map, pools", pools), |bencher| {
             bencher.iter_with_large_drop(|| desired(&before));
         });
         for (name, snapshot) in [
@@ -35,11 +35,11 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 }
 
 fn desired(snapshot: &Pools) -> Desired {
-    let translation = NameMap {
+    let name_map = NameMap {
         create_pools: true,
         ..NameMap::default()
     };
-    translation.desired(snapshot, |_| true)
+    name_map.desired(snapshot, |_| true)
 }
 
 /// A Perlbal that shows the snapshot, and has the version pools of a later one too.

@@ -1,4 +1,4 @@
-//! A Perlbal manager by itself, without the daemon around it: the test says what is wanted.
+//! A Perlbal manager by itself, without the daemon around it: the test sends the snapshots.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use pollbal::drivers::perlbal::desired::NameMap;
 use pollbal::drivers::perlbal::settings::PerlbalSettings;
 use pollbal::drivers::perlbal::statistics::Statistics;
-use pollbal::drivers::perlbal::view::{PerlbalView, PoolView, Question};
-use pollbal::drivers::perlbal::{PerlbalDriver, QUESTIONS, State};
+use pollbal::drivers::perlbal::view::{PerlbalView, PoolView, Query};
+use pollbal::drivers::perlbal::{MAX_WAITING_QUERIES, PerlbalDriver, State};
 use pollbal::drivers::steps::StepPrinter;
 use pollbal::drivers::{Mode, Snapshot, StatisticsError};
 use pollbal::model::driver_status::DriverStatus;
@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use super::stage::Stage;
 use super::{SOON, eventually, runtime};
 
-/// A running manager; dropped, it ends.
+/// A running manager; it ends when it is dropped.
 pub(crate) struct Driven {
     snapshots: watch::Sender<Option<Snapshot>>,
     status: watch::Receiver<DriverStatus>,
-    questions: mpsc::Sender<Question>,
+    queries: mpsc::Sender<Query>,
     stop: CancellationToken,
     serial: u64,
 }
@@ -33,14 +33,14 @@ impl Driven {
     pub(crate) fn start(stage: &Stage, perlbal: SocketAddrV4) -> Self {
         let snapshots = watch::Sender::new(None);
         let (status_sender, status) = watch::channel(DriverStatus::default());
-        let (asked, questions) = mpsc::channel(QUESTIONS);
+        let (sender, queries) = mpsc::channel(MAX_WAITING_QUERIES);
         let stop = CancellationToken::new();
         let manager = PerlbalDriver {
             settings: PerlbalSettings {
                 resync_interval: Duration::from_secs(60),
                 ..PerlbalSettings::new(perlbal.to_string())
             },
-            translation: NameMap {
+            name_map: NameMap {
                 create_pools: true,
                 ..NameMap::default()
             },
@@ -48,7 +48,7 @@ impl Driven {
             snapshots: snapshots.subscribe(),
             status: status_sender,
             last_owned: watch::Sender::new(None),
-            questions,
+            queries,
             steps: StepPrinter::stdout(),
             stop: stop.clone(),
             state: State::new(Instant::now()),
@@ -57,24 +57,24 @@ impl Driven {
         Self {
             snapshots,
             status,
-            questions: asked,
+            queries: sender,
             stop,
             serial: 0,
         }
     }
 
-    /// Wants these members of a pool, and these nodes in none; gives the snapshot's serial.
-    pub(crate) fn want(
+    /// Sends a snapshot with these members of a pool, and these nodes in none; returns its serial.
+    pub(crate) fn set_desired(
         &mut self,
         pool: &str,
         members: &[SocketAddrV4],
         out: &[SocketAddrV4],
     ) -> u64 {
-        self.want_pools(&[(pool, members)], out, None)
+        self.set_desired_pools(&[(pool, members)], out, None)
     }
 
-    /// The same of several pools, caused by an answer that came at that moment.
-    pub(crate) fn want_pools(
+    /// The same for several pools, caused by a response that came at that moment.
+    pub(crate) fn set_desired_pools(
         &mut self,
         pools: &[(&str, &[SocketAddrV4])],
         out: &[SocketAddrV4],
@@ -109,7 +109,7 @@ impl Driven {
     }
 
     /// Whether a node, out since that snapshot, is drained by the rule that [`DriverStatus`] gives.
-    pub(crate) fn at_rest(&self, addr: SocketAddrV4, since: u64) -> bool {
+    pub(crate) fn is_drained(&self, addr: SocketAddrV4, since: u64) -> bool {
         self.status.borrow().is_drained(of(addr), since)
     }
 
@@ -122,23 +122,23 @@ impl Driven {
     }
 
     #[track_caller]
-    pub(crate) fn wait_told(&self, serial: u64) {
+    pub(crate) fn wait_acked(&self, serial: u64) {
         self.wait("the snapshot is acknowledged", |status| {
             status.connected && status.acked >= serial
         });
     }
 
     #[track_caller]
-    pub(crate) fn wait_at_rest(&self, addr: SocketAddrV4, since: u64) {
-        eventually(SOON, &format!("{addr} is at rest"), || {
-            self.at_rest(addr, since).then_some(())
+    pub(crate) fn wait_drained(&self, addr: SocketAddrV4, since: u64) {
+        eventually(SOON, &format!("{addr} is drained"), || {
+            self.is_drained(addr, since).then_some(())
         });
     }
 
     #[track_caller]
     pub(crate) fn view(&self) -> PerlbalView {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Question::View(answer));
+        let (reply, answered) = oneshot::channel();
+        self.send_query(Query::View(reply));
         runtime()
             .block_on(answered)
             .expect("the manager answers, whatever its state")
@@ -154,18 +154,18 @@ impl Driven {
     }
 
     #[track_caller]
-    pub(crate) fn statistics(&self, by_node: bool) -> Result<Arc<Statistics>, StatisticsError> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Question::Statistics { by_node, answer });
+    pub(crate) fn statistics(&self, per_node: bool) -> Result<Arc<Statistics>, StatisticsError> {
+        let (reply, answered) = oneshot::channel();
+        self.send_query(Query::Statistics { per_node, reply });
         runtime()
             .block_on(answered)
             .expect("the manager answers, whatever its state")
     }
 
     #[track_caller]
-    fn ask(&self, question: Question) {
+    fn send_query(&self, query: Query) {
         runtime()
-            .block_on(self.questions.send(question))
+            .block_on(self.queries.send(query))
             .expect("the manager runs");
     }
 }
@@ -176,7 +176,7 @@ impl Drop for Driven {
     }
 }
 
-/// As pollbal has it.
+/// The address as pollbal represents it.
 pub(crate) fn of(addr: SocketAddrV4) -> NodeAddr {
     addr.to_string().parse().expect("an address is one")
 }

@@ -152,7 +152,7 @@ impl Site {
     pub(crate) fn put_to_rest(&self, pool: &str, node: usize) {
         let mark = self.log().len();
         self.announce(node, "status=leaving");
-        self.wait_at_rest(mark, node);
+        self.wait_drained(mark, node);
         self.stays_at_rest(pool, node);
     }
 
@@ -287,7 +287,7 @@ impl Site {
 
     /// Waits for pollbal's log line that the node is drained, and looks whether Perlbal agrees.
     #[track_caller]
-    pub(crate) fn wait_at_rest(&self, mark: usize, node: usize) {
+    pub(crate) fn wait_drained(&self, mark: usize, node: usize) {
         let addr = self.world.node_addr(node).to_string();
         self.wait_log(mark, &[&addr, " drained "]);
         assert_eq!(

@@ -47,7 +47,7 @@ impl Site {
 
     fn want_small(&mut self, small: &[SocketAddrV4], out: &[SocketAddrV4]) -> u64 {
         let pools = [("large", &self.large[..]), ("small", small)];
-        self.driven.want_pools(&pools, out, None)
+        self.driven.set_desired_pools(&pools, out, None)
     }
 
     #[track_caller]
@@ -78,7 +78,7 @@ fn a_hand_on_a_large_pool_is_found_when_a_removal_elsewhere_is_confirmed() {
     site.perlbal.tell(&format!("POOL large ADD {goes}"));
     let out = site.want_small(&[stays], &[goes]);
     site.wait_confirmed(out);
-    assert!(site.driven.at_rest(goes, out));
+    assert!(site.driven.is_drained(goes, out));
     assert_eq!(
         site.perlbal.members("large"),
         Some(site.large.iter().copied().collect())

@@ -54,8 +54,8 @@ impl Slow {
                 .any(|leaver| leaver.node == of(addr) && leaver.busy)
         };
         eventually(SOON, "a look shows the node at work", || {
-            let at_rest = driven.at_rest(addr, since);
-            assert!(!at_rest, "at rest with a request under way");
+            let drained = driven.is_drained(addr, since);
+            assert!(!drained, "drained with a request under way");
             let seen = driven.status().acked >= since && busy();
             assert!(!self.answer.is_finished(), "the request took too short");
             seen.then_some(())
@@ -64,7 +64,7 @@ impl Slow {
             .block_on(self.answer)
             .expect("the client panicked");
         assert!(answer.is_ok(), "{answer:?}");
-        driven.wait_at_rest(addr, since);
+        driven.wait_drained(addr, since);
         assert!(driven.view().leavers.is_empty());
     }
 }
@@ -85,13 +85,13 @@ fn a_removed_node_at_work_is_not_at_rest_before_its_request_has_ended() {
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let first = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(first);
+    let first = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(first);
     assert_eq!(perlbal.members("api"), Some(addrs(&nodes)), "told is true");
 
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=1500");
     let addr = nodes[slow.at].addr();
-    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     slow.keeps_from_rest(&driven, addr, out);
 }
 
@@ -101,8 +101,8 @@ fn a_removed_node_without_a_request_is_at_rest_behind_its_seal() {
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(told);
     // Both have idle connections that would be used again.
     let traffic = Traffic::start(perlbal.service("web"), 4);
     for node in &nodes {
@@ -111,8 +111,8 @@ fn a_removed_node_without_a_request_is_at_rest_behind_its_seal() {
     assert_eq!(failures(&traffic.finish()), [""; 0]);
 
     let since = Instant::now();
-    let out = driven.want("api", &others(&nodes, 0), &[nodes[0].addr()]);
-    driven.wait_at_rest(nodes[0].addr(), out);
+    let out = driven.set_desired("api", &others(&nodes, 0), &[nodes[0].addr()]);
+    driven.wait_drained(nodes[0].addr(), out);
     let took = clock::counted_since(since);
     assert!(took < Duration::from_millis(40), "{took:?}");
 }
@@ -124,8 +124,8 @@ fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
     let mut nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(told);
     let traffic = Traffic::start(perlbal.service("web"), 8);
     for round in 0..ROUNDS {
         let at = round % nodes.len();
@@ -138,8 +138,8 @@ fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
             let arrivals = nodes[at].arrivals_after(before);
             arrivals.into_iter().find(|one| one.path == "/long")
         });
-        let out = driven.want("api", &others, &[addr]);
-        driven.wait_at_rest(addr, out);
+        let out = driven.set_desired("api", &others, &[addr]);
+        driven.wait_drained(addr, out);
         let since = Instant::now();
         nodes[at].die();
         traffic.wait_answers_after(since, 10);
@@ -149,8 +149,8 @@ fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
             assert!(answer.is_ok(), "round {round}: {answer:?}");
         }
         nodes[at].revive();
-        let back = driven.want("api", &all(&nodes), &[]);
-        driven.wait_told(back);
+        let back = driven.set_desired("api", &all(&nodes), &[]);
+        driven.wait_acked(back);
     }
     assert_eq!(failures(&traffic.finish()), [""; 0]);
 }
@@ -162,10 +162,10 @@ fn a_node_of_a_pool_that_no_service_uses_is_at_rest_when_that_is_told_and_read()
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let (api, other) = (nodes[0].addr(), nodes[1].addr());
-    let told = driven.want_pools(&[("api", &[api]), ("other", &[other])], &[], None);
-    driven.wait_told(told);
-    let out = driven.want_pools(&[("api", &[api]), ("other", &[])], &[other], None);
-    driven.wait_at_rest(other, out);
+    let told = driven.set_desired_pools(&[("api", &[api]), ("other", &[other])], &[], None);
+    driven.wait_acked(told);
+    let out = driven.set_desired_pools(&[("api", &[api]), ("other", &[])], &[other], None);
+    driven.wait_drained(other, out);
 }
 
 #[test]
@@ -175,15 +175,15 @@ fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back()
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let mut driven = Driven::start(&stage, relay.addr());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(told);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
 
     relay.close();
     let lost = driven.wait("the loss is told", |status| !status.connected);
     assert!(lost.acked == told && !lost.in_sync, "{lost:?}");
-    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     relay.open();
     slow.keeps_from_rest(&driven, addr, out);
 }
@@ -195,14 +195,14 @@ fn what_others_remove_while_the_connection_is_away_is_not_at_rest_when_it_is_bac
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let mut driven = Driven::start(&stage, relay.addr());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(told);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
 
     relay.close();
     driven.wait("the loss is told", |status| !status.connected);
-    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     perlbal.remove("api", addr);
     relay.open();
     slow.keeps_from_rest(&driven, addr, out);
@@ -215,12 +215,12 @@ fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let mut driven = Driven::start(&stage, relay.addr());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(told);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
-    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
-    driven.wait_told(out);
+    let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
+    driven.wait_acked(out);
 
     relay.cut();
     driven.wait("the loss is told", |status| !status.connected);
@@ -244,7 +244,7 @@ fn a_node_that_left_before_pollbal_came_is_not_at_rest_before_its_request_has_en
     let mut driven = Driven::start(&stage, perlbal.management());
     // Read before it is known who is wanted.
     driven.wait("it is connected", |status| status.connected);
-    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
+    let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     slow.keeps_from_rest(&driven, addr, out);
 }
 
@@ -254,13 +254,13 @@ fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
     let nodes = stage.nodes(&["api", "api"]);
     let mut perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(told);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=4000");
     let addr = nodes[slow.at].addr();
-    let out = driven.want("api", &others(&nodes, slow.at), &[addr]);
-    driven.wait_told(out);
-    assert!(!driven.at_rest(addr, out));
+    let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
+    driven.wait_acked(out);
+    assert!(!driven.is_drained(addr, out));
     // Its start time, by which a new one is known, is in whole seconds.
     let started = perlbal.ask("UPTIME");
     eventually(SOON, "a second passes", || {
@@ -271,7 +271,7 @@ fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
     perlbal.kill();
     driven.wait("the loss is told", |status| !status.connected);
     perlbal.start();
-    driven.wait_at_rest(addr, out);
+    driven.wait_drained(addr, out);
     let there = addrs(nodes.iter().filter(|node| node.addr() != addr));
     assert_eq!(perlbal.members("api"), Some(there));
 }
@@ -283,15 +283,15 @@ fn a_snapshot_of_which_a_change_was_refused_is_not_told() {
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let (api, late) = (nodes[0].addr(), nodes[1].addr());
-    let told = driven.want("api", &[api], &[late]);
-    driven.wait_told(told);
+    let told = driven.set_desired("api", &[api], &[late]);
+    driven.wait_acked(told);
     // Pools and services share one namespace; pollbal has read Perlbal before this one came.
     perlbal.tell("CREATE SERVICE late");
-    let refused = driven.want_pools(&[("api", &[api]), ("late", &[late])], &[], None);
+    let refused = driven.set_desired_pools(&[("api", &[api]), ("late", &[late])], &[], None);
     let errors = || driven.view().counters.errors;
     eventually(SOON, "Perlbal refuses", || (errors() > 0).then_some(()));
     // Nor is one behind it that wants the same.
-    driven.want_pools(&[("api", &[api]), ("late", &[late])], &[], None);
+    driven.set_desired_pools(&[("api", &[api]), ("late", &[late])], &[], None);
     eventually(SOON, "it is told once it is known what can be", || {
         let status = driven.status();
         // Looked at behind the standing: what is known by now was known then, or has come since.
@@ -319,21 +319,21 @@ fn a_node_that_somebody_put_into_another_pool_unnoticed_does_not_look_at_rest() 
         .service(&stage, "by_hand", "mine")
         .start(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let all_in = driven.want("api", &addrs, &[]);
+    let all_in = driven.set_desired("api", &addrs, &[]);
     driven.wait("the members are shown", |status| status.observed >= all_in);
     // No change of pollbal's makes it look there, and the next reading would be a minute away.
     perlbal.add("mine", addrs[0]);
-    let out = driven.want("api", &addrs[1..], &addrs[..1]);
+    let out = driven.set_desired("api", &addrs[1..], &addrs[..1]);
     eventually(SOON, "what is there is read again", || {
-        assert!(!driven.at_rest(addrs[0], out));
+        assert!(!driven.is_drained(addrs[0], out));
         (driven.status().observed >= out).then_some(())
     });
     let strays = driven.status().strays;
     let stray = strays.get(&of(addrs[0])).expect("it is noticed");
     assert_eq!((&*stray.pool, stray.is_managed()), ("mine", false));
-    assert!(!driven.at_rest(addrs[0], out));
+    assert!(!driven.is_drained(addrs[0], out));
     perlbal.remove("mine", addrs[0]);
     // Whatever is told next is read again likewise.
-    driven.want("api", &[], &addrs);
-    driven.wait_at_rest(addrs[0], out);
+    driven.set_desired("api", &[], &addrs);
+    driven.wait_drained(addrs[0], out);
 }

@@ -48,7 +48,7 @@ impl Site {
         };
         let all: Vec<_> = (0..site.nodes.len()).collect();
         let (blue, green) = all.split_at(blue);
-        let first = site.want(blue, green, &[]);
+        let first = site.set_desired(blue, green, &[]);
         site.wait_confirmed(first);
         site
     }
@@ -57,10 +57,10 @@ impl Site {
         which.iter().map(|at| self.nodes[*at].addr()).collect()
     }
 
-    fn want(&mut self, blue: &[usize], green: &[usize], out: &[usize]) -> u64 {
+    fn set_desired(&mut self, blue: &[usize], green: &[usize], out: &[usize]) -> u64 {
         let [blue, green, out] = [blue, green, out].map(|which| self.addrs(which));
         let pools = [("blue", &blue[..]), ("green", &green[..])];
-        self.driven.want_pools(&pools, &out, None)
+        self.driven.set_desired_pools(&pools, &out, None)
     }
 
     /// Waits until a reading of everything has shown it, after which there is none for a minute.
@@ -110,20 +110,20 @@ impl Site {
 fn a_switch_of_a_service_to_another_pool_outlives_a_removal_from_the_first() {
     let mut site = Site::start();
     site.perlbal.tell("SET www pool = green");
-    let out = site.want(&[1], &[2, 3], &[0]);
-    site.driven.wait_told(out);
+    let out = site.set_desired(&[1], &[2, 3], &[0]);
+    site.driven.wait_acked(out);
     // Without this seal nothing was tried.
     assert!(site.has_said("SET www pool = blue"));
     assert_eq!(site.shown("pool"), "green");
     // And what pollbal knows of it serves the next removal: from the pool that is used now, with a seal, ...
     let mark = site.relay.said().len();
-    let out = site.want(&[1], &[3], &[0, 2]);
-    site.driven.wait_told(out);
+    let out = site.set_desired(&[1], &[3], &[0, 2]);
+    site.driven.wait_acked(out);
     let said = site.relay.said().split_off(mark);
     assert!(said.iter().any(|line| line == "SET www pool = green"));
     // ... and from the other without.
-    let out = site.want(&[], &[3], &[0, 1, 2]);
-    site.driven.wait_told(out);
+    let out = site.set_desired(&[], &[3], &[0, 1, 2]);
+    site.driven.wait_acked(out);
     let said = site.relay.said().split_off(mark);
     assert!(said.iter().all(|line| line != "SET www pool = blue"));
     assert_eq!(site.shown("pool"), "green");
@@ -139,8 +139,8 @@ fn no_client_notices_that_the_switch_is_undone_for_a_moment_though_the_first_poo
     site.perlbal.tell("SET www pool = green");
     let traffic = Traffic::start(site.perlbal.service("www"), 12);
     traffic.wait_answers(100);
-    let out = site.want(&[], &[2, 3], &[0, 1]);
-    site.driven.wait_told(out);
+    let out = site.set_desired(&[], &[2, 3], &[0, 1]);
+    site.driven.wait_acked(out);
     assert!(site.has_said("SET www pool = blue"));
     traffic.wait_answers_after(Instant::now(), 200);
     assert_eq!(failures(&traffic.finish()), [""; 0]);
@@ -163,8 +163,8 @@ fn a_switch_outlives_a_removal_from_a_large_pool_whose_other_services_are_sealed
     www.wait_answers(100);
 
     let stay: Vec<_> = (0..MANY).filter(|at| *at != goes).collect();
-    let out = site.want(&stay, &[MANY, MANY + 1], &[goes]);
-    site.driven.wait_told(out);
+    let out = site.set_desired(&stay, &[MANY, MANY + 1], &[goes]);
+    site.driven.wait_acked(out);
     let told = Instant::now();
     // Without this seal nothing was tried.
     assert!(site.has_said("SET www pool = blue"));
@@ -188,11 +188,11 @@ fn a_switch_outlives_a_removal_from_a_large_pool_whose_other_services_are_sealed
 #[test]
 fn connect_ahead_that_is_set_meanwhile_stays_when_an_empty_pool_gets_a_member() {
     let mut site = Site::start();
-    let empty = site.want(&[], &[2, 3], &[0, 1]);
+    let empty = site.set_desired(&[], &[2, 3], &[0, 1]);
     site.wait_confirmed(empty);
     site.perlbal.tell("SET www connect_ahead = 3");
-    let filled = site.want(&[0], &[2, 3], &[1]);
-    site.driven.wait_told(filled);
+    let filled = site.set_desired(&[0], &[2, 3], &[1]);
+    site.driven.wait_acked(filled);
     assert!(site.has_said("SET www connect_ahead = 0"), "it is woken");
     let ahead = site.shown("connect-ahead");
     assert!(ahead.ends_with("/3"), "{ahead}");
@@ -211,8 +211,8 @@ fn connect_ahead_that_is_set_while_a_node_vanishes_stays() {
         let lines = site.perlbal.ask("PENDING");
         lines.iter().any(|line| line.contains(&goes)).then_some(())
     });
-    let out = site.want(&[1], &[2, 3], &[0]);
-    site.driven.wait_told(out);
+    let out = site.set_desired(&[1], &[2, 3], &[0]);
+    site.driven.wait_acked(out);
     site.wait_poke(0, 0);
     let mark = site.relay.said().len();
     site.perlbal.tell("SET www connect_ahead = 3");
@@ -236,8 +236,8 @@ fn who_leaves_a_pool_that_a_service_uses_since_a_moment_ago_gets_no_more_request
     site.perlbal.tell("SET www pool = green");
     use_connections_to(&site, 2);
     let goes = site.nodes[2].addr();
-    let out = site.want(&[0, 1], &[3], &[2]);
-    site.driven.wait_at_rest(goes, out);
+    let out = site.set_desired(&[0, 1], &[3], &[2]);
+    site.driven.wait_drained(goes, out);
     let since = Instant::now();
     let traffic = Traffic::start(site.perlbal.service("www"), 4);
     traffic.wait_answers(200);
@@ -250,10 +250,10 @@ fn who_moves_from_a_pool_that_a_service_uses_since_a_moment_ago_gets_no_more_req
     let mut site = Site::start();
     site.perlbal.tell("SET www pool = green");
     use_connections_to(&site, 2);
-    let moved = site.want(&[0, 1, 2], &[3], &[]);
+    let moved = site.set_desired(&[0, 1, 2], &[3], &[]);
     site.wait_confirmed(moved);
     // What the reading has shown is planned by now, and sealed with the next change at the latest.
-    let serial = site.want(&[0, 1, 2], &[3], &[]);
+    let serial = site.set_desired(&[0, 1, 2], &[3], &[]);
     site.wait_confirmed(serial);
     let since = Instant::now();
     let traffic = Traffic::start(site.perlbal.service("www"), 4);
@@ -273,9 +273,9 @@ fn is_not_at_rest_before_its_request_has_ended(site: &mut Site, before: impl FnO
     before(site);
     let goes = site.nodes[at].addr();
     let stays: Vec<_> = [2, 3].into_iter().filter(|other| *other != at).collect();
-    let out = site.want(&[1], &stays, &[0, at]);
-    site.driven.wait_at_rest(goes, out);
-    assert!(answer.is_finished(), "at rest with a request under way");
+    let out = site.set_desired(&[1], &stays, &[0, at]);
+    site.driven.wait_drained(goes, out);
+    assert!(answer.is_finished(), "drained with a request under way");
     let answer = runtime().block_on(answer).expect("the client panicked");
     assert_eq!(answer.as_deref(), Ok(site.nodes[at].name()));
 }

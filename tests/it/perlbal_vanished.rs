@@ -58,12 +58,12 @@ fn a_pool_of_two_goes_on_when_one_of_them_vanished() {
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let [stays, goes] = [0, 1].map(|at: usize| nodes[at].addr());
-    let both = driven.want("api", &[stays, goes], &[]);
-    driven.wait_told(both);
+    let both = driven.set_desired("api", &[stays, goes], &[]);
+    driven.wait_acked(both);
     let _hole = vanish(&perlbal, &mut nodes[1]);
 
-    let out = driven.want("api", &[stays], &[goes]);
-    driven.wait_told(out);
+    let out = driven.set_desired("api", &[stays], &[goes]);
+    driven.wait_acked(out);
     let since = Instant::now();
     for _ in 0..20 {
         let answer = get_later(perlbal.service("web"), "/");
@@ -79,7 +79,7 @@ fn a_pool_of_two_goes_on_when_one_of_them_vanished() {
     // All is as it should be, and as it is shown, meanwhile and afterwards.
     assert!(driven.status().in_sync, "{:?}", driven.status());
     let api = driven.pool_view("api");
-    assert_eq!((api.wanted.len(), api.told_count()), (1, Some(1)));
+    assert_eq!((api.desired.len(), api.sent_count()), (1, Some(1)));
     eventually(GIVEN_UP, "the spare entry is gone", || {
         (entries(&perlbal) == [stays.to_string()]).then_some(())
     });
@@ -93,12 +93,12 @@ fn a_member_that_leaves_takes_its_spare_entry_with_it() {
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let [first, second, goes] = [0, 1, 2].map(|at: usize| nodes[at].addr());
-    let all = driven.want("api", &[first, second, goes], &[]);
-    driven.wait_told(all);
+    let all = driven.set_desired("api", &[first, second, goes], &[]);
+    driven.wait_acked(all);
     let _hole = vanish(&perlbal, &mut nodes[2]);
 
-    let out = driven.want("api", &[first, second], &[goes]);
-    driven.wait_told(out);
+    let out = driven.set_desired("api", &[first, second], &[goes]);
+    driven.wait_acked(out);
     let spare = eventually(SOON, "a spare entry", || {
         let known = [first, second].map(|addr| addr.to_string());
         entries(&perlbal)
@@ -119,10 +119,10 @@ fn a_member_that_leaves_takes_its_spare_entry_with_it() {
     } else {
         (second, first)
     };
-    let out = driven.want("api", &[remains], &[leaves, goes]);
-    driven.wait_told(out);
+    let out = driven.set_desired("api", &[remains], &[leaves, goes]);
+    driven.wait_acked(out);
     assert!(!entries(&perlbal).contains(&spare));
-    driven.wait_at_rest(leaves, out);
+    driven.wait_drained(leaves, out);
     let answer = get_later(perlbal.service("web"), "/");
     assert!(
         runtime()
@@ -139,11 +139,11 @@ fn a_spare_entry_does_not_outlive_a_restart_of_perlbal() {
     let mut perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let [stays, goes] = [0, 1].map(|at: usize| nodes[at].addr());
-    let both = driven.want("api", &[stays, goes], &[]);
-    driven.wait_told(both);
+    let both = driven.set_desired("api", &[stays, goes], &[]);
+    driven.wait_acked(both);
     let _hole = vanish(&perlbal, &mut nodes[1]);
-    let out = driven.want("api", &[stays], &[goes]);
-    driven.wait_told(out);
+    let out = driven.set_desired("api", &[stays], &[goes]);
+    driven.wait_acked(out);
     eventually(SOON, "a spare entry", || {
         (entries(&perlbal).len() == 2).then_some(())
     });

@@ -41,11 +41,11 @@ fn endpoints(nodes: &[Node]) -> BTreeSet<Endpoint> {
 
 /// Waits until the pool is seen as it is.
 #[track_caller]
-fn wait_seen(driven: &Driven, nodes: &[Node]) -> PoolView {
-    eventually(SOON, "the pool is seen", || {
+fn wait_observed(driven: &Driven, nodes: &[Node]) -> PoolView {
+    eventually(SOON, "the pool is observed", || {
         let pool = driven.pool_view("api");
-        let seen = pool.seen.is_some() && pool.seen_members() == endpoints(nodes);
-        seen.then_some(pool)
+        let observed = pool.observed.is_some() && pool.observed_members() == endpoints(nodes);
+        observed.then_some(pool)
     })
 }
 
@@ -56,14 +56,14 @@ fn what_is_wanted_told_and_seen_is_one_when_all_is_well() {
     let perlbal = perlbal(&stage);
     let before = Instant::now();
     let mut driven = Driven::start(&stage, perlbal.management());
-    let first = driven.want("api", &all(&nodes[..2]), &all(&nodes[2..]));
-    let pool = wait_seen(&driven, &nodes[..2]);
-    assert_eq!(pool.told_members(), endpoints(&nodes[..2]));
-    let counts = (pool.wanted.len(), pool.told_count(), pool.seen_count());
+    let first = driven.set_desired("api", &all(&nodes[..2]), &all(&nodes[2..]));
+    let pool = wait_observed(&driven, &nodes[..2]);
+    assert_eq!(pool.sent_members(), endpoints(&nodes[..2]));
+    let counts = (pool.desired.len(), pool.sent_count(), pool.observed_count());
     assert_eq!(counts, (2, Some(2), Some(2)));
     assert_eq!(pool.services, ["web".parse().unwrap()]);
     assert!(pool.problems.is_empty());
-    assert!(pool.seen.is_some_and(|seen| seen.at > before));
+    assert!(pool.observed.is_some_and(|observed| observed.at > before));
 
     driven.wait("it is in sync", |status| status.in_sync);
     let view = driven.view();
@@ -72,7 +72,7 @@ fn what_is_wanted_told_and_seen_is_one_when_all_is_well() {
     assert_eq!(view.version.as_deref(), Some("1.80"));
     assert!(view.start.is_some());
     assert_eq!(
-        (view.wanted, view.told, view.in_sync),
+        (view.desired, view.sent, view.in_sync),
         (Some(first), first, true)
     );
     assert!(view.in_sync_since > before);
@@ -86,18 +86,22 @@ fn what_was_told_and_not_read_back_yet_is_not_seen() {
     let nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    driven.want("api", &all(&nodes[..2]), &all(&nodes[2..]));
-    let earlier = wait_seen(&driven, &nodes[..2]).seen.map(|seen| seen.at);
+    driven.set_desired("api", &all(&nodes[..2]), &all(&nodes[2..]));
+    let earlier = wait_observed(&driven, &nodes[..2])
+        .observed
+        .map(|observed| observed.at);
     // One goes, and another comes.
-    let told = driven.want("api", &all(&nodes[1..]), &all(&nodes[..1]));
-    driven.wait_told(told);
+    let serial = driven.set_desired("api", &all(&nodes[1..]), &all(&nodes[..1]));
+    driven.wait_acked(serial);
     let pool = driven.pool_view("api");
-    assert_eq!(pool.told_members(), endpoints(&nodes[1..]));
+    assert_eq!(pool.sent_members(), endpoints(&nodes[1..]));
     // The reading that shows it comes a moment later.
-    if pool.seen.as_ref().map(|seen| seen.at) == earlier {
-        assert_eq!(pool.seen_members(), endpoints(&nodes[..2]));
+    if pool.observed.as_ref().map(|observed| observed.at) == earlier {
+        assert_eq!(pool.observed_members(), endpoints(&nodes[..2]));
     }
-    let later = wait_seen(&driven, &nodes[1..]).seen.map(|seen| seen.at);
+    let later = wait_observed(&driven, &nodes[1..])
+        .observed
+        .map(|observed| observed.at);
     assert!(later > earlier);
 }
 
@@ -108,11 +112,11 @@ fn a_pool_that_cannot_be_made_is_told_with_its_problem() {
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let pools: [(&str, &[_]); 2] = [("web", &all(&nodes[..1])), ("api", &all(&nodes[1..]))];
-    let told = driven.want_pools(&pools, &[], None);
-    driven.wait_told(told);
+    let serial = driven.set_desired_pools(&pools, &[], None);
+    driven.wait_acked(serial);
     let pool = driven.pool_view("web");
-    assert_eq!((pool.wanted.len(), pool.told_count()), (1, None));
-    assert!(pool.told_members().is_empty() && pool.seen_members().is_empty());
+    assert_eq!((pool.desired.len(), pool.sent_count()), (1, None));
+    assert!(pool.sent_members().is_empty() && pool.observed_members().is_empty());
     assert!(pool.problems[0].contains("rename the service"));
     assert!(driven.pool_view("api").problems.is_empty());
     assert!(!driven.view().in_sync);
@@ -124,13 +128,13 @@ fn who_is_removed_and_at_work_is_told() {
     let nodes = stage.nodes(&["api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.want("api", &all(&nodes), &[]);
-    driven.wait_told(told);
+    let serial = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(serial);
     let answer = get_later(perlbal.service("web"), "/long?wait=1000");
     eventually(SOON, "the request arrives", || nodes[0].arrivals().pop());
     let before = Instant::now();
-    let out = driven.want("api", &[], &all(&nodes));
-    driven.wait_told(out);
+    let out = driven.set_desired("api", &[], &all(&nodes));
+    driven.wait_acked(out);
     let leaver = eventually(SOON, "a look shows it at work", || {
         assert!(!answer.is_finished(), "the request took too short");
         driven.view().leavers.pop().filter(|leaver| leaver.busy)
@@ -143,7 +147,7 @@ fn who_is_removed_and_at_work_is_told() {
     let draining = driven.status().draining;
     let since = draining[&leaver.node].get(leaver.pool.as_str());
     assert_eq!(since, Some(&leaver.since));
-    driven.wait_at_rest(nodes[0].addr(), out);
+    driven.wait_drained(nodes[0].addr(), out);
 }
 
 #[test]
@@ -156,11 +160,11 @@ fn without_a_connection_questions_are_answered_with_why_and_with_what_is_wanted(
     let before = Instant::now();
     let mut driven = Driven::start(&stage, relay.addr());
     assert_eq!(driven.statistics(false), Err(StatisticsError::NotConnected));
-    assert!(driven.view().pools.is_empty(), "nothing is wanted yet");
-    driven.want("api", &all(&nodes), &[]);
+    assert!(driven.view().pools.is_empty(), "nothing is desired yet");
+    driven.set_desired("api", &all(&nodes), &[]);
     let pool = driven.pool_view("api");
-    assert_eq!((pool.wanted.len(), pool.told_count()), (2, None));
-    eventually(SOON, "it is told why", || {
+    assert_eq!((pool.desired.len(), pool.sent_count()), (2, None));
+    eventually(SOON, "the reason is reported", || {
         let Connection::NotConnected { since, why } = driven.view().connection else {
             panic!("there is a connection");
         };
@@ -171,20 +175,20 @@ fn without_a_connection_questions_are_answered_with_why_and_with_what_is_wanted(
     });
 
     relay.open();
-    wait_seen(&driven, &nodes);
+    wait_observed(&driven, &nodes);
     relay.close();
-    driven.wait("the loss is told", |status| !status.connected);
+    driven.wait("the loss is reported", |status| !status.connected);
     // What was known is told still, and the latest snapshot.
-    let latest = driven.want("api", &all(&nodes[..1]), &all(&nodes[1..]));
+    let latest = driven.set_desired("api", &all(&nodes[..1]), &all(&nodes[1..]));
     let view = driven.view();
-    assert_eq!((view.wanted, view.told), (Some(latest), latest - 1));
+    assert_eq!((view.desired, view.sent), (Some(latest), latest - 1));
     assert_eq!(view.version.as_deref(), Some("1.80"));
     let pool = driven.pool_view("api");
-    assert_eq!((pool.wanted.len(), pool.told_count()), (1, Some(2)));
-    assert_eq!(pool.told_members(), endpoints(&nodes));
+    assert_eq!((pool.desired.len(), pool.sent_count()), (1, Some(2)));
+    assert_eq!(pool.sent_members(), endpoints(&nodes));
     assert_eq!(driven.statistics(true), Err(StatisticsError::NotConnected));
     relay.open();
-    wait_seen(&driven, &nodes[..1]);
+    wait_observed(&driven, &nodes[..1]);
     assert_eq!(driven.view().counters.connections, 2);
 }
 
@@ -201,16 +205,16 @@ fn it_is_counted_how_long_perlbal_takes_to_be_told() {
     };
     let ago = Duration::from_millis(300);
     let answered = Instant::now().checked_sub(ago);
-    let told = driven.want_pools(&[("api", &all(&nodes))], &[], answered);
-    driven.wait_told(told);
+    let serial = driven.set_desired_pools(&[("api", &all(&nodes))], &[], answered);
+    driven.wait_acked(serial);
     let [snapshot, answer] = times(&driven);
     assert_eq!((snapshot.count(), answer.count()), (1, 1));
     assert!(answer.sum() >= ago && snapshot.sum() < answer.sum());
     // Nothing to change, and nothing that a node said.
-    let told = driven.want_pools(&[("api", &all(&nodes))], &[], Some(Instant::now()));
-    driven.wait_told(told);
-    let told = driven.want("api", &[], &all(&nodes));
-    driven.wait_told(told);
+    let serial = driven.set_desired_pools(&[("api", &all(&nodes))], &[], Some(Instant::now()));
+    driven.wait_acked(serial);
+    let serial = driven.set_desired("api", &[], &all(&nodes));
+    driven.wait_acked(serial);
     let [snapshot, answer] = times(&driven);
     assert_eq!((snapshot.count(), answer.count()), (2, 1));
 }
@@ -253,8 +257,8 @@ fn statistics_of_a_perlbal_under_traffic() {
     let nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.want("api", &all(&nodes[..2]), &all(&nodes[2..]));
-    driven.wait_told(told);
+    let serial = driven.set_desired("api", &all(&nodes[..2]), &all(&nodes[2..]));
+    driven.wait_acked(serial);
     let traffic = Traffic::start(perlbal.service("web"), 6);
     for node in &nodes[..2] {
         traffic.wait_answers_of(node.name(), 20);
@@ -277,14 +281,14 @@ fn statistics_of_a_perlbal_under_traffic() {
     let kinds: BTreeSet<_> = statistics.sockets.keys().map(|(kind, _)| kind).collect();
     assert!(kinds.contains(&"BackendHTTP".to_owned()), "{kinds:?}");
     assert!(statistics.queues.contains_key(&"web".parse().unwrap()));
-    let Nodes::Told(by_node) = &statistics.nodes else {
-        panic!("nothing is told by node: {statistics:?}");
+    let Nodes::Known(per_node) = &statistics.nodes else {
+        panic!("no statistics per node: {statistics:?}");
     };
-    assert_eq!(by_node.len(), 2, "members only");
+    assert_eq!(per_node.len(), 2, "members only");
     for node in &nodes[..2] {
-        let told = &by_node[&of(node.addr())];
-        assert!(told.connections >= 1 && told.requests >= 20, "{told:?}");
-        assert!(told.statuses[&200] >= 20 && told.last_response.is_some());
+        let node = &per_node[&of(node.addr())];
+        assert!(node.connections >= 1 && node.requests >= 20, "{node:?}");
+        assert!(node.statuses[&200] >= 20 && node.last_response.is_some());
     }
 }
 
@@ -337,14 +341,14 @@ fn statistics_are_read_anew_after_a_while_and_given_to_all_meanwhile() {
     assert!(Arc::ptr_eq(&first, &driven.statistics(false).unwrap()));
     assert_eq!((asked(), &first.nodes), (1, &Nodes::NotAsked));
     // What is asked for by node was not read.
-    let by_node = driven.statistics(true).unwrap();
-    assert!(matches!(by_node.nodes, Nodes::Told(_)));
-    assert!(Arc::ptr_eq(&by_node, &driven.statistics(false).unwrap()));
+    let per_node = driven.statistics(true).unwrap();
+    assert!(matches!(per_node.nodes, Nodes::Known(_)));
+    assert!(Arc::ptr_eq(&per_node, &driven.statistics(false).unwrap()));
     assert_eq!(asked(), 2);
     let later = eventually(SOON, "they are read anew", || {
         let statistics = driven.statistics(false).ok()?;
-        (!Arc::ptr_eq(&by_node, &statistics)).then_some(statistics)
+        (!Arc::ptr_eq(&per_node, &statistics)).then_some(statistics)
     });
-    assert!(later.at - by_node.at >= Duration::from_secs(5));
+    assert!(later.at - per_node.at >= Duration::from_secs(5));
     assert_eq!(asked(), 3);
 }

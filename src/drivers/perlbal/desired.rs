@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_pool_and_its_version_pools_get_names_that_perlbal_takes() {
-        let translation = NameMap {
+        let name_map = NameMap {
             create_pools: true,
             ..NameMap::default()
         };
@@ -201,7 +201,7 @@ mod tests {
             "My-Api",
             &[("10.0.0.1:80", Some("1.0")), ("10.0.0.2:80", None)],
         )]);
-        let desired = translation.desired(&pools, |_| false);
+        let desired = name_map.desired(&pools, |_| false);
         assert_eq!(names(&desired), ["my_api", "my_api__1_0"]);
         let pool = &desired.pools[&"my_api".parse().unwrap()];
         assert_eq!((pool.members.len(), pool.missing), (2, Missing::Create));
@@ -214,13 +214,12 @@ mod tests {
 
     #[test]
     fn perlbal_pool_renames_a_pool_and_its_version_pools() {
-        let names_map = [("api".parse().unwrap(), "backend".parse().unwrap())].into();
-        let translation = NameMap {
-            names: names_map,
+        let name_map = NameMap {
+            names: [("api".parse().unwrap(), "backend".parse().unwrap())].into(),
             create_pools: true,
         };
         let desired =
-            translation.desired(&pools(&[("api", &[("10.0.0.1:80", Some("1"))])]), |_| false);
+            name_map.desired(&pools(&[("api", &[("10.0.0.1:80", Some("1"))])]), |_| false);
         assert_eq!(names(&desired), ["backend", "backend__1"]);
     }
 

@@ -29,11 +29,11 @@ impl PoolView {
             return Some(self.problems.join("; "));
         }
         // A version pool that nobody created is not desired.
-        self.told.as_ref()?;
-        let wanted: BTreeSet<_> = self.wanted.iter().copied().map(Endpoint::Node).collect();
-        let seen = self.seen_members();
-        let lacks = members(wanted.difference(&seen), '+');
-        let extra = members(seen.difference(&wanted), '-');
+        self.sent.as_ref()?;
+        let desired: BTreeSet<_> = self.desired.iter().copied().map(Endpoint::Node).collect();
+        let observed = self.observed_members();
+        let lacks = members(desired.difference(&observed), '+');
+        let extra = members(observed.difference(&desired), '-');
         let change: Vec<_> = lacks.into_iter().chain(extra).collect();
         let name = &self.name;
         (!change.is_empty()).then(|| format!("pool {name} still needs {}", change.join(" ")))
@@ -57,36 +57,36 @@ mod tests {
 
     use super::*;
     use crate::drivers::details::Counters;
-    use crate::drivers::perlbal::view::{Connection, Difference, SeenView};
+    use crate::drivers::perlbal::view::{Connection, Difference, ObservedView};
     use crate::model::node::NodeAddr;
 
     fn addr(number: usize) -> NodeAddr {
         format!("10.0.0.{number}:80").parse().unwrap()
     }
 
-    fn pool(name: &str, wanted: usize, seen: Difference) -> PoolView {
+    fn pool(name: &str, desired: usize, observed: Difference) -> PoolView {
         PoolView {
             name: name.parse().unwrap(),
             services: Vec::new(),
-            wanted: (1..=wanted).map(addr).collect(),
-            told: Some(Difference::default()),
-            seen: Some(SeenView {
+            desired: (1..=desired).map(addr).collect(),
+            sent: Some(Difference::default()),
+            observed: Some(ObservedView {
                 at: Instant::now(),
-                difference: seen,
+                difference: observed,
             }),
             problems: Vec::new(),
         }
     }
 
-    fn told(pools: Vec<PoolView>) -> String {
+    fn sent(pools: Vec<PoolView>) -> String {
         let now = Instant::now();
         let view = PerlbalView {
             address: "127.0.0.1:16000".to_owned(),
             connection: Connection::Connected { since: now },
             version: None,
             start: None,
-            wanted: Some(1),
-            told: 1,
+            desired: Some(1),
+            sent: 1,
             in_sync: false,
             in_sync_since: now,
             pools,
@@ -106,38 +106,38 @@ mod tests {
         let right = pool("web", 2, Difference::default());
         let api = pool("api", 2, differs);
         let text = "pool api still needs +10.0.0.2:80 -10.0.0.9:80";
-        assert_eq!(told(vec![api.clone(), right.clone()]), text);
-        assert_eq!(told(vec![right.clone()]), "");
+        assert_eq!(sent(vec![api.clone(), right.clone()]), text);
+        assert_eq!(sent(vec![right.clone()]), "");
         // Sent, and without effect.
-        let mut untold = right.clone();
-        untold.told = Some(Difference {
+        let mut unsent = right.clone();
+        unsent.sent = Some(Difference {
             missing: vec![addr(1)],
             extra: Vec::new(),
         });
-        assert_eq!(told(vec![untold]), "pool web still needs +10.0.0.1:80");
+        assert_eq!(sent(vec![unsent]), "pool web still needs +10.0.0.1:80");
         // What cannot be put right is described as the problem is.
         let missing = PoolView {
-            told: None,
+            sent: None,
             problems: vec!["there is no pool api".to_owned()],
             ..api
         };
         let unmade = PoolView {
-            told: None,
+            sent: None,
             ..right
         };
-        assert_eq!(told(vec![missing, unmade]), "there is no pool api");
+        assert_eq!(sent(vec![missing, unmade]), "there is no pool api");
     }
 
     #[test]
     fn of_very_many_some_are_told() {
-        let lacks = |wanted| Difference {
-            missing: (1..=wanted).map(addr).collect(),
+        let lacks = |desired| Difference {
+            missing: (1..=desired).map(addr).collect(),
             extra: Vec::new(),
         };
         let pools: Vec<_> = (0..7)
             .map(|number| pool(&format!("p{number}"), 200, lacks(200)))
             .collect();
-        let text = told(pools);
+        let text = sent(pools);
         assert!(text.contains("+10.0.0.8:80 +192 more; pool p1 "), "{text}");
         assert!(text.ends_with("; 2 more pools differ"), "{text}");
     }

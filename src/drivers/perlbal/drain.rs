@@ -250,7 +250,7 @@ impl DrainTracker {
 
     /// The members by node.
     #[must_use]
-    pub fn by_node(&self) -> Draining {
+    pub fn per_node(&self) -> Draining {
         let mut draining = Draining::new();
         for ((pool, addr), member) in &self.members {
             let pools = draining.entry(*addr).or_default();

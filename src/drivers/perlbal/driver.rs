@@ -10,8 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::desired::NameMap;
 use super::settings::PerlbalSettings;
-use super::view::Question;
-use super::{PerlbalDriver, QUESTIONS, State, metrics, summary};
+use super::{MAX_WAITING_QUERIES, PerlbalDriver, State, metrics, summary, view};
 use crate::drivers::{Deps, Driver, DriverIo, Mode, Query, StatisticsError};
 
 /// Maximum number of queries that are being answered; further ones wait. Only statistics take longer
@@ -35,16 +34,16 @@ impl Perlbal {
             names: settings.names.clone(),
             create_pools: settings.create_pools,
         };
-        let (questions, received) = mpsc::channel(QUESTIONS);
-        let answering = answer(io.queries, questions, names.clone());
+        let (sender, queries) = mpsc::channel(MAX_WAITING_QUERIES);
+        let answering = answer(io.queries, sender, names.clone());
         let driver = PerlbalDriver {
             settings,
-            translation: names,
+            name_map: names,
             pool_directory: deps.pool_directory,
             snapshots: io.desired,
             status: io.status,
             last_owned: io.last_owned,
-            questions: received,
+            queries,
             steps: io.steps,
             stop: io.stop,
             state: State::after(deps.owned, Instant::now()),
@@ -64,17 +63,17 @@ impl Driver for Perlbal {
     }
 }
 
-/// Answers queries for ever.
+/// Answers queries until it is dropped.
 async fn answer(
     mut queries: mpsc::Receiver<Query>,
-    questions: mpsc::Sender<Question>,
+    perlbal: mpsc::Sender<view::Query>,
     names: NameMap,
 ) {
     let mut answering = FuturesUnordered::new();
     loop {
         tokio::select! {
             Some(query) = queries.recv(), if answering.len() < MAX_ANSWERING => {
-                answering.push(answer_one(query, &questions, &names));
+                answering.push(answer_one(query, &perlbal, &names));
             }
             Some(()) = answering.next() => {}
             else => pending().await,
@@ -82,29 +81,31 @@ async fn answer(
     }
 }
 
-// The caller may have given up by the time of an answer, and a driver that ends drops what it
-// was asked: then the query is dropped unanswered, too.
-async fn answer_one(query: Query, questions: &mpsc::Sender<Question>, names: &NameMap) {
+// The requester may have given up by the time of the reply, and a driver that ends drops its queries:
+// then the query is dropped unanswered, too.
+async fn answer_one(query: Query, perlbal: &mpsc::Sender<view::Query>, names: &NameMap) {
     match query {
         Query::Details(pools, reply) => {
-            let (answer, view) = oneshot::channel();
-            if questions.send(Question::View(answer)).await.is_ok()
+            let (sender, view) = oneshot::channel();
+            if perlbal.send(view::Query::View(sender)).await.is_ok()
                 && let Ok(view) = view.await
             {
                 _ = reply.send(summary::details(&view, &pools, names));
             }
         }
-        Query::Owned(reply) => _ = questions.send(Question::Owned(reply)).await,
+        Query::Owned(reply) => _ = perlbal.send(view::Query::Owned(reply)).await,
         Query::Statistics { per_node, reply } => {
-            let (answer, statistics) = oneshot::channel();
-            let by_node = per_node;
-            let asked = questions.send(Question::Statistics { by_node, answer });
-            let answered = match asked.await {
+            let (sender, statistics) = oneshot::channel();
+            let query = view::Query::Statistics {
+                per_node,
+                reply: sender,
+            };
+            let answered = match perlbal.send(query).await {
                 Ok(()) => statistics.await.ok(),
                 Err(_) => None,
             };
             let statistics = answered.unwrap_or(Err(StatisticsError::NotConnected));
-            _ = reply.send(statistics.map(|told| Arc::from(metrics::families(&told))));
+            _ = reply.send(statistics.map(|statistics| Arc::from(metrics::families(&statistics))));
         }
     }
 }

@@ -9,17 +9,17 @@ use super::statistics::{NodeStatistics, Nodes, Queues, Statistics, Waiting};
 use crate::drivers::family::{Family, Value};
 
 /// The families of one Perlbal.
-pub(super) fn families(told: &Statistics) -> Vec<Family> {
-    let mut families = of_process(told);
-    families.extend(of_queues(told));
-    families.extend(of_connections(told));
-    families.extend(of_nodes(&told.nodes));
+pub(super) fn families(statistics: &Statistics) -> Vec<Family> {
+    let mut families = of_process(statistics);
+    families.extend(of_queues(statistics));
+    families.extend(of_connections(statistics));
+    families.extend(of_nodes(&statistics.nodes));
     families
 }
 
-fn of_process(told: &Statistics) -> Vec<Family> {
-    let process = &told.process;
-    let version = told.version.iter();
+fn of_process(statistics: &Statistics) -> Vec<Family> {
+    let process = &statistics.process;
+    let version = statistics.version.iter();
     let modes = [("user", process.user_time), ("system", process.system_time)];
     let cpu = modes.into_iter().filter_map(|(mode, time)| {
         let time = Value::Real(time?.as_secs_f64());
@@ -34,7 +34,7 @@ fn of_process(told: &Statistics) -> Vec<Family> {
         Family::gauge(
             "perlbal_start_time_seconds",
             "When Perlbal was started, in seconds since 1970.",
-            told.start.map(unlabelled),
+            statistics.start.map(unlabelled),
         ),
         Family::counter(
             "perlbal_cpu_seconds_total",
@@ -49,9 +49,9 @@ fn of_process(told: &Statistics) -> Vec<Family> {
     ]
 }
 
-fn of_queues(told: &Statistics) -> [Family; 2] {
+fn of_queues(statistics: &Statistics) -> [Family; 2] {
     let samples = |value: fn(Waiting) -> u64| {
-        told.queues.iter().flat_map(move |(service, queues)| {
+        statistics.queues.iter().flat_map(move |(service, queues)| {
             by_priority(*queues).map(move |(priority, waiting)| {
                 let labels = [
                     ("service", service.to_string()),
@@ -75,14 +75,14 @@ fn of_queues(told: &Statistics) -> [Family; 2] {
     ]
 }
 
-fn of_connections(told: &Statistics) -> [Family; 4] {
+fn of_connections(statistics: &Statistics) -> [Family; 4] {
     let pending = |value: fn(&Waiting) -> u64| {
-        told.pending.iter().map(move |(service, waiting)| {
+        statistics.pending.iter().map(move |(service, waiting)| {
             let labels = [("service", service.to_string())];
             (labels, Value::Whole(value(waiting)))
         })
     };
-    let sockets = told.sockets.iter().map(|((kind, state), count)| {
+    let sockets = statistics.sockets.iter().map(|((kind, state), count)| {
         let labels = [("kind", kind.clone()), ("state", state.clone())];
         (labels, Value::Whole(*count))
     });
@@ -100,7 +100,7 @@ fn of_connections(told: &Statistics) -> [Family; 4] {
         Family::gauge(
             "perlbal_failed_verifications",
             "Nodes that failed verification recently (`verify_backend`).",
-            [unlabelled(told.failed_verifications.len() as u64)],
+            [unlabelled(statistics.failed_verifications.len() as u64)],
         ),
         Family::gauge(
             "perlbal_sockets",
@@ -111,7 +111,7 @@ fn of_connections(told: &Statistics) -> [Family; 4] {
 }
 
 fn of_nodes(nodes: &Nodes) -> Vec<Family> {
-    let Nodes::Told(nodes) = nodes else {
+    let Nodes::Known(nodes) = nodes else {
         return Vec::new();
     };
     let samples = |value: fn(&NodeStatistics) -> u64| {

@@ -14,7 +14,7 @@
 //! the time are arguments. `serve` is the loop around them, `session` the socket, `connector` makes
 //! connections, and this file is the task around it.
 //!
-//! It reports how far it has come in a `watch` channel ([`DriverStatus`]), and answers [`Question`]s
+//! It reports how far it has come in a `watch` channel ([`DriverStatus`]), and answers [`Query`]s
 //! from one bounded channel in every state. `driver` is what the rest of pollbal knows of all that.
 
 pub mod acks;
@@ -68,7 +68,7 @@ use self::outage::cause_of;
 use self::session::Session;
 use self::settings::PerlbalSettings;
 pub use self::state::State;
-use self::view::Question;
+use self::view::Query;
 use super::outage::{PENDING_DELAY, ReconnectDelays};
 use super::steps::StepPrinter;
 use super::{Mode, Snapshot, StatisticsError};
@@ -80,7 +80,7 @@ pub struct PerlbalDriver {
     /// Which Perlbal, and how.
     pub settings: PerlbalSettings,
     /// From announced names to Perlbal's.
-    pub translation: NameMap,
+    pub name_map: NameMap,
     /// Where our pool files are; a nodefile there is ours.
     pub pool_directory: PathBuf,
     /// The wanted state, always the latest; `None` before the first round is done.
@@ -90,7 +90,7 @@ pub struct PerlbalDriver {
     /// What pollbal owns there, told at the end: nobody is to wait for that.
     pub last_owned: watch::Sender<Option<Known>>,
     /// What others want to know. In a dry run nobody answers.
-    pub questions: mpsc::Receiver<Question>,
+    pub queries: mpsc::Receiver<Query>,
     /// Where a dry run prints its steps.
     pub steps: StepPrinter,
     /// Ends the task.
@@ -99,9 +99,9 @@ pub struct PerlbalDriver {
     pub state: State,
 }
 
-/// Questions that may wait for a manager, which answers them between two things that it does: some
+/// Queries that may wait for a manager, which answers them between two things that it does: some
 /// from each door, and who asks waits where it is full. The manager never waits for it.
-pub const QUESTIONS: usize = 16;
+pub const MAX_WAITING_QUERIES: usize = 16;
 
 impl PerlbalDriver {
     /// Runs until it is stopped.
@@ -148,7 +148,7 @@ impl PerlbalDriver {
         }
     }
 
-    /// Waits for something while there is no connection; answers questions meanwhile, and tells what
+    /// Waits for something while there is no connection; answers queries meanwhile, and tells what
     /// waits to be applied. `None` when the task is stopped.
     async fn answering<T>(&mut self, waited_for: impl Future<Output = T>) -> Option<T> {
         let stop = self.stop.clone();
@@ -159,7 +159,7 @@ impl PerlbalDriver {
                 biased;
                 () = stop.cancelled() => return None,
                 done = &mut waited_for => return Some(done),
-                Some(question) = self.questions.recv() => self.answer_unconnected(question),
+                Some(query) = self.queries.recv() => self.answer_unconnected(query),
                 () = sleep_until(check_at.unwrap_or_else(Instant::now).into()), if check_at.is_some() => {
                     self.note_waiting();
                 }
@@ -184,18 +184,18 @@ impl PerlbalDriver {
     }
 
     // Whoever has asked may be gone by now.
-    fn answer_unconnected(&mut self, question: Question) {
-        match question {
-            Question::View(answer) => {
+    fn answer_unconnected(&mut self, query: Query) {
+        match query {
+            Query::View(reply) => {
                 self.take_new_snapshot();
-                _ = answer.send(self.state.view(&self.settings.address));
+                _ = reply.send(self.state.view(&self.settings.address));
             }
-            Question::Owned(answer) => {
+            Query::Owned(reply) => {
                 self.take_new_snapshot();
-                _ = answer.send(self.state.known());
+                _ = reply.send(self.state.known());
             }
-            Question::Statistics { answer, .. } => {
-                _ = answer.send(Err(StatisticsError::NotConnected));
+            Query::Statistics { reply, .. } => {
+                _ = reply.send(Err(StatisticsError::NotConnected));
             }
         }
     }
@@ -239,7 +239,7 @@ impl PerlbalDriver {
     /// Takes the latest snapshot.
     fn take_snapshot(&mut self) {
         let snapshot = self.snapshots.borrow_and_update().clone();
-        self.state.set_desired(snapshot.as_ref(), &self.translation);
+        self.state.set_desired(snapshot.as_ref(), &self.name_map);
     }
 }
 

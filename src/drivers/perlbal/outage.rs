@@ -27,13 +27,13 @@ pub fn cause_of(failure: &SessionError) -> OutageCause {
 /// not acknowledged, `unacknowledged`, may not have been applied. `pools` have the nodes' names.
 #[must_use]
 pub fn pending_changes(
-    wanted: &Desired,
-    told: &Actual,
+    desired: &Desired,
+    sent: &Actual,
     unacknowledged: &BTreeMap<PerlbalName, PoolChange>,
     pools: &Pools,
 ) -> PendingChanges {
-    let acknowledged = without(told, unacknowledged);
-    let changes = plan(wanted, &acknowledged).changes;
+    let acknowledged = without(sent, unacknowledged);
+    let changes = plan(desired, &acknowledged).changes;
     // By node: a node's pool and its version pool change together.
     let mut nodes: BTreeMap<Endpoint, PlaceChange> = BTreeMap::new();
     for change in changes.into_values() {
@@ -54,11 +54,11 @@ pub fn pending_changes(
 }
 
 /// The state before these changes.
-fn without<'a>(told: &'a Actual, changes: &BTreeMap<PerlbalName, PoolChange>) -> Cow<'a, Actual> {
+fn without<'a>(sent: &'a Actual, changes: &BTreeMap<PerlbalName, PoolChange>) -> Cow<'a, Actual> {
     if changes.is_empty() {
-        return Cow::Borrowed(told);
+        return Cow::Borrowed(sent);
     }
-    let mut before = told.clone();
+    let mut before = sent.clone();
     for (name, change) in changes {
         let Some(pool) = before.pools.get_mut(name) else {
             continue;
@@ -90,7 +90,7 @@ mod tests {
         numbers.into_iter().map(addr).collect()
     }
 
-    fn wanted(pools: &[(&str, BTreeSet<NodeAddr>)]) -> Desired {
+    fn desired(pools: &[(&str, BTreeSet<NodeAddr>)]) -> Desired {
         let pool = |(name, members): &(&str, BTreeSet<NodeAddr>)| {
             let members = members.clone();
             let pool = DesiredPool {
@@ -119,26 +119,26 @@ mod tests {
     }
 
     fn text(
-        wanted: &Desired,
-        told: &Actual,
+        desired: &Desired,
+        sent: &Actual,
         unacknowledged: &BTreeMap<PerlbalName, PoolChange>,
     ) -> String {
-        pending_changes(wanted, told, unacknowledged, &Pools::default()).to_string()
+        pending_changes(desired, sent, unacknowledged, &Pools::default()).to_string()
     }
 
     #[test]
     fn pending_changes_are_listed_by_node_in_however_many_pools() {
-        let wanted = wanted(&[
+        let desired = desired(&[
             ("api", addrs([1, 2])),
             ("api__v1", addrs([1])),
             ("web", addrs([3])),
         ]);
-        let told = actual(&[
+        let sent = actual(&[
             ("api", addrs([1, 3, 4])),
             ("api__v1", addrs([4])),
             ("web", addrs([])),
         ]);
-        let pending = text(&wanted, &told, &BTreeMap::new());
+        let pending = text(&desired, &sent, &BTreeMap::new());
         // The first is in its pool already, but not in that of its version.
         assert_eq!(
             pending,
@@ -148,25 +148,25 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_not_acknowledged_is_pending_too() {
-        let wanted = wanted(&[("api", addrs([1, 3]))]);
-        let told = actual(&[("api", addrs([1, 3]))]);
+        let desired = desired(&[("api", addrs([1, 3]))]);
+        let sent = actual(&[("api", addrs([1, 3]))]);
         let change = PoolChange {
             added: addrs([3]),
             removed: [Endpoint::Node(addr(2))].into(),
         };
         let unacknowledged = [("api".parse().unwrap(), change)].into();
-        assert_eq!(text(&wanted, &told, &BTreeMap::new()), "");
+        assert_eq!(text(&desired, &sent, &BTreeMap::new()), "");
         assert_eq!(
-            text(&wanted, &told, &unacknowledged),
+            text(&desired, &sent, &unacknowledged),
             "-10.0.0.2:80, +10.0.0.3:80"
         );
     }
 
     #[test]
     fn of_many_changes_the_first_are_named() {
-        let wanted = wanted(&[("api", addrs([]))]);
-        let told = actual(&[("api", addrs(1..=50))]);
-        let pending = text(&wanted, &told, &BTreeMap::new());
+        let desired = desired(&[("api", addrs([]))]);
+        let sent = actual(&[("api", addrs(1..=50))]);
+        let pending = text(&desired, &sent, &BTreeMap::new());
         assert!(
             pending.ends_with(", -10.0.0.12:80 and 38 more"),
             "{pending}"

@@ -13,7 +13,7 @@ use super::error::SessionError;
 use super::own_files::{OwnFiles, nodefiles};
 use super::protocol::{Command, Response};
 use super::session::{Session, Socket};
-use super::view::Question;
+use super::view::Query;
 use super::{PerlbalDriver, publish};
 use crate::drivers::Snapshot;
 use crate::drivers::outage::ReconnectDelays;
@@ -28,7 +28,7 @@ impl PerlbalDriver {
     ) -> Result<(), SessionError> {
         let setup = Setup {
             settings: &self.settings,
-            names: &self.translation,
+            names: &self.name_map,
             pool_directory: &self.pool_directory,
         };
         let Session { socket, pipeline } = session;
@@ -42,7 +42,7 @@ impl PerlbalDriver {
             own_files,
             socket,
             snapshots: &mut self.snapshots,
-            questions: &mut self.questions,
+            queries: &mut self.queries,
             status: &self.status,
             stop: &self.stop,
         };
@@ -62,7 +62,7 @@ struct Serving<'a> {
     own_files: OwnFiles,
     socket: Socket,
     snapshots: &'a mut watch::Receiver<Option<Snapshot>>,
-    questions: &'a mut mpsc::Receiver<Question>,
+    queries: &'a mut mpsc::Receiver<Query>,
     status: &'a watch::Sender<DriverStatus>,
     stop: &'a CancellationToken,
 }
@@ -100,8 +100,8 @@ impl Serving<'_> {
                     let snapshot = self.snapshots.borrow_and_update().clone();
                     connection.on_snapshot(snapshot, Instant::now());
                 }
-                Some(question) = self.questions.recv() => {
-                    connection.on_query(question, Instant::now());
+                Some(query) = self.queries.recv() => {
+                    connection.on_query(query, Instant::now());
                 }
                 () = sleep_until(deadline.into()) => connection.on_timer(Instant::now()),
             }

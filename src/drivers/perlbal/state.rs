@@ -18,7 +18,7 @@ use super::ownership::OwnedPools;
 use super::plan::{Actual, PoolChange, Problem};
 use super::remarks::{self, Remark};
 use super::statistics::CachedStatistics;
-use super::view::{Connection, LeaverView, PerlbalView, Seen, Sources};
+use super::view::{Connection, LeaverView, Observed, PerlbalView, Sources};
 use crate::drivers::Snapshot;
 use crate::drivers::details::Counters;
 use crate::drivers::flag::Flag;
@@ -52,7 +52,7 @@ pub struct State {
     /// Remarks that were logged and still apply.
     pub(super) remarks: BTreeSet<Remark>,
     /// What was last read of each pool.
-    pub(super) observed: BTreeMap<PerlbalName, Seen>,
+    pub(super) observed: BTreeMap<PerlbalName, Observed>,
     /// Problems that were logged and are not over.
     pub(super) problems: BTreeSet<Problem>,
     /// Which nodefiles are our pool files.
@@ -257,7 +257,7 @@ impl State {
     pub(super) fn status(&mut self) -> DriverStatus {
         let version = self.draining.version();
         if self.draining_by_node.0 != version {
-            self.draining_by_node = (version, Arc::new(self.draining.by_node()));
+            self.draining_by_node = (version, Arc::new(self.draining.per_node()));
         }
         DriverStatus {
             connected: self.connected.is,
@@ -275,9 +275,9 @@ impl State {
     /// Everything that is known, for people.
     pub(super) fn view(&self, address: &str) -> PerlbalView {
         let sources = Sources {
-            wanted: self.desired.as_ref().map(|(_, desired)| desired),
-            told: &self.expected,
-            seen: &self.observed,
+            desired: self.desired.as_ref().map(|(_, desired)| desired),
+            sent: &self.expected,
+            observed: &self.observed,
             problems: &self.problems,
             distrusted: &self.unreliable_nodefiles,
             refused: &self.rejected,
@@ -296,8 +296,8 @@ impl State {
             connection: self.connection(),
             version: self.version.clone(),
             start: self.start,
-            wanted: self.desired.as_ref().map(|(serial, _)| *serial),
-            told: self.acked_serial,
+            desired: self.desired.as_ref().map(|(serial, _)| *serial),
+            sent: self.acked_serial,
             in_sync: self.connected.is && self.in_sync.is,
             in_sync_since: self.in_sync.since,
             pools: sources.pools(),

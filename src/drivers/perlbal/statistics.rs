@@ -72,7 +72,7 @@ pub enum Nodes {
     /// There are more members than [`NODES`]: so many.
     TooMany(usize),
     /// Of each member, and of others to which there is a connection.
-    Told(BTreeMap<NodeAddr, NodeStatistics>),
+    Known(BTreeMap<NodeAddr, NodeStatistics>),
 }
 
 /// Perlbal's process.
@@ -133,7 +133,7 @@ pub struct StatisticsQuery {
     partial: Statistics,
     next: VecDeque<Command>,
     /// They are read by node, too.
-    pub by_node: bool,
+    pub per_node: bool,
 }
 
 /// Statistics that were read, for everyone who asks soon.
@@ -142,15 +142,15 @@ pub struct CachedStatistics {
     /// The statistics.
     pub statistics: Arc<Statistics>,
     /// They were read by node, too.
-    pub by_node: bool,
+    pub per_node: bool,
     /// When they expire.
     pub until: Instant,
 }
 
 impl StatisticsQuery {
-    /// Begins at `now`. `by_node` has the members, if it is to be told of each node.
+    /// Begins at `now`. `per_node` has the members, if it is to be told of each node.
     #[must_use]
-    pub fn begin(now: Instant, by_node: Option<Vec<NodeAddr>>) -> Self {
+    pub fn begin(now: Instant, per_node: Option<Vec<NodeAddr>>) -> Self {
         let mut partial = Statistics {
             at: now,
             start: None,
@@ -171,12 +171,12 @@ impl StatisticsQuery {
             Command::NoVerify,
             Command::States,
         ]);
-        let asks_by_node = by_node.is_some();
-        match by_node {
+        let asks_per_node = per_node.is_some();
+        match per_node {
             None => {}
             Some(members) if members.len() > NODES => partial.nodes = Nodes::TooMany(members.len()),
             Some(members) => {
-                partial.nodes = Nodes::Told(BTreeMap::new());
+                partial.nodes = Nodes::Known(BTreeMap::new());
                 next.push_back(Command::Backends);
                 next.extend(members.into_iter().map(Command::Nodes));
             }
@@ -184,7 +184,7 @@ impl StatisticsQuery {
         Self {
             partial,
             next,
-            by_node: asks_by_node,
+            per_node: asks_per_node,
         }
     }
 
@@ -204,7 +204,7 @@ impl StatisticsQuery {
             Command::NoVerify => partial.failed_verifications = parse_failed_verifications(lines),
             Command::States => partial.sockets = parse_states(lines),
             command => {
-                if let Nodes::Told(nodes) = &mut partial.nodes {
+                if let Nodes::Known(nodes) = &mut partial.nodes {
                     take_of_nodes(nodes, command, lines);
                 }
             }
@@ -217,7 +217,7 @@ impl StatisticsQuery {
     pub fn end(self, now: Instant, took: Duration) -> CachedStatistics {
         CachedStatistics {
             until: now + (took * KEPT_TIMES).clamp(KEPT, KEPT_LONGEST),
-            by_node: self.by_node,
+            per_node: self.per_node,
             statistics: Arc::new(self.partial),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::desired::NameMap;
-use super::view::{Connection, PerlbalView, PoolView, SeenView};
+use super::view::{Connection, ObservedView, PerlbalView, PoolView};
 use crate::drivers::PoolFilter;
 use crate::drivers::details::{DriverDetails, PoolDetails};
 
@@ -47,11 +47,14 @@ fn pool(view: &PoolView, in_sync: bool) -> PoolDetails {
     PoolDetails {
         name: view.name.to_string(),
         services: view.services.iter().map(ToString::to_string).collect(),
-        desired: view.wanted.len(),
-        sent: view.told_count(),
-        observed: view.seen_count(),
-        observed_at: view.seen.as_ref().map(|seen| seen.at),
-        sent_since: view.seen.as_ref().is_some_and(SeenView::is_outdated),
+        desired: view.desired.len(),
+        sent: view.sent_count(),
+        observed: view.observed_count(),
+        observed_at: view.observed.as_ref().map(|observed| observed.at),
+        sent_since: view
+            .observed
+            .as_ref()
+            .is_some_and(ObservedView::is_outdated),
         same: is_same(view, in_sync),
     }
 }
@@ -60,12 +63,12 @@ fn pool(view: &PoolView, in_sync: bool) -> PoolDetails {
 /// desired; and in a Perlbal that is in sync, what was sent since the pool was read is no difference:
 /// it obeys.
 fn is_same(view: &PoolView, in_sync: bool) -> bool {
-    let Some(told) = &view.told else {
+    let Some(sent) = &view.sent else {
         return view.problems.is_empty();
     };
-    let seen = view.seen.as_ref();
-    let seen = seen.is_some_and(|seen| in_sync || !seen.is_outdated());
-    told.is_none() && seen && view.problems.is_empty()
+    let observed = view.observed.as_ref();
+    let observed = observed.is_some_and(|observed| in_sync || !observed.is_outdated());
+    sent.is_none() && observed && view.problems.is_empty()
 }
 
 #[cfg(test)]
@@ -87,13 +90,13 @@ mod tests {
     fn what_was_sent_since_a_pool_was_read_is_no_difference() {
         let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
         let at = Instant::now();
-        let seen = |difference| Some(SeenView { at, difference });
-        let view = |told, seen| PoolView {
+        let observed = |difference| Some(ObservedView { at, difference });
+        let view = |sent, observed| PoolView {
             name: "api".parse().unwrap(),
             services: Vec::new(),
-            wanted: [addr].into(),
-            told: Some(told),
-            seen,
+            desired: [addr].into(),
+            sent: Some(sent),
+            observed,
             problems: Vec::new(),
         };
         let shown_by = |in_sync, view: &PoolView| {
@@ -102,14 +105,14 @@ mod tests {
         };
         let shown = |view: &PoolView| shown_by(true, view);
         let all = Difference::default;
-        assert_eq!(shown(&view(all(), seen(all()))), (Some(1), true, false));
-        let joined = view(all(), seen(missing(addr)));
+        assert_eq!(shown(&view(all(), observed(all()))), (Some(1), true, false));
+        let joined = view(all(), observed(missing(addr)));
         assert_eq!(shown(&joined), (Some(0), true, true));
         // But one that is not in sync may not obey.
         assert_eq!(shown_by(false, &joined), (Some(0), false, true));
         // Sent otherwise than desired, never read, or with a problem, it is not the same.
-        let untold = view(missing(addr), seen(all()));
-        assert_eq!(shown(&untold), (Some(0), false, false));
+        let unsent = view(missing(addr), observed(all()));
+        assert_eq!(shown(&unsent), (Some(0), false, false));
         assert_eq!(shown(&view(all(), None)), (None, false, false));
         let mut wrong = joined;
         wrong.problems.push("refused".to_owned());

@@ -1,9 +1,8 @@
 //! Everything that the driver knows of its Perlbal: what is desired, sent and observed. Pure.
 //!
-//! *Desired* (`wanted`) is what the latest snapshot says; *sent* (`told`) is what Perlbal has once it has
-//! run everything that was sent; *observed* (`seen`) is what the last read showed. Each is represented by
-//! its difference from the one before, which is small, so that a view is cheap whatever the size of the
-//! site.
+//! *Desired* is what the latest snapshot says; *sent* is what Perlbal has once it has run every command
+//! that was sent; *observed* is what the last read showed. Each is represented by its difference from the
+//! one before, which is small, so that a view is cheap whatever the size of the site.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,10 +21,10 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::Known;
 
-/// A question to the driver, with a channel for the answer. It is answered in every state; a driver that
+/// A query to the driver, with a channel for the reply. It is answered in every state; a driver that
 /// ends drops it.
 #[derive(Debug)]
-pub enum Question {
+pub enum Query {
     /// Everything that it knows of its Perlbal.
     View(oneshot::Sender<PerlbalView>),
     /// What pollbal owns there, for the state file.
@@ -33,9 +32,9 @@ pub enum Question {
     /// Perlbal's own statistics.
     Statistics {
         /// Also by node, which costs Perlbal more.
-        by_node: bool,
-        /// Where the answer goes.
-        answer: oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>,
+        per_node: bool,
+        /// Where the reply goes.
+        reply: oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>,
     },
 }
 
@@ -51,10 +50,10 @@ pub struct PerlbalView {
     /// When it was started, as reported over the last connection, in seconds since 1970.
     pub start: Option<u64>,
     /// The serial of the latest snapshot; `None` before the first round is done.
-    pub wanted: Option<u64>,
+    pub desired: Option<u64>,
     /// The serial of the last snapshot whose every change Perlbal has answered with `OK`; 0 before
     /// there is one.
-    pub told: u64,
+    pub sent: u64,
     /// The latest snapshot that was read back is applied completely, and there is a connection.
     pub in_sync: bool,
     /// Since when it is in sync, or is not.
@@ -94,11 +93,11 @@ pub struct PoolView {
     /// The services that use it.
     pub services: Vec<PerlbalName>,
     /// The desired members, in order.
-    pub wanted: Arc<[NodeAddr]>,
+    pub desired: Arc<[NodeAddr]>,
     /// How the sent members differ from the desired ones; `None` if there is no such pool.
-    pub told: Option<Difference>,
+    pub sent: Option<Difference>,
     /// How the observed members differ from the sent ones; `None` if no read showed the pool.
-    pub seen: Option<SeenView>,
+    pub observed: Option<ObservedView>,
     /// What cannot be corrected, in words.
     pub problems: Vec<String>,
 }
@@ -114,7 +113,7 @@ pub struct Difference {
 
 /// What the last read showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenView {
+pub struct ObservedView {
     /// When that was.
     pub at: Instant,
     /// How it differs from what was sent.
@@ -136,7 +135,7 @@ pub struct LeaverView {
 
 /// What the last read of a pool showed, represented by what was sent since.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observed {
     /// When it was read.
     pub at: Instant,
     /// What was sent and has not been observed yet.
@@ -145,9 +144,9 @@ pub struct Seen {
 
 /// What views of pools are made from.
 pub(super) struct Sources<'a> {
-    pub(super) wanted: Option<&'a Desired>,
-    pub(super) told: &'a Actual,
-    pub(super) seen: &'a BTreeMap<PerlbalName, Seen>,
+    pub(super) desired: Option<&'a Desired>,
+    pub(super) sent: &'a Actual,
+    pub(super) observed: &'a BTreeMap<PerlbalName, Observed>,
     pub(super) problems: &'a BTreeSet<Problem>,
     pub(super) distrusted: &'a BTreeSet<PerlbalName>,
     pub(super) refused: &'a BTreeSet<PerlbalName>,
@@ -156,11 +155,11 @@ pub(super) struct Sources<'a> {
 impl Sources<'_> {
     /// The pools, by name.
     pub(super) fn pools(&self) -> Vec<PoolView> {
-        let Some(wanted) = self.wanted else {
+        let Some(desired) = self.desired else {
             return Vec::new();
         };
         let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (name, service) in &self.told.services {
+        for (name, service) in &self.sent.services {
             services
                 .entry(&service.pool)
                 .or_default()
@@ -168,17 +167,17 @@ impl Sources<'_> {
         }
         let view = |(name, pool): (&PerlbalName, &DesiredPool)| {
             let members: Arc<[NodeAddr]> = pool.members.iter().copied().collect();
-            let told = self.told.pools.get(name);
+            let sent = self.sent.pools.get(name);
             PoolView {
                 services: services.remove(&Some(name.clone())).unwrap_or_default(),
-                told: told.map(|told| Difference::of_told(told, &members)),
-                seen: self.seen.get(name).map(SeenView::new),
+                sent: sent.map(|sent| Difference::of_sent(sent, &members)),
+                observed: self.observed.get(name).map(ObservedView::new),
                 problems: self.problems_of(name),
                 name: name.clone(),
-                wanted: members,
+                desired: members,
             }
         };
-        wanted.pools.iter().map(view).collect()
+        desired.pools.iter().map(view).collect()
     }
 
     fn problems_of(&self, name: &PerlbalName) -> Vec<String> {
@@ -194,8 +193,7 @@ impl Sources<'_> {
         }
         if self.distrusted.contains(name) {
             words.push(format!(
-                "pool {name}'s nodefile did not give what the pool file holds; its members are \
-                 told one by one"
+                "Perlbal did not read pool {name}'s members from its nodefile; they are sent one by one"
             ));
         }
         words
@@ -205,33 +203,33 @@ impl Sources<'_> {
 impl PoolView {
     /// Number of members that were sent; `None` if there is no such pool.
     #[must_use]
-    pub fn told_count(&self) -> Option<usize> {
-        let told = self.told.as_ref()?;
-        Some(told.count(self.wanted.len()))
+    pub fn sent_count(&self) -> Option<usize> {
+        let sent = self.sent.as_ref()?;
+        Some(sent.count(self.desired.len()))
     }
 
     /// Number of members that were observed; `None` if no read showed the pool.
     #[must_use]
-    pub fn seen_count(&self) -> Option<usize> {
-        let seen = self.seen.as_ref()?;
-        Some(seen.difference.count(self.told_count().unwrap_or(0)))
+    pub fn observed_count(&self) -> Option<usize> {
+        let observed = self.observed.as_ref()?;
+        Some(observed.difference.count(self.sent_count().unwrap_or(0)))
     }
 
     /// The members that were sent.
     #[must_use]
-    pub fn told_members(&self) -> BTreeSet<Endpoint> {
-        let wanted = self.wanted.iter().copied().map(Endpoint::Node).collect();
-        match &self.told {
-            Some(told) => told.apply(wanted),
+    pub fn sent_members(&self) -> BTreeSet<Endpoint> {
+        let desired = self.desired.iter().copied().map(Endpoint::Node).collect();
+        match &self.sent {
+            Some(sent) => sent.apply(desired),
             None => BTreeSet::new(),
         }
     }
 
     /// The members that were observed.
     #[must_use]
-    pub fn seen_members(&self) -> BTreeSet<Endpoint> {
-        match &self.seen {
-            Some(seen) => seen.difference.apply(self.told_members()),
+    pub fn observed_members(&self) -> BTreeSet<Endpoint> {
+        match &self.observed {
+            Some(observed) => observed.difference.apply(self.sent_members()),
             None => BTreeSet::new(),
         }
     }
@@ -244,24 +242,24 @@ impl Difference {
         self.missing.is_empty() && self.extra.is_empty()
     }
 
-    fn of_told(told: &ActualPool, wanted: &[NodeAddr]) -> Self {
+    fn of_sent(sent: &ActualPool, desired: &[NodeAddr]) -> Self {
         let mut difference = Self::default();
-        let mut told = told.members.iter().peekable();
+        let mut sent = sent.members.iter().peekable();
         // Both are sorted alike.
-        for addr in wanted {
-            let wanted = Endpoint::Node(*addr);
-            while let Some(extra) = told.next_if(|told| **told < wanted) {
+        for addr in desired {
+            let desired = Endpoint::Node(*addr);
+            while let Some(extra) = sent.next_if(|sent| **sent < desired) {
                 difference.extra.push(extra.clone());
             }
-            if told.next_if(|told| **told == wanted).is_none() {
+            if sent.next_if(|sent| **sent == desired).is_none() {
                 difference.missing.push(*addr);
             }
         }
-        difference.extra.extend(told.cloned());
+        difference.extra.extend(sent.cloned());
         // A member that is listed again, under another spelling, is not another one.
         difference.extra.retain(|extra| match extra {
             Endpoint::Unparsed(text) => {
-                address_of(text).is_none_or(|addr| wanted.binary_search(&addr).is_err())
+                address_of(text).is_none_or(|addr| desired.binary_search(&addr).is_err())
             }
             Endpoint::Node(_) => true,
         });
@@ -281,19 +279,19 @@ impl Difference {
     }
 }
 
-impl SeenView {
+impl ObservedView {
     /// Whether something was sent since, which is on its way and no difference.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
         !self.difference.is_none()
     }
 
-    fn new(seen: &Seen) -> Self {
+    fn new(observed: &Observed) -> Self {
         Self {
-            at: seen.at,
+            at: observed.at,
             difference: Difference {
-                missing: seen.since.added.iter().copied().collect(),
-                extra: seen.since.removed.iter().cloned().collect(),
+                missing: observed.since.added.iter().copied().collect(),
+                extra: observed.since.removed.iter().cloned().collect(),
             },
         }
     }
@@ -314,12 +312,12 @@ mod tests {
 
     #[test]
     fn what_was_told_and_seen_follows_from_how_it_differs() {
-        let wanted = [1, 2, 3].map(addr);
+        let desired = [1, 2, 3].map(addr);
         let odd = Endpoint::Unparsed("999.1.1.1:99999".to_owned());
-        let mut told = endpoints(&[2, 3, 4]);
-        told.insert(odd.clone());
+        let mut sent = endpoints(&[2, 3, 4]);
+        sent.insert(odd.clone());
         let there = ActualPool {
-            members: told.clone(),
+            members: sent.clone(),
             ..ActualPool::default()
         };
         let since = PoolChange {
@@ -330,17 +328,20 @@ mod tests {
         let pool = PoolView {
             name: "api".parse().unwrap(),
             services: Vec::new(),
-            told: Some(Difference::of_told(&there, &wanted)),
-            seen: Some(SeenView::new(&Seen { at, since })),
-            wanted: wanted.into(),
+            sent: Some(Difference::of_sent(&there, &desired)),
+            observed: Some(ObservedView::new(&Observed { at, since })),
+            desired: desired.into(),
             problems: Vec::new(),
         };
-        let mut seen = endpoints(&[1, 2, 4]);
-        seen.insert(odd);
-        assert_eq!((pool.told_members(), pool.seen_members()), (told, seen));
-        assert_eq!(pool.told_count(), Some(4));
-        assert_eq!(pool.seen_count(), Some(4));
-        let told = pool.told.unwrap();
-        assert_eq!((told.missing, told.extra.len()), (vec![addr(1)], 2));
+        let mut observed = endpoints(&[1, 2, 4]);
+        observed.insert(odd);
+        assert_eq!(
+            (pool.sent_members(), pool.observed_members()),
+            (sent, observed)
+        );
+        assert_eq!(pool.sent_count(), Some(4));
+        assert_eq!(pool.observed_count(), Some(4));
+        let sent = pool.sent.unwrap();
+        assert_eq!((sent.missing, sent.extra.len()), (vec![addr(1)], 2));
     }
 }

@@ -67,7 +67,7 @@ fn leave_and_at_rest(site: &mut Site) {
     });
     let answer = runtime().block_on(slow).expect("the client panicked");
     assert_eq!(answer.as_deref(), Ok(NODES[node].name));
-    site.wait_at_rest(mark, node);
+    site.wait_drained(mark, node);
     site.stays_at_rest("api", node);
     site.answered_only_by("api", &[1 - node]);
 }

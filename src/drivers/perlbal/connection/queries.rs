@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::super::protocol::{Command, Endpoint, Response};
 use super::super::statistics::{Statistics, StatisticsQuery};
-use super::super::view::Question;
+use super::super::view::Query;
 use super::{Connection, QueryKind};
 use crate::drivers::StatisticsError;
 use crate::model::node::NodeAddr;
@@ -33,20 +33,20 @@ pub(super) struct StatisticsWaiters {
 // A requester may be gone by the time of a reply.
 impl Connection<'_> {
     /// Answers a query, or has it answered later.
-    pub(in crate::drivers::perlbal) fn on_query(&mut self, query: Question, now: Instant) {
+    pub(in crate::drivers::perlbal) fn on_query(&mut self, query: Query, now: Instant) {
         match query {
-            Question::View(reply) => {
+            Query::View(reply) => {
                 _ = reply.send(self.state.view(&self.setup.settings.address));
             }
-            Question::Owned(reply) => _ = reply.send(self.state.known()),
-            Question::Statistics { answer, .. } if !self.is_read => {
-                _ = answer.send(Err(StatisticsError::NotConnected));
+            Query::Owned(reply) => _ = reply.send(self.state.known()),
+            Query::Statistics { reply, .. } if !self.is_read => {
+                _ = reply.send(Err(StatisticsError::NotConnected));
             }
-            Question::Statistics { answer, .. } if self.statistics.waiting.len() >= MAX_WAITERS => {
-                _ = answer.send(Err(StatisticsError::TooMany));
+            Query::Statistics { reply, .. } if self.statistics.waiting.len() >= MAX_WAITERS => {
+                _ = reply.send(Err(StatisticsError::TooMany));
             }
-            Question::Statistics { by_node, answer } => {
-                self.statistics.waiting.push((by_node, answer));
+            Query::Statistics { per_node, reply } => {
+                self.statistics.waiting.push((per_node, reply));
                 self.reply_to_waiters(now);
             }
         }
@@ -57,7 +57,7 @@ impl Connection<'_> {
         let cached = &mut self.state.statistics;
         cached.take_if(|cached| cached.until <= now);
         if let Some(cached) = cached {
-            let serves = |(by_node, _): &mut (bool, Waiter)| cached.by_node || !*by_node;
+            let serves = |(per_node, _): &mut (bool, Waiter)| cached.per_node || !*per_node;
             for (_, reply) in self.statistics.waiting.extract_if(.., serves) {
                 _ = reply.send(Ok(Arc::clone(&cached.statistics)));
             }
@@ -65,8 +65,12 @@ impl Connection<'_> {
         if self.statistics.waiting.is_empty() || self.statistics.query.is_some() {
             return;
         }
-        let by_node = self.statistics.waiting.iter().any(|(by_node, _)| *by_node);
-        let members = by_node.then(|| self.nodes().into_iter().collect());
+        let per_node = self
+            .statistics
+            .waiting
+            .iter()
+            .any(|(per_node, _)| *per_node);
+        let members = per_node.then(|| self.nodes().into_iter().collect());
         self.statistics.worked_before = self.pipeline.throttle().worked();
         self.statistics.query = Some(StatisticsQuery::begin(now, members));
         self.query_statistics(now);

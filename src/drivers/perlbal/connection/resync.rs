@@ -10,7 +10,7 @@ use super::super::plan::{Actual, ActualPool};
 use super::super::protocol::{Command, Endpoint};
 use super::super::read_state::StateRead;
 use super::super::spare::address_of;
-use super::super::view::Seen;
+use super::super::view::Observed;
 use super::{Connection, QueryKind};
 use crate::drivers::perlbal::name::PerlbalName;
 
@@ -146,7 +146,7 @@ impl Connection<'_> {
         let shown = read.fresh.pools.keys();
         for name in shown.filter(|name| !read.counted.contains(*name)) {
             let since = read.since.remove(name).unwrap_or_default();
-            observed.insert(name.clone(), Seen { at: now, since });
+            observed.insert(name.clone(), Observed { at: now, since });
         }
     }
 

@@ -70,7 +70,7 @@ fn look(
 
 fn still_draining(draining: &DrainTracker) -> Vec<u8> {
     let last = |addr: &NodeAddr| addr.ip().octets()[3];
-    draining.by_node().keys().map(last).collect()
+    draining.per_node().keys().map(last).collect()
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn who_leaves_or_is_sealed_while_a_look_is_under_way_is_for_the_next_one() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     leave(&mut draining, 1, start);
     assert!(draining.removed(who(3), start));
-    // Back, and out again: its seal comes behind the look's question.
+    // Back, and out again: its seal comes behind the look's query.
     leave(&mut draining, 4, start);
     draining.begin_check(start);
     leave(&mut draining, 2, start);

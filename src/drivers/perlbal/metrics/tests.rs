@@ -36,7 +36,7 @@ fn statistics() -> Statistics {
         pending: [(web(), waiting(1, 0))].into(),
         failed_verifications: [(addr(), Duration::from_secs(9))].into(),
         sockets: [(("BackendHTTP".to_owned(), "bored".to_owned()), 3)].into(),
-        nodes: Nodes::Told([(addr(), node)].into()),
+        nodes: Nodes::Known([(addr(), node)].into()),
     }
 }
 

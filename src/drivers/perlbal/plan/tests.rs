@@ -245,21 +245,21 @@ prop_compose! {
 proptest! {
     #[test]
     fn the_plan_applied_to_what_is_there_gives_what_is_wanted(desired in any_desired(), actual in any_actual()) {
-        let mut told = actual.clone();
+        let mut sent = actual.clone();
         for command in plan(&desired, &actual).groups.iter().flatten() {
-            told.apply(command);
+            sent.apply(command);
         }
         for (name, pool) in &desired.pools {
             let members: BTreeSet<_> = pool.members.iter().copied().map(Endpoint::Node).collect();
-            match told.pools.get(name) {
+            match sent.pools.get(name) {
                 Some(there) => prop_assert_eq!(&there.members, &members),
                 None => prop_assert!(members.is_empty()),
             }
         }
         for (name, pool) in actual.pools.iter().filter(|(name, _)| !desired.pools.contains_key(*name)) {
-            prop_assert_eq!(Some(pool), told.pools.get(name), "not ours");
+            prop_assert_eq!(Some(pool), sent.pools.get(name), "not ours");
         }
-        prop_assert!(plan(&desired, &told).changes.is_empty());
+        prop_assert!(plan(&desired, &sent).changes.is_empty());
     }
 
     #[test]

@@ -49,9 +49,9 @@ fn answer_of(command: &Command) -> Vec<String> {
 }
 
 /// Everything, with these members.
-fn gather(by_node: Option<Vec<NodeAddr>>) -> Statistics {
+fn gather(per_node: Option<Vec<NodeAddr>>) -> Statistics {
     let now = Instant::now();
-    let mut gathering = StatisticsQuery::begin(now, by_node);
+    let mut gathering = StatisticsQuery::begin(now, per_node);
     while let Some(command) = gathering.next_command() {
         gathering.answer(&command, &answer_of(&command));
     }
@@ -96,7 +96,7 @@ fn what_waits_is_told_by_service() {
 #[test]
 fn each_member_is_told_of_and_each_node_with_a_connection() {
     let (good, unused) = (addr("127.77.9.1:7803"), addr("127.77.9.77:7803"));
-    let Nodes::Told(nodes) = gather(Some(vec![good, unused])).nodes else {
+    let Nodes::Known(nodes) = gather(Some(vec![good, unused])).nodes else {
         panic!("nothing is told by node");
     };
     let expected = NodeStatistics {
@@ -147,7 +147,7 @@ fn a_line_of_another_version_is_passed_over() {
     let statistics = gathering.end(now, Duration::ZERO).statistics;
     assert_eq!(statistics.process, Process::default());
     assert_eq!(statistics.queues[&name("web")], Queues::default());
-    let Nodes::Told(nodes) = &statistics.nodes else {
+    let Nodes::Known(nodes) = &statistics.nodes else {
         panic!("nothing is told by node");
     };
     assert_eq!(nodes[&odd], NodeStatistics::default());

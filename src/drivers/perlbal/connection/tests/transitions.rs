@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::drivers::StatisticsError;
 use crate::drivers::perlbal::protocol::Endpoint;
-use crate::drivers::perlbal::view::Question;
+use crate::drivers::perlbal::view::Query;
 
 /// A simulation that is connected and in sync: pool `api` with the nodes 1 and 2.
 macro_rules! in_sync {
@@ -329,19 +329,19 @@ fn what_the_throttle_holds_back_is_due_at_its_end() {
 #[test]
 fn statistics_are_answered_when_they_are_read_and_refused_when_the_connection_ends() {
     in_sync!(simulation, site, state);
-    let (answer, mut answered) = oneshot::channel();
-    let by_node = false;
+    let (reply, mut answered) = oneshot::channel();
+    let per_node = false;
     let now = simulation.now;
-    let question = Question::Statistics { by_node, answer };
-    simulation.connection.on_query(question, now);
+    let query = Query::Statistics { per_node, reply };
+    simulation.connection.on_query(query, now);
     assert!(answered.try_recv().is_err(), "not yet");
     simulation.run(100 * MILLI);
     assert_eq!(answered.try_recv().unwrap().unwrap().start, Some(1));
-    let (answer, mut answered) = oneshot::channel();
+    let (reply, mut answered) = oneshot::channel();
     simulation.run(20 * RESYNC_INTERVAL);
     let now = simulation.now;
-    let question = Question::Statistics { by_node, answer };
-    simulation.connection.on_query(question, now);
+    let query = Query::Statistics { per_node, reply };
+    simulation.connection.on_query(query, now);
     simulation.connection.close(now);
     assert_eq!(
         answered.try_recv().unwrap(),
