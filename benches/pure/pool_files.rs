@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use pollbal::config::PoolFileFormat;
-use pollbal::drivers::pool_files::plan::{ActualFile, plan, wanted};
+use pollbal::drivers::pool_files::plan::{ActualFile, desired_files, plan};
 
 use super::site::{POOLS, announce_one, serving};
 
@@ -13,7 +13,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     for pools in POOLS {
         let (mut membership, before) = serving(pools);
         let one_changed = announce_one(&mut membership, pools, "v24");
-        let content = |snapshot| wanted(snapshot, PoolFileFormat::Nodefile);
+        let content = |snapshot| desired_files(snapshot, PoolFileFormat::Nodefile);
         group.bench_function(BenchmarkId::new("content, pools", pools), |bencher| {
             bencher.iter_with_large_drop(|| content(&before));
         });

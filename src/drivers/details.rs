@@ -16,7 +16,7 @@ pub struct DriverDetails {
     pub in_sync_since: Instant,
     /// What is wrong there, or worth knowing, one line each.
     pub problems: Vec<String>,
-    /// The pools there that were asked for, by name.
+    /// The requested pools, by name.
     pub pools: Vec<PoolDetails>,
     /// How pools there still differ from the desired ones, for people; empty if they do not.
     pub differences: String,

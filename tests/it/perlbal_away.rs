@@ -264,7 +264,7 @@ fn answer(mut stream: TcpStream, says: &[u8]) {
 fn a_web_server_in_its_place_is_no_perlbal() {
     in_its_place(
         b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
-        "it said \"HTTP/1.1 400 Bad Request\"",
+        "it sent \"HTTP/1.1 400 Bad Request\"",
     );
 }
 
@@ -272,13 +272,13 @@ fn a_web_server_in_its_place_is_no_perlbal() {
 fn what_speaks_no_lines_in_its_place_is_no_perlbal() {
     in_its_place(
         b"\x15\x03\x01\x00\x02\x02\x46",
-        "it said \"\\u{15}\\u{3}\\u{1}",
+        "it sent \"\\u{15}\\u{3}\\u{1}",
     );
 }
 
 #[test]
 fn an_endless_line_in_its_place_is_no_perlbal() {
-    in_its_place(&vec![b'x'; 1 << 20], "it said \"xxx");
+    in_its_place(&vec![b'x'; 1 << 20], "it sent \"xxx");
 }
 
 #[test]

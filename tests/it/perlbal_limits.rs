@@ -91,7 +91,7 @@ fn is_given_up(says: &[u8], excess: &str) {
     let endless = Endless::start(stage.free_addr(), says);
     let config = json!({ "perlbal": { "address": endless.addr, "timeout": "30s" } });
     let pollbal = Pollbal::start(&stage, &config);
-    pollbal.wait_log(&["error", "not usable", "the answer to DUMPCONFIG", excess]);
+    pollbal.wait_log(&["error", "not usable", "the response to DUMPCONFIG", excess]);
     let times = eventually(3 * SOON, "it is asked again and again", || {
         let times = endless.asked.lock().unwrap().clone();
         (times.len() > 10).then_some(times)
@@ -150,7 +150,7 @@ fn an_answer_without_end_is_given_up_although_nothing_of_it_is_kept() {
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["connected to Perlbal"]);
     nodes[0].announce("website leaving");
-    pollbal.wait_log(&["error", "the answer to SOCKS", "more than 64 MiB"]);
+    pollbal.wait_log(&["error", "the response to SOCKS", "more than 64 MiB"]);
     let memory = most_memory_kb(&pollbal);
     assert!(memory < MOST_MEMORY_KB, "{memory} kB");
     eventually(SOON, "it is asked again", || {

@@ -339,7 +339,7 @@ fn statistics_are_read_anew_after_a_while_and_given_to_all_meanwhile() {
     let asked = || relay.said().iter().filter(|line| *line == "STATES").count();
     let first = driven.statistics(false).unwrap();
     assert!(Arc::ptr_eq(&first, &driven.statistics(false).unwrap()));
-    assert_eq!((asked(), &first.nodes), (1, &Nodes::NotAsked));
+    assert_eq!((asked(), &first.nodes), (1, &Nodes::NotRequested));
     // What is asked for by node was not read.
     let per_node = driven.statistics(true).unwrap();
     assert!(matches!(per_node.nodes, Nodes::Known(_)));

@@ -1,4 +1,4 @@
-//! One connection's state machine: reads what is there, makes it as desired, keeps it so. Pure: it does no I/O and
+//! One connection's state machine: reads the actual state, reconciles it with the desired state, and keeps it in sync. Pure: it does no I/O and
 //! reads no clock; what arrives and the time are arguments, and what is to be sent is handed out batch by batch.
 //!
 //! [`serve`](super::serve) is the loop around it. It calls [`plan_if_due`](Connection::plan_if_due) and
@@ -90,7 +90,7 @@ pub(super) struct Connection<'a> {
     /// Of the first snapshot that no plan was made from yet: when it came, and its cause or that of a later one.
     unplanned: Option<(Instant, Option<Instant>)>,
     untracked: Untracked,
-    /// Pools that services were seen to use newly, since connections were last read.
+    /// Pools that services newly use, since connections were last read.
     newly_used: BTreeSet<PerlbalName>,
     /// How many services used each pool when that was last queried.
     users: Users,
@@ -182,7 +182,7 @@ impl<'a> Connection<'a> {
             .then(|| now.saturating_duration_since(self.opened_at))
     }
 
-    /// Takes the latest snapshot.
+    /// Derives the desired state from the latest snapshot.
     pub(super) fn on_snapshot(&mut self, snapshot: Option<Snapshot>, now: Instant) {
         self.snapshot = snapshot;
         self.update_desired();
@@ -206,7 +206,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// What may be sent now, if anything may. To be asked after [`plan_if_due`](Self::plan_if_due), which takes its
+    /// What may be sent now, if anything may. To be called after [`plan_if_due`](Self::plan_if_due), which takes its
     /// time; and the process may have been paused.
     pub(super) fn send_window(&mut self, now: Instant) -> Option<SendWindow> {
         if !self.may_change(now) {
@@ -219,7 +219,7 @@ impl<'a> Connection<'a> {
         Some(SendWindow { may_read })
     }
 
-    /// The next batch to write in one piece, until there is none. To be asked again after each event.
+    /// The next batch to write in one piece, until there is none. To be called again after each event.
     pub(super) fn next_batch(&mut self, window: SendWindow, now: Instant) -> Option<String> {
         self.pipeline.next_batch(window.may_read, now)
     }
@@ -291,7 +291,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Takes the response to the oldest command that was not answered.
+    /// Handles the response to the oldest command that was not answered.
     pub(super) fn on_response(
         &mut self,
         command: &Command,
@@ -331,7 +331,7 @@ impl<'a> Connection<'a> {
             (_, Response::Ok(lines)) => self.on_state_read(command, &lines, now)?,
             (_, Response::Error(error)) => match command {
                 Command::ShowPool(pool) => self.on_pool_absent(pool, now),
-                command => return Err(SessionError::refused(command, error)),
+                command => return Err(SessionError::rejected(command, error)),
             },
         }
         Ok(())

@@ -38,7 +38,7 @@ const ATTEMPTS: usize = 8;
 
 /// What is not answered within this, or within `timeout` if that is less, is reported; it goes on
 /// waiting.
-const TOLD_AFTER: Duration = Duration::from_secs(2);
+const REPORT_AFTER: Duration = Duration::from_secs(2);
 
 /// Maximum number of look-ups in progress: each has a thread, until the system's resolver answers.
 const LOOKUPS: usize = 2;
@@ -213,7 +213,7 @@ impl Connector {
     }
 
     fn patience(&self) -> Duration {
-        self.limit.min(TOLD_AFTER)
+        self.limit.min(REPORT_AFTER)
     }
 
     /// The error of the next attempt that is overdue.

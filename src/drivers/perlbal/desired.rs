@@ -1,4 +1,4 @@
-//! What a snapshot of pools wants of a Perlbal: which pool, by its name there, has which members.
+//! What a Perlbal should have according to a snapshot of pools: which pool, by its name there, has which members.
 //! Pure.
 
 #![warn(clippy::disallowed_methods)]
@@ -36,7 +36,7 @@ impl Desired {
     }
 
     /// Sets the spare entries that are needed, of members only.
-    pub fn take_spares(&mut self, needed: &BTreeMap<PerlbalName, BTreeSet<String>>) {
+    pub fn set_spares(&mut self, needed: &BTreeMap<PerlbalName, BTreeSet<String>>) {
         for (name, pool) in &mut self.pools {
             let members = &pool.members;
             let stays =
@@ -86,7 +86,7 @@ pub struct NameMap {
 }
 
 impl NameMap {
-    /// What a snapshot wants. `is_current` says whether the pool file of a name is known to have
+    /// What a Perlbal should have according to a snapshot. `is_current` says whether the pool file of a name is known to have
     /// the snapshot's members, in a form that Perlbal reads correctly.
     #[must_use]
     pub fn desired(&self, pools: &Pools, is_current: impl Fn(&str) -> bool) -> Desired {
@@ -102,14 +102,14 @@ impl NameMap {
             let recipients = pool.recipients().map(|(node, _)| node.addr);
             let unserved = Unserved::of(pools, name, pool, None);
             let file = current(file_name(name, None));
-            let wants = DesiredPool {
+            let pool = DesiredPool {
                 members: recipients.collect(),
                 missing,
                 file: file.filter(|_| unserved.is_none()),
                 unserved,
                 ..DesiredPool::default()
             };
-            desired.insert(self.name_of(name), wants);
+            desired.insert(self.name_of(name), pool);
         }
         for (name, pool) in &pools.pools {
             let by_version = pool.by_version();
@@ -117,14 +117,14 @@ impl NameMap {
                 let members = by_version.get(version).into_iter().flatten();
                 let unserved = Unserved::of(pools, name, pool, Some(version));
                 let file = current(file_name(name, Some(version)));
-                let wants = DesiredPool {
+                let pool = DesiredPool {
                     members: members.map(|member| member.node.addr).collect(),
                     missing: Missing::Ignore,
                     file: file.filter(|_| unserved.is_none()),
                     unserved,
                     ..DesiredPool::default()
                 };
-                desired.insert(self.name_of(name).at_version(version), wants);
+                desired.insert(self.name_of(name).at_version(version), pool);
             }
         }
         desired
@@ -150,17 +150,17 @@ mod tests {
     use crate::model::rules::PoolRules;
 
     /// An address and a version.
-    type Said<'a> = (&'a str, Option<&'a str>);
+    type Announced<'a> = (&'a str, Option<&'a str>);
 
-    fn pools(content: &[(&str, &[Said<'_>])]) -> Pools {
-        let member = |(addr, version): &Said<'_>| Member {
+    fn pools(content: &[(&str, &[Announced<'_>])]) -> Pools {
+        let member = |(addr, version): &Announced<'_>| Member {
             node: Arc::new(Node {
                 addr: addr.parse().unwrap(),
                 name: String::new(),
             }),
             version: version.map(|version| version.parse().unwrap()),
         };
-        let pool = |members: &[Said<'_>]| {
+        let pool = |members: &[Announced<'_>]| {
             let members: Vec<Member> = members.iter().map(member).collect();
             let versions = members
                 .iter()
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_no_node_announced_is_not_wanted() {
+    fn a_pool_that_no_node_announced_is_not_desired() {
         let mut pools = pools(&[("api", &[])]);
         pool_mut(&mut pools, "api").announced = false;
         assert_eq!(

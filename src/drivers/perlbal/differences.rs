@@ -1,4 +1,4 @@
-//! How a Perlbal that is not in sync differs from what is desired, in words, for alerts. Pure.
+//! How a Perlbal that is not in sync differs from what is desired, as text, for alerts. Pure.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ const MAX_MEMBERS: usize = 8;
 
 impl PerlbalView {
     /// How each pool differs from what is desired, `pool api still needs +10.0.0.1:80
-    /// -10.0.0.9:80`, and what cannot be put right. Empty if nothing differs.
+    /// -10.0.0.9:80`, and what cannot be corrected. Empty if nothing differs.
     #[must_use]
     pub fn differences(&self) -> String {
         let all: Vec<_> = self.pools.iter().filter_map(PoolView::difference).collect();
@@ -78,7 +78,7 @@ mod tests {
         }
     }
 
-    fn sent(pools: Vec<PoolView>) -> String {
+    fn text_of(pools: Vec<PoolView>) -> String {
         let now = Instant::now();
         let view = PerlbalView {
             address: "127.0.0.1:16000".to_owned(),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_missing_and_who_is_too_much_is_told_by_pool() {
+    fn missing_and_extra_members_are_named_by_pool() {
         let differs = Difference {
             missing: vec![addr(2)],
             extra: vec![Endpoint::Node(addr(9))],
@@ -106,16 +106,16 @@ mod tests {
         let right = pool("web", 2, Difference::default());
         let api = pool("api", 2, differs);
         let text = "pool api still needs +10.0.0.2:80 -10.0.0.9:80";
-        assert_eq!(sent(vec![api.clone(), right.clone()]), text);
-        assert_eq!(sent(vec![right.clone()]), "");
+        assert_eq!(text_of(vec![api.clone(), right.clone()]), text);
+        assert_eq!(text_of(vec![right.clone()]), "");
         // Sent, and without effect.
         let mut unsent = right.clone();
         unsent.sent = Some(Difference {
             missing: vec![addr(1)],
             extra: Vec::new(),
         });
-        assert_eq!(sent(vec![unsent]), "pool web still needs +10.0.0.1:80");
-        // What cannot be put right is described as the problem is.
+        assert_eq!(text_of(vec![unsent]), "pool web still needs +10.0.0.1:80");
+        // What cannot be corrected is described as the problem is.
         let missing = PoolView {
             sent: None,
             problems: vec!["there is no pool api".to_owned()],
@@ -125,11 +125,11 @@ mod tests {
             sent: None,
             ..right
         };
-        assert_eq!(sent(vec![missing, unmade]), "there is no pool api");
+        assert_eq!(text_of(vec![missing, unmade]), "there is no pool api");
     }
 
     #[test]
-    fn of_very_many_some_are_told() {
+    fn of_very_many_pools_and_members_some_are_named() {
         let lacks = |desired| Difference {
             missing: (1..=desired).map(addr).collect(),
             extra: Vec::new(),
@@ -137,7 +137,7 @@ mod tests {
         let pools: Vec<_> = (0..7)
             .map(|number| pool(&format!("p{number}"), 200, lacks(200)))
             .collect();
-        let text = sent(pools);
+        let text = text_of(pools);
         assert!(text.contains("+10.0.0.8:80 +192 more; pool p1 "), "{text}");
         assert!(text.ends_with("; 2 more pools differ"), "{text}");
     }

@@ -9,7 +9,7 @@
 //! connection to the member is closed instead of being used again (Service.pm,
 //! `verify_generation`). The first check that finds none busy is then enough. Where a group could
 //! not hold them all, a request may have come in between and made connections count as valid again;
-//! such a member must be seen idle for [`SETTLE_TIME`] longer.
+//! such a member must be observed idle for [`SETTLE_TIME`] longer.
 //!
 //! A check prints a line per socket, 13 µs each on Perlbal 1.80, during which Perlbal serves
 //! nobody: 27 ms with 2,000 sockets. So [`DrainSchedule`] decides when the next one is due.
@@ -140,9 +140,9 @@ impl DrainTracker {
         self.schedule.on_removed(now);
     }
 
-    /// Takes a group that is sent now, in one piece, to a Perlbal in this state: records which
+    /// Records a group that is sent now, in one piece, to a Perlbal in this state, and which
     /// members it seals for good.
-    pub fn take_group(&mut self, group: &[Command], expected: &Actual) {
+    pub fn record_group(&mut self, group: &[Command], expected: &Actual) {
         if self.members.is_empty() {
             return;
         }
@@ -179,7 +179,7 @@ impl DrainTracker {
     }
 
     /// Perlbal rejected a removal from this pool, or a seal of it.
-    pub fn refused(&mut self, pool: &PerlbalName) {
+    pub fn on_rejected(&mut self, pool: &PerlbalName) {
         let mut left = self
             .members
             .iter_mut()
@@ -187,7 +187,7 @@ impl DrainTracker {
         left.by_ref().for_each(|(_, member)| member.sealed = false);
     }
 
-    /// Removes a member that is back, or whose connections cannot be told from others.
+    /// Removes a member that is back, or whose connections cannot be distinguished from others.
     pub fn forget(&mut self, who: &PoolMember) {
         if self.members.remove(who).is_some() {
             self.version += 1;
@@ -229,9 +229,9 @@ impl DrainTracker {
             event: self.events,
             requests: BTreeMap::new(),
         });
-        let asked: BTreeSet<_> = self.members.keys().map(|(_, addr)| *addr).collect();
-        Some(if asked.len() <= MAX_COUNTED {
-            asked
+        let nodes: BTreeSet<_> = self.members.keys().map(|(_, addr)| *addr).collect();
+        Some(if nodes.len() <= MAX_COUNTED {
+            nodes
         } else {
             BTreeSet::new()
         })
@@ -259,7 +259,7 @@ impl DrainTracker {
         draining
     }
 
-    /// Takes the number of requests that `addr` has answered so far.
+    /// Records the number of requests that `addr` has answered so far.
     pub fn count(&mut self, addr: NodeAddr, requests: u64) {
         for (_, member) in self
             .members
@@ -268,12 +268,12 @@ impl DrainTracker {
         {
             member.requests.get_or_insert(requests);
         }
-        if let Some(look) = &mut self.in_progress {
-            look.requests.insert(addr, requests);
+        if let Some(check) = &mut self.in_progress {
+            check.requests.insert(addr, requests);
         }
     }
 
-    /// Takes the addresses to which a connection is busy, the last thing that a check queries, and
+    /// Records the addresses to which a connection is busy, the last thing that a check queries, and
     /// how much work all of it was for Perlbal.
     pub fn end_check(
         &mut self,
@@ -282,16 +282,16 @@ impl DrainTracker {
         took: Duration,
     ) -> DrainCheck {
         let mut result = DrainCheck::default();
-        let Some(look) = self.in_progress.take() else {
+        let Some(check) = self.in_progress.take() else {
             return result;
         };
         let mut unjudged = false;
         self.members.retain(|who, member| {
-            if member.event > look.event {
+            if member.event > check.event {
                 unjudged = true;
                 return true;
             }
-            let count = look.requests.get(&who.1).copied();
+            let count = check.requests.get(&who.1).copied();
             let grown = count > member.requests.or(count);
             member.requests = count.or(member.requests);
             member.busy = grown || busy.contains(&who.1);
@@ -299,8 +299,8 @@ impl DrainTracker {
                 result.busy.push(who.clone());
                 return true;
             }
-            let seen_after = look.began.saturating_duration_since(member.since);
-            if !member.sealed && seen_after < SETTLE_TIME {
+            let idle_after = check.began.saturating_duration_since(member.since);
+            if !member.sealed && idle_after < SETTLE_TIME {
                 return true;
             }
             let left_for = (member.origin == Origin::Removed).then(|| now - member.since);

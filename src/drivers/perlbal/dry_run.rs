@@ -26,7 +26,7 @@ impl PerlbalDriver {
         let mut expected = read?.fresh;
         self.state.set_connected(Instant::now());
         loop {
-            self.take_snapshot();
+            self.update_desired();
             if let Some((serial, desired)) = &mut self.state.desired {
                 desired.keep(&expected);
                 let (serial, plan) = (*serial, plan::plan(desired, &expected));
@@ -74,7 +74,7 @@ impl PerlbalDriver {
             let (command, response) = session.response().await?;
             let lines = match response {
                 Response::Ok(lines) => lines,
-                Response::Error(error) => return Err(SessionError::refused(&command, error)),
+                Response::Error(error) => return Err(SessionError::rejected(&command, error)),
             };
             if command == Command::DumpConfig {
                 resolve_nodefiles(own_files, directory, &self.settings.address, &lines).await;

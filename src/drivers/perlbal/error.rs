@@ -37,10 +37,10 @@ pub enum SessionError {
     #[error("accepts connections, no reply within {}", format_duration(*.0))]
     Silent(Duration),
     /// Another server responds.
-    #[error("it said \"{said}\"")]
+    #[error("it sent \"{received}\"")]
     NotPerlbal {
         /// The beginning of what was received, made printable.
-        said: String,
+        received: String,
     },
     /// The connection broke.
     #[error("the connection broke")]
@@ -49,7 +49,7 @@ pub enum SessionError {
     #[error("the connection was closed")]
     Closed,
     /// A response was not complete within the time limit.
-    #[error("accepts connections, no whole answer to {command} within {}", format_duration(*.limit))]
+    #[error("accepts connections, no complete response to {command} within {}", format_duration(*.limit))]
     Timeout {
         /// The command.
         command: String,
@@ -60,7 +60,7 @@ pub enum SessionError {
     #[error("accepts connections, takes no commands within {}", format_duration(*.0))]
     Stuck(Duration),
     /// A line is no response to the command.
-    #[error("the answer to {command} is not understood")]
+    #[error("the response to {command} cannot be parsed")]
     Protocol {
         /// The command.
         command: String,
@@ -69,29 +69,29 @@ pub enum SessionError {
     },
     /// A query was answered with an error.
     #[error("{command} was answered with an error: {error}")]
-    Refused {
+    Rejected {
         /// The command.
         command: String,
         /// Perlbal's error.
         error: String,
     },
     /// Something was received although no response was due.
-    #[error("Perlbal spoke unasked: \"{0}\"")]
+    #[error("Perlbal sent \"{0}\" although no response was due")]
     Unsolicited(String),
     /// A response exceeds a limit.
-    #[error("the answer to {command} is too large: {excess}")]
+    #[error("the response to {command} is too large: {excess}")]
     TooLarge {
         /// The command.
         command: String,
-        /// Which limit it exceeds, in words.
+        /// The limit that it exceeds, as text.
         excess: String,
     },
 }
 
 impl SessionError {
     /// A query was answered with an error.
-    pub(super) fn refused(command: &Command, error: String) -> Self {
-        Self::Refused {
+    pub(super) fn rejected(command: &Command, error: String) -> Self {
+        Self::Rejected {
             command: command.to_string(),
             error,
         }
@@ -113,7 +113,7 @@ impl SessionError {
         }
     }
 
-    /// The state of a Perlbal with this error, in words that go before "for 18 s".
+    /// The state of a Perlbal with this error, as text that precedes "for 18 s".
     pub(super) fn state(&self) -> &'static str {
         match self {
             Self::Resolve { .. }
@@ -124,7 +124,7 @@ impl SessionError {
             Self::NotPerlbal { .. } => "not a Perlbal",
             Self::Broken(_) | Self::Closed => "closing connections",
             Self::Protocol { .. }
-            | Self::Refused { .. }
+            | Self::Rejected { .. }
             | Self::Unsolicited(_)
             | Self::TooLarge { .. } => "not usable",
         }

@@ -1,6 +1,6 @@
 //! Perlbal's statistics as metric families. Pure.
 //!
-//! What a Perlbal does not tell, as another version may not, has no sample: a number that is not
+//! What a Perlbal does not report, as another version may not, has no sample: a number that is not
 //! known is not 0.
 
 use std::time::Duration;
@@ -152,7 +152,7 @@ fn unlabelled(value: u64) -> ([(&'static str, String); 0], Value) {
     ([], Value::Whole(value))
 }
 
-/// Perlbal tells whole ones.
+/// Perlbal reports whole seconds.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs()
 }

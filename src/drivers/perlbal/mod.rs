@@ -75,21 +75,21 @@ use super::{Mode, Snapshot, StatisticsError};
 use crate::model::driver_status::DriverStatus;
 use crate::model::ownership::Known;
 
-/// What a manager works with.
+/// The driver of one Perlbal, with what it works with.
 pub struct PerlbalDriver {
     /// Which Perlbal, and how.
     pub settings: PerlbalSettings,
     /// From announced names to Perlbal's.
     pub name_map: NameMap,
-    /// Where our pool files are; a nodefile there is ours.
+    /// The directory of our pool files; a nodefile there is ours.
     pub pool_directory: PathBuf,
-    /// The wanted state, always the latest; `None` before the first round is done.
+    /// The desired state, always the latest; `None` before the first round is done.
     pub snapshots: watch::Receiver<Option<Snapshot>>,
     /// How far this Perlbal has come.
     pub status: watch::Sender<DriverStatus>,
-    /// What pollbal owns there, told at the end: nobody is to wait for that.
+    /// What pollbal owns there, published at the end: nobody needs to wait for a reply then.
     pub last_owned: watch::Sender<Option<Known>>,
-    /// What others want to know. In a dry run nobody answers.
+    /// Queries of the rest of pollbal. In a dry run nobody answers them.
     pub queries: mpsc::Receiver<Query>,
     /// Where a dry run prints its steps.
     pub steps: StepPrinter,
@@ -99,8 +99,8 @@ pub struct PerlbalDriver {
     pub state: State,
 }
 
-/// Queries that may wait for a manager, which answers them between two things that it does: some
-/// from each door, and who asks waits where it is full. The manager never waits for it.
+/// Maximum number of queries that wait for the driver, which answers them between two things that it does: some
+/// from each listener. Senders wait while the queue is full; the driver never waits for it.
 pub const MAX_WAITING_QUERIES: usize = 16;
 
 impl PerlbalDriver {
@@ -136,7 +136,7 @@ impl PerlbalDriver {
         }
     }
 
-    /// Waits for a connection over which Perlbal answers, with word of each attempt that fails;
+    /// Waits for a connection over which Perlbal answers, and reports each attempt that fails;
     /// `None` when the task is stopped.
     async fn reach(&mut self, wait: Duration) -> Option<Session> {
         let mut connector = Connector::new(&self.settings, Arc::clone(&self.state.resolver), wait);
@@ -148,8 +148,8 @@ impl PerlbalDriver {
         }
     }
 
-    /// Waits for something while there is no connection; answers queries meanwhile, and tells what
-    /// waits to be applied. `None` when the task is stopped.
+    /// Waits for something while there is no connection; answers queries meanwhile, and reports
+    /// what waits to be applied. `None` when the task is stopped.
     async fn answering<T>(&mut self, waited_for: impl Future<Output = T>) -> Option<T> {
         let stop = self.stop.clone();
         let mut waited_for = std::pin::pin!(waited_for);
@@ -161,7 +161,7 @@ impl PerlbalDriver {
                 done = &mut waited_for => return Some(done),
                 Some(query) = self.queries.recv() => self.answer_unconnected(query),
                 () = sleep_until(check_at.unwrap_or_else(Instant::now).into()), if check_at.is_some() => {
-                    self.note_waiting();
+                    self.record_waiting();
                 }
                 Ok(()) = self.snapshots.changed(), if check_at.is_none() => {
                     self.state.check_at = Some(Instant::now() + PENDING_DELAY);
@@ -170,11 +170,11 @@ impl PerlbalDriver {
         }
     }
 
-    /// Notes, and tells, what waits to be applied.
-    fn note_waiting(&mut self) {
+    /// Records and logs what waits to be applied.
+    fn record_waiting(&mut self) {
         self.state.check_at = None;
         let snapshot = self.snapshots.borrow().clone();
-        self.take_new_snapshot();
+        self.update_desired_if_new();
         self.state.update_waiting(snapshot.as_ref());
         self.publish();
         let perlbal = &self.settings.address;
@@ -183,15 +183,15 @@ impl PerlbalDriver {
         }
     }
 
-    // Whoever has asked may be gone by now.
+    // The requester may be gone by now.
     fn answer_unconnected(&mut self, query: Query) {
         match query {
             Query::View(reply) => {
-                self.take_new_snapshot();
+                self.update_desired_if_new();
                 _ = reply.send(self.state.view(&self.settings.address));
             }
             Query::Owned(reply) => {
-                self.take_new_snapshot();
+                self.update_desired_if_new();
                 _ = reply.send(self.state.known());
             }
             Query::Statistics { reply, .. } => {
@@ -200,7 +200,7 @@ impl PerlbalDriver {
         }
     }
 
-    /// Says once that the connection failed, until it fails in another way or was there again.
+    /// Logs that the connection failed, once until it fails in another way or was there again.
     fn report(&mut self, failure: &SessionError) {
         let now = Instant::now();
         let cause = cause_of(failure);
@@ -227,17 +227,17 @@ impl PerlbalDriver {
         publish(&mut self.state, perlbal, &self.status);
     }
 
-    /// Takes the latest snapshot, unless it is the one that was taken last.
-    fn take_new_snapshot(&mut self) {
+    /// Derives the desired state from the latest snapshot, unless it is known already.
+    fn update_desired_if_new(&mut self) {
         let taken = self.state.desired.as_ref().map(|(serial, _)| *serial);
         let latest = self.snapshots.borrow().as_ref().map(|latest| latest.serial);
         if latest != taken {
-            self.take_snapshot();
+            self.update_desired();
         }
     }
 
-    /// Takes the latest snapshot.
-    fn take_snapshot(&mut self) {
+    /// Derives the desired state from the latest snapshot.
+    fn update_desired(&mut self) {
         let snapshot = self.snapshots.borrow_and_update().clone();
         self.state.set_desired(snapshot.as_ref(), &self.name_map);
     }

@@ -1,4 +1,4 @@
-//! What the log says of a Perlbal, as values: the connection's state machine does no I/O, and its tests read them. Pure
+//! The log's lines about a Perlbal, as values: the connection's state machine does no I/O, and its tests read them. Pure
 //! but for [`Notice::log`].
 
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) enum Notice {
     },
     /// A pool got spare entries.
     SparesNeeded { pool: PerlbalName, count: usize },
-    /// Something that cannot be put right.
+    /// Something that cannot be corrected.
     Problem(String),
     /// Such a problem is over.
     ProblemOver(String),

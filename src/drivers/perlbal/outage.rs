@@ -23,7 +23,7 @@ pub fn cause_of(failure: &SessionError) -> OutageCause {
     }
 }
 
-/// The changes that a Perlbal needs that was last known as `told`. Changes that were sent to it and
+/// The changes that a Perlbal needs whose state was last known as `sent`. Changes that were sent to it and
 /// not acknowledged, `unacknowledged`, may not have been applied. `pools` have the nodes' names.
 #[must_use]
 pub fn pending_changes(

@@ -96,7 +96,7 @@ impl State {
         };
         let mut pools = BTreeMap::new();
         for (name, pool) in &self.expected.pools {
-            let unwanted: BTreeSet<_> = match desired.pools.get(name) {
+            let undesired: BTreeSet<_> = match desired.pools.get(name) {
                 Some(desired) => {
                     let members = pool.members.iter().filter_map(Endpoint::reached);
                     let gone = members.filter(|addr| !desired.members.contains(addr));
@@ -109,8 +109,8 @@ impl State {
                 .pools
                 .get(name)
                 .is_some_and(|pool| pool.unserved.is_some());
-            if !unwanted.is_empty() || !(pool.members.is_empty() || unserved) {
-                pools.insert(name.clone(), unwanted);
+            if !undesired.is_empty() || !(pool.members.is_empty() || unserved) {
+                pools.insert(name.clone(), undesired);
             }
         }
         Known {

@@ -1,7 +1,7 @@
 //! The commands that lead from the actual to the desired state. Pure.
 //!
-//! `plan(desired, actual)` gives commands, [`Actual::apply`] says what they make of Perlbal; a
-//! property test holds one against the other.
+//! `plan(desired, actual)` gives commands, [`Actual::apply`] gives the state of Perlbal after them; a
+//! property test compares the two.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -27,7 +27,7 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// What changes in each pool, for the log.
     pub changes: BTreeMap<PerlbalName, PoolChange>,
-    /// What cannot be put right.
+    /// What cannot be corrected.
     pub problems: BTreeSet<Problem>,
 }
 
@@ -40,7 +40,7 @@ pub struct PoolChange {
     pub removed: BTreeSet<Endpoint>,
 }
 
-/// What cannot be put right in a Perlbal until someone changes something.
+/// What cannot be corrected in a Perlbal until someone changes something.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Problem {
     /// A service has the pool's name; the two share one namespace (Perlbal.pm, `MANAGE_create`).
@@ -60,7 +60,7 @@ impl fmt::Display for Problem {
             Self::MissingPool(name) => write!(
                 f,
                 "pool `{name}` is missing in Perlbal and create_pools is false; \
-                 say CREATE POOL {name} there, or set create_pools"
+                 run CREATE POOL {name} there, or set create_pools"
             ),
         }
     }

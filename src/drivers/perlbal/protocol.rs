@@ -139,7 +139,7 @@ pub struct ProtocolError {
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the line \"{}\" is not understood", self.line)
+        write!(f, "the line \"{}\" cannot be parsed", self.line)
     }
 }
 

@@ -32,7 +32,7 @@ pub struct StateRead {
     to_count: BTreeSet<PerlbalName>,
     /// Pools that have as many members as expected, so that these were not read.
     pub counted: BTreeSet<PerlbalName>,
-    /// Pools that services were seen to use newly before connections were queried.
+    /// Pools that services newly use, as found before connections were queried.
     pub newly_used: BTreeSet<PerlbalName>,
     /// Number of responses that are still to come.
     due: usize,
@@ -132,7 +132,7 @@ impl StateRead {
         self.due == 0
     }
 
-    /// Takes a response. `known` is the state with the changes that were sent; `later` are those that Perlbal runs after
+    /// Records a response. `known` is the state with the changes that were sent; `later` are those that Perlbal runs after
     /// it; `own_file` says whether a nodefile is one of ours. Returns the next commands.
     pub fn answer<'a>(
         &mut self,
@@ -151,7 +151,7 @@ impl StateRead {
                 let dump = Dump::parse(lines)?;
                 self.fresh.services = dump.services;
                 for (name, pool) in dump.pools {
-                    next.extend(self.take_dumped(name, pool, &own_file));
+                    next.extend(self.record_dumped(name, pool, &own_file));
                 }
                 later.for_each(|command| self.sent(command));
                 if self.connections {
@@ -162,10 +162,10 @@ impl StateRead {
             Command::CountMembers => {
                 let changing: BTreeSet<_> = later.filter_map(Command::changes).collect();
                 let counts = parse_member_counts(lines);
-                next.extend(self.take_counts(&counts, known, &changing));
+                next.extend(self.record_counts(&counts, known, &changing));
             }
             Command::ShowPool(name) => {
-                self.take_members(name, parse_pool(lines)?);
+                self.record_members(name, parse_pool(lines)?);
                 let of_pool = later.filter(|command| command.changes() == Some(name));
                 of_pool.for_each(|command| self.sent(command));
             }
@@ -175,8 +175,8 @@ impl StateRead {
         Ok(next)
     }
 
-    /// Takes the number of members of the large pools; returns the queries of those with another number than expected.
-    fn take_counts(
+    /// Records the number of members of the large pools; returns the queries of those with another number than expected.
+    fn record_counts(
         &mut self,
         counts: &BTreeMap<PerlbalName, usize>,
         known: &Actual,
@@ -191,7 +191,7 @@ impl StateRead {
             let members = known.pools.get(&name).map(|pool| &pool.members);
             match members.filter(|members| counts.get(&name) == Some(&members.len())) {
                 Some(members) if !changing.contains(&name) => {
-                    self.take_members(&name, members.clone());
+                    self.record_members(&name, members.clone());
                     self.counted.insert(name);
                 }
                 _ => differ.push(Command::ShowPool(name)),
@@ -200,7 +200,7 @@ impl StateRead {
         differ
     }
 
-    fn take_members(&mut self, name: &PerlbalName, members: BTreeSet<Endpoint>) {
+    fn record_members(&mut self, name: &PerlbalName, members: BTreeSet<Endpoint>) {
         let mut pool = ActualPool {
             members,
             ..ActualPool::default()
@@ -213,7 +213,7 @@ impl StateRead {
         self.fresh.pools.insert(name.clone(), pool);
     }
 
-    fn take_dumped(
+    fn record_dumped(
         &mut self,
         name: PerlbalName,
         pool: DumpedPool,
@@ -236,13 +236,13 @@ impl StateRead {
         (!is_counted).then_some(Command::ShowPool(name))
     }
 
-    /// Queries connections to nodes too, unless they were queried, since services were seen to use
+    /// Queries connections to nodes too, unless they were queried, since services are found to use
     /// these pools newly.
-    pub fn ask_connections(&mut self, newly_used: &mut BTreeSet<PerlbalName>) -> Option<Command> {
+    pub fn query_connections(&mut self, newly_used: &mut BTreeSet<PerlbalName>) -> Option<Command> {
         if mem::replace(&mut self.connections, true) {
             return None;
         }
-        // What is seen from now on needs another query of connections.
+        // What is found from now on needs another query of connections.
         self.newly_used = mem::take(newly_used);
         self.due += 1;
         Some(Command::Backends)

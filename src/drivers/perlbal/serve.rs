@@ -127,7 +127,7 @@ pub(super) async fn resolve_nodefiles(
         warn!(
             %perlbal,
             "the directory of a nodefile in Perlbal does not answer; until it does, pools whose nodefile is not spelled \
-             as in {} are told their members one by one",
+             as in {} get their members one by one",
             pool_directory.display()
         );
     }

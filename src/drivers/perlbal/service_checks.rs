@@ -8,7 +8,7 @@
 //! where its response shows something else, that is set again.
 //!
 //! There are two kinds of checks. `SHOW SERVICE` before the command shows everything, and prints a line per member. In
-//! large pools a seal stands between two `SHOW POOL` instead, which print how many services use each pool, two lines
+//! large pools a seal is sent between two `SHOW POOL` instead, which print how many services use each pool, two lines
 //! per pool: the pool that has one less after the seal is the one from which the seal took the service.
 //!
 //! A check costs Perlbal about 60 µs, and 3 to 7 µs per line; with the change it must take less than a millisecond. So
@@ -316,7 +316,7 @@ mod tests {
         };
         let service = ["SHOW SERVICE s0"];
         let pools = ["SHOW POOL"; 2];
-        assert_eq!(checks(50, 1), service, "which tells more");
+        assert_eq!(checks(50, 1), service, "which shows more");
         assert_eq!(checks(51, 1), pools);
         assert_eq!(checks(97, 24), pools);
         assert_eq!(checks(96, 24), service);

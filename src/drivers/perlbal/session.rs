@@ -44,7 +44,9 @@ impl Session {
             // An error too is the response of a Perlbal, of a version that does not know the command.
             Ok(_) => {}
             Err(SessionError::Protocol { source, .. }) => {
-                return Err(SessionError::NotPerlbal { said: source.line });
+                return Err(SessionError::NotPerlbal {
+                    received: source.line,
+                });
             }
             Err(SessionError::TooLarge { .. } | SessionError::Timeout { .. }) => {
                 return Err(session.not_perlbal());
@@ -69,9 +71,9 @@ impl Session {
 
     /// What was received in place of a first response is none.
     fn not_perlbal(&self) -> SessionError {
-        let said = String::from_utf8_lossy(self.pipeline.unread());
-        let said = ProtocolError::new(said.trim_end()).line;
-        SessionError::NotPerlbal { said }
+        let received = String::from_utf8_lossy(self.pipeline.unread());
+        let received = ProtocolError::new(received.trim_end()).line;
+        SessionError::NotPerlbal { received }
     }
 
     /// Sends what Perlbal would read in one piece, reads included, whatever the throttle says.

@@ -162,7 +162,7 @@ impl Settings for PerlbalSettings {
             return Vec::new();
         }
         vec![format!(
-            "perlbal {}: the management socket asks for no password; it should listen on loopback only",
+            "perlbal {}: the management socket requires no password; it should listen on loopback only",
             self.address
         )]
     }

@@ -34,7 +34,7 @@ pub struct State {
     pub(super) start: Option<u64>,
     /// Its version, by the last connection.
     pub(super) version: Option<String>,
-    /// The latest snapshot's serial, and what it wants of this Perlbal.
+    /// The latest snapshot's serial, and the state that it desires for this Perlbal.
     pub(super) desired: Option<(u64, Desired)>,
     /// What Perlbal looks like once it has run everything that was sent; until something was read over
     /// a new connection, what it looked like at the end of the last one.
@@ -158,7 +158,7 @@ impl State {
             }
         }
         desired.keep(&self.expected);
-        desired.take_spares(&self.spares);
+        desired.set_spares(&self.spares);
         desired
     }
 
@@ -280,7 +280,7 @@ impl State {
             observed: &self.observed,
             problems: &self.problems,
             distrusted: &self.unreliable_nodefiles,
-            refused: &self.rejected,
+            rejected: &self.rejected,
         };
         let draining = self
             .draining

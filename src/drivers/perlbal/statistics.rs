@@ -6,14 +6,14 @@
 //! | command | lines | time |
 //! | --- | --- | --- |
 //! | `UPTIME`, `PROC`, `QUEUES`, `PENDING`, `NOVERIFY` | few | 0.04 to 0.15 ms each |
-//! | `STATES` | few, but it looks at each socket | 1.5 ms |
+//! | `STATES` | few, but it visits each socket | 1.5 ms |
 //! | `BACKENDS` | one for each node with a connection | 4 ms |
 //! | `NODES ip:port` | 8 | 0.06 ms; 0.1 ms once it has answered 500 requests |
-//! | `NODES` | 7 for each node ever seen | 22 ms and more |
+//! | `NODES` | 7 for each node ever used | 22 ms and more |
 //! | `SOCKS` | one for each socket | 27 ms |
 //!
 //! So the last two are not used, nodes are queried one by one, and between any two commands Perlbal
-//! serves its clients. Statistics by node are read only on demand, and only if there are no more than
+//! serves its clients. Statistics per node are read only on demand, and only if there are no more than
 //! [`NODES`] members.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +24,7 @@ use super::protocol::Command;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
-/// Maximum number of members for statistics by node. They take 0.1 s of Perlbal's time, a thousandth of
+/// Maximum number of members for statistics per node. They take 0.1 s of Perlbal's time, a thousandth of
 /// it at a time, and the longest response (`BACKENDS`) 4 ms.
 pub const NODES: usize = 1_000;
 
@@ -39,7 +39,7 @@ const KEPT_LONGEST: Duration = Duration::from_secs(60);
 /// Perlbal's statistics. What it did not report, as another version may not, is absent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
-    /// When the first of it was asked.
+    /// When the first command was sent.
     pub at: Instant,
     /// When Perlbal was started, in seconds since 1970.
     pub start: Option<u64>,
@@ -59,17 +59,17 @@ pub struct Statistics {
     /// How many sockets there are, by kind (`BackendHTTP`, `ClientProxy`, …) and state (`bored`,
     /// `wait_res`, …).
     pub sockets: BTreeMap<(String, String), u64>,
-    /// What is told by node, if it was asked for.
+    /// Statistics per node, if they were requested.
     pub nodes: Nodes,
 }
 
-/// What is told by node.
+/// Statistics per node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Nodes {
-    /// It was not asked for.
+    /// They were not requested.
     #[default]
-    NotAsked,
-    /// There are more members than [`NODES`]: so many.
+    NotRequested,
+    /// There are more members than [`NODES`]: this number.
     TooMany(usize),
     /// Of each member, and of others to which there is a connection.
     Known(BTreeMap<NodeAddr, NodeStatistics>),
@@ -121,9 +121,9 @@ pub struct NodeStatistics {
     pub connects: u64,
     /// Connections that it showed to be good for several requests (`verify_backend`).
     pub verifies: u64,
-    /// Of its last 500 answers, how many had which status.
+    /// Number of its last 500 responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// When it last answered, in seconds since 1970.
+    /// When it last responded, in seconds since 1970.
     pub last_response: Option<u64>,
 }
 
@@ -132,25 +132,25 @@ pub struct NodeStatistics {
 pub struct StatisticsQuery {
     partial: Statistics,
     next: VecDeque<Command>,
-    /// They are read by node, too.
+    /// They are read per node, too.
     pub per_node: bool,
 }
 
-/// Statistics that were read, for everyone who asks soon.
+/// Statistics that were read, for everyone who requests them soon.
 #[derive(Clone, Debug)]
 pub struct CachedStatistics {
     /// The statistics.
     pub statistics: Arc<Statistics>,
-    /// They were read by node, too.
+    /// They were read per node, too.
     pub per_node: bool,
     /// When they expire.
     pub until: Instant,
 }
 
 impl StatisticsQuery {
-    /// Begins at `now`. `per_node` has the members, if it is to be told of each node.
+    /// Begins at `now`. `members` are those to read statistics of, if they are to be read per node.
     #[must_use]
-    pub fn begin(now: Instant, per_node: Option<Vec<NodeAddr>>) -> Self {
+    pub fn begin(now: Instant, members: Option<Vec<NodeAddr>>) -> Self {
         let mut partial = Statistics {
             at: now,
             start: None,
@@ -161,7 +161,7 @@ impl StatisticsQuery {
             pending: BTreeMap::new(),
             failed_verifications: BTreeMap::new(),
             sockets: BTreeMap::new(),
-            nodes: Nodes::NotAsked,
+            nodes: Nodes::NotRequested,
         };
         let mut next = VecDeque::from([
             Command::Uptime,
@@ -171,8 +171,8 @@ impl StatisticsQuery {
             Command::NoVerify,
             Command::States,
         ]);
-        let asks_per_node = per_node.is_some();
-        match per_node {
+        let per_node = members.is_some();
+        match members {
             None => {}
             Some(members) if members.len() > NODES => partial.nodes = Nodes::TooMany(members.len()),
             Some(members) => {
@@ -184,7 +184,7 @@ impl StatisticsQuery {
         Self {
             partial,
             next,
-            per_node: asks_per_node,
+            per_node,
         }
     }
 
@@ -193,11 +193,11 @@ impl StatisticsQuery {
         self.next.pop_front()
     }
 
-    /// Takes an answer. A line that is not understood is passed over.
+    /// Records a response. A line that cannot be parsed is skipped.
     pub fn answer(&mut self, command: &Command, lines: &[String]) {
         let partial = &mut self.partial;
         match command {
-            Command::Uptime => partial.take_uptime(lines),
+            Command::Uptime => partial.record_uptime(lines),
             Command::Proc => partial.process = Process::parse(lines),
             Command::Queues => partial.queues = parse_queues(lines),
             Command::Pending => partial.pending = parse_pending(lines),
@@ -205,14 +205,13 @@ impl StatisticsQuery {
             Command::States => partial.sockets = parse_states(lines),
             command => {
                 if let Nodes::Known(nodes) = &mut partial.nodes {
-                    take_of_nodes(nodes, command, lines);
+                    record_nodes(nodes, command, lines);
                 }
             }
         }
     }
 
-    /// Ends at `now`, when there is no next command and all are answered; all of it was so much work
-    /// for Perlbal.
+    /// Ends at `now`, when there is no next command and all are answered; `took` is Perlbal's work on all of them.
     #[must_use]
     pub fn end(self, now: Instant, took: Duration) -> CachedStatistics {
         CachedStatistics {
@@ -224,7 +223,7 @@ impl StatisticsQuery {
 }
 
 impl Statistics {
-    fn take_uptime(&mut self, lines: &[String]) {
+    fn record_uptime(&mut self, lines: &[String]) {
         for (key, value) in lines.iter().filter_map(|line| line.split_once(' ')) {
             match key {
                 "starttime" => self.start = value.parse().ok(),
@@ -319,8 +318,8 @@ fn parse_states(lines: &[String]) -> BTreeMap<(String, String), u64> {
     lines.iter().filter_map(state).collect()
 }
 
-/// Takes an answer to `BACKENDS`: `ip:port 3`; or to `NODES ip:port`: `ip:port requests 7`.
-fn take_of_nodes(
+/// Records a response to `BACKENDS`: `ip:port 3`; or to `NODES ip:port`: `ip:port requests 7`.
+fn record_nodes(
     nodes: &mut BTreeMap<NodeAddr, NodeStatistics>,
     command: &Command,
     lines: &[String],
@@ -329,7 +328,7 @@ fn take_of_nodes(
         // Of a node to which there never was a connection nothing is printed.
         let node = nodes.entry(*addr).or_default();
         for line in lines {
-            node.take(line);
+            node.record(line);
         }
     } else {
         for (addr, count) in lines.iter().filter_map(|line| line.split_once(' ')) {
@@ -342,7 +341,7 @@ fn take_of_nodes(
 }
 
 impl NodeStatistics {
-    fn take(&mut self, line: &str) {
+    fn record(&mut self, line: &str) {
         let mut words = line.split(' ').skip(1);
         let (key, value, count) = (words.next(), words.next(), words.next());
         match key {

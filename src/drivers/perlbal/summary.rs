@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(shown(&unsent), (Some(0), false, false));
         assert_eq!(shown(&view(all(), None)), (None, false, false));
         let mut wrong = joined;
-        wrong.problems.push("refused".to_owned());
+        wrong.problems.push("rejected".to_owned());
         assert!(!is_same(&wrong, true));
     }
 }

@@ -148,7 +148,7 @@ impl Throttle {
     }
 
     /// When a command of this kind may be sent if nothing is received until then; `None` where only
-    /// a response can tell.
+    /// a response can show.
     #[must_use]
     pub fn opens_at(&self, kind: Kind, now: Instant) -> Option<Instant> {
         let Some(oldest) = self.unanswered.front().copied() else {

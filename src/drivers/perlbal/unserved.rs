@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// The members of a pool that has these, once it is what is wanted.
+    /// The members of a pool that has these, once it is as desired.
     fn becomes(pools: &Pools, name: &str, members: &[Endpoint]) -> Vec<String> {
         let there = ActualPool {
             members: members.iter().cloned().collect(),

@@ -31,7 +31,7 @@ pub enum Query {
     Owned(oneshot::Sender<Known>),
     /// Perlbal's own statistics.
     Statistics {
-        /// Also by node, which costs Perlbal more.
+        /// Also per node, which costs Perlbal more.
         per_node: bool,
         /// Where the reply goes.
         reply: oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>,
@@ -80,7 +80,7 @@ pub enum Connection {
     NotConnected {
         /// Since the last connection ended, or the driver was started.
         since: Instant,
-        /// Why, in words.
+        /// The cause, as text.
         why: String,
     },
 }
@@ -98,7 +98,7 @@ pub struct PoolView {
     pub sent: Option<Difference>,
     /// How the observed members differ from the sent ones; `None` if no read showed the pool.
     pub observed: Option<ObservedView>,
-    /// What cannot be corrected, in words.
+    /// What cannot be corrected, as texts.
     pub problems: Vec<String>,
 }
 
@@ -149,7 +149,7 @@ pub(super) struct Sources<'a> {
     pub(super) observed: &'a BTreeMap<PerlbalName, Observed>,
     pub(super) problems: &'a BTreeSet<Problem>,
     pub(super) distrusted: &'a BTreeSet<PerlbalName>,
-    pub(super) refused: &'a BTreeSet<PerlbalName>,
+    pub(super) rejected: &'a BTreeSet<PerlbalName>,
 }
 
 impl Sources<'_> {
@@ -186,9 +186,9 @@ impl Sources<'_> {
         };
         let problems = self.problems.iter().filter(concerns);
         let mut words: Vec<_> = problems.map(ToString::to_string).collect();
-        if self.refused.contains(name) {
+        if self.rejected.contains(name) {
             words.push(format!(
-                "Perlbal refused a command for pool {name}; everything is read again soon"
+                "Perlbal rejected a command for pool {name}; everything is read again soon"
             ));
         }
         if self.distrusted.contains(name) {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_and_seen_follows_from_how_it_differs() {
+    fn what_was_sent_and_observed_follows_from_how_it_differs() {
         let desired = [1, 2, 3].map(addr);
         let odd = Endpoint::Unparsed("999.1.1.1:99999".to_owned());
         let mut sent = endpoints(&[2, 3, 4]);

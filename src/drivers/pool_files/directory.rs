@@ -15,16 +15,16 @@ use super::owned::{self, Owned};
 use super::plan::{ActualFile, DISABLED_SERVICES, Files};
 use crate::files::{LIST_BYTES, make_directory, read_limited};
 
-/// Stands for what cannot be read; it is never wanted, so the file is written anew.
+/// Represents content that cannot be read; it is never desired, so the file is written again.
 const UNREADABLE: &str = "\0";
 
-/// What `statfs` says of a tmpfs (linux/magic.h, `TMPFS_MAGIC`).
+/// The type that `statfs` gives for a tmpfs (linux/magic.h, `TMPFS_MAGIC`).
 const TMPFS: FsWord = 0x0102_1994;
 
 const TEMPORARY_PREFIX: &str = ".pollbal-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Why the directory is not as wanted.
+/// Why the directory does not have the desired content.
 #[derive(Debug, Error)]
 pub enum DirectoryError {
     /// The directory could not be made, opened or listed.
@@ -44,7 +44,7 @@ pub enum DirectoryError {
 /// The directory, and what is known of its files.
 pub struct Directory {
     path: PathBuf,
-    /// Held while this lives, so that two pollbals do not write one directory.
+    /// Locked while this lives, so that two pollbals do not write one directory.
     lock: Option<File>,
     /// Whether it is known to lie in memory (tmpfs), where nothing is waited for.
     in_memory: bool,
@@ -54,7 +54,7 @@ pub struct Directory {
     newest_gone: SystemTime,
 }
 
-/// What tells that a file was changed by someone.
+/// What shows that a file was changed by someone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -184,9 +184,9 @@ impl Directory {
 
     /// The files that are pollbal's own: it is known that it wrote them, or it is to write them now.
     #[must_use]
-    pub fn own_files(&self, wanted: &Files) -> BTreeMap<String, ActualFile> {
+    pub fn own_files(&self, desired: &Files) -> BTreeMap<String, ActualFile> {
         let mut files = self.files();
-        files.retain(|name, _| self.is_own(name) || wanted.contains_key(name));
+        files.retain(|name, _| self.is_own(name) || desired.contains_key(name));
         files
     }
 
@@ -200,10 +200,10 @@ impl Directory {
         name == DISABLED_SERVICES || self.owned.contains(name)
     }
 
-    /// Takes down that the wanted files are pollbal's own, before they are written for the first time, and
+    /// Records that the desired files are pollbal's own, before they are written for the first time, and
     /// forgets which are there no more.
-    pub fn own(&mut self, wanted: &Files) -> Result<(), DirectoryError> {
-        let Some(list) = self.owned.change(wanted, &self.files) else {
+    pub fn own(&mut self, desired: &Files) -> Result<(), DirectoryError> {
+        let Some(list) = self.owned.change(desired, &self.files) else {
             return Ok(());
         };
         let path = self.path(owned::NAME);
@@ -279,7 +279,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Takes a file for written although it is not, for a dry run.
+    /// Treats a file as written although it is not, for a dry run.
     pub fn pretend_written(&mut self, name: &str, content: &str, now: Instant) {
         let nowhere = Stamp {
             inode: 0,
@@ -312,7 +312,7 @@ impl Directory {
     }
 }
 
-/// Whether the path still leads to what is open; it may have been deleted and made anew.
+/// Whether the path still leads to what is open; it may have been deleted and created again.
 fn is_at(open: &File, path: &Path) -> bool {
     match (open.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
@@ -321,8 +321,8 @@ fn is_at(open: &File, path: &Path) -> bool {
 }
 
 /// The system's own error, without the name of a temporary file: it is another one at each try,
-/// and the log speaks only of changes.
-#[allow(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+/// and only changes are logged.
+#[allow(clippy::needless_pass_by_value, reason = "it is used in `map_err`")]
 fn bare(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),

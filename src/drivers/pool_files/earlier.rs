@@ -14,7 +14,7 @@ use crate::model::node::{Node, NodeAddr};
 use crate::model::rules::{Rules, SORRY_SERVER};
 use crate::model::services;
 
-/// A pool of an earlier run, as its files tell.
+/// A pool of an earlier run, according to its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EarlierPool {
     /// Its members.
@@ -44,7 +44,7 @@ pub fn owned_files(path: &Path) -> Vec<String> {
     files.map(str::to_owned).collect()
 }
 
-/// What an earlier run left, as its files tell, those that are its own. What cannot be read is
+/// What an earlier run left, according to those files that are its own. What cannot be read is
 /// passed over: it is brought in line when the first round is done.
 #[must_use]
 pub fn earlier(path: &Path, rules: &Rules) -> Earlier {
@@ -85,7 +85,7 @@ pub fn earlier(path: &Path, rules: &Rules) -> Earlier {
             if version.is_none() || members.contains_key(&node.addr) {
                 members.insert(node.addr, place);
             }
-            // It may be a node of another pool, but stood here as a sorry server.
+            // It may be a node of another pool, but was here as a sorry server.
             if !rules.of(&pool).is_sorry(node.addr) && node.name != SORRY_SERVER {
                 earlier.nodes.insert(node.addr, node);
             }

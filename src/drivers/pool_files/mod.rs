@@ -71,11 +71,11 @@ pub struct PoolFiles {
     pub format: PoolFileFormat,
     /// How long an emptied file stays.
     pub grace: Duration,
-    /// Told of each file before it changes.
+    /// Receives the name of each file before it changes.
     pub hooks: Hooks,
     /// Where changes are counted.
     pub counters: Arc<FileCounters>,
-    /// The wanted state, always the latest; `None` before the first round is done.
+    /// The desired state, always the latest; `None` before the first round is done.
     pub snapshots: watch::Receiver<Option<Snapshot>>,
     /// The same, once its files are written.
     pub published: watch::Sender<Option<Snapshot>>,
@@ -132,7 +132,7 @@ struct Task {
     retry: Retry,
     /// When the newest snapshot goes on without its files.
     due: Option<Instant>,
-    /// The failures that the log was told of, by file.
+    /// The failures that were logged, by file.
     failures: BTreeMap<String, String>,
 }
 
@@ -169,24 +169,24 @@ impl Task {
         mut worker: Worker,
         snapshot: Option<Snapshot>,
     ) -> Result<(Worker, ReconcilePass), JoinError> {
-        let wanted = snapshot.clone();
-        if worker.runs_inline(wanted.as_ref()) {
-            let mut pass = worker.begin(wanted.as_ref());
+        let desired = snapshot.clone();
+        if worker.runs_inline(desired.as_ref()) {
+            let mut pass = worker.begin(desired.as_ref());
             self.publish_with(snapshot, pass.current.clone());
             // The load balancers first.
             yield_now().await;
             worker.end(&mut pass);
             return Ok((worker, pass));
         }
-        let (tell, mut written) = oneshot::channel();
+        let (notify, mut written) = oneshot::channel();
         // A dry run prints everything about the files before it prints the load balancers' steps.
         let early = self.mode == Mode::Live;
         let mut job = spawn_blocking(move || {
             stall("pool files");
-            let mut pass = worker.begin(wanted.as_ref());
+            let mut pass = worker.begin(desired.as_ref());
             if early {
                 // Fails only when the driver is ending.
-                _ = tell.send(pass.current.clone());
+                _ = notify.send(pass.current.clone());
             }
             worker.end(&mut pass);
             (worker, pass)

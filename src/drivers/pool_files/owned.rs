@@ -2,7 +2,7 @@
 //!
 //! Only these are emptied and deleted. A file that somebody else put there, or that pollbal cannot know
 //! to be its own, stays as it is. The list lies in the directory itself, so that it is there as long as
-//! the files are, and a name stands in it before its file is written.
+//! the files are, and a name is added to it before its file is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use crate::files::{LIST_BYTES, read_text};
 /// The list's name; hidden, and no pool's.
 pub(super) const NAME: &str = ".pollbal-owned";
 
-/// What the name of the list's temporary file begins with: told apart from a pool file's, and removed at the start like it.
+/// What the name of the list's temporary file begins with, which differs from a pool file's; both are removed at the start.
 pub(super) const TEMPORARY_PREFIX: &str = ".pollbal-owned-";
 
 const README: &str =
@@ -30,7 +30,7 @@ pub(super) struct Owned {
 }
 
 impl Owned {
-    /// Adds what the list in the directory says. One that cannot be read says nothing.
+    /// Adds the entries of the list in the directory. One that cannot be read has none.
     pub(super) fn read(&mut self, directory: &Path) {
         let Ok(text) = read_text(&directory.join(NAME), LIST_BYTES) else {
             // Gone, or never there: it is written again.
@@ -51,18 +51,18 @@ impl Owned {
         self.names.iter().map(String::as_str)
     }
 
-    /// Adds the wanted files, and drops what is neither wanted nor there; gives the list, if it is to be
+    /// Adds the desired files, and drops what is neither desired nor there; gives the list, if it is to be
     /// written.
     pub(super) fn change<File>(
         &mut self,
-        wanted: &Files,
+        desired: &Files,
         there: &BTreeMap<String, File>,
     ) -> Option<String> {
         let before = self.names.len();
         self.names
-            .retain(|name| there.contains_key(name) || wanted.contains_key(name));
+            .retain(|name| there.contains_key(name) || desired.contains_key(name));
         self.written &= self.names.len() == before;
-        for name in wanted.keys().filter(|name| *name != DISABLED_SERVICES) {
+        for name in desired.keys().filter(|name| *name != DISABLED_SERVICES) {
             if !self.names.contains(name) {
                 self.names.insert(name.clone());
                 self.written = false;

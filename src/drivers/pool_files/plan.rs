@@ -1,4 +1,4 @@
-//! What pool files should hold, and what to do so that they do. Pure.
+//! The desired content of pool files, and the steps that lead to it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -20,7 +20,7 @@ pub type Files = BTreeMap<String, String>;
 /// A file that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActualFile {
-    /// What it holds.
+    /// Its content.
     pub content: String,
     /// Since when it is known to be empty.
     pub empty_since: Option<Instant>,
@@ -44,9 +44,9 @@ impl Step {
     }
 }
 
-/// The files that a snapshot wants.
+/// The files that a snapshot desires.
 #[must_use]
-pub fn wanted(pools: &Pools, format: PoolFileFormat) -> Files {
+pub fn desired_files(pools: &Pools, format: PoolFileFormat) -> Files {
     let mut files = Files::new();
     for (name, pool) in &pools.pools {
         let mut all = String::new();
@@ -86,20 +86,20 @@ fn push_line(text: &mut String, Node { addr, name }: &Node, format: PoolFileForm
 /// reader may keep the members of a deleted file for ever.
 #[must_use]
 pub fn plan(
-    wanted: &Files,
+    desired: &Files,
     actual: &BTreeMap<String, ActualFile>,
     grace: Duration,
     now: Instant,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    for (name, content) in wanted {
+    for (name, content) in desired {
         if actual.get(name).is_none_or(|file| file.content != *content) {
             steps.push(Step::Write(name.clone(), content.clone()));
         }
     }
     for (name, file) in actual
         .iter()
-        .filter(|(name, _)| !wanted.contains_key(*name))
+        .filter(|(name, _)| !desired.contains_key(*name))
     {
         if !file.content.is_empty() {
             steps.push(Step::Write(name.clone(), String::new()));
@@ -113,14 +113,14 @@ pub fn plan(
 /// When the next file will be due for deletion.
 #[must_use]
 pub fn next_removal(
-    wanted: &Files,
+    desired: &Files,
     actual: &BTreeMap<String, ActualFile>,
     grace: Duration,
 ) -> Option<Instant> {
-    let unwanted = actual
+    let undesired = actual
         .iter()
-        .filter(|(name, _)| !wanted.contains_key(*name));
-    unwanted
+        .filter(|(name, _)| !desired.contains_key(*name));
+    undesired
         .filter_map(|(_, file)| Some(file.empty_since? + grace))
         .min()
 }
@@ -135,9 +135,9 @@ pub fn describe(path: &str, before: Option<&str>, step: &Step) -> Vec<String> {
         Step::Remove(_) => ("delete", ""),
     };
     let before = before.unwrap_or_default();
-    let (old, wanted): (BTreeSet<_>, BTreeSet<_>) =
+    let (old, desired): (BTreeSet<_>, BTreeSet<_>) =
         (before.lines().collect(), after.lines().collect());
-    let gone = before.lines().filter(|line| !wanted.contains(line));
+    let gone = before.lines().filter(|line| !desired.contains(line));
     let new = after.lines().filter(|line| !old.contains(line));
     let gone = gone.map(|line| step_line(&format!("#   - {line}")));
     let new = new.map(|line| step_line(&format!("#   + {line}")));
@@ -224,28 +224,31 @@ mod tests {
             ("web.pool", ""),
         ];
         let expected = expected.map(|(name, content)| (name.to_owned(), content.to_owned()));
-        assert_eq!(wanted(&pools, PoolFileFormat::Nodefile), expected.into());
-        let services = wanted(&pools, PoolFileFormat::Services);
+        assert_eq!(
+            desired_files(&pools, PoolFileFormat::Nodefile),
+            expected.into()
+        );
+        let services = desired_files(&pools, PoolFileFormat::Services);
         assert_eq!(services["api.pool"], "10.0.0.2 80 # n\n10.0.0.1 8080 # n\n");
     }
 
     #[test]
     fn what_is_not_wanted_is_emptied_first_and_deleted_after_the_grace() {
         let start = Instant::now();
-        let wanted = Files::from([("web.pool".to_owned(), "x\n".to_owned())]);
+        let desired = Files::from([("web.pool".to_owned(), "x\n".to_owned())]);
         let mut actual: BTreeMap<_, _> = [
             ("web.pool".to_owned(), file("x\n", None)),
             ("old.pool".to_owned(), file("y\n", None)),
         ]
         .into();
         let empty = Step::Write("old.pool".to_owned(), String::new());
-        assert_eq!(plan(&wanted, &actual, GRACE, start), [empty]);
+        assert_eq!(plan(&desired, &actual, GRACE, start), [empty]);
         actual.insert("old.pool".to_owned(), file("", Some(start)));
         let just_before = start + GRACE.saturating_sub(Duration::from_millis(1));
-        assert_eq!(plan(&wanted, &actual, GRACE, just_before), []);
-        assert_eq!(next_removal(&wanted, &actual, GRACE), Some(start + GRACE));
+        assert_eq!(plan(&desired, &actual, GRACE, just_before), []);
+        assert_eq!(next_removal(&desired, &actual, GRACE), Some(start + GRACE));
         assert_eq!(
-            plan(&wanted, &actual, GRACE, start + GRACE),
+            plan(&desired, &actual, GRACE, start + GRACE),
             [Step::Remove("old.pool".to_owned())]
         );
     }

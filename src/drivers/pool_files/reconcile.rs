@@ -12,7 +12,7 @@ use super::counters::FileCounters;
 use super::directory::{Directory, DirectoryError};
 use super::names::{file_name, parse_file_name};
 use super::owned;
-use super::plan::{DISABLED_SERVICES, Files, Step, describe, next_removal, plan, wanted};
+use super::plan::{DISABLED_SERVICES, Files, Step, describe, desired_files, next_removal, plan};
 use crate::awake::Pauses;
 use crate::config::PoolFileFormat;
 use crate::drivers::steps::StepPrinter;
@@ -28,8 +28,8 @@ const MAX_INLINE_MEMBERS: usize = 1_000;
 /// The same for files, desired and actual: each pass compares them all.
 const MAX_INLINE_FILES: usize = 200;
 
-/// Maximum number of files that are told by name.
-const TOLD: usize = 20;
+/// Maximum number of files that are named.
+const MAX_NAMED: usize = 20;
 
 /// Represents the directory itself where a file's name is expected; none is empty.
 pub(super) const DIRECTORY: &str = "";
@@ -62,11 +62,11 @@ pub(super) struct Worker {
     has_read: bool,
     /// The files that could not be written at the last pass; their hook is not run again.
     failed: BTreeSet<String>,
-    /// The pools that sorry servers serve, as the last snapshot says.
+    /// The pools that sorry servers serve, according to the last snapshot.
     sorry: BTreeSet<PoolName>,
-    /// The files that are left alone, and of which it was said.
+    /// The files that are not touched, and were logged as such.
     others: BTreeSet<String>,
-    /// How often the log speaks of a pool's file.
+    /// Limits the lines that are logged about a pool's file.
     throttle: LogThrottle<PoolName>,
     pauses: Pauses,
 }
@@ -115,7 +115,7 @@ impl Worker {
     /// the declared pools' files where they are missing and touches nothing else.
     ///
     /// Before that the directory is read, but not where every moment counts and what is there is
-    /// known well enough: in memory, and when nothing goes wrong. What others did is then seen in
+    /// known well enough: in memory, and when nothing goes wrong. What others did is then noticed in
     /// the second half.
     pub(super) fn begin(&mut self, snapshot: Option<&Snapshot>) -> ReconcilePass {
         let known = self.has_read && self.failed.is_empty() && snapshot.is_some();
@@ -156,9 +156,9 @@ impl Worker {
         let pools = snapshot.pools.pools.iter();
         let sorry = pools.filter(|(_, pool)| !pool.sorry.is_empty());
         self.sorry = sorry.map(|(name, _)| name.clone()).collect();
-        let files = wanted(&snapshot.pools, self.format);
+        let files = desired_files(&snapshot.pools, self.format);
         let mut steps = plan(&files, &self.directory.own_files(&files), self.grace, now);
-        // The rest can wait; nothing is deleted before it was looked at.
+        // The rest can wait; nothing is deleted before it was examined.
         steps.retain(|step| matches!(step, Step::Write(name, _) if name != DISABLED_SERVICES));
         self.own(&files, &mut pass.errors);
         self.execute_all(steps, &mut pass.errors);
@@ -185,7 +185,7 @@ impl Worker {
             steps.retain(|step| !pass.errors.contains_key(step.name()));
             self.execute_all(steps, &mut pass.errors);
             self.own(&files, &mut pass.errors);
-            self.say_others(&files);
+            self.log_others(&files);
             let mut actual = self.directory.own_files(&files);
             actual.retain(|name, _| !pass.errors.contains_key(name));
             pass.next_removal = next_removal(&files, &actual, self.grace);
@@ -196,7 +196,7 @@ impl Worker {
         }
     }
 
-    /// This moment; while pollbal stood still before, no empty file grew older.
+    /// The present time, without the pauses of pollbal, in which no empty file grew older.
     fn present(&mut self) -> Instant {
         let now = Instant::now();
         if let Some(pause) = self.pauses.since_asked() {
@@ -215,30 +215,30 @@ impl Worker {
         }
     }
 
-    /// Takes down which files are pollbal's own, with those that are wanted. Where that fails, they are
+    /// Records which files are pollbal's own, including those that are desired. Where that fails, they are
     /// written all the same: a restart would not know them, which is the lesser evil.
-    fn own(&mut self, wanted: &Files, errors: &mut BTreeMap<String, DirectoryError>) {
+    fn own(&mut self, desired: &Files, errors: &mut BTreeMap<String, DirectoryError>) {
         if self.mode == Mode::Live
-            && let Err(error) = self.directory.own(wanted)
+            && let Err(error) = self.directory.own(desired)
         {
             self.counters.count_failed();
             errors.insert(owned::NAME.to_owned(), error);
         }
     }
 
-    /// Says once which files are left alone.
-    fn say_others(&mut self, files: &Files) {
+    /// Logs once which files are not touched.
+    fn log_others(&mut self, files: &Files) {
         let others = self.directory.others();
         let new = others.filter(|name| !files.contains_key(*name) && !self.others.contains(*name));
         let new: Vec<_> = new.map(str::to_owned).collect();
         if new.is_empty() {
             return;
         }
-        let more = match new.len().saturating_sub(TOLD) {
+        let more = match new.len().saturating_sub(MAX_NAMED) {
             0 => String::new(),
             more => format!(", and {more} more"),
         };
-        let first = new[..new.len().min(TOLD)].join(", ");
+        let first = new[..new.len().min(MAX_NAMED)].join(", ");
         let directory = self.directory.path("");
         warn!(
             "files in {} that pollbal does not know to be its own stay as they are, with the members that they \
@@ -283,7 +283,7 @@ impl Worker {
 
     fn execute(&mut self, step: &Step, now: Instant) -> Result<(), DirectoryError> {
         if self.mode == Mode::DryRun {
-            self.say(step, now);
+            self.log_step(step, now);
             return Ok(());
         }
         match step {
@@ -308,7 +308,7 @@ impl Worker {
         Ok(())
     }
 
-    fn say(&mut self, step: &Step, now: Instant) {
+    fn log_step(&mut self, step: &Step, now: Instant) {
         let name = step.name();
         let before = self.directory.files().remove(name).map(|file| file.content);
         let path = self.directory.path(name).display().to_string();
@@ -319,7 +319,7 @@ impl Worker {
         }
     }
 
-    /// What [`ReconcilePass::current`] tells.
+    /// What [`ReconcilePass::current`] gives.
     fn current(
         &self,
         files: &Files,
@@ -335,7 +335,7 @@ impl Worker {
             .collect()
     }
 
-    /// What stands in a file, line by line.
+    /// A file's content, line by line.
     fn kind_of_lines(&self, file: &str) -> &'static str {
         match parse_file_name(file) {
             Some((pool, None)) if self.sorry.contains(&pool) => "sorry server",

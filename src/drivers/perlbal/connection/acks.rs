@@ -38,7 +38,7 @@ impl Connection<'_> {
             self.state.unreliable_nodefiles.insert(pool.clone());
         }
         self.state.rejected.insert(pool.clone());
-        self.state.draining.refused(pool);
+        self.state.draining.on_rejected(pool);
         self.has_rejected = true;
         self.pending.reset();
         self.resync_soon(now);

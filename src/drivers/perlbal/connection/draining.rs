@@ -149,7 +149,7 @@ impl Connection<'_> {
         self.query(QueryKind::DrainCheck, [Command::Socks]);
     }
 
-    /// Takes a response to `NODES` or `SOCKS`.
+    /// Records a response to `NODES` or `SOCKS`.
     pub(super) fn on_drain_check(&mut self, command: &Command, lines: &[String], now: Instant) {
         let state = &mut *self.state;
         if let Command::Nodes(addr) = command {

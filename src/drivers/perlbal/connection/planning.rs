@@ -34,7 +34,9 @@ impl Connection<'_> {
         let removes = changes.values().any(|change| !change.removed.is_empty());
         self.expect_confirmation(serial, removes, creates || self.state.remarks_unserved());
         for group in &groups {
-            self.state.draining.take_group(group, &self.state.expected);
+            self.state
+                .draining
+                .record_group(group, &self.state.expected);
         }
         self.await_acks(serial, groups.iter().flatten().count());
         if !groups.is_empty() {

@@ -22,7 +22,7 @@ type Waiter = oneshot::Sender<Result<Arc<Statistics>, StatisticsError>>;
 /// Requests for statistics.
 #[derive(Default)]
 pub(super) struct StatisticsWaiters {
-    /// Each with whether it wants statistics per node, too.
+    /// Each with whether it requested statistics per node, too.
     waiting: Vec<(bool, Waiter)>,
     /// The query that is in progress.
     query: Option<StatisticsQuery>,
@@ -108,7 +108,7 @@ impl Connection<'_> {
         self.reply_to_waiters(now);
     }
 
-    /// Takes a response that belongs to statistics. A command that Perlbal does not know, as another
+    /// Records a response that belongs to statistics. A command that Perlbal does not know, as another
     /// version may not, shows nothing.
     pub(super) fn on_statistics(&mut self, command: &Command, response: Response, now: Instant) {
         if let (Some(query), Response::Ok(lines)) = (&mut self.statistics.query, response) {

@@ -90,7 +90,7 @@ impl Connection<'_> {
     /// Ends a read that has everything.
     fn continue_read(&mut self, mut read: StateRead, now: Instant) {
         if read.is_done() && self.needs_connections(&read) {
-            let command = read.ask_connections(&mut self.newly_used);
+            let command = read.query_connections(&mut self.newly_used);
             // Queried after all changes so far. An earlier response shows nothing about later removals.
             self.untracked.left_unused &= command.is_none();
             self.query(QueryKind::StateRead, command);
@@ -136,7 +136,7 @@ impl Connection<'_> {
         self.plan_due = true;
     }
 
-    /// Records what the pools were seen to hold.
+    /// Records the members that the pools were observed to have.
     fn record_observed(&mut self, read: &mut StateRead, now: Instant) {
         let observed = &mut self.state.observed;
         if read.is_whole() {
@@ -193,7 +193,7 @@ impl Connection<'_> {
                 state.unreliable_nodefiles.clear();
                 state.spares.clear();
                 if let Some((_, desired)) = &mut state.desired {
-                    desired.take_spares(&state.spares);
+                    desired.set_spares(&state.spares);
                 }
                 state.draining.clear();
             }

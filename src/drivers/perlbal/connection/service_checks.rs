@@ -41,7 +41,7 @@ impl Connection<'_> {
         self.pipeline.queue_changes(groups);
     }
 
-    /// Takes how a service was set when Perlbal set something of it again.
+    /// Records how a service was set when Perlbal set something of it again.
     pub(super) fn on_service_shown(
         &mut self,
         service: &PerlbalName,
@@ -58,7 +58,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Takes how many services use each pool, and so what the seal right before has changed, if there was one.
+    /// Records how many services use each pool, and so what the seal right before has changed, if there was one.
     pub(super) fn on_users_shown(
         &mut self,
         sealed: Option<&(PerlbalName, Service)>,

@@ -191,7 +191,7 @@ impl<'a> Simulation<'a> {
         self.written.push((self.now, batch));
     }
 
-    fn want(&mut self, snapshot: Snapshot) {
+    fn set_desired(&mut self, snapshot: Snapshot) {
         self.connection.on_snapshot(Some(snapshot), self.now);
     }
 

@@ -40,7 +40,7 @@ impl Connection<'_> {
         self.query(QueryKind::Vanished, [Command::Pending]);
     }
 
-    /// Takes a response to `PENDING`.
+    /// Records a response to `PENDING`.
     pub(super) fn on_pending(&mut self, lines: &[String], now: Instant) {
         let state = &mut *self.state;
         let Some((_, desired)) = &state.desired else {
@@ -86,7 +86,7 @@ impl Connection<'_> {
             }
         }
         if let Some((_, desired)) = &mut state.desired {
-            desired.take_spares(&spares);
+            desired.set_spares(&spares);
         }
         state.spares = spares;
         self.plan_due = true;

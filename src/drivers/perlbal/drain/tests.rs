@@ -47,11 +47,11 @@ fn there() -> Actual {
 fn leave(draining: &mut DrainTracker, number: u8, now: Instant) {
     assert!(draining.removed(who(number), now));
     let group = [remove(number), seal("one"), seal("two")];
-    draining.take_group(&group, &there());
+    draining.record_group(&group, &there());
 }
 
-/// A whole look that takes no time.
-fn look(
+/// A complete check that takes no time.
+fn check(
     draining: &mut DrainTracker,
     busy: &[u8],
     requests: &[(u8, u64)],
@@ -78,20 +78,16 @@ fn who_is_sealed_for_good_is_at_rest_at_the_first_look_that_shows_no_busy_connec
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     leave(&mut draining, 1, start);
     draining.count(who(1).1, 7);
-    assert_eq!(
-        draining.check_at(),
-        Some(start),
-        "looked at behind the seal"
-    );
+    assert_eq!(draining.check_at(), Some(start), "checked after the seal");
     assert_eq!(
         still_draining(&draining),
         [1],
         "until then it is not drained"
     );
-    let result = look(&mut draining, &[2], &[(1, 7)], start + MILLI);
+    let result = check(&mut draining, &[2], &[(1, 7)], start + MILLI);
     assert_eq!(result.drained, [(who(1), Some(MILLI))]);
     assert!(still_draining(&draining).is_empty());
-    assert_eq!(draining.check_at(), None, "nobody is left to look at");
+    assert_eq!(draining.check_at(), None, "nobody is left to check");
 }
 
 #[test]
@@ -100,15 +96,15 @@ fn who_is_not_sealed_for_good_is_at_rest_only_when_it_has_settled() {
     for group in [&half[..], &[]] {
         let (mut draining, start) = (DrainTracker::default(), Instant::now());
         assert!(draining.removed(who(1), start));
-        draining.take_group(group, &there());
+        draining.record_group(group, &there());
         assert_eq!(
-            look(&mut draining, &[], &[(1, 7)], start),
+            check(&mut draining, &[], &[(1, 7)], start),
             DrainCheck::default()
         );
         assert_eq!(draining.check_at(), Some(start + SETTLE_TIME));
-        let grown = look(&mut draining, &[], &[(1, 8)], start + SETTLE_TIME);
+        let grown = check(&mut draining, &[], &[(1, 8)], start + SETTLE_TIME);
         assert_eq!(grown.busy, [who(1)], "a request came in between");
-        let result = look(&mut draining, &[], &[(1, 8)], start + 3 * SETTLE_TIME);
+        let result = check(&mut draining, &[], &[(1, 8)], start + 3 * SETTLE_TIME);
         assert_eq!(result.drained.len(), 1);
     }
 }
@@ -121,7 +117,7 @@ fn an_answer_that_lay_there_while_pollbal_stood_still_does_not_show_that_it_has_
     let read = start + 100 * SETTLE_TIME;
     let result = draining.end_check(&BTreeSet::new(), read, Duration::ZERO);
     assert_eq!(result, DrainCheck::default());
-    let result = look(&mut draining, &[], &[], read);
+    let result = check(&mut draining, &[], &[], read);
     assert_eq!(result.drained, [(who(1), Some(100 * SETTLE_TIME))]);
 }
 
@@ -134,8 +130,8 @@ fn a_pool_file_that_is_read_anew_with_all_seals_seals_who_is_not_in_it() {
         path: String::new(),
         members: [who(2).1].into(),
     };
-    draining.take_group(&[reload, seal("one"), seal("two")], &there());
-    let result = look(&mut draining, &[], &[], start);
+    draining.record_group(&[reload, seal("one"), seal("two")], &there());
+    let result = check(&mut draining, &[], &[], start);
     assert_eq!(result.drained, [(who(1), Some(Duration::ZERO))]);
 }
 
@@ -143,9 +139,9 @@ fn a_pool_file_that_is_read_anew_with_all_seals_seals_who_is_not_in_it() {
 fn a_refused_seal_is_none() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     leave(&mut draining, 1, start);
-    draining.refused(&name("web"));
-    draining.refused(&name("api"));
-    assert_eq!(look(&mut draining, &[], &[], start), DrainCheck::default());
+    draining.on_rejected(&name("web"));
+    draining.on_rejected(&name("api"));
+    assert_eq!(check(&mut draining, &[], &[], start), DrainCheck::default());
 }
 
 #[test]
@@ -153,11 +149,11 @@ fn a_busy_connection_or_growing_requests_keep_it_from_rest() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     leave(&mut draining, 1, start);
     draining.count(who(1).1, 7);
-    assert_eq!(look(&mut draining, &[1], &[(1, 7)], start).busy, [who(1)]);
+    assert_eq!(check(&mut draining, &[1], &[(1, 7)], start).busy, [who(1)]);
     assert_eq!(draining.check_at(), Some(start + SETTLE_TIME));
-    assert_eq!(look(&mut draining, &[], &[(1, 8)], start).busy, [who(1)]);
+    assert_eq!(check(&mut draining, &[], &[(1, 8)], start).busy, [who(1)]);
     assert_eq!(draining.check_at(), Some(start + 2 * SETTLE_TIME));
-    assert_eq!(look(&mut draining, &[], &[(1, 8)], start).drained.len(), 1);
+    assert_eq!(check(&mut draining, &[], &[(1, 8)], start).drained.len(), 1);
 }
 
 #[test]
@@ -165,12 +161,12 @@ fn who_leaves_or_is_sealed_while_a_look_is_under_way_is_for_the_next_one() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     leave(&mut draining, 1, start);
     assert!(draining.removed(who(3), start));
-    // Back, and out again: its seal comes behind the look's query.
+    // Back, and out again: its seal comes behind the check's query.
     leave(&mut draining, 4, start);
     draining.begin_check(start);
     leave(&mut draining, 2, start);
     draining.count(who(2).1, 3);
-    draining.take_group(&[remove(3), seal("one"), seal("two")], &there());
+    draining.record_group(&[remove(3), seal("one"), seal("two")], &there());
     draining.forget(&who(4));
     leave(&mut draining, 4, start);
     assert_eq!(draining.begin_check(start), None, "one at a time");
@@ -181,7 +177,7 @@ fn who_leaves_or_is_sealed_while_a_look_is_under_way_is_for_the_next_one() {
         Some(start),
         "and that one comes at once"
     );
-    let result = look(&mut draining, &[], &[(2, 4)], start);
+    let result = check(&mut draining, &[], &[(2, 4)], start);
     assert_eq!(result.busy, [who(2)]);
     assert_eq!(result.drained.len(), 2);
 }
@@ -226,14 +222,14 @@ fn a_member_that_is_back_is_forgotten() {
     draining.forget(&who(1));
     assert_ne!(draining.version(), version);
     assert_eq!(draining.check_at(), None);
-    assert_eq!(look(&mut draining, &[], &[], start), DrainCheck::default());
+    assert_eq!(check(&mut draining, &[], &[], start), DrainCheck::default());
 }
 
 #[test]
 fn of_one_that_was_found_nobody_knows_when_it_left() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     draining.adopt(who(1), start);
-    draining.take_group(&[remove(1), seal("one"), seal("two")], &there());
-    let result = look(&mut draining, &[], &[], start);
+    draining.record_group(&[remove(1), seal("one"), seal("two")], &there());
+    let result = check(&mut draining, &[], &[], start);
     assert_eq!(result.drained, [(who(1), None)]);
 }

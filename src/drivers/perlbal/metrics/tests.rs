@@ -94,7 +94,7 @@ fn what_perlbal_does_not_tell_has_no_sample() {
         pending: [].into(),
         failed_verifications: [].into(),
         sockets: [].into(),
-        nodes: Nodes::NotAsked,
+        nodes: Nodes::NotRequested,
         ..statistics()
     };
     assert_eq!(

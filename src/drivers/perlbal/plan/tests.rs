@@ -164,7 +164,7 @@ fn what_was_removed_but_not_sealed_is_removed_and_sealed_once_more() {
         lines(&plan),
         [["POOL api REMOVE 10.0.0.2:80", "SET web pool = api"]]
     );
-    assert!(plan.changes.is_empty(), "nothing that the log would tell");
+    assert!(plan.changes.is_empty(), "nothing that would be logged");
 }
 
 #[test]
@@ -244,7 +244,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn the_plan_applied_to_what_is_there_gives_what_is_wanted(desired in any_desired(), actual in any_actual()) {
+    fn the_plan_applied_to_what_is_there_gives_what_is_desired(desired in any_desired(), actual in any_actual()) {
         let mut sent = actual.clone();
         for command in plan(&desired, &actual).groups.iter().flatten() {
             sent.apply(command);

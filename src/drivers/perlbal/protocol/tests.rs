@@ -1,4 +1,4 @@
-//! What is said and what is understood.
+//! Commands as they are written, and responses as they are parsed.
 
 use super::*;
 use proptest::prelude::*;

@@ -59,7 +59,7 @@ fn gather(per_node: Option<Vec<NodeAddr>>) -> Statistics {
 }
 
 #[test]
-fn the_process_and_its_sockets_are_told() {
+fn the_process_and_its_sockets_are_reported() {
     let statistics = gather(None);
     assert_eq!(statistics.start, Some(1_795_253_881));
     assert_eq!(statistics.uptime, Some(3 * SECOND));
@@ -71,11 +71,11 @@ fn the_process_and_its_sockets_are_told() {
     let state = |kind: &str, state: &str| (kind.to_owned(), state.to_owned());
     assert_eq!(statistics.sockets[&state("BackendHTTP", "connecting")], 1);
     assert_eq!(statistics.sockets[&state("ClientProxy", "wait_backend")], 2);
-    assert_eq!(statistics.nodes, Nodes::NotAsked);
+    assert_eq!(statistics.nodes, Nodes::NotRequested);
 }
 
 #[test]
-fn what_waits_is_told_by_service() {
+fn what_waits_is_reported_by_service() {
     let statistics = gather(None);
     let two = Waiting {
         count: 2,
@@ -94,10 +94,10 @@ fn what_waits_is_told_by_service() {
 }
 
 #[test]
-fn each_member_is_told_of_and_each_node_with_a_connection() {
+fn each_member_is_reported_and_each_node_with_a_connection() {
     let (good, unused) = (addr("127.77.9.1:7803"), addr("127.77.9.77:7803"));
     let Nodes::Known(nodes) = gather(Some(vec![good, unused])).nodes else {
-        panic!("nothing is told by node");
+        panic!("no statistics per node");
     };
     let expected = NodeStatistics {
         connections: 2,
@@ -148,7 +148,7 @@ fn a_line_of_another_version_is_passed_over() {
     assert_eq!(statistics.process, Process::default());
     assert_eq!(statistics.queues[&name("web")], Queues::default());
     let Nodes::Known(nodes) = &statistics.nodes else {
-        panic!("nothing is told by node");
+        panic!("no statistics per node");
     };
     assert_eq!(nodes[&odd], NodeStatistics::default());
 }

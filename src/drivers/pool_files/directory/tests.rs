@@ -163,7 +163,7 @@ fn a_time_beyond_all_bounds_is_survived() {
         .open(directory.path("api.pool"))
         .unwrap();
     let far = UNIX_EPOCH + Duration::from_secs(1 << 60);
-    // Some file systems refuse it; then there is nothing to survive.
+    // Some file systems reject it; then there is nothing to survive.
     if file.set_modified(far).is_ok() {
         directory.read(Instant::now()).unwrap();
         directory.write("api.pool", "2", Instant::now()).unwrap();
@@ -210,8 +210,8 @@ fn what_was_written_is_known_by_the_next_run_until_it_is_deleted() {
         next.others().collect::<Vec<_>>(),
         ["foreign.pool", "old.pool"]
     );
-    let wanted = [("foreign.pool".to_owned(), String::new())].into();
-    assert_eq!(next.own_files(&wanted).len(), 2, "it is to be written");
+    let desired = [("foreign.pool".to_owned(), String::new())].into();
+    assert_eq!(next.own_files(&desired).len(), 2, "it is to be written");
     // Deleted by hand, the list is made again.
     fs::remove_file(next.path(owned::NAME)).unwrap();
     next.read(now).unwrap();

@@ -82,7 +82,7 @@ fn live(
             Event::Desired(desired) => {
                 course.serial += 1;
                 course.desired = desired;
-                simulation.want(course.snapshot());
+                simulation.set_desired(course.snapshot());
                 simulation.run(Duration::ZERO);
             }
             Event::Added(pool, node) => {

@@ -58,7 +58,7 @@ fn a_removal_goes_out_at_once_in_one_piece_with_its_seal_and_is_acknowledged_by_
 {
     in_sync!(simulation, site, state);
     let began = simulation.now;
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(Duration::ZERO);
     let (at, batch) = simulation.written[0].clone();
     assert_eq!(at, began, "without delay");
@@ -92,11 +92,11 @@ fn changes_that_come_while_one_is_unsent_are_planned_together() {
     in_sync!(simulation, site, state);
     // A long response, behind which nothing is sent for a while.
     simulation.work = 10 * MILLI;
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(10 * MILLI + ROUND_TRIP);
     simulation.work = Duration::ZERO;
     simulation.written();
-    simulation.want(snapshot(3, &[("api", &[1, 3])]));
+    simulation.set_desired(snapshot(3, &[("api", &[1, 3])]));
     simulation.run(MILLI);
     let changes = |written: Vec<String>| -> Vec<String> {
         written
@@ -105,7 +105,7 @@ fn changes_that_come_while_one_is_unsent_are_planned_together() {
             .collect()
     };
     assert!(changes(simulation.written()).is_empty(), "throttled");
-    simulation.want(snapshot(4, &[("api", &[1, 4])]));
+    simulation.set_desired(snapshot(4, &[("api", &[1, 4])]));
     simulation.run(50 * MILLI);
     assert_eq!(
         changes(simulation.written()),
@@ -163,7 +163,7 @@ fn when_a_hand_changes_a_pool_again_and_again_it_is_not_in_sync_and_read_less_an
 fn a_removed_member_is_drained_once_it_is_not_busy() {
     in_sync!(simulation, site, state);
     simulation.perlbal.busy.insert(addr(2));
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(500 * MILLI);
     let draining = |simulation: &Simulation<'_>| simulation.connection.state.draining.all().count();
     assert_eq!(draining(&simulation), 1, "it is busy");
@@ -192,7 +192,7 @@ fn a_rejected_change_is_not_acknowledged_until_everything_was_read_and_it_was_se
     in_sync!(simulation, site, state);
     let command = "POOL api ADD 10.0.0.3:80";
     simulation.perlbal.rejects.insert(command.to_owned());
-    simulation.want(snapshot(2, &[("api", &[1, 2, 3])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1, 2, 3])]));
     simulation.run(3 * RESYNC_INTERVAL);
     assert_eq!(simulation.connection.state.acked_serial, 1);
     assert!(!simulation.is_in_sync());
@@ -218,7 +218,7 @@ fn a_response_that_does_not_come_counts_from_when_its_command_was_sent_and_its_c
  {
     in_sync!(simulation, site, state);
     simulation.is_silent = true;
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(Duration::ZERO);
     let sent_at = simulation.now;
     simulation.run(700 * MILLI);
@@ -244,7 +244,7 @@ fn a_response_that_does_not_come_counts_from_when_its_command_was_sent_and_its_c
 fn a_restart_ends_what_was_known_of_connections() {
     in_sync!(simulation, site, state);
     simulation.perlbal.busy.insert(addr(2));
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(100 * MILLI);
     let now = simulation.now;
     simulation.connection.close(now);
@@ -270,7 +270,7 @@ fn a_service_that_a_hand_switched_while_its_pool_was_sealed_is_switched_back() {
     let mine = super::perlbal::Pool::default();
     simulation.perlbal.pools.insert("mine".to_owned(), mine);
     simulation.perlbal.switch("api_service", "mine");
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(100 * MILLI);
     let service = &simulation.perlbal.services["api_service"];
     assert_eq!(service.pool.as_deref(), Some("mine"));
@@ -318,7 +318,7 @@ fn perlbal_is_pinged_while_nothing_is_due_and_not_while_it_owes_a_response() {
 fn what_the_throttle_holds_back_is_due_at_its_end() {
     in_sync!(simulation, site, state);
     simulation.work = 10 * MILLI;
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     simulation.run(10 * MILLI + ROUND_TRIP);
     let now = simulation.now;
     assert!(simulation.connection.send_window(now).is_none());
@@ -327,7 +327,7 @@ fn what_the_throttle_holds_back_is_due_at_its_end() {
 }
 
 #[test]
-fn statistics_are_answered_when_they_are_read_and_refused_when_the_connection_ends() {
+fn statistics_are_sent_once_they_are_read_and_rejected_when_the_connection_ends() {
     in_sync!(simulation, site, state);
     let (reply, mut answered) = oneshot::channel();
     let per_node = false;
@@ -352,7 +352,7 @@ fn statistics_are_answered_when_they_are_read_and_refused_when_the_connection_en
 #[test]
 fn connections_to_a_node_that_vanished_are_made_up_for_by_spare_entries() {
     in_sync!(simulation, site, state);
-    simulation.want(snapshot(2, &[("api", &[1])]));
+    simulation.set_desired(snapshot(2, &[("api", &[1])]));
     let pending = ("api_service".to_owned(), addr(2));
     simulation.perlbal.pending.push(pending);
     simulation.run(500 * MILLI);
