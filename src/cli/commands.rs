@@ -1,7 +1,7 @@
 //! The commands that talk to the running daemon, and `leave`, which talks to load balancers.
 
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -350,7 +350,7 @@ pub struct Leave {
     pub skip_dead: Option<Duration>,
     /// The node's address, if this machine has several
     #[arg(long, value_name = "IP")]
-    pub from: Option<Ipv4Addr>,
+    pub from: Option<IpAddr>,
     /// The node's port, if several nodes share this machine's address
     #[arg(long, value_name = "PORT")]
     pub port: Option<NonZeroU16>,

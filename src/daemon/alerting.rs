@@ -206,8 +206,10 @@ impl Daemon {
             (driver.id.clone(), health)
         });
         let directory = self.config.pool_directory.display().to_string();
-        let files = files_fault(&directory, &self.drivers.files_status.borrow());
+        let files_status = self.drivers.files_status.borrow().clone();
+        let files = files_fault(&directory, &files_status);
         SystemStatus {
+            files_skipped: files_skipped(&directory, &files_status),
             first_round_done,
             pools: self.core.pool_health(),
             nodes: membership.node_counts(),
@@ -238,8 +240,11 @@ async fn report_files(
     status_reporter: StatusReporter,
 ) {
     loop {
-        let fault = files_fault(&directory, &files.borrow_and_update());
+        let status = files.borrow_and_update().clone();
+        let fault = files_fault(&directory, &status);
         status_reporter.set(|status| &mut status.files, fault);
+        let skipped = files_skipped(&directory, &status);
+        status_reporter.set(|status| &mut status.files_skipped, skipped);
         if files.changed().await.is_err() {
             return;
         }
@@ -257,6 +262,13 @@ fn files_fault(directory: &str, status: &DriverStatus) -> Option<FileFault> {
     })
 }
 
+fn files_skipped(directory: &str, status: &DriverStatus) -> Option<FileFault> {
+    let what = format!("pool files in {directory}, in Perlbal's format, cannot have IPv6 nodes");
+    let text = status.skipped.text(&what)?;
+    let path = directory.to_owned();
+    Some(FileFault { path, text })
+}
+
 fn health_of(status: &DriverStatus, differences: Option<Arc<str>>) -> DriverHealth {
     let outage = status.outage.as_ref();
     DriverHealth {
@@ -264,6 +276,7 @@ fn health_of(status: &DriverStatus, differences: Option<Arc<str>>) -> DriverHeal
         in_sync: status.in_sync,
         outage: outage.map(|outage| outage.steady_text().into()),
         differences: differences.filter(|_| status.connected && !status.in_sync),
+        skipped: Arc::clone(&status.skipped),
     }
 }
 

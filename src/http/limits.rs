@@ -35,6 +35,7 @@ pub(super) fn limits(listener: Listener, open_files: usize) -> Limits {
                 per_address: Some(PerAddress {
                     max: (connections / 2).max(1),
                     share: 1,
+                    by_network: true,
                 }),
                 body_bytes: 0,
                 rate: None,
@@ -48,6 +49,8 @@ pub(super) fn limits(listener: Listener, open_files: usize) -> Limits {
                 per_address: Some(PerAddress {
                     max: (connections / 4).clamp(1, 64),
                     share: 4,
+                    // Only nodes connect, which may all be in one network.
+                    by_network: false,
                 }),
                 body_bytes: 1024,
                 rate: Some(Rate {

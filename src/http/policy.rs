@@ -1,6 +1,6 @@
 //! Who may connect to each listener, which requests it accepts, and how it writes errors.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -35,8 +35,9 @@ impl ListenerPolicy {
 
 impl Policy for ListenerPolicy {
     fn check_source(&self, address: Option<IpAddr>) -> Result<(), Rejection> {
-        let is_node = |address| self.nodes.borrow().contains_ip(address);
-        if self.listener != Listener::Node || address.and_then(ipv4).is_some_and(is_node) {
+        // On a socket for both families a client's IPv4 address is mapped to IPv6.
+        let is_node = |address: IpAddr| self.nodes.borrow().contains_ip(address.to_canonical());
+        if self.listener != Listener::Node || address.is_some_and(is_node) {
             return Ok(());
         }
         let who = address.map_or_else(|| "the client".to_owned(), |address| address.to_string());
@@ -63,14 +64,6 @@ impl Policy for ListenerPolicy {
             Listener::Status if path == "/v1" || path.starts_with("/v1/") => ErrorFormat::Json,
             Listener::Status | Listener::Node => ErrorFormat::Plain,
         }
-    }
-}
-
-/// The IPv4 address, also of one that is mapped to IPv6, on a socket for both.
-pub(super) fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
     }
 }
 

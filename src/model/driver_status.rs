@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use humantime::format_duration;
 
 use super::node::NodeAddr;
+use super::skipped::SkippedNodes;
 
 /// A kind of load balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +71,8 @@ pub struct DriverStatus {
     /// Removed members that are not drained, as far as known; without a connection, as known when it
     /// ended.
     pub draining: Arc<Draining>,
+    /// Nodes that the load balancer cannot have. It is in sync, and they are drained, without them.
+    pub skipped: Arc<SkippedNodes>,
 }
 
 /// Removed members that are not drained: the pools there that each has left, and when.

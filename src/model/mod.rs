@@ -33,6 +33,7 @@ pub mod rollout_status;
 pub mod rules;
 pub mod services;
 pub mod site_counts;
+pub mod skipped;
 pub mod text;
 pub mod time;
 pub mod time_window;

@@ -1,25 +1,29 @@
 //! A node: an address of the services file, with its name.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The `ip:port` at which a node is polled and serves. IPv4: no load balancer that is driven accepts IPv6.
+/// The IP address and port at which a node is polled and serves: `10.0.0.1:80` or `[2001:db8::1]:80`.
 ///
-/// Its text form is canonical, so it can be written into a pool file or a command as it is.
+/// Its text form is canonical, so it can be written into a pool file or a command as it is. An IPv4-mapped IPv6 address
+/// is the IPv4 address, so that a node has one address however it was written. There are no zones (`fe80::1%eth0`):
+/// a link-local address means nothing to another machine.
+///
+/// Kept as 18 bytes, since many maps have one for each node; IPv4 addresses as IPv4-mapped ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct NodeAddr {
-    ip: Ipv4Addr,
+    ip: Ipv6Addr,
     port: u16,
 }
 
 /// Why a text is no [`NodeAddr`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddrError {
-    /// The part before the port is no IPv4 address.
+    /// The part before the port is no IP address.
     Ip,
     /// The port is no number from 1 to 65535.
     Port,
@@ -28,7 +32,7 @@ pub enum AddrError {
 impl fmt::Display for AddrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Ip => "not an IPv4 address such as 10.0.0.1",
+            Self::Ip => "not an IP address such as 10.0.0.1 or 2001:db8::1",
             Self::Port => "not a port from 1 to 65535",
         })
     }
@@ -37,21 +41,35 @@ impl fmt::Display for AddrError {
 impl std::error::Error for AddrError {}
 
 impl NodeAddr {
-    /// Reads the two halves of an address.
+    /// Parses the two halves of an address; an IPv6 address may be in brackets.
     pub fn parse(ip: &str, port: &str) -> Result<Self, AddrError> {
-        let ip = ip.parse().map_err(|_| AddrError::Ip)?;
+        let ip = parse_ip(ip).ok_or(AddrError::Ip)?;
         // u16's own parser takes "+80", which no reader of a pool file does.
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         match port.parse() {
-            Ok(port) if digits && port > 0 => Ok(Self { ip, port }),
+            Ok(port) if digits && port > 0 => Ok(Self::of(ip, port)),
             _ => Err(AddrError::Port),
         }
     }
 
+    fn of(ip: IpAddr, port: u16) -> Self {
+        let ip = match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Self { ip, port }
+    }
+
     /// The IP address.
     #[must_use]
-    pub fn ip(self) -> Ipv4Addr {
-        self.ip
+    pub fn ip(self) -> IpAddr {
+        self.ip.to_canonical()
+    }
+
+    /// The IP address if it is an IPv4 one.
+    #[must_use]
+    pub fn ipv4(self) -> Option<Ipv4Addr> {
+        self.ip.to_ipv4_mapped()
     }
 
     /// The TCP port, never 0.
@@ -61,17 +79,36 @@ impl NodeAddr {
     }
 }
 
+/// Parses an IP address as a person or a program may write it: an IPv6 address may be in brackets, and an IPv4-mapped one
+/// is the IPv4 address.
+#[must_use]
+pub fn parse_ip(text: &str) -> Option<IpAddr> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let ip = match bracketed {
+        Some(ipv6) => ipv6.parse::<Ipv6Addr>().ok()?.into(),
+        None => text.parse::<IpAddr>().ok()?,
+    };
+    Some(ip.to_canonical())
+}
+
 impl fmt::Display for NodeAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SocketAddrV4::new(self.ip, self.port).fmt(f)
+        SocketAddr::new(self.ip(), self.port).fmt(f)
     }
 }
 
 impl FromStr for NodeAddr {
     type Err = AddrError;
 
+    /// Of an IPv6 address only the form with brackets has a port: `[::1]:80`.
     fn from_str(text: &str) -> Result<Self, AddrError> {
-        let (ip, port) = text.split_once(':').ok_or(AddrError::Port)?;
+        let (ip, port) = match text.rfind(']') {
+            Some(end) => text.split_at(end + 1),
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
+        };
+        let port = port.strip_prefix(':').ok_or(AddrError::Port)?;
         Self::parse(ip, port)
     }
 }
@@ -108,6 +145,37 @@ mod tests {
         let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
         assert_eq!(addr.to_string(), "10.0.0.1:80");
         assert_eq!("10.0.0.1:080".parse::<NodeAddr>(), Ok(addr));
+        let ipv6: NodeAddr = "[2001:db8::1]:80".parse().unwrap();
+        assert_eq!(ipv6.to_string(), "[2001:db8::1]:80");
+        let long = "[2001:DB8:0:0:0:0:0:1]:080";
+        assert_eq!(long.parse::<NodeAddr>(), Ok(ipv6));
+        for ip in ["2001:db8::1", "[2001:db8::1]"] {
+            assert_eq!(NodeAddr::parse(ip, "80"), Ok(ipv6));
+        }
+    }
+
+    #[test]
+    fn an_ipv4_mapped_address_is_the_ipv4_address() {
+        let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
+        assert_eq!("[::ffff:10.0.0.1]:80".parse::<NodeAddr>(), Ok(addr));
+        assert_eq!(addr.ip(), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(parse_ip("::ffff:10.0.0.1"), Some(addr.ip()));
+        assert_eq!(addr.ipv4(), Some(Ipv4Addr::new(10, 0, 0, 1)));
+        let ipv6: NodeAddr = "[::1]:80".parse().unwrap();
+        assert_eq!((ipv6.ip(), ipv6.ipv4()), (Ipv6Addr::LOCALHOST.into(), None));
+    }
+
+    #[test]
+    fn addresses_are_ordered_by_number_and_small() {
+        let addr = |text: &str| text.parse::<NodeAddr>().unwrap();
+        let ordered = [
+            "9.0.0.1:80",
+            "10.0.0.1:80",
+            "10.0.0.1:443",
+            "[2001:db8::1]:80",
+        ];
+        assert!(ordered.map(addr).is_sorted());
+        assert_eq!(size_of::<NodeAddr>(), 18);
     }
 
     #[test]
@@ -118,6 +186,16 @@ mod tests {
             "10.0.0.1:0",
             "10.0.0.1:+80",
             "10.0.0.1",
+            "[10.0.0.1]:80",
+            "::1:80",
+            "[::1]",
+            "[::1]80",
+            "[::1]:0",
+            "[::1",
+            "[::1%eth0]:80",
+            "[fe80::1%1]:80",
+            "[]:80",
+            "localhost:80",
         ] {
             assert!(text.parse::<NodeAddr>().is_err(), "{text}");
         }

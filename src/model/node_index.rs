@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::nearest::offer;
-use super::node::{Node, NodeAddr};
+use super::node::{Node, NodeAddr, parse_ip};
 use super::text::printable;
 
 /// The nodes of the services file, by address and name.
 #[derive(Clone, Debug, Default)]
 pub struct NodeIndex {
     names: HashMap<String, Vec<NodeAddr>>,
-    ips: HashMap<Ipv4Addr, Vec<NodeAddr>>,
+    ips: HashMap<IpAddr, Vec<NodeAddr>>,
 }
 
 /// Why no node was found for a name or an address.
@@ -45,7 +45,7 @@ impl NodeIndex {
         if let Ok(addr) = word.parse() {
             return Ok(addr);
         }
-        let by_ip = word.parse().ok().and_then(|ip| self.ips.get(&ip));
+        let by_ip = parse_ip(word).and_then(|ip| self.ips.get(&ip));
         match self.names.get(word).or(by_ip).map(Vec::as_slice) {
             Some([addr]) => Ok(*addr),
             Some(several) => Err(NotFound::Ambiguous(printable(word), several.to_vec())),
@@ -92,13 +92,13 @@ impl NodeIndex {
 
     /// Whether any node has this IP address.
     #[must_use]
-    pub fn contains_ip(&self, ip: Ipv4Addr) -> bool {
+    pub fn contains_ip(&self, ip: IpAddr) -> bool {
         self.ips.contains_key(&ip)
     }
 
     /// The nodes at an IP address.
     #[must_use]
-    pub fn nodes_at(&self, ip: Ipv4Addr) -> &[NodeAddr] {
+    pub fn nodes_at(&self, ip: IpAddr) -> &[NodeAddr] {
         self.ips.get(&ip).map_or(&[], Vec::as_slice)
     }
 }
@@ -153,10 +153,15 @@ mod tests {
             node("10.0.0.1:80", "one"),
             node("10.0.0.2:80", "two"),
             node("10.0.0.2:81", "two"),
+            node("[2001:db8::1]:80", "six"),
         ]);
         let one = Ok("10.0.0.1:80".parse().unwrap());
         for word in ["one", "10.0.0.1", "10.0.0.1:80"] {
             assert_eq!(index.find(word), one, "{word}");
+        }
+        let six = Ok("[2001:db8::1]:80".parse().unwrap());
+        for word in ["six", "2001:db8::1", "[2001:DB8:0::1]", "[2001:db8::1]:80"] {
+            assert_eq!(index.find(word), six, "{word}");
         }
         for word in ["two", "10.0.0.2"] {
             let Err(NotFound::Ambiguous(_, addrs)) = index.find(word) else {

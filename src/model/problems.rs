@@ -20,6 +20,7 @@ use super::health::Severity;
 use super::names::PoolName;
 use super::node_counts::{Counts, NodeCounts};
 use super::node_view::NodeStatus;
+use super::skipped::SkippedNodes;
 use super::text::{printable, shortened};
 
 /// Maximum characters of a problem's text.
@@ -44,6 +45,8 @@ pub struct SystemStatus {
     pub drivers: BTreeMap<DriverId, DriverHealth>,
     /// Pool files do not have the desired content.
     pub files: Option<FileFault>,
+    /// Nodes that the pool files' format cannot have.
+    pub files_skipped: Option<FileFault>,
     /// The state file cannot be written.
     pub state: Option<FileFault>,
     /// A state file was rejected at the start.
@@ -80,6 +83,8 @@ pub struct DriverHealth {
     pub in_sync: bool,
     /// What differs while it is not, pool by pool, as far as known.
     pub differences: Option<Arc<str>>,
+    /// Nodes that it cannot have.
+    pub skipped: Arc<SkippedNodes>,
 }
 
 /// A problem with a file.
@@ -145,7 +150,10 @@ impl SystemStatus {
         let pools = self.pools.iter();
         let pools = pools.flat_map(|level| level.problems(self.nodes.pools.get(&level.pool)));
         let drivers = self.drivers.iter();
-        let drivers = drivers.filter_map(|(id, health)| health.problem(id, self.first_round_done));
+        let drivers = drivers.flat_map(|(id, health)| {
+            let problem = health.problem(id, self.first_round_done);
+            problem.into_iter().chain(health.skips(id))
+        });
         let mut problems: Vec<_> = pools
             .chain(drivers)
             .chain(self.of_nodes())
@@ -161,6 +169,11 @@ impl SystemStatus {
         let files = [
             // Before the first round only the files of declared pools are desired.
             (Kind::FilesNotWritten, &self.files, "pool files not written"),
+            (
+                Kind::NodesSkipped,
+                &self.files_skipped,
+                "nodes skipped in pool files",
+            ),
             (
                 Kind::StateRefused,
                 &self.state_refused,
@@ -265,6 +278,14 @@ impl NodesDown {
 }
 
 impl DriverHealth {
+    fn skips(&self, id: &DriverId) -> Option<Problem> {
+        let text = self
+            .skipped
+            .text(&format!("{id} cannot serve IPv6 nodes"))?;
+        let brief = format!("{id} skips IPv6 nodes");
+        Some(Problem::new(Kind::NodesSkipped, &id.address, &text, &brief))
+    }
+
     fn problem(&self, id: &DriverId, first_round_done: bool) -> Option<Problem> {
         let (kind, text, brief) = match (self.connected, self.in_sync || !first_round_done) {
             (true, true) => return None,

@@ -84,6 +84,7 @@ impl DriverStatuses {
         each.map(move |LoadBalancer { id, status, .. }| NodeOnDriver {
             id,
             status,
+            skipped: status.skipped.contains(addr),
             acked: status.connected && status.acked >= serial,
             stray: status.strays.get(&addr),
             drained: !stands_in && status.is_drained(addr, serial),
@@ -131,6 +132,8 @@ pub struct NodeOnDriver<'a> {
     pub id: &'a DriverId,
     /// Its status.
     pub status: &'a DriverStatus,
+    /// It cannot have the node.
+    pub skipped: bool,
     /// It has acknowledged where the node is now.
     pub acked: bool,
     /// Where it still has the node, although that is not wanted.

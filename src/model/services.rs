@@ -1,8 +1,8 @@
 //! The services file: the list of nodes, a line each.
 //!
 //! `ip port` or `ip:port` (so that a pool file can be read too), then an optional name, with or
-//! without `#`. Behind a name without, ` #` begins a comment. Blank lines and lines that begin with
-//! `#` are skipped.
+//! without `#`. An IPv6 address needs brackets before `:port`, and may have them before ` port`. Behind
+//! a name without `#`, ` #` begins a comment. Blank lines and lines that begin with `#` are skipped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -106,7 +106,7 @@ fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
     if text.is_empty() || text.starts_with('#') {
         return Ok(None);
     }
-    let (ip, rest) = split_at_first(text, |c| c == ':' || c.is_whitespace());
+    let (ip, rest) = split_ip(text);
     let rest = match rest.strip_prefix(':') {
         Some(port_on) => port_on,
         None => rest.trim_start(),
@@ -130,6 +130,16 @@ fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
     Ok(Some(Node { addr, name }))
 }
 
+/// Splits a line after its IP address.
+fn split_ip(text: &str) -> (&str, &str) {
+    let (word, _) = split_at_first(text, |c| c == '#' || c.is_whitespace());
+    match word.rfind(']') {
+        Some(end) => text.split_at(end + 1),
+        None if word.matches(':').nth(1).is_some() => text.split_at(word.len()),
+        None => split_at_first(text, |c| c == ':' || c.is_whitespace()),
+    }
+}
+
 /// What stands before a `#` that follows a blank.
 fn before_comment(name: &str) -> &str {
     let is_comment = |(at, _): &(usize, &str)| name[..*at].ends_with(char::is_whitespace);
@@ -151,10 +161,9 @@ impl fmt::Display for LineError {
 impl fmt::Display for LineErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Form => f.write_str("expected \"ip port # name\" or \"ip:port # name\""),
-            Self::Address(error @ AddrError::Ip) => {
-                write!(f, "{error}, expected \"ip port # name\" (IPv4 only)")
-            }
+            Self::Form => f.write_str(
+                "expected \"ip port # name\" or \"ip:port # name\" (\"[ip]:port\" if it is IPv6)",
+            ),
             Self::Address(error) => write!(f, "{error}, expected \"ip port # name\""),
             Self::Duplicate(earlier) => {
                 write!(
@@ -188,10 +197,17 @@ mod tests {
     #[test]
     fn each_form_of_a_line_is_read() {
         let text = "# comment\n\n10.0.0.1 80 # api-node-1\n10.0.0.2:8080 # two words\n\
+                    ::1 80 # six\n[::2]:80 # seven\n[::3] 80\n2001:db8::1 8080#tight\n[::4]:80#::5\n10.0.0.10:80#a:b\n\
                     10.0.0.3\t81 bare-name\n10.0.0.7 80 bare # a comment\n10.0.0.8 80 c#1 #2 # x\n10.0.0.9 80 # a # b\n  10.0.0.4:80#tight\r\n10.0.0.5 80\n10.0.0.6 80 #\n";
         let expected = [
             pair("10.0.0.1:80", "api-node-1"),
             pair("10.0.0.2:8080", "two words"),
+            pair("[::1]:80", "six"),
+            pair("[::2]:80", "seven"),
+            pair("[::3]:80", "[::3]:80"),
+            pair("[2001:db8::1]:8080", "tight"),
+            pair("[::4]:80", "::5"),
+            pair("10.0.0.10:80", "a:b"),
             pair("10.0.0.3:81", "bare-name"),
             pair("10.0.0.7:80", "bare"),
             pair("10.0.0.8:80", "c#1"),
@@ -205,8 +221,8 @@ mod tests {
 
     #[test]
     fn all_errors_of_a_file_are_told_at_once_with_their_lines() {
-        let text =
-            "10.0.0.1 80\nexample.org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1 80\n";
+        let text = "10.0.0.1 80\nexample.org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1:80\n::g 80\n[::1\n\
+             ::ffff:10.0.0.1 80\n[::1]:80 # name\n0:0::1 80\n";
         let errors = parse(text).unwrap_err();
         assert_eq!(errors.more, 0);
         let errors = errors.first;
@@ -219,7 +235,11 @@ mod tests {
             (3, LineErrorKind::Form),
             (4, LineErrorKind::Address(AddrError::Port)),
             (5, LineErrorKind::Duplicate(1)),
-            (6, LineErrorKind::Address(AddrError::Ip)),
+            (6, LineErrorKind::Form),
+            (7, LineErrorKind::Address(AddrError::Ip)),
+            (8, LineErrorKind::Form),
+            (9, LineErrorKind::Duplicate(5)),
+            (11, LineErrorKind::Duplicate(10)),
         ];
         assert_eq!(told, expected);
         assert!(errors[1].to_string().contains("line 3"), "{}", errors[1]);
@@ -240,21 +260,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}|[0-9.: #\\n\\r\\t]{0,200}") {
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}|[0-9.: #\\n\\r\\t\\[\\]]{0,200}") {
             let _ = parse(&text);
         }
 
         #[test]
         fn a_list_of_nodes_written_as_services_is_read_back(
-            nodes in proptest::collection::btree_map((any::<u32>(), 1..=u16::MAX), "[a-z]([a-z -]{0,8}[a-z])?", 0..20)
+            nodes in proptest::collection::btree_map((any::<std::net::IpAddr>(), 1..=u16::MAX), "[a-z]([a-z -]{0,8}[a-z])?", 0..20)
         ) {
             use std::fmt::Write;
             let mut text = String::new();
             let mut expected = Vec::new();
             for ((ip, port), name) in nodes {
-                let ip = std::net::Ipv4Addr::from(ip);
                 writeln!(text, "{ip} {port} # {name}").unwrap();
-                expected.push(pair(&format!("{ip}:{port}"), &name));
+                let addr = std::net::SocketAddr::new(ip.to_canonical(), port);
+                expected.push(pair(&addr.to_string(), &name));
             }
             prop_assert_eq!(super::tests::nodes(&text), expected);
         }

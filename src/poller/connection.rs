@@ -15,6 +15,7 @@
 //! kept connection uses a new one as well.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -110,8 +111,7 @@ impl Connection {
             idle: None,
             pending: None,
             unanswered: 0,
-            // Adjacent addresses and ports get different numbers.
-            polls: u32::from(addr.ip()).wrapping_add(addr.port().into()),
+            polls: number_of(addr),
             refused: 0,
             accepts_second: false,
             single: SingleConnection::No,
@@ -347,6 +347,16 @@ impl Connection {
             reset_on_close(&stream);
         }
     }
+}
+
+/// A number that differs between adjacent addresses and ports.
+fn number_of(addr: NodeAddr) -> u32 {
+    let octets = match addr.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    };
+    let [.., a, b, c, d] = octets;
+    u32::from_be_bytes([a, b, c, d]).wrapping_add(addr.port().into())
 }
 
 /// Makes the connection close with a reset, as `HAProxy`'s health checks do: otherwise hundreds or thousands per second

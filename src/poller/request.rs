@@ -61,11 +61,8 @@ impl Template {
 
 /// The default value of `Host`.
 pub(super) fn host(addr: NodeAddr) -> Box<str> {
-    let text = match addr.port() {
-        80 => addr.ip().to_string(),
-        _ => addr.to_string(),
-    };
-    text.into()
+    let text = addr.to_string();
+    text.strip_suffix(":80").unwrap_or(&text).into()
 }
 
 #[cfg(test)]
@@ -98,7 +95,17 @@ mod tests {
 
     #[test]
     fn the_host_names_the_port_unless_it_is_80() {
-        assert!(request(&[], "10.0.0.1:80", true).contains("\r\nHost: 10.0.0.1\r\n"));
+        for (addr, host) in [
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("[2001:db8::80]:80", "[2001:db8::80]"),
+            ("[2001:db8::80]:8080", "[2001:db8::80]:8080"),
+        ] {
+            let request = request(&[], addr, true);
+            assert!(
+                request.contains(&format!("\r\nHost: {host}\r\n")),
+                "{request}"
+            );
+        }
     }
 
     #[test]

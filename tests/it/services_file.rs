@@ -207,7 +207,10 @@ fn nodes_that_stay_keep_their_state() {
 
 /// What is wrong with a services file, and the words that tell it.
 const WRONG: [(&str, &[&str]); 9] = [
-    ("example.org 80", &["line 2", "\"example.org 80\"", "ipv4"]),
+    (
+        "example.org 80",
+        &["line 2", "\"example.org 80\"", "ip address"],
+    ),
     (
         "10.0.0.1",
         &["line 3", "\"10.0.0.1\"", "expected", "ip port"],
@@ -215,8 +218,8 @@ const WRONG: [(&str, &[&str]); 9] = [
     ("10.0.0.1 99999", &["line 4", "port from 1 to 65535"]),
     ("10.0.0.1 0", &["line 5", "port from 1 to 65535"]),
     ("10.0.0.1 http", &["line 6", "port from 1 to 65535"]),
-    ("::1 80", &["line 7", "\"::1 80\"", "ipv4"]),
-    ("10.0.0.256 80", &["line 8", "ipv4"]),
+    ("::g 80", &["line 7", "\"::g 80\"", "ip address"]),
+    ("10.0.0.256 80", &["line 8", "ip address"]),
     ("10.0.0.7:80 # again", &["line 11", "line 10"]),
     ("10.0.0.1:80x", &["line 12", "port"]),
 ];

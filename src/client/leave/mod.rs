@@ -11,7 +11,7 @@ mod resume;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
@@ -89,7 +89,7 @@ fn plain(url: &str) -> &str {
 struct Leaving {
     client: NodeClient,
     /// The address that requests are sent from, if one was given.
-    from: Option<Ipv4Addr>,
+    from: Option<IpAddr>,
     /// A load balancer that does not respond for this long is skipped.
     skip_dead: Option<Duration>,
     deadline: Cell<Deadline>,

@@ -1,6 +1,6 @@
 //! HTTP client for the node listeners of load balancers.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -49,12 +49,12 @@ pub(super) enum Reply {
 
 impl NodeClient {
     /// A client that sends from this address, for the node with this port.
-    pub(super) fn new(from: Option<Ipv4Addr>, port: Option<NonZeroU16>) -> Result<Self, String> {
+    pub(super) fn new(from: Option<IpAddr>, port: Option<NonZeroU16>) -> Result<Self, String> {
         let client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .local_address(from.map(IpAddr::from))
+            .local_address(from)
             .build();
         let client = client.map_err(|error| why(&error))?;
         Ok(Self { client, port })

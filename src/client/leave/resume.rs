@@ -1,6 +1,6 @@
 //! After the command: reports to the load balancers that the node is back.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -94,21 +94,26 @@ impl Leaving {
 }
 
 /// The command that reports to these URLs that the node is back.
-fn manual_command(urls: &[Url], from: Option<Ipv4Addr>) -> String {
+fn manual_command(urls: &[Url], from: Option<IpAddr>) -> String {
     let mut words = vec![format!(
         "curl --noproxy '*' -H '{NODE_HEADER}: true' -X DELETE"
     )];
     words.extend(from.map(|from| format!("--interface {from}")));
-    words.extend(urls.iter().map(|url| match url.query() {
-        // A question mark is special in shells.
-        Some(_) => format!("'{url}'"),
-        None => url.to_string(),
+    words.extend(urls.iter().map(|url| {
+        // Question marks and brackets are special in shells.
+        if url.as_str().contains(['?', '[']) {
+            format!("'{url}'")
+        } else {
+            url.to_string()
+        }
     }));
     words.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -122,9 +127,15 @@ mod tests {
         );
         let port = urls(["http://lb1/leave?port=80", "http://lb2/leave?port=80"]);
         assert_eq!(
-            manual_command(&port, Some(Ipv4Addr::LOCALHOST)),
+            manual_command(&port, Some(Ipv4Addr::LOCALHOST.into())),
             "curl --noproxy '*' -H 'Pollbal-Request: true' -X DELETE --interface 127.0.0.1 \
              'http://lb1/leave?port=80' 'http://lb2/leave?port=80'"
+        );
+        let ipv6 = urls(["http://[::1]:8099/leave", "http://lb2/leave"]);
+        assert_eq!(
+            manual_command(&ipv6, Some(Ipv6Addr::LOCALHOST.into())),
+            "curl --noproxy '*' -H 'Pollbal-Request: true' -X DELETE --interface ::1 \
+             'http://[::1]:8099/leave' http://lb2/leave"
         );
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::format::cause;
 use super::Rollout;
 use super::queue::Target;
+use crate::model::node::NodeAddr;
 use crate::model::text::printable;
 
 /// Maximum length of a line of output, in bytes; longer lines are split.
@@ -167,7 +168,9 @@ fn start(rollout: &Rollout, target: &Target) -> io::Result<Child> {
 }
 
 fn environment(rollout: &Rollout, target: &Target) -> [(&'static str, OsString); 6] {
-    let (ip, port) = target.node.rsplit_once(':').unwrap_or((&target.node, ""));
+    let addr = target.node.parse::<NodeAddr>().ok();
+    let ip = addr.map_or_else(String::new, |addr| addr.ip().to_string());
+    let port = addr.map_or_else(String::new, |addr| addr.port().to_string());
     let version = target.version.as_deref().unwrap_or_default();
     [
         ("POLLBAL_NODE", target.node.as_str().into()),

@@ -146,7 +146,7 @@ fn members(effects: &Effects) -> Vec<u8> {
     let api = &snapshot.pools.pools["api"];
     let members = api.members.iter();
     members
-        .map(|member| member.node.addr.ip().octets()[3])
+        .map(|member| member.node.addr.ipv4().unwrap().octets()[3])
         .collect()
 }
 

@@ -100,6 +100,7 @@ impl NameMap {
         // A pool that no node has announced yet may be someone else's there.
         for (name, pool) in pools.pools.iter().filter(|(_, pool)| pool.announced) {
             let recipients = pool.recipients().map(|(node, _)| node.addr);
+            let recipients = recipients.filter(is_servable);
             let unserved = Unserved::of(pools, name, pool, None);
             let file = current(file_name(name, None));
             let pool = DesiredPool {
@@ -115,10 +116,11 @@ impl NameMap {
             let by_version = pool.by_version();
             for version in &pool.versions {
                 let members = by_version.get(version).into_iter().flatten();
+                let members = members.map(|member| member.node.addr);
                 let unserved = Unserved::of(pools, name, pool, Some(version));
                 let file = current(file_name(name, Some(version)));
                 let pool = DesiredPool {
-                    members: members.map(|member| member.node.addr).collect(),
+                    members: members.filter(is_servable).collect(),
                     missing: Missing::Ignore,
                     file: file.filter(|_| unserved.is_none()),
                     unserved,
@@ -138,6 +140,11 @@ impl NameMap {
             .cloned()
             .unwrap_or_else(|| PerlbalName::of_pool(pool))
     }
+}
+
+/// Perlbal knows IPv4 addresses only: what it is sent of others, it takes for host names.
+fn is_servable(addr: &NodeAddr) -> bool {
+    addr.ipv4().is_some()
 }
 
 #[cfg(test)]
@@ -249,6 +256,25 @@ mod tests {
                 .members
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn ipv6_nodes_are_desired_nowhere() {
+        let mut pools = pools(&[
+            (
+                "api",
+                &[("10.0.0.1:80", Some("v1")), ("[::1]:80", Some("v2"))],
+            ),
+            ("web", &[]),
+        ]);
+        let addr = "[::9]:80".parse().unwrap();
+        pool_mut(&mut pools, "web").sorry = vec![PoolRules::sorry_server(addr)];
+        let desired = NameMap::default().desired(&pools, |_| false);
+        let members = |name: &str| &desired.pools[&name.parse().unwrap()].members;
+        let ipv4 = ["10.0.0.1:80".parse().unwrap()].into();
+        assert_eq!((members("api"), members("api__v1")), (&ipv4, &ipv4));
+        assert!(members("api__v2").is_empty());
+        assert!(members("web").is_empty());
     }
 
     #[test]

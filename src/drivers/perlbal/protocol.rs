@@ -25,7 +25,7 @@ use crate::model::text::{printable, quotable};
 /// their addresses: a plan walks along both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// A valid address.
+    /// A valid IPv4 address.
     Node(NodeAddr),
     /// Anything else, as Perlbal prints it.
     Unparsed(String),
@@ -171,8 +171,8 @@ impl Endpoint {
             return Err(ProtocolError::new(text));
         }
         match text.parse() {
-            // A port that is written "080" would not be sent back as it was.
-            Ok(addr) if !text.contains(":0") => Ok(Self::Node(addr)),
+            // A port that is written "080" would not be sent back as it was. IPv6 addresses mean nothing to Perlbal.
+            Ok(addr) if !text.contains(":0") && !text.starts_with('[') => Ok(Self::Node(addr)),
             _ => Ok(Self::Unparsed(text.to_owned())),
         }
     }

@@ -29,8 +29,8 @@ const MOST: usize = 10;
 /// Number of other spellings of an address: each of four numbers is decimal or octal.
 const SPELLINGS: u8 = 15;
 
-/// An address in one of its other spellings, `1..=SPELLINGS`.
-fn spelled(addr: NodeAddr, spelling: u8) -> String {
+/// An IPv4 address in one of its other spellings, `1..=SPELLINGS`; an IPv6 address has none.
+fn spelled(addr: NodeAddr, spelling: u8) -> Option<String> {
     let octet = |(place, octet): (usize, u8)| {
         if spelling >> place & 1 == 1 {
             format!("0{octet:o}")
@@ -38,14 +38,9 @@ fn spelled(addr: NodeAddr, spelling: u8) -> String {
             octet.to_string()
         }
     };
-    let octets: Vec<_> = addr
-        .ip()
-        .octets()
-        .into_iter()
-        .enumerate()
-        .map(octet)
-        .collect();
-    format!("{}:{}", octets.join("."), addr.port())
+    let octets = addr.ipv4()?.octets().into_iter();
+    let octets: Vec<_> = octets.enumerate().map(octet).collect();
+    Some(format!("{}:{}", octets.join("."), addr.port()))
 }
 
 /// The address that a spare entry stands for; `None` if it is no spare entry.
@@ -59,7 +54,8 @@ pub fn address_of(text: &str) -> Option<NodeAddr> {
     let octets: Option<Vec<u8>> = ip.split('.').map(octet).collect();
     let octets: [u8; 4] = octets?.try_into().ok()?;
     let addr = NodeAddr::parse(&std::net::Ipv4Addr::from(octets).to_string(), port).ok()?;
-    let is_spelling = (1..=SPELLINGS).any(|spelling| spelled(addr, spelling) == text);
+    let is_spelling =
+        (1..=SPELLINGS).any(|spelling| spelled(addr, spelling).as_deref() == Some(text));
     is_spelling.then_some(addr)
 }
 
@@ -102,7 +98,7 @@ pub fn needed(
         }
         let spares = (1..=SPELLINGS).flat_map(|spelling| {
             let members = pool.members.iter();
-            members.map(move |addr| spelled(*addr, spelling))
+            members.filter_map(move |addr| spelled(*addr, spelling))
         });
         let spares: BTreeSet<_> = spares.take(out.min(MOST)).collect();
         let entry = needed.spares.entry(name.clone()).or_default();
@@ -131,7 +127,7 @@ mod tests {
     #[test]
     fn each_spelling_is_another_text_and_the_same_address() {
         let addr = addr("10.0.9.255:8080");
-        let texts: BTreeSet<_> = (1..=SPELLINGS).map(|n| spelled(addr, n)).collect();
+        let texts: BTreeSet<_> = (1..=SPELLINGS).filter_map(|n| spelled(addr, n)).collect();
         assert_eq!(texts.len(), usize::from(SPELLINGS));
         assert!(texts.contains("012.00.011.0377:8080") && texts.contains("012.0.9.255:8080"));
         for text in &texts {

@@ -27,6 +27,7 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::log_throttle::{Decision, LogThrottle};
 use crate::model::driver_status::{Draining, DriverStatus, Outage, Strays};
 use crate::model::ownership::OwnedThere;
+use crate::model::skipped::SkippedNodes;
 
 /// What is known of a Perlbal. It outlives connections.
 pub struct State {
@@ -36,6 +37,8 @@ pub struct State {
     pub(super) version: Option<String>,
     /// The latest snapshot's serial, and the state that it desires for this Perlbal.
     pub(super) desired: Option<(u64, Desired)>,
+    /// Nodes of the latest snapshot that Perlbal cannot have.
+    pub(super) skipped: Arc<SkippedNodes>,
     /// What Perlbal looks like once it has run everything that was sent; until something was read over
     /// a new connection, what it looked like at the end of the last one.
     pub(super) expected: Actual,
@@ -101,6 +104,7 @@ impl State {
             start: None,
             version: None,
             desired: None,
+            skipped: Arc::default(),
             expected: Actual::default(),
             acked_serial: 0,
             confirmed_serial: 0,
@@ -142,11 +146,27 @@ impl State {
 
     /// Sets what is desired, by a snapshot.
     pub(super) fn set_desired(&mut self, snapshot: Option<&Snapshot>, names: &NameMap) {
+        if let Some(snapshot) = snapshot {
+            self.set_skipped(SkippedNodes::ipv6(&snapshot.pools));
+        }
         self.desired = snapshot.map(|snapshot| {
             let mut desired = self.desired_by(snapshot, names);
             self.keep_emptied(&mut desired);
             (snapshot.serial, desired)
         });
+    }
+
+    fn set_skipped(&mut self, skipped: SkippedNodes) {
+        if *self.skipped != skipped {
+            self.skipped = Arc::new(skipped);
+            let skips = self.skips();
+            self.notices.extend(skips.map(Notice::Problem));
+        }
+    }
+
+    /// What it skips, for people.
+    fn skips(&self) -> Option<String> {
+        self.skipped.text("Perlbal cannot serve IPv6 nodes")
     }
 
     fn desired_by(&self, snapshot: &Snapshot, names: &NameMap) -> Desired {
@@ -269,6 +289,7 @@ impl State {
             observed: self.confirmed_serial,
             strays: Arc::clone(&self.strays),
             draining: Arc::clone(&self.draining_by_node.1),
+            skipped: Arc::clone(&self.skipped),
         }
     }
 
@@ -291,6 +312,7 @@ impl State {
                 since: member.since,
                 busy: member.busy,
             });
+        let remarks = self.remarks.iter().map(ToString::to_string);
         PerlbalView {
             address: address.to_owned(),
             connection: self.connection(),
@@ -302,7 +324,7 @@ impl State {
             in_sync_since: self.in_sync.since,
             pools: sources.pools(),
             leavers: draining.collect(),
-            remarks: self.remarks.iter().map(ToString::to_string).collect(),
+            remarks: remarks.chain(self.skips()).collect(),
             counters: self.counters.clone(),
         }
     }

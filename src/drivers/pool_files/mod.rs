@@ -36,6 +36,7 @@ use crate::hooks::Hooks;
 use crate::logging::{chain, count};
 use crate::model::driver_status::DriverStatus;
 use crate::model::names::PoolName;
+use crate::model::skipped::SkippedNodes;
 use crate::retry::Retry;
 use crate::supervision::stall;
 
@@ -116,6 +117,8 @@ impl PoolFiles {
             retry: Retry::new(),
             due: None,
             failures: BTreeMap::new(),
+            format,
+            skipped: Arc::default(),
         };
         task.run(worker).await;
     }
@@ -134,6 +137,9 @@ struct Task {
     due: Option<Instant>,
     /// The failures that were logged, by file.
     failures: BTreeMap<String, String>,
+    format: PoolFileFormat,
+    /// Nodes that the files do not have, since their format cannot.
+    skipped: Arc<SkippedNodes>,
 }
 
 impl Task {
@@ -266,6 +272,9 @@ impl Task {
         let now = Instant::now();
         let in_sync = pass.errors.is_empty();
         self.report_failures(pass.errors);
+        if let Some(snapshot) = &snapshot {
+            self.set_skipped(plan::skipped(&snapshot.pools, self.format));
+        }
         let serial = snapshot.as_ref().map_or(0, |snapshot| snapshot.serial);
         self.status.send_replace(DriverStatus {
             connected: true,
@@ -274,6 +283,7 @@ impl Task {
             problem: first(&self.failures),
             acked: serial,
             observed: serial,
+            skipped: Arc::clone(&self.skipped),
             ..DriverStatus::default()
         });
         self.publish_with(snapshot, pass.current);
@@ -284,6 +294,18 @@ impl Task {
             now + self.retry.next_wait()
         };
         pass.next_removal.map_or(wake, |at| at.clamp(now, wake))
+    }
+
+    /// Sets which nodes the files do not have, and logs them if they are others than before.
+    fn set_skipped(&mut self, skipped: SkippedNodes) {
+        if *self.skipped == skipped {
+            return;
+        }
+        self.skipped = Arc::new(skipped);
+        let what = "pool files in Perlbal's format cannot have IPv6 nodes";
+        if let Some(text) = self.skipped.text(what) {
+            error!("{text}; set pool_file_format to \"services\" if they are for another reader");
+        }
     }
 
     /// Forwards a snapshot whose pool files of these names are written.

@@ -8,8 +8,9 @@ use super::names::file_name;
 use crate::config::PoolFileFormat;
 use crate::drivers::steps::line as step_line;
 use crate::model::names::Version;
-use crate::model::node::Node;
+use crate::model::node::{Node, NodeAddr};
 use crate::model::pools::Pools;
+use crate::model::skipped::SkippedNodes;
 
 /// The name of the file that lists the nodes in no pool.
 pub const DISABLED_SERVICES: &str = "disabled_services";
@@ -51,7 +52,8 @@ pub fn desired_files(pools: &Pools, format: PoolFileFormat) -> Files {
     for (name, pool) in &pools.pools {
         let mut all = String::new();
         let mut versions: BTreeMap<&Version, String> = BTreeMap::new();
-        for (node, version) in pool.recipients() {
+        let recipients = pool.recipients();
+        for (node, version) in recipients.filter(|(node, _)| is_listed(node.addr, format)) {
             let begin = all.len();
             push_line(&mut all, node, format);
             if let Some(version) = version {
@@ -72,8 +74,24 @@ pub fn desired_files(pools: &Pools, format: PoolFileFormat) -> Files {
     files
 }
 
+/// Whether a format has such addresses: Perlbal reads no IPv6 ones.
+fn is_listed(addr: NodeAddr, format: PoolFileFormat) -> bool {
+    format == PoolFileFormat::Services || addr.ipv4().is_some()
+}
+
+/// The nodes that the pool files of a snapshot cannot have in this format.
+#[must_use]
+pub fn skipped(pools: &Pools, format: PoolFileFormat) -> SkippedNodes {
+    match format {
+        PoolFileFormat::Nodefile => SkippedNodes::ipv6(pools),
+        PoolFileFormat::Services => SkippedNodes::default(),
+    }
+}
+
 /// `10.0.0.1 80 # name`. In a nodefile, what follows the address is a port only after a colon;
 /// otherwise the port is 80 (Pool.pm, `_parse_nodefile`).
+///
+/// The format "services" has any address, IPv6 ones without brackets.
 fn push_line(text: &mut String, Node { addr, name }: &Node, format: PoolFileFormat) {
     let blank = format == PoolFileFormat::Services || addr.port() == 80;
     let between = if blank { ' ' } else { ':' };
@@ -230,6 +248,39 @@ mod tests {
         );
         let services = desired_files(&pools, PoolFileFormat::Services);
         assert_eq!(services["api.pool"], "10.0.0.2 80 # n\n10.0.0.1 8080 # n\n");
+    }
+
+    #[test]
+    fn ipv6_nodes_are_only_in_the_services_format() {
+        let members = ["10.0.0.1:80", "[::1]:80"].map(|addr| Member {
+            node: node(addr),
+            version: Some("v1".parse().unwrap()),
+        });
+        let api = Pool {
+            members: members.into(),
+            ..Pool::default()
+        };
+        let pools = Pools {
+            pools: [("api".parse().unwrap(), Arc::new(api))].into(),
+            disabled: [node("[::2]:8080")].into(),
+            ..Pools::default()
+        };
+        let nodefiles = desired_files(&pools, PoolFileFormat::Nodefile);
+        for name in ["api.pool", "api.v1.pool"] {
+            assert_eq!(nodefiles[name], "10.0.0.1 80 # n\n");
+        }
+        let text = skipped(&pools, PoolFileFormat::Nodefile).text("files");
+        assert_eq!(text.as_deref(), Some("files: [::1]:80 in pool api skipped"));
+        assert_eq!(
+            skipped(&pools, PoolFileFormat::Services).text("files"),
+            None
+        );
+        // No load balancer reads this one.
+        assert_eq!(nodefiles[DISABLED_SERVICES], "::2 8080 # n\n");
+        let services = desired_files(&pools, PoolFileFormat::Services);
+        for name in ["api.pool", "api.v1.pool"] {
+            assert_eq!(services[name], "10.0.0.1 80 # n\n::1 80 # n\n");
+        }
     }
 
     #[test]

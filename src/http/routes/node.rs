@@ -1,6 +1,6 @@
 //! The node listener: each node for itself alone. Responses are one line of text.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, RawQuery, State};
@@ -15,7 +15,6 @@ use crate::control::{Applied, OverrideError, OverrideRequest, SelectedNodes};
 use crate::http::AppState;
 use crate::http::long_poll::LongPoll;
 use crate::http::params::{HttpError, Parameters};
-use crate::http::policy::ipv4;
 use crate::http::server::error::ErrorFormat;
 use crate::http::server::service::ClientAddr;
 use crate::model::node::NodeAddr;
@@ -24,16 +23,16 @@ use crate::model::overrides::Note;
 
 /// The address that a request comes from, which is one in the services file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Peer(Ipv4Addr);
+struct Peer(IpAddr);
 
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = Plain;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Plain> {
         let client = head.extensions.get::<ClientAddr>();
-        let address = client.and_then(|client| client.0).and_then(ipv4);
-        let error = || HttpError::new(StatusCode::FORBIDDEN, "the client has no IPv4 address");
-        Ok(Self(address.ok_or_else(error)?))
+        let address = client.and_then(|client| client.0);
+        let error = || HttpError::new(StatusCode::FORBIDDEN, "the client has no IP address");
+        Ok(Self(address.ok_or_else(error)?.to_canonical()))
     }
 }
 
@@ -79,7 +78,7 @@ async fn leave(
     let addr = only(&own_nodes(&state, peer, &parameters)?)?;
     let wait = parameters.duration("wait")?.unwrap_or_default();
     // If no more responses may be held back, this one is sent at once: it is true all the same.
-    let slot = (!wait.is_zero()).then(|| state.long_polls.acquire(Some(peer.0.into())));
+    let slot = (!wait.is_zero()).then(|| state.long_polls.acquire(Some(peer.0)));
     let wait = match &slot {
         Some(Ok(_)) => wait.min(MAX_WAIT),
         Some(Err(_)) | None => Duration::ZERO,

@@ -24,11 +24,23 @@ pub(crate) struct PerAddress {
     pub(crate) max: usize,
     /// And at most one for each `share` that are free.
     pub(crate) share: usize,
+    /// Whether the IPv6 addresses of a /64 network count as one, since a machine has as many as it likes.
+    pub(crate) by_network: bool,
 }
 
 impl PerAddress {
     fn limit(self, free: usize) -> usize {
         self.max.min(free.div_ceil(self.share.max(1))).max(1)
+    }
+
+    /// What an address counts as.
+    fn counted(self, address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V6(address) if self.by_network => {
+                IpAddr::V6((address.to_bits() >> 64 << 64).into())
+            }
+            address => address,
+        }
     }
 }
 
@@ -77,7 +89,8 @@ impl ConnectionLimit {
         count: usize,
     ) -> Result<Slot, Full> {
         // Where addresses do not count, none is remembered.
-        let address = address.filter(|_| self.per_address.is_some()).map(network);
+        let per_address = address.zip(self.per_address);
+        let address = per_address.map(|(address, limit)| limit.counted(address));
         let mut used = self.used();
         if self.max - used.total < count {
             return Err(Full::All(self.max));
@@ -103,15 +116,6 @@ impl ConnectionLimit {
     }
 }
 
-/// The addresses that count as one. In IPv6, where a machine has as many as it likes, these are the
-/// addresses of a /64 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut used = self.limit.used();
@@ -131,13 +135,21 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    fn per_address(max: usize, share: usize) -> PerAddress {
+        PerAddress {
+            max,
+            share,
+            by_network: true,
+        }
+    }
+
     fn take(limit: &Arc<ConnectionLimit>, address: u32) -> Result<Slot, Full> {
         limit.acquire(Some(IpAddr::V4(address.into())))
     }
 
     #[test]
     fn a_slot_is_released_with_its_connection() {
-        let limit = ConnectionLimit::new(4, Some(PerAddress { max: 2, share: 1 }));
+        let limit = ConnectionLimit::new(4, Some(per_address(2, 1)));
         let (one, _two) = (take(&limit, 1).unwrap(), take(&limit, 1).unwrap());
         assert_eq!(take(&limit, 1).unwrap_err(), Full::Address(2));
         let others = [2, 3].map(|address| take(&limit, address).unwrap());
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn ipv6_addresses_of_one_network_share_their_slots() {
-        let limit = ConnectionLimit::new(8, Some(PerAddress { max: 2, share: 1 }));
+        let limit = ConnectionLimit::new(8, Some(per_address(2, 1)));
         let take = |address: &str| limit.acquire(Some(address.parse().unwrap()));
         let _slots = ["2001:db8::1", "2001:db8::2:1"].map(|address| take(address).unwrap());
         assert_eq!(take("2001:db8::3").unwrap_err(), Full::Address(2));
@@ -163,9 +175,22 @@ mod tests {
             .map(|address| [take(address).unwrap(), take(address).unwrap()]);
     }
 
+    #[test]
+    fn where_networks_do_not_count_each_ipv6_address_has_slots_of_its_own() {
+        let limit = PerAddress {
+            by_network: false,
+            ..per_address(2, 1)
+        };
+        let limit = ConnectionLimit::new(8, Some(limit));
+        let take = |address: &str| limit.acquire(Some(address.parse().unwrap()));
+        let _slots = ["2001:db8::1", "2001:db8::1"].map(|address| take(address).unwrap());
+        assert_eq!(take("2001:db8::1").unwrap_err(), Full::Address(2));
+        let _other = take("2001:db8::2").unwrap();
+    }
+
     /// Number of slots that are free when each of these addresses has taken as many as it can.
     fn free_after(addresses: u32) -> usize {
-        let limit = ConnectionLimit::new(1_024, Some(PerAddress { max: 64, share: 4 }));
+        let limit = ConnectionLimit::new(1_024, Some(per_address(64, 4)));
         let mut held = Vec::new();
         // In turns, as at a deploy, and repeatedly, since shares change.
         for _ in 0..1_024 {
@@ -185,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_address_without_a_slot_gets_the_last_one() {
-        let limit = ConnectionLimit::new(8, Some(PerAddress { max: 2, share: 4 }));
+        let limit = ConnectionLimit::new(8, Some(per_address(2, 4)));
         let _seven: Vec<_> = (0..7)
             .map(|address| take(&limit, address).unwrap())
             .collect();
@@ -195,7 +220,7 @@ mod tests {
 
     #[test]
     fn several_are_acquired_and_released_together_and_an_address_without_any_gets_them() {
-        let limit = ConnectionLimit::new(10, Some(PerAddress { max: 4, share: 1 }));
+        let limit = ConnectionLimit::new(10, Some(per_address(4, 1)));
         let take = |address: u32, count| {
             let address = IpAddr::V4(address.into());
             limit.acquire_many(Some(address), count)

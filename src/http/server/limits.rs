@@ -64,12 +64,10 @@ impl Limits {
     /// For responses that are held back until something changes: half of the connections, so that
     /// ordinary requests still get in, and for one address a quarter of its share.
     pub(crate) fn long_polls(self) -> Arc<ConnectionLimit> {
-        let per_address = self
-            .per_address
-            .map(|PerAddress { max, share }| PerAddress {
-                max: max.div_ceil(4),
-                share,
-            });
+        let per_address = self.per_address.map(|per_address| PerAddress {
+            max: per_address.max.div_ceil(4),
+            ..per_address
+        });
         ConnectionLimit::new(self.connections.div_ceil(2), per_address)
     }
 }

@@ -62,6 +62,7 @@ impl Default for ResponseBudget {
         let share = PerAddress {
             max: RESPONSE_BUDGET_PER_ADDRESS / UNIT,
             share: 1,
+            by_network: true,
         };
         Self {
             turn: Arc::new(Semaphore::new(1)),

@@ -156,6 +156,9 @@ fn at_load_balancer(node: &NodeOnDriver<'_>, member: bool) -> String {
     if !node.status.connected {
         return "unknown (not connected)".to_owned();
     }
+    if member && node.skipped {
+        return "skipped (cannot serve IPv6 nodes)".to_owned();
+    }
     let text = match (node.acked, member, node.drained, node.stray) {
         (false, ..) => "not acknowledged yet",
         (true, true, ..) => "active member",
@@ -201,6 +204,7 @@ mod tests {
             let node = NodeOnDriver {
                 id: &id,
                 status: &status,
+                skipped: false,
                 acked,
                 stray: None,
                 drained,

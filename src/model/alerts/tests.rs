@@ -219,9 +219,7 @@ fn each_kind_settles_in_its_own_time() {
     };
     let level = |connected| DriverHealth {
         connected,
-        in_sync: false,
-        outage: None,
-        differences: None,
+        ..DriverHealth::default()
     };
     let all = SystemStatus {
         first_round_done: true,

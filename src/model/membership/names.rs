@@ -10,7 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Membership;
@@ -33,7 +33,7 @@ pub(super) struct Names {
     /// How many came into use.
     introduced: u64,
     /// What came lately from the nodes of each address.
-    pub(super) addresses: HashMap<Ipv4Addr, NewNames>,
+    pub(super) addresses: HashMap<IpAddr, NewNames>,
 }
 
 /// Whose name it rather is.
@@ -123,7 +123,7 @@ impl Membership {
     pub(super) fn bring(
         &mut self,
         place: &Assignment,
-        by: Option<Ipv4Addr>,
+        by: Option<IpAddr>,
         now: Instant,
         changes: &mut Vec<Change>,
     ) {

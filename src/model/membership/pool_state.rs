@@ -1,7 +1,7 @@
 //! What its nodes together make of a pool.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::model::names::Version;
@@ -46,7 +46,7 @@ pub(super) struct Tenure {
     pub(super) first: u64,
     /// The address of the node that announced it first; none where an earlier run, or the
     /// configuration, brought it.
-    pub(super) by: Option<Ipv4Addr>,
+    pub(super) by: Option<IpAddr>,
     /// When the last member went, or it came into use without one; `None` while there are members, and
     /// for what an earlier run left empty.
     pub(super) empty_since: Option<Instant>,

@@ -112,7 +112,7 @@ impl Bench {
         let pools = self.whole();
         let members = pools.pools.get(pool).map(|pool| &pool.members);
         let addrs = members.into_iter().flatten().map(|member| member.node.addr);
-        addrs.map(|addr| addr.ip().octets()[3]).collect()
+        addrs.map(|addr| addr.ipv4().unwrap().octets()[3]).collect()
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     NodesDown,
     /// Nodes announce a pool that they may not join.
     NodesRefused,
+    /// Nodes have addresses that a load balancer, or the format of pool files, cannot have.
+    NodesSkipped,
     /// Members fail, and are kept in by `min_members` or a freeze.
     MembersKept,
     /// The state file was rejected at the start: disabled nodes are back in their pools.
@@ -47,7 +49,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::PoolEmpty,
         Self::SorryServer,
         Self::PoolShort,
@@ -56,6 +58,7 @@ impl Kind {
         Self::FilesNotWritten,
         Self::NodesDown,
         Self::NodesRefused,
+        Self::NodesSkipped,
         Self::MembersKept,
         Self::StateRefused,
         Self::ReloadRefused,
@@ -80,6 +83,7 @@ impl Kind {
             Self::FilesNotWritten => "files_not_written",
             Self::NodesDown => "nodes_down",
             Self::NodesRefused => "nodes_refused",
+            Self::NodesSkipped => "nodes_skipped",
             Self::MembersKept => "members_kept",
             Self::StateRefused => "state_refused",
             Self::ReloadRefused => "reload_refused",
@@ -113,6 +117,7 @@ impl Kind {
             // Other nodes serve meanwhile, the last good state remains active, or overrides may be lost.
             Self::NodesDown
             | Self::NodesRefused
+            | Self::NodesSkipped
             | Self::MembersKept
             | Self::StateRefused
             | Self::ReloadRefused
@@ -138,6 +143,7 @@ impl Kind {
             Self::FilesNotWritten => "pool directories not written",
             Self::NodesDown => "nodes down",
             Self::NodesRefused => "nodes refused",
+            Self::NodesSkipped => "load balancers that skip nodes",
             Self::MembersKept => "members kept in though failing",
             Self::StateRefused => "state files refused",
             Self::ReloadRefused => "reloads refused",
@@ -172,6 +178,7 @@ impl Kind {
             Self::LoadBalancerNotInSync => 10,
             // The log reports it; a pool that it makes short or empty has its own alert; or an operator requested it.
             Self::NodesRefused
+            | Self::NodesSkipped
             | Self::MembersKept
             | Self::OrdersNotKept
             | Self::Frozen

@@ -26,6 +26,7 @@ impl SystemStatus {
             }
             Kind::NodesDown => now(self.nodes.share(Counts::down, "down")),
             Kind::NodesRefused => now("no node is refused".to_owned()),
+            Kind::NodesSkipped => now(format!("{subject} skips no node")),
             Kind::MembersKept => now("no failing member is kept in".to_owned()),
             Kind::StateRefused => now(format!("{subject} is in order, what was set aside is gone")),
             Kind::ReloadRefused => now(format!("{subject} is in order and in force")),

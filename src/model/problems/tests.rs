@@ -4,6 +4,7 @@ use super::*;
 use crate::model::driver_status::{DriverId, DriverKind};
 use crate::model::health::{Health, Verdict};
 use crate::model::node_counts::tests::counts;
+use crate::model::skipped::tests::skipped;
 
 /// Each node was heard, and all is well.
 fn begun() -> SystemStatus {
@@ -394,6 +395,26 @@ fn of_a_load_balancer_that_does_not_obey_it_is_told_why_and_what_differs() {
         verdict(&odd).1,
         "CRITICAL: Balancer 127.0.0.1:16000 not in sync"
     );
+}
+
+#[test]
+fn a_load_balancer_that_skips_nodes_is_a_problem_although_it_is_in_sync() {
+    let health = DriverHealth {
+        connected: true,
+        in_sync: true,
+        skipped: Arc::new(skipped(&["10.0.0.1:80", "[::1]:80"])),
+        ..DriverHealth::default()
+    };
+    let site = SystemStatus {
+        drivers: [(balancer("127.0.0.1:16000"), health)].into(),
+        ..begun()
+    };
+    let problems = site.problems();
+    assert_eq!(kinds(&site), [Kind::NodesSkipped]);
+    let text = "Balancer 127.0.0.1:16000 cannot serve IPv6 nodes: [::1]:80 in pool api skipped";
+    assert_eq!(problems[0].text, text);
+    assert_eq!(problems[0].severity(), Severity::Degraded);
+    assert_eq!(problems[0].alert, AlertPolicy::Never);
 }
 
 #[test]

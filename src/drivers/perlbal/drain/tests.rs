@@ -69,7 +69,7 @@ fn check(
 }
 
 fn still_draining(draining: &DrainTracker) -> Vec<u8> {
-    let last = |addr: &NodeAddr| addr.ip().octets()[3];
+    let last = |addr: &NodeAddr| addr.ipv4().unwrap().octets()[3];
     draining.per_node().keys().map(last).collect()
 }
 

@@ -67,7 +67,14 @@ fn dumpconfig_gives_pools_with_their_files_and_services_with_their_pools() {
     );
     let members = [endpoint("127.0.0.1:80"), endpoint("999.1.1.1:99999")];
     assert_eq!(dump.pools[&name("web")].members, members.into());
-    assert!(matches!(endpoint("999.1.1.1:99999"), Endpoint::Unparsed(_)));
+    for odd in [
+        "999.1.1.1:99999",
+        "127.0.0.1:080",
+        "[::1]:80",
+        "[::ffff:127.0.0.1]:80",
+    ] {
+        assert_eq!(endpoint(odd), Endpoint::Unparsed(odd.to_owned()));
+    }
     let balancer = Service {
         pool: Some(name("api")),
         connect_ahead: 4,

@@ -17,7 +17,7 @@ fn bench() -> Bench {
 fn refused(bench: &Bench, rules: &Rules) -> Vec<(u8, JoinDenied)> {
     let refused = bench.membership.refused_by(rules).into_iter();
     refused
-        .map(|(node, _, why)| (node.addr.ip().octets()[3], why))
+        .map(|(node, _, why)| (node.addr.ipv4().unwrap().octets()[3], why))
         .collect()
 }
 

@@ -23,7 +23,7 @@ fn serving(bench: &mut Bench, pool: &str) -> Vec<u8> {
     let pools = bench.whole();
     let serving = pools.pools[pool].recipients();
     serving
-        .map(|(node, _)| node.addr.ip().octets()[3])
+        .map(|(node, _)| node.addr.ipv4().unwrap().octets()[3])
         .collect()
 }
 
