@@ -23,7 +23,7 @@ pub struct LoadBalancer {
     pub since: Option<String>,
     /// What is wrong there, one line each.
     pub problems: Vec<String>,
-    /// Pools there as desired, sent and observed: those that were asked for, else those in which these differ.
+    /// Pools there as desired, sent and observed: those that were selected, else those in which these differ.
     pub pools: Vec<LoadBalancerPool>,
     /// Removed members that are not drained yet.
     pub draining: Vec<Draining>,

@@ -1,4 +1,4 @@
-//! Nodes: as part of the state, and what `GET /v1/explain` and `GET /v1/members` tell of them.
+//! Nodes: as part of the state, and what `GET /v1/explain` and `GET /v1/members` return of them.
 
 use serde::{Deserialize, Serialize};
 

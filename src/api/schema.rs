@@ -1,4 +1,4 @@
-//! Holds `docs/api-v1.schema.json`, which describes the types to programs, up to date.
+//! Keeps `docs/api-v1.schema.json`, which describes the types to programs, up to date.
 
 use std::fs;
 use std::path::Path;

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_is_told_under_its_own_word() {
+    fn every_state_has_its_own_word() {
         for state in State::ALL {
             assert_eq!(serde_json::json!(state), state.word());
         }

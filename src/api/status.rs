@@ -15,20 +15,20 @@ pub struct Status {
     pub time: String,
     /// When pollbal was started.
     pub started: String,
-    /// `ok`, `degraded` or `critical`: of everything, or of what was asked for (a node alone, a pool with all
+    /// `ok`, `degraded` or `critical`: of everything, or of what was selected (a node alone, a pool with all
     /// that concerns it).
     pub health: Health,
     /// The same in a line for people, with numbers: `DEGRADED: 5 of 12 nodes down (api 3/5, web 2/4)`.
     pub verdict: String,
     /// Why `health` is not `ok`, the worst first.
     pub problems: Vec<HealthProblem>,
-    /// Health of everything, whatever was asked for.
+    /// Health of everything, whatever was selected.
     pub site_health: Health,
     /// The same in a line for people.
     pub site_verdict: String,
     /// Whether `site_health` is `ok`.
     pub healthy: bool,
-    /// All problems, whatever was asked for, the most severe first.
+    /// All problems, whatever was selected, the most severe first.
     pub site_problems: Vec<HealthProblem>,
     /// Whether every node has been polled once.
     pub first_round_done: bool,
@@ -38,10 +38,10 @@ pub struct Status {
     pub counts: Counts,
     /// The pools, by name.
     pub pools: Vec<Pool>,
-    /// The nodes that were asked for; otherwise all that are not simply serving.
+    /// The nodes that were selected; otherwise all that are not simply serving.
     pub nodes: Vec<Node>,
     /// Orders for addresses that the services file no longer lists, which would be active again if it did.
-    /// Empty if something else was asked for.
+    /// Empty if something else was selected.
     #[serde(default)]
     pub gone: Vec<GoneOrders>,
     /// The pool files.
@@ -142,6 +142,6 @@ pub struct VersionCount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Files {
-    /// Whether they hold what is wanted.
+    /// Whether they have the desired content.
     pub in_sync: bool,
 }

@@ -19,14 +19,14 @@ pub(super) fn limits(listener: Listener, open_files: usize) -> Limits {
     let fds = (rest / 2).max(rest.saturating_sub(RESERVED_FDS));
     match listener {
         // People, and the scripts of a big deploy that wait for nodes. They are trusted, and no
-        // address tells them apart.
+        // address distinguishes them.
         Listener::Admin => Limits {
             connections: (fds / 4).min(128),
             per_address: None,
             body_bytes: 1024 * 1024,
             rate: None,
         },
-        // A page in a browser holds a connection. All may come through one proxy, so one address
+        // A page in a browser keeps a connection open. All may come through one proxy, so one address
         // may have half of them; the next one half of the rest.
         Listener::Status => {
             let connections = (fds / 4).min(256);
@@ -41,7 +41,7 @@ pub(super) fn limits(listener: Listener, open_files: usize) -> Limits {
                 rate: None,
             }
         }
-        // A node holds a connection while it waits to leave. Many nodes may have one address.
+        // A node keeps a connection open while it waits to leave. Many nodes may have one address.
         Listener::Node => {
             let connections = (fds / 2).min(1_024);
             Limits {

@@ -1,5 +1,5 @@
 //! The three listeners, and opening them: at the start, and where a reload moves them. The sockets are
-//! opened before anything else, by a caller that can still refuse to start or to reload.
+//! opened before anything else, by a caller that can still reject the start or the reload.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ pub use super::server::unix_socket::SocketError;
 use super::server::unix_socket::{Mark, SocketFile};
 use crate::config::listeners::{DEFAULT_ADMIN_SOCKET, ListenerSettings};
 
-/// One of the three.
+/// One of the three listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listener {
     /// For operators on this host: everything.
@@ -27,7 +27,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// All of them.
+    /// All listeners.
     pub const ALL: [Self; 3] = [Self::Admin, Self::Status, Self::Node];
 
     /// The configuration key for its address.
@@ -60,7 +60,7 @@ impl Listener {
         }
     }
 
-    /// Where it should be; none if it is off.
+    /// Its address in the configuration; none if it is off.
     fn address(self, settings: &ListenerSettings) -> Option<ListenAddress> {
         match self {
             Self::Admin => settings.admin_socket.clone().map(ListenAddress::Path),

@@ -1,4 +1,4 @@
-//! Long polling: a response is held back until something changes.
+//! Long polling: a response is delayed until something changes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::control::ControlHandle;
 /// Minimum delay between two checks, however fast things change.
 const MIN_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The checks of one response that is held back. The first one is due at once.
+/// The checks of one delayed response. The first one is due at once.
 pub(super) struct LongPoll {
     pulse: watch::Receiver<u64>,
     deadline: Instant,

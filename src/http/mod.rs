@@ -78,7 +78,7 @@ pub struct AppState {
     views: Arc<Views>,
     /// The listener's own, for large responses.
     budget: Arc<ResponseBudget>,
-    /// The listener's own limit on responses that are held back until something changes.
+    /// The listener's own limit on delayed responses (long polls).
     long_polls: Arc<ConnectionLimit>,
 }
 

@@ -17,7 +17,7 @@ use crate::model::names::PoolName;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::node_index::{NodeIndex, NotFound};
 
-/// Why a handler cannot respond as asked.
+/// Why a handler rejects a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpError {
     pub(crate) status: StatusCode,
@@ -75,14 +75,14 @@ impl From<NotFound> for HttpError {
 }
 
 impl From<OverrideError> for HttpError {
-    fn from(refused: OverrideError) -> Self {
-        let status = match refused {
+    fn from(rejected: OverrideError) -> Self {
+        let status = match rejected {
             OverrideError::UnknownNode(_) => StatusCode::NOT_FOUND,
             _ => StatusCode::CONFLICT,
         };
         Self {
-            can_be_forced: refused.can_be_forced(),
-            ..Self::new(status, refused.to_string())
+            can_be_forced: rejected.can_be_forced(),
+            ..Self::new(status, rejected.to_string())
         }
     }
 }

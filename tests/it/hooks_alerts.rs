@@ -232,7 +232,10 @@ fn a_sorry_server_is_told_when_it_comes_and_when_it_goes() {
     wait_alerts(&stage, &[words("begin"), words("over")]);
     // The log tells it as a change of the pool, and only so.
     assert_eq!(pollbal.log_with(&["sorry server", "pool api has"]).len(), 2);
-    assert_eq!(pollbal.log_with(&["stands in"]), Vec::<String>::new());
+    assert_eq!(
+        pollbal.log_with(&["sorry server is active"]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_page_that_is_not_fed_says_so_until_it_is() {
     browser.wait_text("#verdict", &["OK: "]);
     assert_eq!(browser.text("#stale"), "");
     site.stop();
-    browser.wait_text("#stale", &["No answer from pollbal: stale since"]);
+    browser.wait_text("#stale", &["No response from pollbal: stale since"]);
     browser.wait_text("#verdict", &["OK: "]);
     site.nodes[0].announce("api serving v24");
     site.restart();

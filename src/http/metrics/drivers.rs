@@ -164,7 +164,7 @@ fn labels(id: &DriverId) -> Labels<'_, 2> {
     [("driver", id.kind.key), ("address", &id.address)]
 }
 
-/// The sample of a driver's own family, whose name tells the kind of load balancer.
+/// The sample of a driver's own family, whose name has the kind of load balancer.
 fn labelled(id: &DriverId, sample: &Sample) -> Sample {
     let address = ("address", id.address.to_string());
     let labels = sample.labels.iter().cloned();

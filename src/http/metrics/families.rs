@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(samples, expected);
     }
 
-    /// A label's value as a reader takes it: up to the quote that ends it.
+    /// A label's value as a scraper parses it: up to the quote that ends it.
     fn read_value(text: &str) -> Option<(String, &str)> {
         let mut value = String::new();
         let mut chars = text.strip_prefix('"')?.chars();

@@ -1,6 +1,6 @@
-//! The two text formats: `OpenMetrics` 1.0, which is what is written, and Prometheus' own 0.0.4, into
-//! which that is translated for whoever does not ask for the other: `curl`, promtool, and older
-//! readers.
+//! The two text formats: `OpenMetrics` 1.0, which is what is written, and Prometheus' own 0.0.4, to
+//! which that is converted for clients that do not request the former: `curl`, promtool, and older
+//! scrapers.
 
 use std::fmt::Write;
 
@@ -14,8 +14,8 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for; Prometheus' format if it says nothing of either.
-    pub(super) fn asked(accept: &str) -> Self {
+    /// The format that an `Accept` header requests; Prometheus' format if it names neither.
+    pub(super) fn of_accept(accept: &str) -> Self {
         let open = weight(accept, "application/openmetrics-text");
         let plain = weight(accept, "text/plain");
         if open > 0.0 && open >= plain {
@@ -35,19 +35,19 @@ impl Format {
 }
 
 /// The greatest weight at which an `Accept` header names a type; 0 if it does not.
-fn weight(accept: &str, wanted: &str) -> f32 {
+fn weight(accept: &str, name: &str) -> f32 {
     let offers = accept.split(',').filter_map(|offer| {
         let mut parts = offer.split(';').map(str::trim);
-        let is_wanted = parts.next()?.eq_ignore_ascii_case(wanted);
+        let is_name = parts.next()?.eq_ignore_ascii_case(name);
         let weight = parts.find_map(|part| part.strip_prefix("q="));
         let weight = weight.map_or(Some(1.0), |weight| weight.parse().ok())?;
-        is_wanted.then_some(weight)
+        is_name.then_some(weight)
     });
     offers.fold(0.0, f32::max)
 }
 
-/// Translates `OpenMetrics`, as far as it is written here, into Prometheus' text format: there a
-/// counter's family has the name of its samples, and neither units nor the end are said.
+/// Converts `OpenMetrics`, as far as it is written here, to Prometheus' text format: there a
+/// counter's family has the name of its samples, and there are neither units nor an end marker.
 pub(super) fn to_prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     // The help comes before the type, on which its name depends.
@@ -69,7 +69,7 @@ pub(super) fn to_prometheus(open_metrics: &str) -> String {
     text
 }
 
-/// Name and kind of a family, if the line tells it.
+/// Name and kind of a family, if the line has them.
 fn described(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("# TYPE ")?.split_once(' ')
 }
@@ -87,7 +87,7 @@ mod tests {
             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
             text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
         for accept in [prometheus_2, prometheus_3, "Application/OpenMetrics-Text"] {
-            assert_eq!(Format::asked(accept), Format::OpenMetrics, "{accept}");
+            assert_eq!(Format::of_accept(accept), Format::OpenMetrics, "{accept}");
         }
         let plain_first = "text/plain;version=0.0.4, application/openmetrics-text; q=0.9";
         let not_at_all = "application/openmetrics-text;q=0";
@@ -99,12 +99,12 @@ mod tests {
             not_at_all,
             "application/openmetrics-text;q=x",
         ] {
-            assert_eq!(Format::asked(accept), Format::Prometheus, "{accept}");
+            assert_eq!(Format::of_accept(accept), Format::Prometheus, "{accept}");
         }
     }
 
     #[test]
-    fn prometheus_names_a_counter_as_its_samples_and_says_no_units() {
+    fn prometheus_names_a_counter_as_its_samples_and_has_no_units() {
         let open_metrics = "\
             # HELP a_seconds Time, all of it.\n\
             # TYPE a_seconds counter\n\

@@ -25,8 +25,8 @@ pub(super) struct HookStats {
 impl HookStats {
     pub(super) fn of(whole: &Summary) -> Self {
         let mut alerts = BTreeMap::new();
-        for stands in &whole.problems {
-            *alerts.entry(stands.problem.kind.word()).or_default() += 1;
+        for active in &whole.problems {
+            *alerts.entry(active.problem.kind.word()).or_default() += 1;
         }
         Self {
             hooks: whole.hooks.clone(),

@@ -47,7 +47,7 @@ pub(super) fn router() -> Router<AppState> {
 async fn respond(scraper: &Scraper, state: &AppState, headers: &HeaderMap) -> Response {
     let accepts = headers.get_all(ACCEPT).iter();
     let accepts: Vec<_> = accepts.filter_map(|accept| accept.to_str().ok()).collect();
-    let format = Format::asked(&accepts.join(","));
+    let format = Format::of_accept(&accepts.join(","));
     match scraper.texts(state).await {
         Ok(texts) => {
             let kind = [(CONTENT_TYPE, format.content_type())];

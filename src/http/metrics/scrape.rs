@@ -129,7 +129,7 @@ async fn render(
             hooks: HookStats::of(&whole),
             listeners,
             process: Process::read(seconds(clock, whole.started.now)),
-            nodes: nodes.map(|seen| Node::of(&seen.view)).collect(),
+            nodes: nodes.map(|entry| Node::of(&entry.view)).collect(),
         })
     };
     let written = spawn_blocking(|| contain(make));

@@ -54,7 +54,7 @@ impl IntoResponse for RenderedPage {
     }
 }
 
-/// The pages of the latest view, by view and query. Each holds its view, so that no other can have its
+/// The pages of the latest view, by view and query. Each keeps its view, so that no other can have its
 /// address meanwhile.
 pub(super) struct Pages(Cache<(usize, String), (Arc<FullState>, RenderedPage)>);
 
@@ -106,7 +106,7 @@ struct PageData {
     kind: PageKind,
     /// Whether all nodes are shown, however many.
     all: bool,
-    /// Whether only the changing part is wanted.
+    /// Whether only the changing part is requested.
     fragment: bool,
 }
 
@@ -235,12 +235,12 @@ impl PageData {
         let mut shown: Vec<_> = nodes(view, filter).collect();
         if self.pool().is_some() {
             // Those that may need attention first.
-            shown.sort_by_key(|seen| {
-                node::state(&seen.view) == NodeState::Member && !node::is_failing(&seen.view)
+            shown.sort_by_key(|entry| {
+                node::state(&entry.view) == NodeState::Member && !node::is_failing(&entry.view)
             });
         }
         let whole = &view.summary;
-        let convert = |seen: &NodeAtSerial| node::node(&whole.clock, &whole.drivers, seen);
+        let convert = |entry: &NodeAtSerial| node::node(&whole.clock, &whole.drivers, entry);
         NodeTable::of(shown.into_iter(), about, convert)
     }
 

@@ -10,8 +10,8 @@ use crate::model::health::{Health, Severity};
 pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
 
 /// The verdict of [`night`].
-const NIGHT: &str = "CRITICAL: pool shop has no members, its sorry server stands in; pool images has 1 of its min_members of \
-                     3; Balancer 10.0.9.2:8065 not connected; services file refused";
+const NIGHT: &str = "CRITICAL: pool shop has no members, its sorry server is active; pool images has 1 of its min_members of \
+                     3; Balancer 10.0.9.2:8065 not connected; services file rejected";
 
 /// A quiet site of two pools.
 pub(super) fn quiet() -> Status {
@@ -70,7 +70,7 @@ pub(super) fn night() -> Status {
         problems: vec![
             problem(
                 Severity::Critical,
-                "pool shop has no member, and its sorry server stands in: 10.0.0.250:80",
+                "pool shop has no member, and its sorry server is active: 10.0.0.250:80",
                 Some("2026-07-30T02:00:04.567Z"),
             ),
             problem(
@@ -85,7 +85,7 @@ pub(super) fn night() -> Status {
             ),
             problem(
                 Severity::Degraded,
-                "/etc/pollbal.services is refused; the last good list stays in force",
+                "/etc/pollbal.services is rejected; the last valid list stays active",
                 Some("2026-07-30T02:00:04.567Z"),
             ),
         ],
@@ -138,7 +138,11 @@ fn night_nodes() -> Vec<Node> {
             }),
             ..node(2, State::Leaving, "granted leave")
         },
-        node(3, State::Failed, "no answer within 3s"),
+        node(
+            3,
+            State::Failed,
+            "no complete response within service_timeout (3s)",
+        ),
         node(4, State::Failed, "connection refused"),
         Node {
             reasons: vec![
@@ -320,7 +324,7 @@ pub(super) fn events(count: u64) -> Vec<Event> {
                 0 => (
                     "warning",
                     "left",
-                    "removed from api (v23): failed: no answer within 3s",
+                    "removed from api (v23): failed: no complete response within service_timeout (3s)",
                 ),
                 1 => ("info", "joined", "joins api (v24)"),
                 2 => ("info", "left", "leaves api (v23): leaving"),

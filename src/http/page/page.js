@@ -1,4 +1,4 @@
-// Keeps the page up to date: a stream tells when something changed, then the part that changes is
+// Keeps the page up to date: a stream notifies it when something changed, then the part that changes is
 // fetched and put in with as few changes as can be, so that place, focus and selection stay.
 (() => {
 'use strict';
@@ -84,8 +84,8 @@ function morph(was, is) {
 
 function show(text) {
   const next = new DOMParser().parseFromString(text, 'text/html').getElementById('main');
-  // A door that is full, or that closes, answers with a line.
-  if (!next) throw new Error('the answer is not this page');
+  // A listener that is full, or that closes, responds with a line.
+  if (!next) throw new Error('the response is not this page');
   serverTime = Date.parse(next.dataset.time);
   readAt = performance.now();
   tellTimes(next);
@@ -104,11 +104,11 @@ function tellState() {
   tellTimes(live);
 }
 
-// A lost connection is said, with the time until which what is shown was right.
+// Shows that the connection is lost, and until when what is shown was right.
 let rightAt = now();
 function lost() {
   if (stale.textContent) return;
-  stale.textContent = `No answer from pollbal: stale since ${clockForm.format(rightAt)}, trying again`;
+  stale.textContent = `No response from pollbal: stale since ${clockForm.format(rightAt)}, trying again`;
 }
 function found() {
   if (stale.textContent) stale.textContent = '';
@@ -128,8 +128,8 @@ async function refresh() {
     const url = new URL(location.href);
     url.hash = '';
     url.searchParams.set('fragment', '1');
-    const answer = await fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(10_000) });
-    show(await answer.text());
+    const response = await fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(10_000) });
+    show(await response.text());
     found();
   } catch {
     lost();
@@ -148,14 +148,14 @@ function late() {
 let stream = null, silence = 0, relisten = 0;
 function listen() {
   hush();
-  // The page may be below a path of another server, which may have left out the last slash.
+  // The page may be below a path of another server, which may have omitted the last slash.
   stream = new EventSource(location.pathname.replace(/\/?$/, '/stream'));
-  stream.addEventListener('changed', () => { heard(); refresh(); });
+  stream.addEventListener('changed', () => { received(); refresh(); });
   // Nothing changed, but the page is to be as new as its clock says.
-  stream.addEventListener('alive', () => { heard(); refresh(); });
+  stream.addEventListener('alive', () => { received(); refresh(); });
   stream.onerror = () => {
     lost();
-    // It tries again by itself, unless the answer was a refusal.
+    // It tries again by itself, unless the response was a rejection.
     if (stream && stream.readyState === EventSource.CLOSED) relisten = setTimeout(listen, RETRY);
   };
   silence = setTimeout(mute, SILENCE);
@@ -164,7 +164,7 @@ function mute() {
   lost();
   listen();
 }
-function heard() {
+function received() {
   rightAt = now();
   clearTimeout(silence);
   silence = setTimeout(mute, SILENCE);
@@ -177,7 +177,7 @@ function hush() {
   clearTimeout(retry);
 }
 
-// Nobody looks at a hidden page, and a browser has only few connections for all its tabs.
+// Nobody sees a hidden page, and a browser has only few connections for all its tabs.
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return hush();
   refresh();

@@ -1,4 +1,4 @@
-//! Server-sent events that tell a page when to fetch its changing part.
+//! Server-sent events that notify a page when to fetch its changing part.
 //!
 //! They carry no state: a page that fetches shows the present state, however many events it has missed.
 
@@ -70,7 +70,7 @@ impl ChangeStream {
             return Some("alive");
         };
         change.ok()?;
-        // What changes meanwhile has not been marked as seen, and causes another event.
+        // What changes meanwhile has not been marked as unchanged, and causes another event.
         sleep(GATHER_DELAY).await;
         Some("changed")
     }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_page_is_told_to_fetch_at_once() {
+    async fn a_new_page_is_notified_to_fetch_at_once() {
         let (_beat, pulse) = watch::channel(0);
         let mut changes = ChangeStream::new(pulse);
         assert_eq!(next(&mut changes).await, (Some("changed"), GATHER_DELAY));

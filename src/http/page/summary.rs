@@ -74,12 +74,12 @@ mod tests {
             groups.count(node);
         }
         let largest = groups.largest();
-        let told: Vec<_> = largest
+        let shown: Vec<_> = largest
             .iter()
             .map(|one| (one.nodes, one.state, &*one.why))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [
                 (3, "disabled", "maintenance"),
                 (1, "failed", "connection refused")

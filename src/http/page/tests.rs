@@ -36,12 +36,14 @@ fn the_first_word_is_the_verdict() {
     assert!(quiet.contains("<title>OK: 52 nodes, 52 in pools · lb1 · pollbal</title>"));
     assert!(quiet.contains("class=\"verdict good\""));
     let night = site(&fixtures::night());
-    assert!(night.contains("<title>CRITICAL: pool shop has no members, its sorry server stands … · lb1 · pollbal</title>"));
+    assert!(night.contains(
+        "<title>CRITICAL: pool shop has no members, its sorry server is acti… · lb1 · pollbal</title>"
+    ));
     assert!(night.contains("class=\"verdict bad\""));
     for part in [
-        "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server stands in; pool images",
+        "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server is active; pool images",
         "<li>Balancer 10.0.9.2:8065 unreachable</li>",
-        "<li>/etc/pollbal.services is refused; the last good list stays in force <small>",
+        "<li>/etc/pollbal.services is rejected; the last valid list stays active <small>",
     ] {
         assert!(night.contains(part), "{part} is missing in {night}");
     }
@@ -79,7 +81,7 @@ fn reasons_are_shown_whole() {
         "<b>kernel</b> by <bdi>ann</bdi>: “<bdi>new kernel, reboot under way</bdi>”, <time",
         r#"<b>disk</b> by <bdi>ann</bdi>, <time datetime="2026-07-29T22:40:00Z">3 h 23 min ago</time>, ends <time"#,
         "leave ends <time",
-        "10.0.0.250:80 stands in",
+        "10.0.0.250:80 is active",
         "10.0.0.99:8080: <b>disk</b> by <bdi>ann</bdi>: “<bdi>sent away</bdi>”",
         "<code>pollbal enable 10.0.0.99:8080 --reason disk</code> removes it",
         "</time>, before the last change</small>",
@@ -104,7 +106,7 @@ fn a_node_says_what_brings_it_back() {
     }
 }
 
-/// A text that would be an element, or leave the attribute that it stands in.
+/// A text that would be an element, or leave the attribute that it is in.
 const HOSTILE: &str = r#""'><script>alert(1)</script>"#;
 
 /// In every text of a state, wherever the page may show it.
@@ -170,7 +172,7 @@ fn nothing_in_it_needs_more_than_the_policy_allows() {
     for forbidden in [" style=", " onclick=", " onload=", " src=", "javascript:"] {
         assert!(!markup.contains(forbidden), "{forbidden} in {markup}");
     }
-    // The name of SVG in the icon is no address that anybody asks.
+    // The name of SVG in the icon is an address that nobody requests.
     let addresses: Vec<_> = text
         .match_indices("http:")
         .chain(text.match_indices("https:"))
@@ -216,16 +218,16 @@ fn a_big_pool_is_cut_to_its_first_nodes_too_and_no_other_is_looked_at() {
     let all = page(&status, about(true));
     assert_eq!(all.matches("<tr id=\"n").count(), 10_000);
     assert!(all.contains(r#"http-equiv="refresh" content="60""#));
-    let told = Cell::new(0);
+    let converted = Cell::new(0);
     NodeTable::of(status.nodes.iter(), about(false), |node| {
-        told.set(told.get() + 1);
+        converted.set(converted.get() + 1);
         node.clone()
     });
-    assert_eq!(told.get(), 100);
+    assert_eq!(converted.get(), 100);
 }
 
 #[test]
-fn a_pool_that_only_nodes_who_may_not_be_in_it_speak_of_is_told_to_be_empty() {
+fn a_pool_that_only_rejected_nodes_announce_is_shown_empty() {
     let mut status = fixtures::quiet();
     status.pools.clear();
     status.nodes = vec![node(

@@ -24,7 +24,7 @@ use crate::model::node::NodeAddr;
 use crate::model::overrides::{Note, Reason, ReasonName};
 use crate::model::time::Clock;
 
-/// Maximum time for which a response is held back; a client that waits longer repeats its request.
+/// Maximum time for which a response is delayed; a client that waits longer repeats its request.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Maximum duration of an override; a longer one is a typing error.
@@ -214,10 +214,10 @@ async fn apply(
         );
     }
     let nodes = state.control.nodes(addrs).await?;
-    let told = nodes.nodes.iter().flatten();
+    let reported = nodes.nodes.iter().flatten();
     Ok(Json(api::Ordered {
-        nodes: told
-            .map(|seen| node(&nodes.clock, &nodes.drivers, seen))
+        nodes: reported
+            .map(|entry| node(&nodes.clock, &nodes.drivers, entry))
             .collect(),
         warnings,
     }))
@@ -237,11 +237,11 @@ fn note(text: Option<&str>) -> Note {
     Note::new(text.unwrap_or_default())
 }
 
-/// Who gives an order: as the client says, which may know better (behind sudo), otherwise the user whose
+/// Who gives an order: as the client states it, which may know better (behind sudo), otherwise the user whose
 /// process it is.
-fn by(said: Option<&str>, user: Option<Extension<PeerUser>>) -> Note {
-    match (said.filter(|said| !said.trim().is_empty()), user) {
-        (Some(said), _) => Note::new(said),
+fn by(stated: Option<&str>, user: Option<Extension<PeerUser>>) -> Note {
+    match (stated.filter(|stated| !stated.trim().is_empty()), user) {
+        (Some(stated), _) => Note::new(stated),
         (None, Some(Extension(user))) => Note::new(&user.name()),
         (None, None) => Note::default(),
     }

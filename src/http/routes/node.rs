@@ -36,7 +36,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// Maximum time for which a response is held back.
+/// Maximum time for which a response is delayed.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// The routes of the node listener.
@@ -77,7 +77,7 @@ async fn leave(
     let parameters = Parameters::read(query.as_deref(), &["port", "node", "wait"])?;
     let addr = only(&own_nodes(&state, peer, &parameters)?)?;
     let wait = parameters.duration("wait")?.unwrap_or_default();
-    // If no more responses may be held back, this one is sent at once: it is true all the same.
+    // If no more responses may be delayed, this one is sent at once: it is true all the same.
     let slot = (!wait.is_zero()).then(|| state.long_polls.acquire(Some(peer.0)));
     let wait = match &slot {
         Some(Ok(_)) => wait.min(MAX_WAIT),
@@ -85,19 +85,19 @@ async fn leave(
     };
     let mut long_poll = LongPoll::new(&state.control, wait);
     let had_leave = has_leave(&state.control.nodes(vec![addr]).await?);
-    let mut holds = had_leave;
+    let mut granted = had_leave;
     loop {
-        let now = if holds {
+        let now = if granted {
             check_leave(&state, addr).await?
         } else {
             request_leave(&state, addr).await?
         };
         let changed = match now {
-            Leave::Wait(_) => holds,
+            Leave::Wait(_) => granted,
             Leave::Granted(_) => !had_leave,
             Leave::Stopped => true,
         };
-        holds = !matches!(now, Leave::Wait(_));
+        granted = !matches!(now, Leave::Wait(_));
         if changed || !long_poll.changed().await {
             return Ok(line(&match now {
                 Leave::Wait(why) => format!("wait {why}"),
@@ -116,7 +116,7 @@ async fn request_leave(state: &AppState, addr: NodeAddr) -> Result<Leave, HttpEr
         // log and an alert report a failure.
         Ok(Applied { revision, .. }) => _ = state.control.is_persisted(revision).await,
         Err(OverrideError::LeaveDenied(why)) => return Ok(Leave::Wait(why.to_string())),
-        Err(refused) => return Err(refused.into()),
+        Err(rejected) => return Err(rejected.into()),
     }
     check_leave(state, addr).await
 }
@@ -128,18 +128,23 @@ async fn check_leave(state: &AppState, addr: NodeAddr) -> Result<Leave, HttpErro
     if !has_leave(&nodes) {
         return Ok(Leave::Wait("the leave has ended".to_owned()));
     }
-    let seen = nodes.nodes.first().and_then(Option::as_ref);
-    if seen.is_some_and(|seen| nodes.drivers.is_drained(&seen.view, seen.serial) == Some(true)) {
+    let entry = nodes.nodes.first().and_then(Option::as_ref);
+    if entry.is_some_and(|entry| nodes.drivers.is_drained(&entry.view, entry.serial) == Some(true))
+    {
         return Ok(Leave::Stopped);
     }
     let now = Instant::now();
-    let why = seen.and_then(|seen| nodes.drivers.why_not_drained(&seen.view, seen.serial, now));
+    let why = entry.and_then(|entry| {
+        nodes
+            .drivers
+            .why_not_drained(&entry.view, entry.serial, now)
+    });
     Ok(Leave::Granted(why))
 }
 
 fn has_leave(nodes: &SelectedNodes) -> bool {
-    let seen = nodes.nodes.iter().flatten();
-    seen.into_iter().any(|seen| seen.view.lease.is_some())
+    let entries = nodes.nodes.iter().flatten();
+    entries.into_iter().any(|entry| entry.view.lease.is_some())
 }
 
 async fn cancel_leave(

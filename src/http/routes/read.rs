@@ -35,7 +35,7 @@ use crate::model::node_index::NotFound;
 /// Time for a driver to report its details; it is busy with its load balancer only for moments.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Maximum number of events, unless `limit` says otherwise; a follower gets all that came since.
+/// Maximum number of events, unless `limit` gives another one; a follower gets all that came since.
 const MAX_EVENTS: usize = 1_000;
 
 /// Maximum number of events per chunk for a follower. So what waits for a client that does not read is
@@ -150,9 +150,9 @@ pub(crate) async fn explanation_of(
     let nodes = state.control.nodes(vec![addr]).await?;
     let history = state.control.history(addr).await?;
     match nodes.nodes.first() {
-        Some(Some(seen)) => {
-            let word = state.shell_word(&seen.view.node);
-            Ok(explanation(&nodes, seen, &word, &history))
+        Some(Some(entry)) => {
+            let word = state.shell_word(&entry.view.node);
+            Ok(explanation(&nodes, entry, &word, &history))
         }
         _ => Err(state.unlisted(addr)),
     }
@@ -201,11 +201,11 @@ async fn events(
     match parameters.one("follow") {
         None | Some("false") => {
             let events = state.control.events(after, Part::Last(limit)).await?;
-            let told = move || {
+            let response = move || {
                 let events = events.iter().map(|happened| event(happened)).collect();
                 Json(api::Events { events }).into_response()
             };
-            Ok(state.budget.make(told).await?)
+            Ok(state.budget.make(response).await?)
         }
         Some("true") => Ok(follow(state, after, limit)),
         Some(other) => Err(HttpError::bad(format!(
@@ -261,11 +261,11 @@ impl Follower {
     async fn skip_to_last(&mut self, limit: usize) -> Option<()> {
         // With a limit of 0, it starts after the last one.
         let offset = usize::from(limit > 0);
-        let told = self
+        let events = self
             .state
             .control
             .events(self.after, Part::Last(limit.max(1)));
-        if let Some(first) = told.await.ok()?.first() {
+        if let Some(first) = events.await.ok()?.first() {
             self.after = first.id - offset as u64;
         }
         Some(())

@@ -1,4 +1,4 @@
-//! A limit that addresses share: on the connections of a listener, on responses that are held back, and
+//! A limit that addresses share: on the connections of a listener, on delayed responses, and
 //! on memory for responses that have not been read.
 //!
 //! An address may take a share of the slots that are free, so its share shrinks as they get scarce. A
@@ -143,20 +143,20 @@ mod tests {
         }
     }
 
-    fn take(limit: &Arc<ConnectionLimit>, address: u32) -> Result<Slot, Full> {
+    fn acquire(limit: &Arc<ConnectionLimit>, address: u32) -> Result<Slot, Full> {
         limit.acquire(Some(IpAddr::V4(address.into())))
     }
 
     #[test]
     fn a_slot_is_released_with_its_connection() {
         let limit = ConnectionLimit::new(4, Some(per_address(2, 1)));
-        let (one, _two) = (take(&limit, 1).unwrap(), take(&limit, 1).unwrap());
-        assert_eq!(take(&limit, 1).unwrap_err(), Full::Address(2));
-        let others = [2, 3].map(|address| take(&limit, address).unwrap());
-        assert_eq!(take(&limit, 4).unwrap_err(), Full::All(4));
+        let (one, _two) = (acquire(&limit, 1).unwrap(), acquire(&limit, 1).unwrap());
+        assert_eq!(acquire(&limit, 1).unwrap_err(), Full::Address(2));
+        let others = [2, 3].map(|address| acquire(&limit, address).unwrap());
+        assert_eq!(acquire(&limit, 4).unwrap_err(), Full::All(4));
         drop(others);
         drop(one);
-        let _again = take(&limit, 1).unwrap();
+        let _again = acquire(&limit, 1).unwrap();
         assert_eq!(
             limit.used().by_address.len(),
             1,
@@ -191,12 +191,12 @@ mod tests {
     /// Number of slots that are free when each of these addresses has taken as many as it can.
     fn free_after(addresses: u32) -> usize {
         let limit = ConnectionLimit::new(1_024, Some(per_address(64, 4)));
-        let mut held = Vec::new();
+        let mut slots = Vec::new();
         // In turns, as at a deploy, and repeatedly, since shares change.
         for _ in 0..1_024 {
-            held.extend((0..addresses).filter_map(|address| take(&limit, address).ok()));
+            slots.extend((0..addresses).filter_map(|address| acquire(&limit, address).ok()));
         }
-        1_024 - held.len()
+        1_024 - slots.len()
     }
 
     #[test]
@@ -212,10 +212,10 @@ mod tests {
     fn an_address_without_a_slot_gets_the_last_one() {
         let limit = ConnectionLimit::new(8, Some(per_address(2, 4)));
         let _seven: Vec<_> = (0..7)
-            .map(|address| take(&limit, address).unwrap())
+            .map(|address| acquire(&limit, address).unwrap())
             .collect();
-        assert_eq!(take(&limit, 0).unwrap_err(), Full::Address(1));
-        let _last = take(&limit, 7).unwrap();
+        assert_eq!(acquire(&limit, 0).unwrap_err(), Full::Address(1));
+        let _last = acquire(&limit, 7).unwrap();
     }
 
     #[test]

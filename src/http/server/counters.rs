@@ -29,7 +29,7 @@ pub enum RejectReason {
     ResponseBudget,
     /// The request is for a host name that is not known as this machine's.
     UnknownHost,
-    /// The request may come from a web page or a webhook, whose senders do not know what they ask for.
+    /// The request may come from a web page or a webhook, whose senders may not intend it.
     CrossSite,
 }
 

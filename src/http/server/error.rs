@@ -1,4 +1,4 @@
-//! Rejections: a response that says why in one line, as plain text or as JSON, `{"error":"…"}`.
+//! Rejections: a response that gives the reason in one line, as plain text or as JSON, `{"error":"…"}`.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl ErrorFormat {
         }
     }
 
-    /// A response that says why there is no other.
+    /// A response that gives the reason why there is no other.
     pub(crate) fn response(self, status: StatusCode, reason: &str) -> Response {
         let headers = [
             (CONTENT_TYPE, self.content_type()),

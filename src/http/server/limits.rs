@@ -61,7 +61,7 @@ pub(crate) struct Rate {
 }
 
 impl Limits {
-    /// For responses that are held back until something changes: half of the connections, so that
+    /// For responses that are delayed until something changes: half of the connections, so that
     /// ordinary requests still get in, and for one address a quarter of its share.
     pub(crate) fn long_polls(self) -> Arc<ConnectionLimit> {
         let per_address = self.per_address.map(|per_address| PerAddress {

@@ -98,8 +98,8 @@ impl ResponseBudget {
         })
     }
 
-    /// Counts the text for as long as anything holds it or a part of it. A text that exceeds the whole
-    /// budget is accepted when no other is held.
+    /// Counts the text for as long as anything has it or a part of it. A text that exceeds the whole
+    /// budget is accepted when there is no other.
     pub(crate) fn reserve(
         &self,
         text: Bytes,
@@ -128,18 +128,18 @@ impl ResponseBudget {
         })
     }
 
-    /// Counts a text that is already held for one more address.
+    /// Counts a text that is already counted for one more address.
     pub(crate) fn share(
         &self,
-        held: &ReservedText,
+        counted: &ReservedText,
         address: Option<IpAddr>,
     ) -> Result<ReservedText, Rejection> {
-        let Some((readers, _)) = &held.reserved else {
-            return Ok(held.clone());
+        let Some((readers, _)) = &counted.reserved else {
+            return Ok(counted.clone());
         };
         let slot = self.slot(readers, address)?;
         Ok(ReservedText {
-            text: held.text.clone(),
+            text: counted.text.clone(),
             reserved: Some((readers.clone(), slot)),
         })
     }
@@ -162,7 +162,7 @@ impl ResponseBudget {
 }
 
 impl ReservedText {
-    /// The text, which counts for as long as anything holds it or a part of it.
+    /// The text, which counts for as long as anything has it or a part of it.
     pub(crate) fn into_bytes(self) -> Bytes {
         match self.reserved {
             Some(_) => Bytes::from_owner(self),

@@ -180,7 +180,7 @@ impl ListenerService {
         })
     }
 
-    /// Says why the body of the request could not be read, if that is so, and closes the connection, on
+    /// Responds with the reason why the body of the request could not be read, if that is so, and closes the connection, on
     /// which the rest of it may arrive.
     fn explain_body_error(&self, response: Response, format: ErrorFormat) -> Response {
         let status = response.status();

@@ -1,4 +1,4 @@
-//! All about one node.
+//! Everything about one node: the response to `GET /v1/explain`.
 
 use std::iter;
 use std::sync::Arc;
@@ -24,19 +24,19 @@ use crate::model::time::Clock;
 /// Explains a node of `nodes`, which goes by this word.
 pub(crate) fn explanation(
     nodes: &SelectedNodes,
-    seen: &NodeAtSerial,
+    entry: &NodeAtSerial,
     word: &str,
     history: &[Arc<Event>],
 ) -> api::Explanation {
-    let view = &seen.view;
+    let view = &entry.view;
     let Verdict { health, line } = Judgement::of_nodes(iter::once(view)).verdict;
     api::Explanation {
         time: time(nodes.clock.today),
         health,
         verdict: line,
-        node: node::node(&nodes.clock, &nodes.drivers, seen),
+        node: node::node(&nodes.clock, &nodes.drivers, entry),
         answer: view.last.as_ref().map(|last| api::Answer {
-            text: said(last),
+            text: outcome_text(last),
             time: earlier(&nodes.clock, last.asked_at),
             took_ms: last.took.as_secs_f64() * 1_000.0,
             interval_ms: u64::try_from(nodes.poll_interval.as_millis()).unwrap_or(u64::MAX),
@@ -46,12 +46,12 @@ pub(crate) fn explanation(
         answers: view.answers,
         comes_back: comes_back(view, word, &nodes.rules),
         history: history.iter().map(|happened| event(happened)).collect(),
-        load_balancers: at_load_balancers(&nodes.clock, seen, &nodes.drivers),
+        load_balancers: at_load_balancers(&nodes.clock, entry, &nodes.drivers),
     }
 }
 
-/// What a poll gave, in words.
-fn said(poll: &Poll) -> String {
+/// The outcome of a poll, as text.
+fn outcome_text(poll: &Poll) -> String {
     match &poll.observation {
         Observation::Failed(failure) => failure.to_string(),
         Observation::Nothing => "empty body: it serves nothing".to_owned(),
@@ -136,11 +136,11 @@ fn rises(view: &NodeView, rules: &Rules) -> String {
 
 fn at_load_balancers(
     clock: &Clock,
-    seen: &NodeAtSerial,
+    entry: &NodeAtSerial,
     drivers: &DriverStatuses,
 ) -> Vec<api::NodeOnLoadBalancer> {
-    let member = matches!(seen.view.state, NodeState::Member(..));
-    let each = drivers.each(&seen.view, seen.serial);
+    let member = matches!(entry.view.state, NodeState::Member(..));
+    let each = drivers.each(&entry.view, entry.serial);
     each.map(|node| api::NodeOnLoadBalancer {
         driver: node.id.kind.key.to_owned(),
         address: node.id.address.to_string(),
@@ -181,8 +181,8 @@ mod tests {
     fn a_node_that_hangs_is_not_promised_a_poll_per_interval() {
         let next = |last| next(&last, Duration::from_millis(1_500));
         assert_eq!(next(Observation::Nothing), "next poll within 1s 500ms");
-        let refused = Observation::Failed(Failure::Status(503));
-        assert_eq!(next(refused), "next poll within 1s 500ms");
+        let failed = Observation::Failed(Failure::Status(503));
+        assert_eq!(next(failed), "next poll within 1s 500ms");
         let hangs = next(Observation::Failed(Failure::Timeout));
         assert!(hangs.ends_with("; backs off while it keeps hanging"));
     }

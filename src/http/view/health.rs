@@ -1,4 +1,4 @@
-//! How well all is, or what was asked for: the model's verdict, and the problems that it is made of.
+//! The health of everything or of a selection: the model's verdict, and the problems that it is made of.
 
 use super::status::Filter;
 use super::time;
@@ -25,21 +25,22 @@ impl Judgement {
 
     /// Of these nodes, each by itself.
     pub(crate) fn of_nodes<'a>(nodes: impl Iterator<Item = &'a NodeView>) -> Self {
-        let (mut counts, mut problems, mut said) = (Counts::default(), Vec::new(), String::new());
+        let (mut counts, mut problems, mut summary) =
+            (Counts::default(), Vec::new(), String::new());
         for view in nodes {
             counts.count(view.state.status());
             problems.extend(Problem::of_node(view));
-            said = well(view);
+            summary = well(view);
         }
         problems.sort_by_key(|problem| problem.kind);
         if counts.nodes() != 1 {
-            said = in_numbers(&counts);
+            summary = in_numbers(&counts);
         }
-        Self::on(problems, &said)
+        Self::on(problems, &summary)
     }
 
-    /// Of what is asked for: pools with all that concerns them, nodes by themselves.
-    pub(crate) fn of_asked<'a>(
+    /// Of a selection: pools with all that concerns them, nodes by themselves.
+    pub(crate) fn of_selection<'a>(
         whole: &Summary,
         filter: &Filter,
         nodes: impl Iterator<Item = &'a NodeView>,

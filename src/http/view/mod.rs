@@ -1,4 +1,4 @@
-//! What is known, in the words of [`api`]. Pure.
+//! Converts the daemon's state to the types of [`api`]. Pure.
 
 pub(super) mod explain;
 pub(super) mod health;
@@ -13,7 +13,7 @@ use crate::api::{self, time};
 use crate::model::overrides::{self, Note, ReasonName};
 use crate::model::time::Clock;
 
-/// An earlier moment as the API tells it.
+/// An earlier moment as the API writes it.
 pub(super) fn earlier(clock: &Clock, earlier: Instant) -> String {
     time(clock.of(earlier))
 }

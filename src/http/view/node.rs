@@ -19,8 +19,8 @@ pub(super) fn grant(grant: &overrides::LeaveLease) -> api::Grant {
     }
 }
 
-pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, seen: &NodeAtSerial) -> api::Node {
-    let view = &seen.view;
+pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, entry: &NodeAtSerial) -> api::Node {
+    let view = &entry.view;
     let place = place(view);
     api::Node {
         node: view.node.addr.to_string(),
@@ -35,11 +35,11 @@ pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, seen: &NodeAtSerial)
         failing: is_failing(view),
         reasons: view.reasons.iter().map(reason).collect(),
         grant: view.lease.as_ref().map(grant),
-        drained: drivers.is_drained(view, seen.serial),
+        drained: drivers.is_drained(view, entry.serial),
     }
 }
 
-/// Where a node is, in one word.
+/// A node's state.
 pub(crate) fn state(view: &NodeView) -> State {
     view.state.status()
 }
@@ -49,7 +49,7 @@ pub(crate) fn is_failing(view: &NodeView) -> bool {
     matches!(&view.state, NodeState::Member(_, kept) if *kept != Retention::Serving)
 }
 
-/// Where it is, or where it wanted to be when it last spoke.
+/// Its place, or the one that its last announcement named.
 pub(crate) fn place(view: &NodeView) -> Option<Assignment> {
     match &view.state {
         NodeState::Member(place, _) => Some(place.clone()),
@@ -57,9 +57,9 @@ pub(crate) fn place(view: &NodeView) -> Option<Assignment> {
     }
 }
 
-/// Why it is out, without the word of its state.
-fn out(why: &OutReason, view: &NodeView) -> String {
-    match why {
+/// Why it is out, as text that does not repeat its state.
+fn reason_text(reason: &OutReason, view: &NodeView) -> String {
+    match reason {
         OutReason::Leaving => "announced by the node".to_owned(),
         OutReason::Idle => "responded with an empty body".to_owned(),
         OutReason::Failed(failure) => failure.to_string(),
@@ -70,11 +70,11 @@ fn out(why: &OutReason, view: &NodeView) -> String {
     }
 }
 
-/// Why it is out, or what is wrong though it is in. Where it is stands beside.
+/// Why it is out, or what is wrong although it is in; its place has fields of its own.
 fn why(view: &NodeView) -> Option<String> {
     match &view.state {
         NodeState::Unheard => Some("not polled yet".to_owned()),
-        NodeState::Out(why) => Some(out(why, view)),
+        NodeState::Out(reason) => Some(reason_text(reason, view)),
         NodeState::Member(_, kept) => {
             let failure = match view.last.as_ref().map(|poll| &poll.observation) {
                 Some(Observation::Failed(failure)) => failure.to_string(),

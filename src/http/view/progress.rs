@@ -1,4 +1,4 @@
-//! How far nodes have come on their way to rest, or back to serving.
+//! How far nodes have come on their way to being drained, or back to serving.
 
 use crate::api::{NodeProgress, Progress, Until};
 use crate::control::{NodeAtSerial, SelectedNodes};
@@ -11,8 +11,8 @@ use crate::model::time::Clock;
 pub(crate) fn progress(addrs: &[NodeAddr], nodes: &SelectedNodes, until: Until) -> Progress {
     let each = addrs.iter().zip(&nodes.nodes);
     let nodes: Vec<_> = each
-        .map(|(addr, seen)| match seen {
-            Some(seen) => of(seen, &nodes.drivers, &nodes.clock, until),
+        .map(|(addr, entry)| match entry {
+            Some(entry) => of(entry, &nodes.drivers, &nodes.clock, until),
             None => gone(*addr),
         })
         .collect();
@@ -22,11 +22,11 @@ pub(crate) fn progress(addrs: &[NodeAddr], nodes: &SelectedNodes, until: Until) 
     }
 }
 
-fn of(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Until) -> NodeProgress {
-    let node = &seen.view.node;
-    let lacks = match until {
-        Until::Drained => lacks_rest(seen, drivers, clock),
-        Until::Serving => lacks_service(seen, drivers),
+fn of(entry: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Until) -> NodeProgress {
+    let node = &entry.view.node;
+    let missing = match until {
+        Until::Drained => missing_to_drained(entry, drivers, clock),
+        Until::Serving => missing_to_serving(entry, drivers),
     };
     let reached = match until {
         Until::Drained => "drained",
@@ -35,31 +35,35 @@ fn of(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Until
     NodeProgress {
         node: node.addr.to_string(),
         name: node.name.clone(),
-        done: lacks.is_none(),
-        text: lacks.unwrap_or_else(|| reached.to_owned()),
+        done: missing.is_none(),
+        text: missing.unwrap_or_else(|| reached.to_owned()),
     }
 }
 
-/// What a node lacks to be at rest everywhere.
-fn lacks_rest(seen: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock) -> Option<String> {
-    match &seen.view.state {
+/// What a node lacks to be drained everywhere.
+fn missing_to_drained(
+    entry: &NodeAtSerial,
+    drivers: &DriverStatuses,
+    clock: &Clock,
+) -> Option<String> {
+    match &entry.view.state {
         NodeState::Unheard => Some("not polled yet".to_owned()),
         NodeState::Member(place, _) => Some(format!("a member of {place}")),
-        NodeState::Out(_) => drivers.why_not_drained(&seen.view, seen.serial, clock.now),
+        NodeState::Out(_) => drivers.why_not_drained(&entry.view, entry.serial, clock.now),
     }
 }
 
 /// What a node lacks to serve everywhere.
-fn lacks_service(seen: &NodeAtSerial, drivers: &DriverStatuses) -> Option<String> {
-    match &seen.view.state {
+fn missing_to_serving(entry: &NodeAtSerial, drivers: &DriverStatuses) -> Option<String> {
+    match &entry.view.state {
         NodeState::Unheard => Some("not polled yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),
         NodeState::Member(_, kept) if *kept != Retention::Serving => Some("failing".to_owned()),
-        NodeState::Member(..) => drivers.why_not_applied(seen.serial),
+        NodeState::Member(..) => drivers.why_not_applied(entry.serial),
     }
 }
 
-/// A node that was taken from the services file is out; more cannot be told of it.
+/// A node that was removed from the services file is out; more is not known of it.
 fn gone(addr: NodeAddr) -> NodeProgress {
     NodeProgress {
         node: addr.to_string(),

@@ -1,4 +1,4 @@
-//! How all stands.
+//! The status of everything or of a selection: the response to `GET /v1/status`.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -15,7 +15,7 @@ use crate::model::node_view::{NodeStatus, NodeView};
 use crate::model::rules::Rules;
 use crate::model::site_counts::{PoolCounts, SiteCounts};
 
-/// What of all is asked for; everything that matters, where nothing is named.
+/// The selected pools and nodes; everything that matters, where nothing is named.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) pools: BTreeSet<PoolName>,
@@ -36,7 +36,7 @@ impl Filter {
         }
     }
 
-    fn wants_node(&self, view: &NodeView) -> bool {
+    fn selects_node(&self, view: &NodeView) -> bool {
         if self.is_empty() {
             return node::state(view) != State::Member
                 || node::is_failing(view)
@@ -47,25 +47,25 @@ impl Filter {
     }
 }
 
-/// Tells what `filter` asks for.
+/// The status of what `filter` selects.
 pub(crate) fn status(view: &FullState, drivers: &[DriverReport], filter: &Filter) -> api::Status {
     let whole = &view.summary;
-    let views = view.nodes.iter().map(|seen| &seen.view);
+    let views = view.nodes.iter().map(|entry| &entry.view);
     let named = views.filter(|view| filter.nodes.contains(&view.node.addr));
-    let nodes = nodes(view, filter).map(|seen| node::node(&whole.clock, &whole.drivers, seen));
+    let nodes = nodes(view, filter).map(|entry| node::node(&whole.clock, &whole.drivers, entry));
     api::Status {
         nodes: nodes.collect(),
         ..without_nodes(whole, drivers, filter, named)
     }
 }
 
-/// The nodes that `filter` asks for.
+/// The nodes that `filter` selects.
 pub(crate) fn nodes<'a>(
     view: &'a FullState,
     filter: &Filter,
 ) -> impl Iterator<Item = &'a NodeAtSerial> {
     let nodes = view.nodes.iter();
-    nodes.filter(|seen| filter.wants_node(&seen.view))
+    nodes.filter(|entry| filter.selects_node(&entry.view))
 }
 
 /// The same as [`status`], but for the nodes. Those that were named are judged.
@@ -80,8 +80,8 @@ pub(crate) fn without_nodes<'a>(
     let drivers = drivers.iter();
     let load_balancers = drivers.map(|report| load_balancer(&whole.clock, report, out));
     let site = Judgement::of_site(whole);
-    let asked = (!filter.is_empty()).then(|| Judgement::of_asked(whole, filter, named));
-    let judged = asked.as_ref().unwrap_or(&site);
+    let selection = (!filter.is_empty()).then(|| Judgement::of_selection(whole, filter, named));
+    let judged = selection.as_ref().unwrap_or(&site);
     api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         time: time(whole.clock.today),
@@ -97,7 +97,7 @@ pub(crate) fn without_nodes<'a>(
         frozen: whole.overrides.frozen.iter().map(reason).collect(),
         counts: counts(&whole.counts),
         pools: pools(whole)
-            .filter(|(name, _)| wants(filter, name))
+            .filter(|(name, _)| selects_pool(filter, name))
             .map(|(_, pool)| pool)
             .collect(),
         nodes: Vec::new(),
@@ -128,7 +128,7 @@ fn gone(whole: &Summary, filter: &Filter) -> Vec<api::GoneOrders> {
     whole.gone.iter().map(orders).collect()
 }
 
-fn wants(filter: &Filter, pool: &PoolName) -> bool {
+fn selects_pool(filter: &Filter, pool: &PoolName) -> bool {
     filter.is_empty() || filter.pools.contains(pool)
 }
 

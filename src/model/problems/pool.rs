@@ -87,13 +87,13 @@ impl PoolHealth {
         let addrs: Vec<_> = self.sorry.iter().map(ToString::to_string).collect();
         let addrs = addrs.join(", ");
         let text = if self.served {
-            format!("pool {pool} has no member, and its sorry server stands in: {addrs}{why}")
+            format!("pool {pool} has no member, and its sorry server is active: {addrs}{why}")
         } else {
             format!(
-                "pool {pool} has no member{why}: {UNSERVED}, and without any, its sorry server stands in: {addrs}"
+                "pool {pool} has no member{why}: {UNSERVED}, and without any, its sorry server is active: {addrs}"
             )
         };
-        let brief = format!("pool {pool} has no members, its sorry server stands in");
+        let brief = format!("pool {pool} has no members, its sorry server is active");
         Problem::of_pool(Kind::SorryServer, pool, &text, &brief)
     }
 }

@@ -453,7 +453,7 @@ fn of_a_pool_in_which_no_node_has_served_yet_it_is_told_that_its_members_stay() 
                 load balancer had before stay until one does, and without any, requests to it wait";
     assert_eq!(told(&[]), stay);
     let sorry = "pool api has no member (of its nodes: 1 failed): no node has served in it yet; members that a \
-                 load balancer had before stay until one does, and without any, its sorry server stands in: \
+                 load balancer had before stay until one does, and without any, its sorry server is active: \
                  10.0.0.9:80";
     assert_eq!(told(&["10.0.0.9:80"]), sorry);
 }

@@ -75,24 +75,24 @@ impl Caller {
         }
     }
 
-    async fn say(&mut self, text: &str) {
+    async fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
     /// The response, up to the end of a short body.
-    async fn hear(&mut self) -> String {
-        let mut heard = Vec::new();
-        while !heard.ends_with(b"\n") || heard.ends_with(b"\r\n") {
-            heard.push(self.stream.read_u8().await.unwrap());
+    async fn read_line(&mut self) -> String {
+        let mut received = Vec::new();
+        while !received.ends_with(b"\n") || received.ends_with(b"\r\n") {
+            received.push(self.stream.read_u8().await.unwrap());
         }
-        String::from_utf8(heard).unwrap()
+        String::from_utf8(received).unwrap()
     }
 
     /// Everything until the end, and when that is.
-    async fn hear_all(&mut self) -> (String, Duration) {
-        let mut heard = String::new();
-        self.stream.read_to_string(&mut heard).await.unwrap();
-        (heard, self.start.elapsed())
+    async fn read_to_end(&mut self) -> (String, Duration) {
+        let mut received = String::new();
+        self.stream.read_to_string(&mut received).await.unwrap();
+        (received, self.start.elapsed())
     }
 
     /// Waits until the connection has released its slot; when that is.
@@ -139,14 +139,14 @@ const GET: &str = "GET / HTTP/1.1\r\n\r\n";
 async fn a_head_that_arrives_too_slowly_is_rejected() {
     let mut caller = Caller::new();
     for byte in "GET / HTTP/1.1\r\n".chars().take(6) {
-        caller.say(&byte.to_string()).await;
+        caller.send(&byte.to_string()).await;
         sleep(Duration::from_millis(900)).await;
     }
-    let (said, at) = caller.hear_all().await;
-    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    let (received, at) = caller.read_to_end().await;
+    assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
     assert!(
-        said.ends_with("\nthe head of the request did not arrive within 5s\n"),
-        "{said}"
+        received.ends_with("\nthe head of the request did not arrive within 5s\n"),
+        "{received}"
     );
     assert_eq!(at.as_secs(), 5);
     assert_eq!(caller.rejected(RejectReason::RequestTimeout), 1);
@@ -155,7 +155,7 @@ async fn a_head_that_arrives_too_slowly_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_a_request_is_closed_without_a_response() {
     let mut caller = Caller::new();
-    assert_eq!(caller.hear_all().await, (String::new(), HEAD_TIMEOUT));
+    assert_eq!(caller.read_to_end().await, (String::new(), HEAD_TIMEOUT));
     assert_eq!(caller.rejected(RejectReason::RequestTimeout), 0);
 }
 
@@ -163,38 +163,38 @@ async fn a_connection_without_a_request_is_closed_without_a_response() {
 async fn between_requests_there_is_more_time_and_then_the_connection_is_closed() {
     let mut caller = Caller::new();
     for _ in 0..3 {
-        caller.say(GET).await;
-        assert!(caller.hear().await.ends_with("\r\n\r\nhere\n"));
+        caller.send(GET).await;
+        assert!(caller.read_line().await.ends_with("\r\n\r\nhere\n"));
         sleep(IDLE_TIMEOUT * 9 / 10).await;
     }
     // The head of a later request has as much time as that of the first.
-    caller.say("GET").await;
+    caller.send("GET").await;
     caller.start = Instant::now();
-    let (said, at) = caller.hear_all().await;
+    let (received, at) = caller.read_to_end().await;
     assert!(
-        said.contains(" 408 ") && at == HEAD_TIMEOUT,
-        "{at:?}: {said}"
+        received.contains(" 408 ") && at == HEAD_TIMEOUT,
+        "{at:?}: {received}"
     );
 
     let mut caller = Caller::new();
-    caller.say(GET).await;
-    caller.hear().await;
-    assert_eq!(caller.hear_all().await, (String::new(), IDLE_TIMEOUT));
+    caller.send(GET).await;
+    caller.read_line().await;
+    assert_eq!(caller.read_to_end().await, (String::new(), IDLE_TIMEOUT));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_arrives_too_slowly_is_rejected() {
     let mut caller = Caller::new();
     caller
-        .say("POST /echo HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
+        .send("POST /echo HTTP/1.1\r\ncontent-length: 9\r\n\r\n")
         .await;
     for _ in 0..4 {
-        caller.say("a").await;
+        caller.send("a").await;
         sleep(Duration::from_secs(2)).await;
     }
-    let (said, at) = caller.hear_all().await;
-    assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
-    assert!(said.ends_with("\nthe body did not arrive within 10s\n"));
+    let (received, at) = caller.read_to_end().await;
+    assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
+    assert!(received.ends_with("\nthe body did not arrive within 10s\n"));
     assert!(at >= BODY_TIMEOUT && at < BODY_TIMEOUT + Duration::from_secs(1));
     assert_eq!(caller.rejected(RejectReason::RequestTimeout), 1);
 }
@@ -202,7 +202,7 @@ async fn a_body_that_arrives_too_slowly_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_nobody_reads_is_abandoned() {
     let mut caller = Caller::new();
-    caller.say("GET /big HTTP/1.1\r\n\r\n").await;
+    caller.send("GET /big HTTP/1.1\r\n\r\n").await;
     let counters = caller.counters.clone();
     assert_eq!(caller.wait_end().await, WRITE_TIMEOUT);
     assert_eq!(counters.rejected(RejectReason::WriteTimeout), 1);
@@ -210,7 +210,7 @@ async fn a_response_that_nobody_reads_is_abandoned() {
 
     // Nor does it help to read a little of it now and then.
     let mut caller = Caller::new();
-    caller.say("GET /big HTTP/1.1\r\n\r\n").await;
+    caller.send("GET /big HTTP/1.1\r\n\r\n").await;
     let mut some = [0; 1_000];
     while caller.stream.read_exact(&mut some).await.is_ok() {
         sleep(Duration::from_secs(1)).await;
@@ -222,7 +222,7 @@ async fn a_response_that_nobody_reads_is_abandoned() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_events_lasts_as_long_as_it_is_read() {
     let mut caller = Caller::new();
-    caller.say("GET /events HTTP/1.1\r\n\r\n").await;
+    caller.send("GET /events HTTP/1.1\r\n\r\n").await;
     let mut some = [0; 600];
     for _ in 0..600 {
         caller.stream.read_exact(&mut some).await.unwrap();
@@ -237,12 +237,12 @@ async fn a_stream_of_events_lasts_as_long_as_it_is_read() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_fails_alone() {
     let mut caller = Caller::new();
-    caller.say("GET /panic HTTP/1.1\r\n\r\n").await;
-    let said = caller.hear().await;
-    assert!(said.starts_with("HTTP/1.1 500 "), "{said}");
-    assert!(said.ends_with("\r\ninternal server error\n"));
-    caller.say(GET).await;
-    assert!(caller.hear().await.ends_with("here\n"));
+    caller.send("GET /panic HTTP/1.1\r\n\r\n").await;
+    let received = caller.read_line().await;
+    assert!(received.starts_with("HTTP/1.1 500 "), "{received}");
+    assert!(received.ends_with("\r\ninternal server error\n"));
+    caller.send(GET).await;
+    assert!(caller.read_line().await.ends_with("here\n"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,9 +266,9 @@ async fn what_is_no_request_is_rejected_and_counted() {
         let mut caller = Caller::new();
         // The connection may be closed before everything has been sent.
         _ = caller.stream.write_all(sent.as_bytes()).await;
-        let (heard, _) = caller.hear_all().await;
-        assert!(heard.starts_with(response), "{heard}");
-        assert!(heard.matches("HTTP/1.1").count() <= 1, "{heard}");
+        let (received, _) = caller.read_to_end().await;
+        assert!(received.starts_with(response), "{received}");
+        assert!(received.matches("HTTP/1.1").count() <= 1, "{received}");
         assert_eq!(caller.rejected(reason), 1);
     }
 }
@@ -276,34 +276,38 @@ async fn what_is_no_request_is_rejected_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn pipelined_requests_are_answered_in_order() {
     let mut caller = Caller::new();
-    caller.say(&[GET, GET, "nonsense\r\n\r\n"].concat()).await;
-    let (heard, _) = caller.hear_all().await;
-    assert_eq!(heard.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{heard}");
-    assert_eq!(heard.matches("HTTP/1.1 400 ").count(), 1, "{heard}");
+    caller.send(&[GET, GET, "nonsense\r\n\r\n"].concat()).await;
+    let (received, _) = caller.read_to_end().await;
+    assert_eq!(
+        received.matches("HTTP/1.1 200 OK\r\n").count(),
+        2,
+        "{received}"
+    );
+    assert_eq!(received.matches("HTTP/1.1 400 ").count(), 1, "{received}");
     assert_eq!(caller.rejected(RejectReason::Malformed), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_listener_lets_requests_in_progress_end_within_a_time() {
-    for (path, said, end) in [
+    for (path, expected, end) in [
         ("/second", "at last\n", Duration::from_secs(1)),
         ("/minute", "", CLOSE_GRACE),
     ] {
         let mut caller = Caller::new();
-        caller.say(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
+        caller.send(&format!("GET {path} HTTP/1.1\r\n\r\n")).await;
         // Until the request is in progress.
         sleep(Duration::from_millis(1)).await;
         caller.closed.cancel();
-        let (heard, at) = caller.hear_all().await;
-        assert!(heard.ends_with(said), "{heard}");
+        let (received, at) = caller.read_to_end().await;
+        assert!(received.ends_with(expected), "{received}");
         assert!(at >= end && at < end + Duration::from_millis(100), "{at:?}");
     }
     let mut idle = Caller::new();
-    idle.say(GET).await;
-    idle.hear().await;
+    idle.send(GET).await;
+    idle.read_line().await;
     idle.closed.cancel();
-    let (heard, at) = idle.hear_all().await;
-    assert!(heard.is_empty() && at < Duration::from_millis(100));
+    let (received, at) = idle.read_to_end().await;
+    assert!(received.is_empty() && at < Duration::from_millis(100));
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,13 +319,13 @@ async fn a_body_that_is_too_long_is_rejected_before_it_is_read() {
         (chunked, format!("7d0\r\n{}\r\n", "x".repeat(2_000))),
     ] {
         let mut caller = Caller::new();
-        caller.say(head).await;
-        caller.say(&chunk).await;
-        let heard = caller.hear().await;
-        assert!(heard.starts_with("HTTP/1.1 413 "), "{heard}");
+        caller.send(head).await;
+        caller.send(&chunk).await;
+        let received = caller.read_line().await;
+        assert!(received.starts_with("HTTP/1.1 413 "), "{received}");
         assert!(
-            heard.ends_with("the body is too long: the maximum is 1024 bytes\n"),
-            "{heard}"
+            received.ends_with("the body is too long: the maximum is 1024 bytes\n"),
+            "{received}"
         );
         assert_eq!(caller.rejected(RejectReason::BodyTooLong), 1);
         let end = caller.wait_end().await;
@@ -329,7 +333,7 @@ async fn a_body_that_is_too_long_is_rejected_before_it_is_read() {
     }
     let mut caller = Caller::new();
     caller
-        .say("POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nword\n")
+        .send("POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nword\n")
         .await;
-    assert!(caller.hear().await.ends_with("\r\n\r\nword\n"));
+    assert!(caller.read_line().await.ends_with("\r\n\r\nword\n"));
 }
