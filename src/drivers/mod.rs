@@ -9,9 +9,11 @@
 //! plan, a plain value, with a pure function; and executes it. The rest of pollbal knows only the
 //! neutral types of this file: what is special about a kind of load balancer, from its configuration
 //! to its metrics, is in its own folder, and [`registry`] is the only place that knows all kinds.
+//! A kind whose load balancer answers requests need not write the loop itself: see [`sync`].
 //! Drivers do not know each other: the daemon connects the output of the pool files' driver to the
 //! input of those that wait for files.
 
+pub(crate) mod change_list;
 pub mod details;
 pub(crate) mod drain_schedule;
 pub mod family;
@@ -23,6 +25,7 @@ pub mod pool_files;
 mod recorder;
 pub mod registry;
 pub mod steps;
+pub mod sync;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

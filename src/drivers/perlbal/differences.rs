@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::protocol::Endpoint;
 use super::view::{PerlbalView, PoolView};
+use crate::drivers::change_list::still_needs;
 
-/// Maximum number of pools that are described, and of members that are named of each.
+/// Maximum number of pools that are described.
 const MAX_POOLS: usize = 5;
-const MAX_MEMBERS: usize = 8;
 
 impl PerlbalView {
     /// How each pool differs from what is desired, `pool api still needs +10.0.0.1:80
@@ -32,23 +32,12 @@ impl PoolView {
         self.sent.as_ref()?;
         let desired: BTreeSet<_> = self.desired.iter().copied().map(Endpoint::Node).collect();
         let observed = self.observed_members();
-        let lacks = members(desired.difference(&observed), '+');
-        let extra = members(observed.difference(&desired), '-');
-        let change: Vec<_> = lacks.into_iter().chain(extra).collect();
-        let name = &self.name;
-        (!change.is_empty()).then(|| format!("pool {name} still needs {}", change.join(" ")))
+        still_needs(
+            &self.name,
+            desired.difference(&observed),
+            observed.difference(&desired),
+        )
     }
-}
-
-/// `+10.0.0.1:80 +10.0.0.2:80`; `None` if there are none.
-fn members<'a>(members: impl Iterator<Item = &'a Endpoint>, sign: char) -> Option<String> {
-    let members: Vec<_> = members.collect();
-    let named = members.iter().take(MAX_MEMBERS);
-    let mut texts: Vec<_> = named.map(|member| format!("{sign}{member}")).collect();
-    if members.len() > MAX_MEMBERS {
-        texts.push(format!("{sign}{} more", members.len() - MAX_MEMBERS));
-    }
-    (!texts.is_empty()).then(|| texts.join(" "))
 }
 
 #[cfg(test)]

@@ -7,13 +7,11 @@ use tracing::{error, info, warn};
 
 use super::plan::PoolChange;
 use super::protocol::{Command, Endpoint};
+use crate::drivers::change_list::signed;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::log_throttle::suppression_notice;
 use crate::model::node::NodeAddr;
 use crate::model::text::printable;
-
-/// Maximum number of members that are named with one sign.
-const MAX_NAMED: usize = 8;
 
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +84,7 @@ impl Notice {
                 info!(
                     %perlbal, %pool,
                     "pool {pool} changed:{}{} in {}.{:01} ms",
-                    list("+", change.added.iter()), list("-", change.removed.iter()),
+                    signed("+", change.added.iter()), signed("-", change.removed.iter()),
                     micros / 1000, micros % 1000 / 100
                 );
             }
@@ -97,7 +95,7 @@ impl Notice {
             } => warn!(
                 %perlbal, %pool,
                 "pool {pool} changed outside pollbal (manually or by its nodefile):{}{}; reverting",
-                list("+", added.iter()), list("-", removed.iter())
+                signed("+", added.iter()), signed("-", removed.iter())
             ),
             Self::Rejected { command, error } => {
                 error!(%perlbal, "Perlbal answered \"{command}\" with an error: {error}");
@@ -135,19 +133,5 @@ impl Notice {
                 "{}", suppression_notice("the connection to Perlbal comes and goes")
             ),
         }
-    }
-}
-
-/// The first items, each with its sign, and how many more there are.
-fn list<T: ToString>(sign: &str, items: impl Iterator<Item = T>) -> String {
-    let items: Vec<_> = items
-        .map(|item| format!(" {sign}{}", item.to_string()))
-        .collect();
-    let more = items.len().saturating_sub(MAX_NAMED);
-    let shown = items[..items.len() - more].concat();
-    if more > 0 {
-        format!("{shown} and {sign}{more} more")
-    } else {
-        shown
     }
 }

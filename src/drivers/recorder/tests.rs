@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::STEPS;
+use super::load_balancer::Shared;
 use crate::check::check;
 use crate::config::Config;
 use crate::daemon::{Options, run};
@@ -162,10 +162,7 @@ fn show_a_new_kind() {
         &explained,
         &["\"driver\":\"recorder\"", "active member"],
     );
-    let steps = STEPS.lock().unwrap();
-    let steps = steps.iter().filter(|(address, _)| address == "shown");
-    let steps: Vec<_> = steps.map(|(_, step)| step.clone()).collect();
-    assert_eq!(steps, [format!("web +{node}\n")]);
+    assert_eq!(Shared::at("shown").lock().steps, [format!("web +{node}")]);
     runtime.shutdown_background();
 }
 
@@ -204,8 +201,8 @@ fn a_dry_run_prints_its_steps_and_takes_none() {
     let runtime = Runtime::new().unwrap();
     runtime.spawn(settings.build(Deps::default()).run(io, Mode::DryRun));
     let limit = Duration::from_secs(20);
-    assert_eq!(printed.recv_timeout(limit).unwrap(), "web +10.0.0.1:80\n");
-    let steps = STEPS.lock().unwrap();
-    assert!(!steps.iter().any(|(address, _)| address == "dry"));
+    let printed = printed.recv_timeout(limit).unwrap();
+    assert_eq!(printed, "# recorder dry\nweb +10.0.0.1:80\n");
+    assert!(Shared::at("dry").lock().steps.is_empty());
     drop(handle);
 }
