@@ -12,15 +12,15 @@ mod permits;
 mod request;
 mod response;
 mod schedule;
+mod trigger;
 
 use std::collections::HashMap;
 use std::future::pending;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, trace, warn};
@@ -29,6 +29,7 @@ use self::connection::{Connection, PollError, PollRequest};
 use self::outcome::{failure, observation};
 use self::permits::Permits;
 use self::schedule::{PollPlan, Schedule};
+use self::trigger::{Early, Trigger};
 use crate::awake::Budget;
 use crate::config::poll::PollSettings;
 use crate::fd_limits::FdShares;
@@ -74,40 +75,15 @@ struct Handle {
     trigger: Arc<Trigger>,
 }
 
-/// Triggers a poll outside the schedule.
-#[derive(Default)]
-struct Trigger {
-    notify: Notify,
-    /// Poll immediately; otherwise after a retry delay.
-    immediate: AtomicBool,
-}
-
 /// Shared by all pollers.
 struct Shared {
     observed: mpsc::Sender<Observed>,
-    unscheduled: Semaphore,
+    unscheduled: Arc<Semaphore>,
     permits: Arc<Permits>,
     /// The start of the first interval.
     epoch: Instant,
     /// Limits how often the log says that descriptors ran out.
     no_descriptors: Mutex<OncePerWindow>,
-}
-
-impl Trigger {
-    /// Waits for a request to poll immediately. Used during a poll, which fulfils any request to poll soon.
-    async fn immediate(&self) {
-        loop {
-            self.notify.notified().await;
-            if self.take_immediate() {
-                return;
-            }
-        }
-    }
-
-    /// Whether an immediate poll was requested; resets that.
-    fn take_immediate(&self) -> bool {
-        self.immediate.swap(false, Ordering::Relaxed)
-    }
 }
 
 impl Pollers {
@@ -117,7 +93,7 @@ impl Pollers {
         let fds = FdShares::of(open_files);
         let shared = Shared {
             observed,
-            unscheduled: Semaphore::new(MAX_UNSCHEDULED),
+            unscheduled: Arc::new(Semaphore::new(MAX_UNSCHEDULED)),
             permits: Arc::new(Permits::new(fds.kept_connections, fds.poll_connections)),
             epoch: Instant::now(),
             no_descriptors: Mutex::default(),
@@ -141,6 +117,7 @@ impl Pollers {
             let handle = before
                 .remove(&node.addr)
                 .unwrap_or_else(|| self.start(node.addr));
+            handle.trigger.wake();
             self.handles.insert(node.addr, handle);
         }
         // Aborted at once: their results must not mix with those of a later poller of the same node.
@@ -154,15 +131,14 @@ impl Pollers {
     /// node's own nudge is the best sign that it is alive.
     pub fn nudge(&self, addr: NodeAddr) {
         if let Some(handle) = self.handles.get(&addr) {
-            handle.trigger.immediate.store(true, Ordering::Relaxed);
-            handle.trigger.notify.notify_one();
+            handle.trigger.request(Early::Nudge);
         }
     }
 
     /// Polls a node again after `retry_interval`, or after as long as its last poll took if that is longer.
     pub fn retry_soon(&self, addr: NodeAddr) {
         if let Some(handle) = self.handles.get(&addr) {
-            handle.trigger.notify.notify_one();
+            handle.trigger.request(Early::Retry);
         }
     }
 
@@ -175,6 +151,9 @@ impl Pollers {
             plan: self.plan.subscribe(),
             trigger: trigger.clone(),
             nudges: Bucket::default(),
+            early: None,
+            nudged: false,
+            took: Duration::ZERO,
         };
         // By reference: as an argument it would be stored in the task twice.
         let abort = self.tasks.spawn(async move { poller.run().await });
@@ -223,88 +202,99 @@ struct Poller {
     plan: watch::Receiver<PollPlan>,
     trigger: Arc<Trigger>,
     nudges: Bucket,
+    /// When to poll outside the schedule, if that was triggered.
+    early: Option<Instant>,
+    /// Whether a nudge waits for that poll.
+    nudged: bool,
+    /// How long the last poll took.
+    took: Duration,
 }
 
 impl Poller {
     /// Polls until it is aborted, or the node is no longer in the plan.
     async fn run(&mut self) {
-        let shared = self.shared.clone();
-        let trigger = self.trigger.clone();
-        let first = shared.unscheduled.acquire().await;
-        let mut schedule = self.schedule();
-        let mut took = Duration::ZERO;
-        if let Some(now) = &schedule {
-            took = Box::pin(self.poll(now)).await;
-        }
+        let first = self.shared.unscheduled.clone().acquire_owned().await;
+        let Some(mut schedule) = self.schedule() else {
+            return;
+        };
+        // Boxed to keep the task small: most of the time there is no poll.
+        Box::pin(self.poll(&schedule)).await;
         drop(first);
-        // When to poll outside the schedule, if that was triggered.
-        let mut early: Option<Instant> = None;
-        // Whether a nudge waits for that poll.
-        let mut nudged = false;
-        while let Some(now) = &schedule {
-            let scheduled = now.next_poll(shared.epoch, Instant::now());
-            let due = early.map_or(scheduled, |at: Instant| at.min(scheduled));
+        loop {
+            match self.plan.has_changed() {
+                Ok(false) => {}
+                Ok(true) => match self.schedule() {
+                    Some(new) => schedule = new,
+                    None => return,
+                },
+                Err(_) => return,
+            }
+            let scheduled = schedule.next_poll(self.shared.epoch, Instant::now());
+            let due = self.early.map_or(scheduled, |early| early.min(scheduled));
             let triggered = tokio::select! {
                 () = sleep_until(due) => None,
-                () = trigger.notify.notified() => Some(trigger.take_immediate()),
-                changed = self.plan.changed() => match changed {
-                    Ok(()) => {
-                        schedule = self.schedule();
-                        continue;
-                    }
-                    Err(_) => return,
+                woken = self.trigger.woken() => match woken {
+                    Some(early) => Some(early),
+                    // Woken for a new plan.
+                    None => continue,
                 },
             };
-            if triggered == Some(false) {
-                let soon = Instant::now() + now.retry_delay(took);
-                let sooner = early.filter(|at| nudged && *at < soon);
-                early = Some(sooner.unwrap_or(soon));
+            if !self.is_turn(triggered, &schedule) {
                 continue;
             }
-            nudged |= triggered == Some(true);
-            let at = Instant::now().into_std();
-            let limited = self.nudges.is_empty(NUDGES, at);
-            if nudged && limited && triggered.is_some() {
-                let next = Instant::from_std(self.nudges.next(NUDGES, at));
-                early = Some(early.map_or(next, |at| at.min(next)));
-                continue;
-            }
-            if nudged && !limited {
-                self.nudges.take(NUDGES, at);
-                self.connection.abandon();
-            }
-            (early, nudged) = (None, false);
             let permit = match triggered {
-                Some(_) => Some(shared.unscheduled.acquire().await),
+                Some(_) => Some(self.shared.unscheduled.clone().acquire_owned().await),
                 None => None,
             };
-            // Boxed to keep the task small: most of the time there is no poll.
-            took = Box::pin(self.poll(now)).await;
+            Box::pin(self.poll(&schedule)).await;
             drop(permit);
         }
+    }
+
+    /// Whether to poll now, when a poll was triggered or is due; otherwise determines when to poll early.
+    fn is_turn(&mut self, triggered: Option<Early>, schedule: &Schedule) -> bool {
+        let now = Instant::now();
+        if triggered == Some(Early::Retry) {
+            let soon = now + schedule.retry_delay(self.took);
+            let sooner = self.early.filter(|at| self.nudged && *at < soon);
+            self.early = Some(sooner.unwrap_or(soon));
+            return false;
+        }
+        self.nudged |= triggered == Some(Early::Nudge);
+        let limited = self.nudges.is_empty(NUDGES, now.into_std());
+        if self.nudged && limited && triggered.is_some() {
+            let next = Instant::from_std(self.nudges.next(NUDGES, now.into_std()));
+            self.early = Some(self.early.map_or(next, |at| at.min(next)));
+            return false;
+        }
+        if self.nudged && !limited {
+            self.nudges.take(NUDGES, now.into_std());
+            self.connection.abandon();
+        }
+        (self.early, self.nudged) = (None, false);
+        true
     }
 
     fn schedule(&mut self) -> Option<Schedule> {
         self.plan.borrow_and_update().schedule_of(self.addr)
     }
 
-    /// Polls once, sends the observation to the daemon, and returns how long the poll took.
-    async fn poll(&mut self, schedule: &Schedule) -> Duration {
+    /// Polls once, and sends the observation to the daemon.
+    async fn poll(&mut self, schedule: &Schedule) {
         let poll = self.observe(schedule).await;
-        let took = poll.took;
+        self.took = poll.took;
         let Some(observation) = poll.observation else {
             self.shared.log_no_descriptors();
-            return took;
+            return;
         };
         trace!(node = %self.addr, ?observation, "polled");
         let poll = Poll {
             observation,
             asked_at: poll.asked_at.into(),
-            took,
+            took: self.took,
         };
         // Fails only when the daemon is shutting down. While the channel is full, this poller waits.
         _ = self.shared.observed.send((self.addr, poll)).await;
-        took
     }
 
     /// Polls until there is an observation. A failure while this process was suspended is not the node's fault, since
@@ -324,7 +314,7 @@ impl Poller {
             let trigger = &self.trigger;
             let nudged = async {
                 sleep_until(Instant::from_std(next)).await;
-                trigger.immediate().await;
+                trigger.nudged().await;
             };
             let result = self.connection.poll(request, &mut budget, nudged).await;
             let observation = match result {

@@ -54,8 +54,8 @@ pub(super) struct Connection {
     second_permit: Option<Permit>,
     /// Kept open since the previous poll.
     idle: Option<TcpStream>,
-    /// An exchange whose response is outstanding.
-    pending: Option<Exchange>,
+    /// An exchange whose response is outstanding. Boxed, since there is none most of the time.
+    pending: Option<Box<Exchange>>,
     /// Unanswered polls in a row.
     unanswered: u32,
     /// Counts polls. It starts at a number derived from the address, so that not all nodes are reconnected at once.
@@ -319,7 +319,7 @@ impl Connection {
         let kept =
             self.can_be_kept() && request.reconnect != 1 && self.single != SingleConnection::Yes;
         let request = request.template.request(&self.host, kept);
-        let exchange = Exchange::new(stream, request);
+        let exchange = Box::new(Exchange::new(stream, request));
         let result = self.pending.insert(exchange).response().await;
         self.finish_exchange(&result);
         result
@@ -339,7 +339,7 @@ impl Connection {
         self.close_idle();
         self.idle = exchange
             .filter(|_| response.keep_alive && self.can_be_kept())
-            .map(Exchange::into_stream);
+            .map(|exchange| exchange.into_stream());
     }
 
     fn close_idle(&mut self) {
