@@ -24,6 +24,7 @@ pub(crate) mod relay;
 pub(crate) mod run;
 pub(crate) mod small_node;
 pub(crate) mod stage;
+mod turn;
 pub(crate) mod wire;
 
 #[path = "../../perlbal/mock_node"]

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::nodes::Node;
 use super::text;
+use super::turn::Turn;
 
 /// Whoever listens here on the last address of a block has the block, whichever test program it is: below the
 /// ports that the kernel gives away, and used for nothing else.
@@ -35,25 +36,21 @@ pub(crate) struct Stage {
     /// Ports given away: the kernel may offer one again while its new owner does not listen yet.
     issued: Mutex<BTreeSet<u16>>,
     _claim: TcpListener,
-    _turn: File,
+    _turn: Turn,
 }
 
 impl Stage {
     /// For most tests, which may run beside each other.
     pub(crate) fn new() -> Self {
-        let turn = turn_file();
-        turn.lock_shared().expect("failed to wait for a turn");
-        Self::set_up(turn)
+        Self::set_up(Turn::shared())
     }
 
     /// For tests that measure times: no other test of this checkout runs meanwhile.
     pub(crate) fn alone() -> Self {
-        let turn = turn_file();
-        turn.lock().expect("failed to wait for a turn alone");
-        Self::set_up(turn)
+        Self::set_up(Turn::alone())
     }
 
-    fn set_up(turn: File) -> Self {
+    fn set_up(turn: Turn) -> Self {
         let (net, claim) = claim_block();
         let dir = TempDir::with_prefix("pollbal-test-").expect("failed to make a directory");
         let [_, b, c] = net;
@@ -222,12 +219,6 @@ impl Stage {
         fs::write(&path, text).expect("failed to write the configuration");
         path
     }
-}
-
-/// The file whose lock is the turn: in the build directory, which all test programs of a checkout share.
-fn turn_file() -> File {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("turn.lock");
-    File::create(&path).unwrap_or_else(|why| panic!("failed to make {}: {why}", path.display()))
 }
 
 /// The first block from a place of its own for this process that no other test has.

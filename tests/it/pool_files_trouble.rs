@@ -124,7 +124,10 @@ fn a_directory_that_was_deleted_is_made_anew() {
     let nodes = stage.nodes(&["website"]);
     let _pollbal = Pollbal::start(&stage, &json!({}));
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
-    fs::remove_dir_all(stage.pool_directory()).unwrap();
+    // By its name first: a directory in which pollbal is still writing cannot be deleted.
+    let deleted = stage.path("deleted");
+    fs::rename(stage.pool_directory(), &deleted).unwrap();
+    fs::remove_dir_all(deleted).unwrap();
     becomes(LOOKED_AT, "website.pool", &Some(pool_lines(&nodes)), || {
         stage.lines("website.pool")
     });
@@ -162,6 +165,7 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
     let nodes = stage.nodes(&["website"]);
     let mut first = Pollbal::start(&stage, &json!({}));
     wait_file(&stage, "website.pool", &pool_lines(&nodes));
+    wait_file(&stage, "disabled_services", &[]);
     let config = json!({
         "pools": { "intruder": {} },
         "pool_file_format": "services",

@@ -18,7 +18,7 @@ enum Event {
     Added(usize, u8),
     /// A hand removes a node, and does not seal that.
     Removed(usize, u8),
-    /// A hand gives a service a pool.
+    /// A hand gives a service a pool. What a hand has switched there and back before it was read, nobody can know.
     Switched(usize, usize),
     /// A change is rejected, until the end.
     Rejected(usize, u8),
@@ -58,6 +58,8 @@ struct Course {
     desired: [BTreeSet<u8>; 2],
     /// Nodes that a hand has put in a pool: who had requests then is not known to pollbal.
     by_hand: BTreeSet<u8>,
+    /// A hand has switched a service.
+    is_switched: bool,
 }
 
 impl Course {
@@ -95,6 +97,10 @@ fn live(
                 simulation.perlbal.run(&line);
             }
             Event::Switched(service, pool) => {
+                if course.is_switched {
+                    simulation.run(RESYNC_INTERVAL);
+                }
+                course.is_switched = true;
                 let service = format!("{}_service", POOLS[service]);
                 simulation.perlbal.switch(&service, pool_name(pool));
             }
@@ -155,6 +161,7 @@ fn converges(events: Vec<Event>) -> Result<(), TestCaseError> {
         serial: 1,
         desired: [[1, 2].into(), BTreeSet::new()],
         by_hand: BTreeSet::new(),
+        is_switched: false,
     };
     let mut events = events.into_iter();
     loop {
