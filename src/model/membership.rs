@@ -15,6 +15,7 @@
 //! ```
 
 mod admission;
+mod draining;
 mod failing;
 mod names;
 mod new_rules;
@@ -318,7 +319,10 @@ impl Membership {
         self.pool_health_changed = true;
         let state = self.pools.entry(pool.clone()).or_default();
         let version = state.enter(place.version);
-        (node.left, node.was_in) = (None, None);
+        if let Some((place, _)) = node.draining() {
+            self.snapshots.changed(&place.pool);
+        }
+        (node.left, node.was_in, node.draining_since) = (None, None, None);
         node.state = State::Member {
             place: Assignment { pool, version },
             held_since: None,
@@ -338,6 +342,7 @@ impl Membership {
             return None;
         };
         node.was_in = Some(place.clone());
+        node.draining_since = Some(now);
         node.last_in = Some(place.pool.clone());
         if let Some(pool) = self.pools.get_mut(&place.pool) {
             pool.exit(addr, place.version.as_ref(), held_since, now);

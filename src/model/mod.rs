@@ -37,4 +37,5 @@ pub mod skipped;
 pub mod text;
 pub mod time;
 pub mod time_window;
+pub mod weight;
 pub mod words;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// a link-local address means nothing to another machine.
 ///
 /// Kept as 18 bytes, since many maps have one for each node; IPv4 addresses as IPv4-mapped ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct NodeAddr {
     ip: Ipv6Addr,
@@ -96,6 +96,12 @@ pub fn parse_ip(text: &str) -> Option<IpAddr> {
 impl fmt::Display for NodeAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.ip(), self.port).fmt(f)
+    }
+}
+
+impl fmt::Debug for NodeAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -110,12 +110,14 @@ mod tests {
 
     fn pool(members: &[Option<&str>], versions: &[&str]) -> Arc<Pool> {
         let addr = |host| format!("10.0.0.{host}:80").parse().unwrap();
-        let member = |(host, version): (u8, Option<&str>)| Member {
-            node: Arc::new(Node {
-                addr: addr(host),
-                name: String::new(),
-            }),
-            version: version.map(|version| version.parse().unwrap()),
+        let member = |(host, version): (u8, Option<&str>)| {
+            Member::new(
+                Arc::new(Node {
+                    addr: addr(host),
+                    name: String::new(),
+                }),
+                version.map(|version| version.parse().unwrap()),
+            )
         };
         Arc::new(Pool {
             members: (1..).zip(members.iter().copied()).map(member).collect(),

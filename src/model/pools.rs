@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::names::{PoolName, Version};
 use super::node::{Node, NodeAddr};
+use super::weight::Weight;
 use super::words::Words;
 
 /// Who is in which pool now. Drivers make the world look like this, whatever it was before.
@@ -34,6 +36,9 @@ pub struct Pool {
     pub announced: bool,
     /// Its members, in the order of the services file.
     pub members: Vec<Member>,
+    /// Nodes that left it and may still have requests in progress, in the order of the services file: a load balancer that
+    /// can drain in place keeps them without new requests; others remove them, as they are no members.
+    pub draining: Vec<DrainingMember>,
     /// Its sorry servers while they serve, which is while it has no member.
     pub sorry: Vec<Arc<Node>>,
     /// The versions that its nodes announced, the last [`Pool::MAX_VERSIONS`] of them, whether
@@ -53,6 +58,33 @@ pub struct Member {
     pub node: Arc<Node>,
     /// The version at which it serves.
     pub version: Option<Version>,
+    /// Its share of the requests.
+    pub weight: Weight,
+}
+
+/// A node that was a member of a pool and is in none now. It left by its own announcement or by an order, not by failures,
+/// and is still in the services file. This ends when it is a member again, of whichever pool, or fails `fall` times in a
+/// row. A node that moves from pool to pool is a member all the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainingMember {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The version at which it served.
+    pub version: Option<Version>,
+    /// When it left. Pauses of pollbal count: load balancers go on meanwhile.
+    pub since: Instant,
+}
+
+impl Member {
+    /// A member with the default weight.
+    #[must_use]
+    pub fn new(node: Arc<Node>, version: Option<Version>) -> Self {
+        Self {
+            node,
+            version,
+            weight: Weight::default(),
+        }
+    }
 }
 
 impl Pools {

@@ -59,12 +59,14 @@ pub(crate) mod tests {
     use crate::model::rules::PoolRules;
 
     fn pool(members: &[&str]) -> Pool {
-        let member = |addr: &&str| Member {
-            node: Arc::new(Node {
-                addr: addr.parse().unwrap(),
-                name: (*addr).to_owned(),
-            }),
-            version: None,
+        let member = |addr: &&str| {
+            Member::new(
+                Arc::new(Node {
+                    addr: addr.parse().unwrap(),
+                    name: (*addr).to_owned(),
+                }),
+                None,
+            )
         };
         Pool {
             members: members.iter().map(member).collect(),

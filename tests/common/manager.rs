@@ -189,8 +189,5 @@ fn node(addr: SocketAddrV4) -> Arc<Node> {
 }
 
 fn member(addr: SocketAddrV4) -> Member {
-    Member {
-        node: node(addr),
-        version: None,
-    }
+    Member::new(node(addr), None)
 }

@@ -160,12 +160,14 @@ mod tests {
     type Announced<'a> = (&'a str, Option<&'a str>);
 
     fn pools(content: &[(&str, &[Announced<'_>])]) -> Pools {
-        let member = |(addr, version): &Announced<'_>| Member {
-            node: Arc::new(Node {
-                addr: addr.parse().unwrap(),
-                name: String::new(),
-            }),
-            version: version.map(|version| version.parse().unwrap()),
+        let member = |(addr, version): &Announced<'_>| {
+            Member::new(
+                Arc::new(Node {
+                    addr: addr.parse().unwrap(),
+                    name: String::new(),
+                }),
+                version.map(|version| version.parse().unwrap()),
+            )
         };
         let pool = |members: &[Announced<'_>]| {
             let members: Vec<Member> = members.iter().map(member).collect();

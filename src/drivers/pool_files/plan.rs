@@ -193,9 +193,8 @@ mod tests {
 
     #[test]
     fn each_pool_each_version_and_the_rest_have_a_file() {
-        let member = |addr, version: Option<&str>| Member {
-            node: node(addr),
-            version: version.map(|version| version.parse().unwrap()),
+        let member = |addr, version: Option<&str>| {
+            Member::new(node(addr), version.map(|version| version.parse().unwrap()))
         };
         let members = vec![
             member("10.0.0.2:80", Some("v1")),
@@ -252,10 +251,8 @@ mod tests {
 
     #[test]
     fn ipv6_nodes_are_only_in_the_services_format() {
-        let members = ["10.0.0.1:80", "[::1]:80"].map(|addr| Member {
-            node: node(addr),
-            version: Some("v1".parse().unwrap()),
-        });
+        let members = ["10.0.0.1:80", "[::1]:80"]
+            .map(|addr| Member::new(node(addr), Some("v1".parse().unwrap())));
         let api = Pool {
             members: members.into(),
             ..Pool::default()

@@ -181,7 +181,7 @@ fn a_dry_run_prints_its_steps_and_takes_none() {
     });
     let version = None;
     let web = Pool {
-        members: vec![Member { node, version }],
+        members: vec![Member::new(node, version)],
         ..Pool::default()
     };
     let pools = Pools {

@@ -28,7 +28,8 @@ impl Membership {
             node.failing_since = Some(now);
         }
         let State::Member { place, .. } = &node.state else {
-            return self.put_out(addr, OutReason::Failed(failure), now, changes);
+            self.put_out(addr, OutReason::Failed(failure), now, changes);
+            return self.end_drain_of_failed(addr);
         };
         let fall = self.rules.of(&place.pool).fall;
         // From then on the member does not count as serving.
@@ -104,7 +105,7 @@ impl Membership {
             if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
                 let why = OutReason::Failed(failure);
                 node.state = State::Out(Some(why.clone()));
-                (node.failed, node.since) = (true, Some(now));
+                (node.failed, node.since, node.draining_since) = (true, Some(now), None);
                 changes.push(Change::Left(node.node.clone(), from, why));
             }
         }

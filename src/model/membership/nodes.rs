@@ -59,6 +59,8 @@ pub(super) struct TrackedNode {
     pub(super) left: Option<(PoolName, Instant)>,
     /// Where it was a member last, if it is none.
     pub(super) was_in: Option<Assignment>,
+    /// Since when it drains there, if it does.
+    pub(super) draining_since: Option<Instant>,
     /// The pool of which it was a member last, in this run or, by the state file, in one before.
     pub(super) last_in: Option<PoolName>,
     /// What it let be known last of where it serves.
@@ -187,6 +189,11 @@ impl TrackedNode {
         }
     }
 
+    /// Where it drains, and since when.
+    pub(super) fn draining(&self) -> Option<(&Assignment, Instant)> {
+        self.was_in.as_ref().zip(self.draining_since)
+    }
+
     /// The pool that it counts for: that it is in, or last spoke of; or, where it has not spoken in this
     /// run, that it was in last.
     pub(super) fn belongs_to(&self) -> Option<&PoolName> {
@@ -244,6 +251,7 @@ impl TrackedNode {
             failing_since: None,
             left: None,
             was_in: None,
+            draining_since: None,
             last_in: None,
             word: None,
             unversioned: None,

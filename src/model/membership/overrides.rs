@@ -251,9 +251,11 @@ impl Membership {
             return true;
         }
         node.count_excluded(observation);
+        let is_away = node.is_away(observation);
+        self.end_drain_of_failed(addr);
         if let Some(lease) = self.overrides.leases.get_mut(&addr)
             && !lease.was_away
-            && node.is_away(observation)
+            && is_away
         {
             lease.was_away = true;
             self.overrides_revision += 1;
@@ -280,6 +282,7 @@ impl Membership {
         if let Some(from) = from {
             let pool = from.pool.clone();
             changes.push(Change::Left(node.node.clone(), from, why));
+            self.end_drain_of_failed(addr);
             self.enforce_min_members(&pool, now, changes);
         }
     }

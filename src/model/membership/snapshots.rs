@@ -8,7 +8,7 @@ use super::pool_state::PoolState;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::overrides::Overrides;
-use crate::model::pools::{LastIn, Member, Pool, Pools};
+use crate::model::pools::{DrainingMember, LastIn, Member, Pool, Pools};
 use crate::model::rules::Rules;
 use crate::model::words::{Word, Words};
 
@@ -84,6 +84,7 @@ impl Snapshots {
                 declared: rules.declared.contains_key(&name),
                 announced: state.is_some(),
                 members: Vec::with_capacity(state.map_or(0, PoolState::members)),
+                draining: Vec::new(),
                 sorry: Vec::new(),
                 versions: state.map_or(Vec::new(), PoolState::versions),
                 unserved: state.map_or(BTreeSet::new(), PoolState::unserved),
@@ -99,9 +100,18 @@ impl Snapshots {
             if let State::Member { place, .. } = state
                 && let Some(pool) = changed.get_mut(&place.pool)
             {
-                pool.members.push(Member {
-                    node: node.clone(),
+                let member = Member::new(node.clone(), place.version.clone());
+                pool.members.push(member);
+            }
+        }
+        for node in nodes.listed() {
+            if let Some((place, since)) = node.draining()
+                && let Some(pool) = changed.get_mut(&place.pool)
+            {
+                pool.draining.push(DrainingMember {
+                    node: node.node.clone(),
                     version: place.version.clone(),
+                    since,
                 });
             }
         }

@@ -1,6 +1,7 @@
 //! What `Membership` decides: by example, and against a simple reference model.
 
 mod admission;
+mod draining;
 mod new_rules;
 mod overrides;
 mod owned;

@@ -74,10 +74,7 @@ fn snapshot(serial: u64, pools: &[(&str, &[u8])]) -> Snapshot {
     let files = pools.iter().map(|(name, _)| format!("{name}.pool"));
     let files = files.collect();
     let pools = pools.iter().map(|(name, nodes)| {
-        let members = nodes.iter().map(|number| Member {
-            node: node(*number),
-            version: None,
-        });
+        let members = nodes.iter().map(|number| Member::new(node(*number), None));
         let pool = Pool {
             declared: true,
             announced: true,

@@ -44,12 +44,14 @@ pub(super) fn member(pool: &str, number: u8) -> Member {
 
 /// Pools with these nodes.
 pub(super) fn pools(content: &[(&str, &[u8])]) -> Pools {
-    let member = |number: &u8| PoolMember {
-        node: Arc::new(Node {
-            addr: node(*number),
-            name: node(*number).to_string(),
-        }),
-        version: None,
+    let member = |number: &u8| {
+        PoolMember::new(
+            Arc::new(Node {
+                addr: node(*number),
+                name: node(*number).to_string(),
+            }),
+            None,
+        )
     };
     let pool = |(name, numbers): &(&str, &[u8])| {
         let pool = Pool {
