@@ -112,7 +112,7 @@ impl AlertTask {
         let mut alerts = Alerts::resume(&self.saved.borrow(), (clock.now, clock.today));
         let mut pauses = Pauses::new();
         loop {
-            if let Some(pause) = pauses.since_asked() {
+            if let Some(pause) = pauses.since_last_call() {
                 alerts.add_pause(pause.time);
             }
             let next = self.evaluate(&mut alerts).await;
@@ -190,7 +190,7 @@ fn alert(notice: &Notice, clock: &Clock) -> Alert {
     let text = if others > 0 {
         let kinds: Vec<_> = left_out.keys().map(|kind| kind.word()).collect();
         let (others, kinds) = (count(others, "other alert"), kinds.join(", "));
-        format!("{text} ({others} left out before: {kinds})")
+        format!("{text} ({others} skipped before: {kinds})")
     } else {
         text
     };

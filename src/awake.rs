@@ -186,27 +186,27 @@ mod tests {
     async fn what_arrived_in_a_pause_is_taken_by_who_waits_only_then() {
         let deadline = Instant::now() + LIMIT;
         advance(Duration::from_secs(2)).await;
-        let (says, said) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
             yield_now().await;
-            says.send("in time").unwrap();
+            sender.send("in time").unwrap();
         });
-        assert_eq!(timeout_at(deadline, said).await, Ok(Ok("in time")));
+        assert_eq!(timeout_at(deadline, receiver).await, Ok(Ok("in time")));
         let nothing = std::future::pending::<()>();
         assert_eq!(timeout_at(deadline, nothing).await, Err(Elapsed));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_arrived_in_a_pause_is_taken_after_the_limit() {
-        let (says, said) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
             sleep(Duration::from_millis(480)).await;
             advance(Duration::from_secs(2)).await;
             // As the driver of sockets does, it comes behind the timers.
             yield_now().await;
             yield_now().await;
-            says.send("in time").unwrap();
+            sender.send("in time").unwrap();
         });
-        assert_eq!(timeout(LIMIT, said).await, Ok(Ok("in time")));
+        assert_eq!(timeout(LIMIT, receiver).await, Ok(Ok("in time")));
     }
 }

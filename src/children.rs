@@ -35,7 +35,7 @@ struct Started {
     waited_for: BTreeSet<i32>,
 }
 
-/// Held only briefly: the main loop may wait for it.
+/// Locked only briefly: the main loop may wait for it.
 fn own() -> MutexGuard<'static, Started> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -97,7 +97,7 @@ impl Reaper {
 
 /// Reaps adopted processes; false if there may be more.
 fn reap() -> bool {
-    // Held to the end: the ID of a reaped process may be reused for a child that is being started.
+    // Locked to the end: the ID of a reaped process may be reused for a child that is being started.
     let own = own();
     if own.starting > 0 {
         return false;
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zombies_of_a_process_are_told_from_all_others() {
+    fn zombies_of_a_process_are_distinguished_from_all_others() {
         for (stat, is_zombie) in [
             ("7 (sleep) Z 1 7 7 0 -1", true),
             ("7 (a) Z 1 (b) Z 1 7 7 0 -1", true),

@@ -251,7 +251,7 @@ fn core_settings(config: &Config) -> Settings {
     Settings {
         max_removed: config.max_removed,
         leave_timeout: config.leave_timeout,
-        ask_to_stay: config.pool_please_dont_go,
+        request_stay: config.pool_please_dont_go,
     }
 }
 
@@ -285,7 +285,7 @@ impl Daemon {
                     self.step(Input::Polls(std::mem::take(&mut batch)));
                 }
                 () = self.pollers.ended() => {
-                    end_process("the task of a poller ended, though nobody asked it to")
+                    end_process("the task of a poller ended unexpectedly")
                 }
                 Some(request) = self.requests.recv() => self.reply(request),
                 () = sleep_until(self.core.next_timer()) => {

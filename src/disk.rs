@@ -63,8 +63,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_end_is_late_once_and_its_result_is_taken_all_the_same() {
         let (release, released) = mpsc::channel();
-        let (told, is_late) = oneshot::channel();
-        let late = move || told.send(()).unwrap();
+        let (notify, is_late) = oneshot::channel();
+        let late = move || notify.send(()).unwrap();
         let work = on_disk("a test", move || released.recv().unwrap(), late);
         let let_go = async {
             is_late.await.unwrap();

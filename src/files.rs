@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_skipped_and_what_is_not_utf_8_is_told_with_its_line() {
+    fn a_byte_order_mark_is_skipped_and_what_is_not_utf_8_is_reported_with_its_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("text");
         fs::write(&path, "\u{feff}a\n").unwrap();

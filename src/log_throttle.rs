@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Maximum log lines per subject within [`WINDOW`]; one more then says that the rest are suppressed.
+/// Maximum log lines per subject within [`WINDOW`]; one more then reports that the rest are suppressed.
 pub const MAX_LINES: u32 = 30;
 
 /// Length of a window. It begins with the first line that is logged.

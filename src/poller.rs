@@ -82,7 +82,7 @@ struct Shared {
     permits: Arc<Permits>,
     /// The start of the first interval.
     epoch: Instant,
-    /// Limits how often the log says that descriptors ran out.
+    /// Limits the log lines about a lack of descriptors.
     no_descriptors: Mutex<OncePerWindow>,
 }
 
@@ -328,7 +328,7 @@ impl Poller {
             };
             let failed = matches!(observation, Some(Observation::Failed(_)));
             if failed && budget.paused() && retries < MAX_RETRIES {
-                debug!(node = %self.addr, ?observation, "not counted: pollbal stood still meanwhile");
+                debug!(node = %self.addr, ?observation, "not counted: pollbal was paused meanwhile");
                 retries += 1;
                 continue;
             }

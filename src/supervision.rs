@@ -28,10 +28,10 @@ pub const SOFTWARE: u8 = 70;
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Time without a beat of its [`Pulse`] after which a thread counts as hanging.
-const STANDS: Duration = Duration::from_secs(4);
+const HANGS_AFTER: Duration = Duration::from_secs(4);
 
-/// Interval at which a simulated hanging disk checks whether the test still wants that.
-const STALL_LOOK: Duration = Duration::from_millis(10);
+/// Interval at which a simulated hanging disk checks whether the test has ended it.
+const STALL_CHECK: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// The task that this thread runs.
@@ -57,7 +57,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
         .location()
         .map_or("unknown place".to_owned(), ToString::to_string);
     if CONTAINED.get() {
-        error!("a request failed by a fault of pollbal, at {place}: {text}");
+        error!("a request failed because of a bug in pollbal, at {place}: {text}");
         return;
     }
     let what = match TASK.get() {
@@ -72,20 +72,18 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 
 /// Exits the process because of a bug, once the log is written.
 pub fn end_process(why: &str) -> ! {
-    error!(
-        "{why}; this is a fault of pollbal, which ends with exit code {SOFTWARE} to be started again"
-    );
+    error!("{why}; this is a bug in pollbal, which exits with code {SOFTWARE} to be restarted");
     logging::finish();
     process::exit(SOFTWARE.into());
 }
 
-/// Runs a task that must not end before it is `asked` to.
+/// Runs a task that must not end before `stop` is cancelled.
 ///
 /// # Panics
 /// If the task panics; or on behalf of a test, in a test build.
 pub async fn supervised<T>(
     name: &'static str,
-    asked: CancellationToken,
+    stop: CancellationToken,
     task: impl Future<Output = T>,
 ) {
     named(name, async {
@@ -95,8 +93,8 @@ pub async fn supervised<T>(
         }
     })
     .await;
-    if !asked.is_cancelled() {
-        let why = format!("the task \"{name}\" ended, though nobody asked it to");
+    if !stop.is_cancelled() {
+        let why = format!("the task \"{name}\" ended unexpectedly");
         end_process(&why);
     }
 }
@@ -111,7 +109,7 @@ pub async fn named<T>(name: &'static str, task: impl Future<Output = T>) -> T {
     poll_fn(|context| {
         let _named = Set::new(&TASK, Some(name));
         match fault {
-            Some(Fault::Panic) => panic!("a test asked for it"),
+            Some(Fault::Panic) => panic!("a test injected it"),
             Some(Fault::Hang) => loop {
                 thread::park();
             },
@@ -177,9 +175,9 @@ impl Pulse {
 pub struct Watcher {
     pulse: Pulse,
     /// The time of the last check, and the number of beats then.
-    seen: Option<(Instant, u64)>,
+    last_check: Option<(Instant, u64)>,
     /// Time without a beat.
-    stands: Duration,
+    without_beat: Duration,
 }
 
 impl Watcher {
@@ -188,27 +186,27 @@ impl Watcher {
     pub fn new(pulse: Pulse) -> Self {
         Self {
             pulse,
-            seen: None,
-            stands: Duration::ZERO,
+            last_check: None,
+            without_beat: Duration::ZERO,
         }
     }
 
-    /// Checks whether the thread hangs. At most half of [`STANDS`] counts between two checks, however long ago the last one
+    /// Checks whether the thread hangs. At most half of [`HANGS_AFTER`] counts between two checks, however long ago the last one
     /// was: a pause of the whole process does not mean that a thread hangs.
     pub fn hangs(&mut self, now: Instant) -> bool {
         let beats = self.pulse.0.load(Ordering::Relaxed);
-        match self.seen.replace((now, beats)) {
-            Some((before, seen)) if seen == beats => {
+        match self.last_check.replace((now, beats)) {
+            Some((before, last)) if last == beats => {
                 let passed = now.saturating_duration_since(before);
-                self.stands += passed.min(STANDS / 2);
+                self.without_beat += passed.min(HANGS_AFTER / 2);
             }
-            _ => self.stands = Duration::ZERO,
+            _ => self.without_beat = Duration::ZERO,
         }
-        self.stands >= STANDS
+        self.without_beat >= HANGS_AFTER
     }
 }
 
-/// Blocks for as long as a test wants, in a test build, in place of a disk that hangs: not every machine has one.
+/// Blocks until a test ends it, in a test build, in place of a disk that hangs: not every machine has one.
 pub fn stall(task: &str) {
     let Some(Fault::Stall) = Fault::of(task) else {
         return;
@@ -217,7 +215,7 @@ pub fn stall(task: &str) {
         return;
     };
     while Path::new(&file).exists() {
-        thread::sleep(STALL_LOOK);
+        thread::sleep(STALL_CHECK);
     }
 }
 
@@ -236,8 +234,8 @@ impl Fault {
         if !cfg!(debug_assertions) {
             return None;
         }
-        let asked = std::env::var("POLLBAL_TEST_FAULT").ok()?;
-        match asked.split_once(' ')? {
+        let fault = std::env::var("POLLBAL_TEST_FAULT").ok()?;
+        match fault.split_once(' ')? {
             ("panic", name) if name == task => Some(Self::Panic),
             ("end", name) if name == task => Some(Self::End),
             ("hang", name) if name == task => Some(Self::Hang),
@@ -252,15 +250,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_hangs_when_its_pulse_stands_still_for_some_seconds_that_were_looked_at() {
+    fn a_thread_hangs_when_its_pulse_stops_for_some_seconds_that_were_checked() {
         let pulse = Pulse::default();
         let mut watcher = Watcher::new(pulse.clone());
         let start = Instant::now();
-        let mut look = |second, beats| {
+        let mut check = |second, beats| {
             pulse.0.fetch_add(beats, Ordering::Relaxed);
             watcher.hangs(start + Duration::from_secs(second))
         };
-        let looks = [
+        let checks = [
             (0, 0, false),
             (10, 10, false),
             // The process was stopped for a minute, and this thread is the first to continue.
@@ -273,8 +271,8 @@ mod tests {
             (90, 0, true),
             (91, 1, false),
         ];
-        for (second, beats, hangs) in looks {
-            assert_eq!(look(second, beats), hangs, "at second {second}");
+        for (second, beats, hangs) in checks {
+            assert_eq!(check(second, beats), hangs, "at second {second}");
         }
     }
 }

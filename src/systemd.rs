@@ -2,7 +2,7 @@
 //! keep-alives (`sd_notify(3)`).
 //!
 //! Messages pass through a bounded queue to a task that sends them without blocking in a system call, so a service
-//! manager that does not read holds up nothing. A failure to send is logged once and otherwise ignored. Without
+//! manager that does not read delays nothing. A failure to send is logged once and otherwise ignored. Without
 //! `NOTIFY_SOCKET` nothing is sent.
 
 use std::env;
@@ -25,7 +25,7 @@ use tracing::warn;
 use crate::model::text::printable;
 use crate::supervision::supervised;
 
-/// The environment variables by which a service manager says where and how often to notify it. They are removed from
+/// The environment variables by which a service manager gives the address and the interval of notifications. They are removed from
 /// the environment of child processes.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
@@ -47,7 +47,7 @@ pub struct Notifier {
 struct NotifyQueue {
     messages: mpsc::Sender<String>,
     writer: JoinHandle<()>,
-    /// Tells supervision that the writer may end, which it does once the queue is closed and empty.
+    /// Lets the writer end, which it does once the queue is closed and empty.
     ends: CancellationToken,
     logged_full: bool,
 }
@@ -160,7 +160,7 @@ impl Notifier {
         let assignments: Vec<_> = states.iter().map(ToString::to_string).collect();
         let queued = queue.messages.try_send(assignments.join("\n")).is_ok();
         if !queued && !std::mem::replace(&mut queue.logged_full, true) {
-            warn!("the service manager does not read its notifications; pollbal goes on");
+            warn!("the service manager does not read its notifications; pollbal continues");
         }
         queued
     }
@@ -178,7 +178,7 @@ async fn send_queued(socket: OsString, mut messages: mpsc::Receiver<String>) {
         if let Err(error) = send(&socket, &message).await
             && !std::mem::replace(&mut logged, true)
         {
-            warn!("failed to tell the service manager: {error}; pollbal goes on");
+            warn!("failed to notify the service manager: {error}; pollbal continues");
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A runtime that runs its tasks on the current thread, with extra threads for calls that may block on a disk.
 ///
-/// One of those threads is started now and never ends, so that there is one even if the system refuses more later
+/// One of those threads is started now and never ends, so that there is one even if the system allows no more later
 /// (`TasksMax=`, `ulimit -u`). Work then waits for it; without any such thread tokio would panic.
 ///
 /// # Errors
@@ -50,7 +50,7 @@ pub fn start_thread(
     started.map_err(|_| io::Error::other("the thread ended"))?
 }
 
-/// A hint to append to `error` if it means that the system refused to start a thread.
+/// A hint to append to `error` if it means that the system failed to start a thread.
 #[must_use]
 pub fn threads_hint(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::WouldBlock {

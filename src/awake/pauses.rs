@@ -42,24 +42,24 @@ pub(crate) fn is_pause(slept: Duration, time: Duration) -> bool {
     slept.saturating_sub(time) > LATE
 }
 
-/// The pauses of this process since a caller with deadlines last asked.
+/// The pauses of this process since a caller with deadlines last queried them.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     /// The total of all pauses until the last call.
-    seen: Standstill,
+    known: Standstill,
 }
 
 impl Pauses {
     /// Counts pauses from now on.
     pub(crate) fn new() -> Self {
-        Self { seen: stood() }
+        Self { known: stood() }
     }
 
     /// The pauses since the last call; `None` if there were none.
-    pub(crate) fn since_asked(&mut self) -> Option<Standstill> {
+    pub(crate) fn since_last_call(&mut self) -> Option<Standstill> {
         let stood = stood();
-        let new = stood.since(self.seen);
-        self.seen = stood;
+        let new = stood.since(self.known);
+        self.known = stood;
         (new != Standstill::default()).then_some(new)
     }
 }
@@ -188,9 +188,9 @@ mod tests {
         let moment = Duration::from_millis(3);
         let then = later(first, moment);
         beats.beat(then);
-        let seen = both(8 * SECOND);
+        let known = both(8 * SECOND);
         assert_eq!(
-            beats.stood(then).since(seen),
+            beats.stood(then).since(known),
             both(moment),
             "what passed until the beat"
         );

@@ -35,7 +35,7 @@ use http::{AdminClient, ClientError};
 use signals::LastResort;
 use socket::SocketError;
 
-/// Exit code: the command did what it was asked to do.
+/// Exit code: the command was carried out.
 const DONE: u8 = 0;
 /// Exit code: it did not.
 const FAILED: u8 = 1;
@@ -43,7 +43,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 64;
 /// Exit code: no daemon responds (sysexits.h, `EX_UNAVAILABLE`).
 const UNAVAILABLE: u8 = 69;
-/// Exit code: the configuration says that there is no admin socket (sysexits.h, `EX_CONFIG`).
+/// Exit code: the configuration has no admin socket (sysexits.h, `EX_CONFIG`).
 const CONFIG: u8 = 78;
 
 /// Why a command failed.

@@ -13,7 +13,7 @@ use crate::files::CONFIG_BYTES;
 use crate::logging::chain;
 use crate::model::text::printable;
 
-/// The configuration says that there is no admin socket.
+/// The configuration has no admin socket.
 #[derive(Debug, Error)]
 pub(super) enum SocketError {
     #[error(

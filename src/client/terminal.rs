@@ -59,7 +59,7 @@ pub(super) enum Style {
 pub(super) struct Colors(bool);
 
 impl Colors {
-    /// Whether standard output takes colors.
+    /// Whether standard output shows colors.
     pub(super) fn of_stdout() -> Self {
         // Ignores `CLICOLOR_FORCE`, which would put escape sequences into pipes.
         Self(Term::stdout().features().colors_supported())

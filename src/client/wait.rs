@@ -15,12 +15,12 @@ use crate::model::text::printable;
 /// Maximum number of nodes that fit into the head of a request.
 const MAX_NODES_PER_REQUEST: usize = 100;
 
-/// Maximum time for which the daemon holds a response. Shorter on a terminal, which shows what is waited for.
-const HOLD: Duration = Duration::from_secs(1);
-const LONG_HOLD: Duration = Duration::from_secs(10);
+/// Maximum time for which the daemon delays a response. Shorter on a terminal, which shows what is waited for.
+const LONG_POLL: Duration = Duration::from_secs(1);
+const LONG_POLL_UNSHOWN: Duration = Duration::from_secs(10);
 
 /// The same for the first response: most goals are reached within moments, otherwise the wait is shown soon.
-const FIRST_HOLD: Duration = Duration::from_millis(250);
+const FIRST_LONG_POLL: Duration = Duration::from_millis(250);
 
 /// Maximum time after the timeout for the daemon to respond that the goal was not reached: a daemon that does not
 /// respond must not extend the timeout by more.
@@ -45,7 +45,7 @@ pub(super) async fn command(client: &AdminClient, args: &cli::Wait) -> Result<u8
     };
     // Without retries: neither a daemon that is not running nor a node that is not listed from the start is waited for.
     let first = Probe {
-        hold: Duration::ZERO,
+        long_poll: Duration::ZERO,
         remaining: goal.timeout,
         again: false,
     };
@@ -59,8 +59,12 @@ pub(super) async fn wait_and_print(
     goal: &Goal<'_>,
 ) -> Result<u8, CommandError> {
     let spinner = Spinner::start();
-    let hold = if spinner.is_hidden() { LONG_HOLD } else { HOLD };
-    let progress = until(client, goal, hold, |progress| {
+    let long_poll = if spinner.is_hidden() {
+        LONG_POLL_UNSHOWN
+    } else {
+        LONG_POLL
+    };
+    let progress = until(client, goal, long_poll, |progress| {
         spinner.set_message(&partial_progress(progress, goal.until));
     });
     let progress = progress.await?;
@@ -96,32 +100,32 @@ pub(super) async fn wait_and_print(
 pub(super) async fn until(
     client: &AdminClient,
     goal: &Goal<'_>,
-    hold: Duration,
+    long_poll: Duration,
     mut on_progress: impl FnMut(&Progress),
 ) -> Result<Progress, ClientError> {
     let start = Instant::now();
     let remaining = || goal.timeout.saturating_sub(start.elapsed());
-    let mut next_hold = FIRST_HOLD;
+    let mut next_long_poll = FIRST_LONG_POLL;
     loop {
         let is_last = remaining().is_zero();
         let send = || {
             let remaining = remaining();
             let probe = Probe {
-                hold: next_hold.min(remaining),
+                long_poll: next_long_poll.min(remaining),
                 remaining,
                 again: true,
             };
             probe_all(client, goal, probe)
         };
         let progress = retry_while_away(MAX_AWAY.min(remaining()), send).await?;
-        if is_last || (progress.done && (is_one_request(goal) || next_hold.is_zero())) {
+        if is_last || (progress.done && (is_one_request(goal) || next_long_poll.is_zero())) {
             return Ok(progress);
         }
         if progress.done {
             // With several requests, the first nodes may have changed while the last were waited for.
-            next_hold = Duration::ZERO;
+            next_long_poll = Duration::ZERO;
         } else {
-            next_hold = hold;
+            next_long_poll = long_poll;
             on_progress(&progress);
         }
     }
@@ -135,7 +139,7 @@ fn is_one_request(goal: &Goal<'_>) -> bool {
 /// A request for the progress of nodes.
 struct Probe {
     /// The daemon responds when they have reached the goal, or after this time.
-    hold: Duration,
+    long_poll: Duration,
     /// Time until the goal times out.
     remaining: Duration,
     /// Whether this is a repeated request: a node that is no longer listed is then part of the progress; in a first
@@ -157,7 +161,7 @@ async fn probe_all(
     for nodes in goal.nodes.chunks(MAX_NODES_PER_REQUEST) {
         // Once the time has passed, the rest are only queried.
         let next = Probe {
-            hold: remaining_of(probe.hold),
+            long_poll: remaining_of(probe.long_poll),
             remaining: remaining_of(probe.remaining),
             ..probe
         };
@@ -180,11 +184,11 @@ async fn probe_some(
         Until::Serving => "serving",
     };
     query.push(("until", until.to_owned()));
-    query.push(("timeout_ms", probe.hold.as_millis().to_string()));
+    query.push(("timeout_ms", probe.long_poll.as_millis().to_string()));
     if probe.again {
         query.push(("again", "true".to_owned()));
     }
-    let limit = (probe.remaining + GRACE).min(probe.hold + RESPONSE_TIMEOUT);
+    let limit = (probe.remaining + GRACE).min(probe.long_poll + RESPONSE_TIMEOUT);
     let response: ApiResponse<Progress> = client.get("/v1/wait", &query, limit).await?;
     Ok(response.value)
 }

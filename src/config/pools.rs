@@ -139,8 +139,8 @@ fn read_sorry(object: &ObjectReader<'_>) -> Vec<Arc<Node>> {
         addrs.map(|addr| addr.as_str()?.parse().ok()).collect()
     };
     let each_once = |addrs: &Vec<NodeAddr>| {
-        let mut seen = BTreeSet::new();
-        addrs.iter().all(|addr| seen.insert(*addr))
+        let mut distinct = BTreeSet::new();
+        addrs.iter().all(|addr| distinct.insert(*addr))
     };
     let read = |value: &Value| read(value).filter(each_once);
     let addrs = object.read("sorry", expected, read).unwrap_or_default();

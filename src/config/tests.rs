@@ -1,4 +1,4 @@
-//! What the configuration takes, and what it says of the rest.
+//! What the configuration accepts, and the errors and warnings about the rest.
 
 use serde_json::json;
 
@@ -116,8 +116,8 @@ fn comments_are_skipped_and_any_other_unknown_key_is_named_with_the_nearest_know
 }
 
 #[test]
-fn all_errors_are_told_at_once_each_with_its_key() {
-    let told = errors(&json!({
+fn all_errors_are_reported_at_once_each_with_its_key() {
+    let found = errors(&json!({
         "pool_directory": 1, "rise": 0, "perlbal": [{"create_pools": 1}, "nowhere"],
         "pools": {"a.b": {}, "api": {"nodes": ["10.0.0.1/8"], "perlbal_pool": "API"}},
         "file_update_hook": "touch x", "poll_path": "pool", "pool_file_format": "csv",
@@ -136,12 +136,13 @@ fn all_errors_are_told_at_once_each_with_its_key() {
         "pool_file_format",
     ] {
         assert!(
-            told.iter()
+            found
+                .iter()
                 .any(|error| error.starts_with(&format!("{key}: "))),
-            "{key} in {told:#?}"
+            "{key} in {found:#?}"
         );
     }
-    assert_eq!(told.len(), 11, "{told:#?}");
+    assert_eq!(found.len(), 11, "{found:#?}");
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn a_pool_takes_the_general_rise_and_fall_unless_it_has_its_own() {
 }
 
 #[test]
-fn a_file_that_is_no_json_is_told_with_its_line() {
+fn a_file_that_is_no_json_is_reported_with_its_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\n  \"rise\": 1,\n}").unwrap();
     let error = Config::load(file.path()).unwrap_err();
@@ -168,7 +169,7 @@ fn a_file_that_is_no_json_is_told_with_its_line() {
 
 #[test]
 fn headers_that_break_a_request_or_are_pollbals_own_are_errors() {
-    let told = errors(&json!({
+    let found = errors(&json!({
         "poll_headers": {
             "Host": "www.example.com", "host": "again", "X-Fine": "a \t\"b\"",
             "X Y": "1", "": "1", "X:": "1", "X\r\nY": "1", "Ä": "1",
@@ -204,11 +205,11 @@ fn headers_that_break_a_request_or_are_pollbals_own_are_errors() {
         "pools.text.poll_headers",
     ] {
         let its = |error: &&String| error.starts_with(&format!("{key}: "));
-        let error = told.iter().find(its);
-        assert!(error.is_some(), "{key} in {told:#?}");
+        let error = found.iter().find(its);
+        assert!(error.is_some(), "{key} in {found:#?}");
         assert!(!error.unwrap().contains("Injected"), "{error:?}");
     }
-    assert_eq!(told.len(), 19, "{told:#?}");
+    assert_eq!(found.len(), 19, "{found:#?}");
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Alerting {
     }
 
     /// Asks these nodes to stay, and no others.
-    pub(super) fn ask_to_stay(&self, nodes: BTreeSet<NodeAddr>, poll: &PollSettings) {
+    pub(super) fn request_stay(&self, nodes: BTreeSet<NodeAddr>, poll: &PollSettings) {
         self.stay_targets.send_if_modified(|targets| {
             let same = targets.nodes.as_ref() == Some(&nodes) && *targets.poll == *poll;
             if !same {
@@ -226,7 +226,7 @@ impl Daemon {
     pub(super) fn report_rejected_reload(&self, error: &str) {
         let fault = FileFault {
             path: self.options.config.display().to_string(),
-            text: format!("a reload was refused, the old state stays in force: {error}"),
+            text: format!("a reload was rejected, the old state stays active: {error}"),
         };
         let reporter = &self.alerting.status_reporter;
         reporter.set(|status| &mut status.reload, Some(fault));

@@ -1,8 +1,9 @@
 //! The core: everything that decides, without I/O and without a clock.
 //!
-//! [`Core::step`] takes one [`Input`] and the present time, and returns the [`Effects`] for the supervisor to carry out.
+//! [`Core::step`] processes one [`Input`] at the given time, and returns the [`Effects`] for the supervisor to carry out.
 //! A unit test runs a whole site in it.
 
+mod messages;
 mod node_list;
 #[cfg(test)]
 mod tests;
@@ -11,113 +12,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(super) use self::messages::{Effects, Input, Recorded, Settings};
 pub(super) use self::node_list::ListOutcome;
 use self::node_list::NodeList;
 use crate::alerts::over;
-use crate::control::{Applied, NodeAtSerial, OverrideError, OverrideRequest, Serials};
+use crate::control::{Applied, NodeAtSerial, OverrideRequest, Serials};
 use crate::drivers::Snapshot;
-use crate::drivers::pool_files::earlier::Earlier;
 use crate::model::alerts::Transition;
 use crate::model::change::{Change, sorry_changes};
-use crate::model::event::{Event, EventText, Severity};
+use crate::model::event::{EventText, Severity};
 use crate::model::event_log::EventLog;
 use crate::model::membership::Membership;
 use crate::model::membership::shortage::indispensable;
 use crate::model::names::PoolName;
-use crate::model::node::{Node, NodeAddr};
+use crate::model::node::NodeAddr;
 use crate::model::node_times::NodeTimes;
 use crate::model::node_view::NodeView;
 use crate::model::overrides::Overrides;
-use crate::model::ownership::Owned;
 use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pools;
 use crate::model::problems::{Kind, PoolHealth};
-use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
-use crate::model::services::List;
-use crate::model::time::{Clock, Standstill};
+use crate::model::time::Clock;
 use crate::poller::Observed;
 
 /// Maximum time to the next check for expired overrides: the time of day may be set meanwhile.
 const MAX_EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Something that happened.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// Polls have finished.
-    Polls(Vec<Observed>),
-    /// An operator or a node requests something.
-    Override(OverrideRequest),
-    /// The first list of nodes was read, and what the previous run left.
-    Start {
-        list: List,
-        accept_removals: bool,
-        earlier: Earlier,
-        owned: Arc<Owned>,
-    },
-    /// The services file has changed.
-    List(List),
-    /// A reload was accepted.
-    Reload {
-        rules: Rules,
-        settings: Settings,
-        list: List,
-        accept_removals: bool,
-    },
-    /// A problem was raised or cleared.
-    Problem(Transition),
-    /// pollbal itself was suspended for this time.
-    Pause(Standstill),
-    /// The time of [`Core::next_timer`] has come.
-    Timer,
-}
-
-/// What the supervisor has to do.
-#[derive(Debug, Default)]
-pub(super) struct Effects {
-    /// Log these events, and run hooks for them.
-    pub(super) events: Vec<Recorded>,
-    /// Wake everyone who waits for a change.
-    pub(super) notify_watchers: bool,
-    /// Nodes may have got elsewhere, or have begun or ceased to fail: save when.
-    pub(super) save_node_times: bool,
-    /// Poll these nodes now.
-    pub(super) poll_now: Vec<NodeAddr>,
-    /// Poll these nodes again soon: one more response decides.
-    pub(super) poll_soon: Vec<NodeAddr>,
-    /// Poll these nodes from now on, and no others.
-    pub(super) nodes: Option<Vec<Node>>,
-    /// What became of a list of nodes.
-    pub(super) list: Option<ListOutcome>,
-    /// Give drivers this desired state.
-    pub(super) snapshot: Option<Snapshot>,
-    /// Report this state of the pools.
-    pub(super) pool_health: Option<Vec<PoolHealth>>,
-    /// Ask these nodes to stay, and no others.
-    pub(super) asked_to_stay: Option<BTreeSet<NodeAddr>>,
-    /// Reply to [`Input::Override`].
-    pub(super) applied: Option<Result<Applied, OverrideError>>,
-    /// Number of leaves that a pause of pollbal extended.
-    pub(super) extended_leaves: usize,
-}
-
-/// An event to log.
-#[derive(Debug)]
-pub(super) struct Recorded {
-    pub(super) event: Arc<Event>,
-    /// The change that it describes, if `node_hook` may run for it. What the first snapshot shows is no change, since the
-    /// state before it is unknown.
-    pub(super) change: Option<Change>,
-}
-
-/// What the core needs of the configuration, besides the rules.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) max_removed: MaxRemoved,
-    pub(super) leave_timeout: Duration,
-    /// Whether members that their pool cannot do without are asked to stay.
-    pub(super) ask_to_stay: bool,
-}
 
 /// Decides who is in which pool, which requests are granted, and which removals are carried out.
 #[derive(Debug)]
@@ -355,13 +275,13 @@ impl Core {
         }
         let pools = self.pool_health();
         if let Some(published) = &self.published {
-            let nodes = if self.settings.ask_to_stay {
+            let nodes = if self.settings.request_stay {
                 indispensable(&pools, published)
             } else {
                 BTreeSet::new()
             };
             self.membership.set_asked_to_stay(&nodes);
-            effects.asked_to_stay = Some(nodes);
+            effects.stay_requests = Some(nodes);
         }
         effects.pool_health = Some(pools);
     }

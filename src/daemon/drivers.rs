@@ -126,7 +126,7 @@ impl Drivers {
             || !running.eq(&config.drivers)
     }
 
-    /// Starts what the configuration asks for and does not run yet, and stops what it does not ask for
+    /// Starts what the configuration requires and does not run yet, and stops what it does not require
     /// any more; what runs with the same settings goes on. Waits for `limit` at most until what is
     /// stopped has ended.
     pub(super) async fn update(&mut self, config: &Config, limit: Duration) {

@@ -29,7 +29,7 @@ impl Daemon {
     /// The same, but leaves publishing the snapshot to the caller.
     pub(super) fn decide(&mut self, input: Input) -> Effects {
         let clock = Clock::now();
-        if let Some(pause) = self.pauses.since_asked() {
+        if let Some(pause) = self.pauses.since_last_call() {
             let effects = self.core.step(Input::Pause(pause), clock);
             let time = Duration::from_secs(pause.day.as_secs());
             if effects.extended_leaves > 0 && !time.is_zero() {
@@ -70,8 +70,8 @@ impl Daemon {
         if let Some(pools) = effects.pool_health.take() {
             self.alerting.report_pools(pools, self.core.serial() > 0);
         }
-        if let Some(nodes) = effects.asked_to_stay.take() {
-            self.alerting.ask_to_stay(nodes, &self.config.poll);
+        if let Some(nodes) = effects.stay_requests.take() {
+            self.alerting.request_stay(nodes, &self.config.poll);
         }
         if effects.save_node_times {
             self.node_times.mark_changed();

@@ -35,7 +35,7 @@ impl Ownership {
         }
     }
 
-    /// Looks now, if there is a snapshot: before the first one all is as the run before has left it.
+    /// Updates it now, if there is a snapshot: before the first one all is as the previous run left it.
     pub(super) async fn look(&self) -> bool {
         let Some(snapshot) = self.snapshots.borrow().clone() else {
             return false;

@@ -93,7 +93,7 @@ impl Daemon {
             }
             Err(why) => {
                 errors(&why);
-                error!("reload refused; the old state stays in force");
+                error!("reload rejected; the old state stays active");
                 self.report_rejected_reload(&why);
                 self.systemd_status.end_reload(None);
                 self.reply_reload(&Err(why));
@@ -120,11 +120,11 @@ impl Daemon {
         Ok(new)
     }
 
-    /// Checks the rules of the new configuration: they may refuse members that serve now.
+    /// Checks the rules of the new configuration: they may reject members that serve now.
     fn judge_rules(&self, config: &Config) -> Result<(), String> {
-        let refused = self.core.membership().refused_by(&config.rules);
-        let judged = judge_refused(refused, &self.core.standing(), config.max_removed);
-        judged.map_err(|refused| format!("{}: {refused}", self.options.config.display()))
+        let rejected = self.core.membership().refused_by(&config.rules);
+        let judged = judge_refused(rejected, &self.core.standing(), config.max_removed);
+        judged.map_err(|error| format!("{}: {error}", self.options.config.display()))
     }
 
     async fn reload(&mut self, new: NewState) -> Reloaded {

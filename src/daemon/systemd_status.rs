@@ -34,7 +34,7 @@ pub(super) struct SystemdStatus {
     /// systemd was notified that the start, or the last reload, is done.
     notified_ready: bool,
     reload_rejected: bool,
-    /// What the last status line said; none if one is to be sent in any case.
+    /// The last status line; none if one is to be sent in any case.
     last: Option<LastStatus>,
 }
 
@@ -50,7 +50,7 @@ impl Listeners {
         let hang = self.watcher.hangs(std::time::Instant::now());
         if hang && !self.logged_hang {
             error!(
-                "the listeners' thread hangs: nobody can ask pollbal anything; the service manager \
+                "the listeners' thread hangs, so no request is answered; the service manager \
                  gets no sign of life, so that it starts pollbal again"
             );
         }
@@ -189,7 +189,7 @@ impl SystemdStatus {
         }
         let now = Instant::now();
         let is_late = *deadline.get_or_insert(now + FILES_TIMEOUT) <= now;
-        // At least the first snapshot's, although no reload asks for one.
+        // At least the first snapshot's, although no reload requests one.
         let desired = (*serial).max(u64::from(snapshot.is_some()));
         let is_written = files.in_sync && files.settled >= desired;
         if is_late && !is_written {
@@ -215,7 +215,7 @@ impl SystemdStatus {
             line += "; pool files cannot be written, see the log";
         }
         if self.reload_rejected {
-            line += "; the last reload was refused, see the log";
+            line += "; the last reload was rejected, see the log";
         }
         line
     }

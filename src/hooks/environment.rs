@@ -109,7 +109,7 @@ fn texts(place: Option<&Assignment>) -> (Option<String>, Option<String>) {
     (pool, version.map(ToString::to_string))
 }
 
-/// `value` has no control characters, so none of the NULs that the system would refuse.
+/// `value` has no control characters, so none of the NULs that the system would reject.
 fn variable(name: &'static str, value: &str) -> Variable {
     (name, OsString::from(shortened(value, MAX_VARIABLE)))
 }

@@ -16,7 +16,7 @@ use super::{HookQueue, MAX_QUEUED, PRE_QUIT};
 use crate::logging::count;
 
 /// Maximum number of runs that are taken out of a queue but wait for an earlier run with the same subject: as many as
-/// fit into the queue, so that a subject whose runs hang does not hold up the others.
+/// fit into the queue, so that a subject whose runs hang does not delay the others.
 const MAX_WAITING: usize = MAX_QUEUED;
 
 /// The task behind [`Hooks`](super::Hooks).
@@ -45,7 +45,7 @@ struct QueueRunner {
 }
 
 impl HookRunner {
-    /// Takes runs from these queues.
+    /// Runs what is in these queues.
     pub(super) fn new(
         queues: [(HookQueue, mpsc::Receiver<Run>); HookQueue::ALL.len()],
         counts: &SharedCounts,

@@ -82,14 +82,14 @@ impl Run {
                 }
             }
         }
-        // A process that the hook left behind may hold its output open forever: dropping the tasks closes the pipes.
+        // A process that the hook left behind may keep its output open forever: dropping the tasks closes the pipes.
         _ = timeout(GRACE, pipes.join_all()).await;
         output.log_dropped();
         succeeded
     }
 
     /// Starts the hook on a separate thread, since its program may be on a disk that hangs. That thread cannot be
-    /// cancelled, so it holds the permit: otherwise hanging starts could use up all threads.
+    /// cancelled, so it keeps the permit: otherwise hanging starts could use up all threads.
     async fn start(&self, starts: &Arc<Semaphore>) -> io::Result<(Child, Own)> {
         let permit = starts.clone().acquire_owned().await;
         let permit = permit.map_err(io::Error::other)?;
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a script with more input than any pipe holds.
+    /// Runs a script with more input than fits into a pipe.
     async fn run(script: &str) -> Duration {
         let run = Run {
             hook: "test_hook",

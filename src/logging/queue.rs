@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_told_though_nothing_follows() {
+    fn dropped_lines_are_reported_although_nothing_follows() {
         let queue = Queue::new();
         queue.push(ROOM, "kept");
         queue.push(1, "dropped");

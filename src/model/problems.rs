@@ -177,13 +177,13 @@ impl SystemStatus {
             (
                 Kind::StateRefused,
                 &self.state_refused,
-                "state file refused",
+                "state file rejected",
             ),
-            (Kind::ReloadRefused, &self.reload, "reload refused"),
+            (Kind::ReloadRefused, &self.reload, "reload rejected"),
             (
                 Kind::ServicesRefused,
                 &self.services,
-                "services file refused",
+                "services file rejected",
             ),
             (
                 Kind::RemovalsWithheld,

@@ -9,9 +9,9 @@
 //! replaces the kept one. The kept one stays open until the new one has a response: closing it would free, in a node
 //! that is out of descriptors, the very one that it lacks.
 //!
-//! For the same reason a node that refused a new connection counts as healthy again only when it accepts one beside
+//! For the same reason a node that rejected a new connection counts as healthy again only when it accepts one beside
 //! another open one. If the kept one is gone by then, because it was not used meanwhile, two are opened. But there are
-//! nodes that never serve more than one connection at a time. To tell the two kinds apart, the first poll that finds a
+//! nodes that never serve more than one connection at a time. To distinguish the two kinds, the first poll that finds a
 //! kept connection uses a new one as well.
 
 use std::io;
@@ -61,8 +61,8 @@ pub(super) struct Connection {
     /// Counts polls. It starts at a number derived from the address, so that not all nodes are reconnected at once.
     polls: u32,
     /// Polls in a row that failed on a new connection while the kept one stayed open.
-    refused: u32,
-    /// The node has accepted a new connection beside the kept one, so a later refusal is a fault.
+    rejected: u32,
+    /// The node has accepted a new connection beside the kept one, so a later rejection is a fault.
     accepts_second: bool,
     single: SingleConnection,
 }
@@ -112,20 +112,20 @@ impl Connection {
             pending: None,
             unanswered: 0,
             polls: number_of(addr),
-            refused: 0,
+            rejected: 0,
             accepts_second: false,
             single: SingleConnection::No,
         }
     }
 
     /// Waits for permission to open a connection. To be called before the timeout of a poll starts: a shortage on our
-    /// side says nothing about the node.
+    /// side shows nothing about the node.
     pub(super) async fn acquire_permit(&mut self) {
         if self.permit.is_none() {
             self.permit = self.permits.acquire(self.is_hung()).await;
         }
         // With only one connection open, the node would merely seem to be healthy.
-        if self.refuses_second() && self.second_permit.is_none() {
+        if self.rejects_second() && self.second_permit.is_none() {
             self.second_permit = self.permits.acquire(true).await;
         }
     }
@@ -156,13 +156,13 @@ impl Connection {
         match &result {
             Ok(_) => self.record_accepted(),
             Err(PollError::Nudged) => {}
-            Err(error) => self.record_refused(error, is_unanswered),
+            Err(error) => self.record_rejected(error, is_unanswered),
         }
         if self.single == SingleConnection::Yes || request.reconnect == 1 {
             self.close_idle();
         }
         // With no connection left, the node may be another process by the next poll.
-        self.accepts_second &= self.idle.is_some() || self.refuses_second();
+        self.accepts_second &= self.idle.is_some() || self.rejects_second();
         self.release_permits();
         result
     }
@@ -192,10 +192,10 @@ impl Connection {
                 }
             }
         }
-        let new = due || self.refused > 0;
+        let new = due || self.rejected > 0;
         if !new && let Some(stream) = self.idle.take().filter(is_idle) {
             match self.exchange(stream, request).await {
-                // The node may have sent this before it received the request; only a new connection can tell.
+                // The node may have sent this before it received the request; only a new connection can show it.
                 Err(ExchangeError::BeforeHead(_) | ExchangeError::InBody(400 | 408, _)) => {}
                 Ok(response) if may_have_crossed(&response) => {}
                 result => return result.map_err(|error| PollError::Exchange(error, false)),
@@ -209,7 +209,7 @@ impl Connection {
             let stream = stream.map_err(|error| PollError::Connect(error, beside))?;
             let result = self.exchange(stream, request).await;
             let response = result.map_err(|error| PollError::Exchange(error, beside))?;
-            if !self.refuses_second() || self.idle.is_none() {
+            if !self.rejects_second() || self.idle.is_none() {
                 return Ok(response);
             }
         }
@@ -228,7 +228,7 @@ impl Connection {
     }
 
     fn record_accepted(&mut self) {
-        self.refused = 0;
+        self.rejected = 0;
         if self.single == SingleConnection::Suspected {
             self.single = SingleConnection::Yes;
             let addr = self.addr;
@@ -240,22 +240,22 @@ impl Connection {
         }
     }
 
-    /// Records a failed poll. If the kept connection is still open, the node refused a new one: by not responding, or
+    /// Records a failed poll. If the kept connection is still open, the node rejected a new one: by not responding, or
     /// in another way. If not even a first connection can be established, the node is down rather than short of
     /// descriptors.
-    fn record_refused(&mut self, error: &PollError, by_silence: bool) {
+    fn record_rejected(&mut self, error: &PollError, by_silence: bool) {
         if self.single == SingleConnection::Suspected {
             self.single = SingleConnection::No;
         }
         let is_down = matches!(error, PollError::Connect(_, false));
-        if self.idle.is_none() && (is_down || !self.refuses_second()) {
-            self.refused = 0;
+        if self.idle.is_none() && (is_down || !self.rejects_second()) {
+            self.rejected = 0;
             return;
         }
-        self.refused = self.refused.saturating_add(1);
-        if by_silence && self.refused >= CLOSE_KEPT_AFTER && !self.accepts_second {
+        self.rejected = self.rejected.saturating_add(1);
+        if by_silence && self.rejected >= CLOSE_KEPT_AFTER && !self.accepts_second {
             self.close_idle();
-            self.refused = 0;
+            self.rejected = 0;
             self.single = SingleConnection::Suspected;
         }
     }
@@ -290,9 +290,9 @@ impl Connection {
         }
     }
 
-    /// Whether the node refuses a second connection although it accepted one before: it is short of descriptors.
-    fn refuses_second(&self) -> bool {
-        self.accepts_second && self.refused > 0
+    /// Whether the node rejects a second connection although it accepted one before: it is short of descriptors.
+    fn rejects_second(&self) -> bool {
+        self.accepts_second && self.rejected > 0
     }
 
     fn is_hung(&self) -> bool {
@@ -333,8 +333,8 @@ impl Connection {
         let Ok(response) = result else { return };
         let beside = self.idle.as_ref().is_some_and(is_idle);
         self.accepts_second |= beside;
-        if beside || !self.refuses_second() {
-            self.refused = 0;
+        if beside || !self.rejects_second() {
+            self.rejected = 0;
         }
         self.close_idle();
         self.idle = exchange

@@ -15,7 +15,7 @@ use super::response::{Excerpt, ParseError, Response, ResponseParser};
 /// Maximum bytes per read; most responses are far smaller.
 const READ_BYTES: usize = 2 * 1024;
 
-/// An exchange in progress. It holds no buffer except for what has arrived of an incomplete response.
+/// An exchange in progress. It has no buffer except for what has arrived of an incomplete response.
 pub(super) struct Exchange {
     stream: TcpStream,
     /// The rest of the request that is still to be sent.

@@ -17,13 +17,13 @@ use crate::outgoing;
 pub(crate) enum Unreached {
     #[error("cannot connect")]
     NoConnection(#[source] io::Error),
-    #[error("no answer within {0:?}")]
+    #[error("no complete response within {0:?}")]
     NoResponse(Duration),
     #[error("{0}")]
     Broken(String),
 }
 
-/// Sends a request without a body, and waits for the response, which is ignored. `settings` hold the timeout and the
+/// Sends a request without a body, and waits for the response, which is ignored. `settings` has the timeout and the
 /// header fields for this node.
 pub(crate) async fn send(
     addr: NodeAddr,

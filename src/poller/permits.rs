@@ -11,7 +11,7 @@ const HUNG_SHARE: usize = 4;
 pub(super) struct Permits {
     kept: Arc<Semaphore>,
     one_poll: Arc<Semaphore>,
-    /// Like `one_poll`, for hung nodes: they hold each permit for long, and must not keep others waiting.
+    /// Like `one_poll`, for hung nodes: they keep each permit for long, and must not keep others waiting.
     hung: Arc<Semaphore>,
 }
 

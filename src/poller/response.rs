@@ -31,7 +31,7 @@ pub(super) struct Response {
     pub(super) keep_alive: bool,
 }
 
-/// A response that is being parsed. It holds only what has arrived of it.
+/// A response that is being parsed. It keeps only what has arrived of it.
 #[derive(Debug, Default)]
 pub(super) struct ResponseParser {
     /// The incomplete beginning of an element that is parsed only as a whole: a head, a chunk's size, trailers.

@@ -166,11 +166,11 @@ fn a_file_that_is_refused_is_told_with_since_when() {
     assert!(told.contains("line 1"), "{told}");
     let text = site.ask(&["status"]).1;
     assert!(text.contains(told), "{text}");
-    let line = "DEGRADED: services file refused";
+    let line = "DEGRADED: services file rejected";
     wait_verdict(&site, &["status"], 1, line);
 
     site.refused(&["reload"]);
-    let line = "DEGRADED: reload refused; services file refused";
+    let line = "DEGRADED: reload rejected; services file rejected";
     wait_verdict(&site, &["status"], 1, line);
     site.stage.list(&site.nodes);
     site.tell(&["reload"]);

@@ -519,8 +519,8 @@ fn no_more_alerts_than_the_limit_and_one_of_each_kind_first() {
     let told = alerts(&stage);
     let next = &told[3];
     assert_eq!(next.json["left_out"], 2);
-    let left_out = "(2 other alerts left out before: pool_empty, load_balancer_lost)";
-    assert!(next.text.ends_with(left_out), "{}", next.text);
+    let skipped = "(2 other alerts skipped before: pool_empty, load_balancer_lost)";
+    assert!(next.text.ends_with(skipped), "{}", next.text);
     drop(pollbal);
 }
 

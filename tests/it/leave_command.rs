@@ -198,7 +198,7 @@ fn it_tells_how_far_it_is_and_ends_well_without_a_command() {
     let [first, last] = site.balancers.each_ref().map(Balancer::url);
     let mut leave = site.leave(&site.nodes[0], &site.urls(), &[]);
     assert_eq!(leave.wait_end(SOON).code(), Some(0));
-    leave.wait_log(&["asking in this order, which must be the same on every node"]);
+    leave.wait_log(&["requesting leave in this order, which must be the same on every node"]);
     for url in [&first, &last] {
         leave.wait_log(&[url, "gone: drained"]);
     }

@@ -424,7 +424,7 @@ fn a_reload_that_cannot_open_a_listener_is_refused_as_a_whole() {
         mark,
         &["error", "failed to open node_listen", &node, "in use"],
     );
-    pollbal.wait_log_after(mark, &["error", "reload refused", "old state stays"]);
+    pollbal.wait_log_after(mark, &["error", "reload rejected", "old state stays"]);
     assert!(lives(&old.admin) && is_open(old.node));
     assert_eq!(client::get(old.status, "/healthz").unwrap(), "ok");
     assert!(
@@ -438,13 +438,13 @@ fn a_reload_that_cannot_open_a_listener_is_refused_as_a_whole() {
     stage.write_config(&json!({ "admin_socket": moved, "services_file": stage.path("none") }));
     let mark = pollbal.mark();
     pollbal.reload();
-    pollbal.wait_log_after(mark, &["error", "reload refused"]);
+    pollbal.wait_log_after(mark, &["error", "reload rejected"]);
     stage.write_config(&old.config(&json!({ "admin_socket": moved })));
     stage.write_services(&[]);
     let mark = pollbal.mark();
     pollbal.reload();
     pollbal.wait_log_after(mark, &["error", "names no node"]);
-    pollbal.wait_log_after(mark, &["error", "reload refused"]);
+    pollbal.wait_log_after(mark, &["error", "reload rejected"]);
     assert!(lives(&old.admin) && !moved.exists());
 }
 

@@ -177,7 +177,7 @@ fn two_pollbals_do_not_share_a_state_file() {
     assert_eq!(second.config_file(), &config);
     second.reload();
     second.wait_log(&["error", "another pollbal", "state.json"]);
-    second.wait_log(&["error", "reload refused"]);
+    second.wait_log(&["error", "reload rejected"]);
     Pollbal::run(&stage, &other, &["--dry-run", "--once"]).assert_code(0);
     // When the first ends, it may.
     pollbal.kill();
@@ -242,5 +242,5 @@ fn a_pool_file_and_a_state_file_beyond_all_bounds_are_not_read() {
     File::create(&config).unwrap().set_len(3 << 30).unwrap();
     pollbal.reload();
     pollbal.wait_log(&["error", "pollbal.json", "3221225472 bytes"]);
-    pollbal.wait_log(&["error", "reload refused"]);
+    pollbal.wait_log(&["error", "reload rejected"]);
 }

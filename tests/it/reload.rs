@@ -239,7 +239,7 @@ fn a_bad_configuration_is_refused_whole_and_the_old_stays() {
         stage.write_config(&config);
         pollbal.reload();
         pollbal.wait_log_after(mark, &["error", words]);
-        pollbal.wait_log_after(mark, &["error", "reload refused", "old state stays"]);
+        pollbal.wait_log_after(mark, &["error", "reload rejected", "old state stays"]);
         nodes[0].wait_polls(5);
         pollbal.assert_alive();
         assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes[..1])));
@@ -253,13 +253,13 @@ fn a_bad_configuration_is_refused_whole_and_the_old_stays() {
         );
         pollbal.reload();
         pollbal.wait_log_after(mark, &["error", "bad"]);
-        pollbal.wait_log_after(mark, &["error", "reload refused"]);
+        pollbal.wait_log_after(mark, &["error", "reload rejected"]);
     }
     let mark = pollbal.mark();
     fs::write(pollbal.config_file(), "{ \"rise\":").unwrap();
     pollbal.reload();
     pollbal.wait_log_after(mark, &["error", "is not valid JSON"]);
-    pollbal.wait_log_after(mark, &["error", "reload refused"]);
+    pollbal.wait_log_after(mark, &["error", "reload rejected"]);
 
     // The old services file is still watched, and a good configuration is still taken.
     stage.list(&nodes);
@@ -291,7 +291,7 @@ fn rules_that_would_empty_a_pool_are_refused_whole_until_a_person_accepts_that()
     ] {
         assert!(reply.body.contains(part), "{}", reply.body);
     }
-    pollbal.wait_log(&["error", "reload refused"]);
+    pollbal.wait_log(&["error", "reload rejected"]);
     nodes[0].wait_polls(2);
     assert_eq!(stage.lines("Api.pool"), Some(pool_lines(&nodes[..2])));
     assert_eq!(stage.lines("new.pool"), None, "nothing of it is in force");

@@ -186,7 +186,7 @@ fn a_reload_is_told_and_ends_when_its_files_are_written() {
     notify.wait(READY, 3);
     wait_status(
         &notify,
-        "1 of 1 node in 1 pool; the last reload was refused, see the log",
+        "1 of 1 node in 1 pool; the last reload was rejected, see the log",
     );
     stage.write_config(&json!({}));
     pollbal.reload();
@@ -282,7 +282,7 @@ fn a_reload_that_hangs_on_its_file_is_no_reason_to_hang() {
     assert_eq!(notify.with(READY).len(), 1);
     fs::write(pollbal.config_file(), "{").unwrap();
     notify.wait(READY, 2);
-    pollbal.wait_log(&["error", "reload refused"]);
+    pollbal.wait_log(&["error", "reload rejected"]);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn a_socket_that_is_gone_is_told_once_and_is_no_reason_to_end() {
     fs::remove_file(stage.path("notify")).unwrap();
     let variables = [("WATCHDOG_USEC", "20000")];
     let mut pollbal = notify.start(&stage, &json!({}), &[], &variables);
-    pollbal.wait_log(&["warn", "failed to tell the service manager"]);
+    pollbal.wait_log(&["warn", "failed to notify the service manager"]);
     wait_rounds(&nodes, 10);
     assert_eq!(pollbal.log_with(&["service manager"]).len(), 1);
     assert_eq!(

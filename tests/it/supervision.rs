@@ -16,7 +16,7 @@ use crate::common::stage::Stage;
 use crate::common::wire::{Listeners, dial, get};
 use crate::common::{SOON, becomes, client, eventually, http, stays};
 
-/// The exit code for a fault of pollbal's own.
+/// The exit code for a bug in pollbal.
 const SOFTWARE: Option<i32> = Some(70);
 
 /// The tasks that run as long as the daemon.
@@ -36,7 +36,7 @@ const TASKS: [&str; 12] = [
 ];
 
 #[test]
-fn a_task_that_panics_or_ends_unasked_ends_the_process() {
+fn a_task_that_panics_or_ends_unexpectedly_ends_the_process() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["web"]);
     let config = stage.write_config(&json!({ "perlbal": stage.free_addr().to_string() }));

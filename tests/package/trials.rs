@@ -185,7 +185,7 @@ fn service_starts_stops_reloads_and_tells() {
     machine.wait_sh("stat -c %s /run/pool/api.pool", "0");
     machine.write("/etc/pollbal.json", r#"{ "pols": {} }"#);
     machine.sh("service pollbal reload");
-    let refused = "1 of 1 node in 1 pool; the last reload was refused, see the log";
+    let refused = "1 of 1 node in 1 pool; the last reload was rejected, see the log";
     machine.wait_property("pollbal", "StatusText", refused);
     machine.wait_property("pollbal", "ActiveState", "active");
     assert_eq!(machine.property("pollbal", "MainPID"), pid);

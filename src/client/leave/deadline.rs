@@ -58,7 +58,7 @@ impl Silence {
 
     /// The load balancer did not respond.
     pub(super) fn record(&mut self) {
-        let pause = self.pauses.since_asked().unwrap_or_default();
+        let pause = self.pauses.since_last_call().unwrap_or_default();
         let since = self.since.map(|since| since + pause.time);
         self.since = since.or_else(|| Some(Instant::now()));
     }

@@ -1,6 +1,6 @@
 //! `pollbal leave`: runs on a node, leaves all pools of all load balancers, and may then run a command.
 //!
-//! Every node asks the load balancers in the same order and keeps the leave that it was granted while it asks the next
+//! Every node requests leave from the load balancers in the same order and keeps the leave that it was granted while it requests the next
 //! one, so that of two nodes one is always first everywhere. Unless it becomes gone from all, it cancels the leaves that
 //! it was granted.
 
@@ -29,10 +29,10 @@ use command::Outcome;
 use deadline::{Deadline, Silence};
 use node_client::{NodeClient, Reply};
 
-/// Maximum time for which a load balancer holds its response.
-const HOLD: Duration = Duration::from_secs(30);
+/// Maximum time for which a load balancer delays its response.
+const LONG_POLL: Duration = Duration::from_secs(30);
 
-/// Delay before a load balancer is asked again that did not respond, or did not hold its response.
+/// Delay before another request to a load balancer that did not respond, or did not delay its response.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &cli::Leave, json: bool) -> Result<u8, CommandError> {
@@ -46,11 +46,11 @@ pub(super) fn run(args: &cli::Leave, json: bool) -> Result<u8, CommandError> {
         return Ok(code);
     }
     let given: Vec<_> = args.urls.iter().map(|url| plain(url)).collect();
-    let asked: Vec<_> = urls.iter().map(|url| plain(url.as_str())).collect();
-    if given != asked {
+    let contacted: Vec<_> = urls.iter().map(|url| plain(url.as_str())).collect();
+    if given != contacted {
         terminal::warn(&format!(
-            "asking in this order, which must be the same on every node: {}",
-            asked.join(" ")
+            "requesting leave in this order, which must be the same on every node: {}",
+            contacted.join(" ")
         ));
     }
     block_on(leave(urls, args, json))
@@ -98,8 +98,8 @@ struct Leaving {
     /// Never blocks: output that nobody reads must not keep a node from leaving.
     output: Output,
     urls: Vec<Url>,
-    /// Load balancers that were asked, and so may have granted leave.
-    asked: RefCell<Vec<Url>>,
+    /// Load balancers that were contacted, and so may have granted leave.
+    contacted: RefCell<Vec<Url>>,
     skipped: RefCell<Vec<Url>>,
     /// The last printed answer of each load balancer.
     printed: RefCell<BTreeMap<Url, (LeaveAnswer, String)>>,
@@ -119,7 +119,7 @@ async fn leave(urls: Vec<Url>, args: &cli::Leave, json: bool) -> Result<u8, Comm
         json,
         output,
         urls,
-        asked: RefCell::default(),
+        contacted: RefCell::default(),
         skipped: RefCell::default(),
         printed: RefCell::default(),
     };
@@ -174,36 +174,36 @@ impl Leaving {
     /// Waits until the node is gone from all load balancers.
     async fn leave_all(&self) -> Result<(), CommandError> {
         // All of them must grant leave before any requests in progress are waited for.
-        self.ask_all(LeaveAnswer::Granted).await?;
+        self.request_all(LeaveAnswer::Granted).await?;
         // While one is waited for, the leave at another may end, by a failed poll and a good one or by its time limit:
         // only a whole round without waiting shows that the node is gone from all.
-        while !self.ask_all(LeaveAnswer::Gone).await? {}
+        while !self.request_all(LeaveAnswer::Gone).await? {}
         Ok(())
     }
 
-    /// Asks all load balancers, one after the other; whether the first answer of each was the goal.
-    async fn ask_all(&self, goal: LeaveAnswer) -> Result<bool, CommandError> {
+    /// Requests leave from all load balancers, one after the other; whether the first answer of each was the goal.
+    async fn request_all(&self, goal: LeaveAnswer) -> Result<bool, CommandError> {
         let mut immediately = true;
         for url in &self.urls {
             if !self.skipped.borrow().contains(url) {
-                immediately &= self.ask_until(url, goal).await?;
+                immediately &= self.request_until(url, goal).await?;
             }
         }
         Ok(immediately)
     }
 
-    /// Asks one load balancer until it gives this answer; whether that was its first one.
-    async fn ask_until(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, CommandError> {
+    /// Requests leave from one load balancer until it gives this answer; whether that was its first one.
+    async fn request_until(&self, url: &Url, goal: LeaveAnswer) -> Result<bool, CommandError> {
         let mut silence = Silence::none();
         let mut first = true;
         let mut waited = false;
-        // The first response is not held: it is printed immediately.
-        let mut hold = Duration::ZERO;
+        // The first response is not delayed: it is printed immediately.
+        let mut long_poll = Duration::ZERO;
         loop {
             let left = self.remaining();
-            let asked = Instant::now();
-            let new = self.mark_asked(url);
-            let (answer, text) = match self.client.leave(url, hold.min(left)).await {
+            let sent_at = Instant::now();
+            let new = self.mark_contacted(url);
+            let (answer, text) = match self.client.leave(url, long_poll.min(left)).await {
                 Reply::Answer(answer, text) => {
                     silence = Silence::none();
                     (answer, text)
@@ -213,13 +213,17 @@ impl Leaving {
                     (LeaveAnswer::Busy, why)
                 }
                 Reply::Rejected(why) => {
-                    self.asked.borrow_mut().retain(|asked| asked != url || !new);
+                    self.contacted
+                        .borrow_mut()
+                        .retain(|contacted| contacted != url || !new);
                     return Err(CommandError::Failed(format!("{}: {why}", shown(url))));
                 }
                 Reply::NoResponse { why, reached } => {
                     silence.record();
                     if !reached && new {
-                        self.asked.borrow_mut().retain(|asked| asked != url);
+                        self.contacted
+                            .borrow_mut()
+                            .retain(|contacted| contacted != url);
                     }
                     (LeaveAnswer::Dead, why)
                 }
@@ -253,12 +257,12 @@ impl Leaving {
                 self.cancel_behind(url).await;
             }
             let is_well = waits || answer == LeaveAnswer::Granted;
-            // Something may be listening there that holds no responses.
-            if !is_well || (!hold.is_zero() && asked.elapsed() < RETRY_INTERVAL) {
+            // Something may be listening there that delays no responses.
+            if !is_well || (!long_poll.is_zero() && sent_at.elapsed() < RETRY_INTERVAL) {
                 sleep(RETRY_INTERVAL.min(left)).await;
             }
-            // A load balancer in trouble is only asked for a sign of life.
-            hold = if is_well { HOLD } else { Duration::ZERO };
+            // A load balancer in trouble is only probed.
+            long_poll = if is_well { LONG_POLL } else { Duration::ZERO };
         }
     }
 
@@ -276,31 +280,33 @@ impl Leaving {
     /// first here and waits there would wait for each other forever.
     async fn cancel_behind(&self, url: &Url) {
         let behind: Vec<_> = {
-            let asked = self.asked.borrow();
-            asked.iter().filter(|one| *one > url).cloned().collect()
+            let contacted = self.contacted.borrow();
+            contacted.iter().filter(|one| *one > url).cloned().collect()
         };
         for one in behind.iter().rev() {
             let answer = self.end_leave(one, LeaveAnswer::TakenBack, "").await;
             if answer == LeaveAnswer::TakenBack {
-                self.asked.borrow_mut().retain(|asked| asked != one);
+                self.contacted
+                    .borrow_mut()
+                    .retain(|contacted| contacted != one);
             }
         }
     }
 
-    /// Records that a load balancer is asked, so may grant leave; whether it was not asked before.
-    fn mark_asked(&self, url: &Url) -> bool {
-        let mut asked = self.asked.borrow_mut();
-        let new = !asked.contains(url);
+    /// Records that a load balancer is contacted, so may grant leave; whether it was not contacted before.
+    fn mark_contacted(&self, url: &Url) -> bool {
+        let mut contacted = self.contacted.borrow_mut();
+        let new = !contacted.contains(url);
         if new {
-            asked.push(url.clone());
+            contacted.push(url.clone());
         }
         new
     }
 
     /// Cancels every leave that may have been granted, including those whose response was lost; the last one first.
     async fn cancel_all(&self) {
-        let asked = self.asked.borrow().clone();
-        for url in asked.iter().rev() {
+        let contacted = self.contacted.borrow().clone();
+        for url in contacted.iter().rev() {
             let if_failed = "; its leave there expires by itself (leave_timeout)";
             self.end_leave(url, LeaveAnswer::TakenBack, if_failed).await;
         }

@@ -15,7 +15,7 @@ use crate::model::text::shortened;
 /// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Maximum time for a response, in addition to the time for which it is held.
+/// Maximum time for a response, in addition to the time for which it is delayed.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum length of a response, in bytes. A response is one line; error pages of other servers may have some thousand
@@ -60,10 +60,14 @@ impl NodeClient {
         Ok(Self { client, port })
     }
 
-    /// Requests to leave, or for the progress of that; the response is held until it changes, for at most `hold`.
-    pub(super) async fn leave(&self, url: &Url, hold: Duration) -> Reply {
-        let request = self.request(Method::POST, url, (!hold.is_zero()).then_some(hold));
-        let response = request.timeout(hold + RESPONSE_TIMEOUT).send().await;
+    /// Requests to leave, or for the progress of that; the response is delayed until it changes, for at most `long_poll`.
+    pub(super) async fn leave(&self, url: &Url, long_poll: Duration) -> Reply {
+        let request = self.request(
+            Method::POST,
+            url,
+            (!long_poll.is_zero()).then_some(long_poll),
+        );
+        let response = request.timeout(long_poll + RESPONSE_TIMEOUT).send().await;
         let response = match response {
             Ok(response) => response,
             Err(error) => return no_response(&error),
@@ -101,10 +105,10 @@ impl NodeClient {
         url
     }
 
-    fn request(&self, method: Method, url: &Url, hold: Option<Duration>) -> RequestBuilder {
+    fn request(&self, method: Method, url: &Url, long_poll: Option<Duration>) -> RequestBuilder {
         let mut url = self.leave_url(url);
-        if let Some(hold) = hold {
-            let seconds = hold.as_secs_f64().ceil();
+        if let Some(long_poll) = long_poll {
+            let seconds = long_poll.as_secs_f64().ceil();
             url.query_pairs_mut()
                 .append_pair("wait", &format!("{seconds}s"));
         }

@@ -44,11 +44,11 @@ impl Leaving {
     }
 
     /// Reports to every load balancer that may have granted leave that the node is back; whether all of them know. Those
-    /// that were skipped are told once, and do not count.
+    /// that were skipped are notified once, and do not count.
     async fn report_back(&self) -> bool {
         let start = Instant::now();
         let limit = self.skip_dead.unwrap_or(REPORT_LIMIT);
-        let mut pending = self.asked.borrow().clone();
+        let mut pending = self.contacted.borrow().clone();
         pending.reverse();
         let mut rejected = false;
         loop {
@@ -85,10 +85,13 @@ impl Leaving {
         )
     }
 
-    /// The command that reports to every load balancer that was asked that the node is back.
+    /// The command that reports to every contacted load balancer that the node is back.
     fn manual_command(&self) -> String {
-        let asked = self.asked.borrow();
-        let urls: Vec<_> = asked.iter().map(|url| self.client.leave_url(url)).collect();
+        let contacted = self.contacted.borrow();
+        let urls: Vec<_> = contacted
+            .iter()
+            .map(|url| self.client.leave_url(url))
+            .collect();
         manual_command(&urls, self.from)
     }
 }

@@ -109,8 +109,8 @@ async fn stopped(group: Option<Pid>) {
     loop {
         sleep(STOPPED_INTERVAL).await;
         // If it has just exited, `Child::wait` reports that.
-        let seen = group.and_then(|leader| waitid(WaitId::Pid(leader), options).ok().flatten());
-        if seen.is_some_and(|status| status.stopped()) {
+        let state = group.and_then(|leader| waitid(WaitId::Pid(leader), options).ok().flatten());
+        if state.is_some_and(|status| status.stopped()) {
             return;
         }
     }

@@ -52,7 +52,7 @@ struct Rollout {
     recovery: RecoveryHint,
     queue: RefCell<Queue>,
     out: AlreadyOut,
-    /// Held by the worker that starts the next node. It is fair: workers get it in the order in which they asked for it.
+    /// Locked by the worker that starts the next node. It is fair: workers get it in the order in which they requested it.
     turn: Mutex<()>,
     report: Report,
     /// Cancelled when no other node is to be started.
@@ -330,7 +330,7 @@ impl Rollout {
     }
 }
 
-/// The note of the reason: it tells people why a node is out, and a later roll which pool it belongs to.
+/// The note of the reason: it shows people why a node is out, and a later roll which pool it belongs to.
 fn note(pool: &PoolName) -> String {
     format!("rolling pool {pool}")
 }

@@ -73,7 +73,7 @@ pub(super) async fn select(
     if let Some((address, why)) = lost(load_balancers.map(|one| (&one.address, &one.away))) {
         let why = away(why, &status.value.time);
         return Err(CommandError::Failed(format!(
-            "rejected, nothing changed: load balancer {address} is {why}, so it cannot be seen whether nodes are drained there; \
+            "rejected, nothing changed: load balancer {address} is {why}, so it is unknown whether nodes are drained there; \
              fix that first, or remove it from the configuration"
         )));
     }
@@ -98,7 +98,7 @@ pub(super) async fn select(
     Ok(Selection { targets, out })
 }
 
-/// A load balancer that is not connected: no node can be seen drained there, so the next one would stay out for as long
+/// A load balancer that is not connected: no node is known to be drained there, so the next one would stay out for as long
 /// as that lasts, without its command being run. One that was never connected does not count: it may be in a moment.
 pub(super) fn lost<'a>(
     mut load_balancers: impl Iterator<Item = (&'a String, &'a Option<Away>)>,

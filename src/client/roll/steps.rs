@@ -20,10 +20,10 @@ use crate::api::{
 /// Delay before a node that may not be taken out yet is tried again: others come back within moments.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Maximum time for which the daemon holds a response. Short, so that the progress is shown.
-const HOLD: Duration = Duration::from_secs(1);
+/// Maximum time for which the daemon delays a response. Short, so that the progress is shown.
+const LONG_POLL: Duration = Duration::from_secs(1);
 
-/// Takes a node through all steps after it was taken out.
+/// Runs all steps for a node after it was taken out.
 pub(super) async fn finish(rollout: &Rc<Rollout>, target: &Target, started: Instant) -> Outcome {
     let failed = |why| Outcome::Failed {
         why,
@@ -234,7 +234,7 @@ async fn reach(rollout: &Rc<Rollout>, target: &Target, until: Until) -> Result<(
         timeout: rollout.timeout,
     };
     let mut printed = false;
-    let progress = wait::until(&rollout.client, &goal, HOLD, |progress| {
+    let progress = wait::until(&rollout.client, &goal, LONG_POLL, |progress| {
         let text = format!("waiting: {}", progress_text(progress));
         // Printed only once; the bar shows further changes.
         if printed {

@@ -51,7 +51,7 @@ fn exit_code(health: Health, args: &cli::Status) -> u8 {
     }
 }
 
-/// Rejects more names than fit into one request, and says how many fit.
+/// Rejects more names than fit into one request; the error has their maximum number.
 fn check(of: &[String]) -> Result<(), CommandError> {
     let mut length = 0;
     let fit = of.iter().take_while(|name| {

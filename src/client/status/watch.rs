@@ -183,7 +183,7 @@ fn fit(view: &Parts, height: usize) -> Vec<String> {
     }
     let room = height.saturating_sub(1);
     if body.len() + problems.len() > room {
-        // One line says how many are hidden.
+        // One line counts the hidden ones.
         let room = room.saturating_sub(1);
         let hidden = (body.len() + problems.len()).saturating_sub(room);
         let shown = problems.len().min(room);

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::control::OverrideError;
+use crate::drivers::pool_files::earlier::Earlier;
 use crate::model::announcement::Announcement;
 use crate::model::naming::Naming;
+use crate::model::node::Node;
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::overrides::{Note, Reason};
 use crate::model::problems::{Problem, Resolution, SystemStatus};
+use crate::model::removals::MaxRemoved;
 use crate::model::rules::PoolRules;
+use crate::model::services::List;
+use crate::model::time::Standstill;
 use crate::model::time::Timestamp;
 
 /// A site of which every step takes a second.
@@ -55,7 +61,7 @@ fn settings() -> Settings {
     Settings {
         max_removed: MaxRemoved::Share { part: 1, of: 2 },
         leave_timeout: Duration::from_secs(300),
-        ask_to_stay: true,
+        request_stay: true,
     }
 }
 
@@ -223,9 +229,9 @@ fn a_request_that_leaves_too_few_members_is_rejected_and_changes_nothing() {
 fn members_that_their_pool_cannot_do_without_are_asked_to_stay() {
     let mut site = Site::serving(2);
     let failed = site.poll(2, fails());
-    assert_eq!(failed.asked_to_stay, Some([addr(1)].into()));
+    assert_eq!(failed.stay_requests, Some([addr(1)].into()));
     let back = site.poll(2, serves("api"));
-    assert_eq!(back.asked_to_stay, Some(BTreeSet::new()));
+    assert_eq!(back.stay_requests, Some(BTreeSet::new()));
 }
 
 #[test]

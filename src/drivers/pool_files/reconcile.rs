@@ -199,7 +199,7 @@ impl Worker {
     /// The present time, without the pauses of pollbal, in which no empty file grew older.
     fn present(&mut self) -> Instant {
         let now = Instant::now();
-        if let Some(pause) = self.pauses.since_asked() {
+        if let Some(pause) = self.pauses.since_last_call() {
             self.directory.stood_still(pause.time);
         }
         now

@@ -255,7 +255,7 @@ fn a_verdict_has_the_numbers_the_worst_first_and_is_of_bounded_length() {
     };
     (site.files, site.services, site.state) = (fault("pool"), fault("services"), fault("state"));
     let line = "CRITICAL: 20 pools without members (p0, p1, p2, 17 more); pool files not written; \
-                5 of 12 nodes down (api 3/5, web 2/4); services file refused; 2 more problems";
+                5 of 12 nodes down (api 3/5, web 2/4); services file rejected; 2 more problems";
     assert_eq!(verdict(&site).1, line);
 }
 

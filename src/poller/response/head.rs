@@ -1,4 +1,4 @@
-//! The head of a response, and what it says about the body and the connection.
+//! The head of a response, and what follows from it for the body and the connection.
 //!
 //! It is parsed line by line, and only for the three fields that matter. In other fields curl and load
 //! balancers' health checks accept much that a strict parser rejects (control characters, folded lines, invalid names), and a node
@@ -60,8 +60,8 @@ impl Head {
     pub(super) fn may_parse(bytes: &[u8], before: usize) -> bool {
         let first_line = !bytes[..before].contains(&b'\n');
         let around = &bytes[before.saturating_sub(2)..];
-        let holds = |end: &[u8]| around.windows(end.len()).any(|bytes| bytes == end);
-        first_line || bytes.len() >= MAX_HEAD_BYTES || holds(b"\n\n") || holds(b"\n\r\n")
+        let contains = |end: &[u8]| around.windows(end.len()).any(|bytes| bytes == end);
+        first_line || bytes.len() >= MAX_HEAD_BYTES || contains(b"\n\n") || contains(b"\n\r\n")
     }
 
     fn new(line: &StatusLine, fields: Fields) -> Result<Self, ParseError> {
@@ -150,7 +150,7 @@ impl StatusLine {
     }
 }
 
-/// Iterates over the complete lines, without their ends; holds what follows them.
+/// Iterates over the complete lines, without their ends; keeps what follows them.
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Lines<'a> {

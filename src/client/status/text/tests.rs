@@ -214,9 +214,9 @@ fn problems_come_last_but_for_the_verdict() {
     in_sync.load_balancers[0].in_sync = true;
     in_sync.load_balancers[0].pools[0].sent_since = true;
     assert!(!super::tests::text(&in_sync).contains("www, rest"));
-    let asked = render(&in_sync, true, Colors::none());
+    let selected = render(&in_sync, true, Colors::none());
     let row = "         5  3 min ago, before the last change  www, rest\n";
-    assert!(asked.contains(row), "{asked}");
+    assert!(selected.contains(row), "{selected}");
     let end = "\npool api is short\n127.0.0.1:16000: pool api is missing\nCRITICAL: pool api has 1 of its min_members of 2\n";
     assert!(text.ends_with(end), "{text}");
 }
@@ -227,15 +227,15 @@ fn a_problem_has_its_time_if_that_is_known() {
     judge(
         &mut status,
         Health::Degraded,
-        "DEGRADED: reload refused; frozen (storm)",
+        "DEGRADED: reload rejected; frozen (storm)",
     );
     status.problems = vec![
-        problem(Severity::Degraded, "a reload was refused", Some(BEFORE)),
+        problem(Severity::Degraded, "a reload was rejected", Some(BEFORE)),
         problem(Severity::Degraded, "frozen", None),
     ];
-    let end = "\n\na reload was refused (since 3 min ago)\nfrozen\nDEGRADED: reload refused; frozen (storm)\n";
-    let told = text(&status);
-    assert!(told.ends_with(end), "{told}");
+    let end = "\n\na reload was rejected (since 3 min ago)\nfrozen\nDEGRADED: reload rejected; frozen (storm)\n";
+    let shown = text(&status);
+    assert!(shown.ends_with(end), "{shown}");
 }
 
 #[test]
@@ -245,8 +245,8 @@ fn a_verdict_on_a_part_comes_with_the_overall_one_if_that_is_worse() {
     status.site_health = Health::Critical;
     status.site_verdict = "CRITICAL: pool web has no members".to_owned();
     let end = "\n\noverall: CRITICAL: pool web has no members\nOK: api-node-1 serves in api\n";
-    let told = render(&status, true, Colors::none());
-    assert!(told.ends_with(end), "{told}");
+    let shown = render(&status, true, Colors::none());
+    assert!(shown.ends_with(end), "{shown}");
     status.health = Health::Critical;
     assert!(!text(&status).contains("overall"));
 }
@@ -258,7 +258,10 @@ fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
         .map(|number| {
             let (state, why) = match number {
                 9_999 => (State::Refused, "api is not for it"),
-                number if number % 2 == 0 => (State::Failed, "no answer within 1s"),
+                number if number % 2 == 0 => (
+                    State::Failed,
+                    "no complete response within service_timeout (1s)",
+                ),
                 _ => (State::Disabled, "disabled: move"),
             };
             node(number, state, why)
@@ -283,8 +286,8 @@ fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
         "{all}"
     );
 
-    let asked = render(&status, true, Colors::none());
-    assert!(asked.lines().count() > 10_000);
+    let selected = render(&status, true, Colors::none());
+    assert!(selected.lines().count() > 10_000);
 }
 
 #[test]
