@@ -128,9 +128,9 @@ fn describe_alerts(text: &mut String, config: &Config) {
 
 fn describe_pools(text: &mut String, config: &Config) {
     for (pool, rules) in &config.rules.declared {
-        let naming = &config.rules.naming;
-        let name = naming.given(pool);
-        let name = name.map(|name| format!(" (in {}: {name})", naming.place()));
+        let given = config.rules.namings.given(pool);
+        let given = given.map(|(place, name)| format!(" (in {place}: {name})"));
+        let given: String = given.collect();
         let only = if rules.nodes.is_some() {
             ", only listed nodes"
         } else {
@@ -145,8 +145,7 @@ fn describe_pools(text: &mut String, config: &Config) {
         };
         _ = writeln!(
             text,
-            "pool {pool}{}: rise {}, fall {}, at least {}{only}{sorry}",
-            name.unwrap_or_default(),
+            "pool {pool}{given}: rise {}, fall {}, at least {}{only}{sorry}",
             rules.rise,
             rules.fall,
             count(rules.min_members, "member")

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pollbal::model::announcement::Announcement;
 use pollbal::model::membership::Membership;
-use pollbal::model::naming::Naming;
+use pollbal::model::naming::Namings;
 use pollbal::model::node::{Node, NodeAddr};
 use pollbal::model::observation::{Observation, Poll};
 use pollbal::model::overrides::Overrides;
@@ -93,6 +93,6 @@ fn rules() -> Rules {
         accept_undeclared: true,
         max_undeclared: 1_000,
         grace: Duration::from_secs(60),
-        naming: Naming::default(),
+        namings: Namings::default(),
     }
 }

@@ -186,10 +186,8 @@ fn read_config(reader: &ObjectReader<'_>) -> Config {
     let drivers = DriverSettings::read(reader, &pool_keys);
     let grace = reader.time("empty_pool_grace", 60 * SECOND, Duration::ZERO);
     rules.grace = grace;
-    // Two pools must not meet in a load balancer; all kinds that there are name pools alike.
-    if let Some(driver) = drivers.first() {
-        rules.naming = driver.naming();
-    }
+    // Two pools must not meet in any load balancer.
+    rules.namings = drivers.iter().map(|driver| driver.naming()).collect();
     let path = |key, default: &str| {
         PathBuf::from(
             reader

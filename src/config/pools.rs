@@ -12,7 +12,7 @@ use crate::drivers::perlbal::settings::{read_name, report_shared_names};
 use crate::drivers::registry::PoolKeys;
 use crate::model::addr_block::AddrBlock;
 use crate::model::names::PoolName;
-use crate::model::naming::Naming;
+use crate::model::naming::Namings;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};
 
@@ -75,7 +75,7 @@ pub(super) fn read_rules(reader: &ObjectReader<'_>) -> (Rules, PoolKeys, Vec<Poo
         max_undeclared: reader.integer("max_undeclared_pools", 100, 0..=u32::MAX) as usize,
         // Set from other keys by the caller.
         grace: Duration::ZERO,
-        naming: Naming::default(),
+        namings: Namings::default(),
     };
     (rules, keys, headers)
 }

@@ -16,6 +16,7 @@
 
 mod admission;
 mod draining;
+mod earlier_names;
 mod failing;
 mod names;
 mod new_rules;

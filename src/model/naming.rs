@@ -15,6 +15,20 @@ use super::names::{PoolName, Version};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CanonicalName(Arc<str>);
 
+/// A name at one place: there it can have one pool or version pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldName {
+    /// The place: the index of its [`Naming`].
+    place: usize,
+    /// The name there.
+    pub name: CanonicalName,
+}
+
+/// What pools and version pools are called at each of several places. Two that have one name at one of them would be mixed
+/// there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namings(Vec<Naming>);
+
 /// How names are made of what nodes announce.
 #[derive(Clone, Copy)]
 pub struct Scheme {
@@ -82,6 +96,51 @@ impl Default for Naming {
     /// Each name as it is announced.
     fn default() -> Self {
         Self::new(EXACT, [])
+    }
+}
+
+impl Namings {
+    /// The names of a pool or version pool, one at each place.
+    pub fn names_of(&self, assignment: &Assignment) -> impl Iterator<Item = HeldName> {
+        let named = self.0.iter().enumerate();
+        named.map(|(place, naming)| HeldName {
+            place,
+            name: naming.of(assignment),
+        })
+    }
+
+    /// Where a name is in use.
+    #[must_use]
+    pub fn place(&self, name: &HeldName) -> &'static str {
+        self.0[name.place].place()
+    }
+
+    /// The names that the configuration gives a pool, each with the place.
+    pub fn given(&self, pool: &PoolName) -> impl Iterator<Item = (&'static str, &CanonicalName)> {
+        let namings = self.0.iter();
+        namings.filter_map(|naming| Some((naming.place(), naming.given(pool)?)))
+    }
+}
+
+/// Of load balancers that name alike one counts. Where there is none, names are those of files.
+impl FromIterator<Naming> for Namings {
+    fn from_iter<I: IntoIterator<Item = Naming>>(namings: I) -> Self {
+        let mut distinct = Vec::new();
+        for naming in namings {
+            if !distinct.contains(&naming) {
+                distinct.push(naming);
+            }
+        }
+        if distinct.is_empty() {
+            distinct.push(Naming::default());
+        }
+        Self(distinct)
+    }
+}
+
+impl Default for Namings {
+    fn default() -> Self {
+        [].into_iter().collect()
     }
 }
 

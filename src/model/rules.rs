@@ -9,7 +9,7 @@ use super::addr_block::AddrBlock;
 use super::bucket::Rate;
 use super::change::Assignment;
 use super::names::PoolName;
-use super::naming::{CanonicalName, Naming};
+use super::naming::{CanonicalName, Namings};
 use super::node::{Node, NodeAddr};
 
 /// What people call a sorry server, as the comment in a pool file does.
@@ -79,8 +79,8 @@ pub struct Rules {
     pub max_undeclared: usize,
     /// How long the name of a pool or version stays in use after its last member went.
     pub grace: Duration,
-    /// What pools and version pools are called.
-    pub naming: Naming,
+    /// What pools and version pools are called at the load balancers.
+    pub namings: Namings,
 }
 
 /// What applies to one pool.

@@ -6,7 +6,7 @@ use super::*;
 use crate::control::OverrideError;
 use crate::drivers::pool_files::earlier::Earlier;
 use crate::model::announcement::Announcement;
-use crate::model::naming::Naming;
+use crate::model::naming::Namings;
 use crate::model::node::Node;
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::overrides::{Note, Reason};
@@ -53,7 +53,7 @@ fn rules() -> Rules {
         accept_undeclared: true,
         max_undeclared: 4,
         grace: Duration::from_secs(60),
-        naming: Naming::default(),
+        namings: Namings::default(),
     }
 }
 

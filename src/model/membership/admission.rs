@@ -255,8 +255,8 @@ impl Membership {
     /// Whether a node may bring a place's name into use without being a member there.
     fn may_claim(&self, place: &Assignment, addr: NodeAddr, now: Instant) -> bool {
         let is_free = self
-            .holder(place)
-            .is_none_or(|by| by == place || !self.is_in_use(by, now));
+            .holders_of(place)
+            .all(|(_, by)| by == place || !self.is_in_use(by, now));
         let node = self.nodes.get(addr);
         is_free && node.is_some_and(|node| self.is_new(place, node, now) == Ok(true))
     }

@@ -1,4 +1,4 @@
-//! Which pool and version pool has which name where it is brought in force ([`Naming`]).
+//! Which pool and version pool has which name at each load balancer ([`Namings`]).
 //!
 //! No two that are in use have the same. Where two would, the rank decides: a declared pool, then
 //! version pools of declared ones, then who was first.
@@ -6,7 +6,7 @@
 //! A name is in use while it has members, and for `empty_pool_grace` after that, as its file is. Then
 //! it counts for no limit, and makes way for any other; until that comes, the pool is still ours.
 //!
-//! [`Naming`]: crate::model::naming::Naming
+//! [`Namings`]: crate::model::naming::Namings
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -16,12 +16,11 @@ use std::time::Instant;
 use super::Membership;
 use super::admission::NewNames;
 use super::nodes::{State, TrackedNode};
-use super::pool_state::{PoolState, Tenure};
+use super::pool_state::Tenure;
 use crate::model::change::{Assignment, Change, OutReason};
-use crate::model::names::{PoolName, Version};
-use crate::model::naming::CanonicalName;
+use crate::model::names::PoolName;
+use crate::model::naming::HeldName;
 use crate::model::node::NodeAddr;
-use crate::model::pools::{LastIn, Pool};
 use crate::model::rules::{JoinDenied, NameTaken, Rules};
 use crate::model::words::Word;
 
@@ -29,9 +28,9 @@ use crate::model::words::Word;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Whose each name is, also of those that are not in use any more.
-    holders: BTreeMap<CanonicalName, Assignment>,
+    holders: BTreeMap<HeldName, Assignment>,
     /// How many came into use.
-    introduced: u64,
+    pub(super) introduced: u64,
     /// What came lately from the nodes of each address.
     pub(super) addresses: HashMap<IpAddr, NewNames>,
 }
@@ -50,20 +49,27 @@ pub(super) enum Rank {
 impl Names {
     /// Only declared pools have a name.
     pub(super) fn new(rules: &Rules) -> Self {
-        let declared = rules.declared.keys().map(|pool| Assignment {
-            pool: pool.clone(),
-            version: None,
-        });
-        let named = declared.map(|place| (rules.naming.of(&place), place));
-        Self {
-            holders: named.collect(),
-            ..Self::default()
+        let mut names = Self::default();
+        for pool in rules.declared.keys() {
+            let whole = Assignment {
+                pool: pool.clone(),
+                version: None,
+            };
+            names.take(rules, &whole);
         }
+        names
+    }
+
+    /// Gives a place its names.
+    pub(super) fn take(&mut self, rules: &Rules, place: &Assignment) {
+        let names = rules.namings.names_of(place);
+        let held = names.map(|name| (name, place.clone()));
+        self.holders.extend(held);
     }
 
     /// Whose each name is.
     #[cfg(test)]
-    pub(super) fn holders(&self) -> &BTreeMap<CanonicalName, Assignment> {
+    pub(super) fn holders(&self) -> &BTreeMap<HeldName, Assignment> {
         &self.holders
     }
 
@@ -87,28 +93,27 @@ impl Membership {
         }
     }
 
-    /// Who has the place's name, in use or not.
-    pub(super) fn holder(&self, place: &Assignment) -> Option<&Assignment> {
-        let name = self.rules.naming.of(place);
-        self.names.holders.get(&name)
+    /// The place's names, each with who has it, in use or not.
+    pub(super) fn holders_of(
+        &self,
+        place: &Assignment,
+    ) -> impl Iterator<Item = (HeldName, &Assignment)> {
+        let names = self.rules.namings.names_of(place);
+        names.filter_map(|name| {
+            let by = self.names.holders.get(&name)?;
+            Some((name, by))
+        })
     }
 
-    /// Who has the place's name and keeps it.
+    /// Who has one of the place's names and keeps it.
     pub(super) fn taken(&self, place: &Assignment, now: Instant) -> Option<NameTaken> {
-        let name = self.rules.naming.of(place);
-        let by = self.names.holders.get(&name)?;
-        let goes_before = self.rank(by) >= self.rank(place)
-            && (self.rank(by) == Rank::Declared || self.is_in_use(by, now));
-        (by != place && goes_before).then(|| self.name_taken(place, by, name))
-    }
-
-    fn name_taken(&self, place: &Assignment, by: &Assignment, name: CanonicalName) -> NameTaken {
-        NameTaken {
-            place: place.clone(),
-            by: by.clone(),
-            name,
-            at: self.rules.naming.place(),
-        }
+        let goes_before = |by: &Assignment| {
+            self.rank(by) >= self.rank(place)
+                && (self.rank(by) == Rank::Declared || self.is_in_use(by, now))
+        };
+        let mut others = self.holders_of(place);
+        let (name, by) = others.find(|(_, by)| *by != place && goes_before(by))?;
+        Some(self.rules.name_taken(place, by, name))
     }
 
     pub(super) fn rank(&self, Assignment { pool, version }: &Assignment) -> Rank {
@@ -127,11 +132,12 @@ impl Membership {
         now: Instant,
         changes: &mut Vec<Change>,
     ) {
-        let name = self.rules.naming.of(place);
-        let before = self.names.holders.insert(name.clone(), place.clone());
-        if let Some(before) = before.filter(|before| before != place) {
-            let taken = self.name_taken(&before, place, name);
-            self.evict(taken, now, changes);
+        let rules = self.rules.clone();
+        for name in rules.namings.names_of(place) {
+            let before = self.names.holders.insert(name.clone(), place.clone());
+            if let Some(before) = before.filter(|before| before != place) {
+                self.evict(rules.name_taken(&before, place, name), now, changes);
+            }
         }
         self.names.introduced += 1;
         let tenure = Tenure {
@@ -148,14 +154,15 @@ impl Membership {
         if let Some(forgotten) = state.introduce(version, tenure, (self.rules.grace, now)) {
             let pool = place.pool.clone();
             let version = Some(forgotten);
-            self.drop_name(&Assignment { pool, version });
+            self.drop_names(&Assignment { pool, version });
         }
     }
 
     /// Puts the members of a pool out that has no name any more, or takes a version from them, and
     /// forgets it.
     fn evict(&mut self, taken: NameTaken, now: Instant, changes: &mut Vec<Change>) {
-        let Assignment { pool, version } = taken.place.clone();
+        let loser = taken.place.clone();
+        let Assignment { pool, version } = loser.clone();
         let refusal = JoinDenied::NameTaken(Box::new(taken));
         let of_it = |node: &&TrackedNode| match &node.state {
             State::Member { place, .. } => {
@@ -178,6 +185,8 @@ impl Membership {
         if let Some(state) = self.pools.get_mut(&pool) {
             state.forget(&version);
         }
+        // Those at other load balancers.
+        self.drop_names(&loser);
         self.snapshots.changed(&pool);
     }
 
@@ -221,14 +230,15 @@ impl Membership {
         self.snapshots.all_changed();
     }
 
-    fn drop_name(&mut self, place: &Assignment) {
-        let name = self.rules.naming.of(place);
-        if self.names.holders.get(&name) == Some(place) {
-            self.names.holders.remove(&name);
+    fn drop_names(&mut self, place: &Assignment) {
+        for name in self.rules.namings.names_of(place) {
+            if self.names.holders.get(&name) == Some(place) {
+                self.names.holders.remove(&name);
+            }
         }
     }
 
-    /// Gives each name to whom it is by the rules of now; who has none goes out.
+    /// Gives each name to whom it is by the rules of now; who lacks one goes out.
     pub(super) fn share_names(&mut self, now: Instant, changes: &mut Vec<Change>) {
         let grace = self.rules.grace;
         let mut places = Vec::new();
@@ -254,148 +264,15 @@ impl Membership {
         self.names.holders.clear();
         let mut losers = Vec::new();
         for (_, _, place) in places {
-            let name = self.rules.naming.of(&place);
-            match self.names.holders.get(&name) {
-                Some(by) => losers.push(self.name_taken(&place, by, name)),
-                None => _ = self.names.holders.insert(name, place),
+            let held = self.holders_of(&place).next();
+            if let Some((name, by)) = held {
+                losers.push(self.rules.name_taken(&place, by, name));
+                continue;
             }
+            self.names.take(&self.rules, &place);
         }
         for taken in losers {
             self.evict(taken, now, changes);
         }
-    }
-
-    /// Takes a pool, and versions of it, of an earlier run for pollbal's, unless the rules no longer
-    /// allow it or another has the name. Whether the pool is pollbal's.
-    pub fn own(&mut self, pool: &PoolName, versions: impl IntoIterator<Item = Version>) -> bool {
-        let whole = Assignment {
-            pool: pool.clone(),
-            version: None,
-        };
-        if !self.bring_earlier(&whole) {
-            return false;
-        }
-        self.mark_served(&whole);
-        for version in versions {
-            let place = Assignment {
-                pool: pool.clone(),
-                version: Some(version),
-            };
-            if self.bring_earlier(&place) {
-                self.mark_served(&place);
-            }
-        }
-        self.snapshots.changed(pool);
-        true
-    }
-
-    fn mark_served(&mut self, place: &Assignment) {
-        if let Some(state) = self.pools.get_mut(&place.pool) {
-            state.has_served(place.version.as_ref());
-        }
-    }
-
-    /// Takes over a pool of an earlier run, so that a restart changes nothing by itself: pollbal
-    /// owns the pool, and the nodes count as its members until they are heard. Declared pools come
-    /// first: of two with one name it is the first that is taken over. A declared pool without members
-    /// need never have had any: it has a file from the start.
-    pub fn adopt_previous(
-        &mut self,
-        pool: &PoolName,
-        members: impl IntoIterator<Item = (NodeAddr, Assignment)>,
-    ) {
-        let whole = Assignment {
-            pool: pool.clone(),
-            version: None,
-        };
-        if !self.bring_earlier(&whole) {
-            return;
-        }
-        self.snapshots.changed(pool);
-        let rules = self.rules.clone();
-        // It may be a node of another pool, but stood here as a sorry server.
-        let is_member = |(addr, _): &(NodeAddr, Assignment)| !rules.of(pool).is_sorry(*addr);
-        let mut members = members.into_iter().filter(is_member).peekable();
-        if members.peek().is_some() || !rules.declared.contains_key(pool) {
-            self.mark_served(&whole);
-        }
-        for (addr, mut place) in members {
-            let node = self.nodes.get_mut(addr);
-            let unknown = node.is_some_and(|node| matches!(node.state, State::Out(None)));
-            if unknown
-                && !self.overrides.excludes(addr)
-                && self.refusal(&place.pool, addr).is_none()
-            {
-                if !self.bring_earlier(&place) {
-                    place.version = None;
-                }
-                self.enter(addr, place);
-            }
-        }
-    }
-
-    /// Remembers in which pools of ours nodes were last in an earlier run: while they are out and have not
-    /// spoken yet, they count there.
-    pub fn remember_pools(&mut self, last_in: &LastIn) {
-        for (pool, addrs) in last_in {
-            let Some((pool, _)) = self.pools.get_key_value(pool) else {
-                continue;
-            };
-            for addr in addrs {
-                if let Some(node) = self.nodes.get_mut(*addr) {
-                    node.last_in = Some(pool.clone());
-                }
-            }
-        }
-        self.pool_health_changed = true;
-    }
-
-    /// Brings a name of an earlier run into use, if nobody has it and there is room.
-    fn bring_earlier(&mut self, place: &Assignment) -> bool {
-        let name = self.rules.naming.of(place);
-        let holder = self.names.holders.get(&name);
-        if holder.is_some_and(|holder| holder != place) {
-            return false;
-        }
-        let state = self.pools.get(&place.pool);
-        let (is_known, known, max) = match &place.version {
-            None if self.rules.declared.contains_key(&place.pool) => (true, 0, 0),
-            None if !self.rules.accept_undeclared => return false,
-            None => {
-                let known = self.pools.keys();
-                let known = known.filter(|pool| !self.rules.declared.contains_key(*pool));
-                // In use, and not any more.
-                let max = 2 * self.rules.max_undeclared;
-                (state.is_some(), known.count(), max)
-            }
-            Some(_) => {
-                let known = state.map_or(0, PoolState::version_count);
-                let max = match self.rules.of(&place.pool).max_versions {
-                    0 => 0,
-                    max => max.max(Pool::MAX_VERSIONS),
-                };
-                (holder.is_some(), known, max)
-            }
-        };
-        if is_known && state.is_some() {
-            return true;
-        }
-        if !is_known && known >= max {
-            return false;
-        }
-        // Nobody has the name, so that nobody goes out.
-        self.names.holders.insert(name, place.clone());
-        self.names.introduced += 1;
-        let tenure = Tenure {
-            first: self.names.introduced,
-            ..Tenure::default()
-        };
-        self.pool_health_changed = true;
-        let state = self.pools.entry(place.pool.clone()).or_default();
-        match &place.version {
-            Some(version) => state.remember(version, tenure),
-            None => state.tenure = tenure,
-        }
-        true
     }
 }

@@ -4,6 +4,7 @@ use super::Membership;
 use super::nodes::State;
 use crate::model::change::Assignment;
 use crate::model::names::PoolName;
+use crate::model::naming::HeldName;
 use crate::model::node::NodeAddr;
 use crate::model::removals::refusals::Refused;
 use crate::model::rules::{JoinDenied, NameTaken, Rules};
@@ -46,15 +47,29 @@ impl Rules {
             pool: pool.clone(),
             version: None,
         };
-        let name = self.naming.of(&whole(pool));
-        let mut declared = self.declared.keys().map(whole);
-        let by = declared.find(|declared| self.naming.of(declared) == name)?;
-        let taken = NameTaken {
-            place: whole(pool),
-            by,
-            name,
-            at: self.naming.place(),
-        };
-        Some(JoinDenied::NameTaken(Box::new(taken)))
+        let place = whole(pool);
+        let has =
+            |by: &Assignment, name: &HeldName| self.namings.names_of(by).any(|of| of == *name);
+        let taken = self.namings.names_of(&place).find_map(|name| {
+            let mut declared = self.declared.keys().map(whole);
+            let by = declared.find(|by| has(by, &name))?;
+            Some(self.name_taken(&place, &by, name))
+        });
+        Some(JoinDenied::NameTaken(Box::new(taken?)))
+    }
+
+    /// That `by` has a name of the place.
+    pub(super) fn name_taken(
+        &self,
+        place: &Assignment,
+        by: &Assignment,
+        name: HeldName,
+    ) -> NameTaken {
+        NameTaken {
+            place: place.clone(),
+            by: by.clone(),
+            at: self.namings.place(&name),
+            name: name.name,
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::event::EventText;
-use super::super::naming::Naming;
+use super::super::naming::Namings;
 use super::super::node_view::{NodeState, Retention};
 use super::super::observation::Failure;
 use super::super::overrides::Note;
@@ -45,7 +45,7 @@ fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
         accept_undeclared: true,
         max_undeclared: 4,
         grace: Duration::from_secs(60),
-        naming: Naming::default(),
+        namings: Namings::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names that fall on one, and limits of what nodes may announce.
 
 use super::*;
-use crate::model::naming::Scheme;
+use crate::model::naming::{Naming, Namings, Scheme};
 use crate::model::rules::{CHANGES, JoinDenied};
 
 const GRACE: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ pub(super) fn folded(declared: &[&str]) -> Rules {
     Rules {
         declared: declared.iter().map(pool).collect(),
         max_undeclared: 100,
-        naming: Naming::new(FOLDED, []),
+        namings: [Naming::new(FOLDED, [])].into_iter().collect(),
         ..rules
     }
 }
@@ -175,7 +175,7 @@ fn of_two_versions_of_one_name_the_second_is_in_the_pool_but_in_no_version_pool(
 fn a_name_that_the_configuration_gives_is_nobody_elses() {
     let mut rules = folded(&["web"]);
     let given = [("web".parse().unwrap(), "api".to_owned())];
-    rules.naming = Naming::new(FOLDED, given);
+    rules.namings = [Naming::new(FOLDED, given)].into_iter().collect();
     let mut bench = Bench::new(rules, 3);
     bench.see(1, says("api"));
     bench.see(2, says("web ok v1"));
@@ -185,9 +185,49 @@ fn a_name_that_the_configuration_gives_is_nobody_elses() {
 }
 
 #[test]
+fn a_name_must_be_free_at_each_load_balancer() {
+    /// Knows two letters of a name.
+    const SHORT: Scheme = Scheme {
+        place: "short",
+        of_pool: |pool| pool.as_str().chars().take(2).collect(),
+        of_version: |pool, version| format!("{pool}-{version}"),
+    };
+    let mut rules = folded(&["api"]);
+    let given = [("api".parse().unwrap(), "zz".to_owned())];
+    let namings = [Naming::new(FOLDED, []), Naming::new(SHORT, given)];
+    rules.namings = namings.into_iter().collect();
+    let mut bench = Bench::new(rules, 5);
+    for (number, said) in [
+        (1, "API"),
+        (2, "zzz"),
+        (3, "web"),
+        (4, "weather"),
+        (5, "api"),
+    ] {
+        bench.see(number, says(said));
+    }
+    // By the first load balancer's names, by the second's given one, and by the second's own.
+    assert!(bench.refusal_text(1).contains("as pool api,"));
+    assert!(
+        bench.refusal_text(2).contains("zz"),
+        "{}",
+        bench.refusal_text(2)
+    );
+    assert!(bench.refusal_text(4).contains("as pool web,"));
+    assert_eq!((bench.refusal(3), bench.refusal(5)), (None, None));
+    // Once its holder is gone and forgotten, a name is free at both.
+    bench.see(3, says(""));
+    bench.now += GRACE;
+    bench.see(4, says("weather"));
+    assert_eq!(bench.refusal(4), None);
+    bench.see(3, says("web"));
+    assert!(bench.refusal_text(3).contains("as pool weather,"));
+}
+
+#[test]
 fn where_names_are_files_only_each_pool_and_version_has_its_own() {
     let mut rules = folded(&["api"]);
-    rules.naming = Naming::default();
+    rules.namings = Namings::default();
     let mut bench = Bench::new(rules, 4);
     for (number, said) in [
         (1, "api ok v1"),
@@ -203,7 +243,7 @@ fn where_names_are_files_only_each_pool_and_version_has_its_own() {
 #[test]
 fn a_reload_that_lets_names_meet_decides_at_once() {
     let mut rules = folded(&[]);
-    rules.naming = Naming::default();
+    rules.namings = Namings::default();
     let mut bench = Bench::new(rules, 5);
     for (number, said) in [
         (1, "web"),

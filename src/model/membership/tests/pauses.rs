@@ -2,7 +2,7 @@
 
 use super::overrides::{TIMEOUT, reason, word};
 use super::*;
-use crate::model::naming::Scheme;
+use crate::model::naming::{Naming, Scheme};
 use crate::model::time::{Standstill, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,7 +99,7 @@ fn a_name_stays_in_use_while_pollbal_stands_still() {
         of_version: |_, _| "version".to_owned(),
     };
     let rules = Rules {
-        naming: Naming::new(ONE, []),
+        namings: [Naming::new(ONE, [])].into_iter().collect(),
         ..rules(1, 1, 0)
     };
     let grace = rules.grace;
