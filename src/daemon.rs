@@ -58,9 +58,10 @@ use crate::logging::count;
 use crate::model::ownership::Owned;
 use crate::model::services::List;
 use crate::model::time::Clock;
+use crate::overrides_store::{OverridesStore, PersistedRevision, RevisedOverrides};
 use crate::poller::{Observed, Pollers};
 use crate::signals::Signals;
-use crate::state_file::{self, RevisedOverrides, StateFile};
+use crate::state_file::{StateFile, StateFileStore};
 use crate::supervision::{end_process, named, supervised};
 
 /// Maximum observations in the queue: several rounds of a small site, a moment of a large one. When it is full the pollers
@@ -169,11 +170,15 @@ async fn serve(
     let (first_sync, first_synced) = oneshot::channel();
     let pollers = Pollers::new(observed, open_files());
     let service = is_service(&options);
-    let saved = state_file::load(config.state_file.as_deref(), service);
+    let state_file = watch::Sender::new(state_file);
+    let path = config.state_file.clone();
+    let store = StateFileStore::new(path, state_file.subscribe(), service);
+    let saved = store.load();
     let (overrides, _) = watch::channel((0, Arc::new(saved.overrides.clone())));
     let (persisted, persisted_revision) = watch::channel(0);
     let (changed, changed_receiver) = watch::channel(0);
-    let (control, requests) = ControlHandle::new(changed_receiver, persisted_revision);
+    let (control, requests) =
+        ControlHandle::new(changed_receiver, PersistedRevision::new(persisted_revision));
     let previous = (saved.alerts, saved.overrides.asked_to_stay.clone());
     let alerting = Alerting::start(&config, &hooks, service, previous, (&tasks, &stop));
     let stopped = stop.clone();
@@ -213,7 +218,7 @@ async fn serve(
         requests,
         changed,
         overrides,
-        state_file: watch::Sender::new(state_file),
+        state_file,
         owned,
         node_times: NodeTimes::new(saved.nodes),
         pauses: Pauses::new(),
@@ -226,7 +231,7 @@ async fn serve(
         config,
     };
     if service {
-        daemon.start_state_file(saved.rejected, persisted);
+        daemon.start_state_file(store, saved.rejected, persisted);
     }
     daemon.report_replaced(&replaced);
     let start = daemon.start(list, look);

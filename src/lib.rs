@@ -35,6 +35,7 @@ pub mod log_throttle;
 pub mod logging;
 pub mod model;
 mod outgoing;
+pub mod overrides_store;
 pub mod poller;
 pub mod retry;
 pub mod services_file;

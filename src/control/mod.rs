@@ -33,13 +33,11 @@ use crate::model::rollout_status::DriverStatuses;
 use crate::model::rules::Rules;
 use crate::model::site_counts::SiteCounts;
 use crate::model::time::Clock;
+use crate::overrides_store::PersistedRevision;
 
 /// Maximum requests in the queue: as many as HTTP requests may be waiting for the daemon at a time. Each is handled
 /// within about a millisecond.
 const QUEUE: usize = 256;
-
-/// Maximum time for an override to reach the state file; after that the reply carries a warning.
-const PERSIST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A request, with the channel for its reply.
 #[derive(Debug)]
@@ -84,7 +82,7 @@ pub struct Reloaded {
 pub struct Applied {
     /// The serial of the first snapshot that shows it; 0 before there is one.
     pub serial: u64,
-    /// The revision of the overrides that contains it, for [`ControlHandle::is_persisted`].
+    /// The revision of the overrides that contains it, for [`PersistedRevision::is_persisted`].
     pub revision: u64,
     /// The pools that it left with too few members because it was forced.
     pub shortages: Vec<Shortage>,
@@ -191,8 +189,7 @@ pub struct ControlHandle {
     requests: mpsc::Sender<DaemonRequest>,
     /// Counts up whenever anything may have changed.
     changed: watch::Receiver<u64>,
-    /// The revision of the overrides that the state file contains.
-    persisted: watch::Receiver<u64>,
+    persisted: PersistedRevision,
 }
 
 impl ControlHandle {
@@ -200,7 +197,7 @@ impl ControlHandle {
     #[must_use]
     pub fn new(
         changed: watch::Receiver<u64>,
-        persisted: watch::Receiver<u64>,
+        persisted: PersistedRevision,
     ) -> (Self, mpsc::Receiver<DaemonRequest>) {
         let (requests, queue) = mpsc::channel(QUEUE);
         let handle = Self {
@@ -265,15 +262,10 @@ impl ControlHandle {
         self.changed.clone()
     }
 
-    /// Waits until the state file contains this revision of the overrides; returns at once if none is configured.
-    /// `false` when it takes longer than [`PERSIST_TIMEOUT`].
-    pub async fn is_persisted(&self, revision: u64) -> bool {
-        let mut persisted = self.persisted.clone();
-        let reached = persisted.wait_for(|persisted| *persisted >= revision);
-        matches!(
-            tokio::time::timeout(PERSIST_TIMEOUT, reached).await,
-            Ok(Ok(_))
-        )
+    /// The revision of the overrides that would survive a restart.
+    #[must_use]
+    pub fn persisted(&self) -> &PersistedRevision {
+        &self.persisted
     }
 
     async fn request<T>(

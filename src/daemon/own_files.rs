@@ -6,10 +6,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::{Daemon, TASKS_TIMEOUT, is_service};
+use crate::overrides_store::{Sources, persist_loop};
 use crate::services_file::Look;
 use crate::sources;
 use crate::sources::file::ServicesFile;
-use crate::state_file::{self, QuarantinedFile, Sources};
+use crate::state_file::{QuarantinedFile, StateFileStore};
 use crate::supervision::supervised;
 
 impl Daemon {
@@ -35,6 +36,7 @@ impl Daemon {
     /// Starts to write the state file, and reports one that was rejected.
     pub(super) fn start_state_file(
         &self,
+        store: StateFileStore,
         rejected: Option<QuarantinedFile>,
         written: watch::Sender<u64>,
     ) {
@@ -51,8 +53,7 @@ impl Daemon {
             owned: self.owned.subscribe(),
             nodes: self.node_times.subscribe(),
         };
-        let path = self.state_file.subscribe();
-        let write = state_file::persist_loop(path, sources, written, reporter.clone());
+        let write = persist_loop(store, sources, written, reporter.clone());
         self.tasks
             .spawn(supervised("state file", self.stop.clone(), write));
     }

@@ -174,7 +174,7 @@ fn a_state_file_that_cannot_be_written_is_told_and_orders_hold() {
     site.wait_log_once(&[
         "error",
         &unanswered,
-        "orders hold, but not beyond a restart",
+        "overrides are active, but would not survive a restart",
     ]);
     assert!(!state().contains("\"disk\""));
     site.wait_verdict("DEGRADED: state file not written", 1);

@@ -206,7 +206,7 @@ async fn apply(
     let done = state.control.apply(order).await??;
     let mut warnings: Vec<_> = done.shortages.iter().map(Shortage::consequence).collect();
     let revision = done.revision;
-    if !state.control.is_persisted(revision).await {
+    if !state.control.persisted().is_persisted(revision).await {
         warnings.push(
             "applied, but not saved (state file not writable, see the log): lost if pollbal \
              restarts"

@@ -114,7 +114,7 @@ async fn request_leave(state: &AppState, addr: NodeAddr) -> Result<Leave, HttpEr
     match state.control.apply(OverrideRequest::Leave(addr)).await? {
         // Persisted before the node relies on it, so that a restart of pollbal does not forget it. The
         // log and an alert report a failure.
-        Ok(Applied { revision, .. }) => _ = state.control.is_persisted(revision).await,
+        Ok(Applied { revision, .. }) => _ = state.control.persisted().is_persisted(revision).await,
         Err(OverrideError::LeaveDenied(why)) => return Ok(Leave::Wait(why.to_string())),
         Err(rejected) => return Err(rejected.into()),
     }
@@ -158,7 +158,7 @@ async fn cancel_leave(
     let order = OverrideRequest::CancelLeave(vec![addr], Note::default());
     let Applied { revision, .. } = state.control.apply(order).await??;
     // Before the response, as for a leave.
-    _ = state.control.is_persisted(revision).await;
+    _ = state.control.persisted().is_persisted(revision).await;
     Ok(line(if had_leave { "stays" } else { "had no leave" }))
 }
 
