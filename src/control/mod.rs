@@ -28,7 +28,7 @@ use crate::model::node_view::NodeView;
 use crate::model::overrides::Overrides;
 use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pool;
-use crate::model::problems::SystemStatus;
+use crate::model::problems::{Problem, SystemStatus};
 use crate::model::rollout_status::DriverStatuses;
 use crate::model::rules::Rules;
 use crate::model::site_counts::SiteCounts;
@@ -48,6 +48,8 @@ pub enum DaemonRequest {
     FullState(oneshot::Sender<FullState>),
     /// Everything but the single nodes.
     Summary(oneshot::Sender<Summary>),
+    /// The present problems, whether they count for alerts yet or not.
+    Problems(oneshot::Sender<Vec<Problem>>),
     /// The nodes with these addresses.
     Nodes(Vec<NodeAddr>, oneshot::Sender<SelectedNodes>),
     /// The recent events of a node, oldest first.
@@ -221,6 +223,11 @@ impl ControlHandle {
     /// Everything but the single nodes.
     pub async fn summary(&self) -> Result<Summary, Stopped> {
         self.request(DaemonRequest::Summary).await
+    }
+
+    /// The present problems, the most severe first, whether they count for alerts yet or not.
+    pub async fn problems(&self) -> Result<Vec<Problem>, Stopped> {
+        self.request(DaemonRequest::Problems).await
     }
 
     /// The nodes with these addresses.

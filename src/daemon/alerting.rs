@@ -202,7 +202,7 @@ impl Daemon {
         let drivers = drivers.map(|driver| {
             let known = reported.drivers.get(&driver.id);
             let differences = known.and_then(|known| known.differences.clone());
-            let health = health_of(&driver.status(), differences);
+            let health = health_of(driver, &driver.status(), differences);
             (driver.id.clone(), health)
         });
         let directory = self.config.pool_directory.display().to_string();
@@ -269,7 +269,11 @@ fn files_skipped(directory: &str, status: &DriverStatus) -> Option<FileFault> {
     Some(FileFault { path, text })
 }
 
-fn health_of(status: &DriverStatus, differences: Option<Arc<str>>) -> DriverHealth {
+fn health_of(
+    driver: &DriverHandle,
+    status: &DriverStatus,
+    differences: Option<Arc<str>>,
+) -> DriverHealth {
     let outage = status.outage.as_ref();
     DriverHealth {
         connected: status.connected,
@@ -277,6 +281,7 @@ fn health_of(status: &DriverStatus, differences: Option<Arc<str>>) -> DriverHeal
         outage: outage.map(|outage| outage.steady_text().into()),
         differences: differences.filter(|_| status.connected && !status.in_sync),
         skipped: Arc::clone(&status.skipped),
+        required: driver.required,
     }
 }
 
@@ -292,7 +297,7 @@ async fn report_driver(mut driver: DriverHandle, status_reporter: StatusReporter
         };
         let differences = details.map(|details| details.differences);
         let differences = differences.filter(|text| !text.is_empty());
-        let health = health_of(&status, differences.map(Into::into));
+        let health = health_of(&driver, &status, differences.map(Into::into));
         status_reporter.driver(&driver.id, health);
         let changed = driver.status.changed();
         let changed = if may_differ {

@@ -19,6 +19,7 @@ impl Daemon {
             DaemonRequest::Ping(reply) => _ = reply.send(()),
             DaemonRequest::FullState(reply) => _ = reply.send(self.full_state()),
             DaemonRequest::Summary(reply) => _ = reply.send(self.summary()),
+            DaemonRequest::Problems(reply) => _ = reply.send(self.system_status().problems()),
             DaemonRequest::Nodes(addrs, reply) => _ = reply.send(self.selected_nodes(&addrs)),
             DaemonRequest::History(addr, reply) => {
                 _ = reply.send(self.core.event_log().of_node(addr));

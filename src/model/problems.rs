@@ -85,6 +85,8 @@ pub struct DriverHealth {
     pub differences: Option<Arc<str>>,
     /// Nodes that it cannot have.
     pub skipped: Arc<SkippedNodes>,
+    /// Whether pollbal is ready only while it is in sync.
+    pub required: bool,
 }
 
 /// A problem with a file.
@@ -111,6 +113,8 @@ pub struct Problem {
     pub brief: String,
     /// Whether it is a reason for an alert.
     pub alert: AlertPolicy,
+    /// Whether pollbal is not ready while it lasts (`/readyz`).
+    pub blocks_ready: bool,
 }
 
 /// Whether a problem is a reason for an alert.
@@ -263,7 +267,10 @@ impl SystemStatus {
                 (format!("{brief}: nothing changes before"), brief)
             }
         };
-        Some(Problem::new(Kind::Starting, "nodes", &text, &brief))
+        Some(Problem {
+            blocks_ready: true,
+            ..Problem::new(Kind::Starting, "nodes", &text, &brief)
+        })
     }
 }
 
@@ -309,8 +316,19 @@ impl DriverHealth {
                 )
             }
         };
-        Some(Problem::new(kind, &id.address, &text, &brief))
+        Some(Problem {
+            blocks_ready: self.required,
+            ..Problem::new(kind, &id.address, &text, &brief)
+        })
     }
+}
+
+/// Why pollbal is not ready, by the present problems; `None` if it is.
+#[must_use]
+pub fn why_not_ready(problems: &[Problem]) -> Option<String> {
+    let blocking = problems.iter().filter(|problem| problem.blocks_ready);
+    let briefs: Vec<_> = blocking.map(|problem| problem.brief.as_str()).collect();
+    (!briefs.is_empty()).then(|| format!("not ready: {}", briefs.join("; ")))
 }
 
 impl Problem {
@@ -324,6 +342,7 @@ impl Problem {
             alert: kind
                 .hold_time()
                 .map_or(AlertPolicy::Never, AlertPolicy::After),
+            blocks_ready: false,
         }
     }
 

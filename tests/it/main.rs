@@ -71,6 +71,7 @@ mod polling;
 mod pool_files;
 mod pool_files_lifetime;
 mod pool_files_trouble;
+mod readiness;
 mod readme;
 mod reload;
 mod removals;

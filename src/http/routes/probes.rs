@@ -11,6 +11,7 @@ use crate::awake::timeout;
 use crate::http::params::HttpError;
 use crate::http::routes::read;
 use crate::http::{AppState, metrics, page};
+use crate::model::problems::why_not_ready;
 
 /// Time for the event loop to respond; it usually takes a millisecond. Probes wait for at least a second.
 const ALIVE_TIMEOUT: Duration = Duration::from_millis(900);
@@ -41,19 +42,12 @@ async fn healthz(State(state): State<AppState>) -> Result<&'static str, HttpErro
     Ok("ok\n")
 }
 
-/// Whether each node has been polled once and every required load balancer is in sync; otherwise what is missing.
+/// Whether each node has been polled once and every required load balancer is in sync; otherwise the problems that this
+/// waits for.
 async fn readyz(State(state): State<AppState>) -> Result<&'static str, HttpError> {
-    let nodes = state.control.nodes(Vec::new()).await?;
-    let load_balancers = nodes.drivers.load_balancers.iter();
-    let out_of_sync = load_balancers.filter(|one| one.required && !one.status.in_sync);
-    let why = if nodes.first_round_done {
-        let names: Vec<_> = out_of_sync.map(|one| one.id.to_string()).collect();
-        if names.is_empty() {
-            return Ok("ready\n");
-        }
-        format!("not in sync: {}", names.join(", "))
-    } else {
-        "not every node has been polled yet".to_owned()
-    };
-    Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, why))
+    let problems = state.control.problems().await?;
+    match why_not_ready(&problems) {
+        None => Ok("ready\n"),
+        Some(why) => Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, why)),
+    }
 }

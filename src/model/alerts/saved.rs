@@ -117,6 +117,7 @@ impl SavedEntry {
             alert: kind
                 .hold_time()
                 .map_or(AlertPolicy::Never, AlertPolicy::After),
+            blocks_ready: false,
         };
         let repeat_after = Duration::from_millis(self.repeat_after_ms).min(MAX_REPEAT_AFTER);
         let last_notice = self.reported.map(|reported| LastNotice {

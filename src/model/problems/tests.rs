@@ -480,3 +480,36 @@ fn nothing_is_resolved_while_nobody_serves_and_the_pools_nodes_are_only_down() {
     assert!(resolved(nobody(&[("web", 2, 0)], Vec::new())));
     assert!(resolved(nobody(&[("", 0, 1)], vec![pool(1, 0, &[])])));
 }
+
+#[test]
+fn pollbal_is_ready_unless_it_is_starting_or_a_required_load_balancer_is_not_in_sync() {
+    let why = |first_round_done, required, connected, in_sync| {
+        let health = DriverHealth {
+            connected,
+            in_sync,
+            required,
+            ..DriverHealth::default()
+        };
+        let system_status = SystemStatus {
+            first_round_done,
+            pools: vec![pool(0, 2, &[])],
+            drivers: [(balancer("127.0.0.1:16000"), health)].into(),
+            ..SystemStatus::default()
+        };
+        why_not_ready(&system_status.problems())
+    };
+    let lost = "not ready: Balancer 127.0.0.1:16000 not connected";
+    let not_in_sync = "not ready: Balancer 127.0.0.1:16000 not in sync";
+    // An empty pool and a load balancer that is not required are problems, but no reason.
+    assert_eq!(why(true, false, false, false), None);
+    assert_eq!(why(true, false, true, false), None);
+    assert_eq!(why(true, true, true, true), None);
+    assert_eq!(why(true, true, false, false).as_deref(), Some(lost));
+    assert_eq!(why(true, true, true, false).as_deref(), Some(not_in_sync));
+    assert!(why(false, false, true, true).unwrap().contains("starting"));
+    let both = why(false, true, false, false).unwrap();
+    assert!(
+        both.starts_with(lost) && both.contains("; starting"),
+        "{both}"
+    );
+}
