@@ -72,7 +72,7 @@ fn panicked(panic: &PanicHookInfo<'_>) {
 
 /// Exits the process because of a bug, once the log is written.
 pub fn end_process(why: &str) -> ! {
-    error!("{why}; this is a bug in pollbal, which exits with code {SOFTWARE} to be restarted");
+    error!("{why}; this is a bug in pollbal, which ends with exit code {SOFTWARE} to be restarted");
     logging::finish();
     process::exit(SOFTWARE.into());
 }

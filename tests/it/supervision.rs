@@ -52,8 +52,8 @@ fn a_task_that_panics_or_ends_unexpectedly_ends_the_process() {
             let mut pollbal = Pollbal::spawn(command, config.clone());
             let ended = pollbal.wait_end(SOON);
             assert_eq!(ended.code(), SOFTWARE, "{fault} {task}: {ended:?}");
-            let told = pollbal.wait_log(&["error", &format!("the task \"{task}\" {words}")]);
-            assert!(told.contains("exit code 70"), "{told}");
+            let line = pollbal.wait_log(&["error", &format!("the task \"{task}\" {words}")]);
+            assert!(line.contains("exit code 70"), "{line}");
             let log = pollbal.log();
             let has_time = |line: &String| line.get(10..11) == Some("T");
             assert!(log.iter().all(has_time), "one line, no backtrace: {log:#?}");
@@ -104,10 +104,10 @@ fn the_service_manager_gets_no_sign_of_life_while_the_listeners_hang() {
     pollbal.wait_log(&["error", "the listeners' thread hangs"]);
     let signs = || manager.with("WATCHDOG=1").len();
     let before = signs();
-    let told = manager.wait("STATUS=1 of 1 node in 1 pool", 1);
+    let line = manager.wait("STATUS=1 of 1 node in 1 pool", 1);
     // A sign is due every 1.5 s.
     stays(SOON, "no more signs", &before, signs, || {
-        told.at.elapsed() > Duration::from_secs(6)
+        line.at.elapsed() > Duration::from_secs(6)
     });
 }
 
