@@ -25,7 +25,7 @@ pub(crate) fn addr(node: usize) -> NodeAddr {
     format!("10.0.{third}.{fourth}:8080").parse().unwrap()
 }
 
-/// A services file that names so many nodes.
+/// A services file that names this many nodes.
 pub(crate) fn services_file(nodes: usize) -> String {
     let mut text = String::new();
     for node in 0..nodes {
@@ -35,7 +35,7 @@ pub(crate) fn services_file(nodes: usize) -> String {
     text
 }
 
-/// What a node says of itself on a site of so many pools.
+/// What a node says of itself on a site of this many pools.
 pub(crate) fn announcement(node: usize, pools: usize, version: &str) -> String {
     format!("service-{} serving {version}\n", node % pools)
 }

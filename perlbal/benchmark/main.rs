@@ -10,8 +10,8 @@
 
 mod clients;
 mod clock;
-mod doors;
 mod floor;
+mod listeners;
 mod measure;
 mod nodes;
 mod parts;
@@ -76,7 +76,7 @@ enum Part {
     Quiet,
     Nudge,
     Status,
-    Doors,
+    Http,
     Scrapes,
     Fleet,
     Soak,
@@ -93,7 +93,7 @@ const PARTS: [Part; 13] = [
     Part::Quiet,
     Part::Nudge,
     Part::Status,
-    Part::Doors,
+    Part::Http,
     Part::Scrapes,
     Part::Fleet,
     Part::Soak,
@@ -186,7 +186,7 @@ fn conduct(args: &Args) -> Outcome<bool> {
             Part::Quiet => quiet::run(&plan, &mut report),
             Part::Nudge => nudge::run(&plan, &mut report),
             Part::Status => status::run(&plan, &mut report),
-            Part::Doors => parts::doors::run(&plan, &mut report),
+            Part::Http => parts::http::run(&plan, &mut report),
             Part::Scrapes => scrapes::run(&plan, &mut report),
             Part::Fleet => fleet::run(&plan, &mut report),
             Part::Soak => soak::run(&plan, &mut report),
@@ -200,7 +200,7 @@ fn conduct(args: &Args) -> Outcome<bool> {
         if dropped > 0 {
             report.note(format!(
                 "{part:?}: the kernel dropped {dropped} packets, as its table of connections was full \
-                 (nf_conntrack_max); whoever made a connection for each poll had to wait"
+                 (nf_conntrack_max); anyone who made a connection for each poll had to wait"
             ));
         }
     }

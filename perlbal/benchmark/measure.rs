@@ -10,7 +10,7 @@ use crate::process::{Meter, Process};
 use crate::remote::Nodes;
 use crate::rhythm::Summary;
 
-/// What was seen in it.
+/// What was observed in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
@@ -66,7 +66,7 @@ pub(crate) fn watch(
     })
 }
 
-/// The polls that a window should have seen.
+/// The polls that a window should have had.
 pub(crate) fn asked(nodes: usize, interval: Duration, window: &Window) -> f64 {
     nodes as f64 * window.seconds / interval.as_secs_f64()
 }

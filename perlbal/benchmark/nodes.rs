@@ -1,7 +1,7 @@
 //! The mock nodes: one process, one thread, that answers for all of 127.0.0.0/8 on one port.
 //!
 //! The local address of a connection tells which node is asked. A connection to 127.0.0.1, which is no node, is the conductor's:
-//! it sends commands, a line each (`commands.rs`), and is told when a changed answer has been given.
+//! it sends commands, a line each (`commands.rs`), and is notified when a changed answer has been given.
 
 mod commands;
 mod request;
@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::rhythm::Rhythm;
 use request::Request;
 
-/// So many nodes there can be: two second octets of 250 times 250 addresses each.
+/// This many nodes there can be: two second octets of 250 times 250 addresses each.
 pub(crate) const MOST: usize = 125_000;
 const PER_OCTET: usize = 62_500;
 
@@ -82,9 +82,9 @@ struct Nodes {
     /// Polls, of all nodes since the start.
     polls: u64,
     rhythm: Rhythm,
-    /// One of each so many nodes is in `api`, the others are in `web`.
+    /// One of each this many nodes is in `api`, the others are in `web`.
     home: u32,
-    /// So many of each ten nodes do not answer.
+    /// This many of each ten nodes do not answer.
     hanging: u32,
     slow: Option<(u32, Duration)>,
     /// Late answers: when, and on which connection.
@@ -165,7 +165,7 @@ impl Nodes {
                 Ok((stream, _)) => stream,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return Ok(()),
-                    // Whoever waited has gone again.
+                    // Anyone who waited has gone again.
                     ErrorKind::ConnectionAborted | ErrorKind::Interrupted => continue,
                     _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
                         self.full = true;

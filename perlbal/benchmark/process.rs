@@ -1,7 +1,7 @@
 //! Processes that the run starts, and what the kernel says of them.
 //!
 //! None outlives the conductor: each is ended when its guard is dropped, and by the kernel when the conductor is killed. For that
-//! it is started through this program itself (`exec`), which asks the kernel for it and then becomes the program that is wanted.
+//! it is started through this program itself (`exec`), which asks the kernel for it and then becomes the program that is to run.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -170,28 +170,28 @@ impl Drop for Process {
 /// Measures the processor time of a process, of threads that end meanwhile too.
 pub(crate) struct Meter {
     before: HashMap<String, u64>,
-    seen: HashMap<String, u64>,
+    observed: HashMap<String, u64>,
 }
 
 impl Meter {
     pub(crate) fn start(process: &Process) -> Outcome<Self> {
         let before = process.threads()?;
         Ok(Self {
-            seen: before.clone(),
+            observed: before.clone(),
             before,
         })
     }
 
     /// To be called now and then: of a thread that ends, only the time since the last call is lost.
     pub(crate) fn look(&mut self, process: &Process) -> Outcome<()> {
-        self.seen.extend(process.threads()?);
+        self.observed.extend(process.threads()?);
         Ok(())
     }
 
     pub(crate) fn spent(&self) -> Duration {
         let before = |thread| self.before.get(thread).copied().unwrap_or(0);
         let spent = self
-            .seen
+            .observed
             .iter()
             .map(|(thread, time)| time.saturating_sub(before(thread)));
         Duration::from_nanos(spent.sum())

@@ -83,7 +83,7 @@ impl Nodes {
         self.tell(&format!("home {step}"))
     }
 
-    /// Lets so many of each ten nodes hang.
+    /// Lets this many of each ten nodes hang.
     pub(crate) fn hang(&mut self, tenths: usize) -> Outcome<()> {
         self.tell(&format!("hang {tenths}"))
     }
@@ -145,7 +145,7 @@ impl Nodes {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Waits until there were so many more polls.
+    /// Waits until there were this many more polls.
     pub(crate) fn wait_polls(&mut self, more: u64, patience: Duration) -> Outcome<()> {
         let (before, _) = self.count()?;
         let begin = Instant::now();

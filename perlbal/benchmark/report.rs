@@ -13,7 +13,7 @@ pub(crate) enum Goal {
     AtLeast(f64),
     /// At most this part of `HAProxy`'s figure of the same run.
     OfHaproxy(f64),
-    /// Less than so many times the floor's.
+    /// Less than this many times the floor's.
     OfFloor(f64),
 }
 
@@ -75,7 +75,7 @@ impl Figure {
         })
     }
 
-    fn wanted(&self) -> String {
+    fn expected(&self) -> String {
         match self.goal {
             None => String::new(),
             Some(Goal::AtMost(limit)) => format!("≤ {}", number(limit)),
@@ -99,7 +99,7 @@ impl Figure {
             "pollbal": self.pollbal,
             "haproxy": self.haproxy,
             "floor": self.floor,
-            "goal": self.goal.map(|_| self.wanted()),
+            "goal": self.goal.map(|_| self.expected()),
             "limit": limit,
             "met": self.met(),
         })
@@ -173,7 +173,7 @@ impl Report {
             number(figure.pollbal),
             optional(figure.haproxy),
             optional(figure.floor),
-            figure.wanted(),
+            figure.expected(),
         );
         println!("{}", row.trim_end());
         self.figures.push(figure);

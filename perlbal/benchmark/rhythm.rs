@@ -57,11 +57,11 @@ impl Rhythm {
 
     /// The upper edge of the step in which this part of all deviations ends.
     fn quantile(&self, part: f64) -> f64 {
-        let wanted = part * self.spans as f64;
+        let expected = part * self.spans as f64;
         let mut passed = 0;
         for (step, count) in (1_u64..).zip(&self.deviations) {
             passed += u64::from(*count);
-            if passed > 0 && passed as f64 >= wanted {
+            if passed > 0 && passed as f64 >= expected {
                 return (step * STEP) as f64 / 1e6;
             }
         }

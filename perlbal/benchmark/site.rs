@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_tcp_quickack;
 use serde_json::json;
 
-use crate::doors::Doors;
+use crate::listeners::Listeners;
 use crate::nodes::address;
 use crate::process::Process;
 use crate::remote::Nodes;
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     pub(crate) more: Vec<SocketAddrV4>,
     /// Where it reaches Perlbal, if not directly.
     pub(crate) relay: Option<SocketAddrV4>,
-    pub(crate) doors: Doors,
+    pub(crate) listeners: Listeners,
     pub(crate) metrics_per_node: bool,
 }
 
@@ -45,7 +45,7 @@ impl Settings {
             resync: Duration::from_secs(30),
             more: Vec::new(),
             relay: None,
-            doors: Doors::usual(),
+            listeners: Listeners::usual(),
             metrics_per_node: false,
         }
     }
@@ -88,7 +88,7 @@ impl Site {
             .join("pool")
     }
 
-    /// Where pollbal's admin door is, if it is open.
+    /// Where pollbal's admin socket is, if it is open.
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.room.path().join("admin.sock")
     }
@@ -155,17 +155,18 @@ impl Site {
         }
         fs::write(&services, text)?;
         let config = self.room.path().join("pollbal.json");
-        let open =
-            |door: Option<SocketAddrV4>| door.map_or_else(String::new, |door| door.to_string());
-        let doors = settings.doors;
+        let open = |listener: Option<SocketAddrV4>| {
+            listener.map_or_else(String::new, |listener| listener.to_string())
+        };
+        let listeners = settings.listeners;
         let pools: BTreeMap<_, _> = self.pools.iter().map(|pool| (pool, json!({}))).collect();
         let text = json!({
             "services_file": services,
             "pool_directory": self.pool_directory(),
             "state_file": self.room.path().join("state.json"),
-            "admin_socket": if doors.admin { self.admin_socket() } else { PathBuf::new() },
-            "status_listen": open(doors.status),
-            "node_listen": open(doors.node),
+            "admin_socket": if listeners.admin { self.admin_socket() } else { PathBuf::new() },
+            "status_listen": open(listeners.status),
+            "node_listen": open(listeners.node),
             "metrics_per_node": settings.metrics_per_node,
             "perlbal": [{
                 "address": settings.relay.unwrap_or(perlbal.management).to_string(),
@@ -181,21 +182,21 @@ impl Site {
         Process::start("pollbal", self.room.path(), &command)
     }
 
-    /// Waits until the pool file has so many members.
+    /// Waits until the pool file has this many members.
     pub(crate) fn wait_file(&self, process: &mut Process, members: usize) -> Outcome<()> {
         let file = self.pool_directory().join("api.pool");
         let what = format!("{members} members in the pool file");
-        let mut seen = None;
+        let mut observed = None;
         eventually(PATIENCE, &what, || {
             process.check()?;
             let Ok(about) = fs::metadata(&file) else {
                 return Ok(None);
             };
             let now = Some((about.len(), about.modified()?));
-            if now == seen {
+            if now == observed {
                 return Ok(None);
             }
-            seen = now;
+            observed = now;
             let lines = fs::read_to_string(&file)?.lines().count();
             Ok((lines == members).then_some(()))
         })
@@ -229,11 +230,11 @@ impl Site {
     ) -> Outcome<()> {
         let patience = PATIENCE + 2 * interval;
         let (before, _) = self.nodes.count()?;
-        let wanted = before + 2 * nodes as u64;
+        let expected = before + 2 * nodes as u64;
         eventually(patience, "two rounds of polls", || {
             process.check()?;
             sleep(Duration::from_millis(20));
-            Ok((self.nodes.count()?.0 >= wanted).then_some(()))
+            Ok((self.nodes.count()?.0 >= expected).then_some(()))
         })
     }
 

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::control;
 
-/// So many entries of each log are kept: more than any test makes, and little memory for a node that runs for weeks.
+/// Number of entries of each log are kept: more than any test makes, and little memory for a node that runs for weeks.
 const LOG_DEPTH: usize = 100_000;
 
 /// What the node says of itself. An empty pool is an idle node, which answers with an empty body.
@@ -82,14 +82,14 @@ pub(crate) struct Arrival {
 
 /// A request for `/pool_please_dont_go`: `POST` asks the node to stay, `DELETE` says that this is over.
 #[derive(Clone, Debug)]
-pub(crate) struct Plea {
+pub(crate) struct StayRequest {
     pub(crate) at: Instant,
     pub(crate) method: Method,
 }
 
 /// An answer to `GET /pool` (its line, or the status of an error), taken down just before it goes out.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct SentLine {
     pub(crate) at: Instant,
     pub(crate) line: String,
 }
@@ -104,21 +104,21 @@ pub(crate) struct State {
     /// Requests for anything else.
     pub(crate) requests: u64,
     arrivals: VecDeque<Arrival>,
-    told: VecDeque<Told>,
-    pleas: VecDeque<Plea>,
+    sent: VecDeque<SentLine>,
+    stay_requests: VecDeque<StayRequest>,
 }
 
 impl State {
     fn tell(&mut self, line: &str) {
-        let told = Told {
+        let reported = SentLine {
             at: Instant::now(),
             line: line.to_owned(),
         };
-        remember(&mut self.told, told);
+        remember(&mut self.sent, reported);
     }
 }
 
-/// One node, shared by its connections and by whoever changes what it says.
+/// One node, shared by its connections and by anyone who changes what it says.
 #[derive(Debug)]
 pub(crate) struct MockNode {
     name: String,
@@ -152,13 +152,13 @@ impl MockNode {
     }
 
     /// The answers to polls so far, oldest first.
-    pub(crate) fn told(&self) -> Vec<Told> {
-        self.state().told.iter().cloned().collect()
+    pub(crate) fn sent_lines(&self) -> Vec<SentLine> {
+        self.state().sent.iter().cloned().collect()
     }
 
-    /// The pleas to stay so far, oldest first.
-    pub(crate) fn pleas(&self) -> Vec<Plea> {
-        self.state().pleas.iter().cloned().collect()
+    /// The stay requests so far, oldest first.
+    pub(crate) fn stay_requests(&self) -> Vec<StayRequest> {
+        self.state().stay_requests.iter().cloned().collect()
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -174,11 +174,11 @@ impl MockNode {
                 }
             }
             (method, "/pool_please_dont_go") => {
-                let plea = Plea {
+                let request = StayRequest {
                     at: Instant::now(),
                     method: method.clone(),
                 };
-                remember(&mut self.state().pleas, plea);
+                remember(&mut self.state().stay_requests, request);
                 self.reply(StatusCode::OK, String::new())
             }
             _ => self.serve_traffic(request).await,

@@ -55,7 +55,7 @@ struct Shared {
 }
 
 impl Traffic {
-    /// So many clients, each with a connection of its own and a few milliseconds of rest between two requests, so that
+    /// This many clients, each with a connection of its own and a few milliseconds of rest between two requests, so that
     /// Perlbal has connections that are idle and others that are busy.
     pub(crate) fn start(service: SocketAddrV4, clients: usize) -> Self {
         Self::start_paced(service, clients, Duration::from_millis(3))
@@ -79,7 +79,7 @@ impl Traffic {
         self.shared.record().clone()
     }
 
-    /// Waits until so many requests more have been answered.
+    /// Waits until this many requests more have been answered.
     #[track_caller]
     pub(crate) fn wait_answers(&self, more: usize) {
         let answered = || {
@@ -95,7 +95,7 @@ impl Traffic {
         });
     }
 
-    /// Waits until so many requests that were sent after `at` have been answered, by whichever node.
+    /// Waits until this many requests that were sent after `at` have been answered, by whichever node.
     #[track_caller]
     pub(crate) fn wait_answers_after(&self, at: Instant, count: usize) {
         self.wait_answers_after_for(SOON, at, count);
@@ -110,7 +110,7 @@ impl Traffic {
         });
     }
 
-    /// Waits until that node has answered so many requests that were sent from now on. Perlbal chooses a node at random
+    /// Waits until that node has answered this many requests that were sent from now on. Perlbal chooses a node at random
     /// for each connection, and opens one only when it needs one: chance can leave a member without, or a new member has
     /// to wait until old connections are used up. More requests at once bring it a connection.
     #[track_caller]
@@ -210,7 +210,7 @@ pub(crate) fn failures(record: &[Exchange]) -> Vec<String> {
     failed.collect()
 }
 
-/// Proves that from 100 ms after now on no request reaches these nodes, while so many others are answered, and that
+/// Proves that from 100 ms after now on no request reaches these nodes, while this many others are answered, and that
 /// no client noticed anything.
 #[track_caller]
 pub(crate) fn no_more_requests(traffic: Traffic, going: &[Node], answers: usize) {

@@ -7,7 +7,7 @@ use std::process::{self, Command, Output};
 /// still is not waited for.
 const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && timeout 10 cat <&3"#;
 
-/// The begin of every name that this run gives in Docker. Whoever ends the run by force finds what is left by it:
+/// The begin of every name that this run gives in Docker. Anyone who ends the run by force finds what is left by it:
 /// `POLLBAL_RUN` says what to call the run.
 pub(crate) fn run_name() -> String {
     let run = env::var("POLLBAL_RUN").unwrap_or_else(|_| process::id().to_string());
@@ -53,7 +53,7 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// Runs a command that tidies up: a failure is told and is no panic, since there may be one already.
+/// Runs a command that tidies up: a failure is reported and is no panic, since there may be one already.
 pub(crate) fn tidy(command: &mut Command) {
     match command.output() {
         Ok(output) if output.status.success() => {}

@@ -8,7 +8,7 @@ use std::thread;
 use super::stage::Stage;
 use super::{SOON, eventually};
 
-/// The node listener of a load balancer that says whatever it is told to.
+/// The node listener of a load balancer that responds as it is set to.
 #[derive(Clone)]
 pub(crate) struct Double {
     addr: SocketAddrV4,
@@ -69,7 +69,7 @@ impl Double {
         heard.iter().filter(|line| line.starts_with(method)).count()
     }
 
-    /// Waits until it was asked so many times more.
+    /// Waits until it was asked this many times more.
     #[track_caller]
     pub(crate) fn wait_heard(&self, method: &str, more: usize) {
         let enough = self.heard(method) + more;

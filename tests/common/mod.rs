@@ -56,8 +56,8 @@ pub(crate) fn eventually<T>(
 ) -> T {
     let start = Instant::now();
     loop {
-        if let Some(seen) = look() {
-            return seen;
+        if let Some(observed) = look() {
+            return observed;
         }
         assert!(
             clock::counted_since(start) < deadline,
@@ -67,35 +67,35 @@ pub(crate) fn eventually<T>(
     }
 }
 
-/// Waits until `look` gives what is wanted; when the deadline has passed, panics and shows what it gave last.
+/// Waits until `look` gives what is expected; when the deadline has passed, panics and shows what it gave last.
 #[track_caller]
 pub(crate) fn becomes<T: PartialEq + Debug>(
     deadline: Duration,
     what: &str,
-    wanted: &T,
+    expected: &T,
     mut look: impl FnMut() -> T,
 ) {
     let start = Instant::now();
     loop {
-        let seen = look();
-        if seen == *wanted {
+        let observed = look();
+        if observed == *expected {
             return;
         }
         assert!(
             clock::counted_since(start) < deadline,
-            "{what}: not within {deadline:?}\n  wanted: {wanted:?}\n    seen: {seen:?}"
+            "{what}: not within {deadline:?}\n  expected: {expected:?}\n    observed: {observed:?}"
         );
         thread::sleep(LOOK);
     }
 }
 
-/// Watches that `look` gives what is wanted for as long as `until` is false, and once more then: for what must not
+/// Watches that `look` gives what is expected for as long as `until` is false, and once more then: for what must not
 /// happen while something else does.
 #[track_caller]
 pub(crate) fn stays<T: PartialEq + Debug>(
     deadline: Duration,
     what: &str,
-    wanted: &T,
+    expected: &T,
     mut look: impl FnMut() -> T,
     mut until: impl FnMut() -> bool,
 ) {
@@ -103,10 +103,10 @@ pub(crate) fn stays<T: PartialEq + Debug>(
     loop {
         // Asked before the look, so that the last look lies behind the end of what was waited for.
         let over = until();
-        let seen = look();
+        let observed = look();
         assert!(
-            seen == *wanted,
-            "{what}: did not stay\n  wanted: {wanted:?}\n    seen: {seen:?}"
+            observed == *expected,
+            "{what}: did not stay\n  expected: {expected:?}\n    observed: {observed:?}"
         );
         if over {
             return;
@@ -119,7 +119,7 @@ pub(crate) fn stays<T: PartialEq + Debug>(
     }
 }
 
-/// Ends whoever looks at it, also when the test fails.
+/// Ends anyone who looks at it, also when the test fails.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {

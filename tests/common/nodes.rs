@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::mock_node::server::{self, Announcement, Arrival, Behaviour, MockNode, Plea};
+use super::mock_node::server::{self, Announcement, Arrival, Behaviour, MockNode, StayRequest};
 use super::{SOON, eventually, runtime};
 
 /// A running (or stopped) node; dropped, it stops.
@@ -101,7 +101,7 @@ impl Node {
         self.mock.state().polls
     }
 
-    /// Waits for so many polls more.
+    /// Waits for this many polls more.
     #[track_caller]
     pub(crate) fn wait_polls(&self, more: u64) {
         let enough = self.polls() + more;
@@ -112,18 +112,19 @@ impl Node {
 
     /// When it first answered a poll with exactly this line, after `since`; waits for it.
     #[track_caller]
-    pub(crate) fn wait_told(&self, line: &str, since: Instant) -> Instant {
+    pub(crate) fn wait_sent(&self, line: &str, since: Instant) -> Instant {
         eventually(SOON, &format!("{} says \"{line}\"", self.name()), || {
-            let told = self.mock.told();
-            told.iter()
-                .find(|told| told.at >= since && told.line == line)
-                .map(|told| told.at)
+            let lines = self.mock.sent_lines();
+            lines
+                .iter()
+                .find(|sent| sent.at >= since && sent.line == line)
+                .map(|sent| sent.at)
         })
     }
 
-    /// When it was asked to stay (`POST`), and told that this is over (`DELETE`).
-    pub(crate) fn pleas(&self) -> Vec<Plea> {
-        self.mock.pleas()
+    /// When it was asked to stay (`POST`), and notified that this is over (`DELETE`).
+    pub(crate) fn stay_requests(&self) -> Vec<StayRequest> {
+        self.mock.stay_requests()
     }
 
     /// The requests that reached it through a load balancer (not polls).
@@ -147,7 +148,7 @@ impl Drop for Node {
     }
 }
 
-/// Waits until each of these nodes has been polled so many times more. After two, what it said before is known: the
+/// Waits until each of these nodes has been polled this many times more. After two, what it said before is known: the
 /// second poll begins when the first has been answered.
 #[track_caller]
 pub(crate) fn wait_rounds(nodes: &[Node], more: u64) {

@@ -82,7 +82,7 @@ impl Notify {
         messages
     }
 
-    /// Waits until so many messages have this line; gives the last of them.
+    /// Waits until this many messages have this line; gives the last of them.
     #[track_caller]
     pub(crate) fn wait(&self, line: &str, number: usize) -> Message {
         eventually(SOON, &format!("{line}, {number} of them"), || {
@@ -90,7 +90,7 @@ impl Notify {
         })
     }
 
-    /// The status that was told last.
+    /// The status that was reported last.
     pub(crate) fn status(&self) -> Option<String> {
         let messages = self.messages();
         let last = messages

@@ -183,7 +183,7 @@ impl Perlbal {
         }
     }
 
-    /// Ends at once, as in a crash; everything told over the socket is gone.
+    /// Ends at once, as in a crash; everything sent over the socket is gone.
     pub(crate) fn kill(&mut self) {
         self.forget_connection();
         if let Some(mut child) = self.child.take() {
@@ -195,7 +195,7 @@ impl Perlbal {
 
     /// Stands still, as a process under a debugger or on a machine that swaps.
     pub(crate) fn pause(&mut self) {
-        // Whoever asks now would wait for ever.
+        // Anyone who asks now would wait for ever.
         self.forget_connection();
         self.signal(Signal::STOP);
     }
@@ -293,7 +293,7 @@ impl Perlbal {
         self.ask("QUEUES").iter().filter_map(count).sum()
     }
 
-    /// Waits until so many requests wait for a connection to a node.
+    /// Waits until this many requests wait for a connection to a node.
     #[track_caller]
     pub(crate) fn wait_waiting(&self, service: &str, count: usize) {
         becomes(SOON, "requests that wait", &count, || self.waiting(service));

@@ -43,7 +43,7 @@ impl FullPipe {
         Self { path, unread }
     }
 
-    /// Makes room for so many pages of 4 KiB.
+    /// Makes room for this many pages of 4 KiB.
     pub(crate) fn make_room(&mut self, pages: usize) {
         let mut page = vec![0; pages * 4_096];
         self.unread.read_exact(&mut page).expect("it was full");
@@ -101,7 +101,7 @@ impl FullPipe {
         command
     }
 
-    /// Reads it from now on, until whoever writes is gone.
+    /// Reads it from now on, until anyone who writes is gone.
     pub(crate) fn read(self) -> Arc<Mutex<Vec<String>>> {
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let reader = File::open(&self.path).expect("failed to open the pipe");

@@ -102,7 +102,7 @@ impl Pollbal {
         &self.config
     }
 
-    /// SIGHUP: reads configuration and services file anew.
+    /// SIGHUP: reads configuration and services file again.
     pub(crate) fn reload(&self) {
         self.signal(Signal::HUP);
     }

@@ -24,10 +24,10 @@ pub(crate) enum Answer {
     /// These bytes, and the connection stays open.
     BytesAndOpen(Vec<u8>),
     Hang,
-    /// Hangs until it is told otherwise; then says the first to what was asked before, and the
+    /// Hangs until it is set otherwise; then says the first to what was asked before, and the
     /// second from then on.
     HangUntil(watch::Receiver<bool>, &'static str, &'static str),
-    /// Hangs until it is told otherwise; then answers with this on connections that come from then on,
+    /// Hangs until it is set otherwise; then answers with this on connections that come from then on,
     /// and never on those before, as when its machine was restarted without a word.
     DeadUntil(watch::Receiver<bool>, &'static str),
     /// These bytes, one a second.
@@ -167,7 +167,7 @@ impl RawNode {
         self.record.requests().len()
     }
 
-    /// Waits until it has been polled so many times.
+    /// Waits until it has been polled this many times.
     #[track_caller]
     pub(crate) fn wait_polls(&self, polls: usize) {
         eventually(

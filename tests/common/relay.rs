@@ -1,5 +1,5 @@
 //! A TCP relay before Perlbal's management port that notes what is said to Perlbal and how long that takes, that can be
-//! slow, and that can be cut: at once, or after so many bytes of an answer.
+//! slow, and that can be cut: at once, or after this many bytes of an answer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
@@ -32,7 +32,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Plan {
-    /// The next connections end after so many bytes from the target; those behind them are not limited.
+    /// The next connections end after this many bytes from the target; those behind them are not limited.
     limits: VecDeque<usize>,
     closed: bool,
     /// New connections are taken, and nothing comes of them.
@@ -51,7 +51,7 @@ struct Plan {
     stretches: Stretches,
 }
 
-/// When Perlbal owed answers, as is seen here: later than by who asked it began, and sooner it ended.
+/// When Perlbal owed answers, as is observed here: later than by who asked it began, and sooner it ended.
 #[derive(Default)]
 struct Stretches {
     /// All but the present one.
@@ -143,7 +143,7 @@ impl Relay {
         self.addr
     }
 
-    /// The next connections end after so many bytes of answers, one number each.
+    /// The next connections end after this many bytes of answers, one number each.
     pub(crate) fn limit(&self, bytes: impl IntoIterator<Item = usize>) {
         self.shared.plan().limits.extend(bytes);
     }
@@ -251,7 +251,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                // Before the look at the plan, so that a cut in between is seen.
+                // Before the look at the plan, so that a cut in between is observed.
                 let cuts = shared.cuts.subscribe();
                 let limit = {
                     let mut plan = shared.plan();
@@ -314,7 +314,7 @@ async fn relay(
     }
 }
 
-/// Byte for byte until the limit, even in the middle of a line; of each read the bytes behind so many as much later as
+/// Byte for byte until the limit, even in the middle of a line; of each read the bytes behind this many as much later as
 /// its note says, one read after the other, and all of it as much later as the way is long.
 async fn copy_up_to(
     limit: usize,
@@ -337,7 +337,7 @@ async fn copy_up_to(
             let Ok(read @ 1..) = from.read(&mut buffer[..room]).await else {
                 return;
             };
-            // Before it goes out, so that whoever sees an effect finds the cause noted.
+            // Before it goes out, so that anyone who sees an effect finds the cause noted.
             let (before, delay) = note(&buffer[..read]);
             free_at = free_at.max(tokio::time::Instant::now());
             let (before, behind) = buffer[..read].split_at(before);

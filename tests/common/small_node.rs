@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use super::stage::Stage;
 
 /// A running node with descriptors for 16 files; dropped, it stops. Filled, it takes all that are free then, so that the
-/// next connection lacks one. It closes connections that are idle for long, if it is told to.
+/// next connection lacks one. It closes connections that are idle for long, if it is set to.
 pub(crate) struct Small {
     child: Child,
     full: PathBuf,
@@ -41,7 +41,7 @@ impl Small {
             }
         }"#;
 
-    /// One that closes connections which were idle for so many seconds, or none.
+    /// One that closes connections which were idle for this many seconds, or none.
     pub(crate) fn start(stage: &Stage, idle: f32) -> Self {
         let addr = stage.node_addr(1);
         let (full, answered) = (stage.path("full"), stage.path("answered"));

@@ -17,7 +17,7 @@ use super::nodes::Node;
 use super::text;
 use super::turn::Turn;
 
-/// Whoever listens here on the last address of a block has the block, whichever test program it is: below the
+/// Anyone who listens here on the last address of a block has the block, whichever test program it is: below the
 /// ports that the kernel gives away, and used for nothing else.
 const CLAIM_PORT: u16 = 26_214;
 
@@ -132,7 +132,7 @@ impl Stage {
         fs::rename(&new, self.services_file()).expect("failed to put the services file in place");
     }
 
-    /// Makes so many nodes members of a pool as a run before would have left them, though nobody is there, and gives their
+    /// Makes this many nodes members of a pool as a run before would have left them, though nobody is there, and gives their
     /// lines of the services file. With as many `min_members` they stay.
     pub(crate) fn write_dead_members(&self, pool: &str, count: usize) -> Vec<String> {
         let hosts = 1..PERLBAL_HOST - 1;

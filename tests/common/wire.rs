@@ -149,7 +149,7 @@ pub(crate) fn get(wire: impl Wire, path: &str) -> Answer {
 /// Says this and reads until the other side ends the connection.
 #[track_caller]
 pub(crate) fn say(mut wire: impl Wire, text: &str) -> Answer {
-    // Whoever is refused at once need not be read to the end.
+    // Anyone who is refused at once need not be read to the end.
     _ = wire.write_all(text.as_bytes());
     hear(wire)
 }

@@ -20,7 +20,7 @@ impl Clock {
         clock
     }
 
-    /// From now on it is so many seconds ahead of the true one.
+    /// From now on it is this many seconds ahead of the true one.
     pub(crate) fn set(&self, seconds_ahead: i64) {
         // By a rename, for the program reads it each time that it looks at the clock.
         let new = self.file.with_extension("new");

@@ -24,7 +24,7 @@ use super::world::{
     services_lines,
 };
 
-/// The port on which whoever listens has a network, whichever test program it is.
+/// The port on which anyone who listens has a network, whichever test program it is.
 const CLAIM_PORT: u16 = 26_214;
 
 /// Where in the directory is what pollbal's container sees as `/etc/pollbal`.
@@ -85,7 +85,7 @@ impl Containers {
         containers
     }
 
-    /// The first three bytes of the network's addresses, as `docker-compose.yml` is told them.
+    /// The first three bytes of the network's addresses, as `docker-compose.yml` gets them.
     pub(crate) fn net(&self) -> String {
         format!("198.18.{}", self.net)
     }
@@ -124,9 +124,10 @@ impl Containers {
         let on_machine = ["machine", "pollbal", "perlbal"].map(|service| {
             let mut changes = json!({ "container_name": self.container(service) });
             if service == "pollbal" && self.clock.is_some() {
-                let seen = clock::environment(Path::new("/etc/pollbal/clock"), Path::new(FAKETIME));
+                let observed =
+                    clock::environment(Path::new("/etc/pollbal/clock"), Path::new(FAKETIME));
                 changes["image"] = "pollbal-clock".into();
-                changes["environment"] = seen.into_iter().collect();
+                changes["environment"] = observed.into_iter().collect();
             }
             (service.to_owned(), changes)
         });

@@ -32,7 +32,7 @@ const RUSH: usize = 8;
 
 const REST: Duration = Duration::from_millis(5);
 
-/// So many answers say that nothing stands still.
+/// This number of responses shows that nothing hangs.
 const MANY: usize = 100;
 
 /// See the module's documentation.
@@ -156,7 +156,7 @@ impl Site {
         self.stays_at_rest(pool, node);
     }
 
-    // --- What is seen ---
+    // --- What is observed ---
 
     /// Waits until pool file and Perlbal have exactly these members.
     #[track_caller]
@@ -179,16 +179,16 @@ impl Site {
             let addr = self.world.node_addr(*node);
             format!("{} {} # {}\n", addr.ip(), addr.port(), NODES[*node].name)
         };
-        let wanted = Some(nodes.iter().map(line).collect::<String>());
+        let expected = Some(nodes.iter().map(line).collect::<String>());
         let file = "disabled_services";
-        becomes(DEADLINE, file, &wanted, || self.file(file));
+        becomes(DEADLINE, file, &expected, || self.file(file));
     }
 
     #[track_caller]
     pub(crate) fn wait_perlbal(&self, pool: &str, members: &[usize]) {
-        let wanted = members.iter().map(|node| self.world.node_addr(*node));
+        let expected = members.iter().map(|node| self.world.node_addr(*node));
         let what = format!("the members of Perlbal's pool {pool}");
-        becomes(DEADLINE, &what, &Ok(wanted.collect()), || {
+        becomes(DEADLINE, &what, &Ok(expected.collect()), || {
             self.members(pool)
         });
     }
@@ -281,8 +281,8 @@ impl Site {
         let names: BTreeSet<&str> = later
             .filter_map(|one| one.outcome.as_deref().ok())
             .collect();
-        let wanted = nodes.iter().map(|node| NODES[*node].name).collect();
-        assert_eq!(names, wanted, "who answers the requests to {pool}");
+        let expected = nodes.iter().map(|node| NODES[*node].name).collect();
+        assert_eq!(names, expected, "who answers the requests to {pool}");
     }
 
     /// Waits for pollbal's log line that the node is drained, and looks whether Perlbal agrees.

@@ -1,4 +1,4 @@
-//! What a scenario can do to a world: the parts that run and fail on their own, and what is seen of them from outside.
+//! What a scenario can do to a world: the parts that run and fail on their own, and what is observed of them from outside.
 //!
 //! A world has one Perlbal, one pollbal and four nodes, and is new for each scenario. Everything is made and nothing
 //! runs when it is new; dropped, it is gone with all its parts, whatever happened. Only what every world can really do
@@ -110,7 +110,7 @@ pub(crate) trait World {
 
     fn resume(&mut self, part: Part);
 
-    /// From now on packets between these nodes and everyone else vanish; nobody is told.
+    /// From now on packets between these nodes and everyone else vanish; nobody is notified.
     fn cut(&mut self, nodes: &[usize]);
 
     /// The nodes that were cut off are reached again, at the same addresses.
@@ -134,7 +134,7 @@ pub(crate) trait World {
 
     fn free_disk(&mut self);
 
-    /// The wall clock that pollbal sees jumps: from now on it is so many seconds ahead of the true one, or behind if
+    /// The wall clock that pollbal sees jumps: from now on it is this many seconds ahead of the true one, or behind if
     /// negative. It goes on at its pace, and pollbal is not restarted.
     fn set_clock(&mut self, seconds_ahead: i64);
 

@@ -51,7 +51,7 @@ fn run(directory: &Path, to: &[&str], text: &str, json: &str) -> Output {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // Whoever is told no address does not read.
+    // A script that gets no address does not read.
     _ = stdin.write_all(json.as_bytes());
     drop(stdin);
     child.wait_with_output().unwrap()
@@ -90,7 +90,7 @@ fn a_mail_says_what_it_is_in_its_subject_and_all_in_its_body() {
 }
 
 #[test]
-fn nothing_that_is_told_adds_a_header_an_option_or_a_line_that_is_too_long() {
+fn nothing_that_is_reported_adds_a_header_an_option_or_a_line_that_is_too_long() {
     let directory = TempDir::new().unwrap();
     let text = format!("häßlich\r\nBcc: eve@example.com\n\n{}", "x".repeat(5_000));
     let json = format!("{{\"text\":\"{}\"}}\n", "é".repeat(5_000));
@@ -101,7 +101,7 @@ fn nothing_that_is_told_adds_a_header_an_option_or_a_line_that_is_too_long() {
         .iter()
         .map(|line| line.split(':').next().unwrap())
         .collect();
-    let wanted = [
+    let expected = [
         "To",
         "Subject",
         "Auto-Submitted",
@@ -109,7 +109,7 @@ fn nothing_that_is_told_adds_a_header_an_option_or_a_line_that_is_too_long() {
         "Content-Type",
         "Content-Transfer-Encoding",
     ];
-    assert_eq!(names, wanted);
+    assert_eq!(names, expected);
     assert!(
         headers
             .iter()

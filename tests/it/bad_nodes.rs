@@ -1,4 +1,4 @@
-//! Nodes that do all that a node must not do: they stay out, each with its reason told once, and harm nobody else.
+//! Nodes that do all that a node must not do: they stay out, each with its reason reported once, and harm nobody else.
 
 use std::fs;
 use std::path::Path;
@@ -190,7 +190,7 @@ fn all_below(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn each_bad_node_is_out_with_its_reason_told_once_and_the_good_ones_stay() {
+fn each_bad_node_is_out_with_its_reason_reported_once_and_the_good_ones_stay() {
     let stage = Stage::new();
     let good = good_nodes(&stage);
     let bad = bad_nodes(&stage);
@@ -225,26 +225,36 @@ fn each_bad_node_is_out_with_its_reason_told_once_and_the_good_ones_stay() {
             stage.lines("disabled_services"),
         )
     };
-    let wanted = (
+    let required = (
         vec!["disabled_services".to_owned(), "website.pool".to_owned()],
         Some(pool_lines(&good)),
         Some(disabled),
     );
-    becomes(SOON, "bad nodes are out", &wanted, look);
+    becomes(SOON, "bad nodes are out", &required, look);
     let enough = || {
         let at_once = |node: &RawNode| node.connections() >= 10;
         bad.iter()
             .all(|(node, _)| node.polls() >= 3 || at_once(node))
             && good.iter().all(|node| node.polls() >= 30)
     };
-    stays(3 * SOON, "pools and files", &wanted, look, enough);
+    stays(3 * SOON, "pools and files", &required, look, enough);
     pollbal.assert_alive();
 
     for (node, words) in &bad {
-        let told = pollbal.log_with(&[node.name()]);
-        assert_eq!(told.len(), 1, "told once of {}: {told:#?}", node.name());
-        let told = pollbal.log_with(&[&[node.name()], *words].concat());
-        assert_eq!(told.len(), 1, "the log says {words:?} of {}", node.name());
+        let reported = pollbal.log_with(&[node.name()]);
+        assert_eq!(
+            reported.len(),
+            1,
+            "reported once of {}: {reported:#?}",
+            node.name()
+        );
+        let reported = pollbal.log_with(&[&[node.name()], *words].concat());
+        assert_eq!(
+            reported.len(),
+            1,
+            "the log says {words:?} of {}",
+            node.name()
+        );
     }
     assert_eq!(
         pollbal

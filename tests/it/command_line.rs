@@ -147,10 +147,10 @@ fn each_change_of_a_node_is_one_line_with_its_fields() {
     let nodes = stage.nodes(&["website"]);
     let pollbal = Pollbal::start(&stage, &json!({}));
     let addr = nodes[0].addr();
-    let told = pollbal.wait_log(&["node-1 joins website"]);
+    let reported = pollbal.wait_log(&["node-1 joins website"]);
     assert!(
-        told.contains(&format!("node={addr}")) && told.contains("pool=website"),
-        "{told}"
+        reported.contains(&format!("node={addr}")) && reported.contains("pool=website"),
+        "{reported}"
     );
     for (word, said) in [
         ("website leaving", "leaving"),
@@ -231,8 +231,8 @@ fn without_descriptors_nodes_stay_what_they_were_and_one_error_says_so() {
     let nodes = stage.nodes(&["website"; 60]);
     let config = json!({ "service_timeout": "5s" });
     let mut pollbal = Pollbal::start_behind(&stage, &config, "ulimit -n 30");
-    let told = pollbal.wait_log(&["error", "cannot be polled"]);
-    assert!(told.contains("LimitNOFILE"), "{told}");
+    let reported = pollbal.wait_log(&["error", "cannot be polled"]);
+    assert!(reported.contains("LimitNOFILE"), "{reported}");
     let polled = || nodes.iter().filter(|node| node.polls() > 3).count();
     eventually(SOON, "some are polled", || (polled() > 5).then_some(()));
     assert_eq!(pollbal.log_with(&["removed from"]), Vec::<String>::new());

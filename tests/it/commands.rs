@@ -121,7 +121,7 @@ fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
     let (code, last) = of("website");
     assert_eq!((code, last[0].as_str()), (1, line));
 
-    // With so few members that min_members holds a failing one, it is told to fail, not to be down.
+    // With so few members that min_members holds a failing one, it is reported as failing, not as down.
     site.nodes[2].fail(500);
     let line = "CRITICAL: pool website has 1 of its min_members of 2; 1 of 4 nodes down (website 1/4); \
                 1 of 4 nodes kept in though failing (website 1/4)";
@@ -140,8 +140,8 @@ fn code_of(site: &Site, arguments: &[&str]) -> i32 {
 }
 
 #[test]
-fn a_file_that_is_refused_is_told_with_since_when() {
-    /// What is over is no more told, though it counts as standing for longer.
+fn a_file_that_is_refused_is_reported_with_since_when() {
+    /// What is over is no more reported, though it counts as standing for longer.
     const AT_ONCE: Duration = Duration::from_secs(3);
     let site = Site::start();
     assert_eq!(site.tell_json(&["status"])["site_problems"], json!([]));
@@ -162,10 +162,10 @@ fn a_file_that_is_refused_is_told_with_since_when() {
     assert_eq!(condition["kind"], "services_refused");
     assert_eq!(condition["subject"], services_file.to_str().unwrap());
     assert!(condition["since"].as_str().unwrap().ends_with('Z'));
-    let told = condition["text"].as_str().unwrap();
-    assert!(told.contains("line 1"), "{told}");
+    let reported = condition["text"].as_str().unwrap();
+    assert!(reported.contains("line 1"), "{reported}");
     let text = site.ask(&["status"]).1;
-    assert!(text.contains(told), "{text}");
+    assert!(text.contains(reported), "{text}");
     let line = "DEGRADED: services file rejected";
     wait_verdict(&site, &["status"], 1, line);
 
@@ -181,15 +181,15 @@ fn a_file_that_is_refused_is_told_with_since_when() {
 #[test]
 fn a_node_is_taken_out_and_brought_back_by_reasons() {
     let site = Site::start();
-    let told = site.tell(&[
+    let reported = site.tell(&[
         "disable", "node-1", "--reason", "kernel", "--note", "6.1", "--wait",
     ]);
-    assert_eq!(told, "drained: node-1\n");
+    assert_eq!(reported, "drained: node-1\n");
     site.perlbal
         .wait_members("website", &addrs(&site.nodes[1..]));
-    let told = site.tell(&["disable", "node-1", "--reason", "disk", "--for", "2h"]);
+    let reported = site.tell(&["disable", "node-1", "--reason", "disk", "--for", "2h"]);
     assert_eq!(
-        told,
+        reported,
         format!("{}: disabled by disk, kernel\n", site.named(1))
     );
     let text = site.tell(&["status"]);
@@ -199,28 +199,28 @@ fn a_node_is_taken_out_and_brought_back_by_reasons() {
     );
     assert!(text.contains(": \"6.1\", "), "{text}");
 
-    let told = site.tell(&["enable", "node-1", "--reason", "kernel"]);
-    assert_eq!(told, format!("{}: disabled by disk\n", site.named(1)));
-    // It does not serve for long now; whoever waits for it is told why.
-    let told = site.refused(&["wait", "node-1", "--until", "serving", "--timeout", "300ms"]);
+    let reported = site.tell(&["enable", "node-1", "--reason", "kernel"]);
+    assert_eq!(reported, format!("{}: disabled by disk\n", site.named(1)));
+    // It does not serve for long now; a command that waits for it prints why.
+    let reported = site.refused(&["wait", "node-1", "--until", "serving", "--timeout", "300ms"]);
     assert_eq!(
-        told,
+        reported,
         "pollbal: timed out after 300ms: node-1: out: disabled: disk\n"
     );
     assert_eq!(
         site.refused(&["enable", "node-1", "--reason", "kernel"]),
         "pollbal: node-1 is not disabled for \"kernel\" (active reasons: disk)\n"
     );
-    let told = site.tell_json(&["enable", "node-1", "--reason", "disk", "--wait"]);
+    let reported = site.tell_json(&["enable", "node-1", "--reason", "disk", "--wait"]);
     assert_eq!(
-        (&told["done"], &told["nodes"][0]["name"]),
+        (&reported["done"], &reported["nodes"][0]["name"]),
         (&json!(true), &json!("node-1"))
     );
     site.perlbal.wait_members("website", &addrs(&site.nodes));
 }
 
 #[test]
-fn who_gives_an_order_is_told_to_others() {
+fn who_gives_an_order_is_shown_to_others() {
     let site = Site::start();
     let socket = site.stage.admin_socket();
     let by = |word: &str, sudo: &str, user: &str| {
@@ -230,8 +230,8 @@ fn who_gives_an_order_is_told_to_others() {
             .envs([("SUDO_USER", sudo), ("USER", user), ("LOGNAME", "cat")])
             .output()
             .unwrap();
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let reasons = told["nodes"][0]["reasons"].as_array().unwrap();
+        let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let reasons = reported["nodes"][0]["reasons"].as_array().unwrap();
         let given = reasons.iter().find(|given| given["reason"] == word);
         given.unwrap()["by"].clone()
     };
@@ -256,25 +256,25 @@ fn who_gives_an_order_is_told_to_others() {
         .env_clear()
         .output()
         .unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["nodes"][0]["reasons"][0]["by"], *user);
-    let told = site.tell(&["explain", "node-2"]);
+    let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reported["nodes"][0]["reasons"][0]["by"], *user);
+    let reported = site.tell(&["explain", "node-2"]);
     assert!(
-        told.contains(&format!("disabled  kernel by {user}: \"new kernel\", ")),
-        "{told}"
+        reported.contains(&format!("disabled  kernel by {user}: \"new kernel\", ")),
+        "{reported}"
     );
     let order = json!({ "nodes": ["node-2"], "reason": "kernel" });
     let taken_back = post(&site.stage, "/v1/enable", &order);
     assert_eq!(taken_back.status, 200, "{}", taken_back.body);
-    let told = site.tell(&["events", "-n", "20"]);
+    let reported = site.tell(&["events", "-n", "20"]);
     let line = format!("node-2 re-enabled (kernel removed by {user})");
-    assert!(told.contains(&line), "{told}");
+    assert!(reported.contains(&line), "{reported}");
 }
 
 #[test]
-fn what_is_not_known_is_told_with_what_is_called_nearly_so() {
+fn an_unknown_name_is_reported_with_similar_names() {
     let site = Site::start();
-    for (arguments, told) in [
+    for (arguments, reported) in [
         (
             &["explain", "node-7"][..],
             "no node of the services file is called node-7; the nearest are node-1, node-2, node-3",
@@ -293,7 +293,7 @@ fn what_is_not_known_is_told_with_what_is_called_nearly_so() {
         ),
     ] {
         let refused = site.refused(arguments);
-        assert!(refused.contains(told), "{arguments:?}: {refused}");
+        assert!(refused.contains(reported), "{arguments:?}: {refused}");
     }
     let (code, _, error) = site.ask(&["stauts"]);
     assert_eq!(code, 64);
@@ -303,12 +303,12 @@ fn what_is_not_known_is_told_with_what_is_called_nearly_so() {
     );
     let socket = site.stage.admin_socket();
     let output = pollbal(&["--json", "--socket", socket.to_str().unwrap(), "status"]);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["counts"]["nodes"], 4);
+    let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reported["counts"]["nodes"], 4);
 }
 
 #[test]
-fn an_order_outlives_its_node_is_told_and_can_be_taken_back() {
+fn an_order_outlives_its_node_is_shown_and_can_be_taken_back() {
     let site = Site::start();
     let node = site.nodes[0].addr().to_string();
     site.tell(&["disable", "node-1", "--reason", "kernel"]);
@@ -323,8 +323,8 @@ fn an_order_outlives_its_node_is_told_and_can_be_taken_back() {
         (&json!(node), &json!("kernel"))
     );
     for word in ["disk", "kernel"] {
-        let (code, _, told) = site.ask(&["enable", &node, "--reason", word, "--wait"]);
-        assert_eq!(code, i32::from(word == "disk"), "{told}");
+        let (code, _, reported) = site.ask(&["enable", &node, "--reason", word, "--wait"]);
+        assert_eq!(code, i32::from(word == "disk"), "{reported}");
     }
     assert_eq!(site.tell_json(&["status"])["gone"], json!([]));
     // The same node comes back as if nothing had been ordered.
@@ -368,9 +368,9 @@ fn a_disable_that_takes_too_many_is_refused_with_the_numbers_unless_it_is_forced
     let said = json["error"].as_str().unwrap();
     assert!(refusal.contains(said), "{said}");
     assert!(site.tell(&["status"]).contains("4 in pools"));
-    let (code, told, warning) = site.ask(&[&three[..], &["--force", "--wait"]].concat());
+    let (code, reported, warning) = site.ask(&[&three[..], &["--force", "--wait"]].concat());
     assert_eq!(
-        (code, told.as_str()),
+        (code, reported.as_str()),
         (0, "drained: node-1, node-2, node-3\n")
     );
     assert_eq!(
@@ -391,16 +391,16 @@ fn a_configuration_that_is_broken_stops_no_command_and_a_reload_says_so() {
     let config = config.to_str().unwrap();
     let ask = |arguments: &[&str]| {
         let output = pollbal(&[&["--config", config], arguments].concat());
-        let told = stderr(&output);
+        let reported = stderr(&output);
         let warning = format!("pollbal: warning: {config} is not valid JSON: ");
-        let rest = told
+        let rest = reported
             .strip_prefix(&warning)
-            .unwrap_or_else(|| panic!("{arguments:?}: {told}"));
+            .unwrap_or_else(|| panic!("{arguments:?}: {reported}"));
         let rest = rest.split_once('\n').expect("a line").1.to_owned();
         (output.status.code(), stdout(&output), rest)
     };
-    let (code, told, error) = ask(&["status"]);
-    assert_eq!((code, error.as_str()), (Some(0), ""), "{told}");
+    let (code, reported, error) = ask(&["status"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{reported}");
     let disable = ["disable", "node-1", "--reason", "kernel"];
     assert_eq!(ask(&disable).0, Some(0));
     let (code, _, error) = ask(&["reload"]);
@@ -498,20 +498,20 @@ fn a_nudge_polls_now_and_a_reload_tells_what_is_wrong() {
     assert_eq!(site.tell_json(&["reload"]), json!({ "nodes": 4 }));
     site.stage
         .write_config(&json!({ "pool_directry": "/x", "rise": 0 }));
-    let told = site.refused(&["reload"]);
+    let reported = site.refused(&["reload"]);
     assert!(
-        told.starts_with("pollbal: ") && told.contains("pool_directry"),
-        "{told}"
+        reported.starts_with("pollbal: ") && reported.contains("pool_directry"),
+        "{reported}"
     );
-    assert!(told.contains("rise"), "{told}");
+    assert!(reported.contains("rise"), "{reported}");
 }
 
 #[test]
-fn a_freeze_is_seen_until_it_is_thawed() {
+fn a_freeze_is_observed_until_it_is_thawed() {
     let site = Site::start();
-    let told = site.tell(&["freeze", "--reason", "storm", "--note", "switch"]);
+    let reported = site.tell(&["freeze", "--reason", "storm", "--note", "switch"]);
     assert_eq!(
-        told,
+        reported,
         "frozen (storm): failed nodes stay in until `pollbal thaw --reason storm`\n"
     );
     let (code, text, _) = site.ask(&["status"]);

@@ -16,7 +16,7 @@ use crate::common::wire::dial_socket;
 use crate::common::{SOON, clock, eventually};
 use site::ask;
 
-/// A daemon of so many nodes, none of which answers.
+/// A daemon of this many nodes, none of which answers.
 fn silent_nodes(stage: &Stage, number: u16) -> (Pollbal, Vec<String>) {
     let nodes: Vec<_> = (0..number)
         .map(|index| format!("{}:{}", stage.ip(1), 20_000 + index))
@@ -39,10 +39,10 @@ fn a_wait_for_many_nodes_keeps_its_time() {
     let output = ask(socket.to_str().unwrap(), &line);
     let took = clock::counted_since(start);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
+    let reported = stderr(&output);
     assert!(
-        told.contains("timed out after 3s: ") && told.contains("; 440 more"),
-        "{told}"
+        reported.contains("timed out after 3s: ") && reported.contains("; 440 more"),
+        "{reported}"
     );
     // Five requests are needed to ask about all of them.
     assert!(took < 2 * TIMEOUT, "{took:?}");
@@ -60,10 +60,10 @@ fn more_names_than_fit_are_refused_with_how_many_fit() {
     };
     let refused = status(nodes.len());
     assert_eq!(refused.status.code(), Some(64));
-    let told = stderr(&refused);
+    let reported = stderr(&refused);
     let begin = "pollbal: 1000 names are too many for one request: the first ";
-    let rest = told.strip_prefix(begin).expect(&told);
-    let (fit, _) = rest.split_once(" fit; ").expect(&told);
+    let rest = reported.strip_prefix(begin).expect(&reported);
+    let (fit, _) = rest.split_once(" fit; ").expect(&reported);
     let answered = status(fit.parse().unwrap());
     assert_eq!(
         (answered.status.code(), stderr(&answered)),
@@ -73,7 +73,7 @@ fn more_names_than_fit_are_refused_with_how_many_fit() {
 }
 
 #[test]
-fn who_follows_events_is_told_each_of_them() {
+fn a_follower_of_events_gets_each_of_them() {
     const NODES: u16 = 1_200;
     let stage = Stage::new();
     let (_pollbal, nodes) = silent_nodes(&stage, NODES);
@@ -93,8 +93,8 @@ fn who_follows_events_is_told_each_of_them() {
     post(&stage, "/v1/disable", &order).ok();
     let last = nodes.last().unwrap();
     follower.wait_stdout(&["\"disabled\"", last]);
-    let told = follower.stdout();
-    let ids: Vec<_> = told
+    let reported = follower.stdout();
+    let ids: Vec<_> = reported
         .iter()
         .map(|line| {
             let event: Value = serde_json::from_str(line).unwrap();
@@ -108,7 +108,7 @@ fn who_follows_events_is_told_each_of_them() {
 }
 
 #[test]
-fn who_goes_on_behind_an_event_is_told_all_that_came_after_it() {
+fn a_follower_that_continues_after_an_event_gets_all_that_came_after_it() {
     let stage = Stage::new();
     let (_pollbal, _) = silent_nodes(&stage, 1_200);
     let mut stream = dial_socket(&stage.admin_socket());

@@ -17,7 +17,7 @@ type Words = &'static [&'static str];
 /// Where they stand, and what they are as JSON.
 type Fields = &'static [(&'static str, &'static str)];
 
-/// Each command that ends by itself and does what it is told, and a few fields of what it prints.
+/// Each command that ends by itself and does what it is reported, and a few fields of what it prints.
 const ALL: [(Words, Fields); 14] = [
     (
         &["status"],
@@ -72,13 +72,13 @@ const ALL: [(Words, Fields); 14] = [
 fn each_command_prints_json_and_ends_well() {
     let site = Site::start();
     for (arguments, fields) in ALL {
-        let told = site.tell_json(arguments);
+        let reported = site.tell_json(arguments);
         for (pointer, expected) in fields {
             let expected: Value = serde_json::from_str(expected).unwrap();
             assert_eq!(
-                told.pointer(pointer),
+                reported.pointer(pointer),
                 Some(&expected),
-                "{arguments:?}: {told:#}"
+                "{arguments:?}: {reported:#}"
             );
         }
     }
@@ -120,8 +120,8 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     ] {
         assert_eq!(site.refused(arguments), format!("pollbal: {unknown}\n"));
         let (code, out, _) = site.ask(&[arguments, &["--json"]].concat());
-        let told: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!((code, told), (1, json!({ "error": unknown })));
+        let reported: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, reported), (1, json!({ "error": unknown })));
     }
 
     // An address is no node either because it looks like one.
@@ -145,8 +145,12 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     site.tell(&["disable", "node-1", "--reason", "kernel"]);
     let waits = ["--reason", "disk", "--wait", "--timeout", "300ms", "--json"];
     let (code, out, error) = site.ask(&[&["enable", "node-1"], &waits[..]].concat());
-    let told: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &told["done"]), (1, &json!(false)), "{told:#}");
+    let reported: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &reported["done"]),
+        (1, &json!(false)),
+        "{reported:#}"
+    );
     assert_eq!(
         error,
         "pollbal: timed out after 300ms: node-1: out: disabled: kernel\n"
@@ -165,8 +169,12 @@ fn a_disable_that_is_not_at_rest_in_time_ends_with_1() {
     });
     let waits = ["--reason", "disk", "--wait", "--timeout", "300ms", "--json"];
     let (code, out, error) = site.ask(&[&["disable", "node-1"], &waits[..]].concat());
-    let told: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &told["done"]), (1, &json!(false)), "{told:#}");
+    let reported: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &reported["done"]),
+        (1, &json!(false)),
+        "{reported:#}"
+    );
     assert!(
         error.starts_with("pollbal: timed out after 300ms: node-1: still draining in "),
         "{error}"
@@ -180,7 +188,7 @@ fn who_reads_no_more_ends_a_command_that_goes_on() {
     let socket = site.stage.admin_socket();
     let program = env!("CARGO_BIN_EXE_pollbal");
     for line in ["status --watch", "status --watch --json", "events --follow"] {
-        // What the command says in the end, and how it ends, is told after what its reader has read.
+        // What the command says in the end, and how it ends, is reported after what its reader has read.
         let line = format!("({program} {line} 2>said; echo $? >>said) | head -1");
         let mut shell = Command::new("sh");
         let shell = shell
@@ -210,10 +218,10 @@ fn colours_are_for_terminals_whatever_the_environment_says() {
         .envs([("CLICOLOR_FORCE", "1"), ("TERM", "xterm")])
         .output()
         .unwrap();
-    let told = stdout(&output);
+    let reported = stdout(&output);
     assert!(
-        told.contains("OK: 4 nodes") && !told.contains('\x1b'),
-        "{told:?}"
+        reported.contains("OK: 4 nodes") && !reported.contains('\x1b'),
+        "{reported:?}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The commands that wait, follow and watch, and what is seen of them on a terminal.
+//! The commands that wait, follow and watch, and what is observed of them on a terminal.
 
 use crate::commands::site;
 
@@ -14,7 +14,7 @@ use crate::common::run::stdout;
 use crate::common::{SOON, eventually};
 use site::{Site, interrupt, on_terminal};
 
-/// So many polls of a node take more than four seconds.
+/// Number of polls of a node that take more than four seconds.
 const SECONDS: u64 = 45;
 
 #[test]
@@ -34,7 +34,7 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     interrupt(&json);
     assert_eq!(json.wait_end(SOON).code(), Some(130));
 
-    // Nobody sees when it began to listen, but that it is told nothing of what was before.
+    // Nobody sees when it began to listen, but that it gets nothing of what was before.
     eventually(SOON, "an event", || {
         site.tell(&["freeze", "--reason", "storm"]);
         site.tell(&["thaw", "--reason", "storm"]);
@@ -48,7 +48,7 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     let config: Value = serde_json::from_str(&config).unwrap();
     site.pollbal = Pollbal::start(&site.stage, &config);
     lines.wait_log(&["connected again"]);
-    // Its numbers begin anew, below those that were told.
+    // Its numbers begin again, below those that were reported.
     site.tell(&["disable", "node-2", "--reason", "kernel"]);
     lines.wait_stdout(&["node-2 is disabled: kernel"]);
     let after = lines.stdout();
@@ -70,8 +70,8 @@ fn events_are_followed_until_ctrl_c_also_over_a_restart_of_the_daemon() {
     lines.wait_stdout(&["frozen: late"]);
     let all = lines.stdout();
     for event in &after {
-        let told = all.iter().filter(|line| *line == event);
-        assert_eq!(told.count(), 1, "{event}: {all:#?}");
+        let reported = all.iter().filter(|line| *line == event);
+        assert_eq!(reported.count(), 1, "{event}: {all:#?}");
     }
     interrupt(&lines);
     assert_eq!(lines.wait_end(SOON).code(), Some(130));
@@ -109,7 +109,7 @@ fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn a_node_that_goes_from_the_services_file_is_told_to_who_waits_for_it() {
+fn a_node_that_goes_from_the_services_file_is_reported_to_a_command_that_waits_for_it() {
     let site = Site::start();
     let addr = site.nodes[0].addr().to_string();
     let line = ["wait", &addr, "--until", "drained", "--timeout", "5s"];
@@ -139,14 +139,14 @@ fn a_watched_status_is_printed_when_it_changes_and_ends_as_the_last_view_says() 
     let mut json = site.begin(&["status", "--watch", "--json"]);
     watch.wait_stdout(&["OK: 4 nodes, 4 in pools"]);
     json.wait_stdout(&["\"health\":\"ok\""]);
-    // Times alone are no change: else several seconds would bring as many. A Perlbal that is read anew may.
+    // Times alone are no change: else several seconds would bring as many. A Perlbal that is read again may.
     site.nodes[0].wait_polls(SECONDS);
     for watch in [&watch, &json] {
-        let told = watch.stdout();
-        let views = told
+        let reported = watch.stdout();
+        let views = reported
             .iter()
             .filter(|line| line.contains("\"health\"") || line.starts_with("OK: "));
-        assert!(views.count() <= 2, "{told:#?}");
+        assert!(views.count() <= 2, "{reported:#?}");
     }
     for node in &site.nodes[1..] {
         node.announce("");
@@ -171,7 +171,7 @@ fn a_watched_status_is_printed_when_it_changes_and_ends_as_the_last_view_says() 
 }
 
 #[test]
-fn a_terminal_shows_colours_unless_they_are_not_wanted_and_what_is_waited_for() {
+fn a_terminal_shows_colours_unless_they_are_not_desired_and_what_is_waited_for() {
     let site = Site::start();
     let shown = |environment: &[(&str, &str)], line: &str| {
         let output = on_terminal(&site, environment, line).output();

@@ -16,7 +16,7 @@ use crate::common::process::{children, runs, waits_for};
 use crate::common::{SOON, eventually};
 use site::{Site, on_terminal};
 
-/// So many polls of a node take more than two seconds.
+/// Number of polls of a node that take more than two seconds.
 const POLLS: u64 = 25;
 
 const STDOUT: u32 = 1;
@@ -103,7 +103,7 @@ fn a_roll_brings_its_nodes_back_at_the_first_signal() {
     let two = &site.nodes[2..];
     for (signal, code) in SIGNALS {
         for (line, descriptor, others) in [
-            // What was told must be written before the command writes by itself.
+            // What was reported must be written before the command writes by itself.
             ("roll website -- true", STDOUT, one),
             // These wait with what the command says.
             ("roll website --parallel 2 -- echo hello", STDOUT, two),

@@ -28,10 +28,10 @@ fn assert_refused(stage: &Stage, config: &Value, words: &[&str]) {
     assert_eq!(output.status.code(), Some(78), "{config}\n{errors}");
     assert_eq!(stdout(&output), "", "{config}");
     let file = stage.path("pollbal.json").display().to_string();
-    let told = errors
+    let reported = errors
         .lines()
         .any(|line| line.contains(&file) && words.iter().all(|word| line.contains(word)));
-    assert!(told, "{config}: no line has {words:?}:\n{errors}");
+    assert!(reported, "{config}: no line has {words:?}:\n{errors}");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn assert_warned(stage: &Stage, config: &Value, warnings: &[&str]) {
 }
 
 #[test]
-fn check_says_when_alerts_are_told_and_that_nodes_are_asked_to_stay() {
+fn check_says_when_alerts_are_reported_and_that_nodes_are_asked_to_stay() {
     let stage = Stage::new();
     stage.write_services(&["10.0.0.1 80 # node".to_owned()]);
     let mut config = json!({
@@ -494,16 +494,19 @@ fn each_wrong_pool_is_named_with_what_to_write() {
 }
 
 #[test]
-fn all_errors_of_both_files_are_told_at_once_by_check_and_at_start() {
+fn all_errors_of_both_files_are_reported_at_once_by_check_and_at_start() {
     let stage = Stage::new();
     stage.write_services(&["nonsense".to_owned()]);
     let config = json!({ "rise": 0, "hook_timeout": "x", "unheard_of": 1 });
     let told_by_check = stderr(&check(&stage, &config));
     let at_start = Pollbal::run(&stage, &config, &[]);
     at_start.assert_code(78);
-    for told in [told_by_check, at_start.stderr] {
+    for reported in [told_by_check, at_start.stderr] {
         for words in ["rise", "hook_timeout", "unheard_of", "line 1"] {
-            assert!(told.contains(words), "{words:?} is missing:\n{told}");
+            assert!(
+                reported.contains(words),
+                "{words:?} is missing:\n{reported}"
+            );
         }
     }
     assert!(!stage.pool_directory().exists());
@@ -527,33 +530,36 @@ fn comments_may_stand_in_every_object() {
 }
 
 #[test]
-fn what_is_no_json_is_told_with_its_place() {
+fn what_is_no_json_is_reported_with_its_place() {
     let stage = Stage::new();
     let file = stage.path("broken.json");
     fs::write(&file, "{\n  \"rise\": 1,\n  oops\n}\n").unwrap();
     let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
-    let told = stderr(&output);
+    let reported = stderr(&output);
     assert!(
-        told.contains("broken.json") && told.contains("line 3"),
-        "{told}"
+        reported.contains("broken.json") && reported.contains("line 3"),
+        "{reported}"
     );
 
     let missing = stage.path("missing.json");
     for arguments in [&["check"][..], &[]] {
         let output = pollbal(&[arguments, &["--config", missing.to_str().unwrap()]].concat());
         assert_eq!(output.status.code(), Some(78));
-        let told = stderr(&output);
+        let reported = stderr(&output);
         assert!(
-            told.contains("missing.json") && told.contains("No such file"),
-            "{told}"
+            reported.contains("missing.json") && reported.contains("No such file"),
+            "{reported}"
         );
     }
     fs::write(&file, "{\n  \"rise\": 1,\n  \"rise\": 2\n}\n").unwrap();
     let output = pollbal(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
-    let told = stderr(&output);
-    assert!(told.contains("`rise`") && told.contains("line 3"), "{told}");
+    let reported = stderr(&output);
+    assert!(
+        reported.contains("`rise`") && reported.contains("line 3"),
+        "{reported}"
+    );
 
     fs::write(&file, "[]").unwrap();
     let output = pollbal(&["check", "--config", file.to_str().unwrap()]);

@@ -1,5 +1,5 @@
 //! A disk that does not answer, under the pool files, the state file or the services file: all that needs no disk goes
-//! on, a person is told, and told that it is over.
+//! on, a person is notified, and again when it is over.
 //!
 //! No disk hangs everywhere when it is asked to, without being root and without a device: the program as it is built for
 //! tests stands still in front of the disk.
@@ -22,7 +22,7 @@ use crate::common::stage::Stage;
 use crate::common::{SOON, becomes};
 
 /// An alert settles for 5 s behind the 5 s without an answer; and the disk is asked every 10 s.
-const TOLD: Duration = Duration::from_secs(30);
+const REPORTED: Duration = Duration::from_secs(30);
 
 /// A site of two nodes whose disk may hang.
 struct Site {
@@ -44,11 +44,11 @@ impl Site {
         let perlbal = Config::new().pool("web").start(&stage);
         let pools = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let hangs = stage.path("hangs");
-        let told = "printf '%s %s %s\\n' \"$POLLBAL_ALERT\" \"$POLLBAL_ALERT_STATE\" \"$POLLBAL_TEXT\" >> \"$0\"";
+        let reported = "printf '%s %s %s\\n' \"$POLLBAL_ALERT\" \"$POLLBAL_ALERT_STATE\" \"$POLLBAL_TEXT\" >> \"$0\"";
         let config = stage.write_config(&json!({
             "perlbal": perlbal.management().to_string(),
             "pool_directory": pools.path(),
-            "alert_hook": ["sh", "-c", told, stage.path("alerts")],
+            "alert_hook": ["sh", "-c", reported, stage.path("alerts")],
         }));
         let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
         command
@@ -80,11 +80,11 @@ impl Site {
 
     /// Which of the nodes Perlbal has.
     #[track_caller]
-    fn wait_members(&self, wanted: &[bool]) {
-        let nodes = self.nodes.iter().zip(wanted);
-        let wanted: Vec<_> = nodes.filter(|(_, wanted)| **wanted).collect();
-        let wanted = addrs(wanted.into_iter().map(|(node, _)| node));
-        becomes(SOON, "Perlbal's members", &Some(wanted), || {
+    fn wait_members(&self, expected: &[bool]) {
+        let nodes = self.nodes.iter().zip(expected);
+        let expected: Vec<_> = nodes.filter(|(_, expected)| **expected).collect();
+        let expected = addrs(expected.into_iter().map(|(node, _)| node));
+        becomes(SOON, "Perlbal's members", &Some(expected), || {
             self.perlbal.members("web")
         });
     }
@@ -98,8 +98,8 @@ impl Site {
 
     #[track_caller]
     fn wait_verdict(&self, verdict: &str, code: i32) {
-        let wanted = (Some(verdict.to_owned()), Some(code));
-        becomes(SOON, "the verdict", &wanted, || {
+        let expected = (Some(verdict.to_owned()), Some(code));
+        becomes(SOON, "the verdict", &expected, || {
             let (said, code) = self.status();
             (said.lines().last().map(str::to_owned), code)
         });
@@ -108,9 +108,9 @@ impl Site {
     /// Waits for an alert of that kind and state; gives its text.
     #[track_caller]
     fn wait_alert(&self, words: &str) -> String {
-        crate::common::eventually(TOLD, words, || {
-            let told = fs::read_to_string(self.stage.path("alerts")).unwrap_or_default();
-            let line = told.lines().find(|line| line.starts_with(words))?;
+        crate::common::eventually(REPORTED, words, || {
+            let reported = fs::read_to_string(self.stage.path("alerts")).unwrap_or_default();
+            let line = reported.lines().find(|line| line.starts_with(words))?;
             Some(line.to_owned())
         })
     }
@@ -118,12 +118,14 @@ impl Site {
     /// Waits until it is in the log, and sees that it stands there once.
     #[track_caller]
     fn wait_log_once(&self, words: &[&str]) {
-        becomes(TOLD, words[1], &1, || self.pollbal.log_with(words).len());
+        becomes(REPORTED, words[1], &1, || {
+            self.pollbal.log_with(words).len()
+        });
     }
 }
 
 #[test]
-fn pool_files_that_cannot_be_written_are_critical_and_perlbal_is_told_all_the_same() {
+fn pool_files_that_cannot_be_written_are_critical_and_perlbal_is_updated_all_the_same() {
     let site = Site::start("pool files");
     let file = site.pools.path().join("web.pool");
     let lines = |nodes: &[Node]| {
@@ -157,7 +159,7 @@ fn pool_files_that_cannot_be_written_are_critical_and_perlbal_is_told_all_the_sa
 }
 
 #[test]
-fn a_state_file_that_cannot_be_written_is_told_and_orders_hold() {
+fn a_state_file_that_cannot_be_written_is_reported_and_orders_hold() {
     let site = Site::start("state file");
     let state = || fs::read_to_string(site.stage.path("state.json")).unwrap_or_default();
     site.hang();
@@ -189,7 +191,7 @@ fn a_state_file_that_cannot_be_written_is_told_and_orders_hold() {
 }
 
 #[test]
-fn a_services_file_that_cannot_be_read_is_told_and_the_last_list_holds() {
+fn a_services_file_that_cannot_be_read_is_reported_and_the_last_list_holds() {
     let site = Site::start("services file");
     let file = site.stage.services_file();
     let unanswered = format!("{} has not answered for 5s", file.display());
@@ -264,8 +266,8 @@ fn a_nodefile_in_a_directory_that_does_not_answer_holds_up_no_change() {
     let keys = json!({ "perlbal": { "address": address, "resync_interval": "500ms" } });
     let (pollbal, hangs) = start_hanging(&stage, "nodefiles", &keys);
     perlbal.wait_members("web", &addrs(&nodes));
-    let told = ["warn", "the directory of a nodefile", "does not answer"];
-    pollbal.wait_log(&told);
+    let reported = ["warn", "the directory of a nodefile", "does not answer"];
+    pollbal.wait_log(&reported);
     nodes[0].announce("web leaving");
     perlbal.wait_members("web", &addrs(&nodes[1..]));
     // For all that is known it is not pollbal's.
@@ -279,28 +281,28 @@ fn a_nodefile_in_a_directory_that_does_not_answer_holds_up_no_change() {
     becomes(SOON, "a foreign nodefile", &true, is_foreign);
     fs::remove_file(hangs).unwrap();
     becomes(SOON, "a foreign nodefile", &false, is_foreign);
-    assert_eq!(pollbal.log_with(&told).len(), 1, "told once");
+    assert_eq!(pollbal.log_with(&reported).len(), 1, "reported once");
 }
 
 #[test]
-fn a_pool_directory_that_does_not_answer_at_the_start_is_told_and_waited_for() {
+fn a_pool_directory_that_does_not_answer_at_the_start_is_reported_and_waited_for() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["web", "web"]);
     let (mut pollbal, hangs) = start_hanging(&stage, "earlier files", &json!({}));
     let directory = stage.pool_directory().display().to_string();
-    let told = [
+    let reported = [
         "error",
         &directory,
         "has not answered for 5s",
         "starts as soon",
     ];
-    pollbal.wait_log(&told);
+    pollbal.wait_log(&reported);
     assert_eq!(nodes[0].polls(), 0);
     fs::remove_file(&hangs).unwrap();
     nodes[0].wait_polls(1);
     assert_eq!(pollbal.terminate().code(), Some(0));
 
     let (mut pollbal, _) = start_hanging(&stage, "earlier files", &json!({}));
-    pollbal.wait_log(&told);
+    pollbal.wait_log(&reported);
     assert_eq!(pollbal.terminate().code(), Some(0));
 }

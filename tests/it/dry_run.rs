@@ -189,7 +189,7 @@ fn what_a_dry_run_prints_does_the_same_as_the_daemon() {
 
 #[test]
 fn what_a_dry_run_prints_fills_a_big_pool_that_follows_its_file() {
-    // The daemon may write the file and set it anew; the dry run writes no file, so its commands must do without.
+    // The daemon may write the file and set it again; the dry run writes no file, so its commands must do without.
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"; 150]);
     let perlbal = Config::new()

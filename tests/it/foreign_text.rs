@@ -1,5 +1,5 @@
 //! Text that others wrote, with what turns lines around, hides, ends a line or steers a terminal: wherever pollbal shows
-//! it, it is seen as what it is.
+//! it, it is observed as what it is.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -25,7 +25,7 @@ use crate::common::{eventually, http};
 const FOREIGN: &str = "\u{202e}a\u{200b}b\u{2028}c\u{1b}[2J";
 const SHOWN: &str = "\\u{202e}a\\u{200b}b\\u{2028}c\\u{1b}[2J";
 
-/// A condition must hold for up to ten seconds before it is told.
+/// A condition must hold for up to ten seconds before it is reported.
 const LATER: Duration = Duration::from_secs(25);
 
 /// Nothing in it is foreign, and something was.
@@ -60,7 +60,7 @@ fn hook(stage: &Stage) -> Value {
         format!("#!/bin/sh\nenv >> \"$1\"\ncat >> \"$1\"\nprintf 'says {FOREIGN}\\n'\nexit 3\n");
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    json!([path, stage.path("told")])
+    json!([path, stage.path("reported")])
 }
 
 /// A site of which everything that can be has a foreign part.
@@ -191,13 +191,13 @@ fn it_is_escaped_wherever_it_is_shown() {
         .count();
     assert_eq!(lines, 0, "{}", stdout(&check));
 
-    // What hooks are told, and what they say.
-    let told = eventually(LATER, "an alert of what is withheld", || {
-        let told = fs::read_to_string(stage.path("told")).ok()?;
-        (told.contains("\"alert\":\"removals") && told.contains("POLLBAL_NODE_NAME="))
-            .then_some(told)
+    // What hooks receive, and what they print.
+    let reported = eventually(LATER, "an alert of what is withheld", || {
+        let reported = fs::read_to_string(stage.path("reported")).ok()?;
+        (reported.contains("\"alert\":\"removals") && reported.contains("POLLBAL_NODE_NAME="))
+            .then_some(reported)
     });
-    assert_shown("the hooks' environment", &told);
+    assert_shown("the hooks' environment", &reported);
     for words in [
         &["node_hook: says", SHOWN][..],
         &[
@@ -255,18 +255,18 @@ fn on_terminal(stage: &Stage, line: &str) -> String {
 }
 
 #[test]
-fn a_terminal_is_shown_json_that_is_seen_as_what_it_is_and_programs_get_it_as_it_came() {
+fn a_terminal_is_shown_json_that_is_observed_as_what_it_is_and_programs_get_it_as_it_came() {
     let stage = Stage::new();
     let members = json!({ "pool": "web", "members": [
         { "node": "10.0.0.1:80", "name": FOREIGN, "version": null, "sorry": false },
     ]});
     odd_daemon(&stage, "200 OK", &members);
-    let seen = on_terminal(&stage, "members web --json");
+    let observed = on_terminal(&stage, "members web --json");
     assert!(
-        seen.contains("\\u202ea\\u200bb\\u2028c\\u001b[2J"),
-        "{seen:?}"
+        observed.contains("\\u202ea\\u200bb\\u2028c\\u001b[2J"),
+        "{observed:?}"
     );
-    let read: Value = serde_json::from_str(&seen).unwrap();
+    let read: Value = serde_json::from_str(&observed).unwrap();
     assert_eq!(read, members);
     let socket = stage.admin_socket();
     let line = ["members", "--socket", socket.to_str().unwrap(), "web"];

@@ -1,4 +1,4 @@
-//! Hooks: when they run, what they are told, and that they never harm pollbal, however they behave.
+//! Hooks: when they run, what they receive, and that they never harm pollbal, however they behave.
 
 use std::fs;
 use std::path::Path;
@@ -18,10 +18,10 @@ fn script(stage: &Stage, text: &str) -> Value {
     json!(["sh", "-c", text, stage.dir()])
 }
 
-/// A hook that writes a line into `runs`: its name, and what it was told.
+/// A hook that writes a line into `runs`: its name, and what it received.
 fn note(stage: &Stage, hook: &str) -> Value {
-    let told = "$POLLBAL_POOL_DIRECTORY|$POLLBAL_SERVICES_FILE|$POLLBAL_FILE_NAME";
-    script(stage, &format!("echo \"{hook}|{told}\" >> \"$0/runs\""))
+    let reported = "$POLLBAL_POOL_DIRECTORY|$POLLBAL_SERVICES_FILE|$POLLBAL_FILE_NAME";
+    script(stage, &format!("echo \"{hook}|{reported}\" >> \"$0/runs\""))
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -239,7 +239,7 @@ fn what_a_hook_leaves_behind_keeps_no_file_open() {
 }
 
 #[test]
-fn a_hook_that_fails_or_is_missing_is_told_and_harms_nothing() {
+fn a_hook_that_fails_or_is_missing_is_reported_and_harms_nothing() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     let config = json!({
@@ -292,7 +292,7 @@ fn at_most_sixteen_run_at_once_and_the_others_wait_in_order() {
         || nodes[0].polls() >= enough,
     );
     // The pool files are written in the order of their names, then the list of who is in none, and
-    // so are the hooks told.
+    // so are the hooks reported.
     let files: Vec<String> = names
         .iter()
         .map(|name| format!("{name}.pool"))
@@ -309,8 +309,8 @@ fn at_most_sixteen_run_at_once_and_the_others_wait_in_order() {
     }
     assert_eq!(begun().len(), 21);
     fs::write(stage.path("go"), "").unwrap();
-    let wanted = files.len();
-    becomes(SOON, "all hooks ran", &wanted, || {
+    let expected = files.len();
+    becomes(SOON, "all hooks ran", &expected, || {
         lines(&stage.path("ended")).len()
     });
     becomes(SOON, "no child is left", &vec![], || {
@@ -431,9 +431,9 @@ fn pre_quit_runs_although_other_hooks_hang() {
     });
     assert_eq!(pollbal.terminate().code(), Some(0));
     assert_eq!(noted(&stage).len(), 1, "pre_quit_hook did not run");
-    // 31 files changed; whose hook never ran is told.
-    let untold = 31 - lines(&stage.path("begun")).len();
-    assert!(untold > 0);
-    let runs = if untold == 1 { "run" } else { "runs" };
-    pollbal.wait_log(&["error", &format!(" {untold} {runs} of file_update_hook")]);
+    // 31 files changed; whose hook never ran is reported.
+    let unsent = 31 - lines(&stage.path("begun")).len();
+    assert!(unsent > 0);
+    let runs = if unsent == 1 { "run" } else { "runs" };
+    pollbal.wait_log(&["error", &format!(" {unsent} {runs} of file_update_hook")]);
 }

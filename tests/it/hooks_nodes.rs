@@ -1,4 +1,4 @@
-//! `node_hook`: when it runs, what it is told, and that no number of nodes harms anything.
+//! `node_hook`: when it runs, what it receives, and that no number of nodes harms anything.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, eventually, stays};
 
-/// A hook that writes what it is told into a file of its own, `run-…`, whole.
+/// A hook that writes what it receives into a file of its own, `run-…`, whole.
 fn note(stage: &Stage) -> Value {
     let variables = "$POLLBAL_NODE|$POLLBAL_NODE_NAME|$POLLBAL_POOL|$POLLBAL_VERSION|$POLLBAL_STATE|\
                      $POLLBAL_REASON|$POLLBAL_FROM_POOL|$POLLBAL_FROM_VERSION|$POLLBAL_POOL_DIRECTORY";
@@ -20,7 +20,7 @@ fn note(stage: &Stage) -> Value {
     json!(["sh", "-c", script, stage.dir()])
 }
 
-/// What each run was told, in the order of the events: its variables, and its JSON.
+/// What each run received, in the order of the events: its variables, and its JSON.
 fn noted(stage: &Stage) -> Vec<(String, Value)> {
     let entries = fs::read_dir(stage.dir()).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -39,7 +39,7 @@ fn noted(stage: &Stage) -> Vec<(String, Value)> {
     runs
 }
 
-/// Waits for so many runs in all, and gives the last.
+/// Waits for this many runs in all, and gives the last.
 #[track_caller]
 fn wait_run(stage: &Stage, count: usize) -> (String, Value) {
     becomes(SOON, "runs of node_hook", &count, || noted(stage).len());
@@ -47,7 +47,7 @@ fn wait_run(stage: &Stage, count: usize) -> (String, Value) {
 }
 
 #[test]
-fn a_node_that_goes_in_out_or_elsewhere_is_told_with_all_that_is_known_and_a_start_is_not() {
+fn a_node_that_goes_in_out_or_elsewhere_is_reported_with_all_that_is_known_and_a_start_is_not() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api serving v1", "website", "api leaving"]);
     let mut pollbal = Pollbal::start(&stage, &json!({ "node_hook": note(&stage) }));
@@ -67,12 +67,12 @@ fn a_node_that_goes_in_out_or_elsewhere_is_told_with_all_that_is_known_and_a_sta
     );
     let time = out["time"].as_str().unwrap();
     assert!(time.ends_with('Z') && time.len() == 24, "{time}");
-    let wanted = json!({
+    let required = json!({
         "id": out["id"], "time": time, "level": "info", "kind": "left", "node": addr, "name": "node-1", "pool": "api",
         "text": "node-1 leaves api (v1): leaving", "state": "out", "version": "v1", "from_pool": null,
         "from_version": null, "reason": "leaving",
     });
-    assert_eq!(out, wanted);
+    assert_eq!(out, required);
 
     nodes[0].announce("api serving v2");
     let (variables, json) = wait_run(&stage, 2);

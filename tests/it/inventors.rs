@@ -22,7 +22,7 @@ const FILES: usize = 200;
 /// From a node's answer until Perlbal has it.
 const LIMIT: Duration = Duration::from_millis(100);
 
-/// So many nodes at one address, each of which says another thing at each poll.
+/// This many nodes at one address, each of which says another thing at each poll.
 fn inventors(
     stage: &Stage,
     said: impl Fn(u16, u64) -> String + Clone + Send + Sync + 'static,
@@ -60,10 +60,10 @@ fn sixty_nodes_that_invent_a_version_at_each_poll_hold_up_nobody() {
         let line = ["website leaving v1", "website serving v1"][round % 2];
         let since = Instant::now();
         good.announce(line);
-        let told = good.wait_told(line, since);
+        let reported = good.wait_sent(line, since);
         let members = if serves { addrs([&good]) } else { addrs([]) };
         perlbal.wait_members("website", &members);
-        took.push(counted_between(told, Instant::now()));
+        took.push(counted_between(reported, Instant::now()));
         let file = if serves {
             vec![good.pool_line()]
         } else {

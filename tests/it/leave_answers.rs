@@ -61,7 +61,7 @@ fn who_has_to_wait_again_at_one_is_not_in_the_way_at_those_behind_it() {
 }
 
 #[test]
-fn what_keeps_a_node_from_being_gone_is_told() {
+fn what_keeps_a_node_from_being_gone_is_reported() {
     let stage = Stage::new();
     let why = "no connection to Perlbal 127.0.0.1:16000";
     let doubles = doubles(&stage, [&format!("200 granted {why}"), "200 gone"]);
@@ -73,7 +73,7 @@ fn what_keeps_a_node_from_being_gone_is_told() {
 }
 
 #[test]
-fn one_that_cannot_hear_that_the_node_is_back_is_told_again() {
+fn one_that_does_not_learn_that_the_node_is_back_is_notified_again() {
     let stage = Stage::new();
     let doubles = doubles(&stage, ["200 gone", "200 gone"]);
     let [first, last] = &doubles;
@@ -125,8 +125,8 @@ fn an_answer_without_an_end_is_not_read_to_its_end() {
         });
         assert_eq!(leave.wait_end(SOON).code(), Some(1));
     });
-    let told = leave.wait_log(&[&url, "200 OK: longer than 65536 bytes"]);
-    assert!(told.len() < 2_000, "{told}");
+    let reported = leave.wait_log(&[&url, "200 OK: longer than 65536 bytes"]);
+    assert!(reported.len() < 2_000, "{reported}");
 }
 
 #[test]

@@ -115,13 +115,13 @@ fn a_restart_that_takes_less_than_a_poll_brings_the_node_back_at_once() {
     assert_eq!(leave.wait_end(SOON).code(), Some(0));
     site.wait_members_everywhere(&site.nodes);
     leave.wait_log(&["restarted"]);
-    let told: Vec<_> = leave.stdout().iter().map(|line| step(line)).collect();
+    let reported: Vec<_> = leave.stdout().iter().map(|line| step(line)).collect();
     let urls: Vec<_> = site.balancers.iter().map(Balancer::url).collect();
     let [first, last] = [&urls[0], &urls[1]].map(String::as_str);
     let step = |url: &str, answer: &str| (url.to_owned(), answer.to_owned());
     let gone = [step(first, "gone"), step(last, "gone")];
     let back = [step(last, "back"), step(first, "back")];
-    assert_eq!(told, [gone, back].concat());
+    assert_eq!(reported, [gone, back].concat());
 }
 
 /// The load balancer and its answer.
@@ -150,8 +150,8 @@ fn a_node_whose_command_failed_stays_out_until_it_is_brought_back_by_hand() {
             .split("to bring it back: ")
             .nth(1)
             .expect("no way back");
-        let told = Command::new("sh").args(["-c", by_hand]).output().unwrap();
-        assert_eq!(told.stdout, b"stays\nstays\n", "{told:?}");
+        let reported = Command::new("sh").args(["-c", by_hand]).output().unwrap();
+        assert_eq!(reported.stdout, b"stays\nstays\n", "{reported:?}");
         site.wait_members_everywhere(&site.nodes);
     }
 }
@@ -169,9 +169,9 @@ fn signals_are_the_commands_and_its_end_is_that_of_the_program() {
 }
 
 #[test]
-fn a_load_balancer_that_died_meanwhile_is_told_of_and_the_others_bring_the_node_back() {
+fn a_load_balancer_that_died_meanwhile_is_reported_and_the_others_bring_the_node_back() {
     let mut site = Site::start();
-    // Those that are told after it are told as well.
+    // Those that are notified after it are notified as well.
     let mut leave = site.runs(&["--back", "--skip-dead=1s"]);
     let dead = site.balancers.pop().expect("two load balancers");
     let url = dead.url();

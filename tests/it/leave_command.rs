@@ -83,7 +83,7 @@ struct Site {
 }
 
 impl Site {
-    /// Nodes behind two load balancers, in the order in which they are asked, that need so many of them.
+    /// Nodes behind two load balancers, in the order in which they are asked, that need this many of them.
     fn start(nodes: usize, min_members: [usize; 2]) -> Self {
         let stage = Stage::new();
         let nodes = stage.nodes(&vec!["website"; nodes]);
@@ -179,7 +179,7 @@ fn nodes_that_leave_at_once_go_one_by_one_and_no_client_notices() {
         node.announce("");
         wait_rounds(std::slice::from_ref(node), 6);
         touch(&site.file("go", node));
-        let mut leave = leaves[index].take().expect("it was not seen before");
+        let mut leave = leaves[index].take().expect("it was not observed before");
         // The command took the place of the program.
         assert_eq!(leave.wait_end(SOON).code(), Some(5));
         node.announce("website");
@@ -217,13 +217,13 @@ fn it_tells_how_far_it_is_and_ends_well_without_a_command() {
     let mut leave = site.leave(&site.nodes[0], &[first.clone(), last], &["--json"]);
     assert_eq!(leave.wait_end(SOON).code(), Some(0));
     let answers = leave.stdout();
-    let told: Vec<Value> = answers
+    let reported: Vec<Value> = answers
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(reported.len(), 2, "{reported:?}");
     assert_eq!(
-        (&told[0]["load_balancer"], &told[0]["answer"]),
+        (&reported[0]["load_balancer"], &reported[0]["answer"]),
         (&json!(first), &json!("gone"))
     );
 }
@@ -258,7 +258,7 @@ fn what_was_granted_is_taken_back_when_another_does_not_let_it_go() {
 }
 
 #[test]
-fn a_load_balancer_that_is_dead_is_told_and_passed_over_if_that_is_asked_for() {
+fn a_load_balancer_that_is_dead_is_reported_and_passed_over_if_that_is_asked_for() {
     let site = Site::start(2, [1, 1]);
     let [alive, _] = &site.balancers;
     let dead = format!("http://{}", site.stage.free_addr());
@@ -317,7 +317,7 @@ fn who_is_no_node_is_refused_and_a_command_that_is_not_there_is_no_reason_to_sta
         leave.wait_log(&["failed to run", command]);
         assert_eq!(leave.log_with(&[&first.url()]), [""; 0]);
     }
-    // Only when it is run it is seen that its interpreter is missing.
+    // Only when it is run it turns out that its interpreter is missing.
     let script = site.stage.path("stop");
     fs::write(&script, "#!/nowhere/sh\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();

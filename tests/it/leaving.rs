@@ -22,7 +22,7 @@ const CLIENTS: usize = 12;
 /// From a nudge to Perlbal it takes some milliseconds; a busy machine is no reason to fail, a poll interval would be.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
-/// So many polls of a node.
+/// Number of polls of a node.
 const A_WHILE: u64 = 5;
 
 /// Connections that are used again and again, idle ones without end.
@@ -236,7 +236,7 @@ fn a_held_answer_comes_when_it_changes() {
         stays(SOON, "the answer", &false, || waits.is_finished(), over);
         site.ask(&site.nodes[0], "DELETE", "/leave").ok();
         let answer = waits.join().expect("no answer");
-        // On a slow machine it may be at rest as soon as it is out.
+        // On a slow machine it may be drained as soon as it is out.
         assert!(["granted", "gone"].contains(&answer.word()), "{answer:?}");
     });
 }
@@ -269,7 +269,7 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     let enough = nodes[1].polls() + A_WHILE;
     let at_rest =
         || get(&stage, "/v1/explain?node=node-1").json()["load_balancers"][0]["drained"].clone();
-    stays(SOON, "at rest", &json!(false), at_rest, || {
+    stays(SOON, "drained", &json!(false), at_rest, || {
         nodes[1].polls() >= enough
     });
     assert_eq!(leave("/leave").ok(), why);
@@ -302,13 +302,13 @@ fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
     site.nodes[1].hang();
     site.pollbal = Pollbal::start(&site.stage, &site.config);
     site.pollbal.wait_log(&["connected to Perlbal"]);
-    let told = || {
+    let reported = || {
         let explained = get(&site.stage, "/v1/explain?node=node-1").json();
         ["acked", "drained"].map(|key| explained["load_balancers"][0][key].clone())
     };
     let enough = site.nodes[2].polls() + A_WHILE;
     let no = [json!(false), json!(false)];
-    stays(SOON, "told, at rest", &no, told, || {
+    stays(SOON, "reported, drained", &no, reported, || {
         site.nodes[2].polls() >= enough
     });
     assert_eq!(site.ask(&site.nodes[0], "POST", "/leave").word(), "granted");
@@ -386,9 +386,11 @@ fn a_node_speaks_for_itself_alone() {
         "nothing else is here"
     );
     let polls = one.polls() + A_WHILE;
-    let seen = || site.perlbal.members("website");
+    let observed = || site.perlbal.members("website");
     let members = Some(addrs(&site.nodes));
-    stays(SOON, "the members", &members, seen, || one.polls() >= polls);
+    stays(SOON, "the members", &members, observed, || {
+        one.polls() >= polls
+    });
     let own = format!("/leave?node={}&port={}", one.name(), one.addr().port());
     assert_eq!(site.ask(one, "POST", &own).status, 200);
 }
@@ -425,7 +427,7 @@ fn a_node_may_call_itself_by_a_name_that_others_have_too() {
 }
 
 #[test]
-fn a_leave_is_told_only_when_the_state_file_holds_it() {
+fn a_leave_is_reported_only_when_the_state_file_holds_it() {
     let stage = Stage::new();
     let (listener, state_file) = (stage.free_addr(), stage.path("state.json"));
     let nodes = stage.nodes(&["website"; 2]);

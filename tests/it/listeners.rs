@@ -113,8 +113,8 @@ fn the_admin_socket_answers_all_that_the_status_listener_does() {
     let mut stream = dial_socket(&stage.admin_socket());
     stream.write_all(b"GET /stream HTTP/1.1\r\n\r\n").unwrap();
     let mut lines = BufReader::new(stream).lines();
-    let told = lines.find(|line| line.as_ref().unwrap() == "event: changed");
-    assert!(told.is_some());
+    let reported = lines.find(|line| line.as_ref().unwrap() == "event: changed");
+    assert!(reported.is_some());
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn only_user_and_group_can_ever_connect_to_the_admin_socket_whatever_the_umask()
         let modes = thread::scope(|scope| {
             let watcher = scope.spawn(|| {
                 let mut modes = Vec::new();
-                // Once more when it is over, so that it is seen at all.
+                // Once more when it is over, so that it is observed at all.
                 loop {
                     let last = over.load(Ordering::Relaxed);
                     if let Ok(about) = fs::metadata(&socket) {
@@ -395,7 +395,7 @@ fn a_reload_moves_closes_and_opens_listeners_and_the_others_stay() {
     assert!(lives(&old.admin) && is_open(old.node));
     assert_eq!(client::get(old.status, "/healthz").unwrap(), "ok");
 
-    // One that somebody has deleted is made anew.
+    // One that somebody has deleted is made again.
     fs::remove_file(&old.admin).unwrap();
     reload(&stage, &pollbal, &old.config(&json!({})));
     assert!(lives(&old.admin));

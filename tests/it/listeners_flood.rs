@@ -22,7 +22,7 @@ use crate::common::stage::Stage;
 use crate::common::wire::Listeners;
 use crate::common::{client, clock};
 
-/// So many at once, or what the limit of open files of the test itself allows.
+/// Number of connections at once, or what the limit of open files of the test itself allows.
 const CONNECTIONS: usize = 10_000;
 
 const NODES: u8 = 20;
@@ -78,7 +78,7 @@ async fn call(way: Way, text: &'static str) -> Result<Outcome, String> {
     let mut heard = Vec::new();
     let called = async {
         let mut stream = way.connect().await?;
-        // Whoever is refused at once may not be able to say anything.
+        // Anyone who is refused at once may not be able to say anything.
         _ = stream.write_all(text.as_bytes()).await;
         if timeout(PATIENCE, stream.read_to_end(&mut heard))
             .await
@@ -107,7 +107,7 @@ type Flood<'a> = (
     &'static [&'static str],
 );
 
-/// So many connections at once, each on its way; how many had which outcome.
+/// This many connections at once, each on its way; how many had which outcome.
 fn flood(count: usize, way: impl Fn(usize) -> Way, text: &'static str) -> BTreeMap<Outcome, usize> {
     // Not on the runtime of the nodes, which answer polls meanwhile.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();

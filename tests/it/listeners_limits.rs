@@ -223,7 +223,7 @@ fn with_few_files_there_are_few_places_and_polls_and_other_listeners_have_theirs
 }
 
 #[test]
-fn who_asks_too_often_at_the_node_listener_is_told_when_to_ask_again() {
+fn a_client_with_too_many_requests_to_the_node_listener_gets_a_time_to_retry() {
     let mut site = Site::new();
     let mut wire = site.dial_node();
     let answers: Vec<_> = (0..200).map(|_| get_kept(&mut wire, "/nowhere")).collect();
@@ -256,7 +256,7 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some_again() {
         current: Some(current),
         maximum: Some(20_000),
     };
-    let open = eventually(SOON, "it is at rest", || {
+    let open = eventually(SOON, "it is idle", || {
         let [first, second] = [files(pid), files(pid)];
         (first == second).then_some(first)
     });

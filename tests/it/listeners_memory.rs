@@ -91,12 +91,12 @@ fn long_answers_that_nobody_reads_are_bounded_and_nobody_waits_for_them() {
     );
     let head = &refused.head;
     assert!(head.contains("retry-after: 1\r\n"), "{head}");
-    // What is short is told, and what is asked for at other listeners.
+    // What is short is reported, and what is asked for at other listeners.
     assert_eq!(get(admin(), "/v1/members?pool=none").status, 404);
     assert_eq!(get(dial(listeners.status), "/healthz").status, 200);
     assert_eq!(get(dial(listeners.status), path).status, 200);
     drop(asked);
-    eventually(SOON, "they are told again", || {
+    eventually(SOON, "they are reported again", || {
         (get(admin(), path).status == 200).then_some(())
     });
     // Of a page there is one text for all who ask at nearly the same time.
@@ -154,7 +154,7 @@ fn long_answers_that_one_address_does_not_read_keep_no_other_from_its_own() {
     let other = get(dial(listeners.status), path);
     assert_eq!(other.status, 200, "{}", other.head);
     drop(deaf);
-    eventually(SOON, "it is told again", || {
+    eventually(SOON, "it is reported again", || {
         (get(dial_from(reader, listeners.status), path).status == 200).then_some(())
     });
     pollbal.assert_alive();

@@ -6,7 +6,7 @@ use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, http};
 
-/// So many nodes are named.
+/// Maximum number of nodes that are named.
 const NAMED: usize = 20;
 
 /// How many nodes fail, at one address and at many.

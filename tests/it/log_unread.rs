@@ -1,4 +1,4 @@
-//! A log that nobody reads: polls, files, listeners and the end go on, and what was dropped is told.
+//! A log that nobody reads: polls, files, listeners and the end go on, and what was dropped is reported.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -52,7 +52,7 @@ fn a_pipe_that_nobody_reads_holds_up_nothing() {
 }
 
 #[test]
-fn lines_that_found_no_room_are_counted_and_told_when_the_log_is_read_again() {
+fn lines_that_found_no_room_are_counted_and_reported_when_the_log_is_read_again() {
     let stage = Stage::new();
     let listeners = Listeners::new(&stage);
     let nodes = stage.nodes(&["web"; 40]);
@@ -79,15 +79,20 @@ fn lines_that_found_no_room_are_counted_and_told_when_the_log_is_read_again() {
         let mut found = lines.iter().filter(|line| line.contains(words));
         found.next().cloned()
     };
-    let told = eventually(3 * SOON, "the number of dropped lines", || {
+    let reported = eventually(3 * SOON, "the number of dropped lines", || {
         has(" log lines dropped: nobody read the log")
     });
-    let number = told
+    let number = reported
         .split(" WARN ")
         .nth(1)
         .and_then(|text| text.trim().split(' ').next());
-    let number: u64 = number.and_then(|number| number.parse().ok()).expect(&told);
-    assert!(number >= least, "{told}, and {least} were dropped before");
+    let number: u64 = number
+        .and_then(|number| number.parse().ok())
+        .expect(&reported);
+    assert!(
+        number >= least,
+        "{reported}, and {least} were dropped before"
+    );
     // What was logged before stands before it, what comes now behind it.
     nodes[0].announce("web leaving");
     eventually(3 * SOON, "a line of the present", || {
@@ -95,7 +100,7 @@ fn lines_that_found_no_room_are_counted_and_told_when_the_log_is_read_again() {
     });
     let lines = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let place = |words: &str| lines.iter().position(|line| line.contains(words));
-    let order = ["first round done", &told, "node-1 leaves web"].map(place);
+    let order = ["first round done", &reported, "node-1 leaves web"].map(place);
     assert!(order.is_sorted(), "{order:?}");
     // Each has the time of its event, not that at which it was read.
     let times = order.map(|place| &lines[place.expect("it was there")][..27]);

@@ -108,7 +108,7 @@ fn a_member_is_put_out_after_fall_failures_in_a_row() {
     stage.write_services(&[node.services_line()]);
     let pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "100ms", "fall": 3 }));
     pollbal.wait_log(&["node-1 removed from website"]);
-    assert!(node.polls() >= 10, "put out after poll {}", node.polls());
+    assert!(node.polls() >= 10, "removed after poll {}", node.polls());
     assert_eq!(ups_and_downs(&pollbal), (1, 1), "never in between");
     wait_file(&stage, "website.pool", &[]);
 }
@@ -151,9 +151,9 @@ fn whoever_leaves_or_serves_nothing_is_out_at_once_whatever_fall_says() {
         node.announce(word);
     }
     wait_file(&stage, "website.pool", &pool_lines(&nodes[4..]));
-    let told = |why| pollbal.log_with(&["leaves website", why]).len();
+    let reported = |why| pollbal.log_with(&["leaves website", why]).len();
     becomes(SOON, "the reasons", &(3, 1), || {
-        (told("leaving"), told("idle"))
+        (reported("leaving"), reported("idle"))
     });
     // And in at once, whatever rise says: they did not fail.
     for node in &nodes {
@@ -196,8 +196,8 @@ fn failures_do_not_take_a_pool_below_min_members_and_one_warning_says_so() {
     nodes[2].die();
     nodes[3].fail(503);
     let held = || stage.lines("website.pool").map(|lines| lines.len());
-    let told = pollbal.wait_log(&["website would drop below min_members (2)"]);
-    assert!(told.contains("WARN"), "{told}");
+    let reported = pollbal.wait_log(&["website would drop below min_members (2)"]);
+    assert!(reported.contains("WARN"), "{reported}");
     becomes(SOON, "members", &Some(2), held);
     let enough = nodes[3].polls() + 30;
     stays(SOON, "members", &Some(2), held, || {
@@ -254,8 +254,8 @@ fn only_the_nodes_that_a_pool_lists_may_join_it() {
     pollbal.wait_log(&["error", "node-5", "pools.closed.nodes"]);
     wait_file(&stage, "closed.pool", &[]);
     wait_rounds(&nodes, 20);
-    let told = pollbal.log_with(&["node-4", "pools.website.nodes"]);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let reported = pollbal.log_with(&["node-4", "pools.website.nodes"]);
+    assert_eq!(reported.len(), 1, "{reported:?}");
     // Where it may be, it is welcome.
     nodes[3].announce("api");
     wait_file(&stage, "api.pool", &pool_lines(&nodes[3..4]));
@@ -322,15 +322,15 @@ fn members_of_the_run_before_are_held_by_min_members_and_fall() {
     nodes[2].fail(500);
     let before = nodes[2].polls();
     let look = || (stage.lines("website.pool"), stage.lines("website.v1.pool"));
-    let wanted = look();
+    let expected = look();
     let pollbal = Pollbal::start(&stage, &config);
     pollbal.wait_log(&["warn", "below min_members (2)"]);
     pollbal.wait_log(&["node-3 removed from api"]);
     assert!(
         nodes[2].polls() >= before + 15,
-        "put out after {}",
+        "removed after {}",
         nodes[2].polls() - before
     );
-    assert_eq!(look(), wanted);
+    assert_eq!(look(), expected);
     wait_file(&stage, "api.pool", &[]);
 }

@@ -19,7 +19,7 @@ use crate::common::relay::Relay;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, clock, eventually};
 
-/// Between two readings of Perlbal's own numbers, which are kept for 5 s; each is seen a moment after it began.
+/// Between two readings of Perlbal's own numbers, which are kept for 5 s; each is observed a moment after it began.
 const BETWEEN: Duration = Duration::from_secs(4);
 
 /// What is asked for again and again is new within this.
@@ -73,7 +73,7 @@ impl Endpoint {
 }
 
 impl Scrape {
-    /// The value of a series, told with all its labels.
+    /// The value of a series, reported with all its labels.
     fn get(&self, series: &str) -> Option<f64> {
         let values = self.text.lines();
         let mut values = values.filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -378,7 +378,7 @@ fn a_perlbal_that_hangs_or_is_away_holds_no_scrape_up() {
     listener.wait(&up, 1.0);
 
     perlbal.pause();
-    // What is kept is told until it is too old.
+    // What is kept is reported until it is too old.
     listener.wait(&up, 0.0);
     let asked = Instant::now();
     let scrape = listener.scrape();
@@ -386,7 +386,7 @@ fn a_perlbal_that_hangs_or_is_away_holds_no_scrape_up() {
     assert!(took < Duration::from_secs(4), "{took:?}");
     assert!(
         !scrape.has("perlbal_requests_total"),
-        "what is not known is not told"
+        "what is not known is not reported"
     );
     scrape.assert("pollbal_nodes{state=\"member\"}", 1.0);
     scrape.assert(&connected, 1.0);

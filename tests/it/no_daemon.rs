@@ -63,7 +63,7 @@ fn without_a_daemon_each_command_ends_with_69_and_says_what_to_look_at() {
 }
 
 #[test]
-fn who_may_not_ask_is_told_the_group_that_may() {
+fn a_user_without_access_is_shown_the_group_that_has_it() {
     let stage = Stage::new();
     let path = stage.admin_socket();
     let _listener = UnixListener::bind(&path).unwrap();
@@ -92,14 +92,14 @@ fn who_may_not_ask_is_told_the_group_that_may() {
     let output = command.args(["status", "--socket"]).arg(&path).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
-    let told = stderr(&output);
+    let reported = stderr(&output);
     let group = Command::new("stat").args(["-c", "%G"]).arg(&path).output();
     let group = stdout(&group.unwrap());
     let expected = format!(
         "Permission denied. Run this as root, or join its group, `{}`",
         group.trim()
     );
-    assert!(told.contains(&expected), "{told}");
+    assert!(reported.contains(&expected), "{reported}");
 }
 
 #[test]
@@ -109,21 +109,21 @@ fn the_configuration_says_where_the_daemon_is_and_that_it_is_nowhere() {
     let config = config.to_str().unwrap();
     let output = pollbal(&["--config", config, "status"]);
     assert_eq!(output.status.code(), Some(69));
-    let told = stderr(&output);
+    let reported = stderr(&output);
     for words in [
         "mine.sock: No such file",
         config,
         "kill -HUP",
         "--socket OLD",
     ] {
-        assert!(told.contains(words), "{words:?}: {told}");
+        assert!(reported.contains(words), "{words:?}: {reported}");
     }
 
     stage.write_config(&json!({ "admin_socket": "" }));
     let output = pollbal(&["status", "--config", config]);
     assert_eq!(output.status.code(), Some(78));
-    let told = stderr(&output);
-    assert!(told.contains("`admin_socket` is off"), "{told}");
+    let reported = stderr(&output);
+    assert!(reported.contains("`admin_socket` is off"), "{reported}");
 }
 
 #[test]
@@ -139,15 +139,18 @@ fn where_the_configuration_cannot_be_understood_another_place_is_asked_with_a_wa
         (&broken, mine.to_str().unwrap(), "line 1"),
     ] {
         let output = pollbal(&["status", "--config", file.to_str().unwrap()]);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(69), "{told}");
-        let warning = told.lines().next().unwrap();
-        assert!(warning.starts_with("pollbal: warning: "), "{told}");
+        let reported = stderr(&output);
+        assert_eq!(output.status.code(), Some(69), "{reported}");
+        let warning = reported.lines().next().unwrap();
+        assert!(warning.starts_with("pollbal: warning: "), "{reported}");
         for words in [file.to_str().unwrap(), why, socket] {
-            assert!(warning.contains(words), "{words}: {told}");
+            assert!(warning.contains(words), "{words}: {reported}");
         }
         let error = format!("pollbal: cannot connect to pollbal at {socket}: ");
-        assert!(told.lines().nth(1).unwrap().starts_with(&error), "{told}");
+        assert!(
+            reported.lines().nth(1).unwrap().starts_with(&error),
+            "{reported}"
+        );
     }
 }
 
@@ -168,8 +171,11 @@ fn an_answer_without_an_end_is_not_read_to_its_end() {
         ask(path.to_str().unwrap(), &["status"])
     });
     assert_eq!(output.status.code(), Some(69));
-    let told = stderr(&output);
-    assert!(told.contains("the response is longer than"), "{told}");
+    let reported = stderr(&output);
+    assert!(
+        reported.contains("the response is longer than"),
+        "{reported}"
+    );
 }
 
 #[test]
@@ -188,7 +194,7 @@ fn a_daemon_that_takes_a_request_and_says_nothing_is_not_waited_for_for_ever() {
         assert_eq!(output.status.code(), Some(69), "{arguments:?}");
         assert_eq!(stdout(&output), "", "{arguments:?}");
         let expected = format!("pollbal: no response from pollbal at {socket}: timed out");
-        let told = stderr(&output);
-        assert!(told.starts_with(&expected), "{arguments:?}: {told}");
+        let reported = stderr(&output);
+        assert!(reported.starts_with(&expected), "{arguments:?}: {reported}");
     }
 }

@@ -11,7 +11,7 @@ use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, eventually, stays};
 
-/// So many polls of a node.
+/// Number of polls of a node.
 const A_WHILE: u64 = 5;
 
 struct Site {
@@ -64,8 +64,8 @@ impl Site {
         let members = Some(addrs(nodes));
         let last = self.nodes.last().expect("there are nodes");
         let polls = last.polls() + A_WHILE;
-        let seen = || self.perlbal.members("website");
-        stays(SOON, "the members", &members, seen, || {
+        let observed = || self.perlbal.members("website");
+        stays(SOON, "the members", &members, observed, || {
             last.polls() >= polls
         });
     }
@@ -95,10 +95,10 @@ fn a_node_with_two_reasons_is_out_until_both_are_gone() {
     site.wait_members(&site.nodes[1..]);
     site.order("enable", &json!({"nodes": [node], "reason": "kernel"}));
     site.members_stay(&site.nodes[1..]);
-    let told = site.explain(&site.nodes[0]);
-    assert_eq!(told["node"]["state"], "disabled");
-    assert_eq!(told["node"]["reasons"][0]["reason"], "disk");
-    let back = told["comes_back"].as_array().expect("a list");
+    let reported = site.explain(&site.nodes[0]);
+    assert_eq!(reported["node"]["state"], "disabled");
+    assert_eq!(reported["node"]["reasons"][0]["reason"], "disk");
+    let back = reported["comes_back"].as_array().expect("a list");
     assert!(
         back[0]
             .as_str()
@@ -151,7 +151,7 @@ fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
     assert_eq!((status, refused), (409, json!({ "error": said })));
     assert_eq!(order("freeze", storm("ann")).0, 200);
 
-    // Everybody may take it back, and who did is told.
+    // Everybody may take it back, and who did is reported.
     order("thaw", json!({ "reason": "storm", "by": "bob" }));
     order(
         "enable",
@@ -161,20 +161,20 @@ fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
     let events = get(&site.stage, "/v1/events").json();
     let texts = events["events"].as_array().unwrap().iter();
     let texts: Vec<_> = texts.filter_map(|event| event["text"].as_str()).collect();
-    for told in [
+    for reported in [
         "node-1 is disabled: kernel by ann: \"screwed together\", until 2",
         "freeze storm lifted by bob",
         "node-1 re-enabled (kernel removed by bob)",
     ] {
         assert!(
-            texts.iter().any(|text| text.starts_with(told)),
-            "{told}: {texts:#?}"
+            texts.iter().any(|text| text.starts_with(reported)),
+            "{reported}: {texts:#?}"
         );
     }
 }
 
 #[test]
-fn an_order_is_answered_when_perlbal_is_told_soon_after_and_a_wait_tells_rest() {
+fn an_order_is_answered_when_perlbal_is_updated_soon_after_and_a_wait_reports_a_drained_node() {
     let site = Site::start(4, &json!({"poll_interval": "60s"}));
     let node = site.nodes[0].name();
     site.order("disable", &json!({"nodes": [node], "reason": "kernel"}));
@@ -247,8 +247,8 @@ fn the_last_serving_member_of_a_pool_goes_only_by_force_whatever_min_members_say
     nodes[1].fail(500);
     nodes[3].fail(500);
     let whereabouts = |node: &Node| {
-        let told = get(&stage, &format!("/v1/explain?node={}", node.name())).json();
-        told["node"]["state"].clone()
+        let reported = get(&stage, &format!("/v1/explain?node={}", node.name())).json();
+        reported["node"]["state"].clone()
     };
     for failed in [&nodes[1], &nodes[3]] {
         becomes(SOON, "a failed node", &json!("failed"), || {
@@ -307,9 +307,9 @@ fn while_it_is_frozen_failures_put_nobody_out_and_leaving_counts() {
     let in_still = [0, 2, 3].map(|node| site.nodes[node].addr());
     site.perlbal.wait_members("website", &in_still.into());
     let polls = site.nodes[3].polls() + A_WHILE;
-    let seen = || site.perlbal.members("website");
+    let observed = || site.perlbal.members("website");
     let over = || site.nodes[3].polls() >= polls;
-    stays(SOON, "the members", &Some(in_still.into()), seen, over);
+    stays(SOON, "the members", &Some(in_still.into()), observed, over);
     let status = get(&site.stage, "/v1/status").json();
     assert_eq!(status["frozen"][0]["reason"], "storm");
     assert_eq!(
@@ -485,7 +485,7 @@ fn a_reload_answers_with_what_is_wrong_and_the_old_stays_in_force() {
 }
 
 #[test]
-fn status_tells_pools_nodes_and_perlbal_as_wanted_told_and_seen() {
+fn status_shows_pools_nodes_and_perlbal_as_desired_sent_and_observed() {
     let site = Site::start(3, &json!({}));
     let pool = || {
         get(&site.stage, "/v1/status?pool=website").json()["load_balancers"][0]["pools"][0].clone()

@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_pool_file_that_somebody_else_wrote_stays_as_it_is_and_is_told_once() {
+fn a_pool_file_that_somebody_else_wrote_stays_as_it_is_and_is_reported_once() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     fs::create_dir(stage.pool_directory()).unwrap();
@@ -39,9 +39,9 @@ fn a_pool_file_that_somebody_else_wrote_stays_as_it_is_and_is_told_once() {
     for run in 0..2 {
         let mut pollbal = Pollbal::start(&stage, &config);
         wait_file(&stage, "website.pool", pool_lines(&nodes));
-        let told = pollbal.wait_log(&["warn", "stay as they are", "delete them"]);
+        let reported = pollbal.wait_log(&["warn", "stay as they are", "delete them"]);
         for name in ["legacy.pool", "website.v9.pool", "empty.pool"] {
-            assert!(told.contains(name), "{told}");
+            assert!(reported.contains(name), "{reported}");
         }
         let enough = nodes[0].polls() + 20;
         let content = || {
@@ -190,7 +190,7 @@ fn two_pollbals_do_not_share_a_state_file() {
 }
 
 #[test]
-fn another_pool_directory_leaves_files_behind_and_that_is_told() {
+fn another_pool_directory_leaves_files_behind_and_that_is_reported() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "api"]);
     let pollbal = Pollbal::start(&stage, &json!({}));

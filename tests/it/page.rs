@@ -54,8 +54,8 @@ fn it_shows_pools_nodes_with_their_reasons_and_perlbals() {
         !browser.text("main").contains("node-3"),
         "it is in another pool"
     );
-    let seen = ["api", "Desired", "Sent", "Observed"];
-    browser.wait_text("#load-balancers", &seen);
+    let observed = ["api", "Desired", "Sent", "Observed"];
+    browser.wait_text("#load-balancers", &observed);
     browser.assert_quiet();
 }
 
@@ -189,7 +189,7 @@ fn a_member_that_begins_to_fail_is_shown_before_anything_comes_of_it() {
 }
 
 #[test]
-fn a_hidden_page_asks_nothing_and_catches_up_when_it_is_seen() {
+fn a_hidden_page_asks_nothing_and_catches_up_when_it_is_shown() {
     let site = Site::start(&["api serving v23"; 3]);
     let browser = Browser::start(Reader::AT_A_DESK);
     browser.open(&site.url("/"));
@@ -202,20 +202,20 @@ fn a_hidden_page_asks_nothing_and_catches_up_when_it_is_seen() {
     };
     let number = |script: &str| browser.run(script).as_u64();
     let fetches = "return performance.getEntriesByType('resource').filter((one) => one.initiatorType === 'fetch').length";
-    // Another listener, to know that changes were told.
+    // Another listener, to know that changes were reported.
     browser.run(
         "window.changes = 0;
         window.other = new EventSource('/stream');
         other.addEventListener('changed', () => { changes += 1; });",
     );
-    let told = || number("return changes");
+    let reported = || number("return changes");
     hide(true);
     let change = |node: &Node, announcement: &str, event: &str| {
-        let before = told();
+        let before = reported();
         node.announce(announcement);
         site.wait_event(event);
-        eventually(SOON, "the change is told", || {
-            (told() > before).then_some(())
+        eventually(SOON, "the change is reported", || {
+            (reported() > before).then_some(())
         });
     };
     // What was under way when it was hidden comes to its end meanwhile.
@@ -255,7 +255,7 @@ fn a_page_that_is_not_fed_says_so_until_it_is() {
 fn times_are_those_of_the_reader() {
     let site = Site::start(&["api serving v23"]);
     let browser = Browser::start(Reader::AT_A_DESK);
-    // Half past five hours east of where the server's times are told.
+    // Half past five hours east of where the server's times are reported.
     browser.devtools(
         "Emulation.setTimezoneOverride",
         &json!({ "timezoneId": "Asia/Kolkata" }),
@@ -375,11 +375,11 @@ fn a_browser_may_do_nothing_that_the_page_does_not_need() {
         browser.run(&format!("{forbidden}; document.body.append(one);"));
         eventually(SOON, "the browser forbids it", || {
             let complaints = browser.complaints();
-            let told = complaints
+            let reported = complaints
                 .iter()
                 .any(|one| one.contains("Content Security Policy") && one.contains(word));
-            assert!(told || complaints.is_empty(), "{complaints:?}");
-            told.then_some(())
+            assert!(reported || complaints.is_empty(), "{complaints:?}");
+            reported.then_some(())
         });
     }
     assert_eq!(browser.run("return window.harm ?? null"), json!(null));

@@ -29,12 +29,12 @@ fn start_nodes(stage: &Stage, answer: fn() -> Answer) -> Vec<RawNode> {
 
 /// Watches for this long that the members stay.
 #[track_caller]
-fn members_stay(stage: &Stage, wanted: &Vec<String>, millis: u64) {
+fn members_stay(stage: &Stage, expected: &Vec<String>, millis: u64) {
     let (begun, time) = (Instant::now(), Duration::from_millis(millis));
     stays(
         SOON,
         "members",
-        wanted,
+        expected,
         || members(stage),
         || begun.elapsed() >= time,
     );
@@ -52,13 +52,13 @@ fn a_pause_is_no_failure_of_nodes() {
     });
     let config = json!({ "poll_interval": "1s", "service_timeout": "500ms" });
     let pollbal = Pollbal::start(&stage, &config);
-    let wanted = nodes.iter().map(RawNode::pool_line).collect();
-    becomes(SOON, "members", &wanted, || members(&stage));
+    let expected = nodes.iter().map(RawNode::pool_line).collect();
+    becomes(SOON, "members", &expected, || members(&stage));
     for pause in [2_000, 700, 450, 2_000, 1_100] {
         pollbal.signal(Signal::STOP);
-        members_stay(&stage, &wanted, pause);
+        members_stay(&stage, &expected, pause);
         pollbal.signal(Signal::CONT);
-        members_stay(&stage, &wanted, 1_300);
+        members_stay(&stage, &expected, 1_300);
     }
     assert_eq!(pollbal.log_with(&["failed:"]), Vec::<String>::new());
     // One that takes no connections all the same is found.
@@ -129,10 +129,10 @@ fn what_was_over_before_it_had_lasted_is_no_alert_because_pollbal_stood_still() 
     let stage = Stage::alone();
     let nodes = stage.nodes(&["website", "website", "website"]);
     let lines: Vec<_> = nodes.iter().map(Node::pool_line).collect();
-    let told = stage.path("told");
+    let reported = stage.path("reported");
     let script = "echo \"$POLLBAL_ALERT $POLLBAL_ALERT_STATE\" >> \"$0\"";
     let config = json!({
-        "alert_hook": ["sh", "-c", script, &told],
+        "alert_hook": ["sh", "-c", script, &reported],
         "alert_nodes_down_after": "3s",
     });
     let pollbal = Pollbal::start(&stage, &config);
@@ -149,11 +149,11 @@ fn what_was_over_before_it_had_lasted_is_no_alert_because_pollbal_stood_still() 
     nodes[0].wait_polls(15);
     pause(&stage, &pollbal, 4_000, || nodes[0].recover());
     becomes(SOON, "members", &lines, || members(&stage));
-    let alerts = || fs::read_to_string(&told).unwrap_or_default();
+    let alerts = || fs::read_to_string(&reported).unwrap_or_default();
     let went_on = Instant::now();
     let watched = || went_on.elapsed() >= Duration::from_secs(4);
     stays(SOON, "alerts", &String::new(), alerts, watched);
-    // One that stays down is told.
+    // One that stays down is reported.
     nodes[0].fail(500);
     becomes(SOON, "alerts", &"nodes_down begin\n".to_owned(), alerts);
 }

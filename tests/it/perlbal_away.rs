@@ -1,4 +1,4 @@
-//! A Perlbal that is away, in each way that there is: what is told of it meanwhile, and that it is right within a
+//! A Perlbal that is away, in each way that there is: what is reported of it meanwhile, and that it is right within a
 //! second of its return.
 
 use std::io::{Read, Write};
@@ -22,25 +22,25 @@ use crate::common::{Ends, SOON, clock, eventually, http};
 const RETURN: Duration = Duration::from_secs(1);
 
 /// What the API tells of the first Perlbal.
-fn told(stage: &Stage) -> Value {
+fn reported(stage: &Stage) -> Value {
     http::get(stage, "/v1/status").json()["load_balancers"][0].clone()
 }
 
-/// Waits until it is told that Perlbal is so, with these words of the cause, and that these changes wait.
+/// Waits until it is reported that Perlbal is so, with these words of the cause, and that these changes wait.
 #[track_caller]
-fn wait_told(stage: &Stage, how: &str, cause: &str, waiting: &[&str]) -> Value {
-    let what = format!("it is told that Perlbal is {how} ({cause})");
+fn wait_reported(stage: &Stage, how: &str, cause: &str, waiting: &[&str]) -> Value {
+    let what = format!("it is reported that Perlbal is {how} ({cause})");
     let mut last = Value::Null;
-    let wanted = json!(waiting);
+    let expected = json!(waiting);
     let away = eventually(SOON, &what, || {
-        let away = told(stage)["away"].clone();
+        let away = reported(stage)["away"].clone();
         let is_it = away["state"] == how
             && away["cause"]
                 .as_str()
                 .is_some_and(|text| text.contains(cause))
-            && away["not_applied"] == wanted;
+            && away["not_applied"] == expected;
         if away != last && !is_it {
-            eprintln!("told: {away}");
+            eprintln!("reported: {away}");
         }
         last = away.clone();
         is_it.then_some(away)
@@ -109,16 +109,16 @@ fn one_that_is_gone_for_long_is_right_within_a_second() {
     perlbal.kill();
     nodes[0].announce("api leaving");
     let leaver = format!("-{}", nodes[0].name());
-    wait_told(&stage, "not reachable", "Connection refused", &[&leaver]);
+    wait_reported(&stage, "not reachable", "Connection refused", &[&leaver]);
     passes(Duration::from_secs(7));
     perlbal.start();
     perlbal.wait_members_for(RETURN, "api", &addrs(&nodes[1..]));
-    // It was tried some 30 times; of these the first two may have told of two causes.
+    // It was tried some 30 times; of these the first two may have had two causes.
     assert!(pollbal.log_with(&["cannot reach Perlbal"]).len() <= 2);
 }
 
 #[test]
-fn one_that_stands_still_is_told_with_its_cause_and_what_waits_and_is_right_when_it_goes_on() {
+fn one_that_stands_still_is_reported_with_its_cause_and_what_waits_and_is_right_when_it_goes_on() {
     let stage = Stage::alone();
     let mut perlbal = Config::new().pool("api").start(&stage);
     let (nodes, pollbal) = site(&stage, None, &perlbal);
@@ -126,11 +126,11 @@ fn one_that_stands_still_is_told_with_its_cause_and_what_waits_and_is_right_when
     nodes[0].announce("api leaving");
     let leaver = format!("-{}", nodes[0].name());
     let cause = "accepts connections, no reply within 1s 500ms";
-    wait_told(&stage, "not answering", cause, &[&leaver]);
+    wait_reported(&stage, "not answering", cause, &[&leaver]);
     // Attempts go on, and none of them takes the cause away.
     let since = Instant::now();
     eventually(SOON, "the attempts go on", || {
-        assert_eq!(told(&stage)["away"]["state"], "not answering");
+        assert_eq!(reported(&stage)["away"]["state"], "not answering");
         (since.elapsed() > Duration::from_secs(4)).then_some(())
     });
     let text = format!("({cause}); not applied since: {leaver}");
@@ -148,8 +148,8 @@ fn one_that_stands_still_is_told_with_its_cause_and_what_waits_and_is_right_when
     perlbal.go_on();
     perlbal.wait_members_for(RETURN, "website", &addrs(&nodes[1..]));
     perlbal.wait_members("api", &addrs([]));
-    eventually(SOON, "nothing is told any more", || {
-        told(&stage)["away"].is_null().then_some(())
+    eventually(SOON, "nothing is reported any more", || {
+        reported(&stage)["away"].is_null().then_some(())
     });
 }
 
@@ -160,10 +160,10 @@ fn one_that_stands_still_while_nothing_changes_is_noticed() {
     let (_nodes, _pollbal) = site(&stage, None, &perlbal);
     perlbal.pause();
     // By the comparison alone it would take half a minute.
-    wait_told(&stage, "not answering", "accepts connections", &[]);
+    wait_reported(&stage, "not answering", "accepts connections", &[]);
     perlbal.go_on();
     eventually(SOON, "it is connected again", || {
-        (told(&stage)["connected"] == true).then_some(())
+        (reported(&stage)["connected"] == true).then_some(())
     });
 }
 
@@ -179,7 +179,7 @@ fn one_whose_packets_are_lost_is_right_within_a_second_whatever_the_timeout() {
     nodes[0].announce("api leaving");
     let cause = "no answer to a connection attempt within 2s";
     let leaver = format!("-{}", nodes[0].name());
-    wait_told(&stage, "not reachable", cause, &[&leaver]);
+    wait_reported(&stage, "not reachable", cause, &[&leaver]);
     passes(Duration::from_secs(6));
     drop(hole);
     perlbal.start();
@@ -196,8 +196,8 @@ fn one_behind_a_relay_that_takes_connections_and_loses_them_is_right_within_a_se
         relay.mute();
         nodes[round % 2].announce("api leaving");
         nodes[1 - round % 2].announce("api");
-        eventually(SOON, "the cause is told", || {
-            (told(&stage)["away"]["state"] == "not answering").then_some(())
+        eventually(SOON, "the cause is reported", || {
+            (reported(&stage)["away"]["state"] == "not answering").then_some(())
         });
         passes(Duration::from_millis(200 * round as u64));
         relay.unmute();
@@ -209,7 +209,7 @@ fn one_behind_a_relay_that_takes_connections_and_loses_them_is_right_within_a_se
 }
 
 #[test]
-fn one_that_closes_connections_is_told_as_that() {
+fn one_that_closes_connections_is_reported_as_that() {
     let stage = Stage::alone();
     let perlbal = Config::new().pool("api").start(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
@@ -217,7 +217,7 @@ fn one_that_closes_connections_is_told_as_that() {
     relay.close();
     nodes[0].announce("website");
     let moved = format!("{} (moved)", nodes[0].name());
-    wait_told(&stage, "closing connections", "the connection", &[&moved]);
+    wait_reported(&stage, "closing connections", "the connection", &[&moved]);
     relay.open();
     perlbal.wait_members_for(RETURN, "website", &addrs(&nodes[..1]));
 }
@@ -245,7 +245,7 @@ fn in_its_place(says: &[u8], cause: &str) {
             }
         });
         let leaver = format!("-{}", nodes[0].name());
-        wait_told(&stage, "not a Perlbal", cause, &[&leaver]);
+        wait_reported(&stage, "not a Perlbal", cause, &[&leaver]);
         drop(end);
     });
     perlbal.start();
@@ -282,7 +282,7 @@ fn an_endless_line_in_its_place_is_no_perlbal() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_told_as_that() {
+fn a_name_that_does_not_resolve_is_reported_as_that() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api"]);
     // A label that is too long: the resolver knows without asking anybody.
@@ -292,7 +292,7 @@ fn a_name_that_does_not_resolve_is_told_as_that() {
     pollbal.wait_log(&["first round done"]);
     let cause = format!("the name {name} does not resolve");
     // Of a Perlbal that was never read it is not known what it has.
-    wait_told(&stage, "not reachable", &cause, &[]);
+    wait_reported(&stage, "not reachable", &cause, &[]);
     assert_eq!(nodes.len(), 1);
 }
 
@@ -305,7 +305,7 @@ fn a_connection_that_comes_and_goes_does_not_flood_the_log() {
     for connection in 2..50 {
         relay.cut();
         eventually(SOON, "it is connected again", || {
-            let again = relay.connections() >= connection && told(&stage)["connected"] == true;
+            let again = relay.connections() >= connection && reported(&stage)["connected"] == true;
             again.then_some(())
         });
     }

@@ -45,9 +45,9 @@ fn waiting(perlbals: &[Perlbal], count: usize) -> Vec<Requests> {
 fn served_when(node: &Node, says: &str, requests: Vec<Requests>) {
     let since = Instant::now();
     node.announce(says);
-    let told = node.wait_told(says, since);
+    let reported = node.wait_sent(says, since);
     for requests in requests {
-        assert_answered_within(LIMIT, told, &requests.finish());
+        assert_answered_within(LIMIT, reported, &requests.finish());
     }
 }
 
@@ -72,7 +72,7 @@ fn a_request_that_waits_is_served_when_the_first_node_joins_and_when_the_last_on
 #[test]
 fn requests_that_wait_are_served_when_pollbal_comes_and_fills_the_pool() {
     let stage = Stage::alone();
-    // So many that the second Perlbal is told to read its file.
+    // Enough changes that the second Perlbal has to read its file.
     let nodes = stage.nodes(&["website"; 40]);
     let perlbals = perlbals(&stage);
     let requests = waiting(&perlbals, 20);

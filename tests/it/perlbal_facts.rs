@@ -197,9 +197,9 @@ fn a_request_that_waits_for_an_empty_pool_is_set_going_by_connect_ahead_and_not_
     perlbal.add("website", nodes[0].addr());
     perlbal.tell("SET web pool = website");
     go_on_waiting(&perlbal, "web", 1);
-    let told = Instant::now();
+    let reported = Instant::now();
     perlbal.tell(WAKE);
-    assert_answered_within(AT_ONCE, told, &requests.finish());
+    assert_answered_within(AT_ONCE, reported, &requests.finish());
 }
 
 /// Fifty requests wait for an empty pool on a service with these options; then this member comes.
@@ -212,9 +212,9 @@ fn fifty_are_served(stage: &Stage, options: &[(&str, &str)], member: SocketAddrV
         .start(stage);
     let requests = Requests::send(perlbal.service("web"), 50);
     perlbal.wait_waiting("web", 50);
-    let told = Instant::now();
+    let reported = Instant::now();
     perlbal.tell_together(&[&format!("POOL website ADD {member}"), WAKE]);
-    assert_answered_within(AT_ONCE, told, &requests.finish());
+    assert_answered_within(AT_ONCE, reported, &requests.finish());
 }
 
 #[test]
@@ -244,10 +244,10 @@ fn requests_that_wait_are_set_going_behind_a_reload_of_the_file_too() {
     let requests = Requests::send(perlbal.service("web"), 20);
     perlbal.wait_waiting("web", 20);
     std::fs::write(&file, nodes[0].pool_line() + "\n").unwrap();
-    let told = Instant::now();
+    let reported = Instant::now();
     let load = format!("SET website nodefile = {}", file.display());
     perlbal.tell_together(&[&load, WAKE]);
-    assert_answered_within(AT_ONCE, told, &requests.finish());
+    assert_answered_within(AT_ONCE, reported, &requests.finish());
 }
 
 #[test]
@@ -266,9 +266,9 @@ fn each_service_has_requests_of_its_own_to_be_set_going() {
     perlbal.tell(WAKE);
     assert_eq!(failures(&web.finish()), [""; 0]);
     go_on_waiting(&perlbal, "shop", 5);
-    let told = Instant::now();
+    let reported = Instant::now();
     perlbal.tell("SET shop connect_ahead = 0");
-    assert_answered_within(AT_ONCE, told, &shop.finish());
+    assert_answered_within(AT_ONCE, reported, &shop.finish());
 }
 
 #[test]
@@ -282,14 +282,14 @@ fn requests_that_wait_for_a_dead_member_are_set_going_when_another_has_its_place
         .start(&stage);
     let requests = Requests::send(perlbal.service("web"), 5);
     perlbal.wait_waiting("web", 5);
-    let told = Instant::now();
+    let reported = Instant::now();
     perlbal.tell_together(&[
         &format!("POOL website ADD {}", nodes[0].addr()),
         &format!("POOL website REMOVE {dead}"),
         "SET web pool = website",
         WAKE,
     ]);
-    assert_answered_within(AT_ONCE, told, &requests.finish());
+    assert_answered_within(AT_ONCE, reported, &requests.finish());
 }
 
 #[test]
@@ -312,10 +312,10 @@ fn a_connection_to_a_member_that_vanished_counts_against_a_pool_of_as_many_membe
     ]);
     go_on_waiting(&perlbal, "web", 5);
     // One member more than there are such connections is enough.
-    let told = Instant::now();
+    let reported = Instant::now();
     let add = format!("POOL website ADD {}", nodes[1].addr());
     perlbal.tell_together(&[&add, WAKE]);
-    assert_answered_within(AT_ONCE, told, &requests.finish());
+    assert_answered_within(AT_ONCE, reported, &requests.finish());
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_dead_node_answers_nobody_until_it_is_revived() {
 }
 
 #[test]
-fn the_relay_breaks_an_answer_where_it_is_told_to() {
+fn the_relay_breaks_a_response_where_it_is_set_to() {
     let stage = Stage::new();
     let perlbal = Config::new().pool("website").start(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
@@ -357,12 +357,12 @@ fn the_relay_breaks_an_answer_where_it_is_told_to() {
     for expected in ["website", "website nodes 0\r\n"] {
         let mut stream = TcpStream::connect(relay.addr()).unwrap();
         stream.write_all(b"SHOW POOL\r\n").unwrap();
-        let mut seen = vec![0; expected.len()];
-        stream.read_exact(&mut seen).unwrap();
-        assert_eq!(String::from_utf8_lossy(&seen), expected);
+        let mut observed = vec![0; expected.len()];
+        stream.read_exact(&mut observed).unwrap();
+        assert_eq!(String::from_utf8_lossy(&observed), expected);
         if expected.len() == 7 {
             assert!(
-                !matches!(stream.read(&mut seen), Ok(1..)),
+                !matches!(stream.read(&mut observed), Ok(1..)),
                 "more than the limit"
             );
         }

@@ -1,5 +1,5 @@
-//! No node is told that it is gone as long as a service of Perlbal has it in a pool, whoever put it there; and what of
-//! Perlbal's configuration keeps pollbal from being obeyed is told.
+//! No node is notified that it is gone as long as a service of Perlbal has it in a pool, no matter who put it there; and what of
+//! Perlbal's configuration keeps pollbal from being obeyed is reported.
 
 use crate::commands::site as commands;
 use crate::perlbal_owned::site;
@@ -60,7 +60,7 @@ fn a_node_in_a_pool_made_by_hand_is_not_gone_until_it_is_out_of_that_too() {
 }
 
 #[test]
-fn a_pool_that_has_another_name_in_perlbal_since_the_restart_is_told_about() {
+fn a_pool_that_has_another_name_in_perlbal_since_the_restart_is_reported() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
     let perlbal = Config::new()
@@ -146,7 +146,7 @@ fn a_member_by_hand_whose_port_is_spelled_in_another_way_is_taken_out_and_watche
 }
 
 #[test]
-fn a_foreign_nodefile_and_an_unused_pool_are_told_once_at_the_connect_and_by_status() {
+fn a_foreign_nodefile_and_an_unused_pool_are_reported_once_at_the_connect_and_by_status() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "api"]);
     let foreign = stage.path("foreign.nodes");
@@ -186,9 +186,11 @@ fn a_foreign_nodefile_and_an_unused_pool_are_told_once_at_the_connect_and_by_sta
     site.pollbal().wait_log_after(mark, &put_right);
     site.perlbal.wait_members("website", &addrs(&nodes[..1]));
     for words in [&follows, unused, "mine"] {
-        let told = site.pollbal().log_with(&["warn", words]);
-        let remarks = told.iter().filter(|line| !line.contains("outside pollbal"));
-        assert!(remarks.count() <= 1, "{told:?}");
+        let reported = site.pollbal().log_with(&["warn", words]);
+        let remarks = reported
+            .iter()
+            .filter(|line| !line.contains("outside pollbal"));
+        assert!(remarks.count() <= 1, "{reported:?}");
     }
     // They are no fault: a pool without a service may well be meant so.
     site.wait_in_sync();

@@ -44,10 +44,10 @@ fn removals_take(lengthen: impl FnOnce(&Relay)) -> Vec<Duration> {
         let node = &nodes[removal % nodes.len()];
         let since = Instant::now();
         node.announce("api leaving");
-        let told = node.wait_told("api leaving", since);
+        let reported = node.wait_sent("api leaving", since);
         let line = format!("POOL api REMOVE {}", node.addr());
         let out = eventually(SOON, "the removal goes out", || way.said_when(&line, since));
-        took.push(clock::counted_between(told, out));
+        took.push(clock::counted_between(reported, out));
         let since = Instant::now();
         node.announce("api");
         let line = format!("POOL api ADD {}", node.addr());

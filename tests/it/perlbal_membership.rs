@@ -306,7 +306,7 @@ fn failures_below_min_members_put_nobody_out_but_leaving_does() {
 fn a_file_that_cannot_be_written_holds_back_no_command() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "website"]);
-    // No file can take the place of a directory, whoever runs the test.
+    // No file can take the place of a directory, no matter who runs the test.
     fs::create_dir_all(stage.pool_file("api").join("full")).unwrap();
     let perlbal = Config::new().start(&stage);
     let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));

@@ -1,5 +1,5 @@
 //! Which pools in Perlbal are pollbal's outlives its restarts: a member that left while nobody could tell Perlbal is
-//! taken out, and no node is told that it is gone as long as Perlbal has it in a pool.
+//! taken out, and no node is notified that it is gone as long as Perlbal has it in a pool.
 
 pub(crate) mod site;
 
@@ -328,7 +328,7 @@ fn what_is_owned_in_a_perlbal_that_a_reload_takes_out_is_forgotten_for_good() {
     pollbal.reload();
     let one = BTreeSet::from([key(&first)]);
     becomes(SOON, "the Perlbals", &one, owned);
-    // What is owned changes, and is told by whoever knows it.
+    // What is owned changes, and is reported by the one that knows it.
     let members = |nodes: &[Node]| perlbals[0].wait_members("website", &addrs(nodes));
     stays(SOON, "the Perlbals", &one, owned, || {
         nodes[1].announce("website leaving");

@@ -85,7 +85,7 @@ fn a_pool_name_taken_by_a_service_stops_no_other_pool() {
     perlbal.wait_members("website", &addrs(&nodes[1..]));
     assert_eq!(perlbal.members("api"), None);
     assert_eq!(perlbal.ask("SHOW SERVICE api"), service);
-    // Its file is there for whoever reads files.
+    // Its file is there for anyone who reads files.
     let line = Some(vec![nodes[0].pool_line()]);
     becomes(SOON, "api.pool", &line, || stage.lines("api.pool"));
 }
@@ -326,8 +326,8 @@ fn an_error_in_one_command_is_logged_and_hides_no_other() {
     perlbal.wait_members("blog", &addrs(&nodes[2..3]));
     perlbal.wait_members("api", &addrs(&nodes[3..]));
     perlbal.wait_members("website", &addrs([]));
-    let told = pollbal.wait_log_after(mark, &["error", "late"]);
-    eprintln!("{told}");
+    let reported = pollbal.wait_log_after(mark, &["error", "late"]);
+    eprintln!("{reported}");
     eventually(SOON, "no half-made pool", || {
         perlbal.members("late").is_none().then_some(())
     });

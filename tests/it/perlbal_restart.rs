@@ -1,5 +1,5 @@
 //! Perlbal or `pollbal` dies, stands still or loses the connection while members change: afterwards all is right, and
-//! in between nobody is put out who should be in.
+//! in between nobody is removed who should be in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -231,15 +231,15 @@ fn all_that_is(
     perlbal: &Perlbal,
     stage: &Stage,
 ) -> (Vec<String>, Vec<(String, String, SystemTime)>) {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for pool in perlbal.pools() {
-        told.push(format!("{pool}: {:?}", perlbal.members(&pool)));
+        reported.push(format!("{pool}: {:?}", perlbal.members(&pool)));
     }
     let file = |name: String| {
         let path = stage.pool_directory().join(&name);
         (name, read(&path), written(&path))
     };
-    (told, stage.files().into_iter().map(file).collect())
+    (reported, stage.files().into_iter().map(file).collect())
 }
 
 fn read(path: &Path) -> String {

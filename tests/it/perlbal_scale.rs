@@ -26,7 +26,7 @@ const FELT: Duration = Duration::from_millis(2);
 /// No pause need be longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// So many pollbal judges the way to Perlbal by.
+/// Number of measurements by which pollbal judges the way to Perlbal.
 const ROUND_TRIPS: usize = 8;
 
 /// From the last answer of a round to the last member.
@@ -120,7 +120,7 @@ fn at_start_a_pool_that_follows_its_file_gets_its_members_by_one_reading_of_it()
     assert!(said.iter().any(|line| line.starts_with("SET api nodefile")));
 }
 
-/// Whether so many removals, or a reading of the file, were said, and the seal behind the last of them.
+/// Whether this many removals, or a reading of the file, were said, and the seal behind the last of them.
 fn all_sealed(said: &[String], removals: usize) -> bool {
     let reload = |line: &String| line.starts_with("SET api nodefile");
     let removal = |line: &String| line.starts_with("POOL api REMOVE");
@@ -216,7 +216,7 @@ fn perlbal_is_left_alone_for_as_long_as_commands_took_before_the_next_ones() {
         let long = pauses_after_long_stretches(&relay);
         (long.len() >= 10).then_some(long)
     });
-    // Less what cannot be told from the way there and back. Whoever does not run for a moment is heard later than it
+    // Less what cannot be distinguished from the way there and back. Anyone who does not run for a moment is heard later than it
     // spoke, or sends what it was to send before: no more than one in ten.
     let is_short =
         |(took, pause): &&(Duration, Duration)| *pause < *took.min(&LONGEST_PAUSE) * 3 / 4;
@@ -224,7 +224,7 @@ fn perlbal_is_left_alone_for_as_long_as_commands_took_before_the_next_ones() {
     assert!(short * 10 <= long.len(), "{long:?}");
 }
 
-/// A pool that follows its file holds what the file held when Perlbal read it, which may be more than it was told by then.
+/// A pool that follows its file holds what the file held when Perlbal read it, which may be more than it was sent by then.
 #[test]
 fn what_perlbal_read_of_a_newer_file_is_not_taken_for_someone_elses_change() {
     let stage = Stage::alone();
@@ -244,7 +244,7 @@ fn what_perlbal_read_of_a_newer_file_is_not_taken_for_someone_elses_change() {
     let pollbal = Pollbal::start(&stage, &config);
     perlbal.wait_members("api", &addrs(&nodes));
 
-    // So many changes come meanwhile that the files are read for them.
+    // Enough changes come meanwhile that the files are read for them.
     relay.delay(Duration::from_millis(40));
     let mark = relay.said().len();
     for (from, to) in [("api", "website"), ("website", "api")].repeat(3) {

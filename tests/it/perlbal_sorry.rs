@@ -43,7 +43,7 @@ fn wait_file(stage: &Stage, lines: &[String]) {
 }
 
 /// How often the log said that the sorry server takes over, and that it goes.
-fn told(pollbal: &Pollbal) -> [usize; 2] {
+fn reported(pollbal: &Pollbal) -> [usize; 2] {
     [
         &["warn", "no member"][..],
         &["info", "again", "sorry server"],
@@ -71,7 +71,7 @@ fn on_and_off(stage: &Stage, pool: Config) {
             node.announce("website leaving v1");
         }
         for node in &nodes {
-            let late = clock::after(node.wait_told("website leaving v1", since), LIMIT);
+            let late = clock::after(node.wait_sent("website leaving v1", since), LIMIT);
             traffic.wait_answers_of("node-9", 5 * CLIENTS);
             assert_eq!(node.arrivals_after(late).len(), 0, "{}", node.name());
         }
@@ -82,7 +82,7 @@ fn on_and_off(stage: &Stage, pool: Config) {
 
         let since = Instant::now();
         nodes[0].announce("website serving v1");
-        let late = clock::after(nodes[0].wait_told("website serving v1", since), LIMIT);
+        let late = clock::after(nodes[0].wait_sent("website serving v1", since), LIMIT);
         traffic.wait_answers_of("node-1", 5 * CLIENTS);
         assert_eq!(sorry.arrivals_after(late).len(), 0);
         wait_file(stage, &[nodes[0].pool_line()]);
@@ -91,7 +91,7 @@ fn on_and_off(stage: &Stage, pool: Config) {
             stage,
             &nodes.iter().map(Node::pool_line).collect::<Vec<_>>(),
         );
-        assert_eq!(told(&pollbal), [round, round]);
+        assert_eq!(reported(&pollbal), [round, round]);
     }
     assert_eq!(failures(&traffic.finish()), [""; 0]);
     assert_eq!(sorry.polls(), 0, "it is no node");

@@ -1,4 +1,4 @@
-//! What a manager tells those who wait: a snapshot counts as told when Perlbal has taken it, and a removed node as at
+//! What a driver reports to those who wait: a snapshot counts as sent when Perlbal has taken it, and a removed node as at
 //! rest when no request is under way there any more, never sooner, whatever breaks in between.
 
 use std::net::SocketAddrV4;
@@ -43,8 +43,8 @@ impl Slow {
         Self { answer, at }
     }
 
-    /// Watches that the node does not look at rest while the request is under way, until looks have shown it at work;
-    /// then that it is at rest soon after its end.
+    /// Watches that the node does not look drained while the request is under way, until looks have shown it at work;
+    /// then that it is drained soon after its end.
     #[track_caller]
     fn keeps_from_rest(self, driven: &Driven, addr: SocketAddrV4, since: u64) {
         let busy = || {
@@ -56,9 +56,9 @@ impl Slow {
         eventually(SOON, "a look shows the node at work", || {
             let drained = driven.is_drained(addr, since);
             assert!(!drained, "drained with a request under way");
-            let seen = driven.status().acked >= since && busy();
+            let observed = driven.status().acked >= since && busy();
             assert!(!self.answer.is_finished(), "the request took too short");
-            seen.then_some(())
+            observed.then_some(())
         });
         let answer = runtime()
             .block_on(self.answer)
@@ -87,7 +87,11 @@ fn a_removed_node_at_work_is_not_at_rest_before_its_request_has_ended() {
     let mut driven = Driven::start(&stage, perlbal.management());
     let first = driven.set_desired("api", &all(&nodes), &[]);
     driven.wait_acked(first);
-    assert_eq!(perlbal.members("api"), Some(addrs(&nodes)), "told is true");
+    assert_eq!(
+        perlbal.members("api"),
+        Some(addrs(&nodes)),
+        "what is acknowledged is true"
+    );
 
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=1500");
     let addr = nodes[slow.at].addr();
@@ -101,8 +105,8 @@ fn a_removed_node_without_a_request_is_at_rest_behind_its_seal() {
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(reported);
     // Both have idle connections that would be used again.
     let traffic = Traffic::start(perlbal.service("web"), 4);
     for node in &nodes {
@@ -124,8 +128,8 @@ fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
     let mut nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(reported);
     let traffic = Traffic::start(perlbal.service("web"), 8);
     for round in 0..ROUNDS {
         let at = round % nodes.len();
@@ -156,14 +160,14 @@ fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
 }
 
 #[test]
-fn a_node_of_a_pool_that_no_service_uses_is_at_rest_when_that_is_told_and_read() {
+fn a_node_of_a_pool_that_no_service_uses_is_drained_when_that_is_acknowledged_and_read() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "other"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let (api, other) = (nodes[0].addr(), nodes[1].addr());
-    let told = driven.set_desired_pools(&[("api", &[api]), ("other", &[other])], &[], None);
-    driven.wait_acked(told);
+    let reported = driven.set_desired_pools(&[("api", &[api]), ("other", &[other])], &[], None);
+    driven.wait_acked(reported);
     let out = driven.set_desired_pools(&[("api", &[api]), ("other", &[])], &[other], None);
     driven.wait_drained(other, out);
 }
@@ -175,14 +179,14 @@ fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back()
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let mut driven = Driven::start(&stage, relay.addr());
-    let told = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(reported);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
 
     relay.close();
-    let lost = driven.wait("the loss is told", |status| !status.connected);
-    assert!(lost.acked == told && !lost.in_sync, "{lost:?}");
+    let lost = driven.wait("the loss is reported", |status| !status.connected);
+    assert!(lost.acked == reported && !lost.in_sync, "{lost:?}");
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     relay.open();
     slow.keeps_from_rest(&driven, addr, out);
@@ -195,13 +199,13 @@ fn what_others_remove_while_the_connection_is_away_is_not_at_rest_when_it_is_bac
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let mut driven = Driven::start(&stage, relay.addr());
-    let told = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(reported);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
 
     relay.close();
-    driven.wait("the loss is told", |status| !status.connected);
+    driven.wait("the loss is reported", |status| !status.connected);
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     perlbal.remove("api", addr);
     relay.open();
@@ -215,15 +219,15 @@ fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back
     let perlbal = perlbal(&stage);
     let relay = Relay::start(stage.free_addr(), perlbal.management());
     let mut driven = Driven::start(&stage, relay.addr());
-    let told = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(reported);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     driven.wait_acked(out);
 
     relay.cut();
-    driven.wait("the loss is told", |status| !status.connected);
+    driven.wait("the loss is reported", |status| !status.connected);
     slow.keeps_from_rest(&driven, addr, out);
     // Not by the relay's: attempts to connect overlap where an answer is slow in coming.
     assert_eq!(driven.view().counters.connections, 2);
@@ -242,20 +246,20 @@ fn a_node_that_left_before_pollbal_came_is_not_at_rest_before_its_request_has_en
     perlbal.remove("api", addr);
 
     let mut driven = Driven::start(&stage, perlbal.management());
-    // Read before it is known who is wanted.
+    // Read before it is known who is expected.
     driven.wait("it is connected", |status| status.connected);
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
     slow.keeps_from_rest(&driven, addr, out);
 }
 
 #[test]
-fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
+fn a_new_perlbal_knows_nothing_of_old_requests_and_gets_everything_again() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let mut perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
-    let told = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &all(&nodes), &[]);
+    driven.wait_acked(reported);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=4000");
     let addr = nodes[slow.at].addr();
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
@@ -269,7 +273,7 @@ fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
     });
 
     perlbal.kill();
-    driven.wait("the loss is told", |status| !status.connected);
+    driven.wait("the loss is reported", |status| !status.connected);
     perlbal.start();
     driven.wait_drained(addr, out);
     let there = addrs(nodes.iter().filter(|node| node.addr() != addr));
@@ -277,14 +281,14 @@ fn a_new_perlbal_knows_nothing_of_old_requests_and_is_told_everything_again() {
 }
 
 #[test]
-fn a_snapshot_of_which_a_change_was_refused_is_not_told() {
+fn a_snapshot_of_which_a_change_was_rejected_is_not_acknowledged() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "late"]);
     let perlbal = perlbal(&stage);
     let mut driven = Driven::start(&stage, perlbal.management());
     let (api, late) = (nodes[0].addr(), nodes[1].addr());
-    let told = driven.set_desired("api", &[api], &[late]);
-    driven.wait_acked(told);
+    let reported = driven.set_desired("api", &[api], &[late]);
+    driven.wait_acked(reported);
     // Pools and services share one namespace; pollbal has read Perlbal before this one came.
     perlbal.tell("CREATE SERVICE late");
     let refused = driven.set_desired_pools(&[("api", &[api]), ("late", &[late])], &[], None);
@@ -292,13 +296,17 @@ fn a_snapshot_of_which_a_change_was_refused_is_not_told() {
     eventually(SOON, "Perlbal refuses", || (errors() > 0).then_some(()));
     // Nor is one behind it that wants the same.
     driven.set_desired_pools(&[("api", &[api]), ("late", &[late])], &[], None);
-    eventually(SOON, "it is told once it is known what can be", || {
-        let status = driven.status();
-        // Looked at behind the standing: what is known by now was known then, or has come since.
-        let known = !driven.pool_view("late").problems.is_empty();
-        assert!(status.acked < refused || known, "{status:?}");
-        (status.acked > refused).then_some(())
-    });
+    eventually(
+        SOON,
+        "it is acknowledged once it is known what can be",
+        || {
+            let status = driven.status();
+            // Looked at behind the standing: what is known by now was known then, or has come since.
+            let known = !driven.pool_view("late").problems.is_empty();
+            assert!(status.acked < refused || known, "{status:?}");
+            (status.acked > refused).then_some(())
+        },
+    );
     assert!(!driven.status().in_sync);
     let problems = driven.pool_view("late").problems;
     assert!(
@@ -333,7 +341,7 @@ fn a_node_that_somebody_put_into_another_pool_unnoticed_does_not_look_at_rest() 
     assert_eq!((&*stray.pool, stray.is_managed()), ("mine", false));
     assert!(!driven.is_drained(addrs[0], out));
     perlbal.remove("mine", addrs[0]);
-    // Whatever is told next is read again likewise.
+    // Whatever is sent next is read again likewise.
     driven.set_desired("api", &[], &addrs);
     driven.wait_drained(addrs[0], out);
 }

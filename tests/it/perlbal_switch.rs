@@ -28,7 +28,7 @@ impl Site {
         Self::with(2, &["www"])
     }
 
-    /// So many nodes in pool `blue`, which these services use, and behind them two in pool `green`.
+    /// This many nodes in pool `blue`, which these services use, and behind them two in pool `green`.
     fn with(blue: usize, services: &[&str]) -> Self {
         let stage = Stage::new();
         let mut config = Config::new().pool("blue").pool("green");
@@ -147,7 +147,7 @@ fn no_client_notices_that_the_switch_is_undone_for_a_moment_though_the_first_poo
     assert_eq!(site.shown("pool"), "green");
 }
 
-/// So many nodes in the first pool that `SHOW SERVICE`, which prints a line for each, would take Perlbal too long.
+/// This many nodes in the first pool that `SHOW SERVICE`, which prints a line for each, would take Perlbal too long.
 const MANY: usize = 60;
 
 #[test]
@@ -165,7 +165,7 @@ fn a_switch_outlives_a_removal_from_a_large_pool_whose_other_services_are_sealed
     let stay: Vec<_> = (0..MANY).filter(|at| *at != goes).collect();
     let out = site.set_desired(&stay, &[MANY, MANY + 1], &[goes]);
     site.driven.wait_acked(out);
-    let told = Instant::now();
+    let reported = Instant::now();
     // Without this seal nothing was tried.
     assert!(site.has_said("SET www pool = blue"));
     let pools = ["other", "www", "yet_another"].map(|service| site.shown_of(service, "pool"));
@@ -178,11 +178,11 @@ fn a_switch_outlives_a_removal_from_a_large_pool_whose_other_services_are_sealed
     let said = site.relay.said();
     let mut looks = said.iter().filter(|line| line.starts_with("SHOW SERVICE"));
     assert!(looks.all(|line| line == "SHOW SERVICE www"), "{said:?}");
-    www.wait_answers_after(told, 200);
+    www.wait_answers_after(reported, 200);
     let answers = www.finish();
     assert_eq!(failures(&answers), [""; 0]);
     let green = [MANY, MANY + 1].map(|at| Ok(site.nodes[at].name().to_owned()));
-    let mut later = answers.iter().filter(|one| one.sent > told);
+    let mut later = answers.iter().filter(|one| one.sent > reported);
     assert!(later.all(|one| green.contains(&one.outcome)));
     no_more_requests(other, &site.nodes[goes..=goes], 200);
 }
@@ -264,7 +264,7 @@ fn who_moves_from_a_pool_that_a_service_uses_since_a_moment_ago_gets_no_more_req
     assert_eq!(site.nodes[2].arrivals_after(since).len(), 0);
 }
 
-/// Takes a node, with a request under way, out of the pool `green`; it must not look at rest before that has ended.
+/// Takes a node, with a request under way, out of the pool `green`; it must not look drained before that has ended.
 #[track_caller]
 fn is_not_at_rest_before_its_request_has_ended(site: &mut Site, before: impl FnOnce(&mut Site)) {
     let answer = get_later(site.perlbal.service("www"), "/long?wait=2000");

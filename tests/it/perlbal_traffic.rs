@@ -78,7 +78,7 @@ impl Site {
         self.traffic.wait_answers_of(node.name(), 10);
         let since = Instant::now();
         node.announce(line);
-        let late = clock::after(node.wait_told(line, since), LIMIT);
+        let late = clock::after(node.wait_sent(line, since), LIMIT);
         self.no_request_after(node, late);
     }
 
@@ -146,7 +146,7 @@ fn a_node_that_fails_its_polls_gets_no_more_requests() {
     let node = &site.nodes[0];
     let since = Instant::now();
     node.fail(500);
-    let late = clock::after(node.wait_told("500", since), LIMIT);
+    let late = clock::after(node.wait_sent("500", since), LIMIT);
     site.no_request_after(node, late);
     site.no_client_noticed();
 }
@@ -159,7 +159,7 @@ fn all_members_but_one_leave_at_once_and_get_no_more_requests() {
         node.announce("website leaving");
     }
     for node in &site.nodes[1..] {
-        let late = clock::after(node.wait_told("website leaving", since), LIMIT);
+        let late = clock::after(node.wait_sent("website leaving", since), LIMIT);
         site.no_request_after(node, late);
     }
     site.no_client_noticed();

@@ -1,4 +1,4 @@
-//! What a manager tells who asks: what is wanted, told and seen in a Perlbal, and what Perlbal counts.
+//! What a driver replies to queries: what is desired, sent and observed in a Perlbal, and what Perlbal counts.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -39,7 +39,7 @@ fn endpoints(nodes: &[Node]) -> BTreeSet<Endpoint> {
         .collect()
 }
 
-/// Waits until the pool is seen as it is.
+/// Waits until the pool is observed as it is.
 #[track_caller]
 fn wait_observed(driven: &Driven, nodes: &[Node]) -> PoolView {
     eventually(SOON, "the pool is observed", || {
@@ -50,7 +50,7 @@ fn wait_observed(driven: &Driven, nodes: &[Node]) -> PoolView {
 }
 
 #[test]
-fn what_is_wanted_told_and_seen_is_one_when_all_is_well() {
+fn desired_sent_and_observed_are_the_same_when_all_is_well() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
@@ -81,7 +81,7 @@ fn what_is_wanted_told_and_seen_is_one_when_all_is_well() {
 }
 
 #[test]
-fn what_was_told_and_not_read_back_yet_is_not_seen() {
+fn what_was_sent_and_not_read_back_yet_is_not_observed() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
@@ -106,7 +106,7 @@ fn what_was_told_and_not_read_back_yet_is_not_seen() {
 }
 
 #[test]
-fn a_pool_that_cannot_be_made_is_told_with_its_problem() {
+fn a_pool_that_cannot_be_made_is_reported_with_its_problem() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["web", "api"]);
     let perlbal = perlbal(&stage);
@@ -123,7 +123,7 @@ fn a_pool_that_cannot_be_made_is_told_with_its_problem() {
 }
 
 #[test]
-fn who_is_removed_and_at_work_is_told() {
+fn a_removed_node_at_work_is_reported() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api"]);
     let perlbal = perlbal(&stage);
@@ -151,7 +151,7 @@ fn who_is_removed_and_at_work_is_told() {
 }
 
 #[test]
-fn without_a_connection_questions_are_answered_with_why_and_with_what_is_wanted() {
+fn without_a_connection_queries_are_answered_with_the_cause_and_what_is_desired() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
@@ -178,7 +178,7 @@ fn without_a_connection_questions_are_answered_with_why_and_with_what_is_wanted(
     wait_observed(&driven, &nodes);
     relay.close();
     driven.wait("the loss is reported", |status| !status.connected);
-    // What was known is told still, and the latest snapshot.
+    // What was known is reported still, and the latest snapshot.
     let latest = driven.set_desired("api", &all(&nodes[..1]), &all(&nodes[1..]));
     let view = driven.view();
     assert_eq!((view.desired, view.sent), (Some(latest), latest - 1));
@@ -193,7 +193,7 @@ fn without_a_connection_questions_are_answered_with_why_and_with_what_is_wanted(
 }
 
 #[test]
-fn it_is_counted_how_long_perlbal_takes_to_be_told() {
+fn the_time_that_perlbal_takes_to_be_updated_is_counted() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api"]);
     let perlbal = perlbal(&stage);
@@ -345,7 +345,7 @@ fn statistics_are_read_anew_after_a_while_and_given_to_all_meanwhile() {
     assert!(matches!(per_node.nodes, Nodes::Known(_)));
     assert!(Arc::ptr_eq(&per_node, &driven.statistics(false).unwrap()));
     assert_eq!(asked(), 2);
-    let later = eventually(SOON, "they are read anew", || {
+    let later = eventually(SOON, "they are read again", || {
         let statistics = driven.statistics(false).ok()?;
         (!Arc::ptr_eq(&per_node, &statistics)).then_some(statistics)
     });

@@ -58,9 +58,9 @@ fn one_poll_in_ten_is_asked_on_a_new_connection_that_takes_the_place_of_the_kept
     for node in &nodes {
         let (connections, polls) = (node.connections(), node.polls() as u64);
         // The first two, and one in ten.
-        let wanted = polls / 10 + 1..=polls / 10 + 3;
+        let required = polls / 10 + 1..=polls / 10 + 3;
         assert!(
-            wanted.contains(&connections),
+            required.contains(&connections),
             "{connections} for {polls} polls"
         );
     }
@@ -120,10 +120,10 @@ fn nodes_that_take_no_new_connections_are_out_within_ten_polls_and_back_when_the
             "{} answered {answered} more polls",
             node.name()
         );
-        let told = pollbal.wait_log(&[node.name(), "failed:"]);
+        let reported = pollbal.wait_log(&[node.name(), "failed:"]);
         assert!(
-            told.contains("takes no new connections: Connection refused"),
-            "{told}"
+            reported.contains("takes no new connections: Connection refused"),
+            "{reported}"
         );
     }
     // The connection that is kept does not bring them back, nor is the reason another one later.
@@ -195,9 +195,9 @@ fn a_node_that_is_out_of_descriptors_is_out_of_its_pool_until_it_has_some() {
         becomes(SOON, "no member", &Some(0), members);
         let answered = node.answers() - before;
         assert!(answered < RECONNECT, "it answered {answered} more polls");
-        let told = pollbal.wait_log(&["small", "failed:", "new connection"]);
+        let reported = pollbal.wait_log(&["small", "failed:", "new connection"]);
         let expected = "no complete response within service_timeout on a new connection";
-        assert!(told.contains(expected), "{told}");
+        assert!(reported.contains(expected), "{reported}");
         // Not even when the kept connection, or the first of two new ones, gives it a descriptor.
         let failures = || get(&stage, "/v1/explain?node=small").json()["failures"].as_u64();
         let enough = || failures() >= Some(30);
@@ -219,9 +219,9 @@ fn a_node_that_serves_one_connection_at_a_time_is_not_out_for_good() {
     let mark = pollbal.mark();
     wait_pool(&stage, "website", std::slice::from_ref(&node));
     let polls = node.polls() + 5 * RECONNECT;
-    let wanted = Some(pool(std::slice::from_ref(&node)));
+    let required = Some(pool(std::slice::from_ref(&node)));
     let look = || stage.lines("website.pool");
-    stays(SOON, "a member", &wanted, look, || node.polls() >= polls);
+    stays(SOON, "a member", &required, look, || node.polls() >= polls);
     let left = pollbal.log().split_off(mark);
     assert!(
         !left.iter().any(|line| line.contains("failed:")),
@@ -309,14 +309,14 @@ fn a_dead_node_whose_port_is_a_local_one_is_refused_when_it_is_connected_to_itse
         .collect();
     stage.write_services(&lines);
     let pollbal = Pollbal::start(&stage, &json!({ "poll_interval": "10ms" }));
-    let told = eventually(6 * SOON, "one is connected to itself", || {
-        let told = pollbal.log_with(&["connected to itself"]);
-        told.into_iter().next()
+    let reported = eventually(6 * SOON, "one is connected to itself", || {
+        let reported = pollbal.log_with(&["connected to itself"]);
+        reported.into_iter().next()
     });
     assert!(
-        told.contains("cannot connect: nobody listens there"),
-        "{told}"
+        reported.contains("cannot connect: nobody listens there"),
+        "{reported}"
     );
-    assert!(told.contains("ip_local_reserved_ports"), "{told}");
+    assert!(reported.contains("ip_local_reserved_ports"), "{reported}");
     assert_eq!(pollbal.log_with(&["not HTTP"]), Vec::<String>::new());
 }

@@ -203,8 +203,8 @@ fn nodes_for_which_no_connection_can_be_kept_are_polled_with_one_each() {
     stage.write_services(&services_lines(&nodes));
     let config = json!({ "poll_interval": "100ms", "service_timeout": "5s", "poll_reconnect": 0 });
     let pollbal = Pollbal::start_behind(&stage, &config, "ulimit -n 100");
-    let told = pollbal.wait_log(&["can be kept", "36 connections", "60 nodes"]);
-    assert!(told.contains("LimitNOFILE"), "{told}");
+    let reported = pollbal.wait_log(&["can be kept", "36 connections", "60 nodes"]);
+    assert!(reported.contains("LimitNOFILE"), "{reported}");
     for node in &nodes {
         node.wait_polls(10);
     }
@@ -410,8 +410,8 @@ fn a_node_that_invents_pools_gets_max_undeclared_pools_and_one_error() {
         "pools": { "declared": {} },
     });
     let pollbal = Pollbal::start(&stage, &config);
-    let told = pollbal.wait_log(&["error", "inventor", "max_undeclared_pools"]);
-    assert!(told.contains("declare it in `pools`"), "{told}");
+    let reported = pollbal.wait_log(&["error", "inventor", "max_undeclared_pools"]);
+    assert!(reported.contains("declare it in `pools`"), "{reported}");
     let then = inventor.polls();
     inventor.wait_polls(then + 30);
     assert_eq!(pollbal.log_with(&["max_undeclared_pools"]).len(), 1);
@@ -483,12 +483,12 @@ fn a_node_that_invents_versions_stays_a_member_and_floods_neither_directory_nor_
             stage.lines("website.stable.pool"),
         )
     };
-    let wanted = (true, both, Some(vec![good.pool_line()]));
-    becomes(SOON, "files of versions", &wanted, look);
+    let expected = (true, both, Some(vec![good.pool_line()]));
+    becomes(SOON, "files of versions", &expected, look);
     pollbal.wait_log(&["warn", "inventor", "in no version pool", "many new names"]);
     let mark = pollbal.mark();
     let enough = inventor.polls() + 100;
-    stays(SOON, "files of versions", &wanted, look, || {
+    stays(SOON, "files of versions", &expected, look, || {
         inventor.polls() >= enough
     });
     assert_eq!(pollbal.log().split_off(mark), Vec::<String>::new());

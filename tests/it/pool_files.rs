@@ -232,7 +232,7 @@ fn each_rewrite_has_its_own_whole_second() {
         wait_file(&stage, "website.pool", &pool_lines(&nodes[..count]));
         seconds.push(second().unwrap());
     }
-    // Deleted and made anew, it must not seem to be the one before either.
+    // Deleted and made again, it must not seem to be the one before either.
     for node in &nodes {
         node.announce("api");
     }
@@ -279,18 +279,18 @@ fn a_reader_never_sees_half_a_file() {
     let whole = [text(&pool_lines(&nodes)), text(&pool_lines(&nodes[..149]))];
     for round in 1..=15 {
         nodes[149].announce(if round % 2 == 0 { "website" } else { "" });
-        let wanted = &whole[round % 2];
+        let expected = &whole[round % 2];
         // Without a pause between two looks: half a file would be there for a moment only.
         eventually(SOON, "the other content", || {
-            let mut seen = String::new();
+            let mut observed = String::new();
             for _ in 0..200 {
-                seen = fs::read_to_string(stage.pool_file("website")).unwrap();
+                observed = fs::read_to_string(stage.pool_file("website")).unwrap();
                 assert!(
-                    whole.contains(&seen),
-                    "neither the one nor the other: {seen:?}"
+                    whole.contains(&observed),
+                    "neither the one nor the other: {observed:?}"
                 );
             }
-            (seen == *wanted).then_some(())
+            (observed == *expected).then_some(())
         });
     }
 }
@@ -307,13 +307,13 @@ fn what_was_changed_or_deleted_by_hand_is_restored() {
     fs::remove_file(stage.pool_file("api")).unwrap();
     fs::write(stage.pool_file("new"), [0xff, 0x00]).unwrap();
     fs::remove_file(stage.pool_directory().join("disabled_services")).unwrap();
-    let wanted = [
+    let expected = [
         Some(text(&pool_lines(&nodes[..1]))),
         Some(text(&pool_lines(&nodes[1..2]))),
         Some(text(&pool_lines(&nodes[2..3]))),
         Some(text(&services_lines(&nodes[3..]))),
     ];
-    becomes(LOOKED_AT, "the files", &wanted, || {
+    becomes(LOOKED_AT, "the files", &expected, || {
         let files = ["website.pool", "api.pool", "new.pool", "disabled_services"];
         files.map(|file| {
             let bytes = fs::read(stage.pool_directory().join(file)).ok()?;

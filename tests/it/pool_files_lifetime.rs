@@ -85,15 +85,15 @@ fn a_pool_that_comes_back_within_the_grace_keeps_its_file() {
     let emptied = Instant::now();
     nodes[0].announce("website");
     wait_file(&stage, "website.pool", &pool_lines(&nodes[..1]));
-    let wanted = Some(pool_lines(&nodes[..1]));
+    let expected = Some(pool_lines(&nodes[..1]));
     stays(
         SOON,
         "the file",
-        &wanted,
+        &expected,
         || stage.lines("website.pool"),
         || emptied.elapsed() > grace + Duration::from_millis(500),
     );
-    // Emptied anew, it has its whole grace anew.
+    // Emptied again, it has its whole grace again.
     let announced = Instant::now();
     nodes[0].announce("");
     wait_deleted(&stage, "website.pool");
@@ -231,7 +231,7 @@ fn files_of_earlier_runs_are_emptied_and_deleted_and_all_others_left_alone() {
         left_behind(&stage, files);
     }
     fs::create_dir(stage.pool_directory().join("directory.pool")).unwrap();
-    // Long enough that each is seen while it is empty.
+    // Long enough that each is observed while it is empty.
     let config = json!({ "poll_interval": "20ms", "empty_pool_grace": "3s" });
     let _pollbal = Pollbal::start(&stage, &config);
     for file in ["old.pool", "old.v1.pool", "no-list.pool"] {
@@ -240,12 +240,12 @@ fn files_of_earlier_runs_are_emptied_and_deleted_and_all_others_left_alone() {
     for file in ["old.pool", "old.v1.pool", "no-list.pool", "empty.pool"] {
         wait_deleted(&stage, file);
     }
-    let mut wanted: Vec<_> = others
+    let mut expected: Vec<_> = others
         .map(|(name, content)| (name.to_owned(), Some(content.to_owned())))
         .to_vec();
-    wanted.push(("directory.pool".to_owned(), None));
-    wanted.push(("disabled_services".to_owned(), Some(String::new())));
-    wanted.push(("website.pool".to_owned(), Some(nodes[0].pool_line() + "\n")));
-    wanted.sort();
-    assert_eq!(contents(&stage), wanted);
+    expected.push(("directory.pool".to_owned(), None));
+    expected.push(("disabled_services".to_owned(), Some(String::new())));
+    expected.push(("website.pool".to_owned(), Some(nodes[0].pool_line() + "\n")));
+    expected.sort();
+    assert_eq!(contents(&stage), expected);
 }

@@ -1,4 +1,4 @@
-//! Pool files when the directory gives trouble: what fails is told once and mended, the rest goes on.
+//! Pool files when the directory gives trouble: what fails is reported once and mended, the rest goes on.
 
 use std::fs;
 use std::process::Command;
@@ -27,17 +27,17 @@ fn wait_file(stage: &Stage, file: &str, lines: &[String]) {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_told_once_tried_again_and_holds_back_no_other() {
+fn a_file_that_cannot_be_written_is_reported_once_tried_again_and_holds_back_no_other() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "api"]);
     let obstacle = stage.pool_file("website");
     fs::create_dir_all(obstacle.join("full")).unwrap();
     let config = json!({ "poll_interval": "50ms", "file_update_hook": [
-        "sh", "-c", "echo \"$POLLBAL_FILE_NAME\" >> \"$0\"", stage.path("told"),
+        "sh", "-c", "echo \"$POLLBAL_FILE_NAME\" >> \"$0\"", stage.path("reported"),
     ] });
     let pollbal = Pollbal::start(&stage, &config);
-    let told = pollbal.wait_log(&["error", "failed to write", "website.pool"]);
-    assert!(told.contains("directory"), "the reason: {told}");
+    let reported = pollbal.wait_log(&["error", "failed to write", "website.pool"]);
+    assert!(reported.contains("directory"), "the reason: {reported}");
     wait_file(&stage, "api.pool", &pool_lines(&nodes[1..]));
     // A second and a half: time for a dozen attempts.
     wait_rounds(&nodes, 30);
@@ -59,10 +59,13 @@ fn a_file_that_cannot_be_written_is_told_once_tried_again_and_holds_back_no_othe
     fs::remove_dir_all(&obstacle).unwrap();
     wait_file(&stage, "website.pool", &pool_lines(&nodes[..1]));
     pollbal.wait_log(&["info", "website.pool is in order again"]);
-    // The hook is told of the write, not of each attempt.
-    let told = fs::read_to_string(stage.path("told")).unwrap();
-    let told = told.lines().filter(|line| *line == "website.pool").count();
-    assert_eq!(told, 1);
+    // The hook runs for the write, not for each attempt.
+    let reported = fs::read_to_string(stage.path("reported")).unwrap();
+    let reported = reported
+        .lines()
+        .filter(|line| *line == "website.pool")
+        .count();
+    assert_eq!(reported, 1);
 }
 
 #[test]
@@ -88,9 +91,9 @@ fn when_nothing_can_be_written_what_was_there_stays_whole() {
     wait_rounds(&nodes, 20);
     assert_eq!(stage.lines("website.pool"), Some(pool_lines(&nodes)));
     assert_eq!(stage.lines("disabled_services"), Some(vec![]));
-    // The state file cannot be written either, and is told of too.
-    let told = pollbal.log_with(&["error", "/pool/"]);
-    assert_eq!(told.len(), 2, "{:#?}", pollbal.log());
+    // The state file cannot be written either, and is reported too.
+    let reported = pollbal.log_with(&["error", "/pool/"]);
+    assert_eq!(reported.len(), 2, "{:#?}", pollbal.log());
     limit(None);
     wait_file(&stage, "website.pool", &pool_lines(&nodes[..1]));
     wait_file(&stage, "disabled_services", &[nodes[1].services_line()]);
@@ -99,7 +102,7 @@ fn when_nothing_can_be_written_what_was_there_stays_whole() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_told_once_and_used_when_it_can_be() {
+fn a_directory_that_cannot_be_used_is_reported_once_and_used_when_it_can_be() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     fs::write(stage.pool_directory(), "a file").unwrap();
@@ -179,9 +182,9 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
         "stop it first",
     ]);
     let look = || (stage.files(), stage.lines("website.pool"));
-    let wanted = look();
+    let expected = look();
     let enough = nodes[0].polls() + 40;
-    stays(SOON, "the directory", &wanted, look, || {
+    stays(SOON, "the directory", &expected, look, || {
         nodes[0].polls() >= enough
     });
     assert_eq!(second.log_with(&["error"]).len(), 1, "{:#?}", second.log());
@@ -216,9 +219,12 @@ fn sigkill_leaves_whole_files_and_the_next_run_cleans_up() {
         }
         pollbal.kill();
         let all = pool_lines(&nodes);
-        let seen = stage.lines("website.pool").expect("the file is there");
-        assert!(seen.ends_with(&all[50..]), "{seen:?}");
-        assert!(seen.iter().all(|line| all.contains(line)), "{seen:?}");
+        let observed = stage.lines("website.pool").expect("the file is there");
+        assert!(observed.ends_with(&all[50..]), "{observed:?}");
+        assert!(
+            observed.iter().all(|line| all.contains(line)),
+            "{observed:?}"
+        );
         for node in &nodes[..50] {
             node.announce("website");
         }
@@ -230,14 +236,14 @@ fn sigkill_leaves_whole_files_and_the_next_run_cleans_up() {
     let files = ["disabled_services", "website.pool"]
         .map(str::to_owned)
         .to_vec();
-    let wanted = (files, Some(pool_lines(&nodes)));
-    becomes(SOON, "the directory", &wanted, || {
+    let expected = (files, Some(pool_lines(&nodes)));
+    becomes(SOON, "the directory", &expected, || {
         (stage.files(), stage.lines("website.pool"))
     });
 }
 
 #[test]
-fn a_file_that_cannot_be_deleted_is_told_once_and_tried_again_with_back_off() {
+fn a_file_that_cannot_be_deleted_is_reported_once_and_tried_again_with_back_off() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     let obstacle = stage.pool_file("old");

@@ -290,9 +290,9 @@ fn the_hook_says_what_is_shown() {
     let ended = Pollbal::run(&stage, &hook, &["--once"]);
     ended.assert_code(0);
     let shown = book.next("text");
-    let wanted = sandbox.plain(&shown.text);
+    let expected = sandbox.plain(&shown.text);
     let found = sandbox.plain(&ended.stderr);
-    assert!(found.contains(&wanted[0]), "{wanted:?} in {found:#?}");
+    assert!(found.contains(&expected[0]), "{expected:?} in {found:#?}");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn key_table() -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The keys of an object, with those inside as `perlbal[].address` and `pools.<pool>.rise`; comments left out.
+/// The keys of an object, with those inside as `perlbal[].address` and `pools.<pool>.rise`; comments skipped.
 fn keys(object: &Map<String, Value>) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let is_comment = |key: &String| key.starts_with("README") || key.starts_with('_');

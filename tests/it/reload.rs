@@ -191,11 +191,11 @@ fn the_services_file_changes_and_the_old_one_is_watched_no_more() {
     wait_file(&stage, "website.pool", &pool_lines(&nodes[1..2]));
     stage.list(&nodes[..1]);
     let written = Instant::now();
-    let wanted = Some(pool_lines(&nodes[1..2]));
+    let expected = Some(pool_lines(&nodes[1..2]));
     stays(
         SOON,
         "the new list",
-        &wanted,
+        &expected,
         || stage.lines("website.pool"),
         || written.elapsed() > Duration::from_millis(2_500),
     );
@@ -326,7 +326,7 @@ fn only_the_perlbals_whose_settings_differ_are_connected_again() {
     for perlbal in [&perlbals[0], &perlbals[2]] {
         perlbal.wait_members("website", &addrs(&nodes[..1]));
     }
-    // Nobody told the one that was taken out.
+    // Nobody notified the one that was removed.
     perlbals[1].wait_members("website", &addrs(&nodes));
     assert_eq!([&first, &second, &third].map(connections), [1, 1, 1]);
 

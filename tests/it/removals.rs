@@ -95,8 +95,8 @@ fn a_file_that_is_rewritten_line_by_line_empties_nothing() {
     let mut waits = waits.zip([false, true].into_iter().cycle());
     let mut wait = Duration::ZERO;
     let both = || (stage.lines("api.pool"), stage.lines("web.pool"));
-    let wanted = (Some(pool_lines(&nodes[..8])), Some(pool_lines(&nodes[8..])));
-    stays(SOON * 3, "both pools", &wanted, both, || {
+    let expected = (Some(pool_lines(&nodes[..8])), Some(pool_lines(&nodes[8..])));
+    stays(SOON * 3, "both pools", &expected, both, || {
         if written.elapsed() >= wait && !rest.is_empty() {
             let (millis, is_whole) = waits.next().unwrap();
             let mut piece = rest.len().min(47);
@@ -115,7 +115,7 @@ fn a_file_that_is_rewritten_line_by_line_empties_nothing() {
 }
 
 #[test]
-fn a_file_that_was_cut_off_is_told_with_names_and_with_the_way_out_and_what_it_adds_counts() {
+fn a_file_that_was_cut_off_is_reported_with_names_and_with_the_way_out_and_what_it_adds_counts() {
     let stage = Stage::new();
     let mut nodes = twelve(&stage);
     let note = stage.path("alerts");
@@ -129,7 +129,7 @@ fn a_file_that_was_cut_off_is_told_with_names_and_with_the_way_out_and_what_it_a
     let new = stage.node(13, "api");
     let cut = list(&nodes[..4]) + &new.services_line() + "\n";
     fs::write(stage.services_file(), &cut).unwrap();
-    let told = pollbal.wait_log(&["error", "8 nodes are missing"]);
+    let reported = pollbal.wait_log(&["error", "8 nodes are missing"]);
     let file = stage.services_file().display().to_string();
     let words = [
         file.as_str(),
@@ -139,10 +139,10 @@ fn a_file_that_was_cut_off_is_told_with_names_and_with_the_way_out_and_what_it_a
         "node-5, node-6, node-7, node-8, node-9, node-10, node-11, node-12",
     ];
     for word in words {
-        assert!(told.contains(word), "{word:?} is not in {told}");
+        assert!(reported.contains(word), "{word:?} is not in {reported}");
     }
     let problem = wait_withheld(&stage);
-    assert!(told.contains(&problem), "{problem}");
+    assert!(reported.contains(&problem), "{problem}");
     let alerts = |word: &str| {
         let alerts = fs::read_to_string(&note).unwrap_or_default();
         alerts.lines().any(|line| line.starts_with(word))
@@ -156,7 +156,7 @@ fn a_file_that_was_cut_off_is_told_with_names_and_with_the_way_out_and_what_it_a
         stage.lines("api.pool")
     });
     file_stays(&stage, "web.pool", &nodes[8..12]);
-    assert_eq!(pollbal.log_with(&["are missing"]).len(), 1, "told once");
+    assert_eq!(pollbal.log_with(&["are missing"]).len(), 1, "reported once");
 
     // Changed back, the problem clears.
     stage.list(&nodes[..12]);
@@ -310,7 +310,7 @@ fn a_start_with_a_file_that_was_cut_off_meanwhile_empties_nothing() {
 }
 
 #[test]
-fn a_services_file_of_wrong_lines_is_told_by_the_first_and_a_count_once() {
+fn a_services_file_of_wrong_lines_is_reported_by_the_first_and_a_count_once() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api"]);
     let pollbal = Pollbal::start(&stage, &json!({}));
@@ -357,7 +357,7 @@ fn start_with_mounts(stage: &Stage) -> Pollbal {
 }
 
 #[test]
-fn a_file_that_is_mounted_by_itself_and_replaced_is_told() {
+fn a_file_that_is_mounted_by_itself_and_replaced_is_reported() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api"; 2]);
     stage.list(&nodes[..1]);
@@ -369,9 +369,9 @@ fn a_file_that_is_mounted_by_itself_and_replaced_is_told() {
         fs::rename(new, source).unwrap();
     };
     replace(&stage.path("services.source"), &list(&nodes));
-    let told = pollbal.wait_log(&["error", "mounted by itself", "mount its directory instead"]);
+    let reported = pollbal.wait_log(&["error", "mounted by itself", "mount its directory instead"]);
     let file = stage.services_file().display().to_string();
-    assert!(told.contains(&file), "{told}");
+    assert!(reported.contains(&file), "{reported}");
     let kinds = || {
         let problems = problems(&stage);
         let file = |problem: &Value| {

@@ -22,7 +22,7 @@ use crate::common::{Ends, SOON, becomes, eventually, stays};
 
 const CLIENTS: usize = 12;
 
-/// So many polls of a node.
+/// Number of polls of a node.
 const A_WHILE: u64 = 5;
 
 /// Connections that are used again and again, and a new one now and then, by which a member that came back gets requests
@@ -37,7 +37,7 @@ const KEPT_ALIVE: [(&str, &str); 4] = [
 /// A restart and all that is waited for behind it take far less.
 const WATCHED: Duration = Duration::from_secs(60);
 
-/// What the third node is told as long as the second has its leave.
+/// The response to the third node as long as the second has its leave.
 const WAIT: &str = "wait others of pool website are leaving already: node-2";
 
 /// A pool file's, or none where there is no such file.
@@ -98,7 +98,7 @@ impl Site {
         traffic
     }
 
-    /// Runs a command that does what it is told, without a warning.
+    /// Runs a command that succeeds without a warning.
     #[track_caller]
     fn tell(&self, arguments: &[&str]) {
         let socket = self.stage.admin_socket();
@@ -159,13 +159,13 @@ impl Site {
         self.wait_failures(failing);
         self.leave(leaving);
         self.wait_members(&self.nodes[2..]);
-        becomes(SOON, "all is told", &true, || self.is_in_sync());
+        becomes(SOON, "everything is sent", &true, || self.is_in_sync());
         self.wait_unconnected(&[out, leaving]);
         let given = &self.explain(out)["node"]["reasons"];
         assert_eq!(given.as_array().map(Vec::len), Some(2), "{given}");
     }
 
-    /// Waits until Perlbal has closed its last idle connection to each of these nodes. Whoever is in no pool and has some
+    /// Waits until Perlbal has closed its last idle connection to each of these nodes. Anyone who is in no pool and has some
     /// is removed and sealed once more by a pollbal that starts.
     #[track_caller]
     fn wait_unconnected(&self, nodes: &[&Node]) {
@@ -218,7 +218,7 @@ impl Site {
         end(pollbal);
         let pollbal = self.start();
         pollbal.wait_log(&["first round done"]);
-        becomes(SOON, "all is told", &true, || self.is_in_sync());
+        becomes(SOON, "everything is sent", &true, || self.is_in_sync());
         self.wait_failures(&self.nodes[5]);
         wait_rounds(&self.nodes, A_WHILE);
         pollbal
@@ -247,9 +247,9 @@ impl Site {
         thread::scope(|scope| {
             let watch = scope.spawn(|| {
                 let look = || {
-                    let seen = self.members();
+                    let observed = self.members();
                     begun.store(true, Ordering::Relaxed);
-                    seen
+                    observed
                 };
                 let over = || done.load(Ordering::Relaxed);
                 stays(WATCHED, "the members", &members, look, over);
@@ -292,7 +292,7 @@ impl Site {
         for node in [out, leaving] {
             assert_eq!(node.arrivals_after(at_rest).len(), 0, "{}", node.name());
         }
-        assert_eq!(held.until_it_ends(), "", "it was told nothing");
+        assert_eq!(held.until_it_ends(), "", "it received nothing");
         assert_eq!(self.orders(), orders);
         pollbal
     }
@@ -311,7 +311,7 @@ impl Site {
             stays(SOON, "the answer", &false, || waits.is_finished(), over);
             assert_eq!(self.ask(leaving, "DELETE", "/leave"), "stays");
             let answer = waits.join().expect("no answer");
-            // The latter where its grant takes longer to be written than Perlbal to be told.
+            // The latter where its grant takes longer to be written than Perlbal to be updated.
             assert!(["granted", "gone"].contains(&answer.word()), "{answer:?}");
         });
         self.leave(third);

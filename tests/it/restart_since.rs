@@ -33,9 +33,9 @@ fn status(stage: &Stage, node: &Node) -> (String, Option<SystemTime>) {
 }
 
 #[track_caller]
-fn wait_state(stage: &Stage, node: &Node, wanted: &str) {
+fn wait_state(stage: &Stage, node: &Node, expected: &str) {
     let found = || status(stage, node).0;
-    becomes(SOON, node.name(), &wanted.to_owned(), found);
+    becomes(SOON, node.name(), &expected.to_owned(), found);
 }
 
 fn kept(stage: &Stage) -> Value {

@@ -24,7 +24,7 @@ fn a_pool_is_rolled_node_after_node_and_no_client_notices() {
     let (fewest, ()) = site.fewest_members(|| {
         for node in &site.nodes {
             site.wait_at(node);
-            // It is at rest by now, and stays so.
+            // It is drained by now, and stays so.
             let rest = Instant::now();
             traffic.wait_answers_after(rest, 10 * CLIENTS);
             assert_eq!(node.arrivals_after(rest).len(), 0, "{}", node.name());
@@ -39,11 +39,11 @@ fn a_pool_is_rolled_node_after_node_and_no_client_notices() {
     }
     assert_eq!(failures(&traffic.finish()), [""; 0]);
     roll.wait_stdout(&["rolled 6 of 6 nodes of pool website in"]);
-    let told = roll.stdout_text();
+    let reported = roll.stdout_text();
     for node in &site.nodes {
         for step in ["disabled", "drained; running command", "done, in "] {
             let line = format!("{}: {step}", node.name());
-            assert!(told.contains(&line), "{line}:\n{told}");
+            assert!(reported.contains(&line), "{line}:\n{reported}");
         }
     }
 }
@@ -112,8 +112,9 @@ fn the_node_that_waits_longest_goes_first_however_long_the_others_take() {
     assert_eq!(roll.wait_end(ROLL).code(), Some(0));
     // What it said last is read behind its end.
     becomes(SOON, "nodes that are done", &NODES, || {
-        let told = roll.stdout_text();
-        told.lines()
+        let reported = roll.stdout_text();
+        reported
+            .lines()
             .filter(|line| line.contains(": done, in"))
             .count()
     });
@@ -242,7 +243,7 @@ fn the_command_knows_its_node_and_its_output_stands_where_it_belongs() {
     let site = Site::start(4);
     let print = "echo $POLLBAL_NODE $POLLBAL_NODE_NAME $POLLBAL_NODE_IP $POLLBAL_NODE_PORT $POLLBAL_POOL \
                  $POLLBAL_VERSION; echo and an error >&2";
-    let told = |node: &Node| {
+    let reported = |node: &Node| {
         let (addr, name) = (node.addr(), node.name());
         format!("{addr} {name} {} {} website v7", addr.ip(), addr.port())
     };
@@ -263,11 +264,11 @@ fn the_command_knows_its_node_and_its_output_stands_where_it_belongs() {
     assert_eq!(code, Some(0));
     assert_eq!(error, "and an error\n".repeat(NODES));
     for node in &site.nodes {
-        let told = told(node);
-        assert!(alone.lines().any(|line| line == told), "{alone}");
-        let with_name = format!("{}: {told}", node.name());
+        let reported = reported(node);
+        assert!(alone.lines().any(|line| line == reported), "{alone}");
+        let with_name = format!("{}: {reported}", node.name());
         assert!(together.lines().any(|line| line == with_name), "{together}");
-        assert!(beside.lines().any(|line| line == told), "{beside}");
+        assert!(beside.lines().any(|line| line == reported), "{beside}");
     }
     let steps: Vec<Value> = json
         .lines()

@@ -32,7 +32,7 @@ fn a_failure_in_the_middle_ends_it_and_leaves_that_node_disabled() {
     roll.wait_log(&["rolled 1 of 6 nodes"]);
     roll.wait_log(&["node-2 failed: the command failed with exit code 3"]);
     roll.wait_log(&["not started: node-3, node-4, node-5, node-6"]);
-    let told = roll.wait_log(&["node-2 stays disabled; bring it back: pollbal enable node-2"]);
+    let reported = roll.wait_log(&["node-2 stays disabled; bring it back: pollbal enable node-2"]);
 
     // Nobody rolls over it,
     let (code, out, error) = site.ask(&["roll", "website", "--", "true"]);
@@ -48,7 +48,7 @@ fn a_failure_in_the_middle_ends_it_and_leaves_that_node_disabled() {
     );
 
     // and what was said brings it back.
-    let (_, line) = told.split_once("pollbal enable").unwrap();
+    let (_, line) = reported.split_once("pollbal enable").unwrap();
     let line = format!("{} enable {line} --wait", env!("CARGO_BIN_EXE_pollbal"));
     let back = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert_eq!(stdout(&back), "serving: node-2\n");
@@ -108,8 +108,8 @@ fn a_node_that_another_roll_has_out_is_not_taken_for_its_own() {
     assert_eq!(code, Some(0));
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     let why = "it is being rolled, or was left disabled by a roll: roll";
-    let told = roll.wait_stdout(&["\"failed\"", why, "another"]);
-    assert!(!told.contains("stays disabled"), "{told}");
+    let reported = roll.wait_stdout(&["\"failed\"", why, "another"]);
+    assert!(!reported.contains("stays disabled"), "{reported}");
     assert!(
         roll.stdout_text()
             .contains(&format!("node-1 failed: {why}"))
@@ -145,10 +145,10 @@ fn a_node_that_does_not_come_back_is_kept_out() {
     site.go(&site.nodes[0], 0);
     assert_eq!(roll.wait_end(ROLL).code(), Some(1));
     roll.wait_stdout(&["node-1 failed: not serving within 1s", "500"]);
-    let told = roll.wait_stdout(&["node-1 stays disabled"]);
-    let told: Value = serde_json::from_str(&told).unwrap();
+    let reported = roll.wait_stdout(&["node-1 stays disabled"]);
+    let reported: Value = serde_json::from_str(&reported).unwrap();
     assert_eq!(
-        (&told["step"], &told["name"]),
+        (&reported["step"], &reported["name"]),
         (&json!("ended"), &json!("node-1"))
     );
     assert_eq!(site.disabled(), ["node-1"]);
@@ -176,7 +176,7 @@ fn a_node_that_does_not_come_back_has_failed_though_others_take_it_out_meanwhile
 }
 
 #[test]
-fn nodes_that_no_name_tells_apart_are_told_and_brought_back_by_their_addresses() {
+fn nodes_that_no_name_tells_apart_are_reported_and_brought_back_by_their_addresses() {
     let site = Site::start(4);
     let addrs: Vec<_> = site.nodes.iter().map(Node::addr).collect();
     // The last one is in another pool.
@@ -195,8 +195,8 @@ fn nodes_that_no_name_tells_apart_are_told_and_brought_back_by_their_addresses()
     let config = site.pollbal.config_file().to_str().unwrap();
     let roll = || pollbal(&["--config", config, "roll", "website", "--", "false"]);
 
-    let told = roll();
-    let (out, error) = (stdout(&told), stderr(&told));
+    let reported = roll();
+    let (out, error) = (stdout(&reported), stderr(&reported));
     let first = format!("dup ({})", addrs[0]);
     assert!(out.contains(&format!("{first}: disabled\n")), "{out}");
     assert!(error.contains(&format!("{first} failed: ")), "{error}");
@@ -243,7 +243,7 @@ fn a_pool_that_can_do_without_nobody_is_not_rolled() {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_told_before_any_node_goes() {
+fn a_command_that_is_not_there_is_reported_before_any_node_goes() {
     let site = Site::start(1);
     for (command, why) in [
         ("/nowhere/deploy", "No such file or directory"),
@@ -252,8 +252,8 @@ fn a_command_that_is_not_there_is_told_before_any_node_goes() {
     ] {
         let mut roll = site.roll_by(&[], &[command]);
         assert_eq!(roll.wait_end(SOON).code(), Some(1));
-        let told = format!("nothing changed: cannot run {command}: {why}");
-        roll.wait_log(&[&told]);
+        let reported = format!("nothing changed: cannot run {command}: {why}");
+        roll.wait_log(&[&reported]);
         assert_eq!(roll.stdout_text(), "");
     }
     let events = site.ask(&["events"]).1;

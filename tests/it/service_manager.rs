@@ -1,4 +1,4 @@
-//! What the service manager is told: ready when nodes are heard and files are written, a status, signs of life.
+//! What is reported to the service manager: ready when nodes are heard and files are written, a status, signs of life.
 
 use std::fs;
 use std::net::TcpListener;
@@ -65,10 +65,15 @@ fn it_is_ready_when_each_node_has_answered_or_failed_once() {
     nodes[2].revive();
     wait_status(&notify, "3 of 4 nodes in 2 pools");
 
-    // Told on a change only.
-    let told = notify.messages().len();
+    // Sent on a change only.
+    let reported = notify.messages().len();
     wait_rounds(&nodes, 5);
-    assert_eq!(notify.messages().len(), told, "{:#?}", notify.messages());
+    assert_eq!(
+        notify.messages().len(),
+        reported,
+        "{:#?}",
+        notify.messages()
+    );
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn it_is_ready_at_last_though_its_files_cannot_be_written() {
 }
 
 #[test]
-fn a_reload_is_told_and_ends_when_its_files_are_written() {
+fn a_reload_is_reported_and_ends_when_its_files_are_written() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);
     let notify = Notify::listen(&stage);
@@ -214,7 +219,7 @@ fn a_reload_before_it_is_ready_makes_it_ready_no_sooner() {
 }
 
 #[test]
-fn the_end_is_told_at_its_beginning() {
+fn the_end_is_reported_at_its_beginning() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["website"]);
     let notify = Notify::listen(&stage);
@@ -311,8 +316,8 @@ fn a_hook_cannot_speak_for_pollbal() {
     // Others are handed down.
     assert!(!pollbal.log_with(&["variable path="]).is_empty());
     for variable in ["variable notify_socket", "variable watchdog_"] {
-        let told = pollbal.log_with(&[variable]);
-        assert!(told.is_empty(), "{told:?}");
+        let reported = pollbal.log_with(&[variable]);
+        assert!(reported.is_empty(), "{reported:?}");
     }
 }
 
@@ -340,7 +345,7 @@ fn neither_a_dry_run_nor_a_single_round_is_a_service() {
 }
 
 #[test]
-fn a_socket_that_is_gone_is_told_once_and_is_no_reason_to_end() {
+fn a_socket_that_is_gone_is_reported_once_and_is_no_reason_to_end() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     let notify = Notify::listen(&stage);
@@ -375,13 +380,13 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
     nodes[0].announce("");
     becomes(SOON, "api.pool", &Some(vec![]), || stage.lines("api.pool"));
 
-    // When it reads again, it is told how things stand now.
+    // When it reads again, it gets the present state.
     let mut message = [0; 1024];
-    let told = (0..10_000).any(|_| {
+    let reported = (0..10_000).any(|_| {
         let length = manager.recv(&mut message).unwrap();
         String::from_utf8_lossy(&message[..length]).contains("STATUS=0 of 1 node in 0 pools")
     });
-    assert!(told);
+    assert!(reported);
     drop(manager);
     assert_eq!(pollbal.terminate().code(), Some(0));
 }
@@ -400,7 +405,7 @@ fn a_service_manager_may_listen_at_a_name_that_is_no_file() {
         let mut message = [0; 1024];
         let length = manager.recv(&mut message).expect(line);
         let text = String::from_utf8_lossy(&message[..length]);
-        if text.lines().any(|told| told == line) {
+        if text.lines().any(|reported| reported == line) {
             return;
         }
     };

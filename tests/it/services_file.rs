@@ -42,7 +42,7 @@ fn three_nodes_of_which_one_is_listed(stage: &Stage) -> (Vec<Node>, Pollbal) {
     stage.list(&nodes[..1]);
     let pollbal = Pollbal::start(stage, &quick());
     wait_website(stage, SOON, &nodes[..1]);
-    // Told when the file stands, so that nothing of the start comes behind this.
+    // Logged once the file is complete, so that nothing of the start comes after this.
     pollbal.wait_log(&["wrote website.pool"]);
     (nodes, pollbal)
 }
@@ -176,8 +176,8 @@ fn nodes_that_stay_keep_their_state() {
         let low_is_out = disabled.contains(&low.services_line());
         (stage.lines("website.pool"), low_is_out)
     };
-    let wanted = (Some(vec![high.pool_line()]), true);
-    becomes(SOON, "files", &wanted, files);
+    let required = (Some(vec![high.pool_line()]), true);
+    becomes(SOON, "files", &required, files);
     let new = stage.node(3, "api");
     stage.write_services(&[
         low.services_line(),
@@ -191,7 +191,7 @@ fn nodes_that_stay_keep_their_state() {
         || stage.lines("api.pool"),
     );
     let enough = (low.polls() + 10, high.polls() + 10);
-    stays(SOON, "files", &wanted, files, || {
+    stays(SOON, "files", &required, files, || {
         low.polls() >= enough.0 && high.polls() >= enough.1
     });
     assert_eq!(pollbal.log_with(&["removed from"]), Vec::<String>::new());
@@ -236,16 +236,16 @@ fn all_wrong(stage: &Stage) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_tells_all(file: &Path, told: &[String]) {
+fn assert_tells_all(file: &Path, reported: &[String]) {
     for (_, words) in WRONG {
         let file = file.display().to_string();
-        let line = told.iter().find(|line| {
+        let line = reported.iter().find(|line| {
             let lower = line.to_lowercase();
             line.contains(&file) && words.iter().all(|word| lower.contains(word))
         });
         assert!(
             line.is_some(),
-            "nothing has {words:?} and the file's name: {told:#?}"
+            "nothing has {words:?} and the file's name: {reported:#?}"
         );
     }
 }
@@ -257,8 +257,8 @@ fn a_start_with_a_bad_file_tells_all_its_errors_and_exits_with_78() {
     for arguments in [&[][..], &["--once"], &["check"]] {
         let ended = Pollbal::run(&stage, &json!({}), arguments);
         ended.assert_code(78);
-        let told: Vec<_> = ended.stderr.lines().map(str::to_owned).collect();
-        assert_tells_all(&stage.services_file(), &told);
+        let reported: Vec<_> = ended.stderr.lines().map(str::to_owned).collect();
+        assert_tells_all(&stage.services_file(), &reported);
     }
     assert!(!stage.pool_directory().exists(), "nothing was touched");
 }
@@ -274,27 +274,34 @@ fn a_start_without_the_file_names_it_and_exits_with_78() {
 }
 
 #[test]
-fn a_bad_file_is_told_once_with_all_its_errors_and_the_last_good_list_stays() {
+fn a_bad_file_is_reported_once_with_all_its_errors_and_the_last_good_list_stays() {
     let stage = Stage::new();
     let (nodes, pollbal) = three_nodes_of_which_one_is_listed(&stage);
     let mark = pollbal.mark();
     stage.write_services(&all_wrong(&stage));
-    let told = pollbal.wait_log_after(mark, &["line 2"]);
-    assert!(told.to_lowercase().contains("error"), "{told}");
+    let reported = pollbal.wait_log_after(mark, &["line 2"]);
+    assert!(reported.to_lowercase().contains("error"), "{reported}");
     pollbal.wait_log_after(mark, &["last good list stays in force"]);
     let began = Instant::now();
-    let wanted = Some(pool_lines(&nodes[..1]));
+    let required = Some(pool_lines(&nodes[..1]));
     stays(
         SOON,
         "the last good list",
-        &wanted,
+        &required,
         || stage.lines("website.pool"),
         || began.elapsed() > Duration::from_millis(2_500),
     );
-    let told = pollbal.log().split_off(mark);
-    assert_tells_all(&stage.services_file(), &told);
-    assert!(told.iter().all(|line| line.contains("ERROR")), "{told:#?}");
-    assert_eq!(pollbal.log_with(&["last good list"]).len(), 1, "{told:#?}");
+    let reported = pollbal.log().split_off(mark);
+    assert_tells_all(&stage.services_file(), &reported);
+    assert!(
+        reported.iter().all(|line| line.contains("ERROR")),
+        "{reported:#?}"
+    );
+    assert_eq!(
+        pollbal.log_with(&["last good list"]).len(),
+        1,
+        "{reported:#?}"
+    );
     nodes[0].wait_polls(5);
 
     stage.list(&nodes);
@@ -363,14 +370,14 @@ fn all_forms_of_a_line_are_taken() {
     fs::write(stage.services_file(), format!("\u{feff}{list}")).unwrap();
     let _pollbal = Pollbal::start(&stage, &quick());
     let addr = |number| stage.node_addr(number);
-    let wanted = [
+    let required = [
         format!("{} # {}", addr(1), addr(1)),
         format!("{} # with a colon", addr(2)),
         format!("{} # bare-name", addr(3)),
         format!("{} # tight", addr(4)),
         format!("{} # {}", addr(5), addr(5)),
     ];
-    becomes(SOON, "names", &Some(wanted.to_vec()), || {
+    becomes(SOON, "names", &Some(required.to_vec()), || {
         stage.lines("website.pool")
     });
     wait_rounds(&nodes, 1);

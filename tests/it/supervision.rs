@@ -111,13 +111,13 @@ fn the_service_manager_gets_no_sign_of_life_while_the_listeners_hang() {
     });
 }
 
-/// Starts pollbal as a user that may have so many threads and processes, the limit for root does not hold; everybody
+/// Starts pollbal as a user that may have this many threads and processes, the limit for root does not hold; everybody
 /// may read what the stage has.
 fn start_with_threads(stage: &Stage, config: &serde_json::Value, threads: u32) -> Pollbal {
     let config = stage.write_config(config);
     let program = stage.path("pollbal");
     if !program.exists() {
-        // Where another user may run it, whoever owns the directory that it was built in.
+        // Where another user may run it, no matter who owns the directory that it was built in.
         fs::copy(env!("CARGO_BIN_EXE_pollbal"), &program).unwrap();
         fs::set_permissions(stage.dir(), Permissions::from_mode(0o777)).unwrap();
     }

@@ -76,7 +76,7 @@ impl Machine {
         machine
     }
 
-    /// Boots it anew: what is in memory is gone, such as `/run`.
+    /// Boots it again: what is in memory is gone, such as `/run`.
     pub(crate) fn reboot(&self) {
         docker(&["restart", "--time=20", &self.name]);
         self.wait_boot();

@@ -108,7 +108,7 @@ fn apt_installs_it_and_it_polls() {
         machine.sh("stat -c '%U:%G %a' /run/pool"),
         "pollbal:pollbal 755"
     );
-    // Whoever is in the group pollbal may use it.
+    // Anyone who is in the group pollbal may use it.
     assert_eq!(
         machine.sh("stat -c '%U:%G %a' /run/pollbal /run/pollbal/admin.sock"),
         "pollbal:pollbal 755\npollbal:pollbal 660"
@@ -167,7 +167,7 @@ fn service_starts_stops_reloads_and_tells() {
     let inode = machine.sh("stat -c %i /run/pool/website.pool");
     let unchanged = || {
         let now = machine.sh("stat -c %i /run/pool/website.pool");
-        assert_eq!(now, inode, "the pool file was written anew");
+        assert_eq!(now, inode, "the pool file was written again");
     };
     machine.sh("service pollbal stop");
     assert_eq!(machine.property("pollbal", "ActiveState"), "inactive");
@@ -201,9 +201,9 @@ fn who_is_in_the_group_gives_orders_and_they_outlive_a_restart() {
         |who: &str, what: &str| machine.try_sh(&format!("runuser -u {who} -- pollbal {what} 2>&1"));
     let refused = asks("bob", "status");
     assert_eq!(refused.status.code(), Some(69));
-    let told = text(&refused);
+    let reported = text(&refused);
     let reason = "Permission denied. Run this as root, or join its group, `pollbal`";
-    assert!(told.contains(reason), "{told}");
+    assert!(reported.contains(reason), "{reported}");
 
     let ordered = asks("ann", "disable node-11 --reason kernel --force");
     assert!(ordered.status.success(), "{}", text(&ordered));
@@ -273,8 +273,8 @@ fn a_hung_one_is_ended_and_started() {
     machine.wait_property("pollbal", "NRestarts", "1");
     machine.wait_property("pollbal", "ActiveState", "active");
     assert_ne!(machine.property("pollbal", "MainPID"), pid);
-    let told = machine.sh("journalctl --output=cat --unit=pollbal");
-    assert!(told.contains("Watchdog timeout"), "{told}");
+    let reported = machine.sh("journalctl --output=cat --unit=pollbal");
+    assert!(reported.contains("Watchdog timeout"), "{reported}");
     // One that works is left alone, for longer than the limit.
     let pid = machine.property("pollbal", "MainPID");
     let time = |name| machine.property("pollbal", name).parse::<u64>().unwrap();
@@ -293,8 +293,8 @@ fn a_wrong_configuration_fails_once() {
     assert_eq!(machine.property("pollbal", "ActiveState"), "failed");
     assert_eq!(machine.property("pollbal", "ExecMainStatus"), "78");
     assert_eq!(machine.property("pollbal", "NRestarts"), "0");
-    let told = machine.sh("journalctl --output=cat --unit=pollbal");
-    assert!(told.contains("pols: unknown key"), "{told}");
+    let reported = machine.sh("journalctl --output=cat --unit=pollbal");
+    assert!(reported.contains("pols: unknown key"), "{reported}");
     machine.write("/etc/pollbal.json", "{}");
     machine.sh("service pollbal start");
     assert_eq!(machine.property("pollbal", "ActiveState"), "active");
@@ -310,7 +310,7 @@ fn with_perlbal(pool: &str) -> Machine {
     machine
 }
 
-/// Boots anew; returns when the node answers through Perlbal.
+/// Boots again; returns when the node answers through Perlbal.
 fn reboot_into_service(machine: &Machine) {
     machine.reboot();
     wait_member(machine, "127.0.0.11:8081");

@@ -6,7 +6,7 @@
 //! | `begin NS` | begins a new rhythm of that interval |
 //! | `rhythm` | says how even it was |
 //! | `polled NODE` | says when that node was polled last; 0 where it was not since the rhythm was begun |
-//! | `set FROM TO STEP serving\|leaving` | changes what these nodes announce; `changed NODE STAMP` is told for each when it was |
+//! | `set FROM TO STEP serving\|leaving` | changes what these nodes announce; `changed NODE STAMP` is reported for each when it was |
 //! | `home STEP` | lets only each STEPth node announce `api`, and the others `web` |
 //! | `hang N` | lets N of each ten nodes hang |
 //! | `slow NODE NS` | lets one node answer late |

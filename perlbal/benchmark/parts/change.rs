@@ -67,9 +67,9 @@ fn seals(command: &Command) -> bool {
     matches!(words[..], ["SET", _, "pool", "=", _])
 }
 
-/// What is told of changes.
+/// What the figures of changes have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct ChangeFigures<'a> {
     /// What their figures' ids begin with.
     pub(super) id: &'a str,
     pub(super) place: &'a str,
@@ -81,15 +81,15 @@ pub(super) struct Told<'a> {
     pub(super) alone: [Option<f64>; 2],
 }
 
-/// Tells how long changes took, in milliseconds: those of nodes that left, and of those that came back.
-pub(super) fn tell(report: &mut Report, told: Told<'_>, took: &[Vec<f64>; 2]) {
-    let Told {
+/// Adds how long changes took, in milliseconds: those of nodes that left, and of those that came back.
+pub(super) fn add_figures(report: &mut Report, figures: ChangeFigures<'_>, took: &[Vec<f64>; 2]) {
+    let ChangeFigures {
         id,
         place,
         since,
         goals: [median, p99],
         alone,
-    } = told;
+    } = figures;
     let kinds = [("leaving", "sealed"), ("joining", "OK")];
     for (((kind, end), took), alone) in kinds.into_iter().zip(took).zip(alone) {
         for (name, about, part, goal, floor) in [

@@ -116,7 +116,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// When the last of so many changed answers was given.
+/// When the last of this many changed answers was given.
 fn last_change(nodes: &mut Nodes, changed: usize) -> Outcome<u64> {
     let mut last = 0;
     for _ in 0..changed {

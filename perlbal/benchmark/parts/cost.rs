@@ -24,7 +24,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     for &nodes in sizes {
         if !plan.can_keep(nodes) {
             report.note(format!(
-                "{} nodes left out: with {} open files a process cannot keep a connection to each",
+                "{} nodes skipped: with {} open files a process cannot keep a connection to each",
                 thousands(nodes),
                 plan.descriptors
             ));
@@ -70,11 +70,11 @@ fn tell(
         let what = format!("{} nodes: {what}", thousands(nodes));
         Figure::new(id, what, unit, value(pollbal)).beside(Some(value(haproxy)), Some(value(floor)))
     };
-    let cost = figure("cpu", "processor time per 1,000 polls", "ms", &|seen| {
-        seen.0.cost
+    let cost = figure("cpu", "processor time per 1,000 polls", "ms", &|observed| {
+        observed.0.cost
     });
     report.add(cost.clone().goal(Goal::OfHaproxy(0.8)));
-    let memory = figure("memory", "resident memory", "MB", &|seen| seen.1);
+    let memory = figure("memory", "resident memory", "MB", &|observed| observed.1);
     if nodes == 10_000 {
         report.add(cost.also("limit", Goal::AtMost(18.0)));
         report.add(cost.also("floor", Goal::OfFloor(3.0)));
@@ -83,8 +83,8 @@ fn tell(
         report.add(memory);
     }
 
-    let missed = figure("missed", "polls that did not come", "", &|seen| {
-        seen.0.rhythm.missed as f64
+    let missed = figure("missed", "polls that did not come", "", &|observed| {
+        observed.0.rhythm.missed as f64
     });
     report.add(missed.goal(Goal::AtMost(0.0)));
     // More or less by no more than what falls on the edges of the window.
@@ -96,26 +96,26 @@ fn tell(
     );
     report.add(reached.goal(Goal::AtLeast(99.5)));
     let hundredth = interval.as_secs_f64() * 10.0;
-    let p99 = figure("rhythm_p99", "off the interval, p99", "ms", &|seen| {
-        seen.0.rhythm.p99
+    let p99 = figure("rhythm_p99", "off the interval, p99", "ms", &|observed| {
+        observed.0.rhythm.p99
     });
     report.add(p99.goal(Goal::AtMost(hundredth)));
     report.add(figure(
         "rhythm_max",
         "off the interval, at most",
         "ms",
-        &|seen| seen.0.rhythm.max,
+        &|observed| observed.0.rhythm.max,
     ));
     report.add(figure(
         "nodes_cpu",
         "the mock nodes' own time per 1,000 polls",
         "ms",
-        &|seen| seen.0.nodes_cost,
+        &|observed| observed.0.nodes_cost,
     ));
     report.add(figure(
         "connections",
         "connections open at the end",
         "",
-        &|seen| seen.0.connections as f64,
+        &|observed| observed.0.connections as f64,
     ));
 }

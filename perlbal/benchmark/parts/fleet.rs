@@ -26,7 +26,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let other = if plan.can_keep(nodes) {
         Some(haproxy(&mut site, nodes, interval)?)
     } else {
-        report.note("fleet: without HAProxy, which wants a descriptor for each node and may not have so many");
+        report.note("fleet: without HAProxy, which wants a descriptor for each node and may not have this many");
         None
     };
 

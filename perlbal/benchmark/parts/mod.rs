@@ -3,8 +3,8 @@
 mod change;
 pub(crate) mod churn;
 pub(crate) mod cost;
-pub(crate) mod doors;
 pub(crate) mod fleet;
+pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod nudge;
 pub(crate) mod quiet;
@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub(crate) quick: bool,
     /// How long a steady state is watched.
     pub(crate) window: Duration,
-    /// Each process may have so many open files.
+    /// Each process may have this many open files.
     pub(crate) descriptors: u64,
     pub(crate) soak_polls: u64,
 }

@@ -1,21 +1,21 @@
-//! How soon a node that has changed is seen when it says so: from the first byte of its `POST /nudge` to Perlbal's `OK` for all
+//! How soon a node that has changed is observed when it says so: from the first byte of its `POST /nudge` to Perlbal's `OK` for all
 //! that was said because of it; where it leaves, with the seal.
 //!
 //! With a pool of 100 whose nodes are polled once a minute, and with such a pool among 10,000 nodes that are polled every second.
 //! Beside it, without a goal, with all these in one pool, whose file has 10,000 lines.
 //!
 //! Where the interval is short, nodes change just after their own turn: the next would be most of an interval away, and what is
-//! seen sooner is seen by the nudge. A change whose answer was given before the nudge was sent does not count all the same.
+//! observed sooner is observed by the nudge. A change whose answer was given before the nudge was sent does not count all the same.
 //!
 //! The relay of `reaction` is in between, and its own time is in the figures.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::change::{STATUSES, TMPFS, Told, tell, tmpfs, wait_answered};
+use super::change::{ChangeFigures, STATUSES, TMPFS, add_figures, tmpfs, wait_answered};
 use super::{Plan, thousands};
 use crate::clock::{milliseconds, nanoseconds, now};
-use crate::doors::{Doors, Nudge, free_door};
+use crate::listeners::{Listeners, Nudge, free_address};
 use crate::nodes::address;
 use crate::quantile::median;
 use crate::relay::Relay;
@@ -24,13 +24,13 @@ use crate::report::{Figure, Report};
 use crate::site::{PATIENCE, Settings, Site};
 use crate::{Outcome, eventually};
 
-/// So many nodes nudge.
+/// This many nodes nudge.
 const NUDGING: usize = 100;
 
 /// What the 99th percentile may be, in milliseconds.
 const GOAL: f64 = 20.0;
 
-/// In an interval of this length next to no change is seen by an ordinary poll.
+/// In an interval of this length next to no change is observed by an ordinary poll.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A site in which nodes nudge.
@@ -90,12 +90,12 @@ fn measure(plan: &Plan, report: &mut Report, trial: &Trial) -> Outcome<()> {
     }
     let mut perlbal = site.perlbal()?;
     let relay = Relay::start(perlbal.management)?;
-    let door = free_door()?;
+    let listener = free_address()?;
     let mut settings = Settings::new(nodes, trial.interval);
     settings.relay = Some(relay.address);
-    settings.doors = Doors {
-        node: Some(door),
-        ..Doors::usual()
+    settings.listeners = Listeners {
+        node: Some(listener),
+        ..Listeners::usual()
     };
     let mut pollbal = site.pollbal(&plan.pollbal, &settings, &perlbal)?;
     site.wait_file(&mut pollbal, pool)?;
@@ -114,23 +114,23 @@ fn measure(plan: &Plan, report: &mut Report, trial: &Trial) -> Outcome<()> {
         if leaves && trial.interval < LONG {
             wait_turn(&mut site.nodes, node, trial.interval)?;
         }
-        let seen = nudge(&mut site.nodes, &relay, door, node, leaves)?;
-        if seen.answered > seen.sent {
-            took[change % 2].push(milliseconds(seen.done - seen.sent));
-            asked.push(milliseconds(seen.answered - seen.sent));
+        let observed = nudge(&mut site.nodes, &relay, listener, node, leaves)?;
+        if observed.answered > observed.sent {
+            took[change % 2].push(milliseconds(observed.done - observed.sent));
+            asked.push(milliseconds(observed.answered - observed.sent));
         }
     }
     perlbal.wait_members(pool)?;
 
     let place = &trial.place;
-    let told = Told {
+    let figures = ChangeFigures {
         id: &format!("nudge.{}", trial.id),
         place,
         since: "nudge",
         goals: [None, trial.goal],
         alone: [None; 2],
     };
-    tell(report, told, &took);
+    add_figures(report, figures, &took);
     report.add(Figure::new(
         format!("nudge.{}.answer", trial.id),
         format!("{place}: nudge to the node's answer, median"),
@@ -139,7 +139,7 @@ fn measure(plan: &Plan, report: &mut Report, trial: &Trial) -> Outcome<()> {
     ));
     if asked.len() < changes {
         report.note(format!(
-            "nudge: {} of {changes} changes left out, which were seen before the nudge was sent",
+            "nudge: {} of {changes} changes skipped, which were observed before the nudge was sent",
             changes - asked.len()
         ));
     }
@@ -157,13 +157,13 @@ struct Seen {
 fn nudge(
     nodes: &mut Nodes,
     relay: &Relay,
-    door: SocketAddrV4,
+    listener: SocketAddrV4,
     node: usize,
     leaves: bool,
 ) -> Outcome<Seen> {
     let mark = relay.len();
     nodes.set(node..node + 1, 1, STATUSES[usize::from(!leaves)])?;
-    let nudge = Nudge::send(door, address(node))?;
+    let nudge = Nudge::send(listener, address(node))?;
     let sent = nudge.sent;
     let member = format!("{}:{}", address(node), nodes.port);
     let done = wait_answered(relay, mark, &member, leaves);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_tcp_quickack;
 
 use super::Plan;
-use super::change::{STATUSES, TMPFS, Told, tell, tmpfs, wait_answered};
+use super::change::{ChangeFigures, STATUSES, TMPFS, add_figures, tmpfs, wait_answered};
 use crate::Outcome;
 use crate::clock::{milliseconds, now};
 use crate::nodes::address;
@@ -75,14 +75,14 @@ fn measure(plan: &Plan, report: &mut Report, name: &str, pools: Option<&Path>) -
         Some(_) => ("in memory", [Some(1.0), Some(3.0)]),
         None => ("on disk, with its sync", [None; 2]),
     };
-    let told = Told {
+    let figures = ChangeFigures {
         id: &format!("reaction.{name}"),
         place,
         since: "answer",
         goals,
         alone: alone.map(Some),
     };
-    tell(report, told, &took);
+    add_figures(report, figures, &took);
     report.add(Figure::new(
         format!("reaction.{name}.relay"),
         format!("{place}: what the relay adds to an exchange, taken off"),
@@ -113,7 +113,7 @@ fn alone(management: SocketAddrV4, members: &[String], changes: usize) -> Outcom
             .into_iter()
             .zip(&mut took)
         {
-            // As long as Perlbal rests between a node's polls: one at rest has to wake.
+            // As long as Perlbal rests between a node's polls: an idle one has to wake.
             sleep(INTERVAL);
             took.push(client.ask(commands)?);
         }

@@ -11,7 +11,7 @@ use super::{Plan, thousands};
 use crate::Outcome;
 use crate::clients::{Clients, Span};
 use crate::clock::milliseconds;
-use crate::doors::{Doors, free_door, scrape};
+use crate::listeners::{Listeners, free_address, scrape};
 use crate::quantile::median;
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Settings, Site};
@@ -19,7 +19,7 @@ use crate::site::{Settings, Site};
 /// Between two scrapes; pollbal asks Perlbal no more often.
 const SCRAPES: Duration = Duration::from_secs(5);
 
-/// So many scrapes there are in a turn.
+/// This many scrapes there are in a turn.
 const A_TURN: u32 = 3;
 
 /// So often each is watched; of an odd number one is the middle.
@@ -38,12 +38,12 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     };
     let mut site = Site::new()?;
     let mut perlbal = site.perlbal()?;
-    let door = free_door()?;
+    let listener = free_address()?;
     let mut settings = Settings::new(nodes, plan.interval());
     settings.resync = Duration::from_secs(3600);
-    settings.doors = Doors {
-        status: Some(door),
-        ..Doors::usual()
+    settings.listeners = Listeners {
+        status: Some(listener),
+        ..Listeners::usual()
     };
     settings.metrics_per_node = true;
     let mut pollbal = site.settled_pollbal(&plan.pollbal, &settings, &mut perlbal)?;
@@ -52,7 +52,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     for turn in 0..turns {
         for scraped in [turn % 2 == 0, turn % 2 == 1] {
             let clients = Clients::start(perlbal.service, CLIENTS);
-            watch(scraped.then_some(door), between)?;
+            watch(scraped.then_some(listener), between)?;
             let spans = Spans(clients.finish()?);
             if scraped { &mut with } else { &mut without }.push(spans);
         }
@@ -68,22 +68,22 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
         let each = turns.iter().map(|spans| spans.within(per_mille));
         median(&each.collect::<Vec<_>>())
     };
-    let told = "a scrape each 5 s: 99 % of requests within";
-    report.add(figure("p99", told, "ms", middle(&with, 990)));
-    let told = "the same without scrapes";
-    report.add(figure("p99_without", told, "ms", middle(&without, 990)));
+    let reported = "a scrape each 5 s: 99 % of requests within";
+    report.add(figure("p99", reported, "ms", middle(&with, 990)));
+    let reported = "the same without scrapes";
+    report.add(figure("p99_without", reported, "ms", middle(&without, 990)));
     let pairs = with.iter().zip(&without);
     let more: Vec<f64> = pairs
         .map(|(with, without)| with.within(990) - without.within(990))
         .collect();
-    let told = figure("p99_more", "so much more", "ms", median(&more));
-    report.add(told.goal(Goal::AtMost(FELT)));
-    let told = "a scrape each 5 s: the longest of all requests";
-    report.add(figure("longest", told, "ms", middle(&with, 1000)));
-    let told = "the same without scrapes";
+    let reported = figure("p99_more", "the difference", "ms", median(&more));
+    report.add(reported.goal(Goal::AtMost(FELT)));
+    let reported = "a scrape each 5 s: the longest of all requests";
+    report.add(figure("longest", reported, "ms", middle(&with, 1000)));
+    let reported = "the same without scrapes";
     report.add(figure(
         "longest_without",
-        told,
+        reported,
         "ms",
         middle(&without, 1000),
     ));
@@ -101,7 +101,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
 struct Spans(Vec<Span>);
 
 impl Spans {
-    /// What so many of a thousand did not take longer than, in milliseconds.
+    /// What this many of a thousand did not take longer than, in milliseconds.
     fn within(&self, per_mille: usize) -> f64 {
         let rank = (self.0.len() * per_mille).div_ceil(1000).max(1);
         let span = self.0.get(rank - 1);
@@ -110,7 +110,7 @@ impl Spans {
 }
 
 /// Lets the time of a turn pass, with its scrapes.
-fn watch(door: Option<SocketAddrV4>, between: Duration) -> Outcome<()> {
+fn watch(listener: Option<SocketAddrV4>, between: Duration) -> Outcome<()> {
     let begin = Instant::now();
     thread::scope(|scope| {
         let mut scrapes = Vec::new();
@@ -118,8 +118,9 @@ fn watch(door: Option<SocketAddrV4>, between: Duration) -> Outcome<()> {
             // In the middle of its part, so that what it causes falls into the turn.
             let at = between * number + between / 2;
             sleep(at.saturating_sub(begin.elapsed()));
-            if let Some(door) = door {
-                scrapes.push(scope.spawn(move || scrape(door, "/metrics").map(|text| text.len())));
+            if let Some(listener) = listener {
+                scrapes
+                    .push(scope.spawn(move || scrape(listener, "/metrics").map(|text| text.len())));
             }
         }
         sleep((between * A_TURN).saturating_sub(begin.elapsed()));

@@ -10,7 +10,7 @@ use crate::site::{Settings, Site};
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let nodes = if plan.quick { 500 } else { 10_000 };
     if !plan.can_keep(nodes) {
-        report.note("start left out: too few open files are allowed");
+        report.note("start skipped: too few open files are allowed");
         return Ok(());
     }
     let rounds = if plan.quick { 1 } else { 3 };

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::{Plan, thousands};
 use crate::Outcome;
-use crate::doors::ask_admin;
+use crate::listeners::query_admin;
 use crate::quantile::{median, quantile};
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Settings, Site};
@@ -33,7 +33,7 @@ struct Counts {
 pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     let nodes = if plan.quick { 500 } else { 10_000 };
     if !plan.can_keep(nodes) {
-        report.note("status left out: too few open files are allowed");
+        report.note("status skipped: too few open files are allowed");
         return Ok(());
     }
     let mut site = Site::new()?;
@@ -52,7 +52,7 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     pollbal.check()
 }
 
-/// Measures it while all nodes are in that state and at least so many have a row in the answer.
+/// Measures it while all nodes are in that state and at least this many have a row in the answer.
 fn measure(
     plan: &Plan,
     report: &mut Report,
@@ -65,7 +65,7 @@ fn measure(
     let mut size = 0;
     for _ in 0..samples {
         let begin = Instant::now();
-        let answer = ask_admin(socket, "/v1/status")?;
+        let answer = query_admin(socket, "/v1/status")?;
         requests.push(begin.elapsed().as_secs_f64() * 1000.0);
         size = answer.len();
         check(&answer, nodes, rows)?;
@@ -106,12 +106,12 @@ fn measure(
     Ok(())
 }
 
-/// An error unless that is the status of so many nodes, and at least so many of them have a row.
+/// An error unless that is the status of this many nodes, and at least this many of them have a row.
 fn check(answer: &[u8], nodes: usize, rows: usize) -> Outcome<()> {
     let status: Status = serde_json::from_slice(answer)?;
-    let (told, of) = (status.nodes.len(), status.counts.nodes);
-    if of != nodes || told < rows {
-        let why = format!("{told} nodes of {of} are told rather than {rows} of {nodes}");
+    let (reported, of) = (status.nodes.len(), status.counts.nodes);
+    if of != nodes || reported < rows {
+        let why = format!("{reported} nodes of {of} are reported rather than {rows} of {nodes}");
         return Err(why.into());
     }
     Ok(())

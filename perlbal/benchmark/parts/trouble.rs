@@ -48,14 +48,14 @@ enum Trouble {
     Hanging,
 }
 
-/// A site, and what was seen of it. Its processes end before its directory goes, or they would write there again.
+/// A site, and what was observed of it. Its processes end before its directory goes, or they would write there again.
 struct Watched {
     pollbal: Process,
     _perlbal: Perlbal,
     site: Site,
     interval: Duration,
     nodes: usize,
-    /// So many of them answer.
+    /// This many of them answer.
     healthy: usize,
     windows: Vec<Window>,
 }
@@ -100,8 +100,8 @@ impl Watched {
 
     fn watch(&mut self, window: Duration) -> Outcome<()> {
         let nodes = &mut self.site.nodes;
-        let seen = watch(nodes, &mut self.pollbal, self.interval, window)?;
-        self.windows.push(seen);
+        let observed = watch(nodes, &mut self.pollbal, self.interval, window)?;
+        self.windows.push(observed);
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Watched {
         self.sum(|window| window.load * window.seconds) / self.sum(|window| window.seconds)
     }
 
-    /// Polls that so many nodes should have seen.
+    /// Polls that this many nodes should have observed.
     fn due(&self, nodes: usize) -> f64 {
         self.sum(|window| asked(nodes, self.interval, window))
     }
@@ -139,7 +139,7 @@ fn tell(
     report: &mut Report,
     id: &str,
     name: &str,
-    seen: &Watched,
+    observed: &Watched,
     healthy: Option<&Watched>,
 ) -> Outcome<()> {
     let figure = |what: &str, about: &str, unit, value| {
@@ -155,23 +155,23 @@ fn tell(
         Some(limit) => figure.goal(Goal::AtMost(limit)),
         None => figure,
     };
-    // Not per poll: a node that hangs is not asked anew each time.
-    let load = figure("cpu", "processor time per second", "ms", seen.load());
+    // Not per poll: a node that hangs is not asked again each time.
+    let load = figure("cpu", "processor time per second", "ms", observed.load());
     report.add(goal(load, healthy.map(|healthy| healthy.load() * 1.1)));
-    let spent = seen.sum(|window| window.load * window.seconds);
+    let spent = observed.sum(|window| window.load * window.seconds);
     report.add(figure(
         "cpu_asked",
         "per 1,000 polls asked",
         "ms",
-        spent * 1000.0 / seen.due(seen.nodes),
+        spent * 1000.0 / observed.due(observed.nodes),
     ));
-    let memory = seen.pollbal.resident()?;
+    let memory = observed.pollbal.resident()?;
     report.add(figure("memory", "resident memory", "MB", memory));
     let p99 = figure(
         "rhythm_p99",
         "the others off the interval, p99",
         "ms",
-        seen.p99(),
+        observed.p99(),
     );
     let limit = |healthy: &Watched| (healthy.p99() * 1.1).max(healthy.p99() + NOISE);
     report.add(goal(p99, healthy.map(limit)));
@@ -179,7 +179,7 @@ fn tell(
         "missed",
         "polls of the others that did not come",
         "",
-        seen.missed(),
+        observed.missed(),
     );
     report.add(missed.goal(Goal::AtMost(0.0)));
     // More or less by no more than what falls on the edges of a window.
@@ -187,7 +187,8 @@ fn tell(
         "reached",
         "polls that reached them",
         "% of those due",
-        100.0 * seen.sum(|window| window.rhythm.polls() as f64) / seen.due(seen.healthy),
+        100.0 * observed.sum(|window| window.rhythm.polls() as f64)
+            / observed.due(observed.healthy),
     );
     report.add(reached.goal(Goal::AtLeast(99.5)));
     Ok(())

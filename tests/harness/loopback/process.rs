@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Whoever has not ended by then does not end by SIGTERM.
+/// Anyone who has not ended by then does not end by SIGTERM.
 const END: Duration = Duration::from_secs(10);
 
 /// Between two looks at a process.
@@ -111,7 +111,7 @@ impl Drop for Process {
     }
 }
 
-/// Puts a new process in the place of one that ended; whether it is still wanted.
+/// Puts a new process in the place of one that ended; whether it is still needed.
 fn watch(child: &Mutex<Option<Child>>, again: impl FnOnce() -> Child) -> bool {
     let mut child = lock(child);
     let Some(running) = &mut *child else {

@@ -60,9 +60,12 @@ fn leave_and_at_rest(site: &mut Site) {
     site.announce(node, "status=leaving");
     site.wait_pool("api", &[1 - node]);
     eventually(DEADLINE, "the request ends", || {
-        let told = site.log()[mark..].contains(" drained ");
+        let reported = site.log()[mark..].contains(" drained ");
         let over = slow.is_finished();
-        assert!(over || !told, "it is reported as drained while it is busy");
+        assert!(
+            over || !reported,
+            "it is reported as drained while it is busy"
+        );
         over.then_some(())
     });
     let answer = runtime().block_on(slow).expect("the client panicked");

@@ -95,7 +95,7 @@ fn pollbal_killed_and_restarted(site: &mut Site) {
     ] {
         assert!(!log.contains(word), "\"{word}\" in the second run's log");
     }
-    // A member that was taken out and put in again, however shortly, would be counted anew.
+    // A member that was taken out and put in again, however shortly, would be counted again.
     let (used, now) = (used.expect("it answered"), site.uses("api"));
     let now = now.expect("it answers");
     let went_on = |(addr, uses): &(_, u64)| now.iter().any(|(a, n)| a == addr && n >= uses);
@@ -109,7 +109,7 @@ fn members(site: &Site) -> Members {
     POOLS.map(|pool| site.members(pool)).to_vec()
 }
 
-/// Nothing happens until it is back; then all that changed meanwhile is seen at once.
+/// Nothing happens until it is back; then all that changed meanwhile is observed at once.
 fn pollbal_away_while_nodes_change(site: &mut Site) {
     site.start();
     let before = (members(site), site.world.pool_files());

@@ -1,4 +1,4 @@
-//! The machine itself gives trouble: its disk is full, its clock jumps, it is told to stop.
+//! The machine itself gives trouble: its disk is full, its clock jumps, it is requested to stop.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,7 +23,7 @@ const CHANGE: Duration = Duration::from_secs(5);
 
 const DAY: i64 = 86_400;
 
-/// The file before stays whole, and Perlbal is told all the same, even when it is restarted from that file.
+/// The file before stays whole, and Perlbal is updated all the same, even when it is restarted from that file.
 fn full_disk(site: &mut Site) {
     site.start();
     site.world.fill_disk();

@@ -28,7 +28,7 @@ fn of_many_nodes_the_first_are_shown_and_the_rest_on_demand() {
     browser.assert_quiet();
 }
 
-/// So many members that are dead, and held by `min_members`.
+/// This many members that are dead, and held by `min_members`.
 const DEAD: usize = 3_000;
 
 /// Until a page is loaded, or shows a change: what people do not wait for, and several times what it takes here.

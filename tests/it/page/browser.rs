@@ -267,7 +267,7 @@ fn capabilities(reader: Reader) -> Value {
 }
 
 /// A port for a driver. It wants the same one of both of this machine's addresses, 127.0.0.1 and `::1`, and gives up when one
-/// is taken, also when it may choose itself. Whoever listens on a third address has the port, whichever test program it is.
+/// is taken, also when it may choose itself. Anyone who listens on a third address has the port, whichever test program it is.
 fn claim_port() -> (u16, TcpListener) {
     /// Below the ports that the kernel gives away.
     const PORTS: std::ops::Range<u16> = 20_000..26_000;

@@ -1,4 +1,4 @@
-//! How the page looks and reads: to whoever likes it dark, has a phone, or hears it; and the picture of it.
+//! How the page looks and reads: to anyone who likes it dark, has a phone, or hears it; and the picture of it.
 
 use std::fs;
 use std::path::Path;

@@ -53,7 +53,7 @@ fn below_a_path_of_a_reverse_proxy_it_keeps_up_and_its_links_stay_there() {
     let site = Site::start(&["api serving v23", "website"]);
     let proxy = Proxy::start(&site);
     let browser = Browser::start(Reader::AT_A_DESK);
-    // Also where the last slash was left out.
+    // Also where the last slash was omitted.
     for path in ["/ops/pollbal/", "/ops/pollbal"] {
         let url = format!("http://{}{path}", proxy.address);
         browser.open(&url);

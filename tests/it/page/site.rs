@@ -34,7 +34,7 @@ impl Site {
         Self::run(stage, nodes, &[], pools)
     }
 
-    /// The same beside so many that are dead, `dead-1` and on.
+    /// The same beside this many that are dead, `dead-1` and on.
     pub(crate) fn start_beside_dead(announcements: &[&str], count: u8) -> Self {
         let stage = Stage::new();
         let nodes = stage.nodes(announcements);
@@ -44,7 +44,7 @@ impl Site {
         Self::run(stage, nodes, &dead, &json!({}))
     }
 
-    /// The same beside so many members of `api` that are dead, and held by its `min_members`.
+    /// The same beside this many members of `api` that are dead, and held by its `min_members`.
     pub(crate) fn start_beside_held(announcements: &[&str], count: usize) -> Self {
         let stage = Stage::new();
         let nodes = (250 - announcements.len()..250).zip(announcements);
@@ -143,7 +143,7 @@ impl Site {
         }
     }
 
-    /// Starts pollbal and waits until all is as it is wanted.
+    /// Starts pollbal and waits until all is as expected.
     pub(crate) fn restart(&mut self) {
         let pollbal = Pollbal::start(&self.stage, &self.config);
         pollbal.wait_log(&["status listener"]);
@@ -157,12 +157,12 @@ impl Site {
 
     #[track_caller]
     fn wait(&self, so: impl Fn(&Value) -> bool) {
-        eventually(2 * SOON, "all is as it is wanted", || {
+        eventually(2 * SOON, "all is as expected", || {
             so(&get(&self.stage, "/v1/status").json()).then_some(())
         });
     }
 
-    /// Waits until an event is told that has these words.
+    /// Waits until an event is reported that has these words.
     #[track_caller]
     pub(crate) fn wait_event(&self, words: &str) {
         eventually(SOON, words, || {

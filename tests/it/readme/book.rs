@@ -103,9 +103,9 @@ pub(crate) fn cut(page: &Page) -> Vec<Section> {
 /// The sections of all pages. Each heading stands once, so that a test finds its examples by that alone.
 fn sections() -> Vec<Section> {
     let sections: Vec<_> = pages().iter().flat_map(cut).collect();
-    let mut seen = BTreeSet::new();
+    let mut observed = BTreeSet::new();
     for Section { heading, .. } in &sections {
-        assert!(seen.insert(heading), "two headings \"{heading}\"");
+        assert!(observed.insert(heading), "two headings \"{heading}\"");
     }
     sections
 }

@@ -164,7 +164,7 @@ impl Balancers {
                 "admin_socket": own("socket"),
                 "state_file": own("state"),
                 "node_listen": listeners[number],
-                // Whoever is back is seen by what it says, not by a poll.
+                // A node that is back is recognised by what it says, not by a poll.
                 "poll_interval": "1h",
             });
             let pollbal = Pollbal::start(&stage, &config);
@@ -350,7 +350,7 @@ fn the_script_takes_no_error_for_an_answer_and_asks_no_proxy() {
     for status in ["403", "404", "503"] {
         first.say(&format!("{status} gone"));
         first.wait_heard("POST", 2);
-        eventually(SOON, "the error is told", || {
+        eventually(SOON, "the error is reported", || {
             let said = fs::read_to_string(&said).unwrap();
             said.contains(&format!("error: {status}")).then_some(())
         });

@@ -195,7 +195,7 @@ impl<'a> Sandbox<'a> {
             .env("PATH", format!("{own}:{path}"))
             .env("POLLBAL_CONFIG", self.here("/etc/pollbal.json"))
             .env("NO_COLOR", "1")
-            // Who gives the orders, whoever runs the tests.
+            // Who gives the orders, no matter who runs the tests.
             .env_remove("SUDO_USER")
             .env("USER", "root")
             // Where Debian has its packages for node.js.

@@ -36,7 +36,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Six nodes that serve `website`, which needs so many of them.
+    /// Six nodes that serve `website`, which needs this many of them.
     pub(crate) fn start(min_members: usize) -> Self {
         let stage = Stage::new();
         let nodes = stage.nodes(&["website serving v7"; NODES]);

@@ -1,4 +1,4 @@
-//! pollbal's doors: which are open, and requests at them as others make them.
+//! pollbal's listeners: which are open, and requests at them as others make them.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -15,16 +15,16 @@ use crate::site::free_port;
 /// No answer takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which doors are open.
+/// Which listeners are open.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Doors {
+pub(crate) struct Listeners {
     /// In the site's directory.
     pub(crate) admin: bool,
     pub(crate) status: Option<SocketAddrV4>,
     pub(crate) node: Option<SocketAddrV4>,
 }
 
-impl Doors {
+impl Listeners {
     /// As where the configuration does not say otherwise.
     pub(crate) fn usual() -> Self {
         Self {
@@ -42,14 +42,14 @@ impl Doors {
     }
 }
 
-/// A free place for a door.
-pub(crate) fn free_door() -> Outcome<SocketAddrV4> {
+/// A free place for a listener.
+pub(crate) fn free_address() -> Outcome<SocketAddrV4> {
     let port = free_port(Ipv4Addr::LOCALHOST)?;
     Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
 
-/// What is answered at the admin door.
-pub(crate) fn ask_admin(socket: &Path, path: &str) -> Outcome<Vec<u8>> {
+/// What is answered at the admin socket.
+pub(crate) fn query_admin(socket: &Path, path: &str) -> Outcome<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -57,12 +57,12 @@ pub(crate) fn ask_admin(socket: &Path, path: &str) -> Outcome<Vec<u8>> {
     body(&mut stream)
 }
 
-/// What is answered at the status door to a scrape, asked for as Prometheus does.
-pub(crate) fn scrape(door: SocketAddrV4, path: &str) -> Outcome<Vec<u8>> {
-    let mut stream = TcpStream::connect(door)?;
+/// What is answered at the status listener to a scrape, asked for as Prometheus does.
+pub(crate) fn scrape(listener: SocketAddrV4, path: &str) -> Outcome<Vec<u8>> {
+    let mut stream = TcpStream::connect(listener)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {door}\r\nUser-Agent: Prometheus/2.42.0\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {listener}\r\nUser-Agent: Prometheus/2.42.0\r\n\
          Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\
          Accept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\nConnection: close\r\n\r\n"
     );
@@ -79,15 +79,15 @@ pub(crate) struct Nudge {
 
 impl Nudge {
     /// Sends one as that node, from its address.
-    pub(crate) fn send(door: SocketAddrV4, node: Ipv4Addr) -> Outcome<Self> {
+    pub(crate) fn send(listener: SocketAddrV4, node: Ipv4Addr) -> Outcome<Self> {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         bind(&socket, &SocketAddrV4::new(node, 0))?;
-        connect(&socket, &door)?;
+        connect(&socket, &listener)?;
         let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let request = format!(
-            "POST /nudge HTTP/1.1\r\nHost: {door}\r\nPollbal-Request: true\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "POST /nudge HTTP/1.1\r\nHost: {listener}\r\nPollbal-Request: true\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
         let sent = now();
         stream.write_all(request.as_bytes())?;
@@ -105,13 +105,13 @@ fn body(stream: &mut impl Read) -> Outcome<Vec<u8>> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    let end = end.ok_or("a door answers without a head")?;
+    let end = end.ok_or("a listener answers without a head")?;
     let body = answer.split_off(end + 4);
     if !answer.starts_with(b"HTTP/1.1 200 ") {
         let head = String::from_utf8_lossy(&answer);
         let status = head.lines().next().unwrap_or_default();
         let why = String::from_utf8_lossy(&body);
-        return Err(format!("a door answers {status}: {}", why.trim()).into());
+        return Err(format!("a listener answers {status}: {}", why.trim()).into());
     }
     Ok(body)
 }

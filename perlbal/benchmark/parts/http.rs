@@ -1,7 +1,7 @@
-//! What open doors cost: pollbal with all doors open and a scrape every 15 s, beside pollbal without doors.
+//! What listeners cost: pollbal with all listeners on and a scrape every 15 s, beside pollbal without listeners.
 //!
 //! Both run all the time and are watched by turns, for a scrape's interval each, as a machine's speed may change from one half
-//! minute to the next; now the one is first, now the other. There is a scrape in the middle of each turn of the one with doors.
+//! minute to the next; now the one is first, now the other. There is a scrape in the middle of each turn of the one with listeners.
 
 use std::net::SocketAddrV4;
 use std::thread;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::{Plan, thousands};
 use crate::Outcome;
-use crate::doors::{Doors, free_door, scrape};
+use crate::listeners::{Listeners, free_address, scrape};
 use crate::measure::{Window, watch};
 use crate::process::Process;
 use crate::quantile::median;
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Perlbal, Settings, Site};
 
-/// Between two scrapes, as Prometheus is commonly told.
+/// Between two scrapes, as Prometheus is commonly configured.
 const SCRAPES: Duration = Duration::from_secs(15);
 
 /// What is scraped.
@@ -25,7 +25,7 @@ const PATH: &str = "/metrics";
 /// So often each is watched; of an odd number one is the middle.
 const TURNS: usize = 5;
 
-/// Processor time with doors is at most so many times that without.
+/// Processor time with listeners is at most this many times that without.
 const TIMES: f64 = 1.05;
 
 /// And memory at most so much more, in MB.
@@ -41,15 +41,15 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
         (10_000, TURNS, SCRAPES)
     };
     if !plan.can_keep(nodes) {
-        report.note("doors left out: too few open files are allowed");
+        report.note("http skipped: too few open files are allowed");
         return Ok(());
     }
-    let open = Doors {
+    let open = Listeners {
         admin: true,
-        status: Some(free_door()?),
-        node: Some(free_door()?),
+        status: Some(free_address()?),
+        node: Some(free_address()?),
     };
-    let mut none = Watched::start(plan, nodes, Doors::none())?;
+    let mut none = Watched::start(plan, nodes, Listeners::none())?;
     let mut open = Watched::start(plan, nodes, open)?;
     for turn in 0..turns {
         let mut pair = [&mut none, &mut open];
@@ -62,13 +62,13 @@ pub(crate) fn run(plan: &Plan, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// A site, and what was seen of it.
+/// A site, and what was observed of it.
 struct Watched {
     site: Site,
     _perlbal: Perlbal,
     pollbal: Process,
     /// Where it is scraped.
-    door: Option<SocketAddrV4>,
+    listener: Option<SocketAddrV4>,
     windows: Vec<Window>,
     /// Resident after each window, in MB.
     memory: Vec<f64>,
@@ -83,18 +83,18 @@ struct Scrape {
 }
 
 impl Watched {
-    fn start(plan: &Plan, nodes: usize, doors: Doors) -> Outcome<Self> {
+    fn start(plan: &Plan, nodes: usize, listeners: Listeners) -> Outcome<Self> {
         let mut site = Site::new()?;
         let mut perlbal = site.perlbal()?;
         let mut settings = Settings::new(nodes, plan.interval());
         settings.resync = NO_RESYNC;
-        settings.doors = doors;
+        settings.listeners = listeners;
         let pollbal = site.settled_pollbal(&plan.pollbal, &settings, &mut perlbal)?;
         Ok(Self {
             site,
             _perlbal: perlbal,
             pollbal,
-            door: doors.status,
+            listener: listeners.status,
             windows: Vec::new(),
             memory: Vec::new(),
             scrapes: Vec::new(),
@@ -102,10 +102,11 @@ impl Watched {
     }
 
     fn watch(&mut self, interval: Duration, length: Duration) -> Outcome<()> {
-        let door = self.door;
+        let listener = self.listener;
         let (nodes, pollbal) = (&mut self.site.nodes, &mut self.pollbal);
         let (window, scraped) = thread::scope(|scope| {
-            let scraping = door.map(|door| scope.spawn(move || scrape_after(length / 2, door)));
+            let scraping =
+                listener.map(|listener| scope.spawn(move || scrape_after(length / 2, listener)));
             let window = watch(nodes, pollbal, interval, length);
             (window, scraping.map(thread::ScopedJoinHandle::join))
         });
@@ -118,16 +119,16 @@ impl Watched {
         Ok(())
     }
 
-    /// The middle one of what was seen in each window.
+    /// The middle one of what was observed in each window.
     fn median(&self, of: impl Fn(&Window) -> f64) -> f64 {
         median(&self.windows.iter().map(of).collect::<Vec<_>>())
     }
 }
 
-fn scrape_after(pause: Duration, door: SocketAddrV4) -> Outcome<Scrape> {
+fn scrape_after(pause: Duration, listener: SocketAddrV4) -> Outcome<Scrape> {
     thread::sleep(pause);
     let begin = Instant::now();
-    let size = scrape(door, PATH)?.len();
+    let size = scrape(listener, PATH)?.len();
     Ok(Scrape {
         took: begin.elapsed().as_secs_f64() * 1000.0,
         size,
@@ -137,36 +138,41 @@ fn scrape_after(pause: Duration, door: SocketAddrV4) -> Outcome<Scrape> {
 fn tell(plan: &Plan, report: &mut Report, nodes: usize, none: &Watched, open: &Watched) {
     let many = thousands(nodes);
     let figure = |id: &str, what: &str, unit, value| {
-        let id = format!("doors.{id}.{nodes}");
+        let id = format!("http.{id}.{nodes}");
         Figure::new(id, format!("{many} nodes, {what}"), unit, value)
     };
     let goal = Goal::AtMost;
 
     let pairs = none.windows.iter().zip(&open.windows);
     let ratios: Vec<f64> = pairs.map(|(none, open)| open.cost / none.cost).collect();
-    let cost = "all doors open: processor time per 1,000 polls";
+    let cost = "all listeners on: processor time per 1,000 polls";
     let value = open.median(|window| window.cost);
     report.add(figure("cpu.open", cost, "ms", value));
     let value = none.median(|window| window.cost);
-    report.add(figure("cpu.none", "the same without doors", "ms", value));
-    let times = figure("cpu.times", "so many times", "", median(&ratios));
+    report.add(figure(
+        "cpu.none",
+        "the same without listeners",
+        "ms",
+        value,
+    ));
+    let times = figure("cpu.times", "times as much", "", median(&ratios));
     report.add(times.goal(goal(TIMES)));
     let turns: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.3}")).collect();
-    report.note(format!("doors: that in each turn: {}", turns.join(" ")));
+    report.note(format!("http: that in each turn: {}", turns.join(" ")));
 
     let (with, without) = (median(&open.memory), median(&none.memory));
-    let memory = "all doors open: resident memory";
+    let memory = "all listeners on: resident memory";
     report.add(figure("memory.open", memory, "MB", with));
     report.add(figure(
         "memory.none",
-        "the same without doors",
+        "the same without listeners",
         "MB",
         without,
     ));
-    let more = figure("memory.more", "so much more", "MB", with - without);
+    let more = figure("memory.more", "the difference", "MB", with - without);
     report.add(more.goal(goal(MORE)));
 
-    let rhythm = "all doors open: off the interval, p99";
+    let rhythm = "all listeners on: off the interval, p99";
     let p99 = |window: &Window| window.rhythm.p99;
     let value = figure("rhythm_p99.open", rhythm, "ms", open.median(p99));
     let hundredth = plan.interval().as_secs_f64() * 10.0;
@@ -174,7 +180,7 @@ fn tell(plan: &Plan, report: &mut Report, nodes: usize, none: &Watched, open: &W
     let value = none.median(p99);
     report.add(figure(
         "rhythm_p99.none",
-        "the same without doors",
+        "the same without listeners",
         "ms",
         value,
     ));
