@@ -14,11 +14,12 @@ use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
 use crate::model::problems::NodesDown;
 use crate::model::text::printable;
+use crate::sources::resolver::Resolver;
 use crate::stay_requests;
 
 /// The effective settings, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
-    let loaded = load(path, Duration::ZERO)?;
+    let loaded = load(path, Duration::ZERO, &Resolver::system())?;
     let Loaded { config, list, .. } = &loaded;
     let nodes = &list.nodes;
     let mut text = String::new();
@@ -31,6 +32,10 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     );
     for node in nodes {
         _ = writeln!(text, "  {} # {}", node.addr, node.name);
+    }
+    for (host, ips) in &loaded.services.addresses {
+        let ips: Vec<_> = ips.iter().map(ToString::to_string).collect();
+        _ = writeln!(text, "host name {host}: {}", ips.join(", "));
     }
     let poll = &config.poll;
     _ = writeln!(

@@ -61,6 +61,7 @@ use crate::model::time::Clock;
 use crate::overrides_store::{OverridesStore, PersistedRevision, RevisedOverrides};
 use crate::poller::{Observed, Pollers};
 use crate::signals::Signals;
+use crate::sources::resolver::Resolver;
 use crate::state_file::{StateFile, StateFileStore};
 use crate::supervision::{end_process, named, supervised};
 
@@ -90,6 +91,8 @@ struct Daemon {
     /// Lists of the services file that is watched now.
     lists: mpsc::Receiver<List>,
     watching: CancellationToken,
+    /// Resolves the host names of services files.
+    resolver: Resolver,
     /// A reload that reads its files, at most one.
     reloads: JoinSet<Result<NewState, String>>,
     reload_waiters: ReloadWaiters,
@@ -115,7 +118,8 @@ struct Daemon {
 /// Reads the configuration and the services file, and runs until a signal arrives or, with `once`, until the first sync is
 /// done.
 pub async fn run(options: Options) -> Result<Outcome, DaemonError> {
-    let loaded = load(&options.config, PATIENCE)?;
+    let resolver = Resolver::system();
+    let loaded = load(&options.config, PATIENCE, &resolver)?;
     loaded.warn();
     if !loaded.quiet {
         let file = loaded.config.services_file.display();
@@ -139,7 +143,7 @@ pub async fn run(options: Options) -> Result<Outcome, DaemonError> {
         tokio::spawn(supervised("reaper", hooks_stop.clone(), reaper.run()));
     }
     let opened = (opened, state_file);
-    let outcome = serve(options, loaded, opened, hooks.clone(), &signals).await;
+    let outcome = serve(options, loaded, resolver, opened, hooks.clone(), &signals).await;
     if live {
         hooks.pre_quit();
     }
@@ -154,10 +158,11 @@ async fn serve(
     Loaded {
         config,
         list,
-        look,
+        services,
         replaced,
         ..
     }: Loaded,
+    resolver: Resolver,
     (opened, state_file): (Option<Changes>, Option<Arc<StateFile>>),
     hooks: Hooks,
     signals: &Signals,
@@ -213,6 +218,7 @@ async fn serve(
         file_counters,
         lists: mpsc::channel(1).1,
         watching: stop.child_token(),
+        resolver,
         reloads: JoinSet::new(),
         reload_waiters: ReloadWaiters::default(),
         requests,
@@ -234,7 +240,7 @@ async fn serve(
         daemon.start_state_file(store, saved.rejected, persisted);
     }
     daemon.report_replaced(&replaced);
-    let start = daemon.start(list, look);
+    let start = daemon.start(list, services);
     if signals.stop.run_until_cancelled(start).await.is_none() {
         // On a disk that hangs. Nothing was decided, so there is nothing to save.
         return Ok(Outcome::Success);

@@ -10,9 +10,10 @@ use tracing::warn;
 use crate::config::{Config, ConfigError};
 use crate::logging::chain;
 use crate::model::node::Node;
-use crate::model::services::List;
+use crate::model::services::{List, Listing};
 use crate::model::text::printable;
 use crate::services_file::{Look, replaced, settle};
+use crate::sources::resolver::{Addresses, Resolver, Unresolved};
 
 /// Maximum number of ambiguous names listed, and of addresses per name.
 const MAX_NAMES: usize = 20;
@@ -25,14 +26,27 @@ pub const PATIENCE: Duration = Duration::from_secs(8);
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// The content of the services file.
+    /// The nodes of the services file.
     pub list: List,
-    /// The version of the services file, to detect a later change.
-    pub look: Look,
+    /// The services file that they are from, to detect a later change.
+    pub services: LoadedServices,
     /// Whether the services file has not changed for a while.
     pub quiet: bool,
     /// Files whose bind mount shows an old version, since the original was replaced.
     pub replaced: Vec<PathBuf>,
+}
+
+/// The services file as it was read.
+#[derive(Debug)]
+pub struct LoadedServices {
+    /// Its version.
+    pub look: Look,
+    /// What it lists.
+    pub listing: Listing,
+    /// The addresses of its host names.
+    pub addresses: Addresses,
+    /// Those that cannot be resolved.
+    pub unresolved: Vec<Unresolved>,
 }
 
 impl Loaded {
@@ -63,6 +77,8 @@ impl Loaded {
         warnings.extend(names.map(|names| {
             format!("{services}: names of more than one node, which commands cannot use: {names}")
         }));
+        let unresolved = self.services.unresolved.iter();
+        warnings.extend(unresolved.map(|host| format!("{services}: {host}")));
         if self.list.unfinished {
             warnings.push(format!(
                 "{services}: the last line has no newline; add one if the file is complete"
@@ -108,12 +124,26 @@ impl fmt::Display for LoadErrors {
 impl std::error::Error for LoadErrors {}
 
 /// Reads both files, and reports the errors of both at once. Blocks; waits for a services file that is being written for at
-/// most `patience`.
-pub fn load(path: &Path, patience: Duration) -> Result<Loaded, LoadErrors> {
+/// most `patience`, and for the resolver of host names for as long as that may take.
+pub fn load(path: &Path, patience: Duration, resolver: &Resolver) -> Result<Loaded, LoadErrors> {
     let (config, wrong) = Config::load(path).map_err(|error| LoadErrors(vec![error]))?;
     let settled = settle(&config.services_file, patience);
-    match (settled.list, wrong) {
-        (Ok(list), None) => {
+    let read = settled.listing.and_then(|listing| {
+        let resolution = resolver.resolve(&listing);
+        let path = config.services_file.clone();
+        let list = resolution
+            .list
+            .map_err(|errors| ConfigError::Services(path, errors))?;
+        let services = LoadedServices {
+            look: settled.look,
+            listing,
+            addresses: resolution.addresses,
+            unresolved: resolution.unresolved,
+        };
+        Ok((list, services))
+    });
+    match (read, wrong) {
+        (Ok((list, services)), None) => {
             let mut replaced = Vec::new();
             if Look::at(path).is_replaced {
                 replaced.push(path.to_owned());
@@ -124,7 +154,7 @@ pub fn load(path: &Path, patience: Duration) -> Result<Loaded, LoadErrors> {
             Ok(Loaded {
                 config,
                 list,
-                look: settled.look,
+                services,
                 quiet: settled.quiet,
                 replaced,
             })

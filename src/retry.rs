@@ -13,6 +13,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 ///
 /// Each is two fifths longer than the previous one, so that a delay is less than half of the time that has passed: what
 /// comes back after two seconds is noticed within one.
+#[derive(Debug)]
 pub struct Retry {
     policy: ExponentialBackoff,
     longest: Duration,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::awake::{self, is_pause};
 use crate::config::{ConfigError, load_services};
-use crate::model::services::List;
+use crate::model::services::Listing;
 
 /// How long nobody must have changed the file.
 pub const QUIET: Duration = Duration::from_secs(1);
@@ -46,8 +46,8 @@ pub struct Look {
 /// A file that was read.
 #[derive(Debug)]
 pub struct Settled {
-    /// The list, or why there is none.
-    pub list: Result<List, ConfigError>,
+    /// What it lists, or why that is unknown.
+    pub listing: Result<Listing, ConfigError>,
     /// The look that it belongs to.
     pub look: Look,
     /// The file was quiet.
@@ -155,15 +155,15 @@ impl Settling {
         if !quiet && !over {
             return None;
         }
-        let list = load_services(&self.path);
+        let listing = load_services(&self.path);
         let same = Look::at(&self.path).stamp == next.stamp;
-        if same && quiet && is_unfinished(&list) && self.needed < QUIET_UNFINISHED {
+        if same && quiet && is_unfinished(&listing) && self.needed < QUIET_UNFINISHED {
             self.needed = QUIET_UNFINISHED;
             return self.look();
         }
         let quiet = same && quiet;
         (over || same).then_some(Settled {
-            list,
+            listing,
             look: next,
             quiet,
         })
@@ -203,9 +203,9 @@ impl Settling {
     }
 }
 
-fn is_unfinished(list: &Result<List, ConfigError>) -> bool {
-    match list {
-        Ok(list) => list.unfinished,
+fn is_unfinished(listing: &Result<Listing, ConfigError>) -> bool {
+    match listing {
+        Ok(listing) => listing.unfinished,
         Err(ConfigError::Services(_, errors)) => errors.unfinished,
         Err(_) => false,
     }
@@ -233,7 +233,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn nodes(settled: &Settled) -> usize {
-        settled.list.as_ref().unwrap().nodes.len()
+        settled.listing.as_ref().unwrap().len()
     }
 
     fn set_age(path: &Path, age: Duration) {

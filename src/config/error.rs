@@ -82,12 +82,12 @@ impl<E: fmt::Display> fmt::Display for Listed<'_, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::services::parse_list;
+    use crate::model::services::parse_listing;
 
     #[test]
     fn the_error_in_brief_has_the_first_errors_and_a_count() {
         let brief = |lines| {
-            let errors = parse_list(&"x\n".repeat(lines)).unwrap_err();
+            let errors = parse_listing(&"x\n".repeat(lines)).unwrap_err();
             ConfigError::Services("/etc/services".into(), errors).in_brief()
         };
         let three = brief(3);

@@ -23,7 +23,7 @@ use crate::model::alerts::AlertSettings;
 use crate::model::problems::NodesDown;
 use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
-use crate::model::services::{self, List};
+use crate::model::services::{Listing, parse_listing};
 pub use error::ConfigError;
 pub use hooks::HookSettings;
 use listeners::{ListenerSettings, read_listeners};
@@ -168,9 +168,9 @@ impl Config {
 }
 
 /// Reads a services file.
-pub fn load_services(path: &Path) -> Result<List, ConfigError> {
+pub fn load_services(path: &Path) -> Result<Listing, ConfigError> {
     let text = read(path, LIST_BYTES)?;
-    services::parse_list(&text).map_err(|errors| ConfigError::Services(path.to_owned(), errors))
+    parse_listing(&text).map_err(|errors| ConfigError::Services(path.to_owned(), errors))
 }
 
 fn read(path: &Path, limit: u64) -> Result<String, ConfigError> {

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::{Daemon, TASKS_TIMEOUT, is_service};
+use crate::load::LoadedServices;
 use crate::overrides_store::{Sources, persist_loop};
-use crate::services_file::Look;
 use crate::sources;
 use crate::sources::file::ServicesFile;
 use crate::state_file::{QuarantinedFile, StateFileStore};
@@ -15,7 +15,7 @@ use crate::supervision::supervised;
 
 impl Daemon {
     /// Watches the services file of the present configuration, and stops watching the previous one.
-    pub(super) fn watch_services(&mut self, look: Look) {
+    pub(super) fn watch_services(&mut self, services: LoadedServices) {
         self.watching.cancel();
         self.watching = self.stop.child_token();
         let watching = self.watching.clone();
@@ -25,7 +25,8 @@ impl Daemon {
         let (sender, lists) = mpsc::channel(1);
         self.lists = lists;
         let reporter = self.alerting.status_reporter.clone();
-        let source = ServicesFile::new(path, look, reporter.clone());
+        let resolver = self.resolver.clone();
+        let source = ServicesFile::new(path, services, resolver, reporter.clone());
         let watch = sources::run(source, sender, reporter);
         let cancelled = watching.clone();
         let watch = async move { watching.run_until_cancelled(watch).await };

@@ -78,6 +78,7 @@ impl Daemon {
             state_file: self.state_file.borrow().clone(),
             pool_directory: self.config.pool_directory.clone(),
             is_service: is_service(&self.options),
+            resolver: self.resolver.clone(),
         };
         self.reloads.spawn_blocking(|| current.read_new());
     }
@@ -140,7 +141,10 @@ impl Daemon {
         let is_replaced = !loaded.replaced.is_empty();
         self.report_replaced(&loaded.replaced);
         let Loaded {
-            config, list, look, ..
+            config,
+            list,
+            services,
+            ..
         } = loaded;
         let before = mem::replace(&mut self.config, config);
         self.hooks.reload(&self.config);
@@ -152,7 +156,7 @@ impl Daemon {
             list,
             accept_removals: self.reload_waiters.accept_removals(),
         });
-        self.watch_services(look);
+        self.watch_services(services);
         self.update_drivers().await;
         if let Some(snapshot) = effects.snapshot.take() {
             self.publish(snapshot);

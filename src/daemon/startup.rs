@@ -6,13 +6,13 @@ use super::Daemon;
 use super::core::Input;
 use crate::disk::{no_answer, on_disk};
 use crate::drivers::pool_files::earlier::{Earlier, earlier};
+use crate::load::LoadedServices;
 use crate::logging::count;
 use crate::model::services::List;
-use crate::services_file::Look;
 
 impl Daemon {
     /// Begins to poll the nodes of the first list, and starts the drivers.
-    pub(super) async fn start(&mut self, list: List, look: Look) {
+    pub(super) async fn start(&mut self, list: List, services: LoadedServices) {
         let earlier = self.read_earlier().await;
         let owned = self.owned.borrow().clone();
         self.step(Input::Start {
@@ -22,7 +22,7 @@ impl Daemon {
             owned,
         });
         self.start_drivers().await;
-        self.watch_services(look);
+        self.watch_services(services);
         let nodes = self.core.membership().node_count();
         info!(
             "polling {} every {}",

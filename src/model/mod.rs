@@ -13,6 +13,7 @@ pub mod driver_status;
 pub mod event;
 pub mod event_log;
 pub mod health;
+pub mod host_name;
 pub mod membership;
 pub mod names;
 pub mod naming;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -43,20 +44,17 @@ impl std::error::Error for AddrError {}
 impl NodeAddr {
     /// Parses the two halves of an address; an IPv6 address may be in brackets.
     pub fn parse(ip: &str, port: &str) -> Result<Self, AddrError> {
-        let ip = parse_ip(ip).ok_or(AddrError::Ip)?;
-        // u16's own parser takes "+80", which no reader of a pool file does.
-        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        match port.parse() {
-            Ok(port) if digits && port > 0 => Ok(Self::of(ip, port)),
-            _ => Err(AddrError::Port),
-        }
+        Ok(Self::new(parse_ip(ip)?, parse_port(port)?))
     }
 
-    fn of(ip: IpAddr, port: u16) -> Self {
+    /// An address of these parts.
+    #[must_use]
+    pub fn new(ip: IpAddr, port: NonZeroU16) -> Self {
         let ip = match ip {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
+        let port = port.get();
         Self { ip, port }
     }
 
@@ -81,16 +79,22 @@ impl NodeAddr {
 
 /// Parses an IP address as a person or a program may write it: an IPv6 address may be in brackets, and an IPv4-mapped one
 /// is the IPv4 address.
-#[must_use]
-pub fn parse_ip(text: &str) -> Option<IpAddr> {
+pub fn parse_ip(text: &str) -> Result<IpAddr, AddrError> {
     let bracketed = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
     let ip = match bracketed {
-        Some(ipv6) => ipv6.parse::<Ipv6Addr>().ok()?.into(),
-        None => text.parse::<IpAddr>().ok()?,
+        Some(ipv6) => ipv6.parse::<Ipv6Addr>().map(IpAddr::from),
+        None => text.parse(),
     };
-    Some(ip.to_canonical())
+    ip.map(|ip| ip.to_canonical()).map_err(|_| AddrError::Ip)
+}
+
+/// Parses a port, decimal digits only: the number's own parser takes "+80", which no reader of a pool file does.
+pub fn parse_port(text: &str) -> Result<NonZeroU16, AddrError> {
+    let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.parse().ok().filter(|_| is_decimal);
+    port.ok_or(AddrError::Port)
 }
 
 impl fmt::Display for NodeAddr {
@@ -165,7 +169,7 @@ mod tests {
         let addr: NodeAddr = "10.0.0.1:80".parse().unwrap();
         assert_eq!("[::ffff:10.0.0.1]:80".parse::<NodeAddr>(), Ok(addr));
         assert_eq!(addr.ip(), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
-        assert_eq!(parse_ip("::ffff:10.0.0.1"), Some(addr.ip()));
+        assert_eq!(parse_ip("::ffff:10.0.0.1"), Ok(addr.ip()));
         assert_eq!(addr.ipv4(), Some(Ipv4Addr::new(10, 0, 0, 1)));
         let ipv6: NodeAddr = "[::1]:80".parse().unwrap();
         assert_eq!((ipv6.ip(), ipv6.ipv4()), (Ipv6Addr::LOCALHOST.into(), None));

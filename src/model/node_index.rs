@@ -45,7 +45,7 @@ impl NodeIndex {
         if let Ok(addr) = word.parse() {
             return Ok(addr);
         }
-        let by_ip = parse_ip(word).and_then(|ip| self.ips.get(&ip));
+        let by_ip = parse_ip(word).ok().and_then(|ip| self.ips.get(&ip));
         match self.names.get(word).or(by_ip).map(Vec::as_slice) {
             Some([addr]) => Ok(*addr),
             Some(several) => Err(NotFound::Ambiguous(printable(word), several.to_vec())),

@@ -53,6 +53,8 @@ pub struct SystemStatus {
     pub state_refused: Option<FileFault>,
     /// The services file was rejected.
     pub services: Option<FileFault>,
+    /// Host names of the services file cannot be resolved.
+    pub hosts_unresolved: Option<FileFault>,
     /// Removals from the list of nodes are withheld.
     pub removals: Option<FileFault>,
     /// The services file was replaced where it is mounted from, so that pollbal still sees the old one.
@@ -188,6 +190,11 @@ impl SystemStatus {
                 Kind::ServicesRefused,
                 &self.services,
                 "services file rejected",
+            ),
+            (
+                Kind::HostsUnresolved,
+                &self.hosts_unresolved,
+                "host names not resolved",
             ),
             (
                 Kind::RemovalsWithheld,

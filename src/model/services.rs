@@ -1,16 +1,20 @@
 //! The services file: the list of nodes, a line each.
 //!
 //! `ip port` or `ip:port` (so that a pool file can be read too), then an optional name, with or
-//! without `#`. An IPv6 address needs brackets before `:port`, and may have them before ` port`. Behind
+//! without `#`. Instead of the IP address there may be a host name. An IPv6 address needs brackets before `:port`, and may have them before ` port`. Behind
 //! a name without `#`, ` #` begins a comment. Blank lines and lines that begin with `#` are skipped.
+
+mod listing;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::node::{AddrError, Node, NodeAddr};
+pub use self::listing::Listing;
+use self::listing::{Entry, HostEntry};
+use super::node::{AddrError, Node, NodeAddr, parse_ip, parse_port};
 use super::text::{printable, shortened};
 
-/// What a services file says.
+/// The nodes of a services file, once its host names are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     /// The nodes, in its order.
@@ -53,60 +57,81 @@ pub struct LineError {
 pub enum LineErrorKind {
     /// It has neither the form `ip port` nor `ip:port`.
     Form,
+    /// It begins with neither an IP address nor a host name.
+    Host,
     /// Its address or port is none.
     Address(AddrError),
+    /// Its host name has this address, which the line of this number gives too.
+    SameAddress(NodeAddr, usize),
     /// Its address stands in an earlier line already, of this number.
     Duplicate(usize),
 }
 
-/// Reads a services file, and whether it may have been cut off.
-pub fn parse_list(text: &str) -> Result<List, LineErrors> {
-    let unfinished = !text.ends_with('\n');
-    match parse(text) {
-        Ok(nodes) => Ok(List { nodes, unfinished }),
-        Err(errors) => Err(LineErrors {
-            unfinished,
-            ..errors
-        }),
+impl LineErrors {
+    fn push(&mut self, line: usize, text: &str, kind: LineErrorKind) {
+        if self.first.len() >= TOLD {
+            self.more += 1;
+            return;
+        }
+        let text = shortened(&printable(text), SHOWN_CHARS);
+        self.first.push(LineError { line, text, kind });
     }
-}
 
-/// Reads the lines of a services file; its errors at once when there are any.
-pub fn parse(text: &str) -> Result<Vec<Node>, LineErrors> {
-    let mut nodes = Vec::new();
-    let mut errors = LineErrors::default();
-    let mut seen = BTreeMap::new();
-    for (line, text) in (1..).zip(text.lines()) {
-        let parsed = parse_line(text).and_then(|node| match node {
-            Some(node) => match seen.insert(node.addr, line) {
-                Some(earlier) => Err(LineErrorKind::Duplicate(earlier)),
-                None => Ok(Some(node)),
-            },
-            None => Ok(None),
-        });
-        match parsed {
-            Ok(node) => nodes.extend(node),
-            Err(kind) if errors.first.len() < TOLD => errors.first.push(LineError {
-                line,
-                text: shortened(&printable(text), SHOWN_CHARS),
-                kind,
-            }),
-            Err(_) => errors.more += 1,
+    /// The errors if there are any.
+    fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.first.is_empty() {
+            Ok(value)
+        } else {
+            Err(self)
         }
     }
-    if errors.first.is_empty() {
-        Ok(nodes)
-    } else {
-        Err(errors)
-    }
 }
 
-fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
+/// Parses a services file; its errors at once when there are any.
+pub fn parse_listing(text: &str) -> Result<Listing, LineErrors> {
+    let mut errors = LineErrors {
+        unfinished: !text.ends_with('\n'),
+        ..LineErrors::default()
+    };
+    let mut entries = Vec::new();
+    let mut known = BTreeMap::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let parsed = parse_line(text).and_then(|entry| match entry {
+            Some(Entry::Node(node)) => match known.insert(node.addr, line) {
+                Some(earlier) => Err(LineErrorKind::Duplicate(earlier)),
+                None => Ok(Some(Entry::Node(node))),
+            },
+            other => Ok(other),
+        });
+        match parsed {
+            Ok(entry) => entries.extend(entry.map(|entry| (line, entry))),
+            Err(kind) => errors.push(line, text, kind),
+        }
+    }
+    let unfinished = errors.unfinished;
+    errors.or(Listing {
+        entries,
+        unfinished,
+    })
+}
+
+/// Parses a list without host names, as a pool file is; its errors at once when there are any.
+pub fn parse(text: &str) -> Result<Vec<Node>, LineErrors> {
+    let listing = parse_listing(text)?;
+    let mut errors = LineErrors::default();
+    for (host, line) in listing.hosts() {
+        errors.push(line, host.as_str(), LineErrorKind::Address(AddrError::Ip));
+    }
+    let list = listing.resolved(|_| &[])?;
+    errors.or(list.nodes)
+}
+
+fn parse_line(text: &str) -> Result<Option<Entry>, LineErrorKind> {
     let text = text.trim();
     if text.is_empty() || text.starts_with('#') {
         return Ok(None);
     }
-    let (ip, rest) = split_ip(text);
+    let (host, rest) = split_host(text);
     let rest = match rest.strip_prefix(':') {
         Some(port_on) => port_on,
         None => rest.trim_start(),
@@ -115,23 +140,26 @@ fn parse_line(text: &str) -> Result<Option<Node>, LineErrorKind> {
     if port.is_empty() {
         return Err(LineErrorKind::Form);
     }
-    let addr = NodeAddr::parse(ip, port).map_err(LineErrorKind::Address)?;
     let name = name.trim_start();
     let name = match name.strip_prefix('#') {
         Some(name) => name.trim_start_matches('#'),
         None => before_comment(name),
     };
     let name = name.trim();
-    let name = if name.is_empty() {
-        addr.to_string()
-    } else {
-        printable(name)
-    };
-    Ok(Some(Node { addr, name }))
+    let name = (!name.is_empty()).then(|| printable(name));
+    let port = parse_port(port).map_err(LineErrorKind::Address);
+    if let Ok(ip) = parse_ip(host) {
+        let addr = NodeAddr::new(ip, port?);
+        let name = name.unwrap_or_else(|| addr.to_string());
+        return Ok(Some(Entry::Node(Node { addr, name })));
+    }
+    let host = host.parse().map_err(|_| LineErrorKind::Host)?;
+    let port = port?;
+    Ok(Some(Entry::Host(HostEntry { host, port, name })))
 }
 
-/// Splits a line after its IP address.
-fn split_ip(text: &str) -> (&str, &str) {
+/// Splits a line after its IP address or host name.
+fn split_host(text: &str) -> (&str, &str) {
     let (word, _) = split_at_first(text, |c| c == '#' || c.is_whitespace());
     match word.rfind(']') {
         Some(end) => text.split_at(end + 1),
@@ -164,6 +192,12 @@ impl fmt::Display for LineErrorKind {
             Self::Form => f.write_str(
                 "expected \"ip port # name\" or \"ip:port # name\" (\"[ip]:port\" if it is IPv6)",
             ),
+            Self::Host => f.write_str(
+                "neither an IP address such as 10.0.0.1 or 2001:db8::1 nor a host name, expected \"ip port # name\"",
+            ),
+            Self::SameAddress(addr, other) => {
+                write!(f, "has the address {addr}, which line {other} has too")
+            }
             Self::Address(error) => write!(f, "{error}, expected \"ip port # name\""),
             Self::Duplicate(earlier) => {
                 write!(
@@ -221,7 +255,7 @@ mod tests {
 
     #[test]
     fn all_errors_of_a_file_are_told_at_once_with_their_lines() {
-        let text = "10.0.0.1 80\nexample.org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1:80\n::g 80\n[::1\n\
+        let text = "10.0.0.1 80\nexample..org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1:80\n::g 80\n[::1\n\
              ::ffff:10.0.0.1 80\n[::1]:80 # name\n0:0::1 80\n";
         let errors = parse(text).unwrap_err();
         assert_eq!(errors.more, 0);
@@ -231,12 +265,12 @@ mod tests {
             .map(|error| (error.line, error.kind.clone()))
             .collect();
         let expected = [
-            (2, LineErrorKind::Address(AddrError::Ip)),
+            (2, LineErrorKind::Host),
             (3, LineErrorKind::Form),
             (4, LineErrorKind::Address(AddrError::Port)),
             (5, LineErrorKind::Duplicate(1)),
             (6, LineErrorKind::Form),
-            (7, LineErrorKind::Address(AddrError::Ip)),
+            (7, LineErrorKind::Host),
             (8, LineErrorKind::Form),
             (9, LineErrorKind::Duplicate(5)),
             (11, LineErrorKind::Duplicate(10)),

@@ -4,6 +4,7 @@
 //! one active while the source has none: it logs and reports what is wrong.
 
 pub mod file;
+pub mod resolver;
 
 use tokio::sync::mpsc;
 use tracing::{error, info};
@@ -134,7 +135,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::services::parse_list;
+    use crate::model::services::parse;
 
     /// Returns what comes through a channel.
     struct Script(mpsc::Receiver<Result<List, Rejection>>);
@@ -154,7 +155,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_rejected_is_reported_until_a_good_list_comes_and_none_is_passed_on() {
-        let list = |text: &str| Ok(parse_list(text).unwrap());
+        let list = |text: &str| {
+            let nodes = parse(text).unwrap();
+            Ok(List {
+                nodes,
+                unfinished: false,
+            })
+        };
         let rejected = Err(Rejection {
             what: "is refused".to_owned(),
             error: None,

@@ -220,9 +220,9 @@ fn a_services_file_that_is_refused_is_so_also_after_its_disk_hung() {
         let problems: Value = serde_json::from_str(&json_status(site)).unwrap();
         problems["problems"]
             .to_string()
-            .contains("not an IP address")
+            .contains("neither an IP address")
     };
-    site.stage.write_services(&["nonsense 80".to_owned()]);
+    site.stage.write_services(&["10.0.0.256 80".to_owned()]);
     becomes(SOON, "refused", &true, || refused(&site));
     site.hang();
     site.wait_log_once(&["error", "has not answered for 5s"]);

@@ -208,8 +208,8 @@ fn nodes_that_stay_keep_their_state() {
 /// What is wrong with a services file, and the words that tell it.
 const WRONG: [(&str, &[&str]); 9] = [
     (
-        "example.org 80",
-        &["line 2", "\"example.org 80\"", "ip address"],
+        "example..org 80",
+        &["line 2", "\"example..org 80\"", "ip address"],
     ),
     (
         "10.0.0.1",

@@ -8,6 +8,7 @@ use crate::files::is_same;
 use crate::http::{Bound, Changes};
 use crate::load::{Loaded, PATIENCE, load};
 use crate::logging::chain;
+use crate::sources::resolver::Resolver;
 use crate::state_file::{StateFile, Taken};
 
 /// What a reload has read and opened.
@@ -26,12 +27,14 @@ pub(in crate::daemon) struct CurrentState {
     pub(in crate::daemon) state_file: Option<Arc<StateFile>>,
     pub(in crate::daemon) pool_directory: PathBuf,
     pub(in crate::daemon) is_service: bool,
+    pub(in crate::daemon) resolver: Resolver,
 }
 
 impl CurrentState {
     /// Reads everything again, and opens the listeners whose addresses have changed. Fails with a description.
     pub(in crate::daemon) fn read_new(self) -> Result<NewState, String> {
-        let loaded = load(&self.config, PATIENCE).map_err(|errors| errors.to_string())?;
+        let loaded =
+            load(&self.config, PATIENCE, &self.resolver).map_err(|errors| errors.to_string())?;
         if !loaded.quiet {
             let file = loaded.config.services_file.display();
             return Err(format!(

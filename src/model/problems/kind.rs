@@ -33,6 +33,8 @@ pub enum Kind {
     ReloadRefused,
     /// A changed services file was rejected.
     ServicesRefused,
+    /// Host names of the services file cannot be resolved.
+    HostsUnresolved,
     /// Nodes are missing from the list of nodes, and their removal is withheld.
     RemovalsWithheld,
     /// A file that is mounted by itself was replaced where it comes from, so that pollbal sees none of its changes.
@@ -49,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::PoolEmpty,
         Self::SorryServer,
         Self::PoolShort,
@@ -63,6 +65,7 @@ impl Kind {
         Self::StateRefused,
         Self::ReloadRefused,
         Self::ServicesRefused,
+        Self::HostsUnresolved,
         Self::RemovalsWithheld,
         Self::FileReplaced,
         Self::StateNotWritten,
@@ -88,6 +91,7 @@ impl Kind {
             Self::StateRefused => "state_refused",
             Self::ReloadRefused => "reload_refused",
             Self::ServicesRefused => "services_refused",
+            Self::HostsUnresolved => "hosts_unresolved",
             Self::RemovalsWithheld => "removals_withheld",
             Self::FileReplaced => "file_replaced",
             Self::StateNotWritten => "state_not_written",
@@ -122,6 +126,7 @@ impl Kind {
             | Self::StateRefused
             | Self::ReloadRefused
             | Self::ServicesRefused
+            | Self::HostsUnresolved
             | Self::RemovalsWithheld
             | Self::FileReplaced
             | Self::StateNotWritten
@@ -148,6 +153,7 @@ impl Kind {
             Self::StateRefused => "state files rejected",
             Self::ReloadRefused => "reloads rejected",
             Self::ServicesRefused => "services files rejected",
+            Self::HostsUnresolved => "services files with unresolved host names",
             Self::RemovalsWithheld => "lists with removals withheld",
             Self::FileReplaced => "mounted files replaced",
             Self::StateNotWritten => "state files not written",
@@ -171,6 +177,7 @@ impl Kind {
             Self::LoadBalancerLost
             | Self::FilesNotWritten
             | Self::ServicesRefused
+            | Self::HostsUnresolved
             | Self::StateNotWritten
             // It begins after `alert_nodes_down_after` instead.
             | Self::NodesDown => 5,

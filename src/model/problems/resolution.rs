@@ -35,6 +35,7 @@ impl SystemStatus {
                 let nodes = self.nodes.total().nodes();
                 now(format!("{subject} is in order and in force: {nodes} nodes"))
             }
+            Kind::HostsUnresolved => now(format!("each host name of {subject} is resolved")),
             Kind::StateNotWritten => now(format!("{subject} is written")),
             Kind::OrdersNotKept => now("no order is lost by a restart".to_owned()),
             Kind::Frozen => now("nothing is frozen".to_owned()),
