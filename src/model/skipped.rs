@@ -26,6 +26,13 @@ impl SkippedNodes {
         Self(recipients.collect())
     }
 
+    /// Adds them to those that are `known`. Returns whether any is new, and so to be logged: nodes come and go.
+    pub fn add_to(&self, known: &mut Self) -> bool {
+        let before = known.0.len();
+        known.0.extend(self.0.iter().cloned());
+        known.0.len() > before
+    }
+
     /// Whether the node is skipped.
     #[must_use]
     pub fn contains(&self, addr: NodeAddr) -> bool {
@@ -105,6 +112,16 @@ pub(crate) mod tests {
             skipped_of(sorry).text("A").as_deref(),
             Some("A: [::9]:80 in pool api skipped")
         );
+    }
+
+    #[test]
+    fn a_node_that_comes_back_is_not_new() {
+        let mut known = SkippedNodes::default();
+        let (one, both) = (skipped(&["[::1]:80"]), skipped(&["[::1]:80", "[::2]:80"]));
+        assert!(one.add_to(&mut known));
+        assert!(!skipped(&[]).add_to(&mut known));
+        assert!(!one.add_to(&mut known));
+        assert!(both.add_to(&mut known));
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct State {
     pub(super) desired: Option<(u64, Desired)>,
     /// Nodes of the latest snapshot that Perlbal cannot have.
     pub(super) skipped: Arc<SkippedNodes>,
+    /// Those that were logged.
+    logged_skipped: SkippedNodes,
     /// What Perlbal looks like once it has run everything that was sent; until something was read over
     /// a new connection, what it looked like at the end of the last one.
     pub(super) expected: Actual,
@@ -105,6 +107,7 @@ impl State {
             version: None,
             desired: None,
             skipped: Arc::default(),
+            logged_skipped: SkippedNodes::default(),
             expected: Actual::default(),
             acked_serial: 0,
             confirmed_serial: 0,
@@ -157,11 +160,13 @@ impl State {
     }
 
     fn set_skipped(&mut self, skipped: SkippedNodes) {
-        if *self.skipped != skipped {
-            self.skipped = Arc::new(skipped);
-            let skips = self.skips();
-            self.notices.extend(skips.map(Notice::Problem));
+        if *self.skipped == skipped {
+            return;
         }
+        let is_new = skipped.add_to(&mut self.logged_skipped);
+        self.skipped = Arc::new(skipped);
+        let skips = self.skips().filter(|_| is_new);
+        self.notices.extend(skips.map(Notice::Problem));
     }
 
     /// What it skips, for people.

@@ -119,6 +119,7 @@ impl PoolFiles {
             failures: BTreeMap::new(),
             format,
             skipped: Arc::default(),
+            logged_skipped: SkippedNodes::default(),
         };
         task.run(worker).await;
     }
@@ -140,6 +141,8 @@ struct Task {
     format: PoolFileFormat,
     /// Nodes that the files do not have, since their format cannot.
     skipped: Arc<SkippedNodes>,
+    /// Those that were logged.
+    logged_skipped: SkippedNodes,
 }
 
 impl Task {
@@ -301,9 +304,10 @@ impl Task {
         if *self.skipped == skipped {
             return;
         }
+        let is_new = skipped.add_to(&mut self.logged_skipped);
         self.skipped = Arc::new(skipped);
         let what = "pool files in Perlbal's format cannot have IPv6 nodes";
-        if let Some(text) = self.skipped.text(what) {
+        if let Some(text) = self.skipped.text(what).filter(|_| is_new) {
             error!("{text}; set pool_file_format to \"services\" if they are for another reader");
         }
     }
