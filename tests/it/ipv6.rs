@@ -65,7 +65,12 @@ fn an_ipv6_node_is_polled_and_written_into_pool_files_in_the_services_format() {
     let stage = Stage::new();
     let (six, four) = (Node::start(), stage.node(1, "website"));
     stage.write_services(&[six.services_line(), four.services_line()]);
-    let config = json!({ "pool_file_format": "services" });
+    let status_listen = stage.free_addr();
+    let config = json!({
+        "pool_file_format": "services",
+        "status_listen": status_listen,
+        "metrics_per_node": true,
+    });
     let _pollbal = Pollbal::start(&stage, &config);
     let lines = vec![six.services_line(), four.services_line()];
     becomes(SOON, "both", &Some(lines), || stage.lines("website.pool"));
@@ -75,6 +80,13 @@ fn an_ipv6_node_is_polled_and_written_into_pool_files_in_the_services_format() {
     let status = ask(&stage, &["status"]);
     assert!(status.contains("2 in pools"), "{status}");
     assert!(!status.contains("skipped"), "{status}");
+
+    let page = get(dial(status_listen), &format!("/?node={}", six.addr));
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("six"), "{}", page.body);
+    let metrics = get(dial(status_listen), "/metrics").body;
+    let label = format!("node=\"{}\"", six.addr);
+    assert!(metrics.contains(&label), "{label} in {metrics}");
 
     // It is named by its address in each form.
     let [addr, ip] = [six.addr.to_string(), "::1".to_owned()];
