@@ -18,7 +18,7 @@ pub struct Announcement {
 /// Whether a node wants requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// `serving` or `ok`, and what stands for no word at all.
+    /// `serving` or `ok`, or no word at all.
     Serving,
     /// `leaving`, `exiting` or `quitting`.
     Leaving,

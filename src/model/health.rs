@@ -1,4 +1,4 @@
-//! How well everything is, in one word: decided here and nowhere else.
+//! The health of everything: decided here and nowhere else.
 
 use std::fmt::Write;
 
@@ -8,22 +8,22 @@ use super::node_counts::Counts;
 use super::node_view::NodeStatus;
 use super::problems::{Kind, Problem};
 
-/// So many kinds of problems stand in a verdict; further ones are counted.
+/// Maximum number of kinds of problems in a verdict; further ones are counted.
 const MAX_KINDS: usize = 4;
 
-/// So many problems of one kind are named there.
+/// Maximum number of problems of one kind that are named there.
 const MAX_NAMES: usize = 3;
 
-/// What is made of problems.
+/// The health that follows from problems, with a line that says why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// How well it is.
+    /// The health.
     pub health: Health,
-    /// That and why, with the numbers: `DEGRADED: 5 of 12 nodes down (api 3/5, web 2/4)`.
+    /// The health and the reason, with numbers: `DEGRADED: 5 of 12 nodes down (api 3/5, web 2/4)`.
     pub line: String,
 }
 
-/// How well everything is, the best first.
+/// The health of everything, the best first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -51,7 +51,7 @@ pub enum Severity {
 }
 
 impl Health {
-    /// That of something with these problems.
+    /// The health of something with these problems.
     #[must_use]
     pub fn of(problems: impl IntoIterator<Item = Severity>) -> Self {
         let worst = problems.into_iter().max();
@@ -80,14 +80,14 @@ impl Health {
 }
 
 impl Verdict {
-    /// On these problems, the worst first; `well` is said where there is none.
+    /// The verdict on these problems, the worst first; `well` is its text where there is none.
     #[must_use]
     pub fn on(problems: &[Problem], well: &str) -> Self {
         let health = if problems
             .iter()
             .any(|problem| problem.kind == Kind::Starting)
         {
-            // What is wanted is not known yet, so nothing that differs from it is worse.
+            // The desired state is not known yet, so nothing that differs from it is worse.
             Health::Degraded
         } else {
             Health::of(problems.iter().map(Problem::severity))
@@ -102,12 +102,12 @@ impl Verdict {
     }
 }
 
-/// `12 nodes, 10 in pools, 2 disabled`.
+/// `12 nodes: 10 in pools, 2 disabled`.
 #[must_use]
 pub fn in_numbers(counts: &Counts) -> String {
     let (all, members) = (counts.nodes(), counts.at(NodeStatus::Member));
     let nodes = if all == 1 { "node" } else { "nodes" };
-    let mut text = format!("{all} {nodes}, {members} in pools");
+    let mut text = format!("{all} {nodes}: {members} in pools");
     let out = counts.describe_out();
     if !out.is_empty() {
         _ = write!(text, ", {out}");

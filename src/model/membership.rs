@@ -1,7 +1,7 @@
 //! The one decision maker: who is in which pool.
 //!
 //! [`Membership`] takes observations and gives back what they changed; [`Membership::take_changed`]
-//! is the whole wanted state. It does no I/O and reads no clock. The rules, by example with
+//! is the whole desired state. It does no I/O and reads no clock. The rules, by example with
 //! `fall` 2 and `min_members` 1:
 //!
 //! ```text
@@ -188,7 +188,7 @@ impl Membership {
         self.nodes.listed().len()
     }
 
-    /// The wanted state, when it changed since it was last taken. Nothing before the first round
+    /// The desired state, when it changed since it was last taken. Nothing before the first round
     /// is done.
     pub fn take_changed(&mut self) -> Option<Pools> {
         if !self.first_round_done {

@@ -1,9 +1,9 @@
 //! Pool names and versions: words that nodes choose, made harmless by their types.
 //!
-//! A [`PoolName`] or [`Version`] that exists can stand in a file name, a log line or a command:
-//! it holds no blank, no slash, no control character and nothing that a load balancer would expand.
+//! A [`PoolName`] or [`Version`] that exists can be part of a file name, a log line or a command:
+//! it has no blank, no slash, no control character and nothing that a load balancer would expand.
 //!
-//! A clone shares the text: one name stands in thousands of members, and in each snapshot.
+//! A clone shares the text: one name is in thousands of members, and in each snapshot.
 
 use std::borrow::Borrow;
 use std::fmt;

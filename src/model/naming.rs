@@ -1,4 +1,4 @@
-//! What pools and version pools are called where they are brought in force.
+//! The names of pools and version pools at load balancers.
 //!
 //! A load balancer may know fewer names than nodes can announce: `api` and `API` may be one pool
 //! there. Two pools with one name would be mixed, so the model has to know that they would meet
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::change::Assignment;
 use super::names::{PoolName, Version};
 
-/// The one name of a pool or version pool: those that have the same cannot be told apart.
+/// The one name of a pool or version pool: those that have the same cannot be distinguished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CanonicalName(Arc<str>);
 

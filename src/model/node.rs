@@ -140,7 +140,7 @@ impl From<NodeAddr> for String {
 /// A node of the services file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Where it is polled, and what stands in pools.
+    /// Where it is polled, and what pools contain.
     pub addr: NodeAddr,
     /// What people call it, printable; its address where the file gives no name.
     pub name: String,

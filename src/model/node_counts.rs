@@ -46,9 +46,9 @@ impl NodeCounts {
     /// The counts of these pools only.
     #[must_use]
     pub fn only(&self, pools: &BTreeSet<PoolName>) -> Self {
-        let wanted = self.pools.iter().filter(|(pool, _)| pools.contains(*pool));
+        let selected = self.pools.iter().filter(|(pool, _)| pools.contains(*pool));
         Self {
-            pools: wanted
+            pools: selected
                 .map(|(pool, counts)| (pool.clone(), *counts))
                 .collect(),
             without_pool: Counts::default(),
@@ -155,7 +155,7 @@ impl Counts {
 pub(crate) mod tests {
     use super::*;
 
-    /// Counts with these numbers of members and failed nodes per pool; an empty name stands for no pool.
+    /// Counts with these numbers of members and failed nodes per pool; an empty name means no pool.
     pub(crate) fn counts(pools: &[(&str, usize, usize)]) -> NodeCounts {
         let mut counts = NodeCounts::default();
         for (pool, members, failed) in pools {

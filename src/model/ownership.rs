@@ -1,6 +1,6 @@
 //! What pollbal owns in load balancers, as the state file keeps it from run to run.
 //!
-//! A load balancer goes on with what it was told last. When pollbal ends while it cannot be reached,
+//! A load balancer continues with what was sent to it last. When pollbal ends while it cannot be reached,
 //! somebody must know afterwards which of its pools are pollbal's to change, and who may still be in
 //! them: pool files are deleted once they have been empty for a while.
 
@@ -34,10 +34,10 @@ pub struct Owned {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnedThere {
-    /// When that load balancer was started, in seconds since 1970; nothing of this holds for another start.
+    /// When that load balancer was started, in seconds since 1970; nothing of this applies to another start.
     pub started: Option<u64>,
     /// The pools that have members there, by their names there. Of the members only those that are
-    /// no longer wanted and may still get requests; the others are found when it is read.
+    /// no longer desired and may still get requests; the others are found when it is read.
     pub pools: BTreeMap<String, BTreeSet<NodeAddr>>,
 }
 

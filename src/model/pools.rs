@@ -1,4 +1,4 @@
-//! The pools snapshot: the whole wanted state, as the drivers get it.
+//! The pools snapshot: the whole desired state, as the drivers get it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl Pools {
 }
 
 impl Pool {
-    /// So many versions of a pool are remembered; a node that invents versions fills no memory.
+    /// Maximum number of versions of a pool that are remembered: a node that invents versions must not fill memory.
     pub const MAX_VERSIONS: usize = 256;
 
     /// Who gets the pool's requests: its members, or while it has none its sorry servers, which

@@ -16,18 +16,18 @@ use super::node::{Node, NodeAddr};
 use super::services::List;
 
 /// Maximum number of names, and of pools, that a text tells.
-const TOLD: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// How many of all nodes may be removed at once. One always may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxRemoved {
-    /// So many.
+    /// This number of nodes.
     Number(usize),
     /// This share of them, as in "1/3" or "33%" (of 100).
     Share {
-        /// So many parts
+        /// This number of parts
         part: u32,
-        /// of so many.
+        /// of this number.
         of: u32,
     },
 }
@@ -66,13 +66,13 @@ pub struct Withheld {
 pub enum Why {
     /// The last line has no end, and could be the beginning of the line of a node that is missing.
     CutOff(NodeAddr, Arc<Node>),
-    /// So many of so many would go at once.
+    /// This number of nodes of this number would go at once.
     TooMany(usize, usize, MaxRemoved),
-    /// The pool would lose its last members, so many.
+    /// The pool would lose its last members, this number.
     LastMembers(PoolName, usize),
     /// The pool would lose the last of its members that serve.
     LastServing(PoolName),
-    /// The pool would have so many serving members left, and it needs so many.
+    /// The pool would have the first number of serving members left, and needs the second.
     BelowMin(PoolName, usize, usize),
 }
 
@@ -192,7 +192,7 @@ fn first(
     mut all: impl Iterator<Item = impl fmt::Display>,
     between: &str,
 ) -> fmt::Result {
-    for (index, one) in all.by_ref().take(TOLD).enumerate() {
+    for (index, one) in all.by_ref().take(MAX_NAMED).enumerate() {
         let between = if index > 0 { between } else { "" };
         write!(f, "{between}{one}")?;
     }

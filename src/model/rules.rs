@@ -86,13 +86,13 @@ pub struct Rules {
 /// What applies to one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolRules {
-    /// So many answers in a row let a failed node in.
+    /// Number of good responses in a row after which a failed node is a member again.
     pub rise: u32,
-    /// So many failures in a row put a member out.
+    /// Number of failures in a row after which a member is removed.
     pub fall: u32,
     /// Failures do not take the pool below this.
     pub min_members: usize,
-    /// So many nodes may be leaving at a time, of those that ask before they leave.
+    /// Maximum number of nodes that may be leaving at a time, of those that request leave.
     pub max_leaving: usize,
     /// How many of its versions may have a version pool.
     pub max_versions: usize,
@@ -115,9 +115,9 @@ pub enum JoinDenied {
     NameTaken(Box<NameTaken>),
     /// Nodes at its address announced half of those that there may be.
     TooManyOfAddress(Assignment),
-    /// It or nodes at its address announced many new ones of late.
+    /// It or nodes at its address announced many new ones recently.
     TooManyNew(Assignment),
-    /// It changed its pool, its version or its mind too often of late.
+    /// It changed its pool, its version or its status too often recently.
     TooOften(Assignment),
 }
 

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-/// The text with everything escaped that is not seen as what it is: control characters, line and
+/// The text with everything escaped that is not visible as what it is: control characters, line and
 /// paragraph separators, what changes the direction of writing, and what is invisible. For a log
 /// line, a terminal, or the comment of a pool file.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_seen(c) {
+        if is_visible(c) {
             shown.push(c);
         } else {
             // Nothing fails to be written into a `String`.
@@ -31,8 +31,8 @@ pub fn printable_lines(text: &str) -> String {
 pub fn printable_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
-        // Outside of strings there is nothing but what is seen, and ends of lines.
-        if c == '\n' || is_seen(c) {
+        // Outside of strings there is nothing but visible characters and ends of lines.
+        if c == '\n' || is_visible(c) {
             shown.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -60,8 +60,8 @@ pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Whether it can be told from nothing, and changes nothing but its own place.
-fn is_seen(c: char) -> bool {
+/// Whether it is visible, and changes nothing but its own place.
+fn is_visible(c: char) -> bool {
     match c {
         ' '..='~' => true,
         // Marks that show nothing by themselves, and fillers that are drawn as blanks: the standard
@@ -90,7 +90,7 @@ fn is_printable(c: char) -> bool {
     pair.escape_debug().nth(1) == Some(c)
 }
 
-/// The beginning of the text, so many characters at most.
+/// The beginning of the text, at most this number of characters.
 #[must_use]
 pub fn shortened(text: &str, chars: usize) -> String {
     match text.char_indices().nth(chars) {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_stays() {
+    fn what_is_visible_stays() {
         for text in ["it's \"a\\b\" {~}", "Zoë e\u{301} Größe 日本 \u{fffd} 😀"] {
             assert_eq!(printable(text), text);
         }

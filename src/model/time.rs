@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A time of day, in milliseconds since 1970, UTC. What has to survive a restart is told in it.
+/// A time of day, in milliseconds since 1970, UTC. What has to survive a restart is stored in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// So many milliseconds after the beginning of 1970.
+    /// Number of milliseconds since the beginning of 1970.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

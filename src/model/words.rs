@@ -1,7 +1,7 @@
 //! What nodes last let be known of where they serve: what decides in a load balancer's pool in which no node has
 //! served yet.
 //!
-//! Whoever is in such a pool was put there by hand, or by a run of which nothing is left, and may serve there although
+//! Any node in such a pool was put there by hand, or by a run of which nothing is left, and may serve there although
 //! pollbal has not heard from it. Only who is known to be out goes.
 
 use std::collections::BTreeMap;

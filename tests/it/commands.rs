@@ -26,7 +26,7 @@ fn status_shows_the_site_and_is_a_probe() {
     ] {
         assert!(text.contains(line), "{line}\n---\n{text}");
     }
-    assert!(text.ends_with("\nOK: 4 nodes, 4 in pools\n"), "{text}");
+    assert!(text.ends_with("\nOK: 4 nodes: 4 in pools\n"), "{text}");
     assert!(!text.contains("node-1") && !text.contains('\x1b'), "{text}");
 
     // A pool shows all its nodes, a node itself.
@@ -87,7 +87,7 @@ fn wait_verdict(site: &Site, arguments: &[&str], code: i32, line: &str) {
 fn a_node_that_fails_is_judged_and_one_that_is_out_by_order_is_not_down() {
     let site = Site::start();
     site.tell(&["disable", "node-1", "--reason", "kernel"]);
-    wait_verdict(&site, &["status"], 0, "OK: 4 nodes, 3 in pools, 1 disabled");
+    wait_verdict(&site, &["status"], 0, "OK: 4 nodes: 3 in pools, 1 disabled");
     site.nodes[1].fail(500);
     let line = "DEGRADED: 1 of 4 nodes down (website 1/4)";
     wait_verdict(&site, &["status"], 1, line);

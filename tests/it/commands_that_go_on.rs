@@ -137,7 +137,7 @@ fn a_watched_status_is_printed_when_it_changes_and_ends_as_the_last_view_says() 
     let site = Site::start();
     let mut watch = site.begin(&["status", "--watch"]);
     let mut json = site.begin(&["status", "--watch", "--json"]);
-    watch.wait_stdout(&["OK: 4 nodes, 4 in pools"]);
+    watch.wait_stdout(&["OK: 4 nodes: 4 in pools"]);
     json.wait_stdout(&["\"health\":\"ok\""]);
     // Times alone are no change: else several seconds would bring as many. A Perlbal that is read again may.
     site.nodes[0].wait_polls(SECONDS);
@@ -159,7 +159,7 @@ fn a_watched_status_is_printed_when_it_changes_and_ends_as_the_last_view_says() 
     }
     let views = watch.stdout_text();
     assert!(
-        views.contains("\nOK: 4 nodes, 4 in pools\n\npollbal 0"),
+        views.contains("\nOK: 4 nodes: 4 in pools\n\npollbal 0"),
         "{views}"
     );
     let documents = json.stdout();
@@ -179,7 +179,7 @@ fn a_terminal_shows_colours_unless_they_are_not_desired_and_what_is_waited_for()
     };
     let coloured = shown(&[], "status");
     assert!(
-        coloured.contains("\x1b[32mOK: 4 nodes, 4 in pools\x1b[0m"),
+        coloured.contains("\x1b[32mOK: 4 nodes: 4 in pools\x1b[0m"),
         "{coloured:?}"
     );
     let plain = shown(&[("NO_COLOR", "1")], "status");

@@ -154,7 +154,7 @@ fn pool_files_that_cannot_be_written_are_critical_and_perlbal_is_updated_all_the
         fs::read_to_string(&file).unwrap()
     });
     site.wait_log_once(&["info", &format!("{directory} answers again")]);
-    site.wait_verdict("OK: 2 nodes, 1 in pools, 1 leaving", 0);
+    site.wait_verdict("OK: 2 nodes: 1 in pools, 1 leaving", 0);
     site.wait_alert("files_not_written over ");
 }
 
@@ -186,7 +186,7 @@ fn a_state_file_that_cannot_be_written_is_reported_and_orders_hold() {
         state().contains("\"disk\"")
     });
     site.wait_log_once(&["info", "the state file is written again"]);
-    site.wait_verdict("OK: 2 nodes, 1 in pools, 1 disabled", 0);
+    site.wait_verdict("OK: 2 nodes: 1 in pools, 1 disabled", 0);
     site.wait_alert("state_not_written over ");
 }
 
@@ -208,7 +208,7 @@ fn a_services_file_that_cannot_be_read_is_reported_and_the_last_list_holds() {
     site.answer();
     site.wait_members(&[true, false]);
     site.wait_log_once(&["info", &format!("{} answers again", file.display())]);
-    site.wait_verdict("OK: 1 node, 1 in pools", 0);
+    site.wait_verdict("OK: 1 node: 1 in pools", 0);
     site.wait_alert("services_refused over ");
 }
 

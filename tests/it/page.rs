@@ -282,7 +282,7 @@ fn without_javascript_all_is_there_and_comes_anew() {
     browser.open(&site.url("/"));
     let shown = browser.text("body");
     for words in [
-        "OK: 3 nodes, 2 in pools, 1 disabled",
+        "OK: 3 nodes: 2 in pools, 1 disabled",
         "v24 1",
         "kernel by ann: “new kernel”, ",
         "ago",

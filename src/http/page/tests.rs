@@ -33,7 +33,7 @@ fn site(status: &Status) -> String {
 #[test]
 fn the_first_word_is_the_verdict() {
     let quiet = site(&fixtures::quiet());
-    assert!(quiet.contains("<title>OK: 52 nodes, 52 in pools · lb1 · pollbal</title>"));
+    assert!(quiet.contains("<title>OK: 52 nodes: 52 in pools · lb1 · pollbal</title>"));
     assert!(quiet.contains("class=\"verdict good\""));
     let night = site(&fixtures::night());
     assert!(night.contains(
@@ -275,5 +275,5 @@ fn a_state_without_anything_is_shown_too() {
     assert!(text.contains("There is no pool yet"));
     assert!(text.contains("No load balancer is driven"));
     assert!(text.contains("None since the start"));
-    assert!(text.contains("<title>OK: 52 nodes, 52 in pools · pollbal</title>"));
+    assert!(text.contains("<title>OK: 52 nodes: 52 in pools · pollbal</title>"));
 }

@@ -22,7 +22,7 @@ use crate::model::node::NodeAddr;
 use crate::model::observation::Observation;
 use crate::model::rules::{CHANGES, JoinDenied, NameLimits};
 
-/// From so many addresses on, those that announced nothing new lately are forgotten.
+/// Number of addresses from which on those that announced nothing new recently are forgotten.
 const ADDRESSES: usize = 1_024;
 
 /// What came lately from a node, or from an address.
@@ -41,7 +41,7 @@ pub(super) struct Admitted {
     new_pool: bool,
     /// The version's name is not in use yet.
     new_version: bool,
-    /// It is one of the changes of which a node may make so many.
+    /// It is one of the changes of which a node may make a limited number.
     pub(super) is_swing: bool,
 }
 
@@ -161,7 +161,7 @@ impl Membership {
         Ok(true)
     }
 
-    /// The names in use of which there may be so many: undeclared pools, or the versions of a pool.
+    /// The names in use whose number is limited: undeclared pools, or the versions of a pool.
     fn used(&self, place: &Assignment, now: Instant) -> (usize, Vec<&Tenure>) {
         let grace = self.rules.grace;
         if place.version.is_some() {
@@ -178,7 +178,7 @@ impl Membership {
         (self.rules.max_undeclared, used.collect())
     }
 
-    /// Takes the names that a node brings into use. Whoever else had one goes out.
+    /// Assigns the names that a node brings into use. Any other node that had one goes out.
     pub(super) fn introduce(
         &mut self,
         addr: NodeAddr,
@@ -298,7 +298,7 @@ impl Membership {
     }
 }
 
-/// Whether coming in is one of the changes of which a node may make so many: it was elsewhere, or out
+/// Whether coming in is one of the changes of which a node may make a limited number: it was elsewhere, or out
 /// because it said so. Failures are the matter of `rise` and `fall`.
 fn is_swing(node: &TrackedNode, place: &Assignment) -> bool {
     match &node.state {

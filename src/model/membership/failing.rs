@@ -112,9 +112,9 @@ impl Membership {
         let Some(pool) = self.pools.get_mut(name) else {
             return;
         };
-        let holds = !pool.held.is_empty();
-        if std::mem::replace(&mut pool.told_held, holds) != holds {
-            changes.push(if holds {
+        let are_held = !pool.held.is_empty();
+        if std::mem::replace(&mut pool.logged_held, are_held) != are_held {
+            changes.push(if are_held {
                 Change::Held(name.clone(), min_members)
             } else {
                 Change::Released(name.clone())

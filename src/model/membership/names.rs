@@ -176,7 +176,7 @@ impl Membership {
             if version.is_none() {
                 self.put_out(addr, OutReason::Refused(refusal.clone()), now, changes);
             } else {
-                self.take_version(addr, refusal.clone(), changes);
+                self.remove_from_version_pool(addr, refusal.clone(), changes);
             }
         }
         let Some(version) = version else {
@@ -191,7 +191,12 @@ impl Membership {
     }
 
     /// Lets a member be in its pool without a version pool; the version is to be forgotten.
-    fn take_version(&mut self, addr: NodeAddr, refusal: JoinDenied, changes: &mut Vec<Change>) {
+    fn remove_from_version_pool(
+        &mut self,
+        addr: NodeAddr,
+        refusal: JoinDenied,
+        changes: &mut Vec<Change>,
+    ) {
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! What other rules would do to who is in which pool, before they are in force.
+//! What other rules would do to who is in which pool, before they are active.
 
 use super::Membership;
 use super::nodes::State;

@@ -25,8 +25,8 @@ pub(super) struct PoolState {
     /// Members that did not answer when they were last asked, and how often in a row: held ones,
     /// those that a freeze keeps in, and those that have not failed often enough yet.
     failing: BTreeMap<NodeAddr, u32>,
-    /// Whether the log was told that members are held.
-    pub(super) told_held: bool,
+    /// Whether it was logged that members are held.
+    pub(super) logged_held: bool,
 }
 
 /// A version of a pool.
@@ -53,7 +53,7 @@ pub(super) struct Tenure {
 }
 
 impl Tenure {
-    /// Whether a name with so many members is in use: it stays so for `grace` after the last went.
+    /// Whether a name with this number of members is in use: it stays so for `grace` after the last went.
     fn is_in_use(&self, members: usize, grace: Duration, now: Instant) -> bool {
         let is_within = |since| now.saturating_duration_since(since) < grace;
         members > 0 || self.empty_since.is_some_and(is_within)
@@ -129,7 +129,7 @@ impl PoolState {
         self.serving.min(self.members() - failed.count())
     }
 
-    /// A member failed so many times in a row.
+    /// A member failed this number of times in a row.
     pub(super) fn fails(&mut self, addr: NodeAddr, failures: u32) {
         self.failing.insert(addr, failures);
     }
@@ -140,7 +140,7 @@ impl PoolState {
     }
 
     /// Takes a version into use. Gives the version that is forgotten for it, the oldest that has not been
-    /// in use for the grace, when there are too many. One that was left a moment ago is wanted empty for
+    /// in use for the grace, when there are too many. One that was left a moment ago is desired empty for
     /// as long, so that load balancers hear of it.
     pub(super) fn introduce(
         &mut self,

@@ -1,4 +1,4 @@
-//! The wanted state, taken again and again: what did not change in between is shared.
+//! Snapshots of the desired state: what did not change between two of them is shared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::model::pools::{DrainingMember, LastIn, Member, Pool, Pools};
 use crate::model::rules::Rules;
 use crate::model::words::{Word, Words};
 
-/// The last snapshot, and what of it is no longer true. A change makes only its own pool anew, though
+/// The last snapshot, and what of it is no longer true. A change makes only its own pool again, though
 /// all nodes are looked at for it.
 #[derive(Debug)]
 pub(super) struct Snapshots {
@@ -145,7 +145,7 @@ impl Snapshots {
         Some(self.taken.clone())
     }
 
-    /// A sorry server that stands in no more is known to be out, also of a pool that never served.
+    /// A sorry server that is not active any more is known to be out, also of a pool that never served.
     fn bar_former_sorry(&mut self, name: &PoolName, pool: &mut Pool) {
         let present: BTreeSet<_> = pool.sorry.iter().map(|sorry| sorry.addr).collect();
         if let Some(former) = self.stood_in.get(name) {
@@ -160,7 +160,7 @@ impl Snapshots {
     }
 }
 
-/// What nodes let be known; an order holds also for an address that no services file lists.
+/// What nodes let be known; an order is active also for an address that no services file lists.
 fn words(nodes: &Nodes, overrides: &Overrides) -> Words {
     let given = nodes.listed().iter().chain(nodes.gone());
     let given = given.filter_map(|node| Some((node.node.addr, node.word.clone()?)));

@@ -7,7 +7,7 @@ use super::nodes::State;
 use crate::model::removals::{PoolStanding, Standing};
 
 impl Membership {
-    /// The nodes in force and the members of pools, `listed` of which the last list named that was
+    /// The active nodes and the members of pools, `listed` of which the last list named that was
     /// taken as a whole.
     #[must_use]
     pub fn standing(&self, listed: usize) -> Standing {

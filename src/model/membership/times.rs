@@ -1,4 +1,4 @@
-//! Since when nodes are where they are, over a restart: what the run before knew holds for a node that is found where
+//! Since when nodes are where they are, over a restart: what the previous run knew applies to a node that is found where
 //! it was.
 
 use std::collections::HashMap;

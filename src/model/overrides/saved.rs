@@ -32,7 +32,7 @@ enum Left {
 }
 
 impl From<SavedLease> for LeaveLease {
-    /// In older files the pool stands for `left`: an update of pollbal must not stop a leave from counting.
+    /// In older files the pool implies `left`: an update of pollbal must not stop a leave from counting.
     fn from(saved: SavedLease) -> Self {
         Self {
             left: match saved.left {

@@ -59,8 +59,8 @@ impl PoolHealth {
     /// pool that its nodes left for another no longer matters; one in which none has served yet does not matter yet.
     fn is_empty(&self, nodes: Option<&Counts>) -> bool {
         let has_nodes = nodes.is_some_and(|nodes| nodes.nodes() > 0);
-        let wanted = self.declared || (self.served && has_nodes);
-        self.members == 0 && (wanted || !self.sorry.is_empty())
+        let needs_members = self.declared || (self.served && has_nodes);
+        self.members == 0 && (needs_members || !self.sorry.is_empty())
     }
 
     fn empty(&self, nodes: Option<&Counts>) -> Problem {

@@ -22,7 +22,7 @@ fn list(numbers: impl IntoIterator<Item = usize>) -> List {
     }
 }
 
-/// So many nodes that are in no pool.
+/// This number of nodes that are in no pool.
 fn standing(nodes: usize) -> Standing {
     Standing {
         nodes: (0..nodes).map(|number| Arc::new(node(number))).collect(),
@@ -82,7 +82,7 @@ fn a_single_node_always_may_go() {
 }
 
 #[test]
-fn a_number_counts_as_it_stands() {
+fn a_number_counts_as_it_is() {
     let two = MaxRemoved::Number(2);
     assert!(judge(&list(0..1), &standing(3), two).is_ok());
     assert!(judge(&list(0..97), &standing(100), two).is_err());

@@ -63,10 +63,10 @@ fn status() -> Status {
         time: NOW.to_owned(),
         started: "2026-11-19T09:30:00.000Z".to_owned(),
         health: Health::Ok,
-        verdict: "OK: 10 nodes, 10 in pools".to_owned(),
+        verdict: "OK: 10 nodes: 10 in pools".to_owned(),
         problems: vec![],
         site_health: Health::Ok,
-        site_verdict: "OK: 10 nodes, 10 in pools".to_owned(),
+        site_verdict: "OK: 10 nodes: 10 in pools".to_owned(),
         healthy: true,
         site_problems: vec![],
         first_round_done: true,
@@ -116,7 +116,7 @@ website        4        4    2    0  v23 ×4
 LOAD BALANCER    STATE    FOR    DRAINING
 127.0.0.1:16000  in sync  3 min  none      Balancer 1.80
 
-OK: 10 nodes, 10 in pools
+OK: 10 nodes: 10 in pools
 ";
     assert_eq!(text(&status()), expected);
 }
@@ -342,7 +342,7 @@ fn colors_mark_problems_unless_they_are_off() {
         .unwrap();
     assert!(line.starts_with("\x1b[31m"), "{line:?}");
     assert!(!line.contains("\x1b[2J"), "{line:?}");
-    assert!(colored.contains("\x1b[32mOK: 10 nodes, 10 in pools\x1b[0m"));
+    assert!(colored.contains("\x1b[32mOK: 10 nodes: 10 in pools\x1b[0m"));
     for (health, color) in [(Health::Degraded, 33), (Health::Critical, 31)] {
         judge(&mut status, health, "verdict");
         let colored = render(&status, false, Colors::always());

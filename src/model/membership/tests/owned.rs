@@ -233,7 +233,7 @@ fn who_said_so_or_is_out_by_order_is_known_to_be_out_though_it_fails_since() {
     let minute = Duration::from_secs(60);
     assert!(bench.membership.leave(addr(6), minute, now).is_ok());
     let changed = bench.membership.take_changed();
-    assert!(changed.is_some(), "load balancers are told");
+    assert!(changed.is_some(), "load balancers are updated");
     assert_eq!(out_of_web(&mut bench), [2, 3, 4, 5, 6]);
 }
 

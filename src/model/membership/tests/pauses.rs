@@ -8,7 +8,7 @@ use crate::model::time::{Standstill, Timestamp};
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Bench {
-    /// pollbal stands still for so long, until `today`; gives how many leaves last longer for it.
+    /// pollbal is paused for this time, until `today`; returns how many leaves are extended.
     fn stand_still(&mut self, time: Duration, today: Timestamp) -> usize {
         self.now += time;
         let pause = Standstill { time, day: time };
