@@ -129,6 +129,19 @@ fn an_ipv6_node_asks_for_leave_itself_and_other_addresses_are_rejected() {
     let one = vec![four.services_line()];
     becomes(SOON, "four", &Some(one), || stage.lines("website.pool"));
     assert_eq!(request("DELETE").body, "stays\n");
+    becomes(SOON, "both again", &Some(2), || {
+        stage.lines("website.pool").map(|lines| lines.len())
+    });
+
+    // So does the command.
+    let url = format!("http://{listener}");
+    let left = pollbal(&["leave", "--from", "::1", &url]);
+    assert!(left.status.success(), "{left:?}");
+    assert_eq!(
+        stage.lines("website.pool"),
+        Some(vec![four.services_line()])
+    );
+    assert_eq!(request("DELETE").body, "stays\n");
     stage.write_services(&[four.services_line()]);
     // The list without it counts as soon as it is read.
     eventually(SOON, "it is no node", || {
