@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::names::{PoolName, PoolNameError, Version, VersionError};
 
 /// A node's parsed reply: `pool [ status [ version ] ]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Announcement {
     /// The pool that the node belongs to.
     pub pool: PoolName,
@@ -16,7 +19,8 @@ pub struct Announcement {
 }
 
 /// Whether a node wants requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     /// `serving` or `ok`, or no word at all.
     Serving,
@@ -25,7 +29,8 @@ pub enum Status {
 }
 
 /// Why a body is no announcement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AnnouncementError {
     /// It is not UTF-8 text.
     NotText,

@@ -23,11 +23,11 @@ pub struct PoolName(Arc<str>);
 pub struct Version(Arc<str>);
 
 /// A text is no [`PoolName`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolNameError;
 
 /// A text is no [`Version`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionError;
 
 impl PoolName {

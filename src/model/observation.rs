@@ -1,7 +1,11 @@
 //! What one poll of one node gave.
 
+pub mod wire;
+
 use std::fmt;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::announcement::{Announcement, AnnouncementError, Status};
 use super::text::quotable;
@@ -18,7 +22,8 @@ pub struct Poll {
 }
 
 /// What one poll gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Observation {
     /// The node said which pool it belongs to.
     Announced(Announcement),
@@ -29,11 +34,14 @@ pub enum Observation {
 }
 
 /// How a node failed to answer properly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// No connection came about; the system's reason.
+    #[serde(deserialize_with = "wire::text")]
     Connect(String),
     /// The node takes no new connections, while one that was made earlier still stands; the reason.
+    #[serde(deserialize_with = "wire::text")]
     NoNewConnections(String),
     /// The whole answer was not there in time (`service_timeout`).
     Timeout,
@@ -42,13 +50,18 @@ pub enum Failure {
     /// The answer's status was not 200.
     Status(u16),
     /// The connection broke before the answer was whole; the reason.
+    #[serde(deserialize_with = "wire::text")]
     Broken(String),
     /// What the node sent is no HTTP; what it does instead.
+    #[serde(deserialize_with = "wire::text")]
     Malformed(String),
     /// The body is longer than this many bytes.
     TooLong(usize),
     /// The body is no announcement; its harmless beginning.
-    NotUnderstood(AnnouncementError, String),
+    NotUnderstood(
+        AnnouncementError,
+        #[serde(deserialize_with = "wire::text")] String,
+    ),
 }
 
 impl Poll {
