@@ -55,6 +55,9 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     describe_pools(&mut text, config);
     for driver in &config.drivers {
         _ = writeln!(text, "{}", driver.describe());
+        if let Some(lacking) = driver.capabilities().lacking() {
+            _ = writeln!(text, "  {lacking}");
+        }
     }
     if config.drivers.is_empty() {
         _ = writeln!(text, "load balancers: none, only pool files");

@@ -13,6 +13,7 @@
 //! Drivers do not know each other: the daemon connects the output of the pool files' driver to the
 //! input of those that wait for files.
 
+pub mod capabilities;
 pub(crate) mod change_list;
 pub mod details;
 pub(crate) mod drain_schedule;
@@ -37,6 +38,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::capabilities::Capabilities;
 use self::details::DriverDetails;
 use self::family::Family;
 use self::steps::StepPrinter;
@@ -100,6 +102,9 @@ pub trait Settings {
     fn naming(&self) -> Naming {
         Naming::default()
     }
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
 
     /// What was understood, in one line for `pollbal check`.
     fn describe(&self) -> String;

@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use self::backend::Recorder;
 use self::load_balancer::Shared;
+use super::capabilities::Capabilities;
 use super::registry::PoolKeys;
 use super::sync::{SyncDriver, SyncSettings};
 use super::{Deps, Driver, Input, Settings};
@@ -44,6 +45,10 @@ impl Settings for RecorderSettings {
 
     fn input(&self) -> Input {
         Input::Direct
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all()
     }
 
     fn describe(&self) -> String {

@@ -75,7 +75,9 @@ fn check_prints_what_it_understood_polls_nobody_and_writes_nothing() {
         "poll headers for 10.0.0.0/8: Authorization, Host, X-Web\n".to_owned(),
         "at most 17".to_owned(),
         "listeners: admin off, status 127.0.0.1:8098, nodes 0.0.0.0:8099".to_owned(),
-        "perlbal 127.0.0.1:16000: resync every 7s, missing pools are not created".to_owned(),
+        "perlbal 127.0.0.1:16000: resync every 7s, missing pools are not created\n  \
+         no weights, no draining in place, no creation of pools, no deletion of pools, no IPv6 nodes\n"
+            .to_owned(),
         "metrics: some series per node".to_owned(),
     ];
     for line in expected {

@@ -10,6 +10,7 @@ use super::desired::NAMING;
 use super::driver::Perlbal;
 use super::name::PerlbalName;
 use crate::config::reader::{ObjectReader, expected_message};
+use crate::drivers::capabilities::{Capabilities, Capability};
 use crate::drivers::registry::PoolKeys;
 use crate::drivers::{Deps, Driver, Input, Settings};
 use crate::model::driver_status::{DriverId, DriverKind};
@@ -141,6 +142,12 @@ impl Settings for PerlbalSettings {
             NAMING,
             names.map(|(pool, name)| (pool.clone(), name.to_string())),
         )
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let always = [Capability::ProveDrained, Capability::VersionPools];
+        let creates = self.create_pools.then_some(Capability::CreatePools);
+        always.into_iter().chain(creates).collect()
     }
 
     fn describe(&self) -> String {
