@@ -281,7 +281,7 @@ fn health_of(
         outage: outage.map(|outage| outage.steady_text().into()),
         differences: differences.filter(|_| status.connected && !status.in_sync),
         skipped: Arc::clone(&status.skipped),
-        required: driver.required,
+        blocks_ready: driver.required && !status.carried_in_sync,
     }
 }
 

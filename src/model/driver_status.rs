@@ -1,12 +1,13 @@
 //! What pollbal knows of a load balancer, whatever its kind: how far its driver has brought it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use humantime::format_duration;
 
+use super::names::PoolName;
 use super::node::NodeAddr;
 use super::skipped::SkippedNodes;
 
@@ -73,6 +74,20 @@ pub struct DriverStatus {
     pub draining: Arc<Draining>,
     /// Nodes that the load balancer cannot have. It is in sync, and they are drained, without them.
     pub skipped: Arc<SkippedNodes>,
+    /// What the load balancer does not carry; nothing before it was read.
+    pub uncarried: Arc<Uncarried>,
+    /// It is in sync but for pools that it does not carry.
+    pub carried_in_sync: bool,
+}
+
+/// What a load balancer does not carry: pools of the latest snapshot of which it has none, and which its driver does not
+/// create there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uncarried {
+    /// These pools.
+    pub pools: BTreeSet<PoolName>,
+    /// Without a connection: the nodes that it has all the same, in whatever pool, or that are draining there.
+    pub nodes: BTreeSet<NodeAddr>,
 }
 
 /// Removed members that are not drained: the pools there that each has left, and when.
@@ -92,6 +107,14 @@ impl DriverStatus {
             && self.observed >= since
             && !self.strays.contains_key(&addr)
             && !self.draining.contains_key(&addr)
+    }
+
+    /// Whether changes of a node reach clients here that was in this pool last, or is in it: `None` if it was in none that
+    /// is known. A connected load balancer acknowledges them in any case, so that only one that is lost is passed over.
+    #[must_use]
+    pub fn carries(&self, addr: NodeAddr, pool: Option<&PoolName>) -> bool {
+        let lacks_pool = pool.is_some_and(|pool| self.uncarried.pools.contains(pool));
+        self.connected || !lacks_pool || self.uncarried.nodes.contains(&addr)
     }
 
     /// `: <problem>`, if known, to append to a text that says it is not in sync.
@@ -257,5 +280,29 @@ mod tests {
             outage.steady_text(),
             "not answering (accepts connections, no reply within 2s); not applied since: -api-r1-1"
         );
+    }
+
+    #[test]
+    fn a_lost_load_balancer_concerns_no_node_whose_pool_it_does_not_carry() {
+        let pool = |name: &str| name.parse::<PoolName>().unwrap();
+        let addr = |text: &str| text.parse::<NodeAddr>().unwrap();
+        let (one, other) = (addr("10.0.0.1:80"), addr("10.0.0.2:80"));
+        let (api, web) = (pool("api"), pool("web"));
+        let mut status = DriverStatus {
+            uncarried: Arc::new(Uncarried {
+                pools: [api.clone()].into(),
+                nodes: [other].into(),
+            }),
+            ..DriverStatus::default()
+        };
+        assert!(!status.carries(one, Some(&api)));
+        assert!(status.carries(one, Some(&web)));
+        assert!(status.carries(one, None), "it may have been anywhere");
+        assert!(
+            status.carries(other, Some(&api)),
+            "it is there in another pool"
+        );
+        status.connected = true;
+        assert!(status.carries(one, Some(&api)));
     }
 }

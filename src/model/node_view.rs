@@ -28,6 +28,8 @@ pub struct NodeView {
     pub last_assignment: Option<Assignment>,
     /// The pool that it left, by announcing it or by a granted leave, unless it has returned since.
     pub left: Option<PoolName>,
+    /// The pool that it is in, or of which it was a member last, as far as known.
+    pub was_in: Option<PoolName>,
     /// For a member that announces a version and is in no version pool: the reason.
     pub unversioned: Option<JoinDenied>,
     /// Number of consecutive failures.

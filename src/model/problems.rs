@@ -87,8 +87,8 @@ pub struct DriverHealth {
     pub differences: Option<Arc<str>>,
     /// Nodes that it cannot have.
     pub skipped: Arc<SkippedNodes>,
-    /// Whether pollbal is ready only while it is in sync.
-    pub required: bool,
+    /// It is required, and what it carries is not as desired: pollbal is not ready.
+    pub blocks_ready: bool,
 }
 
 /// A problem with a file.
@@ -324,7 +324,7 @@ impl DriverHealth {
             }
         };
         Some(Problem {
-            blocks_ready: self.required,
+            blocks_ready: self.blocks_ready,
             ..Problem::new(kind, &id.address, &text, &brief)
         })
     }

@@ -22,16 +22,15 @@ pub struct DriverStatuses {
 
 impl DriverStatuses {
     /// Whether the node, which has been where it is since snapshot `serial`, has no busy connection
-    /// left at any load balancer; `None` for a member.
+    /// left at any load balancer that carries its pool; `None` for a member.
     #[must_use]
     pub fn is_drained(&self, node: &NodeView, serial: u64) -> Option<bool> {
         let addr = node.node.addr;
         let is_drained = || {
             !self.sorry.contains_key(&addr)
-                && self.why_not_applied(serial).is_none()
+                && self.why_not_applied(node, serial).is_none()
                 && self
-                    .load_balancers
-                    .iter()
+                    .of_node(node)
                     .all(|one| one.status.is_drained(addr, serial))
         };
         matches!(node.state, NodeState::Out(_)).then(is_drained)
@@ -44,22 +43,28 @@ impl DriverStatuses {
         if let Some(pool) = self.sorry.get(&addr) {
             return Some(format!("it serves as sorry server of pool {pool}"));
         }
-        self.why_not_applied(serial).or_else(|| {
-            let mut each = self.load_balancers.iter();
-            each.find_map(|one| one.why_not_drained(addr, serial, now))
+        self.why_not_applied(node, serial).or_else(|| {
+            self.of_node(node)
+                .find_map(|one| one.why_not_drained(addr, serial, now))
         })
     }
 
-    /// Why the snapshot of this serial is not applied everywhere yet, in words. Without a load
+    /// The load balancers that carry the pool which the node is in, or was in last.
+    fn of_node(&self, node: &NodeView) -> impl Iterator<Item = &LoadBalancer> {
+        let (addr, pool) = (node.node.addr, node.was_in.as_ref());
+        let each = self.load_balancers.iter();
+        each.filter(move |one| one.status.carries(addr, pool))
+    }
+
+    /// Why the snapshot of this serial is not applied yet wherever the node's pool is carried, in words. Without a load
     /// balancer only the pool files can tell.
     #[must_use]
-    pub fn why_not_applied(&self, serial: u64) -> Option<String> {
+    pub fn why_not_applied(&self, node: &NodeView, serial: u64) -> Option<String> {
         let files = &self.files;
         if self.load_balancers.is_empty() && (!files.in_sync || files.settled < serial) {
             return Some(format!("the pool files are not written{}", files.because()));
         }
-        self.load_balancers
-            .iter()
+        self.of_node(node)
             .find_map(|LoadBalancer { id, status, .. }| {
                 if !status.connected {
                     let outage = status.outage.as_ref();

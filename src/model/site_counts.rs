@@ -105,6 +105,7 @@ mod tests {
             since: None,
             last_assignment: None,
             left: None,
+            was_in: None,
             unversioned: None,
             last: None,
             failures: 0,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::common::nodes::addrs;
 use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
@@ -38,4 +39,33 @@ fn it_waits_for_a_load_balancer_that_is_away_only_where_that_is_required() {
     required.wait_log(&["first round done"]);
     let text = format!("not ready: Perlbal {away} not reachable");
     wait_readyz(&stage, 503, &text);
+}
+
+#[test]
+fn a_load_balancer_that_does_not_carry_a_pool_is_not_waited_for() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["website", "website"]);
+    let perlbal = Config::new()
+        .pool("website")
+        .service(&stage, "web", "website")
+        .start(&stage);
+    let other = Config::new().pool("legacy").start(&stage);
+    let config = json!({ "perlbal": [
+        { "address": perlbal.management() },
+        { "address": other.management(), "create_pools": false },
+    ]});
+    let pollbal = Pollbal::start(&stage, &config);
+    perlbal.wait_members("website", &addrs(&nodes));
+    pollbal.wait_log(&["website", "create_pools"]);
+    wait_readyz(&stage, 200, "ready");
+
+    // Away, it is not waited for either by who asks whether a node is drained.
+    let address = other.management();
+    drop(other);
+    wait_readyz(&stage, 503, &format!("not ready: Perlbal {address} "));
+    nodes[0].announce("website leaving");
+    eventually(SOON, "drained", || {
+        let status = get(dial_socket(&stage.admin_socket()), "/v1/status?node=node-1");
+        status.body.contains("\"drained\":true").then_some(())
+    });
 }

@@ -18,6 +18,7 @@
 //! from one bounded channel in every state. `driver` is what the rest of pollbal knows of all that.
 
 pub mod acks;
+mod carried;
 mod connection;
 mod connector;
 mod counters;

@@ -8,6 +8,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::carried::Carried;
 use super::connector::AddressResolver;
 use super::desired::{Desired, NameMap};
 use super::drain::DrainTracker;
@@ -25,7 +26,7 @@ use crate::drivers::flag::Flag;
 use crate::drivers::outage::OutageRecord;
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::log_throttle::{Decision, LogThrottle};
-use crate::model::driver_status::{Draining, DriverStatus, Outage, Strays};
+use crate::model::driver_status::{Draining, DriverStatus, Outage, Strays, Uncarried};
 use crate::model::ownership::OwnedThere;
 use crate::model::skipped::SkippedNodes;
 
@@ -41,6 +42,8 @@ pub struct State {
     pub(super) skipped: Arc<SkippedNodes>,
     /// Those that were logged.
     logged_skipped: SkippedNodes,
+    /// Which of its pools Perlbal does not carry.
+    carried: Carried,
     /// What Perlbal looks like once it has run everything that was sent; until something was read over
     /// a new connection, what it looked like at the end of the last one.
     pub(super) expected: Actual,
@@ -82,6 +85,8 @@ pub struct State {
     pub(super) in_sync: Flag,
     /// The last snapshot that was brought into effect, or failed to be.
     pub(super) settled_serial: u64,
+    /// Everything that could be applied of it was, and was read back.
+    pub(super) is_settled: bool,
     /// Removed members that are not drained yet.
     pub(super) draining: DrainTracker,
     /// The same by node, and the version of them that this shows.
@@ -108,6 +113,7 @@ impl State {
             desired: None,
             skipped: Arc::default(),
             logged_skipped: SkippedNodes::default(),
+            carried: Carried::default(),
             expected: Actual::default(),
             acked_serial: 0,
             confirmed_serial: 0,
@@ -128,6 +134,7 @@ impl State {
             connected: Flag::unset(now),
             in_sync: Flag::unset(now),
             settled_serial: 0,
+            is_settled: false,
             draining: DrainTracker::default(),
             draining_by_node: (0, Arc::default()),
             notices: Vec::new(),
@@ -151,6 +158,7 @@ impl State {
     pub(super) fn set_desired(&mut self, snapshot: Option<&Snapshot>, names: &NameMap) {
         if let Some(snapshot) = snapshot {
             self.set_skipped(SkippedNodes::ipv6(&snapshot.pools));
+            self.carried.set_pools(&snapshot.pools, names);
         }
         self.desired = snapshot.map(|snapshot| {
             let mut desired = self.desired_by(snapshot, names);
@@ -244,6 +252,7 @@ impl State {
     /// Records how far a snapshot has come.
     pub(super) fn record_progress(&mut self, serial: u64, in_sync: bool, now: Instant) {
         self.settled_serial = serial;
+        self.is_settled = false;
         self.in_sync.set(in_sync, now);
     }
 
@@ -295,7 +304,26 @@ impl State {
             strays: Arc::clone(&self.strays),
             draining: Arc::clone(&self.draining_by_node.1),
             skipped: Arc::clone(&self.skipped),
+            uncarried: self.uncarried(),
+            carried_in_sync: self.connected.is && self.is_carried_in_sync(),
         }
+    }
+
+    fn uncarried(&mut self) -> Arc<Uncarried> {
+        // Of a Perlbal that was never read it is not known what it has.
+        if self.counters.connections == 0 {
+            return Arc::default();
+        }
+        let connected = self.connected.is;
+        self.carried
+            .uncarried(&self.expected, &self.draining, connected)
+    }
+
+    /// Whether nothing but missing pools that are not created keeps the last settled snapshot from being applied.
+    fn is_carried_in_sync(&self) -> bool {
+        let is_missing = |problem: &Problem| matches!(problem, Problem::MissingPool(_));
+        let only_missing = !self.problems.is_empty() && self.problems.iter().all(is_missing);
+        self.in_sync.is || (only_missing && self.rejected.is_empty() && self.is_settled)
     }
 
     /// Everything that is known, for people.

@@ -8,10 +8,14 @@ use std::sync::Arc;
 use super::load_balancer::{Connection, Shared};
 use crate::drivers::Snapshot;
 use crate::drivers::sync::{Backend, Member, Members, Plan, Problems, SessionError};
+use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 
 /// Maximum number of members that it takes in a pool.
 pub(in crate::drivers) const MAX_MEMBERS: usize = 100;
+
+/// What the names of pools begin with that it does not have.
+const ABSENT: &str = "absent";
 
 /// Where a listed member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +47,44 @@ impl Step {
     }
 }
 
+/// What a snapshot asks of the load balancer.
+#[derive(Clone, Debug)]
+pub(in crate::drivers) struct Desired {
+    pub(in crate::drivers) members: Members,
+    /// Pools that it does not have.
+    absent: BTreeSet<PoolName>,
+}
+
 /// The backend.
 pub(in crate::drivers) struct Recorder(pub(in crate::drivers) Shared);
 
 impl Backend for Recorder {
-    type Desired = Members;
+    type Desired = Desired;
     type Actual = BTreeMap<Member, Place>;
     type Step = Step;
     type Session = Connection;
 
-    fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>) -> (Members, Problems) {
+    fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>) -> (Desired, Problems) {
         let mut problems = Problems::new();
-        let mut desired: Members = owned.iter().map(|name| (name.clone(), [].into())).collect();
+        let mut absent = BTreeSet::new();
+        let mut members: Members = owned.iter().map(|name| (name.clone(), [].into())).collect();
         for (name, pool) in &snapshot.pools.pools {
-            let members = pool.recipients().map(|(node, _)| node.addr);
+            if name.as_str().starts_with(ABSENT) {
+                absent.insert(name.clone());
+                continue;
+            }
+            let recipients = pool.recipients().map(|(node, _)| node.addr);
             if pool.members.len() > MAX_MEMBERS {
                 problems.insert(format!("pool {name} has more than {MAX_MEMBERS} members"));
             }
-            desired.insert(name.as_str().into(), members.take(MAX_MEMBERS).collect());
+            let recipients = recipients.take(MAX_MEMBERS).collect();
+            members.insert(name.as_str().into(), recipients);
         }
-        (desired, problems)
+        (Desired { members, absent }, problems)
     }
 
-    fn desired_members(desired: &Members) -> Members {
-        desired.clone()
+    fn desired_members(desired: &Desired) -> Members {
+        desired.members.clone()
     }
 
     fn actual_members(actual: &Self::Actual) -> Members {
@@ -83,9 +101,9 @@ impl Backend for Recorder {
         retired.map(|(member, _)| member.clone()).collect()
     }
 
-    fn plan(desired: &Members, actual: &Self::Actual, draining: &BTreeSet<Member>) -> Plan<Step> {
+    fn plan(desired: &Desired, actual: &Self::Actual, draining: &BTreeSet<Member>) -> Plan<Step> {
         let mut batches = Vec::new();
-        for (pool, nodes) in desired {
+        for (pool, nodes) in &desired.members {
             let member = |node: &NodeAddr| (pool.clone(), *node);
             let lacks = |node: &&NodeAddr| actual.get(&member(node)) != Some(&Place::Serving);
             let added = nodes
@@ -103,8 +121,11 @@ impl Backend for Recorder {
             let batch: Vec<_> = added.chain(removed).collect();
             batches.extend((!batch.is_empty()).then_some(batch));
         }
-        let problems = Problems::new();
-        Plan { batches, problems }
+        Plan {
+            batches,
+            problems: Problems::new(),
+            absent: desired.absent.clone(),
+        }
     }
 
     fn apply(actual: &mut Self::Actual, step: &Step) {

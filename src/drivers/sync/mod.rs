@@ -30,6 +30,7 @@ use thiserror::Error;
 use super::family::Family;
 use super::{Deps, Snapshot};
 use crate::model::driver_status::{DriverId, OutageCause};
+use crate::model::names::PoolName;
 use crate::model::naming::Naming;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::OwnedThere;
@@ -140,6 +141,9 @@ pub struct Plan<Step> {
     pub batches: Vec<Vec<Step>>,
     /// What the steps cannot put right.
     pub problems: Problems,
+    /// Pools of the snapshot that are not there and that no step creates: the load balancer does not carry them. Each is a
+    /// problem, too.
+    pub absent: BTreeSet<PoolName>,
 }
 
 /// Why a session failed or ended.

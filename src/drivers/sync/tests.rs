@@ -217,6 +217,28 @@ async fn a_pool_that_snapshots_do_not_know_any_more_is_emptied_and_others_pools_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pool_that_is_not_carried_is_a_problem_but_what_is_carried_is_in_sync() {
+    let mut site = Site::start("lacks");
+    let serial = site.publish(&[("web", &[1, 2]), ("absent", &[3])]);
+    let status = site.until(|status| status.settled == serial).await;
+    assert!(!status.in_sync && status.carried_in_sync);
+    let absent = "absent".parse().unwrap();
+    assert_eq!(status.uncarried.pools, [absent].into());
+    let details = site.handle.details(PoolFilter::Differing).await.unwrap();
+    assert_eq!(details.problems, ["pool absent is missing there"]);
+    site.there().is_down = true;
+    site.there().break_off();
+    let status = site.until(|status| !status.connected).await;
+    assert!(!status.carried_in_sync);
+    let absent = "absent".parse().ok();
+    assert!(!status.carries(node(3), absent.as_ref()));
+    assert!(
+        status.carries(node(1), absent.as_ref()),
+        "it is in another pool there"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn queries_are_answered_without_a_connection_and_during_a_slow_exchange() {
     let mut site = Site::new("queries");
     site.there().is_down = true;

@@ -59,7 +59,7 @@ fn missing_to_serving(entry: &NodeAtSerial, drivers: &DriverStatuses) -> Option<
         NodeState::Unheard => Some("not polled yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),
         NodeState::Member(_, kept) if *kept != Retention::Serving => Some("failing".to_owned()),
-        NodeState::Member(..) => drivers.why_not_applied(entry.serial),
+        NodeState::Member(..) => drivers.why_not_applied(&entry.view, entry.serial),
     }
 }
 

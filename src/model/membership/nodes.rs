@@ -194,6 +194,16 @@ impl TrackedNode {
         self.was_in.as_ref().zip(self.draining_since)
     }
 
+    /// The pool of which it is a member, or was last, in this run or an earlier one.
+    pub(super) fn member_of(&self) -> Option<&PoolName> {
+        let place = match &self.state {
+            State::Member { place, .. } => Some(place),
+            State::Out(_) => self.was_in.as_ref(),
+        };
+        let pool = place.map(|place| &place.pool);
+        pool.or(self.last_in.as_ref())
+    }
+
     /// The pool that it counts for: that it is in, or last spoke of; or, where it has not spoken in this
     /// run, that it was in last.
     pub(super) fn belongs_to(&self) -> Option<&PoolName> {

@@ -134,6 +134,7 @@ impl Membership {
                 .or(left)
                 .cloned(),
             lease: lease.cloned(),
+            was_in: node.member_of().cloned(),
         }
     }
 

@@ -487,7 +487,7 @@ fn pollbal_is_ready_unless_it_is_starting_or_a_required_load_balancer_is_not_in_
         let health = DriverHealth {
             connected,
             in_sync,
-            required,
+            blocks_ready: required,
             ..DriverHealth::default()
         };
         let system_status = SystemStatus {

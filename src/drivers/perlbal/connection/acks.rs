@@ -110,5 +110,6 @@ impl Connection<'_> {
         }
         let in_sync = self.state.problems.is_empty() && self.state.rejected.is_empty();
         self.state.record_progress(serial, in_sync, now);
+        self.state.is_settled = true;
     }
 }

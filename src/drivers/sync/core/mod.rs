@@ -31,7 +31,7 @@ use crate::drivers::outage::{
 };
 use crate::drivers::{Mode, Snapshot};
 use crate::log_throttle::{Decision, LogThrottle};
-use crate::model::driver_status::{DriverStatus, PendingChanges, Strays};
+use crate::model::driver_status::{DriverStatus, PendingChanges, Strays, Uncarried};
 use crate::model::node::NodeAddr;
 use crate::model::ownership::OwnedThere;
 
@@ -89,6 +89,8 @@ pub(super) struct Core<B: Backend> {
     settled: u64,
     connected: Flag,
     in_sync: Flag,
+    /// In sync but for pools that are not carried.
+    carried_in_sync: bool,
     outage: OutageRecord,
     /// When to find, during an outage, which changes are pending.
     pending_at: Option<Instant>,
@@ -170,6 +172,7 @@ impl<B: Backend> Core<B> {
             settled: 0,
             connected: Flag::unset(now),
             in_sync: Flag::unset(now),
+            carried_in_sync: false,
             outage,
             pending_at: None,
             counters: Counters::default(),
@@ -319,6 +322,18 @@ impl<B: Backend> Core<B> {
     fn record_progress(&mut self, serial: u64, in_sync: bool, now: Instant) {
         self.settled = serial;
         self.in_sync.set(in_sync, now);
+        self.carried_in_sync = in_sync;
+    }
+
+    /// What is not carried there, by what is expected; without a connection, by what was when it ended.
+    fn uncarried(&self) -> Arc<Uncarried> {
+        let pools = self.plan.absent.clone();
+        let mut nodes = BTreeSet::new();
+        if !self.connected.is && !pools.is_empty() {
+            nodes.extend(self.expected_members.values().flatten());
+            nodes.extend(self.draining.all().into_iter().map(|(_, node)| node));
+        }
+        Arc::new(Uncarried { pools, nodes })
     }
 
     fn set_connected(&mut self, now: Instant) {
@@ -340,6 +355,8 @@ impl<B: Backend> Core<B> {
             strays: Arc::clone(&self.strays),
             draining: self.draining.by_node(),
             skipped: Arc::default(),
+            uncarried: self.uncarried(),
+            carried_in_sync: self.connected.is && self.carried_in_sync,
         }
     }
 

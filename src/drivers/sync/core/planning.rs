@@ -8,6 +8,7 @@ use super::super::notices::{Notice, Subject};
 use super::super::{Backend, Members, Plan, Problems, StepResult};
 use super::{Core, Next, difference, passed};
 use crate::drivers::Mode;
+use crate::model::names::PoolName;
 
 /// Number of consecutive reads that showed something else than expected, from which on the load balancer is reported as
 /// not in sync.
@@ -23,6 +24,10 @@ pub(super) struct PlanInProgress<Step> {
     begun: Option<Begun>,
     /// When changes began that are not logged yet, and the members before.
     unlogged: Option<(Instant, Members)>,
+    /// The pools that are not carried, by the last plan.
+    pub(super) absent: BTreeSet<PoolName>,
+    /// Number of other problems than these.
+    other_problems: usize,
     /// The steps that were rejected and are still needed, with the load balancer's answer.
     pub(super) rejected: BTreeMap<String, String>,
     /// Everything was read for a resync since: these steps are tried again.
@@ -50,6 +55,8 @@ impl<Step> Default for PlanInProgress<Step> {
             batches: VecDeque::new(),
             begun: None,
             unlogged: None,
+            absent: BTreeSet::new(),
+            other_problems: 0,
             rejected: BTreeMap::new(),
             retry_rejected: false,
             is_correction: false,
@@ -77,7 +84,18 @@ impl<B: Backend> Core<B> {
         let draining = self.draining.all();
         let mut plan = B::plan(&desired.state, &self.expected, &draining);
         plan.problems.extend(desired.problems.iter().cloned());
-        let Plan { batches, problems } = plan;
+        let Plan {
+            batches,
+            mut problems,
+            absent,
+        } = plan;
+        self.plan.other_problems = problems.len();
+        problems.extend(
+            absent
+                .iter()
+                .map(|pool| format!("pool {pool} is missing there")),
+        );
+        self.plan.absent = absent;
         let is_correction = mem::take(&mut self.plan.is_correction);
         let (batches, retried) = self.without_rejected(batches);
         self.set_problems(problems, now);
@@ -221,6 +239,7 @@ impl<B: Backend> Core<B> {
         if !self.reads.is_unconfirmed() {
             let in_sync = self.problems.is_empty() && self.plan.rejected.is_empty();
             self.record_progress(begun.serial, in_sync, now);
+            self.carried_in_sync = self.plan.other_problems == 0 && self.plan.rejected.is_empty();
         }
     }
 

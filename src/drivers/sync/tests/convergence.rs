@@ -9,9 +9,9 @@ use tokio::time::sleep;
 
 use super::site::{Site, member, node, pools};
 use crate::drivers::Snapshot;
-use crate::drivers::recorder::backend::{Place, Recorder, Step};
+use crate::drivers::recorder::backend::{Desired, Place, Recorder, Step};
 use crate::drivers::recorder::load_balancer::Shared;
-use crate::drivers::sync::{Backend, Member, Members, Plan};
+use crate::drivers::sync::{Backend, Member, Plan};
 
 const POOLS: [&str; 3] = ["a", "b", "c"];
 
@@ -120,7 +120,7 @@ async fn converge(address: &str, events: Vec<Event>, last: Content) -> Result<()
     Ok(())
 }
 
-fn desired(content: &Content) -> Members {
+fn desired(content: &Content) -> Desired {
     let recorder = Recorder(Shared::default());
     let snapshot = Snapshot {
         serial: 1,
@@ -159,8 +159,8 @@ proptest! {
         let desired = desired(&after);
         run(Recorder::plan(&desired, &actual, &none), &mut actual);
         let mut there = Recorder::actual_members(&actual);
-        there.retain(|pool, _| desired.contains_key(pool));
-        let mut filled = desired.clone();
+        there.retain(|pool, _| desired.members.contains_key(pool));
+        let mut filled = desired.members.clone();
         filled.retain(|_, nodes| !nodes.is_empty());
         prop_assert_eq!(there, filled);
         // What was removed is drained, and is not listed any more.
