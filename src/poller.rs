@@ -17,6 +17,7 @@ mod trigger;
 use std::collections::HashMap;
 use std::future::pending;
 use std::mem;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,7 +59,6 @@ pub type Observed = (NodeAddr, Poll);
 /// All pollers.
 pub struct Pollers {
     shared: Arc<Shared>,
-    plan: watch::Sender<PollPlan>,
     /// One task per node; dropping the set ends them.
     tasks: JoinSet<()>,
     /// The handle of each node's task.
@@ -77,9 +77,10 @@ struct Handle {
 
 /// Shared by all pollers.
 struct Shared {
+    plan: watch::Sender<PollPlan>,
     observed: mpsc::Sender<Observed>,
     unscheduled: Arc<Semaphore>,
-    permits: Arc<Permits>,
+    permits: Permits,
     /// The start of the first interval.
     epoch: Instant,
     /// Limits the log lines about a lack of descriptors.
@@ -92,15 +93,15 @@ impl Pollers {
     pub fn new(observed: mpsc::Sender<Observed>, open_files: usize) -> Self {
         let fds = FdShares::of(open_files);
         let shared = Shared {
+            plan: watch::Sender::default(),
             observed,
             unscheduled: Arc::new(Semaphore::new(MAX_UNSCHEDULED)),
-            permits: Arc::new(Permits::new(fds.kept_connections, fds.poll_connections)),
+            permits: Permits::new(fds.kept_connections, fds.poll_connections),
             epoch: Instant::now(),
             no_descriptors: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
-            plan: watch::Sender::default(),
             tasks: JoinSet::new(),
             handles: HashMap::new(),
             max_kept: fds.kept_connections,
@@ -111,13 +112,15 @@ impl Pollers {
     /// Polls exactly these nodes from now on; known ones keep their poller and connection.
     pub fn set(&mut self, nodes: &[Node], settings: &PollSettings) {
         self.log_too_few_connections(nodes.len());
-        self.plan.send_replace(PollPlan::new(nodes, settings));
+        self.shared
+            .plan
+            .send_replace(PollPlan::new(nodes, settings));
         let mut before = mem::take(&mut self.handles);
         for node in nodes {
             let handle = before
                 .remove(&node.addr)
                 .unwrap_or_else(|| self.start(node.addr));
-            handle.trigger.wake();
+            handle.trigger.replan();
             self.handles.insert(node.addr, handle);
         }
         // Aborted at once: their results must not mix with those of a later poller of the same node.
@@ -145,10 +148,8 @@ impl Pollers {
     fn start(&mut self, addr: NodeAddr) -> Handle {
         let trigger = Arc::<Trigger>::default();
         let mut poller = Poller {
-            addr,
-            connection: Connection::new(addr, self.shared.permits.clone()),
+            connection: Connection::new(addr),
             shared: self.shared.clone(),
-            plan: self.plan.subscribe(),
             trigger: trigger.clone(),
             nudges: Bucket::default(),
             early: None,
@@ -196,10 +197,8 @@ impl Pollers {
 
 /// Polls one node.
 struct Poller {
-    addr: NodeAddr,
     connection: Connection,
     shared: Arc<Shared>,
-    plan: watch::Receiver<PollPlan>,
     trigger: Arc<Trigger>,
     nudges: Bucket,
     /// When to poll outside the schedule, if that was triggered.
@@ -221,13 +220,11 @@ impl Poller {
         Box::pin(self.poll(&schedule)).await;
         drop(first);
         loop {
-            match self.plan.has_changed() {
-                Ok(false) => {}
-                Ok(true) => match self.schedule() {
+            if self.trigger.take_replan() {
+                match self.schedule() {
                     Some(new) => schedule = new,
                     None => return,
-                },
-                Err(_) => return,
+                }
             }
             let scheduled = schedule.next_poll(self.shared.epoch, Instant::now());
             let due = self.early.map_or(scheduled, |early| early.min(scheduled));
@@ -275,8 +272,9 @@ impl Poller {
         true
     }
 
-    fn schedule(&mut self) -> Option<Schedule> {
-        self.plan.borrow_and_update().schedule_of(self.addr)
+    fn schedule(&self) -> Option<Schedule> {
+        let plan = self.shared.plan.borrow();
+        plan.schedule_of(self.connection.addr())
     }
 
     /// Polls once, and sends the observation to the daemon.
@@ -287,35 +285,42 @@ impl Poller {
             self.shared.log_no_descriptors();
             return;
         };
-        trace!(node = %self.addr, ?observation, "polled");
+        trace!(node = %self.connection.addr(), ?observation, "polled");
         let poll = Poll {
             observation,
             asked_at: poll.asked_at.into(),
             took: self.took,
         };
         // Fails only when the daemon is shutting down. While the channel is full, this poller waits.
-        _ = self.shared.observed.send((self.addr, poll)).await;
+        _ = self
+            .shared
+            .observed
+            .send((self.connection.addr(), poll))
+            .await;
     }
 
     /// Polls until there is an observation. A failure while this process was suspended is not the node's fault, since
     /// we were not there to read its response, and is retried.
     async fn observe(&mut self, schedule: &Schedule) -> Polled {
         let settings = &schedule.settings;
+        let shared = self.shared.clone();
         let request = PollRequest {
             template: schedule.template(),
             reconnect: settings.reconnect,
+            permits: &shared.permits,
         };
         let mut retries = 0;
         loop {
-            self.connection.acquire_permit().await;
+            self.connection.acquire_permit(&shared.permits).await;
             let asked_at = Instant::now();
             let mut budget = Budget::new(settings.timeout);
             let next = self.nudges.next(NUDGES, asked_at.into_std());
             let trigger = &self.trigger;
-            let nudged = async {
+            // By reference too.
+            let nudged = pin!(async {
                 sleep_until(Instant::from_std(next)).await;
                 trigger.nudged().await;
-            };
+            });
             let result = self.connection.poll(request, &mut budget, nudged).await;
             let observation = match result {
                 // The request has not been sent yet.
@@ -328,7 +333,7 @@ impl Poller {
             };
             let failed = matches!(observation, Some(Observation::Failed(_)));
             if failed && budget.paused() && retries < MAX_RETRIES {
-                debug!(node = %self.addr, ?observation, "not counted: pollbal was paused meanwhile");
+                debug!(node = %self.connection.addr(), ?observation, "not counted: pollbal was paused meanwhile");
                 retries += 1;
                 continue;
             }

@@ -16,7 +16,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::pin;
 
 use tokio::net::TcpStream;
 use tracing::info;
@@ -48,7 +48,6 @@ pub(super) struct Connection {
     addr: NodeAddr,
     /// The default value of `Host`.
     host: Box<str>,
-    permits: Arc<Permits>,
     permit: Option<Permit>,
     /// For a new connection beside the kept one.
     second_permit: Option<Permit>,
@@ -83,6 +82,8 @@ pub(super) struct PollRequest<'a> {
     pub(super) template: &'a Template,
     /// `poll_reconnect`.
     pub(super) reconnect: u32,
+    /// For a second connection.
+    pub(super) permits: &'a Permits,
 }
 
 /// Whether an earlier connection was still open beside the new one that failed.
@@ -101,11 +102,10 @@ pub(super) enum PollError {
 }
 
 impl Connection {
-    pub(super) fn new(addr: NodeAddr, permits: Arc<Permits>) -> Self {
+    pub(super) fn new(addr: NodeAddr) -> Self {
         Self {
             addr,
             host: host(addr),
-            permits,
             permit: None,
             second_permit: None,
             idle: None,
@@ -118,15 +118,20 @@ impl Connection {
         }
     }
 
+    /// The node.
+    pub(super) fn addr(&self) -> NodeAddr {
+        self.addr
+    }
+
     /// Waits for permission to open a connection. To be called before the timeout of a poll starts: a shortage on our
     /// side shows nothing about the node.
-    pub(super) async fn acquire_permit(&mut self) {
+    pub(super) async fn acquire_permit(&mut self, permits: &Permits) {
         if self.permit.is_none() {
-            self.permit = self.permits.acquire(self.is_hung()).await;
+            self.permit = permits.acquire(self.is_hung()).await;
         }
         // With only one connection open, the node would merely seem to be healthy.
         if self.rejects_second() && self.second_permit.is_none() {
-            self.second_permit = self.permits.acquire(true).await;
+            self.second_permit = permits.acquire(true).await;
         }
     }
 
@@ -143,7 +148,8 @@ impl Connection {
         let is_unknown = self.idle.is_some() && !self.accepts_second;
         let is_turn = self.polls.is_multiple_of(request.reconnect);
         let due = request.reconnect > 0 && (is_turn || is_unknown);
-        let spent = budget.spend(self.run(request, due, nudged)).await;
+        // By reference: as an argument it would be in memory twice.
+        let spent = budget.spend(pin!(self.run(request, due, nudged))).await;
         let result = spent.unwrap_or_else(|| Err(PollError::Timeout(self.idle.is_some())));
         let is_unanswered = matches!(result, Err(PollError::Timeout(_))) && self.pending.is_some();
         match &result {
@@ -203,7 +209,7 @@ impl Connection {
             self.idle = None;
         }
         for _ in 0..MAX_ATTEMPTS {
-            self.reserve_second();
+            self.reserve_second(request.permits);
             let beside = self.idle.is_some();
             let stream = self.connect().await;
             let stream = stream.map_err(|error| PollError::Connect(error, beside))?;
@@ -217,10 +223,10 @@ impl Connection {
     }
 
     /// Keeps the kept connection open beside a new one if there is a permit for that; otherwise closes it.
-    fn reserve_second(&mut self) {
+    fn reserve_second(&mut self, permits: &Permits) {
         self.idle.take_if(|stream| !is_idle(stream));
         if self.idle.is_some() && self.second_permit.is_none() {
-            self.second_permit = self.permits.try_acquire_second();
+            self.second_permit = permits.try_acquire_second();
             if self.second_permit.is_none() {
                 self.close_idle();
             }

@@ -1,6 +1,6 @@
 //! Wakes a poller.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use tokio::sync::Notify;
 
@@ -10,6 +10,8 @@ pub(super) struct Trigger {
     notify: Notify,
     /// The poll that is requested: one of the constants.
     requested: AtomicU8,
+    /// There is a new plan.
+    replan: AtomicBool,
 }
 
 /// Why a poller polls outside the schedule.
@@ -33,12 +35,18 @@ impl Trigger {
             Early::Nudge => Self::NUDGE,
         };
         self.requested.fetch_max(requested, Ordering::Relaxed);
-        self.wake();
+        self.notify.notify_one();
     }
 
-    /// Wakes the poller to look at its plan.
-    pub(super) fn wake(&self) {
+    /// Wakes the poller for a new plan.
+    pub(super) fn replan(&self) {
+        self.replan.store(true, Ordering::Relaxed);
         self.notify.notify_one();
+    }
+
+    /// Whether there is a new plan; only once.
+    pub(super) fn take_replan(&self) -> bool {
+        self.replan.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until the poller is woken; for a poll, if one was requested.

@@ -114,9 +114,10 @@ fn nodes_that_take_no_new_connections_are_out_within_ten_polls_and_back_when_the
     let before: Vec<_> = nodes.iter().map(RawNode::polls).collect();
     wait_pool(&stage, "website", &[]);
     for (node, before) in nodes.iter().zip(before) {
+        // The first of them may have been on its way over a connection that was new just before.
         let answered = node.polls() - before;
         assert!(
-            answered < RECONNECT,
+            answered <= RECONNECT,
             "{} answered {answered} more polls",
             node.name()
         );
