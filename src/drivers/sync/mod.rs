@@ -58,8 +58,8 @@ pub trait Backend: Send + Sync + 'static {
     /// A connection.
     type Session: Session<Step = Self::Step, Actual = Self::Actual>;
 
-    /// What a snapshot asks of this load balancer, and what of that it cannot do. `owned` are pools there that pollbal
-    /// filled, in this run or before, and that have members: one that the snapshot does not know is to be emptied.
+    /// What a snapshot asks of this load balancer, and what of that it cannot do. `owned` are pools there of
+    /// snapshots of this run that have members: one that this snapshot does not know is to be emptied.
     fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>)
     -> (Self::Desired, Problems);
 

@@ -11,6 +11,7 @@ use self::site::{Site, member, node};
 use crate::drivers::recorder::backend::{MAX_MEMBERS, Place};
 use crate::drivers::{Mode, PoolFilter, StatisticsError};
 use crate::model::driver_status::PoolOwner;
+use crate::model::ownership::OwnedThere;
 
 const RESYNC: Duration = Duration::from_secs(30);
 
@@ -236,6 +237,28 @@ async fn a_pool_that_is_not_carried_is_a_problem_but_what_is_carried_is_in_sync(
         status.carries(node(1), absent.as_ref()),
         "it is in another pool there"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_of_an_earlier_run_is_not_emptied_but_who_left_it_counts_as_draining() {
+    let mut site = Site::new("former");
+    site.there()
+        .members
+        .insert(member("old", 7), Place::Serving);
+    site.there().busy.insert(node(8));
+    let old = ("old".to_owned(), [node(8)].into());
+    let owned = OwnedThere {
+        started: None,
+        pools: [old].into(),
+    };
+    site.run_after(owned, Mode::Live);
+    let serial = site.snapshot(&[("web", &[1])]).await;
+    let status = site.until(|status| status.observed == serial).await;
+    assert!(!status.is_drained(node(8), serial));
+    site.there().busy.clear();
+    site.until(|status| status.is_drained(node(8), serial))
+        .await;
+    assert_eq!(site.serving("old"), [7]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,7 @@ pub(super) struct Core<B: Backend> {
     /// What is there once everything that was sent is executed; without a connection, as last known.
     expected: B::Actual,
     expected_members: Members,
-    /// Pools that pollbal filled, in this run or before, and that may have members.
+    /// Pools of snapshots of this run that may have members.
     owned: BTreeSet<Arc<str>>,
     /// What was owned at the end of the previous run, until everything was read.
     earlier: Option<OwnedThere>,
@@ -148,11 +148,7 @@ impl<B: Backend> Core<B> {
             unplanned: None,
             expected: B::Actual::default(),
             expected_members: Members::new(),
-            owned: earlier
-                .pools
-                .keys()
-                .map(|name| name.as_str().into())
-                .collect(),
+            owned: BTreeSet::new(),
             earlier: Some(earlier),
             connection: Connection {
                 state: ConnectionState::Down { retry_at: now },

@@ -17,6 +17,7 @@ use crate::drivers::sync::Member;
 use crate::drivers::{Deps, DriverHandle, DriverIo, Mode, Settings, Snapshot};
 use crate::model::driver_status::DriverStatus;
 use crate::model::node::{Node, NodeAddr};
+use crate::model::ownership::OwnedThere;
 use crate::model::pools::{Member as PoolMember, Pool, Pools};
 
 /// The most that anything here may take, in paused time.
@@ -97,7 +98,15 @@ impl Site {
     }
 
     pub(super) fn run(&mut self, mode: Mode) {
-        let driver = self.settings.build(Deps::default());
+        self.run_after(OwnedThere::default(), mode);
+    }
+
+    /// The driver runs after a run that owned this.
+    pub(super) fn run_after(&mut self, owned: OwnedThere, mode: Mode) {
+        let driver = self.settings.build(Deps {
+            owned,
+            ..Deps::default()
+        });
         let io = self.io.take().expect("it runs already");
         self.task = Some(tokio::spawn(driver.run(io, mode)));
     }
