@@ -133,7 +133,7 @@ fn built() -> Command {
     command
 }
 
-/// Those that are told of in the main page have none of their own.
+/// Those that the main page describes have none of their own.
 fn has_page(command: &Command) -> bool {
     !["run", "check", "help"].contains(&command.get_name())
 }

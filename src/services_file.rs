@@ -7,7 +7,7 @@
 //!
 //! The file's own time is that of the machine that keeps it, whose clock may be wrong. Where it lies ahead of ours it
 //! says nothing; where it lies behind, what was written just now looks old. So it counts only for a file of which nobody
-//! has seen that it changed: one that was written long ago is read at once.
+//! has noticed that it changed: one that was written long ago is read at once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -110,11 +110,11 @@ pub struct Settling {
     begin: Instant,
     /// When this process went on after a pause that nobody else notices.
     woke: Option<Instant>,
-    /// What was seen last, and since when.
-    seen: Option<(Look, Instant)>,
+    /// The last observation, and since when it is the same.
+    last: Option<(Look, Instant)>,
     /// How long it must be quiet.
     needed: Duration,
-    /// It was seen that it changed, so that its own time does not count.
+    /// It was noticed that it changed, so that its own time does not count.
     changed: bool,
 }
 
@@ -127,7 +127,7 @@ impl Settling {
             patience,
             begin: Instant::now(),
             woke: None,
-            seen: None,
+            last: None,
             needed: QUIET,
             changed: false,
         }
@@ -137,7 +137,7 @@ impl Settling {
     #[must_use]
     pub fn changed(path: &Path, patience: Duration, look: Look) -> Self {
         Self {
-            seen: Some((look, Instant::now())),
+            last: Some((look, Instant::now())),
             changed: true,
             ..Self::new(path, patience)
         }
@@ -177,20 +177,20 @@ impl Settling {
         (now, today): (Instant, SystemTime),
         woke: Option<Instant>,
     ) -> bool {
-        let since = match self.seen {
+        let since = match self.last {
             Some((look, since)) if look.stamp == next.stamp => since,
-            seen => {
+            last => {
                 self.needed = QUIET;
-                self.changed |= seen.is_some();
+                self.changed |= last.is_some();
                 now
             }
         };
-        self.seen = Some((next, since));
-        let seen = now.saturating_duration_since(since);
+        self.last = Some((next, since));
+        let unchanged = now.saturating_duration_since(since);
         let quiet = if self.changed {
-            seen
+            unchanged
         } else {
-            seen.max(next.age(today))
+            unchanged.max(next.age(today))
         };
         let awake = woke.map(|woke| now.saturating_duration_since(woke));
         awake.map_or(quiet, |awake| quiet.min(awake)) >= self.needed
@@ -216,7 +216,7 @@ fn is_unfinished(listing: &Result<Listing, ConfigError>) -> bool {
 pub fn replaced(path: &Path) -> String {
     let path = path.display();
     format!(
-        "{path} is mounted by itself and was replaced where it comes from: what is seen here is the old \
+        "{path} is mounted by itself and was replaced where it comes from: what is read here is the old \
          one, and no change will be. Mount its directory instead, and start pollbal again"
     )
 }

@@ -173,7 +173,7 @@ fn read(path: &Path) -> Result<Option<SavedState>, StateError> {
 fn write(path: &Path, state: &Contents) -> Result<(), StateError> {
     let content = Content {
         readme:
-            "What pollbal keeps from run to run; it writes this file anew whenever that changes."
+            "What pollbal keeps from run to run; it writes this file again whenever that changes."
                 .into(),
         version: VERSION,
         overrides: Cow::Borrowed(&state.overrides),

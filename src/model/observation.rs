@@ -130,7 +130,7 @@ impl fmt::Display for Failure {
                  for polls is still open",
             ),
             Self::Status(code) => write!(f, "HTTP {code}, expected 200"),
-            Self::Broken(reason) => write!(f, "the answer broke off: {reason}"),
+            Self::Broken(reason) => write!(f, "the connection closed before the response was complete: {reason}"),
             Self::Malformed(what) => f.write_str(what),
             Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes"),
             Self::NotUnderstood(error, shown) => {

@@ -23,11 +23,11 @@ pub struct List {
     pub unfinished: bool,
 }
 
-/// Maximum number of lines that are told of those that are not understood: a file that is something
+/// Maximum number of invalid lines that are reported: a file that is something
 /// else altogether must not fill the log.
 const TOLD: usize = 20;
 
-/// Maximum number of characters that are told of such a line.
+/// Maximum number of characters that are reported of such a line.
 const SHOWN_CHARS: usize = 200;
 
 /// The lines that are not understood.
@@ -254,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn all_errors_of_a_file_are_told_at_once_with_their_lines() {
+    fn all_errors_of_a_file_are_reported_at_once_with_their_lines() {
         let text = "10.0.0.1 80\nexample..org 80\n10.0.0.2\n10.0.0.3 99999\n10.0.0.1:80 # again\n::1:80\n::g 80\n[::1\n\
              ::ffff:10.0.0.1 80\n[::1]:80 # name\n0:0::1 80\n";
         let errors = parse(text).unwrap_err();
         assert_eq!(errors.more, 0);
         let errors = errors.first;
-        let told: Vec<_> = errors
+        let reported: Vec<_> = errors
             .iter()
             .map(|error| (error.line, error.kind.clone()))
             .collect();
@@ -275,7 +275,7 @@ mod tests {
             (9, LineErrorKind::Duplicate(5)),
             (11, LineErrorKind::Duplicate(10)),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
         assert!(errors[1].to_string().contains("line 3"), "{}", errors[1]);
         assert!(
             errors[1].to_string().contains("\"10.0.0.2\""),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_errors_the_first_are_told_and_the_rest_are_counted() {
+    fn of_many_errors_the_first_are_reported_and_the_rest_are_counted() {
         let long = format!("10.0.0.1 http{}\n", "x".repeat(10_000));
         let errors = parse(&(long + &"wrong\n".repeat(99_999))).unwrap_err();
         assert_eq!((errors.first.len(), errors.more), (TOLD, 100_000 - TOLD));

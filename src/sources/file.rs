@@ -52,7 +52,7 @@ struct Hosts {
     resolver: Resolver,
     /// What the file lists: the last that was accepted.
     listing: Listing,
-    /// The list that was passed on last, if it is in force.
+    /// The list that was passed on last, if it is active.
     passed: Option<List>,
     unresolved: Vec<Unresolved>,
     retry: Retry,
@@ -141,7 +141,7 @@ impl ServicesFile {
         let resolution = resolving.await.ok()?;
         self.set_unresolved(resolution.unresolved);
         let list = resolution.list.map_err(|errors| Rejection {
-            what: "is refused".to_owned(),
+            what: "is rejected".to_owned(),
             error: Some(ConfigError::Services(self.path.clone(), errors)),
             is_retried: true,
         });
@@ -149,7 +149,7 @@ impl ServicesFile {
         Some(list)
     }
 
-    /// Resolves the host names again. `None` if that gives the list that is in force.
+    /// Resolves the host names again. `None` if that gives the list that is active.
     async fn resolve_again(&mut self) -> Option<Result<List, Rejection>> {
         let before = self.hosts.passed.clone();
         let list = self.resolve().await?;
@@ -247,7 +247,7 @@ impl NodeSource for ServicesFile {
             self.known = settled.look.stamp;
             self.is_unread = matches!(settled.listing, Err(ConfigError::Read(..)));
             self.hosts.listing = settled.listing.map_err(|error| Rejection {
-                what: "is refused".to_owned(),
+                what: "is rejected".to_owned(),
                 error: Some(error),
                 is_retried: self.is_unread,
             })?;
@@ -302,7 +302,7 @@ mod tests {
         let soon = RESOLVE_INTERVAL + 2 * CHECK_INTERVAL;
         let unresolved = || reporter.now().hosts_unresolved.map(|fault| fault.text);
 
-        // What is in force is not passed on again.
+        // What is active is not passed on again.
         assert!(next(&mut file, 3 * RESOLVE_INTERVAL).await.is_none());
         set("10.0.0.2");
         assert_eq!(next(&mut file, soon).await.unwrap().unwrap(), "10.0.0.2:80");

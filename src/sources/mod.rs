@@ -28,7 +28,7 @@ pub trait NodeSource: Send {
 /// Why there is no list.
 #[derive(Debug)]
 pub struct Rejection {
-    /// What is wrong, to follow the source's name: `is refused`.
+    /// What is wrong, to follow the source's name: `is rejected`.
     pub what: String,
     /// Details.
     pub error: Option<ConfigError>,
@@ -86,7 +86,7 @@ pub async fn run(
 impl Faults {
     /// Reports that the source hangs; the last good list stays active.
     pub fn report_hang(&self, what: &str) {
-        let text = format!("{what}; the last good list stays in force");
+        let text = format!("{what}; the last good list stays active");
         error!("{text}");
         self.report(Some(text));
     }
@@ -106,7 +106,7 @@ impl Faults {
             is_retried,
         } = rejection;
         let error = error.as_ref();
-        let line = format!("{} {what}; the last good list stays in force", self.name);
+        let line = format!("{} {what}; the last good list stays active", self.name);
         let text = error.map_or(line.clone(), |error| {
             format!("{line}: {}", error.in_brief())
         });
@@ -163,7 +163,7 @@ mod tests {
             })
         };
         let rejected = Err(Rejection {
-            what: "is refused".to_owned(),
+            what: "is rejected".to_owned(),
             error: None,
             is_retried: false,
         });

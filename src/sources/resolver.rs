@@ -76,7 +76,7 @@ impl fmt::Display for Unresolved {
             line, host, error, ..
         } = self;
         let consequence = if self.is_kept {
-            "its last addresses stay in force"
+            "its last addresses stay active"
         } else {
             "it is no node until it can be"
         };

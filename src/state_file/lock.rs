@@ -99,7 +99,7 @@ pub(super) fn temporary(path: &Path) -> (String, &'static str) {
 fn none_because(error: io::Error, path: &Path) -> Result<(), Taken> {
     let lock = beside(path);
     match error.kind() {
-        // Nothing can be written there, as will be told.
+        // Nothing can be written there, as will be reported.
         ErrorKind::ReadOnlyFilesystem => {}
         _ if matches!(File::open(&lock), Ok(file) if file.metadata().is_ok_and(|it| it.is_file())) =>
         {
@@ -186,10 +186,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/state.json");
         let first = StateFile::take(&path).unwrap();
-        let told = StateFile::take(&path).unwrap_err().to_string();
+        let error = StateFile::take(&path).unwrap_err().to_string();
         let process = format!("(process {})", std::process::id());
-        assert!(told.contains(&process), "{told}");
-        assert!(told.contains("made/state.json"), "{told}");
+        assert!(error.contains(&process), "{error}");
+        assert!(error.contains("made/state.json"), "{error}");
         let other = StateFile::take(&path.with_file_name("other.json"));
         assert!(other.is_ok(), "each has its own lock");
         drop(first);
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_place_of_the_lock_and_is_none_is_told() {
+    fn what_is_in_the_place_of_the_lock_and_is_none_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let lock = beside(&path);
         std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
-        let told = StateFile::take(&path).unwrap_err().to_string();
-        assert!(told.contains(lock.to_str().unwrap()), "{told}");
+        let error = StateFile::take(&path).unwrap_err().to_string();
+        assert!(error.contains(lock.to_str().unwrap()), "{error}");
         fs::remove_file(&lock).unwrap();
         fs::create_dir(&lock).unwrap();
         StateFile::take(&path).unwrap_err();

@@ -21,10 +21,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_QUARANTINED: usize = 100;
 
 /// Reported for each rejected file.
-const LOST: &str = "none of its reasons, leaves and freezes is in force";
+const LOST: &str = "none of its reasons, leaves and freezes is active";
 
 /// Reported for a file that was quarantined.
-const UNTIL: &str = "this is told until that is renamed or removed";
+const UNTIL: &str = "this is reported until that is renamed or removed";
 
 /// A state file that could not be read or parsed.
 #[derive(Debug)]

@@ -157,7 +157,7 @@ fn what_is_not_understood_is_set_aside_and_not_obeyed_in_part() {
         assert_eq!(load(Some(&path), true).overrides, Overrides::default());
         assert_eq!(aside("state.json.broken"), text, "that is kept");
         assert_eq!(aside("state.json.broken.2"), "another");
-        // The next run says so too, until a person has seen to both.
+        // The next run reports it too, until a person has dealt with both.
         assert!(load(Some(&path), false).rejected.is_none(), "not its task");
         for name in ["state.json.broken", "state.json.broken.2"] {
             assert!(load(Some(&path), true).rejected.is_some());

@@ -32,7 +32,10 @@ fn broken_messages() -> Vec<Misdeed> {
             Answer::Endless(OPEN, "X-Word: more\r\n"),
             &["head longer than 16384 bytes"],
         ),
-        (bytes("Content-Length: 99\r\n\r\nwebsite"), &["broke off"]),
+        (
+            bytes("Content-Length: 99\r\n\r\nwebsite"),
+            &["closed before the response was complete"],
+        ),
         (
             bytes("Content-Length: -7\r\n\r\nwebsite"),
             &["Content-Length \"-7\""],
@@ -71,10 +74,16 @@ fn broken_messages() -> Vec<Misdeed> {
         ),
         (
             Answer::Bytes(b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()),
-            &["broke off", "after \"HTTP/1.1 200 OK\\r\\nContent-Le\""],
+            &[
+                "closed before the response was complete",
+                "after \"HTTP/1.1 200 OK\\r\\nContent-Le\"",
+            ],
         ),
-        (Answer::Reset, &["broke off"]),
-        (Answer::CloseAtOnce, &["broke off"]),
+        (Answer::Reset, &["closed before the response was complete"]),
+        (
+            Answer::CloseAtOnce,
+            &["closed before the response was complete"],
+        ),
     ]
 }
 

@@ -197,7 +197,7 @@ fn a_services_file_that_cannot_be_read_is_reported_and_the_last_list_holds() {
     let unanswered = format!("{} has not answered for 5s", file.display());
     site.hang();
     site.stage.list(&site.nodes[..1]);
-    site.wait_log_once(&["error", &unanswered, "the last good list stays in force"]);
+    site.wait_log_once(&["error", &unanswered, "the last good list stays active"]);
     site.wait_verdict("DEGRADED: services file rejected", 1);
     site.wait_alert("services_refused begin ");
     // Nodes are polled, and decided on, all the same.

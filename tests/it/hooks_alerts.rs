@@ -354,7 +354,7 @@ fn a_services_file_that_is_refused_is_reported_with_what_is_wrong() {
     };
     let reported = wait_alerts(&stage, &[words("begin")]);
     assert_eq!(reported.json["severity"], "degraded");
-    for word in ["line 1", "line 2", "the last good list stays in force"] {
+    for word in ["line 1", "line 2", "the last good list stays active"] {
         assert!(reported.text.contains(word), "{}", reported.text);
     }
     stage.list(&nodes);

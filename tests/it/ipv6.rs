@@ -26,12 +26,12 @@ impl Node {
         let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::default());
-        let seen = Arc::clone(&requests);
+        let received = Arc::clone(&requests);
         // Ends with the test program; nothing waits for it.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A connection that pollbal closes is none that fails here.
-                _ = answer(&stream, &seen);
+                _ = answer(&stream, &received);
             }
         });
         Self { addr, requests }
@@ -43,11 +43,11 @@ impl Node {
 }
 
 /// Answers one request, and closes the connection.
-fn answer(mut stream: &TcpStream, seen: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, received: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut head = String::new();
     let mut reader = BufReader::new(stream);
     while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head)? > 0 {}
-    seen.lock().unwrap().push(head);
+    received.lock().unwrap().push(head);
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nwebsite")
 }
 

@@ -269,7 +269,7 @@ fn an_answer_that_is_none_of_tiredness_counts_at_once() {
         ("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n", "HTTP 400"),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nweb",
-            "broke off",
+            "closed before the response was complete",
         ),
     ];
     let nodes: Vec<_> = (1..)

@@ -281,7 +281,7 @@ fn a_bad_file_is_reported_once_with_all_its_errors_and_the_last_good_list_stays(
     stage.write_services(&all_wrong(&stage));
     let reported = pollbal.wait_log_after(mark, &["line 2"]);
     assert!(reported.to_lowercase().contains("error"), "{reported}");
-    pollbal.wait_log_after(mark, &["last good list stays in force"]);
+    pollbal.wait_log_after(mark, &["last good list stays active"]);
     let began = Instant::now();
     let required = Some(pool_lines(&nodes[..1]));
     stays(

@@ -68,7 +68,7 @@ fn what_others_changed_is_seen_and_what_is_not_ours_is_not() {
     assert_eq!(
         directory.files()["web.pool"].empty_since,
         Some(now),
-        "since it was first seen"
+        "since it was first noticed"
     );
 }
 
