@@ -177,6 +177,9 @@ impl<'a> Connection<'a> {
             }
         }
         self.state
+            .left_unused
+            .append(&mut self.untracked.left_unused);
+        self.state
             .set_disconnected(self.pipeline.owed_since().unwrap_or(now));
         self.is_read
             .then(|| now.saturating_duration_since(self.opened_at))

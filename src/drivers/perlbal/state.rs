@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::carried::Carried;
 use super::connector::AddressResolver;
 use super::desired::{Desired, NameMap};
-use super::drain::DrainTracker;
+use super::drain::{DrainTracker, PoolMember};
 use super::notices::Notice;
 use super::outage::pending_changes;
 use super::own_files::OwnFiles;
@@ -77,6 +77,9 @@ pub struct State {
     pub(super) check_at: Option<Instant>,
     /// Changes that were sent over the last connection and not acknowledged.
     pub(super) unacknowledged: BTreeMap<PerlbalName, PoolChange>,
+    /// Members that were removed from a pool that no service used, as far as was known, since connections were last queried:
+    /// no seal has reached their connections if one did.
+    pub(super) left_unused: BTreeSet<PoolMember>,
     /// Resolves its address.
     pub(super) resolver: Arc<AddressResolver>,
     /// Everything was read over this connection, and made as it was desired then.
@@ -130,6 +133,7 @@ impl State {
             outage: OutageRecord::default(),
             check_at: None,
             unacknowledged: BTreeMap::new(),
+            left_unused: BTreeSet::new(),
             resolver: Arc::default(),
             connected: Flag::unset(now),
             in_sync: Flag::unset(now),

@@ -21,8 +21,9 @@ pub(super) struct Untracked {
     gone: Vec<PoolMember>,
     /// Nodes that are in no pool but have connections.
     pub(super) strays: BTreeSet<NodeAddr>,
-    /// A member was removed from a pool that no service uses, as far as is known, since connections were last queried.
-    pub(super) left_unused: bool,
+    /// Members of [`State::left_unused`](super::super::state::State::left_unused) that left before the connections were
+    /// queried that a read waits for.
+    pub(super) left_unused: BTreeSet<PoolMember>,
 }
 
 impl Untracked {
@@ -124,7 +125,9 @@ impl Connection<'_> {
             }
             self.vanished.on_removal(now);
             if !used.contains(name) {
-                self.untracked.left_unused = true;
+                let left = change.removed.iter().filter_map(Endpoint::reached);
+                let left = left.map(|addr| (name.clone(), addr));
+                state.left_unused.extend(left);
                 continue;
             }
             for addr in change.removed.iter().filter_map(Endpoint::reached) {

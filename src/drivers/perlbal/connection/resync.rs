@@ -92,7 +92,10 @@ impl Connection<'_> {
         if read.is_done() && self.needs_connections(&read) {
             let command = read.query_connections(&mut self.newly_used);
             // Queried after all changes so far. An earlier response shows nothing about later removals.
-            self.untracked.left_unused &= command.is_none();
+            if command.is_some() {
+                let mut left = mem::take(&mut self.state.left_unused);
+                self.untracked.left_unused.append(&mut left);
+            }
             self.query(QueryKind::StateRead, command);
         }
         if read.is_done() {
@@ -196,6 +199,7 @@ impl Connection<'_> {
                     desired.set_spares(&state.spares);
                 }
                 state.draining.clear();
+                state.left_unused.clear();
             }
         }
         state.unacknowledged.clear();

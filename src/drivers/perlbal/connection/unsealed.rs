@@ -18,7 +18,7 @@ impl Connection<'_> {
     pub(super) fn needs_connections(&self, read: &StateRead) -> bool {
         self.is_read
             && read.is_whole()
-            && (self.untracked.left_unused
+            && (!self.state.left_unused.is_empty()
                 || !self.newly_used.is_empty()
                 || !newly_used(&self.state.expected, &read.fresh).is_empty())
     }
@@ -28,6 +28,7 @@ impl Connection<'_> {
         if !read.has_connections() {
             return;
         }
+        self.untracked.left_unused.clear();
         let mut pools = newly_used(expected, &read.fresh);
         pools.append(&mut read.newly_used);
         let open = mem::take(&mut read.backends);
@@ -42,7 +43,8 @@ impl Connection<'_> {
     }
 
     /// At the first read over a connection, marks nodes that have connections as unsealed: those that were members when
-    /// the last connection ended and are none now, and those that are in no pool that a service uses.
+    /// the last connection ended and are none now, those that left their pool while no service used it, and those that are
+    /// in no pool that a service uses.
     pub(super) fn mark_unsealed(&mut self, read: &mut StateRead) {
         let before = mem::take(&mut self.state.expected);
         let open = mem::take(&mut read.backends);
@@ -57,7 +59,14 @@ impl Connection<'_> {
             let previous_run = self.state.earlier.iter();
             let previous_run = previous_run.filter_map(|earlier| earlier.pools.get(name));
             let previous_run = previous_run.flatten().map(|addr| Endpoint::Node(*addr));
+            let left = self
+                .state
+                .left_unused
+                .iter()
+                .filter(|(pool, _)| pool == name);
+            let left = left.map(|(_, addr)| Endpoint::Node(*addr));
             let earlier = members.into_iter().flatten().chain(previous_run);
+            let earlier = earlier.chain(left);
             pool.unsealed = earlier
                 .filter(|member| !pool.members.contains(member) && is_open(member))
                 .collect();
