@@ -96,9 +96,9 @@ pub const EXIT_CODES: [(&str, &str); 10] = [
 /// Keeps an HTTP load balancer's pools in sync with what its nodes announce: polls nodes and drives Perlbal
 ///
 /// pollbal polls every node in the services file with `GET /pool`. The node responds with the name of the pool that it
-/// wants to serve, or that it is leaving. pollbal writes pool files and updates Perlbal through its management socket, so
-/// changes take effect immediately, even for connections that Perlbal keeps alive, and last no matter what restarts, fails
-/// or is changed by hand.
+/// wants to serve, or that it is leaving. pollbal writes pool files and updates Perlbal through its management socket,
+/// so changes take effect immediately, even for connections that Perlbal keeps alive, and persist through restarts,
+/// failures and manual changes.
 ///
 /// Starting, reloading and stopping never empty a pool: nothing changes before every node has answered or failed once.
 ///

@@ -1,8 +1,8 @@
 //! Where overrides live from run to run, with what else pollbal remembers: what alerts reported, what is owned in load
 //! balancers, and when nodes got to where they are.
 //!
-//! A store keeps the contents as a whole. The task around it, [`persist_loop`], gives it the latest contents whenever they
-//! change, tries again until they are kept, and publishes which revision of the overrides is.
+//! A store keeps the contents as a whole. The task around it, [`persist_loop`], gives it the latest contents whenever
+//! they change, tries again until they are kept, and publishes which revision of the overrides is.
 
 use std::mem;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub trait OverridesStore: Send {
     /// Waits until the contents must be kept once more although they did not change: the store was moved.
     fn moved(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Keeps these contents instead of what it has; returns once they would survive a restart. Reports through `on_hang`
-    /// that this takes long.
+    /// Keeps these contents instead of what it has; returns once they would survive a restart. Reports through
+    /// `on_hang` that this takes long.
     fn persist(
         &mut self,
         contents: Contents,
@@ -110,8 +110,8 @@ impl PersistedRevision {
         Self(revision)
     }
 
-    /// Waits until the store keeps this revision; returns at once if none is configured. `false` when it takes longer than
-    /// two seconds.
+    /// Waits until the store keeps this revision; returns at once if none is configured. `false` when it takes longer
+    /// than two seconds.
     pub async fn is_persisted(&self, revision: u64) -> bool {
         let mut persisted = self.0.clone();
         let reached = persisted.wait_for(|persisted| *persisted >= revision);
@@ -153,13 +153,13 @@ impl Faults {
     fn end(&mut self) {
         self.status_reporter.set(|status| &mut status.state, None);
         if mem::take(&mut self.failed) {
-            info!("the state file is written again");
+            info!("overrides are saved again");
         }
     }
 }
 
-/// Keeps the latest contents whenever they change, until the sender of overrides is dropped; publishes which revision of
-/// the overrides is kept.
+/// Keeps the latest contents whenever they change, until the sender of overrides is dropped; publishes which revision
+/// of the overrides is kept.
 pub async fn persist_loop(
     mut store: impl OverridesStore,
     mut sources: Sources,

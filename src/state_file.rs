@@ -1,9 +1,9 @@
-//! The state file keeps from run to run: overrides, what alerts reported, what is owned in load balancers, and when nodes
-//! got to where they are.
+//! The state file keeps from run to run: overrides, what alerts reported, what is owned in load balancers, and when
+//! nodes got to where they are.
 //!
-//! It is the first [`OverridesStore`]. It is written as a whole and renamed, on a thread for the disk. A file that cannot be read is
-//! quarantined, never used in part, and reported until an operator has dealt with it. What is not a regular file is left
-//! alone.
+//! It is the first [`OverridesStore`]. It is written as a whole and renamed, on a thread for the disk. A file that
+//! cannot be read is quarantined, never used in part, and reported until an operator has dealt with it. What is not a
+//! regular file is left alone.
 
 mod lock;
 mod quarantine;
@@ -120,8 +120,9 @@ impl OverridesStore for StateFileStore {
     }
 }
 
-/// Reads what the previous run saved; nothing if there is no file. A file that is rejected is logged and, if `quarantine`
-/// is set, renamed, so that it is not lost when the next one is written. What is not a regular file stays where it is.
+/// Reads what the previous run saved; nothing if there is no file. A file that is rejected is logged and, if
+/// `quarantine` is set, renamed, so that it is not lost when the next one is written. What is not a regular file stays
+/// where it is.
 fn load(path: Option<&Path>, quarantine: bool) -> SavedState {
     let Some(path) = path else {
         return SavedState::default();
@@ -172,9 +173,8 @@ fn read(path: &Path) -> Result<Option<SavedState>, StateError> {
 
 fn write(path: &Path, state: &Contents) -> Result<(), StateError> {
     let content = Content {
-        readme:
-            "What pollbal keeps from run to run; it writes this file again whenever that changes."
-                .into(),
+        readme: "What pollbal keeps from run to run; it rewrites this file whenever that changes."
+            .into(),
         version: VERSION,
         overrides: Cow::Borrowed(&state.overrides),
         alerts: Cow::Borrowed(&state.alerts),

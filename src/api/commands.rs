@@ -87,6 +87,6 @@ pub enum LeaveAnswer {
     TakenBack,
     /// It knows that the node is back, whose next response brings it in.
     Back,
-    /// It rejects that the node stays, or is back.
+    /// The load balancer rejects the request to stay, or the report that the node is back.
     Refused,
 }

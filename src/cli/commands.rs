@@ -22,29 +22,32 @@ const NODE: &str = "NODE";
 pub enum ClientCommand {
     /// Show overall state; exits 0 if OK, 1 if DEGRADED, 2 if CRITICAL
     ///
-    /// Prints the pools, the nodes that are not in service and why, the load balancers, the problems, and in the last line the
-    /// verdict.
+    /// Prints the pools, the nodes that are not in service and why, the load balancers, the problems, and in the last
+    /// line the verdict.
     ///
-    /// CRITICAL: a pool has no members, only a sorry server, or fewer than `min_members`; a load balancer is not connected or
-    /// not in sync; pool files cannot be written. DEGRADED: nodes are down or refused (nodes that are out on purpose are not
-    /// down), failing members are kept in, a freeze is active, a services file, state file or reload was rejected, orders would
-    /// be lost on restart; and until every node has been polled once.
+    /// CRITICAL: a pool has no members, only a sorry server, or fewer than `min_members`; a load balancer is not
+    /// connected or not in sync; pool files cannot be written. DEGRADED: nodes are down, refused or skipped (nodes that
+    /// are out on purpose are not down), failing members are kept in, a freeze is active, a services file, state file
+    /// or reload was rejected, a host name cannot be resolved, orders would be lost on restart; and until every node
+    /// has been polled once.
     ///
-    /// If pools or nodes are named, the verdict covers only those, and the overall verdict is printed, too, if it is worse.
+    /// If pools or nodes are named, the verdict covers only those, and the overall verdict is printed, too, if it is
+    /// worse.
     Status(Status),
     /// Explain why a node is in or out of its pool, and what would bring it back
     Explain(Explain),
     /// Take nodes out of their pools and record why
     ///
-    /// A node may be out for several reasons, given by several people and scripts; it returns when `pollbal enable` has removed
-    /// the last one. The same person may give a reason again, which renews it; nobody else can. If a pool would drop below
-    /// `min_members` or lose its last serving member, the command is rejected as a whole, unless --force is given. With --wait
-    /// it returns once all of the nodes are drained: no load balancer has requests in progress there.
+    /// A node may be out for several reasons, given by several people and scripts; it returns when `pollbal enable` has
+    /// removed the last one. The same person may give a reason again, which renews it; nobody else can. If a pool would
+    /// drop below `min_members` or lose its last serving member, the command is rejected as a whole, unless --force is
+    /// given. With --wait it returns once all of the nodes are drained: no load balancer has requests in progress
+    /// there.
     Disable(Disable),
     /// Remove a reason; a node with none left returns at its next successful poll
     ///
-    /// The node is polled immediately. With --wait the command returns once all of the nodes serve, in every load balancer. A
-    /// node that is out for other reasons, too, does not return before they are removed.
+    /// The node is polled immediately. With --wait the command returns once all of the nodes serve, in every load
+    /// balancer. A node that is out for other reasons, too, does not return before they are removed.
     Enable(Enable),
     /// Wait until nodes are drained, or serve
     Wait(Wait),
@@ -53,8 +56,8 @@ pub enum ClientCommand {
     Nudge(Nudge),
     /// List a pool's members, one per line
     ///
-    /// Prints `ip:port`, the name and the version (`-` if there is none), separated by tabs, and for a sorry server another tab
-    /// and `sorry`.
+    /// Prints `ip:port`, the name and the version (`-` if there is none), separated by tabs, and for a sorry server
+    /// another tab and `sorry`.
     Members(Members),
     /// Show recent events
     Events(Events),
@@ -70,33 +73,35 @@ pub enum ClientCommand {
     Thaw(Thaw),
     /// Run a command for each node of a pool while it is out: a rolling deploy
     ///
-    /// For each node, in the order of the services file: disable it, wait until it is drained, run COMMAND, enable it, wait
-    /// until it serves. The pool never drops below `min_members` and always has a serving member: a node waits until others
-    /// serve again. If the pool cannot spare any member, nothing is started.
+    /// For each node, in the order of the services file: disable it, wait until it is drained, run COMMAND, enable it,
+    /// wait until it serves. The pool never drops below `min_members` and always has a serving member: a node waits
+    /// until others serve again. If the pool cannot spare any member, nothing is started.
     ///
     /// COMMAND runs here, not on the node, with `POLLBAL_NODE` (ip:port), `POLLBAL_NODE_NAME`, `POLLBAL_NODE_IP`,
     /// `POLLBAL_NODE_PORT`, `POLLBAL_POOL` and `POLLBAL_VERSION` (empty if there is none) in its environment. It has no
-    /// terminal: a program that reads from one is stopped, which counts as a failure. Use options that prevent questions (ssh -o
-    /// BatchMode=yes, sudo -n).
+    /// terminal: a program that reads from one is stopped, which counts as a failure. Use options that prevent
+    /// questions (ssh -o BatchMode=yes, sudo -n).
     ///
-    /// The first failure ends the roll: that node stays disabled, nodes in progress are finished, no other is started. Ctrl-C
-    /// does the same, but no node stays disabled; a second Ctrl-C stops immediately and ends COMMAND.
+    /// The first failure ends the roll: that node stays disabled, nodes in progress are finished, no other is started.
+    /// Ctrl-C does the same, but no node stays disabled; a second Ctrl-C stops immediately and ends COMMAND.
     ///
-    /// Nodes that are out from the start are listed and left alone, without effect on the exit code. A node that somebody else
-    /// takes out during the roll is skipped; the roll goes on, but its exit code is 1. A node that another roll has disabled is
-    /// a failure, and so is one that does not serve again.
+    /// Nodes that are out from the start are listed and left alone, without effect on the exit code. A node that
+    /// somebody else takes out during the roll is skipped; the roll goes on, but its exit code is 1. A node that
+    /// another roll has disabled is a failure, and so is one that does not serve again.
     Roll(Roll),
     /// On a node: leave all pools, wait until drained, then run a command
     ///
-    /// Asks every load balancer at its `node_listen`, on each node in the same order, so that no two nodes wait for each other
-    /// forever: a rolling deploy can be started on all nodes at once, and they go one by one. When the node is gone from all of
-    /// them and has no requests in progress, COMMAND replaces this process, or with --back runs as its child.
+    /// Asks every load balancer at its `node_listen`, on each node in the same order, so that no two nodes wait for
+    /// each other forever: a rolling deploy can be started on all nodes at once, and they go one by one. When the node
+    /// is gone from all of them and has no requests in progress, COMMAND replaces this process, or with --back runs as
+    /// its child.
     ///
-    /// If that fails or is interrupted, all granted leaves are cancelled. Otherwise the leave ends when the node has gone away
-    /// and serves again, serves another version or pool, reports that it is back (--back), or after `leave_timeout`.
+    /// If that fails or is interrupted, all granted leaves are cancelled. Otherwise the leave ends when the node has
+    /// gone away and serves again, serves another version or pool, reports that it is back (--back), or after
+    /// `leave_timeout`.
     ///
-    /// With --json, prints a line for each response that differs from the previous one; with --back, COMMAND's standard output
-    /// then goes to standard error.
+    /// With --json, prints a line for each response that differs from the previous one; with --back, COMMAND's standard
+    /// output then goes to standard error.
     Leave(Leave),
 }
 
@@ -269,9 +274,9 @@ pub struct Events {
 pub struct Reload {
     /// Remove nodes that the services file no longer lists, however many they are
     ///
-    /// By default, no node is removed if a list drops more nodes than `max_removed` at once, the last member of a pool, or
-    /// enough to put a pool below its `min_members`: the file may have been truncated. A configuration whose pools would
-    /// refuse that many members is rejected as a whole.
+    /// By default, no node is removed if a list drops more nodes than `max_removed` at once, the last member of a pool,
+    /// or enough to put a pool below its `min_members`: the file may have been truncated. A configuration whose pools
+    /// would refuse that many members is rejected as a whole.
     #[arg(long)]
     pub accept_removals: bool,
 }
@@ -307,8 +312,8 @@ pub struct Roll {
     /// Delay between a node and the next
     #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true, value_parser = duration)]
     pub pause: Duration,
-    /// Time limit for each step except COMMAND: until the node may be taken out (while no other of this roll is out), is
-    /// drained, and serves again
+    /// Time limit for each step except COMMAND: until the node may be taken out (while no other of this roll is out),
+    /// is drained, and serves again
     #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = positive_duration)]
     pub timeout: Duration,
     /// Tag of the reason for which nodes are disabled
@@ -327,18 +332,18 @@ pub struct Leave {
     pub urls: Vec<String>,
     /// Report that the node is back when COMMAND has succeeded, so that it returns at its next successful polls
     ///
-    /// A restart that takes less than the time between two polls is not noticed: without this option the node would stay out
-    /// for `leave_timeout`, and keep others from leaving. If COMMAND fails, nothing is reported, and the node stays out.
-    /// Signals are passed on to COMMAND. The exit code is that of COMMAND, or 1 if a load balancer could not be reached
-    /// within a minute, or the time of --skip-dead.
+    /// A restart that takes less than the time between two polls is not noticed: without this option the node would
+    /// stay out for `leave_timeout`, and keep others from leaving. If COMMAND fails, nothing is reported, and the node
+    /// stays out. Signals are passed on to COMMAND. The exit code is that of COMMAND, or 1 if a load balancer could not
+    /// be reached within a minute, or the time of --skip-dead.
     #[arg(long, requires = "command")]
     pub back: bool,
-    /// Maximum total time to wait, such as 30s or 10m; then exits 1 [default: unlimited while the node waits for its turn,
-    /// then 10m, the default of `leave_timeout`]
+    /// Maximum total time to wait, such as 30s or 10m; then exits 1 [default: unlimited while the node waits for its
+    /// turn, then 10m, the default of `leave_timeout`]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Skip a load balancer that has not responded for this long [default if no time is given: 60s, more than a restart of
-    /// pollbal takes]; one that responds that it is busy is waited for
+    /// Skip a load balancer that has not responded for this long [default if no time is given: 60s, more than a restart
+    /// of pollbal takes]; one that responds that it is busy is waited for
     #[arg(
         long,
         value_name = "TIME",

@@ -26,8 +26,8 @@ use crate::supervision::supervised;
 /// Maximum transitions in the queue, which the daemon empties at each turn. When it is full, alerts wait.
 const TRANSITIONS: usize = 64;
 
-/// Minimum interval at which nodes are counted for alerts: at a large site that visits thousands, and problems with nodes
-/// must last for seconds.
+/// Minimum interval at which nodes are counted for alerts: at a large site that visits thousands, and problems with
+/// nodes must last for seconds.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Interval at which the differences in a load balancer that is not in sync are queried.
@@ -254,7 +254,7 @@ async fn report_files(
 fn files_fault(directory: &str, status: &DriverStatus) -> Option<FileFault> {
     let text = || {
         let why = status.because();
-        format!("pool files in {directory} are not as they should be{why}")
+        format!("pool files in {directory} are not in sync{why}")
     };
     (!status.in_sync).then(|| FileFault {
         path: directory.to_owned(),
@@ -263,7 +263,7 @@ fn files_fault(directory: &str, status: &DriverStatus) -> Option<FileFault> {
 }
 
 fn files_skipped(directory: &str, status: &DriverStatus) -> Option<FileFault> {
-    let what = format!("pool files in {directory}, in Perlbal's format, cannot have IPv6 nodes");
+    let what = format!("pool files in {directory}, in Perlbal's format, cannot contain IPv6 nodes");
     let text = status.skipped.text(&what)?;
     let path = directory.to_owned();
     Some(FileFault { path, text })

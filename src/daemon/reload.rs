@@ -83,7 +83,8 @@ impl Daemon {
         self.reloads.spawn_blocking(|| current.read_new());
     }
 
-    /// Applies what was read. If something is wrong with it, it is rejected as a whole, and the previous state stays active.
+    /// Applies what was read. If something is wrong with it, it is rejected as a whole, and the previous state stays
+    /// active.
     pub(super) async fn end_reload(&mut self, read: Result<Result<NewState, String>, JoinError>) {
         let read = read.map_err(|error| error.to_string());
         match read.and_then(|read| self.accept(read)) {
@@ -113,7 +114,7 @@ impl Daemon {
         let new = read?;
         if new.loaded.list.nodes.is_empty() && self.core.membership().node_count() > 0 {
             let file = new.loaded.config.services_file.display();
-            return Err(format!("{file} names no node"));
+            return Err(format!("{file} lists no nodes"));
         }
         if !self.reload_waiters.accept_removals() {
             self.judge_rules(&new.loaded.config)?;
@@ -196,7 +197,8 @@ impl Daemon {
         }
     }
 
-    /// Reports whether the configuration was replaced where it is mounted from, so that pollbal still sees the old file.
+    /// Reports whether the configuration was replaced where it is mounted from, so that pollbal still sees the old
+    /// file.
     pub(super) fn report_replaced(&self, files: &[PathBuf]) {
         let path = &self.options.config;
         let fault = files.contains(path).then(|| FileFault {

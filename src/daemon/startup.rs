@@ -31,7 +31,7 @@ impl Daemon {
         );
         if nodes == 0 {
             warn!(
-                "{} names no node: nothing is done until it does",
+                "{} lists no nodes: nothing is done until it does",
                 self.config.services_file.display()
             );
         }

@@ -19,7 +19,8 @@ use crate::supervision::Watcher;
 use crate::systemd::Notifier;
 
 /// Maximum time to wait for the pool files. After that the service is ready without them: pollbal keeps load
-/// balancers in sync through their management sockets anyway, which a service manager that restarts it again and again would only prevent.
+/// balancers in sync through their management sockets anyway, which a service manager that restarts it again and again
+/// would only prevent.
 const FILES_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What systemd was notified of, and what it is still to be notified of.
@@ -59,8 +60,8 @@ impl Listeners {
     }
 }
 
-/// All that a status line is made of, so that one is formatted only if it differs: the event loop passes the state at each
-/// turn.
+/// All that a status line is made of, so that one is formatted only if it differs: the event loop passes the state at
+/// each turn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct LastStatus {
     nodes: usize,
@@ -108,8 +109,8 @@ impl SystemdStatus {
         }
     }
 
-    /// Sends signs of life, until the wait for the files is over. Awaited by the event loop, so that systemd notices when
-    /// that hangs; none is sent while the listeners' thread hangs.
+    /// Sends signs of life, until the wait for the files is over. Awaited by the event loop, so that systemd notices
+    /// when that hangs; none is sent while the listeners' thread hangs.
     pub(super) async fn run_watchdog(&mut self) {
         let deadline = self.pending.as_ref().and_then(|pending| pending.deadline);
         loop {
@@ -203,7 +204,7 @@ impl SystemdStatus {
     fn line(&self, state: &State) -> String {
         let mut line = match state.snapshot {
             None if state.nodes == 0 => {
-                format!("{} names no node yet", state.services_file.display())
+                format!("{} lists no nodes yet", state.services_file.display())
             }
             None => format!(
                 "waiting for the first answer of {}",

@@ -40,16 +40,16 @@ pub enum Failure {
     /// No connection came about; the system's reason.
     #[serde(deserialize_with = "wire::text")]
     Connect(String),
-    /// The node takes no new connections, while one that was made earlier still stands; the reason.
+    /// The node takes no new connections, while an earlier one is still open; the reason.
     #[serde(deserialize_with = "wire::text")]
     NoNewConnections(String),
-    /// The whole answer was not there in time (`service_timeout`).
+    /// The response was not complete in time (`service_timeout`).
     Timeout,
-    /// The same, on a new connection, while one that was made earlier still stands.
+    /// The same, on a new connection, while an earlier one is still open.
     TimeoutOnNew,
     /// The answer's status was not 200.
     Status(u16),
-    /// The connection broke before the answer was whole; the reason.
+    /// The connection closed before the response was complete; the reason.
     #[serde(deserialize_with = "wire::text")]
     Broken(String),
     /// What the node sent is no HTTP; what it does instead.

@@ -1,4 +1,4 @@
-//! Poll statistics: number of polls by result and by duration.
+//! Counts polls: by result and by duration.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct PollStats {
 }
 
 impl PollStats {
-    /// Records a poll.
+    /// Counts a poll.
     pub fn record(&mut self, poll: &Poll) {
         self.results[result_index(&poll.observation)] += 1;
         let seconds = poll.took.as_secs_f64();

@@ -265,12 +265,12 @@ impl SystemStatus {
         let (text, brief) = match (self.first_round_done, whole.nodes()) {
             (true, _) => return None,
             (false, 0) => {
-                let brief = "starting, the services file names no node".to_owned();
+                let brief = "starting, the services file lists no nodes".to_owned();
                 (format!("{brief}: nothing is done until it does"), brief)
             }
             (false, all) => {
                 let unheard = whole.unheard;
-                let brief = format!("starting, {unheard} of {all} nodes not heard yet");
+                let brief = format!("starting, {unheard} of {all} nodes not polled yet");
                 (format!("{brief}: nothing changes before"), brief)
             }
         };
@@ -314,8 +314,8 @@ impl DriverHealth {
             }
             (true, false) => {
                 let differences = self.differences.as_deref();
-                let differences = differences.unwrap_or("what was read there is being put right");
-                let text = format!("{id} is not as it should be: {differences}");
+                let differences = differences.unwrap_or("what was read there is being corrected");
+                let text = format!("{id} is not in sync: {differences}");
                 (
                     Kind::LoadBalancerNotInSync,
                     text,

@@ -76,7 +76,7 @@ pub enum Why {
     BelowMin(PoolName, usize, usize),
 }
 
-/// Whether the removals of this list may be carried out.
+/// Decides by `max_removed` and `min_members` whether the removals of this list may be carried out.
 ///
 /// # Errors
 /// The nodes that would go, and why they stay.

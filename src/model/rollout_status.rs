@@ -141,7 +141,7 @@ pub struct NodeOnDriver<'a> {
     pub skipped: bool,
     /// It has acknowledged where the node is now.
     pub acked: bool,
-    /// Where it still has the node, although that is not wanted.
+    /// Where it still has the node, although it should not.
     pub stray: Option<&'a Stray>,
     /// If the node is out, it is drained there.
     pub drained: bool,

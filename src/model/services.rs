@@ -1,8 +1,9 @@
 //! The services file: the list of nodes, a line each.
 //!
 //! `ip port` or `ip:port` (so that a pool file can be read too), then an optional name, with or
-//! without `#`. Instead of the IP address there may be a host name. An IPv6 address needs brackets before `:port`, and may have them before ` port`. Behind
-//! a name without `#`, ` #` begins a comment. Blank lines and lines that begin with `#` are skipped.
+//! without `#`. Instead of the IP address there may be a host name. An IPv6 address needs brackets before `:port`, and
+//! may have them before ` port`. Behind a name without `#`, ` #` begins a comment. Blank lines and lines that begin
+//! with `#` are skipped.
 
 mod listing;
 
@@ -46,7 +47,7 @@ pub struct LineErrors {
 pub struct LineError {
     /// The line's number, from 1.
     pub line: usize,
-    /// The line as it stands, made printable.
+    /// The line verbatim, made printable.
     pub text: String,
     /// What is wrong with it.
     pub kind: LineErrorKind,
@@ -63,7 +64,7 @@ pub enum LineErrorKind {
     Address(AddrError),
     /// Its host name has this address, which the line of this number gives too.
     SameAddress(NodeAddr, usize),
-    /// Its address stands in an earlier line already, of this number.
+    /// Its address is listed in an earlier line already, of this number.
     Duplicate(usize),
 }
 
@@ -168,7 +169,7 @@ fn split_host(text: &str) -> (&str, &str) {
     }
 }
 
-/// What stands before a `#` that follows a blank.
+/// The text before a `#` that follows a blank.
 fn before_comment(name: &str) -> &str {
     let is_comment = |(at, _): &(usize, &str)| name[..*at].ends_with(char::is_whitespace);
     let comment = name.match_indices('#').find(is_comment);

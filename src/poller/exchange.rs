@@ -39,7 +39,7 @@ pub(super) enum Cause {
     Connection(#[from] io::Error),
     #[error(transparent)]
     Malformed(#[from] ParseError),
-    #[error("the connection was closed before the answer was whole{}", after(.0.as_ref()))]
+    #[error("the node closed the connection{}", after(.0.as_ref()))]
     Closed(Option<Excerpt>),
 }
 

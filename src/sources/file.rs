@@ -1,7 +1,7 @@
 //! The services file as a source of nodes.
 //!
-//! The file is checked every second by its path, so that an editor's rename, a symlink switch and a directory's mount are
-//! all noticed. It is read once it is quiet. Its host names are resolved again and again, sooner where that failed.
+//! The file is checked every second by its path, so that an editor's rename, a symlink switch and a directory's mount
+//! are all noticed. It is read once it is quiet. Its host names are resolved again and again, sooner where that failed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl ServicesFile {
         let resolution = resolving.await.ok()?;
         self.set_unresolved(resolution.unresolved);
         let list = resolution.list.map_err(|errors| Rejection {
-            what: "is rejected".to_owned(),
+            what: "was rejected".to_owned(),
             error: Some(ConfigError::Services(self.path.clone(), errors)),
             is_retried: true,
         });
@@ -171,7 +171,7 @@ impl ServicesFile {
             error!("{path}: {more} more host names cannot be resolved");
         }
         if unresolved.is_empty() && !hosts.unresolved.is_empty() {
-            info!("{path}: each host name is resolved again");
+            info!("{path}: all host names can be resolved again");
         }
         let wait = if unresolved.is_empty() {
             hosts.retry.reset();
@@ -189,8 +189,8 @@ impl ServicesFile {
         reporter.set(|status| &mut status.hosts_unresolved, fault);
     }
 
-    /// Accesses the disk on a thread of its own, since it may hang, which is a fault while it lasts. `None` if the process
-    /// is exiting.
+    /// Accesses the disk on a thread of its own, since it may hang, which is a fault while it lasts. `None` if the
+    /// process is exiting.
     async fn on_disk<T: Send + 'static>(
         &self,
         faults: &Faults,
@@ -247,7 +247,7 @@ impl NodeSource for ServicesFile {
             self.known = settled.look.stamp;
             self.is_unread = matches!(settled.listing, Err(ConfigError::Read(..)));
             self.hosts.listing = settled.listing.map_err(|error| Rejection {
-                what: "is rejected".to_owned(),
+                what: "was rejected".to_owned(),
                 error: Some(error),
                 is_retried: self.is_unread,
             })?;

@@ -1,7 +1,7 @@
 //! Sources of nodes.
 //!
-//! A source returns the whole list each time. The task around it, [`run`], passes good lists on, and keeps the last good
-//! one active while the source has none: it logs and reports what is wrong.
+//! A source returns the whole list each time. The task around it, [`run`], passes good lists on, and keeps the last
+//! good one active while the source has none: it logs and reports what is wrong.
 
 pub mod file;
 pub mod resolver;
@@ -20,15 +20,15 @@ pub trait NodeSource: Send {
     /// Its name in the log, such as the path of a file.
     fn name(&self) -> String;
 
-    /// Waits until the list has changed, or may be readable again, and returns it whole. The source determines how often it
-    /// is read; it reports through `faults` when it hangs meanwhile.
+    /// Waits until the list has changed, or may be readable again, and returns it whole. The source determines how
+    /// often it is read; it reports through `faults` when it hangs meanwhile.
     fn next(&mut self, faults: &Faults) -> impl Future<Output = Result<List, Rejection>> + Send;
 }
 
 /// Why there is no list.
 #[derive(Debug)]
 pub struct Rejection {
-    /// What is wrong, to follow the source's name: `is rejected`.
+    /// What is wrong, to follow the source's name: `was rejected`.
     pub what: String,
     /// Details.
     pub error: Option<ConfigError>,
@@ -67,7 +67,7 @@ pub async fn run(
     loop {
         match source.next(&faults).await {
             Ok(list) if list.nodes.is_empty() => faults.reject(Rejection {
-                what: "names no node".to_owned(),
+                what: "lists no nodes".to_owned(),
                 error: None,
                 is_retried: false,
             }),
@@ -163,7 +163,7 @@ mod tests {
             })
         };
         let rejected = Err(Rejection {
-            what: "is rejected".to_owned(),
+            what: "was rejected".to_owned(),
             error: None,
             is_retried: false,
         });

@@ -1,7 +1,8 @@
 //! Resolves the host names of a services file.
 //!
-//! The system's resolver blocks its thread and cannot be interrupted, so each name is looked up on one of a few threads of
-//! our own, and all of them together have a time limit. A name that cannot be resolved keeps the addresses that it had.
+//! The system's resolver blocks its thread and cannot be interrupted, so each name is looked up on one of a few threads
+//! of our own, and all of them together have a time limit. A name that cannot be resolved keeps the addresses that it
+//! had.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -76,9 +77,9 @@ impl fmt::Display for Unresolved {
             line, host, error, ..
         } = self;
         let consequence = if self.is_kept {
-            "its last addresses stay active"
+            "its last addresses are still used"
         } else {
-            "it is no node until it can be"
+            "its line is ignored until it can be resolved"
         };
         write!(
             f,
@@ -127,9 +128,9 @@ impl Resolver {
                     addresses.insert(host, ips);
                     continue;
                 }
-                Some(Ok(_)) => "it has no address".to_owned(),
+                Some(Ok(_)) => "the name has no addresses".to_owned(),
                 Some(Err(error)) => error.to_string(),
-                None => "the resolver has not answered in time".to_owned(),
+                None => "the resolver timed out".to_owned(),
             };
             let is_kept = last.is_some();
             addresses.extend(last.map(|last| (host.clone(), last)));
@@ -233,7 +234,7 @@ pub(super) mod tests {
         let text = resolution.unresolved[0].to_string();
         assert_eq!(
             text,
-            "line 1: two cannot be resolved: unknown; it is no node until it can be"
+            "line 1: two cannot be resolved: unknown; its line is ignored until it can be resolved"
         );
         assert_eq!(resolution.unresolved.len(), 1);
     }
@@ -261,7 +262,7 @@ pub(super) mod tests {
     fn a_name_without_addresses_cannot_be_resolved() {
         let resolver = Resolver::new(|_| Ok(Vec::new()));
         let resolution = resolver.resolve(&listing("one 80\n"));
-        assert_eq!(resolution.unresolved[0].error, "it has no address");
+        assert_eq!(resolution.unresolved[0].error, "the name has no addresses");
     }
 
     #[test]
@@ -288,7 +289,7 @@ pub(super) mod tests {
         let threads = vec![resolver.threads.clone(); MAX_THREADS];
         let resolution = resolver.resolve(&listing("one 80\n"));
         let error = &resolution.unresolved[0].error;
-        assert_eq!(error, "the resolver has not answered in time");
+        assert_eq!(error, "the resolver timed out");
         assert_eq!(lookups.load(Ordering::Relaxed), 0);
         drop(threads);
         let resolution = resolver.resolve(&listing("one 80\n"));

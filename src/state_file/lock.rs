@@ -34,7 +34,7 @@ pub enum Taken {
         .1, .0.display()
     )]
     ByAnother(PathBuf, String),
-    /// What stands in the place of its lock cannot be opened: perhaps another user's pollbal has it.
+    /// Its lock file cannot be opened: perhaps another user's pollbal has it.
     #[error(
         "failed to open {}, the lock of the state file: {}; if no other pollbal uses it, delete that",
         .0.display(), .1

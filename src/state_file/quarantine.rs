@@ -24,7 +24,7 @@ const MAX_QUARANTINED: usize = 100;
 const LOST: &str = "none of its reasons, leaves and freezes is active";
 
 /// Reported for a file that was quarantined.
-const UNTIL: &str = "this is reported until that is renamed or removed";
+const UNTIL: &str = "reported until that file is renamed or removed";
 
 /// A state file that could not be read or parsed.
 #[derive(Debug)]

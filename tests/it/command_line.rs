@@ -208,7 +208,7 @@ fn once_without_a_node_ends_with_1_and_says_why() {
     let stage = Stage::new();
     let ended = Pollbal::run(&stage, &json!({}), &["--once"]);
     ended.assert_code(1);
-    assert!(ended.stderr.contains("names no node"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("lists no nodes"), "{}", ended.stderr);
 }
 
 #[test]

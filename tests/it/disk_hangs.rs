@@ -1,8 +1,8 @@
 //! A disk that does not answer, under the pool files, the state file or the services file: all that needs no disk goes
 //! on, a person is notified, and again when it is over.
 //!
-//! No disk hangs everywhere when it is asked to, without being root and without a device: the program as it is built for
-//! tests stands still in front of the disk.
+//! No disk hangs everywhere when it is asked to, without being root and without a device: the program as it is built
+//! for tests stands still in front of the disk.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -185,7 +185,7 @@ fn a_state_file_that_cannot_be_written_is_reported_and_orders_hold() {
     becomes(SOON, "the order is kept", &true, || {
         state().contains("\"disk\"")
     });
-    site.wait_log_once(&["info", "the state file is written again"]);
+    site.wait_log_once(&["info", "overrides are saved again"]);
     site.wait_verdict("OK: 2 nodes: 1 in pools, 1 disabled", 0);
     site.wait_alert("state_not_written over ");
 }

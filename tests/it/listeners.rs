@@ -443,7 +443,7 @@ fn a_reload_that_cannot_open_a_listener_is_refused_as_a_whole() {
     stage.write_services(&[]);
     let mark = pollbal.mark();
     pollbal.reload();
-    pollbal.wait_log_after(mark, &["error", "names no node"]);
+    pollbal.wait_log_after(mark, &["error", "lists no nodes"]);
     pollbal.wait_log_after(mark, &["error", "reload rejected"]);
     assert!(lives(&old.admin) && !moved.exists());
 }

@@ -191,7 +191,7 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
     let socket = stage.path("second.sock");
     let status = run::pollbal(&["status", "--socket", socket.to_str().unwrap()]);
     let status = run::stdout(&status);
-    let why = "are not as they should be: another pollbal writes the pool directory";
+    let why = "are not in sync: another pollbal writes the pool directory";
     assert!(status.contains(why), "{status}");
     let verdict = "CRITICAL: pool intruder has no members; pool files not written\n";
     assert!(status.ends_with(verdict), "{status}");

@@ -130,7 +130,7 @@ fn it_is_ready_without_nodes_as_soon_as_the_declared_files_exist() {
     let services = stage.services_file();
     wait_status(
         &notify,
-        &format!("{} names no node yet", services.display()),
+        &format!("{} lists no nodes yet", services.display()),
     );
     // A configuration that is changed before there are nodes holds at once.
     stage.write_config(&json!({ "pools": { "website": {}, "api": {} } }));

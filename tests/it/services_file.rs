@@ -13,8 +13,8 @@ use crate::common::raw_node::{Answer, RawNode, Reply};
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, stays, text};
 
-/// The file is looked at every second, and must have been quiet for another; the rest is for the first polls of new nodes,
-/// on a busy machine.
+/// The file is looked at every second, and must have been quiet for another; the rest is for the first polls of new
+/// nodes, on a busy machine.
 const NOTICED: Duration = Duration::from_secs(5);
 
 fn quick() -> Value {
@@ -326,11 +326,11 @@ fn an_emptied_or_missing_file_keeps_the_last_good_list() {
             || nodes[0].polls() > polls + 5,
         );
     };
-    let names_no_node: &[&str] = &["error", "names no node", "last good list stays"];
-    stays_through(names_no_node, &|| {
+    let lists_no_nodes: &[&str] = &["error", "lists no nodes", "last good list stays"];
+    stays_through(lists_no_nodes, &|| {
         fs::write(stage.services_file(), "").unwrap();
     });
-    stays_through(names_no_node, &|| {
+    stays_through(lists_no_nodes, &|| {
         stage.write_services(&["# none".to_owned()]);
     });
     let mark = pollbal.mark();
@@ -396,7 +396,7 @@ fn a_pool_file_can_be_the_services_file() {
 fn a_start_without_a_node_waits_for_the_first() {
     let stage = Stage::new();
     let pollbal = Pollbal::start(&stage, &quick());
-    pollbal.wait_log(&["warn", "names no node"]);
+    pollbal.wait_log(&["warn", "lists no nodes"]);
     let nodes = stage.nodes(&["website"]);
     wait_website(&stage, SOON, &nodes);
     becomes(SOON, "nobody is out", &Some(vec![]), || {

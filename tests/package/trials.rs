@@ -102,7 +102,7 @@ fn apt_installs_it_and_it_polls() {
     assert_eq!(machine.sh("systemctl is-enabled pollbal"), "enabled");
     assert_eq!(
         machine.property("pollbal", "StatusText"),
-        "/etc/pollbal.services names no node yet"
+        "/etc/pollbal.services lists no nodes yet"
     );
     assert_eq!(
         machine.sh("stat -c '%U:%G %a' /run/pool"),

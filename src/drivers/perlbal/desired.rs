@@ -86,8 +86,8 @@ pub struct NameMap {
 }
 
 impl NameMap {
-    /// What a Perlbal should have according to a snapshot. `is_current` says whether the pool file of a name is known to have
-    /// the snapshot's members, in a form that Perlbal reads correctly.
+    /// What a Perlbal should have according to a snapshot. `is_current` says whether the pool file of a name is known
+    /// to have the snapshot's members, in a form that Perlbal reads correctly.
     #[must_use]
     pub fn desired(&self, pools: &Pools, is_current: impl Fn(&str) -> bool) -> Desired {
         let current = |file: String| is_current(&file).then_some(file);
@@ -142,7 +142,7 @@ impl NameMap {
     }
 }
 
-/// Perlbal knows IPv4 addresses only: what it is sent of others, it takes for host names.
+/// Perlbal knows IPv4 addresses only: it takes any other address for a host name.
 fn is_servable(addr: &NodeAddr) -> bool {
     addr.ipv4().is_some()
 }

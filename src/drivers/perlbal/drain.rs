@@ -273,8 +273,8 @@ impl DrainTracker {
         }
     }
 
-    /// Records the addresses to which a connection is busy, the last thing that a check queries, and
-    /// how much work all of it was for Perlbal.
+    /// Decides which members are drained, by the addresses to which a connection is busy, the last thing that a check
+    /// queries. `took` is how much work all of it was for Perlbal.
     pub fn end_check(
         &mut self,
         busy: &BTreeSet<NodeAddr>,

@@ -111,6 +111,7 @@ impl PerlbalDriver {
         self.last_owned.send_replace(Some(self.state.known()));
     }
 
+    /// Connects and serves; reconnects after each outage, until the task is stopped.
     async fn drive(&mut self, mode: Mode) {
         self.state.set_disconnected(Instant::now());
         self.publish();
@@ -137,8 +138,8 @@ impl PerlbalDriver {
         }
     }
 
-    /// Waits for a connection over which Perlbal answers, and reports each attempt that fails;
-    /// `None` when the task is stopped.
+    /// Connects, or reconnects after `wait`: waits for a connection over which Perlbal answers, and reports each
+    /// attempt that fails. `None` when the task is stopped.
     async fn reach(&mut self, wait: Duration) -> Option<Session> {
         let mut connector = Connector::new(&self.settings, Arc::clone(&self.state.resolver), wait);
         loop {

@@ -22,13 +22,13 @@ pub(super) struct Session {
 /// One connection's socket.
 pub(super) struct Socket {
     stream: TcpStream,
-    /// Time limit for each response, and for each write.
+    /// The exchange timeout: time limit for each response, and for each write.
     timeout: Duration,
 }
 
 impl Session {
     /// Sends a first command on a new connection and waits for its response, without a time limit: the caller has its
-    /// own. From then on each response must come within `limit`.
+    /// own. From then on each response must come within `limit`, the exchange timeout.
     pub(super) async fn open(stream: TcpStream, limit: Duration) -> Result<Self, SessionError> {
         stream.set_nodelay(true).map_err(SessionError::Connect)?;
         let mut session = Self {
@@ -113,6 +113,7 @@ impl Socket {
         }
     }
 
+    /// Receives more of the responses that are due; fails once the exchange timeout of the oldest one has passed.
     async fn receive(&mut self, pipeline: &mut Pipeline) -> Result<(), SessionError> {
         loop {
             self.acknowledge_quickly()?;

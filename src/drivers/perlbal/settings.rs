@@ -37,7 +37,7 @@ pub struct PerlbalSettings {
     pub create_pools: bool,
     /// Longest time between two comparisons of everything.
     pub resync_interval: Duration,
-    /// Time limit of an exchange: a command and its complete response.
+    /// The exchange timeout: time limit for a command and its complete response.
     pub timeout: Duration,
     /// `perlbal_pool`: names there that differ.
     pub names: PerlbalNames,

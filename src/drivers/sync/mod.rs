@@ -9,10 +9,10 @@
 //! ```
 //!
 //! [`core`] decides what is due next: it is pure, and time is an argument. [`run`] is the loop around it. After each
-//! exchange the core is told its result and asked for the next one; snapshots and queries are handled during exchanges
-//! too. What was acknowledged is read once more: only a read that began afterwards proves it.
+//! exchange the result is reported to the core, which returns the next one; snapshots and queries are handled during
+//! exchanges too. What was acknowledged is read once more: only a read that began afterwards proves it.
 //!
-//! No released driver uses it yet.
+//! Only the test driver (`recorder`) uses it so far.
 
 mod core;
 mod notices;
@@ -58,7 +58,7 @@ pub trait Backend: Send + Sync + 'static {
     /// A connection.
     type Session: Session<Step = Self::Step, Actual = Self::Actual>;
 
-    /// What a snapshot asks of this load balancer, and what of that it cannot do. `owned` are pools there of
+    /// What a snapshot asks of this load balancer, and which parts it does not support. `owned` are pools there of
     /// snapshots of this run that have members: one that this snapshot does not know is to be emptied.
     fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>)
     -> (Self::Desired, Problems);
@@ -66,18 +66,18 @@ pub trait Backend: Send + Sync + 'static {
     /// The members that are desired: each pool of pollbal's, empty ones too.
     fn desired_members(desired: &Self::Desired) -> Members;
 
-    /// The members that are there, in each pool that serves requests, whoever it belongs to. A node that gets no new
-    /// requests is none, even if the load balancer still lists it.
+    /// The members that are there, in each pool that serves requests, whether or not pollbal owns it. A node that gets
+    /// no new requests is none, even if the load balancer still lists it.
     fn actual_members(actual: &Self::Actual) -> Members;
 
-    /// Members that are still listed there but get no new requests: they left, and their removal is completed by further
-    /// steps once they are drained.
+    /// Members that are still listed there but get no new requests: they left, and their removal is completed by
+    /// further steps once they are drained.
     fn retired(_actual: &Self::Actual) -> Vec<Member> {
         Vec::new()
     }
 
-    /// The steps from the actual to the desired state; none if these agree. `draining` are the members that left and are
-    /// not drained yet.
+    /// The steps from the actual to the desired state; none if these agree. `draining` are the members that left and
+    /// are not drained yet.
     fn plan(
         desired: &Self::Desired,
         actual: &Self::Actual,
@@ -95,8 +95,8 @@ pub trait Backend: Send + Sync + 'static {
     fn connect(&self) -> impl Future<Output = Result<Self::Session, SessionError>> + Send;
 }
 
-/// A connection to a load balancer. Each exchange must end within [`timeout`](SyncSettings::timeout); when it fails or is
-/// dropped half-way, the session is dropped too.
+/// A connection to a load balancer. Each exchange must end within [`timeout`](SyncSettings::timeout); when it fails or
+/// is dropped half-way, the session is dropped too.
 pub trait Session: Send {
     /// As in [`Backend::Step`].
     type Step;
@@ -106,15 +106,15 @@ pub trait Session: Send {
     /// What the load balancer is and its version, for people: `HAProxy 3.0.11`.
     fn describe(&self) -> String;
 
-    /// Checks that the load balancer which was read still responds; an error if another one took its place. Called every
-    /// second while nothing else is due.
+    /// Checks that the load balancer which was read still responds; an error if another one took its place. Called
+    /// every second while nothing else is due.
     fn ping(&mut self) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// Reads everything that is there.
     fn read(&mut self) -> impl Future<Output = Result<Self::Actual, SessionError>> + Send;
 
-    /// Executes the steps of a batch in order, and returns the answer to each. An error means that it is unknown which of
-    /// them took effect.
+    /// Executes the steps of a batch in order, and returns the answer to each. An error means that it is unknown which
+    /// of them took effect.
     fn execute(
         &mut self,
         batch: &[Self::Step],
@@ -141,8 +141,8 @@ pub struct Plan<Step> {
     pub batches: Vec<Vec<Step>>,
     /// What the steps cannot put right.
     pub problems: Problems,
-    /// Pools of the snapshot that are not there and that no step creates: the load balancer does not carry them. Each is a
-    /// problem, too.
+    /// Pools of the snapshot that are not there and that no step creates: the load balancer does not carry them. Each
+    /// is a problem, too.
     pub absent: BTreeSet<PoolName>,
 }
 

@@ -138,7 +138,7 @@ impl<B: Backend> Running<B> {
 }
 
 impl<B: Backend> Attending<B> {
-    /// Waits for the result of an exchange, for a limited time; `None` when the driver is stopped.
+    /// Waits for the result of an exchange, at most for the exchange timeout; `None` when the driver is stopped.
     async fn exchange<T>(
         &mut self,
         exchange: impl Future<Output = Result<T, SessionError>>,

@@ -85,7 +85,7 @@ pub(super) fn night() -> Status {
             ),
             problem(
                 Severity::Degraded,
-                "/etc/pollbal.services is rejected; the last good list stays active",
+                "/etc/pollbal.services was rejected; the last good list stays active",
                 Some("2026-07-30T02:00:04.567Z"),
             ),
         ],

@@ -43,7 +43,7 @@ fn the_first_word_is_the_verdict() {
     for part in [
         "<p class=\"line\">CRITICAL: pool shop has no members, its sorry server is active; pool images",
         "<li>Balancer 10.0.9.2:8065 unreachable</li>",
-        "<li>/etc/pollbal.services is rejected; the last good list stays active <small>",
+        "<li>/etc/pollbal.services was rejected; the last good list stays active <small>",
     ] {
         assert!(night.contains(part), "{part} is missing in {night}");
     }

@@ -21,7 +21,7 @@ use crate::model::node::NodeAddr;
 use crate::model::node_index::NotFound;
 use crate::model::overrides::Note;
 
-/// The address that a request comes from, which is one in the services file.
+/// The address that a request comes from, which is a node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Peer(IpAddr);
 

@@ -107,7 +107,7 @@ fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
             Some("the node announces a pool that it serves".to_owned())
         }
         OutReason::Failed(_) => Some(rises(view, rules)),
-        OutReason::Refused(refusal) => Some(format!("this is resolved: {refusal}")),
+        OutReason::Refused(refusal) => Some(format!("its rejection must be resolved: {refusal}")),
         OutReason::Awaited => Some("the poll in progress, if the node serves".to_owned()),
         OutReason::Disabled(_) | OutReason::Granted => {
             is_away(view).then(|| "the node announces that it serves (it does not now)".to_owned())

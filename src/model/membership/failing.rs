@@ -82,8 +82,8 @@ impl Membership {
         }
     }
 
-    /// Removes the failed members that `min_members` does not keep in, the longest failing first, and reports when
-    /// keeping members in begins or ends.
+    /// Decides by `min_members` whether failed members are kept in. Removes the others, the longest failing first, and
+    /// reports when keeping members in begins or ends.
     pub(super) fn enforce_min_members(
         &mut self,
         name: &PoolName,

@@ -15,8 +15,8 @@ use crate::model::observation::{Observation, Poll};
 use crate::model::rules::JoinDenied;
 use crate::model::words::Word;
 
-/// A node that has a leave, and only does not answer in time, is away after so many failures in a
-/// row. One alone happens to any node; were it taken for a stop, the next answer would be taken for
+/// A node that has a leave, and only does not answer in time, is away after this many
+/// consecutive failures. One alone happens to any node; were it taken for a stop, the next answer would be taken for
 /// the return, and end the leave of a node that was told that it may stop.
 const SILENCES: u32 = 3;
 
@@ -181,7 +181,7 @@ impl TrackedNode {
         }
     }
 
-    /// Where it is, or where it wanted to be when it last spoke.
+    /// Where it is, or the place it last announced.
     pub(super) fn place(&self) -> Option<&Assignment> {
         match &self.state {
             State::Member { place, .. } => Some(place),

@@ -42,7 +42,7 @@ pub struct Effect {
 impl fmt::Display for LeaveDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FirstRound => f.write_str("not every node was heard yet"),
+            Self::FirstRound => f.write_str("not every node has been polled yet"),
             Self::Short(shortage) => write!(f, "it would leave {shortage}"),
             Self::Others(pool, nodes) => {
                 let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();

@@ -67,7 +67,7 @@ impl Membership {
             });
             shortages[at].add(node, self.rules.of(pool).fall);
         }
-        shortages.retain(Shortage::is_one);
+        shortages.retain(Shortage::would_fall_short);
         shortages
     }
 
@@ -172,9 +172,10 @@ impl Shortage {
         self.names.push(node.node.name.clone());
     }
 
-    /// A failed member may go as long as enough members are left, since nothing is lost with it. One that failed once
-    /// may be well, so it may not go as the last; nor is it relied on when another goes.
-    fn is_one(&self) -> bool {
+    /// Decides by `min_members` whether too few members would be left. A failed member may go as long as enough members
+    /// are left, since nothing is lost with it. One that failed once may be well, so it may not go as the last; nor is
+    /// it relied on when another goes.
+    fn would_fall_short(&self) -> bool {
         let short = |all, going, min| going > 0 && all < min + going;
         let needed = self.min_members.max(LAST);
         short(self.members.all, self.going.all, self.min_members)

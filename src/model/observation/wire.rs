@@ -1,7 +1,7 @@
-//! Polls as one pollbal sends them to another.
+//! The serialized form of polls, for sending them to another pollbal (not used yet).
 //!
-//! The clocks of two machines need not agree, so that times are relative: to when a poll is sent at one end, and to when
-//! it is received at the other. There it seems to have begun later by the time on the way.
+//! The clocks of two machines need not agree, so that times are relative: to when a poll is sent at one end, and to
+//! when it is received at the other. There it seems to have begun later by the time on the way.
 
 use std::fmt;
 use std::str::FromStr;

@@ -148,7 +148,7 @@ impl Kind {
             Self::FilesNotWritten => "pool directories not written",
             Self::NodesDown => "nodes down",
             Self::NodesRefused => "nodes refused",
-            Self::NodesSkipped => "load balancers that skip nodes",
+            Self::NodesSkipped => "load balancers or pool directories that skip nodes",
             Self::MembersKept => "members kept in though failing",
             Self::StateRefused => "state files rejected",
             Self::ReloadRefused => "reloads rejected",
@@ -159,12 +159,12 @@ impl Kind {
             Self::StateNotWritten => "state files not written",
             Self::OrdersNotKept => "orders not kept",
             Self::Frozen => "freezes",
-            Self::Starting => "nodes not heard yet",
+            Self::Starting => "nodes not polled yet",
         }
     }
 
-    /// Minimum time that it must last before it counts, and be absent before it counts as over: what disappears sooner by
-    /// itself is no reason to wake anyone. `None`: it is never a reason for an alert, it is only shown.
+    /// Minimum time that it must last before it counts, and be absent before it counts as over: what disappears sooner
+    /// by itself is no reason to wake anyone. `None`: it is never a reason for an alert, it is only shown.
     #[must_use]
     pub fn hold_time(self) -> Option<Duration> {
         let seconds = match self {

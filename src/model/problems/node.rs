@@ -15,7 +15,7 @@ impl Problem {
             _ => "it failed".to_owned(),
         };
         let (kind, text) = match &view.state {
-            NodeState::Unheard => (Kind::Starting, format!("{name} was not heard yet")),
+            NodeState::Unheard => (Kind::Starting, format!("{name} has not been polled yet")),
             NodeState::Out(OutReason::Failed(failure)) => {
                 (Kind::NodesDown, format!("{name} is down: {failure}"))
             }

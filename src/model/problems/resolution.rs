@@ -21,25 +21,23 @@ impl SystemStatus {
             Kind::LoadBalancerLost | Kind::LoadBalancerNotInSync => {
                 self.of_load_balancer_now(subject)
             }
-            Kind::FilesNotWritten => {
-                now(format!("the pool files in {subject} are as they should be"))
-            }
+            Kind::FilesNotWritten => now(format!("the pool files in {subject} are in sync")),
             Kind::NodesDown => now(self.nodes.share(Counts::down, "down")),
             Kind::NodesRefused => now("no node is refused".to_owned()),
-            Kind::NodesSkipped => now(format!("{subject} skips no node")),
+            Kind::NodesSkipped => now(format!("{subject} no longer skips any node")),
             Kind::MembersKept => now("no failing member is kept in".to_owned()),
-            Kind::StateRefused => now(format!("{subject} is in order, what was set aside is gone")),
-            Kind::ReloadRefused => now(format!("{subject} is in order and in force")),
+            Kind::StateRefused => now(format!("{subject} is valid; no quarantined file is left")),
+            Kind::ReloadRefused => now(format!("{subject} is valid and active")),
             Kind::FileReplaced => now(format!("{subject} is the file that is mounted there again")),
             Kind::ServicesRefused | Kind::RemovalsWithheld => {
                 let nodes = self.nodes.total().nodes();
-                now(format!("{subject} is in order and in force: {nodes} nodes"))
+                now(format!("{subject} is valid and active: {nodes} nodes"))
             }
-            Kind::HostsUnresolved => now(format!("each host name of {subject} is resolved")),
+            Kind::HostsUnresolved => now(format!("all host names in {subject} are resolved")),
             Kind::StateNotWritten => now(format!("{subject} is written")),
             Kind::OrdersNotKept => now("no order is lost by a restart".to_owned()),
             Kind::Frozen => now("nothing is frozen".to_owned()),
-            Kind::Starting => now("each node was heard".to_owned()),
+            Kind::Starting => now("every node has been polled".to_owned()),
         }
     }
 

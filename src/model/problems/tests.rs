@@ -273,14 +273,14 @@ fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
     let (health, line) = verdict(&site);
     assert_eq!(health, Health::Degraded);
     assert!(
-        line.starts_with("DEGRADED: starting, 1 of 2 nodes not heard yet; "),
+        line.starts_with("DEGRADED: starting, 1 of 2 nodes not polled yet; "),
         "{line}"
     );
     assert!(
         line.contains("Balancer 127.0.0.1:16000 not connected"),
         "{line}"
     );
-    let none = "DEGRADED: starting, the services file names no node";
+    let none = "DEGRADED: starting, the services file lists no nodes";
     assert_eq!(verdict(&SystemStatus::default()).1, none);
 }
 
@@ -389,7 +389,7 @@ fn of_a_load_balancer_that_does_not_obey_it_is_told_why_and_what_differs() {
         differences: Some("pool api still needs +10.0.0.1:80".into()),
         ..DriverHealth::default()
     });
-    let text = "Balancer 127.0.0.1:16000 is not as it should be: pool api still needs +10.0.0.1:80";
+    let text = "Balancer 127.0.0.1:16000 is not in sync: pool api still needs +10.0.0.1:80";
     assert_eq!(odd.problems()[0].text, text);
     assert_eq!(
         verdict(&odd).1,

@@ -105,7 +105,7 @@ impl<B: Backend> Core<B> {
         (!removed.is_empty()).then_some(removed)
     }
 
-    /// A check of these removed members has ended: which are busy.
+    /// Records which of these removed members are drained: a check of them has ended, and these are `busy`.
     pub(in super::super) fn on_busy(
         &mut self,
         removed: &BTreeSet<Member>,

@@ -41,7 +41,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// What is due next.
 #[derive(Debug)]
 pub(super) enum Next<Step> {
-    /// Connect.
+    /// Connect, or reconnect after an outage.
     Connect,
     /// Check that the load balancer responds.
     Ping,
