@@ -145,6 +145,23 @@ mod tests {
         }
     }
 
+    /// What a failure reports of a response that ends there; the failure says itself that it was incomplete.
+    #[tokio::test]
+    async fn a_closed_connection_is_reported_with_what_had_arrived() {
+        for (response, expected) in [
+            ("", "the node closed the connection"),
+            (
+                "HTTP/1.1 2",
+                "the node closed the connection, after \"HTTP/1.1 2\"",
+            ),
+        ] {
+            let Err(ExchangeError::BeforeHead(cause)) = result_of(response).await else {
+                panic!("{response:?} is a response");
+            };
+            assert_eq!(cause.to_string(), expected);
+        }
+    }
+
     #[tokio::test]
     async fn a_wait_continues_where_a_cancelled_one_stopped() {
         let (mut exchange, mut node) = start().await;
