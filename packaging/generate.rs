@@ -1,5 +1,5 @@
-//! `package-docs`: generates the man pages and shell completions of the Debian package from the definition of the command
-//! line.
+//! `package-docs`: generates the man pages and shell completions of the Debian package from the definition of the
+//! command line.
 //!
 //! ```text
 //! cargo run --example package-docs        (writes them to packaging/man and packaging/completions)

@@ -2,8 +2,8 @@
 //!
 //! A process may be stopped (`SIGSTOP`, a frozen cgroup), its machine may be paused, or other processes may take the
 //! CPU. When it continues, its timers fire before anything is read that arrived meanwhile, so that a response that was
-//! in time looks late. Therefore a limit is divided into slices, and a slice whose timer fires far too late counts as one
-//! slice only.
+//! in time looks late. Therefore a limit is divided into slices, and a slice whose timer fires far too late counts as
+//! one slice only.
 
 mod pauses;
 
@@ -19,15 +19,15 @@ pub(crate) use self::pauses::{Pauses, beat, is_pause, woke};
 /// Number of slices per limit. A pause within a single slice is not noticed, and costs at most a quarter of the limit.
 const SLICES: u32 = 4;
 
-/// Minimum and maximum length of a slice. With longer slices only long pauses would be noticed; for shorter ones, timers
-/// (1 ms) are too coarse.
+/// Minimum and maximum length of a slice. With longer slices only long pauses would be noticed; for shorter ones,
+/// timers (1 ms) are too coarse.
 const SLICE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// Maximum lateness of a timer on a machine that is merely busy.
 const LATE: Duration = Duration::from_millis(50);
 
-/// Number of turns of the event loop in which events that arrived meanwhile are read before a limit that expired late is
-/// over: tokio handles up to 1,024 of them per turn.
+/// Number of turns of the event loop in which events that arrived meanwhile are read before a limit that expired late
+/// is over: tokio handles up to 1,024 of them per turn.
 const TURNS: usize = 16;
 
 /// The remainder of a limit.
@@ -108,13 +108,14 @@ impl Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
-/// Waits until `future` is done, for at most `limit`, like [`tokio::time::timeout`]; but what arrived while this process
-/// was paused is read before the limit is over.
+/// Waits until `future` is done, for at most `limit`, like [`tokio::time::timeout`]; but what arrived while this
+/// process was paused is read before the limit is over.
 pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     Budget::new(limit).spend(future).await.ok_or(Elapsed)
 }
 
-/// The same until a point in time, like [`tokio::time::timeout_at`]; even if that passed during a pause before the call.
+/// The same until a point in time, like [`tokio::time::timeout_at`]; even if that passed during a pause before the
+/// call.
 pub(crate) async fn timeout_at<F: Future>(
     deadline: Instant,
     future: F,

@@ -1,8 +1,8 @@
 //! Child processes: those that pollbal starts, and orphans that it adopts.
 //!
-//! As the first process of a container (PID 1), pollbal adopts every process whose parent has exited, such as one that a
-//! hook left in the background. When one of those exits, it remains a zombie until it is waited for; with too many of them,
-//! no process can be started. Children that pollbal started itself are waited for elsewhere.
+//! As the first process of a container (PID 1), pollbal adopts every process whose parent has exited, such as one that
+//! a hook left in the background. When one of those exits, it remains a zombie until it is waited for; with too many of
+//! them, no process can be started. Children that pollbal started itself are waited for elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -65,8 +65,8 @@ use crate::sources::resolver::Resolver;
 use crate::state_file::{StateFile, StateFileStore};
 use crate::supervision::{end_process, named, supervised};
 
-/// Maximum observations in the queue: several rounds of a small site, a moment of a large one. When it is full the pollers
-/// wait; nothing is lost.
+/// Maximum observations in the queue: several rounds of a small site, a moment of a large one. When it is full the
+/// pollers wait; nothing is lost.
 const OBSERVATIONS: usize = 4_096;
 
 /// Maximum time for hooks when pollbal stops.
@@ -115,8 +115,8 @@ struct Daemon {
     first_sync: Option<oneshot::Sender<bool>>,
 }
 
-/// Reads the configuration and the services file, and runs until a signal arrives or, with `once`, until the first sync is
-/// done.
+/// Reads the configuration and the services file, and runs until a signal arrives or, with `once`, until the first sync
+/// is done.
 pub async fn run(options: Options) -> Result<Outcome, DaemonError> {
     let resolver = Resolver::system();
     let loaded = load(&options.config, PATIENCE, &resolver)?;

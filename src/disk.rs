@@ -1,7 +1,7 @@
 //! Runs work on disks that may hang: an NFS server that is gone, a FUSE process that does not respond.
 //!
-//! Such a call blocks its thread, and nothing can interrupt it. So it runs on a separate thread, and a caller learns when it
-//! takes too long.
+//! Such a call blocks its thread, and nothing can interrupt it. So it runs on a separate thread, and a caller learns
+//! when it takes too long.
 
 use std::future::pending;
 use std::time::Duration;

@@ -95,8 +95,8 @@ fn too_long(bytes: Option<u64>, limit: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, text)
 }
 
-/// Takes what was locked until just now. A process that another test is starting has inherited the lock, until it executes
-/// its program.
+/// Takes what was locked until just now. A process that another test is starting has inherited the lock, until it
+/// executes its program.
 #[cfg(test)]
 pub(crate) fn take_unlocked<T, E: std::fmt::Debug>(mut take: impl FnMut() -> Result<T, E>) -> T {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);

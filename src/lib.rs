@@ -1,5 +1,5 @@
-//! pollbal keeps an HTTP load balancer's pools in sync with what its nodes announce: it polls every node with `GET /pool`
-//! and updates the load balancer's pools accordingly.
+//! pollbal keeps an HTTP load balancer's pools in sync with what its nodes announce: it polls every node with `GET
+//! /pool` and updates the load balancer's pools accordingly.
 //!
 //! ```text
 //! services file ─► pollers (a task per node) ─► observations ─► Membership (pure) ─► snapshot ─► drivers

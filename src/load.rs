@@ -123,8 +123,8 @@ impl fmt::Display for LoadErrors {
 
 impl std::error::Error for LoadErrors {}
 
-/// Reads both files, and reports the errors of both at once. Blocks; waits for a services file that is being written for at
-/// most `patience`, and for the resolver of host names for as long as that may take.
+/// Reads both files, and reports the errors of both at once. Blocks; waits for a services file that is being written
+/// for at most `patience`, and for the resolver of host names for as long as that may take.
 pub fn load(path: &Path, patience: Duration, resolver: &Resolver) -> Result<Loaded, LoadErrors> {
     let (config, wrong) = Config::load(path).map_err(|error| LoadErrors(vec![error]))?;
     let settled = settle(&config.services_file, patience);

@@ -1,13 +1,13 @@
-//! The log: written to the journal with fields if standard error is the journal, otherwise to standard error, one line per
-//! event.
+//! The log: written to the journal with fields if standard error is the journal, otherwise to standard error, one line
+//! per event.
 //!
 //! ```text
 //! any thread ─► Capture ─► Queue (bounded) ─► the log's thread ─► standard error or journald
 //! ```
 //!
-//! Logging never blocks: a log that nobody reads (a full pipe, a stopped terminal, a hanging journald) blocks only the log's
-//! thread. Events that do not fit into the queue meanwhile are dropped and counted, and the count is logged once there is
-//! room.
+//! Logging never blocks: a log that nobody reads (a full pipe, a stopped terminal, a hanging journald) blocks only the
+//! log's thread. Events that do not fit into the queue meanwhile are dropped and counted, and the count is logged once
+//! there is room.
 
 mod queue;
 mod record;

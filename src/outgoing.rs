@@ -6,9 +6,9 @@ use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// Connects, but never to itself.
 ///
-/// If nothing listens on a port of this machine that is in the range of local ports, sooner or later a connection to it is
-/// assigned that same port as its source, and TCP connects it to itself: requests come back as responses, and while the
-/// connection is open, nothing can listen there.
+/// If nothing listens on a port of this machine that is in the range of local ports, sooner or later a connection to it
+/// is assigned that same port as its source, and TCP connects it to itself: requests come back as responses, and while
+/// the connection is open, nothing can listen there.
 pub(crate) async fn connect(to: impl ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(to).await?;
     if is_to_itself(&stream) {

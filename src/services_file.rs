@@ -6,8 +6,8 @@
 //! [`QUIET_UNFINISHED`].
 //!
 //! The file's own time is that of the machine that keeps it, whose clock may be wrong. Where it lies ahead of ours it
-//! says nothing; where it lies behind, what was written just now looks old. So it counts only for a file of which nobody
-//! has noticed that it changed: one that was written long ago is read at once.
+//! says nothing; where it lies behind, what was written just now looks old. So it counts only for a file of which
+//! nobody has noticed that it changed: one that was written long ago is read at once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! No part of the daemon fails unnoticed: if a task ends unexpectedly, or anything panics, the process exits and its service
-//! manager restarts it. Otherwise it would look alive and do only a part of its work.
+//! No part of the daemon fails unnoticed: if a task ends unexpectedly, or anything panics, the process exits and its
+//! service manager restarts it. Otherwise it would look alive and do only a part of its work.
 //!
 //! A panic in the handler of a request is an exception: see [`contained`].
 
@@ -42,8 +42,8 @@ thread_local! {
 
 /// Makes panics log one line and exit the process.
 ///
-/// There is no backtrace: creating one reads megabytes of the program, may take seconds, and may fail if memory is short. The
-/// line has the location of the panic.
+/// There is no backtrace: creating one reads megabytes of the program, may take seconds, and may fail if memory is
+/// short. The line has the location of the panic.
 pub fn end_at_panic() {
     panic::set_hook(Box::new(panicked));
 }
@@ -191,8 +191,8 @@ impl Watcher {
         }
     }
 
-    /// Checks whether the thread hangs. At most half of [`HANGS_AFTER`] counts between two checks, however long ago the last one
-    /// was: a pause of the whole process does not mean that a thread hangs.
+    /// Checks whether the thread hangs. At most half of [`HANGS_AFTER`] counts between two checks, however long ago the
+    /// last one was: a pause of the whole process does not mean that a thread hangs.
     pub fn hangs(&mut self, now: Instant) -> bool {
         let beats = self.pulse.0.load(Ordering::Relaxed);
         match self.last_check.replace((now, beats)) {

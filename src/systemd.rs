@@ -25,8 +25,8 @@ use tracing::warn;
 use crate::model::text::printable;
 use crate::supervision::supervised;
 
-/// The environment variables by which a service manager gives the address and the interval of notifications. They are removed from
-/// the environment of child processes.
+/// The environment variables by which a service manager gives the address and the interval of notifications. They are
+/// removed from the environment of child processes.
 pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// Maximum number of queued messages; more are dropped. systemd's own queue fills first, so by then it has not read for

@@ -1,5 +1,5 @@
-//! The floor: what polling costs at least. One thread, epoll, kept connections, a request that was made before, ticks of 5 ms,
-//! and an answer's bytes are read and forgotten.
+//! The floor: what polling costs at least. One thread, epoll, kept connections, a request that was made before, ticks
+//! of 5 ms, and an answer's bytes are read and forgotten.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddrV4, TcpStream as Connect};

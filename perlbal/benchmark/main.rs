@@ -1,7 +1,7 @@
 //! The benchmark of the whole daemon: pollbal with mock nodes and a real Perlbal, beside `HAProxy` and the floor.
 //!
-//! `perlbal/bench` builds and starts it. One process, the conductor, goes through the parts of the run one after the other and
-//! starts what each needs: the mock nodes and the floor are this very program in another role.
+//! `perlbal/bench` builds and starts it. One process, the conductor, goes through the parts of the run one after the
+//! other and starts what each needs: the mock nodes and the floor are this very program in another role.
 //!
 //! ```text
 //! main ─► parts/* ─► site (config files, processes) ─► measure (a window of time) ─► report (table, JSON)

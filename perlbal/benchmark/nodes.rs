@@ -1,7 +1,7 @@
 //! The mock nodes: one process, one thread, that answers for all of 127.0.0.0/8 on one port.
 //!
-//! The local address of a connection tells which node is asked. A connection to 127.0.0.1, which is no node, is the conductor's:
-//! it sends commands, a line each (`commands.rs`), and is notified when a changed answer has been given.
+//! The local address of a connection tells which node is asked. A connection to 127.0.0.1, which is no node, is the
+//! conductor's: it sends commands, a line each (`commands.rs`), and is notified when a changed answer has been given.
 
 mod commands;
 mod request;

@@ -1,7 +1,8 @@
 //! Processes that the run starts, and what the kernel says of them.
 //!
-//! None outlives the conductor: each is ended when its guard is dropped, and by the kernel when the conductor is killed. For that
-//! it is started through this program itself (`exec`), which asks the kernel for it and then becomes the program that is to run.
+//! None outlives the conductor: each is ended when its guard is dropped, and by the kernel when the conductor is
+//! killed. For that it is started through this program itself (`exec`), which asks the kernel for it and then becomes
+//! the program that is to run.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

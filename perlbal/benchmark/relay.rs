@@ -1,7 +1,7 @@
 //! A relay between pollbal and Perlbal's management socket that knows when each command was answered.
 //!
-//! It hands on each read at once as it is, so that what was written together arrives together; a batch is what was in one read.
-//! What it adds is measured beside (`parts/reaction.rs`).
+//! It hands on each read at once as it is, so that what was written together arrives together; a batch is what was in
+//! one read. What it adds is measured beside (`parts/reaction.rs`).
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

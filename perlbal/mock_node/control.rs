@@ -1,7 +1,7 @@
 //! `POST /announce?…`: changes what the node says and how, while it runs. `GET /announce` shows it.
 //!
-//! Keys: `pool`, `status`, `version` (an empty value takes the word away; an empty pool makes the node idle), and one of
-//! `slow=<ms>`, `hang`, `fail=<status>`, `prompt` for the way it answers polls.
+//! Keys: `pool`, `status`, `version` (an empty value takes the word away; an empty pool makes the node idle), and one
+//! of `slow=<ms>`, `hang`, `fail=<status>`, `prompt` for the way it answers polls.
 
 use std::time::Duration;
 

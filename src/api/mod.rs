@@ -1,11 +1,11 @@
 //! Version 1 of what the listeners serve and the commands print with `--json`: its types.
 //!
 //! Fields are only ever added. Times of day are RFC 3339 in UTC with milliseconds; durations are milliseconds, their
-//! names end in `_ms`. A node is identified as `ip:port`. What is unknown is omitted or `null`. A response in JSON is one
-//! line.
+//! names end in `_ms`. A node is identified as `ip:port`. What is unknown is omitted or `null`. A response in JSON is
+//! one line.
 //!
-//! `docs/api.md` describes the requests, their responses, status codes, and what each command prints; a new field needs a
-//! row there.
+//! `docs/api.md` describes the requests, their responses, status codes, and what each command prints; a new field needs
+//! a row there.
 
 mod commands;
 pub(crate) mod event;

@@ -1,7 +1,7 @@
 //! How long this process was paused, for times that are to pass only while it runs.
 //!
-//! A task beats at a fixed interval; a beat that is far too late reveals a pause. A caller that asks before that beat sees
-//! the pause, too: after a pause, the timers of all tasks fire at once.
+//! A task beats at a fixed interval; a beat that is far too late reveals a pause. A caller that asks before that beat
+//! sees the pause, too: after a pause, the timers of all tasks fire at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};

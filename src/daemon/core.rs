@@ -1,7 +1,7 @@
 //! The core: everything that decides, without I/O and without a clock.
 //!
-//! [`Core::step`] processes one [`Input`] at the given time, and returns the [`Effects`] for the supervisor to carry out.
-//! A unit test runs a whole site in it.
+//! [`Core::step`] processes one [`Input`] at the given time, and returns the [`Effects`] for the supervisor to carry
+//! out. A unit test runs a whole site in it.
 
 mod messages;
 mod node_list;

@@ -1,5 +1,5 @@
-//! What drivers of every kind do while their load balancer cannot be driven: delays before it is tried again, the changes
-//! that are pending, and when these are logged. Pure.
+//! What drivers of every kind do while their load balancer cannot be driven: delays before it is tried again, the
+//! changes that are pending, and when these are logged. Pure.
 
 #![warn(clippy::disallowed_methods)]
 

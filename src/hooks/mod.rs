@@ -138,8 +138,8 @@ impl Hooks {
         );
     }
 
-    /// Queues `post_init_hook`, once the first files are written and the first sync with each load balancer has succeeded or
-    /// failed.
+    /// Queues `post_init_hook`, once the first files are written and the first sync with each load balancer has
+    /// succeeded or failed.
     pub fn post_init(&self) {
         self.run(
             HookQueue::Lifecycle,

@@ -1,5 +1,5 @@
-//! The queue to the log's thread. Adding to it never blocks: lines that do not fit are dropped and counted, and the count
-//! takes their place once there is room.
+//! The queue to the log's thread. Adding to it never blocks: lines that do not fit are dropped and counted, and the
+//! count takes their place once there is room.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Maximum memory of the queue, in bytes, approximately: about 20,000 lines, enough for the start of a site of 10,000 nodes
-/// even if the log's thread gets no CPU time meanwhile.
+/// Maximum memory of the queue, in bytes, approximately: about 20,000 lines, enough for the start of a site of 10,000
+/// nodes even if the log's thread gets no CPU time meanwhile.
 pub(super) const ROOM: usize = 8 * 1_024 * 1_024;
 
 /// An entry for the log's thread to write.

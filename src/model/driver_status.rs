@@ -80,8 +80,8 @@ pub struct DriverStatus {
     pub carried_in_sync: bool,
 }
 
-/// What a load balancer does not carry: pools of the latest snapshot of which it has none, and which its driver does not
-/// create there.
+/// What a load balancer does not carry: pools of the latest snapshot of which it has none, and which its driver does
+/// not create there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncarried {
     /// These pools.
@@ -109,8 +109,9 @@ impl DriverStatus {
             && !self.draining.contains_key(&addr)
     }
 
-    /// Whether changes of a node reach clients here that was in this pool last, or is in it: `None` if it was in none that
-    /// is known. A connected load balancer acknowledges them in any case, so that only one that is lost is passed over.
+    /// Whether changes of a node reach clients here that was in this pool last, or is in it: `None` if it was in none
+    /// that is known. A connected load balancer acknowledges them in any case, so that only one that is lost is passed
+    /// over.
     #[must_use]
     pub fn carries(&self, addr: NodeAddr, pool: Option<&PoolName>) -> bool {
         let lacks_pool = pool.is_some_and(|pool| self.uncarried.pools.contains(pool));

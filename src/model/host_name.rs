@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The name of a host, in lower case: labels of 1 to 63 of `a–z 0–9 _ -`, at most 253 characters in all, without a dot at
-/// the end. Its last label is no number, so no mistyped IPv4 address is taken for a name.
+/// The name of a host, in lower case: labels of 1 to 63 of `a–z 0–9 _ -`, at most 253 characters in all, without a dot
+/// at the end. Its last label is no number, so no mistyped IPv4 address is taken for a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(Arc<str>);
 

@@ -24,8 +24,8 @@ pub struct HeldName {
     pub name: CanonicalName,
 }
 
-/// What pools and version pools are called at each of several places. Two that have one name at one of them would be mixed
-/// there.
+/// What pools and version pools are called at each of several places. Two that have one name at one of them would be
+/// mixed there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namings(Vec<Naming>);
 

@@ -77,8 +77,8 @@ impl NodeAddr {
     }
 }
 
-/// Parses an IP address as a person or a program may write it: an IPv6 address may be in brackets, and an IPv4-mapped one
-/// is the IPv4 address.
+/// Parses an IP address as a person or a program may write it: an IPv6 address may be in brackets, and an IPv4-mapped
+/// one is the IPv4 address.
 pub fn parse_ip(text: &str) -> Result<IpAddr, AddrError> {
     let bracketed = text
         .strip_prefix('[')

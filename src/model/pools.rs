@@ -36,8 +36,8 @@ pub struct Pool {
     pub announced: bool,
     /// Its members, in the order of the services file.
     pub members: Vec<Member>,
-    /// Nodes that left it and may still have requests in progress, in the order of the services file: a load balancer that
-    /// can drain in place keeps them without new requests; others remove them, as they are no members.
+    /// Nodes that left it and may still have requests in progress, in the order of the services file: a load balancer
+    /// that can drain in place keeps them without new requests; others remove them, as they are no members.
     pub draining: Vec<DrainingMember>,
     /// Its sorry servers while they serve, which is while it has no member.
     pub sorry: Vec<Arc<Node>>,
@@ -62,9 +62,9 @@ pub struct Member {
     pub weight: Weight,
 }
 
-/// A node that was a member of a pool and is in none now. It left by its own announcement or by an order, not by failures,
-/// and is still in the services file. This ends when it is a member again, of whichever pool, or fails `fall` times in a
-/// row. A node that moves from pool to pool is a member all the time.
+/// A node that was a member of a pool and is in none now. It left by its own announcement or by an order, not by
+/// failures, and is still in the services file. This ends when it is a member again, of whichever pool, or fails `fall`
+/// times in a row. A node that moves from pool to pool is a member all the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrainingMember {
     /// The node.

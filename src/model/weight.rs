@@ -1,7 +1,7 @@
 //! The weight of a member: its share of a pool's requests.
 
-/// A weight from 1 to 256, as load balancers take it. There is no weight 0: a node that gets no new requests is no member,
-/// but [draining](super::pools::DrainingMember).
+/// A weight from 1 to 256, as load balancers take it. There is no weight 0: a node that gets no new requests is no
+/// member, but [draining](super::pools::DrainingMember).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Weight(u16);
 

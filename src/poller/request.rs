@@ -45,8 +45,8 @@ impl Template {
         self
     }
 
-    /// The request to a node whose default `Host` is given. Unless the connection is `kept`, it requests the node to close
-    /// it.
+    /// The request to a node whose default `Host` is given. Unless the connection is `kept`, it requests the node to
+    /// close it.
     pub(super) fn request(&self, default_host: &str, kept: bool) -> Vec<u8> {
         let host = self.host.as_deref().unwrap_or(default_host);
         let end = if kept {

@@ -55,8 +55,8 @@ struct Shared {
 }
 
 impl Traffic {
-    /// This many clients, each with a connection of its own and a few milliseconds of rest between two requests, so that
-    /// Perlbal has connections that are idle and others that are busy.
+    /// This many clients, each with a connection of its own and a few milliseconds of rest between two requests, so
+    /// that Perlbal has connections that are idle and others that are busy.
     pub(crate) fn start(service: SocketAddrV4, clients: usize) -> Self {
         Self::start_paced(service, clients, Duration::from_millis(3))
     }
@@ -110,9 +110,9 @@ impl Traffic {
         });
     }
 
-    /// Waits until that node has answered this many requests that were sent from now on. Perlbal chooses a node at random
-    /// for each connection, and opens one only when it needs one: chance can leave a member without, or a new member has
-    /// to wait until old connections are used up. More requests at once bring it a connection.
+    /// Waits until that node has answered this many requests that were sent from now on. Perlbal chooses a node at
+    /// random for each connection, and opens one only when it needs one: chance can leave a member without, or a new
+    /// member has to wait until old connections are used up. More requests at once bring it a connection.
     #[track_caller]
     pub(crate) fn wait_answers_of(&self, node: &str, count: usize) {
         self.wait_answers_of_for(SOON, node, count);

@@ -27,8 +27,8 @@ pub(crate) fn shell(container: &str, commands: &str, argument: &str) -> Output {
     output.expect("failed to start docker")
 }
 
-/// Sends a command to the management socket of the Perlbal that shares a container's loopback, and gives the lines of the
-/// answer without its end (`.`); or why there is none.
+/// Sends a command to the management socket of the Perlbal that shares a container's loopback, and gives the lines of
+/// the answer without its end (`.`); or why there is none.
 pub(crate) fn ask_perlbal(container: &str, command: &str) -> Result<Vec<String>, String> {
     let output = shell(container, ASK, command);
     if !output.status.success() {

@@ -119,7 +119,8 @@ impl Asked {
         })
     }
 
-    /// Waits until the connection ends, in whichever way, and gives what came by then: for a listener whose program ends.
+    /// Waits until the connection ends, in whichever way, and gives what came by then: for a listener whose program
+    /// ends.
     pub(crate) fn until_it_ends(mut self) -> String {
         runtime().block_on(async {
             let mut came = Vec::new();

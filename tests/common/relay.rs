@@ -180,8 +180,8 @@ impl Relay {
         read.map(|(_, at)| *at)
     }
 
-    /// Acknowledges late what Perlbal says from now on: as a link does on which each answer of several lines takes 40 ms
-    /// more, since Perlbal's system keeps the next lines until the first is acknowledged.
+    /// Acknowledges late what Perlbal says from now on: as a link does on which each answer of several lines takes 40
+    /// ms more, since Perlbal's system keeps the next lines until the first is acknowledged.
     pub(crate) fn acknowledge_late(&self) {
         self.shared.plan().acknowledges_late = true;
     }
@@ -314,8 +314,8 @@ async fn relay(
     }
 }
 
-/// Byte for byte until the limit, even in the middle of a line; of each read the bytes behind this many as much later as
-/// its note says, one read after the other, and all of it as much later as the way is long.
+/// Byte for byte until the limit, even in the middle of a line; of each read the bytes behind this many as much later
+/// as its note says, one read after the other, and all of it as much later as the way is long.
 async fn copy_up_to(
     limit: usize,
     from: &mut ReadHalf<'_>,

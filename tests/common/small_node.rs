@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use super::stage::Stage;
 
-/// A running node with descriptors for 16 files; dropped, it stops. Filled, it takes all that are free then, so that the
-/// next connection lacks one. It closes connections that are idle for long, if it is set to.
+/// A running node with descriptors for 16 files; dropped, it stops. Filled, it takes all that are free then, so that
+/// the next connection lacks one. It closes connections that are idle for long, if it is set to.
 pub(crate) struct Small {
     child: Child,
     full: PathBuf,

@@ -121,7 +121,8 @@ impl Stage {
         self.write_services(&lines);
     }
 
-    /// Replaces the services file by a rename, as an editor does, by one that was written long ago: it is taken at once.
+    /// Replaces the services file by a rename, as an editor does, by one that was written long ago: it is taken at
+    /// once.
     pub(crate) fn write_services(&self, lines: &[String]) {
         let new = self.path("services.new");
         fs::write(&new, text(lines)).expect("failed to write the services file");
@@ -132,8 +133,8 @@ impl Stage {
         fs::rename(&new, self.services_file()).expect("failed to put the services file in place");
     }
 
-    /// Makes this many nodes members of a pool as a run before would have left them, though nobody is there, and gives their
-    /// lines of the services file. With as many `min_members` they stay.
+    /// Makes this many nodes members of a pool as a run before would have left them, though nobody is there, and gives
+    /// their lines of the services file. With as many `min_members` they stay.
     pub(crate) fn write_dead_members(&self, pool: &str, count: usize) -> Vec<String> {
         let hosts = 1..PERLBAL_HOST - 1;
         let addrs = (1..).flat_map(|port| hosts.clone().map(move |host| (host, port)));
@@ -187,8 +188,8 @@ impl Stage {
         written.expect("failed to open the list of pollbal's own files");
     }
 
-    /// The names in the pool directory, hidden ones too, in order; except for the list of those that are pollbal's own and
-    /// its temporary file, which come and go behind the pool files.
+    /// The names in the pool directory, hidden ones too, in order; except for the list of those that are pollbal's own
+    /// and its temporary file, which come and go behind the pool files.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pool_directory());
         let mut names: Vec<String> = entries

@@ -113,10 +113,10 @@ impl Site {
         self.forgiven.extend(forgiven);
     }
 
-    /// The same with nodes that vanish without a word and are out of the pools at the end. Perlbal makes no more connections
-    /// at a time than a pool has entries, and counts those to nodes that are out until it gives them up after 15 s
-    /// (Service.pm, `spawn_backends`): pollbal makes up for that by spare entries, and the accident lasts until these are
-    /// there, or nothing is connected to any more.
+    /// The same with nodes that vanish without a word and are out of the pools at the end. Perlbal makes no more
+    /// connections at a time than a pool has entries, and counts those to nodes that are out until it gives them up
+    /// after 15 s (Service.pm, `spawn_backends`): pollbal makes up for that by spare entries, and the accident lasts
+    /// until these are there, or nothing is connected to any more.
     pub(crate) fn vanish(
         &mut self,
         pools: &[&'static str],

@@ -1,4 +1,5 @@
-//! What a scenario can do to a world: the parts that run and fail on their own, and what is observed of them from outside.
+//! What a scenario can do to a world: the parts that run and fail on their own, and what is observed of them from
+//! outside.
 //!
 //! A world has one Perlbal, one pollbal and four nodes, and is new for each scenario. Everything is made and nothing
 //! runs when it is new; dropped, it is gone with all its parts, whatever happened. Only what every world can really do

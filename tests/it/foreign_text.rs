@@ -1,5 +1,5 @@
-//! Text that others wrote, with what turns lines around, hides, ends a line or steers a terminal: wherever pollbal shows
-//! it, it is observed as what it is.
+//! Text that others wrote, with what turns lines around, hides, ends a line or steers a terminal: wherever pollbal
+//! shows it, it is observed as what it is.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,5 +1,5 @@
-//! The files of the Debian package besides the program: the man pages and completions match the definition of the command
-//! line, and the configuration is accepted.
+//! The files of the Debian package besides the program: the man pages and completions match the definition of the
+//! command line, and the configuration is accepted.
 
 #[path = "../../packaging/generate.rs"]
 mod generated;

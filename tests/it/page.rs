@@ -1,5 +1,5 @@
-//! The status listener's page in a real browser: what it shows of a real Perlbal and real nodes, how it keeps up with them, and
-//! what a browser may not do with it.
+//! The status listener's page in a real browser: what it shows of a real Perlbal and real nodes, how it keeps up with
+//! them, and what a browser may not do with it.
 
 mod big;
 mod browser;

@@ -1,4 +1,5 @@
-//! pollbal itself stands still, as when its cgroup is frozen or its machine is paused: what was in time meanwhile is in time.
+//! pollbal itself stands still, as when its cgroup is frozen or its machine is paused: what was in time meanwhile is in
+//! time.
 
 use std::fs;
 use std::time::{Duration, Instant};

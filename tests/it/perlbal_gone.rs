@@ -1,5 +1,5 @@
-//! No node is notified that it is gone as long as a service of Perlbal has it in a pool, no matter who put it there; and what of
-//! Perlbal's configuration keeps pollbal from being obeyed is reported.
+//! No node is notified that it is gone as long as a service of Perlbal has it in a pool, no matter who put it there;
+//! and what of Perlbal's configuration keeps pollbal from being obeyed is reported.
 
 use crate::commands::site as commands;
 use crate::perlbal_owned::site;

@@ -1,4 +1,5 @@
-//! Large pools: a change elsewhere is confirmed without having Perlbal print their members, for which it would stand still.
+//! Large pools: a change elsewhere is confirmed without having Perlbal print their members, for which it would stand
+//! still.
 
 use std::net::SocketAddrV4;
 

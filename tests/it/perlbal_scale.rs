@@ -224,7 +224,8 @@ fn perlbal_is_left_alone_for_as_long_as_commands_took_before_the_next_ones() {
     assert!(short * 10 <= long.len(), "{long:?}");
 }
 
-/// A pool that follows its file holds what the file held when Perlbal read it, which may be more than it was sent by then.
+/// A pool that follows its file holds what the file held when Perlbal read it, which may be more than it was sent by
+/// then.
 #[test]
 fn what_perlbal_read_of_a_newer_file_is_not_taken_for_someone_elses_change() {
     let stage = Stage::alone();

@@ -12,8 +12,8 @@ use crate::common::relay::Relay;
 use crate::common::stage::Stage;
 use crate::common::{SOON, eventually, runtime};
 
-/// A Perlbal with the pools `blue` and `green`, of which its service `www` uses the first, and pollbal, which reads everything
-/// there once a minute.
+/// A Perlbal with the pools `blue` and `green`, of which its service `www` uses the first, and pollbal, which reads
+/// everything there once a minute.
 struct Site {
     driven: Driven,
     relay: Relay,
@@ -92,8 +92,8 @@ impl Site {
         self.relay.said().iter().any(|said| said == line)
     }
 
-    /// Waits until `connect_ahead` is raised, from this value, behind the mark: by one for each connection that is being
-    /// made in vain.
+    /// Waits until `connect_ahead` is raised, from this value, behind the mark: by one for each connection that is
+    /// being made in vain.
     #[track_caller]
     fn wait_poke(&self, mark: usize, from: u64) {
         let is_poke = |line: &String| {

@@ -1,4 +1,5 @@
-//! A node that vanished without a word, so that not even a refusal comes back, holds up no request once it is taken out.
+//! A node that vanished without a word, so that not even a refusal comes back, holds up no request once it is taken
+//! out.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};

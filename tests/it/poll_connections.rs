@@ -1,4 +1,5 @@
-//! The connections of polls: a kept one that says nothing of new ones, one that the node is tired of, and one to itself.
+//! The connections of polls: a kept one that says nothing of new ones, one that the node is tired of, and one to
+//! itself.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};

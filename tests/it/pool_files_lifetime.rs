@@ -1,4 +1,5 @@
-//! When pool files appear, are emptied and are deleted: from the first moment of a run to the remains of the one before.
+//! When pool files appear, are emptied and are deleted: from the first moment of a run to the remains of the one
+//! before.
 
 use std::fs;
 use std::time::{Duration, Instant};

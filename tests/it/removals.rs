@@ -1,4 +1,5 @@
-//! A services file that is half written or was cut off: what it would remove by that stays, whichever way the list comes.
+//! A services file that is half written or was cut off: what it would remove by that stays, whichever way the list
+//! comes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

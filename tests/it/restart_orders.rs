@@ -1,5 +1,6 @@
 //! pollbal ends and starts again while all that it keeps is in force at once: a node is out for two reasons, one has a
-//! leave, and a freeze holds in one that fails. Nothing of it is lost, nothing changes in between, and no client notices.
+//! leave, and a freeze holds in one that fails. Nothing of it is lost, nothing changes in between, and no client
+//! notices.
 
 use crate::commands::site as commands;
 use std::collections::BTreeSet;
@@ -25,8 +26,8 @@ const CLIENTS: usize = 12;
 /// Number of polls of a node.
 const A_WHILE: u64 = 5;
 
-/// Connections that are used again and again, and a new one now and then, by which a member that came back gets requests
-/// again.
+/// Connections that are used again and again, and a new one now and then, by which a member that came back gets
+/// requests again.
 const KEPT_ALIVE: [(&str, &str); 4] = [
     ("persist_client", "on"),
     ("persist_backend", "on"),
@@ -165,8 +166,8 @@ impl Site {
         assert_eq!(given.as_array().map(Vec::len), Some(2), "{given}");
     }
 
-    /// Waits until Perlbal has closed its last idle connection to each of these nodes. Anyone who is in no pool and has some
-    /// is removed and sealed once more by a pollbal that starts.
+    /// Waits until Perlbal has closed its last idle connection to each of these nodes. Anyone who is in no pool and has
+    /// some is removed and sealed once more by a pollbal that starts.
     #[track_caller]
     fn wait_unconnected(&self, nodes: &[&Node]) {
         let open = || {
@@ -265,8 +266,8 @@ impl Site {
         })
     }
 
-    /// Restarts pollbal while the third node waits to leave. Neither who is in nor what was ordered changes, and nothing
-    /// comes to those who are out.
+    /// Restarts pollbal while the third node waits to leave. Neither who is in nor what was ordered changes, and
+    /// nothing comes to those who are out.
     fn restart_changes_nothing(
         &self,
         traffic: &Traffic,

@@ -35,8 +35,8 @@ pub(super) fn wait_answered(
     done.ok_or_else(|| format!("nothing was said to Perlbal of {member}"))?
 }
 
-/// When the last command was answered of what names this member and changes something, up to the seal where it leaves; `None`
-/// while that is to come.
+/// When the last command was answered of what names this member and changes something, up to the seal where it leaves;
+/// `None` while that is to come.
 fn answered(commands: &[Command], member: &str, leaves: bool) -> Option<Outcome<u64>> {
     let names =
         |command: &Command| command.changes() && command.text.split(' ').any(|word| word == member);

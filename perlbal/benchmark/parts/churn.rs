@@ -1,10 +1,11 @@
-//! Many changes at once: 1,000 of 2,000 members leave within a second and come back, while clients' requests go through Perlbal.
+//! Many changes at once: 1,000 of 2,000 members leave within a second and come back, while clients' requests go through
+//! Perlbal.
 //!
-//! Perlbal serves nobody while it works on commands, and it works on them only between their sending and its last answer to what
-//! came together, a batch. As much of a request's time as falls in batches, and is more than a request's in a quiet stretch, is the
-//! most that our commands can have held it up; the goal is on that. The longest request with changes and without is shown beside,
-//! which is the machine's noise too; the time that 99.9 % of requests keep to is that hardly, and tells whether anything else about
-//! the changes holds requests up.
+//! Perlbal serves nobody while it works on commands, and it works on them only between their sending and its last
+//! answer to what came together, a batch. As much of a request's time as falls in batches, and is more than a request's
+//! in a quiet stretch, is the most that our commands can have held it up; the goal is on that. The longest request with
+//! changes and without is shown beside, which is the machine's noise too; the time that 99.9 % of requests keep to is
+//! that hardly, and tells whether anything else about the changes holds requests up.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
-//! What a steady state costs: processor time per 1,000 polls and memory, beside `HAProxy`'s and the floor's; and whether the
-//! polls come, and evenly.
+//! What a steady state costs: processor time per 1,000 polls and memory, beside `HAProxy`'s and the floor's; and
+//! whether the polls come, and evenly.
 //!
-//! In each window falls one comparison with all that Perlbal has (`resync_interval`), where an ordinary run has one in 30 s.
+//! In each window falls one comparison with all that Perlbal has (`resync_interval`), where an ordinary run has one in
+//! 30 s.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A fleet that one machine can just poll: 100,000 nodes, each every 10 s. Where fewer open files are allowed, most of these polls
-//! need a connection each.
+//! A fleet that one machine can just poll: 100,000 nodes, each every 10 s. Where fewer open files are allowed, most of
+//! these polls need a connection each.
 
 use std::time::Duration;
 

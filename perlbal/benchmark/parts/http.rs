@@ -1,7 +1,8 @@
 //! What listeners cost: pollbal with all listeners on and a scrape every 15 s, beside pollbal without listeners.
 //!
-//! Both run all the time and are watched by turns, for a scrape's interval each, as a machine's speed may change from one half
-//! minute to the next; now the one is first, now the other. There is a scrape in the middle of each turn of the one with listeners.
+//! Both run all the time and are watched by turns, for a scrape's interval each, as a machine's speed may change from
+//! one half minute to the next; now the one is first, now the other. There is a scrape in the middle of each turn of
+//! the one with listeners.
 
 use std::net::SocketAddrV4;
 use std::thread;

@@ -1,11 +1,12 @@
-//! How soon a node that has changed is observed when it says so: from the first byte of its `POST /nudge` to Perlbal's `OK` for all
-//! that was said because of it; where it leaves, with the seal.
+//! How soon a node that has changed is observed when it says so: from the first byte of its `POST /nudge` to Perlbal's
+//! `OK` for all that was said because of it; where it leaves, with the seal.
 //!
-//! With a pool of 100 whose nodes are polled once a minute, and with such a pool among 10,000 nodes that are polled every second.
-//! Beside it, without a goal, with all these in one pool, whose file has 10,000 lines.
+//! With a pool of 100 whose nodes are polled once a minute, and with such a pool among 10,000 nodes that are polled
+//! every second. Beside it, without a goal, with all these in one pool, whose file has 10,000 lines.
 //!
-//! Where the interval is short, nodes change just after their own turn: the next would be most of an interval away, and what is
-//! observed sooner is observed by the nudge. A change whose answer was given before the nudge was sent does not count all the same.
+//! Where the interval is short, nodes change just after their own turn: the next would be most of an interval away, and
+//! what is observed sooner is observed by the nudge. A change whose answer was given before the nudge was sent does not
+//! count all the same.
 //!
 //! The relay of `reaction` is in between, and its own time is in the figures.
 

@@ -1,5 +1,5 @@
-//! A steady state costs polls and nothing else: no write to the pool directory, no command but those of the comparison with
-//! Perlbal and a ping a second.
+//! A steady state costs polls and nothing else: no write to the pool directory, no command but those of the comparison
+//! with Perlbal and a ping a second.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,10 +1,10 @@
-//! How long a change takes: from a node's changed answer to Perlbal's `OK` for all that was said to it because of that; where a
-//! node leaves, with the seal.
+//! How long a change takes: from a node's changed answer to Perlbal's `OK` for all that was said to it because of that;
+//! where a node leaves, with the seal.
 //!
-//! The node stamps its answer just before its write, as on loopback the write itself delivers: its time is in the figures. A relay
-//! stamps Perlbal's `OK`. How much longer a command and its `OK` take through it, one right after the other, is measured, shown and
-//! taken off; after a pause, as here, it takes rather more. Beside, as the floor, stands what Perlbal alone takes for the same
-//! commands from a client that does nothing else, after such a pause.
+//! The node stamps its answer just before its write, as on loopback the write itself delivers: its time is in the
+//! figures. A relay stamps Perlbal's `OK`. How much longer a command and its `OK` take through it, one right after the
+//! other, is measured, shown and taken off; after a pause, as here, it takes rather more. Beside, as the floor, stands
+//! what Perlbal alone takes for the same commands from a client that does nothing else, after such a pause.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -99,8 +99,8 @@ fn exchange(management: SocketAddrV4) -> Outcome<f64> {
     Ok(median(&took.collect::<Outcome<Vec<_>>>()?))
 }
 
-/// How long Perlbal alone takes for a removal with its seal, and for an addition, where nothing is decided and no file written:
-/// medians, in milliseconds.
+/// How long Perlbal alone takes for a removal with its seal, and for an addition, where nothing is decided and no file
+/// written: medians, in milliseconds.
 fn alone(management: SocketAddrV4, members: &[String], changes: usize) -> Outcome<[f64; 2]> {
     let mut client = Bare::connect(management)?;
     let mut took = [Vec::new(), Vec::new()];

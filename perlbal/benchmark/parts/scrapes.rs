@@ -1,5 +1,5 @@
-//! Whether clients of Perlbal feel that it is asked for its numbers: their requests with a scrape each 5 s, as often as pollbal
-//! asks Perlbal at most, and without, by turns.
+//! Whether clients of Perlbal feel that it is asked for its numbers: their requests with a scrape each 5 s, as often as
+//! pollbal asks Perlbal at most, and without, by turns.
 //!
 //! There are some hundred members and series for each, so that Perlbal has as much to tell as it ever has.
 

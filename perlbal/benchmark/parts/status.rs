@@ -1,5 +1,6 @@
-//! How long `pollbal status --json` takes, from exec to exit, and the request alone that it makes: while all nodes serve, where
-//! none need have a row in the answer, and while all are out, where each has one. pollbal polls all the while.
+//! How long `pollbal status --json` takes, from exec to exit, and the request alone that it makes: while all nodes
+//! serve, where none need have a row in the answer, and while all are out, where each has one. pollbal polls all the
+//! while.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Nodes in trouble: whether they change what the others see, or what pollbal costs.
 //!
-//! The site without trouble and those with it run all the time and are watched in turns, a short while each: a machine whose
-//! speed changes by a tenth from one half minute to the next is the same for all of them.
+//! The site without trouble and those with it run all the time and are watched in turns, a short while each: a machine
+//! whose speed changes by a tenth from one half minute to the next is the same for all of them.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

@@ -60,7 +60,8 @@ impl NodeClient {
         Ok(Self { client, port })
     }
 
-    /// Requests to leave, or for the progress of that; the response is delayed until it changes, for at most `long_poll`.
+    /// Requests to leave, or for the progress of that; the response is delayed until it changes, for at most
+    /// `long_poll`.
     pub(super) async fn leave(&self, url: &Url, long_poll: Duration) -> Reply {
         let request = self.request(
             Method::POST,

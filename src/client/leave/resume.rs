@@ -43,8 +43,8 @@ impl Leaving {
         }
     }
 
-    /// Reports to every load balancer that may have granted leave that the node is back; whether all of them know. Those
-    /// that were skipped are notified once, and do not count.
+    /// Reports to every load balancer that may have granted leave that the node is back; whether all of them know.
+    /// Those that were skipped are notified once, and do not count.
     async fn report_back(&self) -> bool {
         let start = Instant::now();
         let limit = self.skip_dead.unwrap_or(REPORT_LIMIT);

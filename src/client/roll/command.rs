@@ -102,8 +102,8 @@ pub(super) async fn run(rollout: &Rc<Rollout>, target: &Target) -> Result<(), Co
     Err(CommandFailure::Failed(why))
 }
 
-/// Waits until the command is stopped. A background process group that reads from the terminal is stopped as a whole, and
-/// would stay so forever.
+/// Waits until the command is stopped. A background process group that reads from the terminal is stopped as a whole,
+/// and would stay so forever.
 async fn stopped(group: Option<Pid>) {
     let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     loop {

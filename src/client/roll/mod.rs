@@ -52,7 +52,8 @@ struct Rollout {
     recovery: RecoveryHint,
     queue: RefCell<Queue>,
     out: AlreadyOut,
-    /// Locked by the worker that starts the next node. It is fair: workers get it in the order in which they requested it.
+    /// Locked by the worker that starts the next node. It is fair: workers get it in the order in which they requested
+    /// it.
     turn: Mutex<()>,
     report: Report,
     /// Cancelled when no other node is to be started.

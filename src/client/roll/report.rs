@@ -100,8 +100,8 @@ impl Report {
         });
     }
 
-    /// Prints output of a command. A command that writes faster than its output is read waits, as it does when it writes
-    /// directly, until `cancel`.
+    /// Prints output of a command. A command that writes faster than its output is read waits, as it does when it
+    /// writes directly, until `cancel`.
     pub(super) async fn output(&self, bytes: Vec<u8>, is_error: bool, cancel: &CancellationToken) {
         self.output.write_bytes(bytes, is_error || self.is_json());
         self.flush(cancel).await;

@@ -98,8 +98,9 @@ pub(super) async fn select(
     Ok(Selection { targets, out })
 }
 
-/// A load balancer that is not connected: no node is known to be drained there, so the next one would stay out for as long
-/// as that lasts, without its command being run. One that was never connected does not count: it may be in a moment.
+/// A load balancer that is not connected: no node is known to be drained there, so the next one would stay out for as
+/// long as that lasts, without its command being run. One that was never connected does not count: it may be in a
+/// moment.
 pub(super) fn lost<'a>(
     mut load_balancers: impl Iterator<Item = (&'a String, &'a Option<Away>)>,
 ) -> Option<(&'a str, &'a Away)> {

@@ -275,8 +275,9 @@ async fn not_serving(rollout: &Rc<Rollout>, target: &Target, why: String) -> Out
     disable_again(rollout, target, why).await
 }
 
-/// Disables a node that does not serve, so that it does not return unattended. It counts as failed even if it is out for
-/// somebody else's reason, too: that may be the consequence of the command, which would do the same to the next node.
+/// Disables a node that does not serve, so that it does not return unattended. It counts as failed even if it is out
+/// for somebody else's reason, too: that may be the consequence of the command, which would do the same to the next
+/// node.
 async fn disable_again(rollout: &Rc<Rollout>, target: &Target, why: String) -> Outcome {
     let state = match disable(rollout, target, rollout.timeout).await {
         Ok(_) => FinalState::Disabled,

@@ -134,8 +134,8 @@ impl Changes {
     }
 }
 
-/// The status without timestamps, which are computed again for each response and may differ in the last digit. The ID of
-/// the last event shows changes that were undone between two requests.
+/// The status without timestamps, which are computed again for each response and may differ in the last digit. The ID
+/// of the last event shows changes that were undone between two requests.
 fn without_times(status: &Status) -> Status {
     let mut status = Status {
         time: String::new(),

@@ -84,8 +84,8 @@ pub(in crate::daemon) struct Effects {
 #[derive(Debug)]
 pub(in crate::daemon) struct Recorded {
     pub(in crate::daemon) event: Arc<Event>,
-    /// The change that it describes, if `node_hook` may run for it. What the first snapshot shows is no change, since the
-    /// state before it is unknown.
+    /// The change that it describes, if `node_hook` may run for it. What the first snapshot shows is no change, since
+    /// the state before it is unknown.
     pub(in crate::daemon) change: Option<Change>,
 }
 

@@ -1,5 +1,6 @@
-//! One connection's state machine: reads the actual state, reconciles it with the desired state, and keeps it in sync. Pure: it does no I/O and
-//! reads no clock; what arrives and the time are arguments, and what is to be sent is handed out batch by batch.
+//! One connection's state machine: reads the actual state, reconciles it with the desired state, and keeps it in sync.
+//! Pure: it does no I/O and reads no clock; what arrives and the time are arguments, and what is to be sent is handed
+//! out batch by batch.
 //!
 //! [`serve`](super::serve) is the loop around it. It calls [`plan_if_due`](Connection::plan_if_due) and
 //! [`next_batch`](Connection::next_batch) after each of [`on_snapshot`](Connection::on_snapshot),

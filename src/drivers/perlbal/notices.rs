@@ -1,5 +1,5 @@
-//! The log's lines about a Perlbal, as values: the connection's state machine does no I/O, and its tests read them. Pure
-//! but for [`Notice::log`].
+//! The log's lines about a Perlbal, as values: the connection's state machine does no I/O, and its tests read them.
+//! Pure but for [`Notice::log`].
 
 use std::time::Duration;
 

@@ -17,8 +17,8 @@ use super::protocol::{
 use crate::drivers::perlbal::name::PerlbalName;
 use crate::model::node::NodeAddr;
 
-/// Maximum number of members of a pool whose members are read to confirm a change elsewhere. Perlbal takes 3 to 4 µs for
-/// each, during which it serves nobody.
+/// Maximum number of members of a pool whose members are read to confirm a change elsewhere. Perlbal takes 3 to 4 µs
+/// for each, during which it serves nobody.
 const MAX_READ_TO_CONFIRM: usize = 250;
 
 /// A read that is in progress.
@@ -132,8 +132,8 @@ impl StateRead {
         self.due == 0
     }
 
-    /// Records a response. `known` is the state with the changes that were sent; `later` are those that Perlbal runs after
-    /// it; `own_file` says whether a nodefile is one of ours. Returns the next commands.
+    /// Records a response. `known` is the state with the changes that were sent; `later` are those that Perlbal runs
+    /// after it; `own_file` says whether a nodefile is one of ours. Returns the next commands.
     pub fn answer<'a>(
         &mut self,
         command: &Command,
@@ -175,7 +175,8 @@ impl StateRead {
         Ok(next)
     }
 
-    /// Records the number of members of the large pools; returns the queries of those with another number than expected.
+    /// Records the number of members of the large pools; returns the queries of those with another number than
+    /// expected.
     fn record_counts(
         &mut self,
         counts: &BTreeMap<PerlbalName, usize>,

@@ -77,8 +77,8 @@ pub struct State {
     pub(super) check_at: Option<Instant>,
     /// Changes that were sent over the last connection and not acknowledged.
     pub(super) unacknowledged: BTreeMap<PerlbalName, PoolChange>,
-    /// Members that were removed from a pool that no service used, as far as was known, since connections were last queried:
-    /// no seal has reached their connections if one did.
+    /// Members that were removed from a pool that no service used, as far as was known, since connections were last
+    /// queried: no seal has reached their connections if one did.
     pub(super) left_unused: BTreeSet<PoolMember>,
     /// Resolves its address.
     pub(super) resolver: Arc<AddressResolver>,

@@ -15,7 +15,8 @@ use crate::files::{LIST_BYTES, read_text};
 /// The list's name; hidden, and no pool's.
 pub(super) const NAME: &str = ".pollbal-owned";
 
-/// What the name of the list's temporary file begins with, which differs from a pool file's; both are removed at the start.
+/// What the name of the list's temporary file begins with, which differs from a pool file's; both are removed at the
+/// start.
 pub(super) const TEMPORARY_PREFIX: &str = ".pollbal-owned-";
 
 const README: &str =

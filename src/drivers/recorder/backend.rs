@@ -1,5 +1,5 @@
-//! What is special about the recorder's load balancer: its steps, and the plan of them. Removed members stay listed until
-//! they are drained.
+//! What is special about the recorder's load balancer: its steps, and the plan of them. Removed members stay listed
+//! until they are drained.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

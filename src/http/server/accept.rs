@@ -1,7 +1,7 @@
 //! Accepting connections at one listener.
 //!
-//! A connection that is rejected gets the reason and is closed: a few of them once the client has read that, all further
-//! ones at once, unread and without a task of their own, which is cheap enough for thousands per second.
+//! A connection that is rejected gets the reason and is closed: a few of them once the client has read that, all
+//! further ones at once, unread and without a task of their own, which is cheap enough for thousands per second.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -154,8 +154,8 @@ fn send_and_close(stream: Stream, bytes: &[u8]) {
     }
 }
 
-/// Reads what the client sends meanwhile: if that were unread at the close, the kernel would reset the connection, and the
-/// client would see that instead of the reason.
+/// Reads what the client sends meanwhile: if that were unread at the close, the kernel would reset the connection, and
+/// the client would see that instead of the reason.
 async fn linger<S>(mut stream: S, bytes: Vec<u8>, _lingering: SemaphorePermit<'static>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

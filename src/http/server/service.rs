@@ -180,8 +180,8 @@ impl ListenerService {
         })
     }
 
-    /// Responds with the reason why the body of the request could not be read, if that is so, and closes the connection, on
-    /// which the rest of it may arrive.
+    /// Responds with the reason why the body of the request could not be read, if that is so, and closes the
+    /// connection, on which the rest of it may arrive.
     fn explain_body_error(&self, response: Response, format: ErrorFormat) -> Response {
         let status = response.status();
         let (reason, text) = match status {

@@ -122,7 +122,8 @@ pub struct Outcome {
 }
 
 impl Alerts {
-    /// Evaluates the system status at `now`, which is `today`. `is_open`: whether `hours` and the queue allow notices now.
+    /// Evaluates the system status at `now`, which is `today`. `is_open`: whether `hours` and the queue allow notices
+    /// now.
     pub fn evaluate(
         &mut self,
         status: &SystemStatus,

@@ -1,5 +1,5 @@
-//! What has been reported, saved from run to run, so that a restart reports no problem again, and the end of a problem is
-//! reported although pollbal was stopped meanwhile.
+//! What has been reported, saved from run to run, so that a restart reports no problem again, and the end of a problem
+//! is reported although pollbal was stopped meanwhile.
 
 use std::time::{Duration, Instant};
 

@@ -185,8 +185,8 @@ impl Membership {
         }
     }
 
-    /// Requires that nobody else has disabled one of these nodes with a reason of this name: the new reason would replace
-    /// theirs, and end it.
+    /// Requires that nobody else has disabled one of these nodes with a reason of this name: the new reason would
+    /// replace theirs, and end it.
     fn require_own_reason(
         &self,
         addrs: &[NodeAddr],
@@ -217,8 +217,8 @@ impl Membership {
         }
     }
 
-    /// Requires that the node is disabled for this reason, or for none. One that is disabled only for other reasons would
-    /// stay out: the name was probably mistyped.
+    /// Requires that the node is disabled for this reason, or for none. One that is disabled only for other reasons
+    /// would stay out: the name was probably mistyped.
     fn require_reason(&self, addr: NodeAddr, name: &ReasonName) -> Result<(), OverrideError> {
         let Some(reasons) = self.overrides.reasons(addr) else {
             return self.require_listed(&[addr]);

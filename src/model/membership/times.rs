@@ -1,5 +1,5 @@
-//! Since when nodes are where they are, over a restart: what the previous run knew applies to a node that is found where
-//! it was.
+//! Since when nodes are where they are, over a restart: what the previous run knew applies to a node that is found
+//! where it was.
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -55,8 +55,8 @@ impl Membership {
         std::mem::take(&mut self.pool_health_changed)
     }
 
-    /// Whether a member has begun to fail, is kept in for another reason, or serves again, since this was last called. Not
-    /// all of that is a [`Change`](crate::model::change::Change).
+    /// Whether a member has begun to fail, is kept in for another reason, or serves again, since this was last called.
+    /// Not all of that is a [`Change`](crate::model::change::Change).
     pub fn take_kept_changed(&mut self) -> bool {
         std::mem::take(&mut self.kept_changed)
     }

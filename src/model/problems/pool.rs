@@ -21,8 +21,8 @@ pub struct PoolHealth {
     pub served: bool,
     /// Number of members, without sorry servers.
     pub members: usize,
-    /// Number of members that serve, as far as known: failed members that only `min_members` or a freeze keeps in do not
-    /// count.
+    /// Number of members that serve, as far as known: failed members that only `min_members` or a freeze keeps in do
+    /// not count.
     pub serving: usize,
     /// Its `min_members`.
     pub min_members: usize,

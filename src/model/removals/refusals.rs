@@ -1,7 +1,8 @@
 //! Whether a reload may refuse members that serve now.
 //!
-//! A slip in `pools`, as of a letter's case, or in a `nodes` list refuses members at once, and may empty their pool. What
-//! would be withheld were they missing from the services file is rejected here, as a whole: rules never become active in part.
+//! A slip in `pools`, as of a letter's case, or in a `nodes` list refuses members at once, and may empty their pool.
+//! What would be withheld were they missing from the services file is rejected here, as a whole: rules never become
+//! active in part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

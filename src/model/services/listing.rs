@@ -111,7 +111,8 @@ impl Listing {
 }
 
 impl HostEntry {
-    /// A node for each address. It is called by the name that the line gives, or the host's; of several, with the address.
+    /// A node for each address. It is called by the name that the line gives, or the host's; of several, with the
+    /// address.
     fn nodes(&self, addresses: &[IpAddr]) -> impl Iterator<Item = Node> {
         let name = self.name.as_deref().unwrap_or(self.host.as_str());
         // Resolvers give them in a different order each time.

@@ -1,8 +1,8 @@
 //! The head of a response, and what follows from it for the body and the connection.
 //!
 //! It is parsed line by line, and only for the three fields that matter. In other fields curl and load
-//! balancers' health checks accept much that a strict parser rejects (control characters, folded lines, invalid names), and a node
-//! that serves clients must not be removed for that.
+//! balancers' health checks accept much that a strict parser rejects (control characters, folded lines, invalid names),
+//! and a node that serves clients must not be removed for that.
 
 use super::body::Framing;
 use super::excerpt::{Excerpt, Protocol};

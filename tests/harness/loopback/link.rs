@@ -1,6 +1,6 @@
 //! The network before a node: a relay that passes everything on, and that can be cut as a cable is. Nobody is notified
-//! then: what is sent vanishes from sight, connections that are kept stay silent, and anyone who connects gets no answer
-//! at all, not even a refusal.
+//! then: what is sent vanishes from sight, connections that are kept stay silent, and anyone who connects gets no
+//! answer at all, not even a refusal.
 
 use std::net::{SocketAddrV4, TcpStream as BlockingStream};
 use std::sync::Arc;

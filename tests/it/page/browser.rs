@@ -1,5 +1,5 @@
-//! A real browser, driven through its driver by `WebDriver` (<https://www.w3.org/TR/webdriver2/>): a handful of requests with
-//! JSON. The crates that speak it bring TLS, or a licence that is not allowed here.
+//! A real browser, driven through its driver by `WebDriver` (<https://www.w3.org/TR/webdriver2/>): a handful of
+//! requests with JSON. The crates that speak it bring TLS, or a licence that is not allowed here.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -166,8 +166,8 @@ impl Browser {
         STANDARD.decode(text).expect("a picture in base64")
     }
 
-    /// What the browser complained about since this was asked last: errors of scripts, what the policy forbids, what could
-    /// not be loaded.
+    /// What the browser complained about since this was asked last: errors of scripts, what the policy forbids, what
+    /// could not be loaded.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.ask("/se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().expect("a log").iter();
@@ -266,8 +266,9 @@ fn capabilities(reader: Reader) -> Value {
     } } })
 }
 
-/// A port for a driver. It wants the same one of both of this machine's addresses, 127.0.0.1 and `::1`, and gives up when one
-/// is taken, also when it may choose itself. Anyone who listens on a third address has the port, whichever test program it is.
+/// A port for a driver. It wants the same one of both of this machine's addresses, 127.0.0.1 and `::1`, and gives up
+/// when one is taken, also when it may choose itself. Anyone who listens on a third address has the port, whichever
+/// test program it is.
 fn claim_port() -> (u16, TcpListener) {
     /// Below the ports that the kernel gives away.
     const PORTS: std::ops::Range<u16> = 20_000..26_000;

@@ -91,7 +91,8 @@ fn tables_are_tables_for_those_who_hear_the_page_also_on_a_phone() {
     }
 }
 
-/// perlbal/screenshot copies it to where the README shows it; whether that was done since the page changed is for people to see.
+/// perlbal/screenshot copies it to where the README shows it; whether that was done since the page changed is for
+/// people to see.
 #[test]
 fn a_picture_for_the_readme_can_be_taken() {
     let site = Site::at_night();

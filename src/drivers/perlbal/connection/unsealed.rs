@@ -43,8 +43,8 @@ impl Connection<'_> {
     }
 
     /// At the first read over a connection, marks nodes that have connections as unsealed: those that were members when
-    /// the last connection ended and are none now, those that left their pool while no service used it, and those that are
-    /// in no pool that a service uses.
+    /// the last connection ended and are none now, those that left their pool while no service used it, and those that
+    /// are in no pool that a service uses.
     pub(super) fn mark_unsealed(&mut self, read: &mut StateRead) {
         let before = mem::take(&mut self.state.expected);
         let open = mem::take(&mut read.backends);

@@ -11,8 +11,8 @@ use crate::drivers::drain_schedule::backoff_after;
 use crate::model::driver_status::{PoolOwner, Stray, Strays};
 use crate::model::node::NodeAddr;
 
-/// Delay before changes are read back that removed nobody, so that one read serves several in quick succession. Also the
-/// delay of the first read after a mismatch; each further one is twice as long.
+/// Delay before changes are read back that removed nobody, so that one read serves several in quick succession. Also
+/// the delay of the first read after a mismatch; each further one is twice as long.
 const READ_BACK_DELAY: Duration = Duration::from_millis(200);
 
 /// Part of a read that counts as round trips: a read that takes no longer costs the load balancer little.

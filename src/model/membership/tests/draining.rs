@@ -4,7 +4,8 @@ use super::overrides::word;
 use super::*;
 
 impl Bench {
-    /// The last bytes of the addresses of the nodes that drain in `api`, each with its version and for how many seconds.
+    /// The last bytes of the addresses of the nodes that drain in `api`, each with its version and for how many
+    /// seconds.
     fn draining(&mut self) -> Vec<(u8, Option<String>, u64)> {
         let now = self.now;
         let pools = self.whole();

@@ -94,8 +94,8 @@ fn by_hyper(bytes: &[u8]) -> Option<(u16, Option<Vec<u8>>)> {
     })
 }
 
-/// Whether the list of transfer codings ends with an empty element. hyper treats that as an unknown coding, but it has no
-/// effect (RFC 9110, 5.6.1).
+/// Whether the list of transfer codings ends with an empty element. hyper treats that as an unknown coding, but it has
+/// no effect (RFC 9110, 5.6.1).
 fn ends_in_an_empty_coding(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
     let mut codings = text
