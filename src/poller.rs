@@ -329,7 +329,7 @@ impl Poller {
                     continue;
                 }
                 Ok(response) => Some(observation(response)),
-                Err(error) => failure(error).map(Observation::Failed),
+                Err(error) => failure(error, settings.timeout).map(Observation::Failed),
             };
             let failed = matches!(observation, Some(Observation::Failed(_)));
             if failed && budget.paused() && retries < MAX_RETRIES {

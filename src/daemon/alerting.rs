@@ -263,7 +263,8 @@ fn files_fault(directory: &str, status: &DriverStatus) -> Option<FileFault> {
 }
 
 fn files_skipped(directory: &str, status: &DriverStatus) -> Option<FileFault> {
-    let what = format!("pool files in {directory}, in Perlbal's format, cannot contain IPv6 nodes");
+    let what =
+        format!("pool files in {directory}, in the nodefile format, cannot contain IPv6 nodes");
     let text = status.skipped.text(&what)?;
     let path = directory.to_owned();
     Some(FileFault { path, text })

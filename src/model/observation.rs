@@ -5,6 +5,7 @@ pub mod wire;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use humantime::format_duration;
 use serde::{Deserialize, Serialize};
 
 use super::announcement::{Announcement, AnnouncementError, Status};
@@ -43,10 +44,10 @@ pub enum Failure {
     /// The node takes no new connections, while an earlier one is still open; the reason.
     #[serde(deserialize_with = "wire::text")]
     NoNewConnections(String),
-    /// The response was not complete in time (`service_timeout`).
-    Timeout,
+    /// The response was not complete within this time (`service_timeout`).
+    Timeout(Duration),
     /// The same, on a new connection, while an earlier one is still open.
-    TimeoutOnNew,
+    TimeoutOnNew(Duration),
     /// The answer's status was not 200.
     Status(u16),
     /// The connection closed before the response was complete; the reason.
@@ -100,7 +101,7 @@ impl Failure {
     /// Whether nothing was heard of the node in time.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::Timeout | Self::TimeoutOnNew)
+        matches!(self, Self::Timeout(_) | Self::TimeoutOnNew(_))
     }
 
     /// A body that is no announcement, kept short and printable for the log.
@@ -124,13 +125,22 @@ impl fmt::Display for Failure {
                 f,
                 "takes no new connections: {reason}; the connection kept for polls is still open"
             ),
-            Self::Timeout => f.write_str("no complete response within service_timeout"),
-            Self::TimeoutOnNew => f.write_str(
-                "no complete response within service_timeout on a new connection; the connection kept \
-                 for polls is still open",
+            Self::Timeout(limit) => write!(
+                f,
+                "no complete response within service_timeout ({})",
+                format_duration(*limit)
+            ),
+            Self::TimeoutOnNew(limit) => write!(
+                f,
+                "no complete response within service_timeout ({}) on a new connection; the connection kept for polls is \
+                 still open",
+                format_duration(*limit)
             ),
             Self::Status(code) => write!(f, "HTTP {code}, expected 200"),
-            Self::Broken(reason) => write!(f, "the connection closed before the response was complete: {reason}"),
+            Self::Broken(reason) => write!(
+                f,
+                "the connection closed before the response was complete: {reason}"
+            ),
             Self::Malformed(what) => f.write_str(what),
             Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes"),
             Self::NotUnderstood(error, shown) => {

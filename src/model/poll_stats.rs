@@ -55,7 +55,7 @@ fn result_index(observation: &Observation) -> usize {
         Observation::Nothing => 2,
         Observation::Failed(failure) => match failure {
             Failure::Connect(_) | Failure::NoNewConnections(_) => 3,
-            Failure::Timeout | Failure::TimeoutOnNew => 4,
+            Failure::Timeout(_) | Failure::TimeoutOnNew(_) => 4,
             Failure::Status(_) => 5,
             Failure::Broken(_) | Failure::Malformed(_) => 6,
             Failure::TooLong(_) => 7,
@@ -75,7 +75,10 @@ mod tests {
         let mut stats = PollStats::default();
         for (observation, took) in [
             (Observation::Nothing, 1),
-            (Observation::Failed(Failure::Timeout), 500),
+            (
+                Observation::Failed(Failure::Timeout(Duration::from_millis(500))),
+                500,
+            ),
             (Observation::Failed(Failure::Status(500)), 60_000),
         ] {
             let poll = Poll::at(Instant::now(), observation);

@@ -39,8 +39,8 @@ impl SkippedNodes {
         self.0.iter().any(|(_, skipped)| *skipped == addr)
     }
 
-    /// `Perlbal 127.0.0.1:16000 cannot serve IPv6 nodes: [::1]:80 in pool api skipped`, where `what` is what precedes
-    /// the colon; `None` if there are no such nodes.
+    /// `A cannot serve IPv6 nodes: [::1]:80 in pool api skipped`, where `what` is what precedes the colon; `None` if there
+    /// are no such nodes.
     #[must_use]
     pub fn text(&self, what: &str) -> Option<String> {
         let named = self.0.iter().take(MAX_NAMED);

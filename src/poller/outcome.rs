@@ -1,5 +1,7 @@
 //! Translates the outcome of a poll into the model's terms.
 
+use std::time::Duration;
+
 use rustix::io::Errno;
 
 use super::connection::PollError;
@@ -23,11 +25,11 @@ pub(super) fn observation(response: Response) -> Observation {
     }
 }
 
-/// The failure of the node that an error amounts to; `None` if the node is not to blame.
-pub(super) fn failure(error: PollError) -> Option<Failure> {
+/// The failure of the node that an error amounts to, in a poll with this timeout; `None` if the node is not to blame.
+pub(super) fn failure(error: PollError, timeout: Duration) -> Option<Failure> {
     match error {
-        PollError::Timeout(false) => Some(Failure::Timeout),
-        PollError::Timeout(true) => Some(Failure::TimeoutOnNew),
+        PollError::Timeout(false) => Some(Failure::Timeout(timeout)),
+        PollError::Timeout(true) => Some(Failure::TimeoutOnNew(timeout)),
         PollError::Nudged => None,
         PollError::Connect(error, beside) => {
             let ours = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));

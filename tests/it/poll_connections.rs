@@ -198,7 +198,7 @@ fn a_node_that_is_out_of_descriptors_is_out_of_its_pool_until_it_has_some() {
         let answered = node.answers() - before;
         assert!(answered < RECONNECT, "it answered {answered} more polls");
         let reported = pollbal.wait_log(&["small", "failed:", "new connection"]);
-        let expected = "no complete response within service_timeout on a new connection";
+        let expected = "no complete response within service_timeout (200ms) on a new connection";
         assert!(reported.contains(expected), "{reported}");
         // Not even when the kept connection, or the first of two new ones, gives it a descriptor.
         let failures = || get(&stage, "/v1/explain?node=small").json()["failures"].as_u64();

@@ -306,7 +306,7 @@ impl Task {
         }
         let is_new = skipped.add_to(&mut self.logged_skipped);
         self.skipped = Arc::new(skipped);
-        let what = "pool files in Perlbal's format cannot contain IPv6 nodes";
+        let what = "pool files in the nodefile format cannot contain IPv6 nodes";
         if let Some(text) = self.skipped.text(what).filter(|_| is_new) {
             error!("{text}; set pool_file_format to \"services\" if they are for another reader");
         }

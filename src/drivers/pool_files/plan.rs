@@ -74,7 +74,7 @@ pub fn desired_files(pools: &Pools, format: PoolFileFormat) -> Files {
     files
 }
 
-/// Whether a format has such addresses: Perlbal reads no IPv6 ones.
+/// Whether a format has such addresses: a nodefile has no IPv6 ones.
 fn is_listed(addr: NodeAddr, format: PoolFileFormat) -> bool {
     format == PoolFileFormat::Services || addr.ipv4().is_some()
 }

@@ -183,7 +183,9 @@ mod tests {
         assert_eq!(next(Observation::Nothing), "next poll within 1s 500ms");
         let failed = Observation::Failed(Failure::Status(503));
         assert_eq!(next(failed), "next poll within 1s 500ms");
-        let hangs = next(Observation::Failed(Failure::Timeout));
+        let hangs = next(Observation::Failed(Failure::Timeout(Duration::from_secs(
+            1,
+        ))));
         assert!(hangs.ends_with("; backs off while it keeps hanging"));
     }
 

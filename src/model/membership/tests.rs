@@ -71,7 +71,7 @@ fn says(body: &str) -> Observation {
 }
 
 fn fails() -> Observation {
-    Observation::Failed(Failure::Timeout)
+    Observation::Failed(Failure::Timeout(Duration::from_secs(1)))
 }
 
 impl Bench {

@@ -157,8 +157,8 @@ mod tests {
         prop_oneof![
             text().prop_map(Failure::Connect),
             text().prop_map(Failure::NoNewConnections),
-            Just(Failure::Timeout),
-            Just(Failure::TimeoutOnNew),
+            Just(Failure::Timeout(Duration::from_millis(500))),
+            Just(Failure::TimeoutOnNew(Duration::from_secs(2))),
             any::<u16>().prop_map(Failure::Status),
             text().prop_map(Failure::Broken),
             text().prop_map(Failure::Malformed),

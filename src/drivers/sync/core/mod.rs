@@ -10,11 +10,12 @@
 
 mod details;
 mod draining;
+mod pending;
 mod planning;
 mod queries;
 mod reading;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,13 +27,10 @@ use super::notices::{Notice, Subject};
 use super::{Backend, Member, Members, Problems, SessionError, SyncSettings};
 use crate::drivers::details::Counters;
 use crate::drivers::flag::Flag;
-use crate::drivers::outage::{
-    OutageRecord, PENDING_DELAY, PlaceChange, ReconnectDelays, node_name,
-};
+use crate::drivers::outage::{OutageRecord, PENDING_DELAY, ReconnectDelays};
 use crate::drivers::{Mode, Snapshot};
 use crate::log_throttle::{Decision, LogThrottle};
-use crate::model::driver_status::{DriverStatus, PendingChanges, Strays, Uncarried};
-use crate::model::node::NodeAddr;
+use crate::model::driver_status::{DriverStatus, Strays, Uncarried};
 use crate::model::ownership::OwnedThere;
 
 /// Interval of checks that the load balancer still responds.
@@ -287,28 +285,6 @@ impl<B: Backend> Core<B> {
         self.record_progress(latest, false, now);
     }
 
-    /// When [`update_pending`](Self::update_pending) is due.
-    pub(super) fn pending_at(&self) -> Option<Instant> {
-        self.pending_at
-    }
-
-    /// Finds, and logs, which changes are pending during an outage.
-    pub(super) fn update_pending(&mut self, now: Instant) {
-        self.pending_at = None;
-        // Of a load balancer that was never read it is not known what it has.
-        if self.is_read() || self.counters.connections == 0 {
-            return;
-        }
-        if let (Some(snapshot), Some(desired)) = (&self.snapshot, &self.desired) {
-            let there = &self.expected_members;
-            self.outage.set_pending(snapshot.serial, || {
-                pending_changes(&desired.members, there, snapshot)
-            });
-        }
-        self.notices
-            .extend(self.outage.reminder(now).map(Notice::Pending));
-    }
-
     /// Everything was read over this connection.
     fn is_read(&self) -> bool {
         matches!(self.connection.state, ConnectionState::Read { .. })
@@ -370,24 +346,6 @@ impl<B: Backend> Core<B> {
             Decision::Suppress => {}
         }
     }
-}
-
-/// The changes that a load balancer needs that was last known to have these members.
-fn pending_changes(desired: &Members, there: &Members, snapshot: &Snapshot) -> PendingChanges {
-    // By node: a node's pool and its version pool change together.
-    let mut nodes: BTreeMap<NodeAddr, PlaceChange> = BTreeMap::new();
-    for (_, node) in difference(desired, there) {
-        nodes.entry(node).or_default().joins = true;
-    }
-    let ours = there.iter().filter(|(pool, _)| desired.contains_key(*pool));
-    let ours: Members = ours
-        .map(|(pool, nodes)| (pool.clone(), nodes.clone()))
-        .collect();
-    for (_, node) in difference(&ours, desired) {
-        nodes.entry(node).or_default().leaves = true;
-    }
-    let nodes = nodes.into_iter();
-    PendingChanges::of(nodes.map(|(node, change)| (node_name(&snapshot.pools, node), change)))
 }
 
 /// The members that are in `one` and not in `other`.

@@ -23,7 +23,10 @@ fn poll_stats() -> PollStats {
     let mut stats = PollStats::default();
     for (observation, millis) in [
         (Observation::Nothing, 2),
-        (Observation::Failed(Failure::Timeout), 500),
+        (
+            Observation::Failed(Failure::Timeout(Duration::from_secs(1))),
+            500,
+        ),
     ] {
         stats.record(&Poll {
             took: Duration::from_millis(millis),

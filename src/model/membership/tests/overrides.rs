@@ -98,7 +98,7 @@ fn an_answer_from_before_it_was_enabled_lets_no_node_in() {
     bench.see(1, fails());
     assert_eq!(
         bench.state(1),
-        NodeState::Out(OutReason::Failed(Failure::Timeout))
+        NodeState::Out(OutReason::Failed(Failure::Timeout(Duration::from_secs(1))))
     );
 }
 
