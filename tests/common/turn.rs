@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::available_parallelism;
 
 /// How many tests run beside each other for each processor: they wait for most of their time.
-const PER_PROCESSOR: usize = 4;
+const PER_PROCESSOR: usize = 3;
 
 /// The tests of this program that run beside each other now.
 static RUNNING: Mutex<usize> = Mutex::new(0);
