@@ -89,10 +89,19 @@ fn a_wait_for_a_daemon_that_turned_mute_ends_in_time() {
     site.pollbal.signal(Signal::CONT);
 }
 
+/// Waits until a `wait` has its first answer, which comes at once: without a daemon there it would end.
+fn wait_asked(site: &Site, wait: &Pollbal) {
+    eventually(SOON, "it is waited for", || {
+        catches(wait.pid(), Signal::INT).then_some(())
+    });
+    site.nodes[1].wait_polls(5);
+}
+
 #[test]
 fn a_wait_goes_on_until_it_is_so_also_over_a_restart_of_the_daemon() {
     let mut site = Site::start();
     let mut wait = site.begin(&["wait", "node-1", "node-2", "--until", "drained"]);
+    wait_asked(&site, &wait);
     site.tell(&["disable", "node-1", "--reason", "kernel", "--wait"]);
     site.pollbal.terminate();
     let config = fs::read_to_string(site.pollbal.config_file()).unwrap();
@@ -114,11 +123,7 @@ fn a_node_that_goes_from_the_services_file_is_reported_to_a_command_that_waits_f
     let addr = site.nodes[0].addr().to_string();
     let line = ["wait", &addr, "--until", "drained", "--timeout", "5s"];
     let mut wait = site.begin(&line);
-    eventually(SOON, "it is waited for", || {
-        catches(wait.pid(), Signal::INT).then_some(())
-    });
-    // What is asked first is answered at once; only then is it waited for.
-    site.nodes[1].wait_polls(5);
+    wait_asked(&site, &wait);
     site.stage.list(&site.nodes[1..]);
     assert_eq!(wait.wait_end(SOON).code(), Some(1));
     wait.wait_log(&[&format!(
