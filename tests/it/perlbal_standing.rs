@@ -1,5 +1,5 @@
 //! What a driver reports to those who wait: a snapshot counts as sent when Perlbal has taken it, and a removed node as
-//! at rest when no request is under way there any more, never sooner, whatever breaks in between.
+//! drained when no request is under way there any more, never sooner, whatever breaks in between.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Pool files when the directory gives trouble: what fails is reported once and mended, the rest goes on.
+//! Pool files in a faulty directory: what fails is reported once and repaired, and everything else goes on.
 
 use std::fs;
 use std::process::Command;
