@@ -1,6 +1,8 @@
 //! How nodes speak at the node listener: nudge and leave, each for itself alone.
 
-use std::fs;
+mod restart;
+mod speaker;
+
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -295,43 +297,6 @@ fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
 }
 
 #[test]
-fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
-    let mut site = Site::start(Stage::new(), 3, &json!({"service_timeout": "3s"}));
-    site.leave(&site.nodes[0]);
-    site.pollbal.kill();
-    site.nodes[1].hang();
-    site.pollbal = Pollbal::start(&site.stage, &site.config);
-    site.pollbal.wait_log(&["connected to Perlbal"]);
-    let reported = || {
-        let explained = get(&site.stage, "/v1/explain?node=node-1").json();
-        ["acked", "drained"].map(|key| explained["load_balancers"][0][key].clone())
-    };
-    let enough = site.nodes[2].polls() + A_WHILE;
-    let no = [json!(false), json!(false)];
-    stays(SOON, "reported, drained", &no, reported, || {
-        site.nodes[2].polls() >= enough
-    });
-    assert_eq!(site.ask(&site.nodes[0], "POST", "/leave").word(), "granted");
-    let answer = site.ask(&site.nodes[0], "POST", "/leave?wait=20s");
-    assert_eq!(answer.ok(), "gone");
-}
-
-#[test]
-fn a_leave_survives_a_restart_and_ends_with_its_time() {
-    let mut site = Site::start(Stage::new(), 3, &json!({"leave_timeout": "3s"}));
-    site.leave(&site.nodes[0]);
-    site.pollbal.kill();
-    site.pollbal = Pollbal::start(&site.stage, &site.config);
-    site.pollbal.wait_log(&["first round done"]);
-    assert_eq!(
-        site.perlbal.members("website"),
-        Some(addrs(&site.nodes[1..]))
-    );
-    site.pollbal.wait_log(&["node-1", "leave", "expired"]);
-    site.wait_members(&site.nodes);
-}
-
-#[test]
 fn a_nudge_under_load_brings_the_answer_to_perlbal_at_once() {
     let site = Site::start(Stage::alone(), 4, &json!({"poll_interval": "60s"}));
     let traffic = Traffic::start(site.perlbal.service("web"), CLIENTS);
@@ -356,94 +321,6 @@ fn a_nudge_under_load_brings_the_answer_to_perlbal_at_once() {
     assert_eq!(failures(&traffic.finish()), [""; 0]);
     times.sort();
     assert!(times[times.len() / 2] < AT_ONCE, "{times:?}");
-}
-
-#[test]
-fn a_node_speaks_for_itself_alone() {
-    let site = Site::start(Stage::new(), 3, &json!({}));
-    let [one, two, _] = &site.nodes[..] else {
-        panic!("three nodes");
-    };
-    for path in ["/leave", "/nudge"] {
-        let path = format!("{path}?node={}", two.addr());
-        let refused = site.ask(one, "POST", &path);
-        assert_eq!(refused.status, 403, "{}", refused.body);
-        assert!(refused.body.contains("only for itself"), "{}", refused.body);
-    }
-    let stranger = ask_from(site.stage.ip(200), site.listener, "POST", "/leave");
-    assert_eq!(stranger.status, 403, "{}", stranger.body);
-    assert_eq!(site.ask(one, "POST", "/leave?port=1").status, 404);
-    // Seconds for one, milliseconds for another.
-    for wait in ["soon", "2"] {
-        let path = format!("/leave?wait={wait}");
-        let refused = site.ask(one, "POST", &path);
-        assert_eq!(refused.status, 400, "{}", refused.body);
-        assert!(refused.body.contains("such as 30s"), "{}", refused.body);
-    }
-    assert_eq!(
-        site.ask(one, "GET", "/v1/status").status,
-        404,
-        "nothing else is here"
-    );
-    let polls = one.polls() + A_WHILE;
-    let observed = || site.perlbal.members("website");
-    let members = Some(addrs(&site.nodes));
-    stays(SOON, "the members", &members, observed, || {
-        one.polls() >= polls
-    });
-    let own = format!("/leave?node={}&port={}", one.name(), one.addr().port());
-    assert_eq!(site.ask(one, "POST", &own).status, 200);
-}
-
-#[test]
-fn a_node_may_call_itself_by_a_name_that_others_have_too() {
-    let stage = Stage::new();
-    let listener = stage.free_addr();
-    let nodes = [stage.node(1, "website"), stage.node(2, "website")];
-    let beside = SocketAddrV4::new(stage.ip(2), stage.free_addr().port());
-    let twin = |addr: SocketAddrV4| format!("{} {} # twin", addr.ip(), addr.port());
-    stage.write_services(&[nodes[0].addr(), nodes[1].addr(), beside].map(twin));
-    let pollbal = Pollbal::start(
-        &stage,
-        &json!({ "node_listen": listener, "poll_interval": "1h" }),
-    );
-    pollbal.wait_log(&["first round done"]);
-    let ask = |host, path| ask_from(stage.ip(host), listener, "POST", path);
-    let polls = nodes[1].polls();
-    let one = nodes[0].polls() + 1;
-    assert_eq!(ask(1, "/nudge?node=twin").ok(), "polled now");
-    eventually(SOON, "the node is polled", || {
-        (nodes[0].polls() == one).then_some(())
-    });
-    assert_eq!(ask(1, "/leave?node=twin").status, 200);
-    let several = ask(2, "/nudge?node=twin");
-    assert_eq!(several.status, 404, "{}", several.body);
-    assert!(
-        several.body.contains(&beside.to_string()),
-        "{}",
-        several.body
-    );
-    assert_eq!(nodes[1].polls(), polls, "nobody else is polled");
-}
-
-#[test]
-fn a_leave_is_reported_only_when_the_state_file_holds_it() {
-    let stage = Stage::new();
-    let (listener, state_file) = (stage.free_addr(), stage.path("state.json"));
-    let nodes = stage.nodes(&["website"; 2]);
-    let config = json!({ "node_listen": listener, "state_file": state_file });
-    let pollbal = Pollbal::start(&stage, &config);
-    pollbal.wait_log(&["first round done"]);
-    let node = nodes[0].addr();
-    let ask = |method| ask_from(*node.ip(), listener, method, "/leave");
-    for _ in 0..20 {
-        assert_ne!(ask("POST").word(), "wait");
-        let text = fs::read_to_string(&state_file).unwrap();
-        let kept: Value = serde_json::from_str(&text).unwrap();
-        let granted = &kept["orders"]["granted"][node.to_string()];
-        assert!(granted.is_object(), "{text}");
-        assert_eq!(ask("DELETE").ok(), "stays");
-    }
 }
 
 #[test]
@@ -472,36 +349,4 @@ fn a_pools_last_serving_member_waits_until_another_serves_or_an_operator_lets_it
     let order = json!({ "nodes": ["node-1"], "reason": "move", "force": true });
     assert_eq!(post(&stage, "/v1/disable", &order).status, 200);
     assert_eq!(ask("/leave?wait=10s").ok(), "gone");
-}
-
-#[test]
-fn of_several_nodes_at_one_address_the_port_tells_which_leaves() {
-    let stage = Stage::new();
-    let listener = stage.free_addr();
-    let first = stage.node(1, "website");
-    let second = SocketAddrV4::new(stage.ip(1), stage.free_addr().port());
-    // Another one serves, so that the pool can do without it.
-    let other = stage.node(2, "website");
-    let lines = [
-        first.services_line(),
-        format!("{second} # beside-it"),
-        other.services_line(),
-    ];
-    stage.write_services(&lines);
-    let pollbal = Pollbal::start(&stage, &json!({"node_listen": listener}));
-    // A pool that was never written would have no file when its last member is gone.
-    pollbal.wait_log(&["wrote website.pool"]);
-    let ask = |path: &str| ask_from(stage.ip(1), listener, "POST", path);
-    let which = ask("/leave");
-    assert_eq!(which.status, 400);
-    assert!(
-        which.body.contains("select one with ?port="),
-        "{}",
-        which.body
-    );
-    assert_eq!(ask("/nudge").status, 200, "both are asked");
-    let port = first.addr().port();
-    assert_eq!(ask(&format!("/leave?port={port}&wait=5s")).status, 200);
-    let left = Some(vec![other.pool_line()]);
-    becomes(SOON, "the pool file", &left, || stage.lines("website.pool"));
 }

@@ -1,25 +1,21 @@
 //! The listeners: how they are opened, moved and closed, and who may connect.
 
-use std::fs;
+mod reload;
+mod socket;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::common::client;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::wire::{
     Listeners, dial, dial_from, dial_socket, get, get_kept, hear, say, try_dial, try_dial_socket,
 };
-use crate::common::{SOON, client, eventually};
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -149,135 +145,6 @@ fn answers_in_json_are_a_line_and_tell_the_start_alike() {
 }
 
 #[test]
-fn only_user_and_group_can_ever_connect_to_the_admin_socket_whatever_the_umask() {
-    for umask in ["000", "077"] {
-        let stage = Stage::new();
-        let socket = stage.admin_socket();
-        let over = AtomicBool::new(false);
-        let modes = thread::scope(|scope| {
-            let watcher = scope.spawn(|| {
-                let mut modes = Vec::new();
-                // Once more when it is over, so that it is observed at all.
-                loop {
-                    let last = over.load(Ordering::Relaxed);
-                    if let Ok(about) = fs::metadata(&socket) {
-                        modes.push(about.permissions().mode() & 0o777);
-                        modes.dedup();
-                    }
-                    if last {
-                        return modes;
-                    }
-                }
-            });
-            let umask = format!("umask {umask}");
-            let pollbal = Pollbal::start_behind(&stage, &json!({}), &umask);
-            pollbal.wait_log(&["admin socket listening on", "admin.sock"]);
-            over.store(true, Ordering::Relaxed);
-            watcher.join().unwrap()
-        });
-        assert_eq!(modes, [0o660], "umask {umask}");
-    }
-}
-
-#[test]
-fn the_socket_of_a_dead_pollbal_is_replaced_and_that_of_a_living_one_is_not() {
-    let stage = Stage::new();
-    let listeners = Listeners::new(&stage);
-    start(&stage, &listeners, &json!({})).kill();
-    assert!(listeners.admin.exists(), "SIGKILL leaves it behind");
-    let second = start(&stage, &listeners, &json!({}));
-    assert!(lives(&listeners.admin));
-
-    let words = [
-        "admin_socket",
-        "admin.sock",
-        "another pollbal is using it",
-        "stop that one first",
-    ];
-    let config = json!({ "pool_directory": stage.path("other") });
-    assert_refused(&stage, &config, &words);
-    assert!(lives(&listeners.admin), "the first is still there");
-    // One that hangs is alive too.
-    second.signal(Signal::STOP);
-    assert_refused(&stage, &config, &words);
-    second.signal(Signal::CONT);
-    assert!(lives(&listeners.admin));
-    assert!(!stage.path("other").exists(), "nothing was done");
-}
-
-#[test]
-fn what_is_no_socket_of_pollbals_is_never_removed() {
-    let stage = Stage::new();
-    let socket = stage.admin_socket();
-    fs::write(&socket, "precious").unwrap();
-    assert_refused(
-        &stage,
-        &json!({}),
-        &["admin_socket", "not a socket", "move it away"],
-    );
-    assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
-    fs::remove_file(&socket).unwrap();
-    fs::create_dir(&socket).unwrap();
-    assert_refused(&stage, &json!({}), &["admin_socket", "not a socket"]);
-    fs::remove_dir(&socket).unwrap();
-
-    // At the end neither what somebody else has put there.
-    let mut pollbal = Pollbal::start(&stage, &json!({}));
-    pollbal.wait_log(&["admin socket listening on"]);
-    fs::remove_file(&socket).unwrap();
-    let other = UnixListener::bind(&socket).unwrap();
-    assert!(pollbal.terminate().success());
-    assert!(socket.exists());
-    assert_refused(&stage, &json!({}), &["another pollbal is using it"]);
-    drop(other);
-
-    let mut pollbal = Pollbal::start(&stage, &json!({}));
-    pollbal.wait_log(&["admin socket listening on"]);
-    assert!(pollbal.terminate().success());
-    let left = fs::read_dir(stage.dir()).unwrap();
-    let left = left.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
-    let left: Vec<_> = left.filter(|name| name.contains("sock")).collect();
-    assert_eq!(left, [""; 0], "its own is removed");
-}
-
-#[test]
-fn of_many_that_start_at_once_one_gets_the_socket() {
-    let stage = Stage::new();
-    let socket = stage.admin_socket();
-    for round in 0..6 {
-        // Each with files of its own, and before them what a dead one left, or nothing.
-        let configs = (0..8).map(|number| {
-            let directory = stage.path(&format!("pool-{round}-{number}"));
-            let written = stage.write_config(&json!({ "pool_directory": directory }));
-            let config = stage.path(&format!("config-{number}.json"));
-            fs::rename(written, &config).unwrap();
-            config
-        });
-        let pollbals: Vec<_> = configs
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|config| {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-                command.arg("--config").arg(&config);
-                Pollbal::spawn(command, config)
-            })
-            .collect();
-        let open = |pollbal: &&Pollbal| !pollbal.log_with(&["admin socket listening"]).is_empty();
-        let refused = |pollbal: &&Pollbal| !pollbal.log_with(&["admin_socket"]).is_empty();
-        eventually(SOON, "each has it or was refused", || {
-            let decided =
-                pollbals.iter().filter(open).count() + pollbals.iter().filter(refused).count();
-            (decided == pollbals.len()).then_some(())
-        });
-        assert_eq!(pollbals.iter().filter(open).count(), 1, "round {round}");
-        assert!(lives(&socket));
-        // Killed, the one leaves its socket behind for the next round.
-        pollbals.into_iter().for_each(Pollbal::kill);
-        assert!(fs::metadata(&socket).unwrap().file_type().is_socket());
-    }
-}
-
-#[test]
 fn a_single_round_and_a_dry_run_open_no_listener() {
     let stage = Stage::new();
     let listeners = Listeners::new(&stage);
@@ -351,101 +218,6 @@ fn a_listener_that_cannot_be_opened_ends_the_start_before_anything_is_done() {
     assert!(!stage.path("missing").exists() && !stage.path("touched").exists());
     assert!(!stage.pool_directory().exists());
     assert_eq!(nodes[0].polls(), 0);
-}
-
-#[test]
-fn a_reload_moves_closes_and_opens_listeners_and_the_others_stay() {
-    let stage = Stage::new();
-    let _nodes = stage.nodes(&["website"]);
-    let (old, new) = (Listeners::new(&stage), Listeners::new(&stage));
-    let mut pollbal = start(&stage, &old, &json!({}));
-    let mut kept = dial_from(stage.ip(1), old.node);
-    assert_eq!(get_kept(&mut kept, "/nowhere").status, 404);
-    let mut closed = dial(old.status);
-    assert_eq!(get_kept(&mut closed, "/healthz").status, 200);
-
-    let moved = stage.path("moved.sock");
-    let config = json!({ "admin_socket": moved, "status_listen": new.status });
-    reload(&stage, &pollbal, &old.config(&config));
-    pollbal.wait_log(&["status listener listening on", &new.status.to_string()]);
-    assert!(lives(&moved) && !old.admin.exists());
-    assert_eq!(client::get(new.status, "/healthz").unwrap(), "ok");
-    eventually(SOON, "the old one is closed", || {
-        (!is_open(old.status)).then_some(())
-    });
-    assert_eq!(
-        closed.read(&mut [0]).unwrap(),
-        0,
-        "idle connections are closed"
-    );
-    assert_eq!(
-        get_kept(&mut kept, "/nowhere").status,
-        404,
-        "unchanged listeners go on"
-    );
-    assert_eq!(pollbal.log_with(&["node listener listening"]).len(), 1);
-
-    let off = json!({ "admin_socket": "", "status_listen": "", "node_listen": "" });
-    reload(&stage, &pollbal, &off);
-    eventually(SOON, "all are closed", || {
-        let open = is_open(new.status) || is_open(old.node) || moved.exists();
-        (!open).then_some(())
-    });
-    reload(&stage, &pollbal, &old.config(&json!({})));
-    assert!(lives(&old.admin) && is_open(old.node));
-    assert_eq!(client::get(old.status, "/healthz").unwrap(), "ok");
-
-    // One that somebody has deleted is made again.
-    fs::remove_file(&old.admin).unwrap();
-    reload(&stage, &pollbal, &old.config(&json!({})));
-    assert!(lives(&old.admin));
-    assert!(pollbal.terminate().success());
-    assert!(!old.admin.exists());
-}
-
-#[test]
-fn a_reload_that_cannot_open_a_listener_is_refused_as_a_whole() {
-    let stage = Stage::new();
-    let nodes = stage.nodes(&["website"]);
-    let (old, new) = (Listeners::new(&stage), Listeners::new(&stage));
-    let pollbal = start(&stage, &old, &json!({}));
-    let _taken = TcpListener::bind(new.node).unwrap();
-    let moved = stage.path("moved.sock");
-    let own = json!({
-        "admin_socket": moved,
-        "pools": { "unheard_of": {} },
-        "poll_interval": "1h",
-    });
-    stage.write_config(&new.config(&own));
-    let mark = pollbal.mark();
-    pollbal.reload();
-    let node = new.node.to_string();
-    pollbal.wait_log_after(
-        mark,
-        &["error", "failed to open node_listen", &node, "in use"],
-    );
-    pollbal.wait_log_after(mark, &["error", "reload rejected", "old state stays"]);
-    assert!(lives(&old.admin) && is_open(old.node));
-    assert_eq!(client::get(old.status, "/healthz").unwrap(), "ok");
-    assert!(
-        !moved.exists() && !is_open(new.status),
-        "what was opened is closed again"
-    );
-    nodes[0].wait_polls(2);
-    assert!(stage.lines("unheard_of.pool").is_none());
-
-    // Good listeners do not help a configuration that is wrong elsewhere.
-    stage.write_config(&json!({ "admin_socket": moved, "services_file": stage.path("none") }));
-    let mark = pollbal.mark();
-    pollbal.reload();
-    pollbal.wait_log_after(mark, &["error", "reload rejected"]);
-    stage.write_config(&old.config(&json!({ "admin_socket": moved })));
-    stage.write_services(&[]);
-    let mark = pollbal.mark();
-    pollbal.reload();
-    pollbal.wait_log_after(mark, &["error", "lists no nodes"]);
-    pollbal.wait_log_after(mark, &["error", "reload rejected"]);
-    assert!(lives(&old.admin) && !moved.exists());
 }
 
 #[test]

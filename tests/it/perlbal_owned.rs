@@ -1,7 +1,9 @@
 //! Which pools in Perlbal are pollbal's outlives its restarts: a member that left while nobody could tell Perlbal is
 //! taken out, and no node is notified that it is gone as long as Perlbal has it in a pool.
 
+mod names;
 pub(crate) mod site;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +12,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::common::client::get as request;
-use crate::common::http::{accept_removals, get, post};
+use crate::common::http::{accept_removals, get};
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
@@ -87,82 +89,6 @@ fn a_pool_that_only_nodes_declared_is_pollbals_though_its_file_is_gone() {
     site.perlbal.go_on();
     site.perlbal.wait_members("website", &nobody());
     site.leave(&nodes[0], &["website"]);
-}
-
-/// A site with version pools at two versions, a node at each.
-fn versions(keys: &Value) -> (Site, Vec<Node>) {
-    let stage = Stage::new();
-    let nodes = stage.nodes(&["api serving v1", "api serving v2"]);
-    let mut config = Config::new();
-    for pool in ["api", "api__v1", "api__v2"] {
-        let name = format!("on_{pool}");
-        config = config.pool(pool).service(&stage, &name, pool);
-    }
-    let perlbal = config.start(&stage);
-    let site = Site::start(stage, perlbal, keys);
-    site.perlbal.wait_members("api", &addrs(&nodes));
-    site.perlbal.wait_members("api__v1", &addrs(&nodes[..1]));
-    site.perlbal.wait_members("api__v2", &addrs(&nodes[1..]));
-    (site, nodes)
-}
-
-#[test]
-fn a_version_pool_whose_only_member_left_the_services_file_over_a_restart_is_emptied() {
-    for how in [End::Terminated, End::Killed] {
-        let (mut site, nodes) = versions(&json!({}));
-        site.lose_perlbal();
-        site.end(how);
-        site.stage.list(&nodes[1..]);
-        site.begin();
-        site.perlbal.go_on();
-        site.perlbal.wait_members("api", &addrs(&nodes[1..]));
-        site.perlbal.wait_members("api__v1", &nobody());
-    }
-}
-
-#[test]
-fn a_version_pool_whose_file_is_empty_or_gone_is_emptied_after_a_restart() {
-    for grace in ["60s", "1ms"] {
-        let (mut site, nodes) = versions(&json!({ "empty_pool_grace": grace }));
-        site.lose_perlbal();
-        nodes[0].announce("api serving v2");
-        let gone = || {
-            site.stage
-                .lines("api.v1.pool")
-                .is_none_or(|lines| lines.is_empty())
-        };
-        becomes(SOON, "the version's file", &true, gone);
-        if grace == "1ms" {
-            becomes(SOON, "the file", &None, || site.stage.lines("api.v1.pool"));
-        }
-        site.end(End::Killed);
-        site.begin();
-        site.perlbal.go_on();
-        site.perlbal.wait_members("api__v2", &addrs(&nodes));
-        site.perlbal.wait_members("api__v1", &nobody());
-        site.leave(&nodes[0], &["api", "api__v1", "api__v2"]);
-    }
-}
-
-#[test]
-fn a_version_pool_that_nothing_remembers_is_never_lied_about() {
-    let keys = json!({ "state_file": "", "empty_pool_grace": "1ms" });
-    let (mut site, nodes) = versions(&keys);
-    site.lose_perlbal();
-    nodes[0].announce("");
-    becomes(SOON, "the file", &None, || site.stage.lines("api.v1.pool"));
-    site.end(End::Killed);
-    site.begin();
-    site.perlbal.go_on();
-    site.perlbal.wait_members("api", &addrs(&nodes[1..]));
-    let why = format!(
-        "granted still a member of pool api__v1 at {}, which pollbal does not manage",
-        site.perlbal.management()
-    );
-    becomes(SOON, "the answer", &why, || site.ask_leave(&nodes[0]));
-    assert_eq!(site.explained(&nodes[0])["drained"], json!(false));
-    site.perlbal.remove("api__v1", nodes[0].addr());
-    site.leave(&nodes[0], &["api", "api__v1", "api__v2"]);
 }
 
 #[test]
@@ -367,134 +293,4 @@ fn an_outage_of_an_undeclared_pool_is_as_critical_after_a_restart_as_before() {
     }
     nodes[1].revive();
     site.perlbal.wait_members("api", &addrs(&nodes[1..2]));
-}
-
-/// The first polls fail, as before the network is up, where nothing is left of a run before.
-#[test]
-fn members_of_a_declared_pool_stay_until_a_node_serves_there_though_all_polls_fail() {
-    let stage = Stage::new();
-    let mut nodes = stage.nodes(&["website", "website", "website leaving"]);
-    let stranger = stage.free_addr();
-    let members: Vec<_> = nodes.iter().map(Node::addr).chain([stranger]).collect();
-    let perlbal = Config::new()
-        .pool_with("website", &members)
-        .service(&stage, "web", "website")
-        .start(&stage);
-    nodes[..2].iter_mut().for_each(Node::die);
-    let keys = json!({ "pools": { "website": { "min_members": 2 } } });
-    let mut site = Site::start(stage, perlbal, &keys);
-    // Who says that it leaves goes, and only that.
-    let mut stay = addrs(&nodes[..2]);
-    stay.insert(stranger);
-    site.perlbal.wait_members("website", &stay);
-    site.wait_in_sync();
-    let remark = "pool website: no node serves in it yet; members that were there stay";
-    let remarks =
-        || get(&site.stage, "/v1/status").json()["load_balancers"][0]["problems"].to_string();
-    becomes(SOON, "the remark", &true, || remarks().contains(remark));
-    // One that is down is not gone, and one that is granted leave is.
-    let explained = site.explained(&nodes[0]).to_string();
-    assert!(
-        explained.contains("in which no node serves yet"),
-        "{explained}"
-    );
-    assert_eq!(site.pollbal().log_with(&[remark]).len(), 1);
-    // Nor does a restart make anything of it, with the files that pollbal made for the pool.
-    for how in [End::Terminated, End::Killed] {
-        site.end(how);
-        site.begin();
-        site.wait_in_sync();
-        assert_eq!(site.perlbal.members("website"), Some(stay.clone()));
-    }
-    site.leave(&nodes[2], &["website"]);
-    nodes[0].revive();
-    site.perlbal.wait_members("website", &addrs(&nodes[..1]));
-    becomes(SOON, "no remark", &false, || {
-        let status = get(&site.stage, "/v1/status").json();
-        status["load_balancers"][0]["problems"]
-            .to_string()
-            .contains(remark)
-    });
-}
-
-#[test]
-fn a_hand_filled_pool_that_a_reload_declares_stays_until_its_nodes_announce_it() {
-    let stage = Stage::new();
-    let nodes = stage.nodes(&["api", "", "api"]);
-    let stranger = stage.free_addr();
-    let perlbal = Config::new()
-        .pool("api")
-        .pool_with("web", &[nodes[0].addr(), nodes[1].addr(), stranger])
-        .service(&stage, "on_web", "web")
-        .start(&stage);
-    let site = Site::start(stage, perlbal, &json!({}));
-    let mut config = site.config.clone();
-    config["pools"] = json!({ "web": {} });
-    site.stage.write_config(&config);
-    site.pollbal().reload();
-    // These two have said that they serve elsewhere, and nothing.
-    site.perlbal.wait_members("web", &[stranger].into());
-    site.wait_in_sync();
-    assert_eq!(site.perlbal.members("web"), Some([stranger].into()));
-    nodes[2].announce("web");
-    site.perlbal.wait_members("web", &addrs(&nodes[2..]));
-}
-
-#[test]
-fn a_node_that_claims_a_pool_that_pollbal_never_had_takes_only_itself_out() {
-    let stage = Stage::new();
-    let nodes = stage.nodes(&["api", "static leaving v1", "web"]);
-    let hand = [0; 2].map(|_| stage.free_addr());
-    let pool = |node: &Node| [node.addr(), hand[0], hand[1]];
-    let perlbal = Config::new()
-        .pool_with("static", &pool(&nodes[1]))
-        .pool_with("static__v1", &pool(&nodes[1]))
-        .service(&stage, "on_static", "static")
-        .service(&stage, "on_v1", "static__v1")
-        .start(&stage);
-    let site = Site::start(stage, perlbal, &json!({}));
-    for pool in ["static", "static__v1"] {
-        site.perlbal.wait_members(pool, &hand.into());
-    }
-    site.leave(&nodes[1], &["static", "static__v1"]);
-    let empty = get(&site.stage, "/v1/status").json()["verdict"].to_string();
-    assert!(!empty.contains("static has no members"), "{empty}");
-}
-
-/// A slip of case: the nodes announce `API`, which has the same name in Perlbal.
-#[test]
-fn a_declared_pool_takes_the_name_of_a_serving_one_only_when_a_person_accepts_that() {
-    let stage = Stage::new();
-    let nodes = stage.nodes(&["API serving v1", "API serving v1", "web"]);
-    let perlbal = Config::new()
-        .pool("api")
-        .pool("api__v1")
-        .service(&stage, "on_api", "api")
-        .service(&stage, "on_v1", "api__v1")
-        .start(&stage);
-    let site = Site::start(stage, perlbal, &json!({}));
-    let pools = ["api", "api__v1"];
-    for pool in pools {
-        site.perlbal.wait_members(pool, &addrs(&nodes[..2]));
-    }
-    let mut config = site.config.clone();
-    config["pools"] = json!({ "api": {} });
-    site.stage.write_config(&config);
-    let refused = post(&site.stage, "/v1/reload", &json!({}));
-    assert!(
-        refused
-            .body
-            .contains("pool API would lose all its 2 members"),
-        "{}",
-        refused.body
-    );
-    nodes[0].wait_polls(2);
-    site.wait_in_sync();
-    for pool in pools {
-        assert_eq!(site.perlbal.members(pool), Some(addrs(&nodes[..2])));
-    }
-    accept_removals(&site.stage);
-    for pool in pools {
-        site.perlbal.wait_members(pool, &nobody());
-    }
 }

@@ -1,15 +1,16 @@
 //! Polls: what is asked, on which connections, and answers that are odd but no failure.
 
-use std::io::Read;
-use std::net::{SocketAddrV4, TcpListener};
-use std::process::Command;
+mod hung;
+mod requests;
+
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use pollbal::fd_limits::raise_open_files;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
-use crate::common::http::{ask_from, get};
+use crate::common::http::get;
 use crate::common::pollbal::Pollbal;
 use crate::common::process::peak_memory;
 use crate::common::raw_node::{Answer, RawNode, Reply};
@@ -69,130 +70,6 @@ fn connections_are_kept_and_requests_are_as_promised() {
         let host = format!("\r\nhost: {}\r\n", node.addr());
         assert!(request.contains(&host), "{request}");
     }
-}
-
-#[test]
-fn a_node_that_hangs_is_not_flooded_with_connections_and_is_back_as_soon_as_it_answers() {
-    let stage = Stage::new();
-    let (wake, until) = watch::channel(false);
-    let answer = Answer::HangUntil(until, "late", "website");
-    let hanging = RawNode::start(stage.node_addr(1), "hanging", answer);
-    let good = RawNode::start(stage.node_addr(2), "good", Answer::body("website"));
-    stage.write_services(&services_lines([&hanging, &good]));
-    let config = json!({ "poll_interval": "200ms", "service_timeout": "150ms" });
-    let pollbal = Pollbal::start(&stage, &config);
-    good.wait_polls(24);
-    let connections = hanging.connections();
-    // 3, and one each when 4, 8 and 16 polls were left without an answer.
-    assert!((5..9).contains(&connections), "{connections}");
-    wake.send_replace(true);
-    becomes(SOON, "members", &Some(2), || {
-        Some(stage.lines("website.pool")?.len())
-    });
-    assert_eq!(pollbal.log_with(&["joins late"]), Vec::<String>::new());
-    let (connections, polls) = (hanging.connections(), hanging.polls());
-    hanging.wait_polls(polls + 10);
-    // But for an answer that the machine was late with.
-    assert!(hanging.connections() <= connections + 2);
-}
-
-/// A node that hung until no new connection is made for the next polls, and the listener at which it may speak.
-struct Hung {
-    node: RawNode,
-    wake: watch::Sender<bool>,
-    listener: SocketAddrV4,
-    pollbal: Pollbal,
-    stage: Stage,
-}
-
-impl Hung {
-    /// From then on these keys hold.
-    fn start(keys: &Value) -> Self {
-        let stage = Stage::new();
-        let (wake, until) = watch::channel(false);
-        let answer = Answer::DeadUntil(until, "website");
-        let node = RawNode::start(stage.node_addr(1), "hung", answer);
-        stage.write_services(&[node.services_line()]);
-        let listener = stage.free_addr();
-        let mut config = json!({
-            "poll_interval": "50ms", "service_timeout": "40ms", "node_listen": listener,
-        });
-        let pollbal = Pollbal::start(&stage, &config);
-        pollbal.wait_log(&["node listener listening on"]);
-        // The next is made after 32.
-        eventually(SOON, "the node hangs", || {
-            let explained = get(&stage, "/v1/explain?node=hung").json();
-            (explained["failures"].as_u64()? >= 17).then_some(())
-        });
-        for (key, value) in keys.as_object().unwrap() {
-            config[key] = value.clone();
-        }
-        let mark = pollbal.mark();
-        stage.write_config(&config);
-        pollbal.reload();
-        pollbal.wait_log_after(mark, &["reloaded"]);
-        Self {
-            node,
-            wake,
-            listener,
-            pollbal,
-            stage,
-        }
-    }
-
-    fn nudge(&self) {
-        let reply = ask_from(*self.node.addr().ip(), self.listener, "POST", "/nudge");
-        assert_eq!(reply.ok(), "polled now");
-    }
-
-    #[track_caller]
-    fn wait_member(&self) {
-        self.pollbal.wait_log(&["hung joins website"]);
-    }
-}
-
-#[test]
-fn a_node_that_hung_and_nudges_is_asked_on_a_new_connection() {
-    let hung = Hung::start(&json!({ "poll_interval": "1h" }));
-    let connections = hung.node.connections();
-    hung.wake.send_replace(true);
-    hung.nudge();
-    hung.wait_member();
-    assert_eq!(hung.node.connections(), connections + 1);
-    let member = Some(pool_lines([&hung.node]));
-    becomes(SOON, "the pool file", &member, || {
-        hung.stage.lines("website.pool")
-    });
-}
-
-#[test]
-fn a_nudge_ends_a_poll_that_waits_for_what_the_node_owes() {
-    let hung = Hung::start(&json!({ "service_timeout": "1h" }));
-    let connections = hung.node.connections();
-    hung.wake.send_replace(true);
-    hung.nudge();
-    hung.wait_member();
-    assert_eq!(hung.node.connections(), connections + 1);
-}
-
-#[test]
-fn the_poll_of_a_node_that_is_gone_from_the_services_file_ends_at_once() {
-    let stage = Stage::new();
-    let listener = TcpListener::bind(stage.node_addr(1)).unwrap();
-    let good = RawNode::start(stage.node_addr(2), "good", Answer::body("website"));
-    let hanging = format!(
-        "{} {} # hanging",
-        stage.node_addr(1).ip(),
-        stage.node_addr(1).port()
-    );
-    stage.write_services(&[hanging, good.services_line()]);
-    let _pollbal = Pollbal::start(&stage, &json!({ "service_timeout": "1h" }));
-    let (mut poll, _) = listener.accept().unwrap();
-    stage.write_services(&[good.services_line()]);
-    poll.set_read_timeout(Some(SOON)).unwrap();
-    let mut request = String::new();
-    poll.read_to_string(&mut request).unwrap();
-    assert!(request.starts_with("GET /pool"), "{request}");
 }
 
 #[test]
@@ -312,40 +189,6 @@ fn all_nodes_are_polled_at_once_and_then_spread_evenly_over_the_interval() {
     let gaps: Vec<_> = turns.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let even = INTERVAL / 8..INTERVAL * 3 / 8;
     assert!(gaps.iter().all(|gap| even.contains(gap)), "{gaps:?}");
-}
-
-#[test]
-fn redirects_are_not_followed_and_no_proxy_is_taken_from_the_environment() {
-    let stage = Stage::new();
-    let trap = RawNode::start(stage.node_addr(1), "trap", Answer::body("trapped"));
-    let redirect = |to| {
-        let head = format!("HTTP/1.1 302 Found\r\nLocation: http://{to}/pool\r\n");
-        Answer::BytesAndOpen(format!("{head}Content-Length: 7\r\n\r\nwebsite").into_bytes())
-    };
-    let to_trap = RawNode::start(stage.node_addr(2), "to-trap", redirect(trap.addr()));
-    let loop_addr = stage.node_addr(3);
-    let to_itself = RawNode::start(loop_addr, "to-itself", redirect(loop_addr));
-    let good = RawNode::start(stage.node_addr(4), "good", Answer::body("website"));
-    stage.write_services(&services_lines([&to_trap, &to_itself, &good]));
-    let config = stage.write_config(&json!({ "poll_interval": "50ms" }));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-    command.arg("--config").arg(&config);
-    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
-        command.env(variable, format!("http://{}", trap.addr()));
-    }
-    let pollbal = Pollbal::spawn(command, config);
-    for node in [&to_trap, &to_itself, &good] {
-        node.wait_polls(10);
-    }
-    assert_eq!(stage.lines("website.pool"), Some(vec![good.pool_line()]));
-    assert_eq!(pollbal.log_with(&["in no pool", "302"]).len(), 2);
-    // One poll, one request: a loop would have made more.
-    assert!(
-        to_itself.polls() < 2 * good.polls(),
-        "{}",
-        to_itself.polls()
-    );
-    assert_eq!(trap.connections(), 0);
 }
 
 #[test]
@@ -494,71 +337,4 @@ fn a_node_that_invents_versions_stays_a_member_and_floods_neither_directory_nor_
     assert_eq!(pollbal.log().split_off(mark), Vec::<String>::new());
     let peak = peak_memory(pollbal.pid());
     assert!(peak < 80 * 1024, "{peak} KiB");
-}
-
-#[test]
-fn the_poll_path_is_asked_for() {
-    let stage = Stage::new();
-    let node = RawNode::start(stage.node_addr(1), "node", Answer::body("website"));
-    stage.write_services(&[node.services_line()]);
-    let _pollbal = Pollbal::start(&stage, &json!({ "poll_path": "/which/pool?short=1" }));
-    becomes(SOON, "a member", &Some(vec![node.pool_line()]), || {
-        stage.lines("website.pool")
-    });
-    let requests = node.requests();
-    assert!(
-        requests[0].starts_with("GET /which/pool?short=1 HTTP/1.1\r\n"),
-        "{requests:?}"
-    );
-}
-
-#[test]
-fn poll_headers_are_sent_to_all_nodes_and_a_pools_own_to_those_that_it_lists_from_the_first_poll_on()
- {
-    let stage = Stage::new();
-    let node = |number| RawNode::start(stage.node_addr(number), "node", Answer::body("website"));
-    let nodes: Vec<_> = (1..=3).map(node).collect();
-    stage.write_services(&services_lines(&nodes));
-    let mut config = json!({
-        "poll_headers": { "Host": "www.example.com", "X-Poll": "1" },
-        "pools": {
-            "website": {},
-            "shop": { "nodes": [stage.ip(2)], "poll_headers": { "Host": "shop.example.com" } },
-        },
-    });
-    let pollbal = Pollbal::start(&stage, &config);
-    for node in &nodes {
-        node.wait_polls(3);
-    }
-    let hosts = |node: &RawNode| -> Vec<String> {
-        let requests = node.requests();
-        let lines = requests.iter().flat_map(|request| request.lines());
-        let hosts = lines.filter_map(|line| line.strip_prefix("Host: "));
-        hosts.map(str::to_owned).collect()
-    };
-    for (node, host) in nodes.iter().zip(["www", "shop", "www"]) {
-        let asked = hosts(node);
-        assert!(
-            asked
-                .iter()
-                .all(|asked| *asked == format!("{host}.example.com")),
-            "{asked:?}"
-        );
-        assert_eq!(asked.len(), node.requests().len());
-        let requests = node.requests();
-        assert!(
-            requests
-                .iter()
-                .all(|request| request.contains("\r\nX-Poll: 1\r\n")),
-            "{requests:?}"
-        );
-    }
-    config["poll_headers"] = json!({});
-    stage.write_config(&config);
-    pollbal.reload();
-    let own = Some(nodes[0].addr().to_string());
-    becomes(SOON, "the node's own address", &own, || {
-        hosts(&nodes[0]).pop()
-    });
-    assert_eq!(hosts(&nodes[1]).pop().as_deref(), Some("shop.example.com"));
 }
