@@ -25,6 +25,7 @@ pub(crate) mod run;
 pub(crate) mod small_node;
 pub(crate) mod stage;
 mod turn;
+pub(crate) mod website;
 pub(crate) mod wire;
 
 #[path = "../../perlbal/mock_node"]
@@ -39,6 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 /// For what takes milliseconds when all is well: far more, so that a busy machine is no failure.
@@ -46,6 +48,13 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Sets these keys of a configuration.
+pub(crate) fn overlay(config: &mut Value, keys: &Value) {
+    for (key, value) in keys.as_object().expect("keys are an object") {
+        config[key] = value.clone();
+    }
+}
 
 /// Waits until `look` gives a value; panics with `what` when the deadline has passed.
 #[track_caller]

@@ -19,6 +19,20 @@ use pollbal::drivers::perlbal::spare::address_of;
 use super::stage::Stage;
 use super::{SOON, becomes, eventually};
 
+/// Connections that are used again and again, idle ones without end, of which there is room for all of a test's traffic.
+pub(crate) const KEPT_ALIVE: [(&str, &str); 3] = [
+    ("persist_client", "on"),
+    ("persist_backend", "on"),
+    ("backend_persist_cache", "64"),
+];
+
+/// With it Perlbal opens a new connection now and then, by which a member that came back gets requests again.
+pub(crate) const USED_UP: (&str, &str) = ("max_backend_uses", "100");
+
+/// Connections that are used again and again, but not without end.
+pub(crate) const RENEWED: [(&str, &str); 4] =
+    [KEPT_ALIVE[0], KEPT_ALIVE[1], KEPT_ALIVE[2], USED_UP];
+
 /// The members of a pool, or `None` where there is no such pool.
 pub(crate) type Members = Option<BTreeSet<SocketAddrV4>>;
 
@@ -64,13 +78,7 @@ impl Config {
 
     /// A reverse proxy on that pool which keeps connections alive on both sides: the hard case for a removal.
     pub(crate) fn service(self, stage: &Stage, name: &str, pool: &str) -> Self {
-        let options = [
-            ("persist_client", "on"),
-            ("persist_backend", "on"),
-            // Enough for every idle connection of a test's traffic to be kept.
-            ("backend_persist_cache", "64"),
-        ];
-        self.service_with(stage, name, pool, &options)
+        self.service_with(stage, name, pool, &KEPT_ALIVE)
     }
 
     /// A reverse proxy on that pool with these options and Perlbal's defaults for all others.

@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
 
+use super::perlbal::Perlbal;
 use super::runtime;
+use super::stage::Stage;
 
 /// A running relay; dropped, it ends with all its connections.
 pub(crate) struct Relay {
@@ -122,7 +124,12 @@ impl Stretches {
 }
 
 impl Relay {
-    pub(crate) fn start(addr: SocketAddrV4, target: SocketAddrV4) -> Self {
+    /// In front of this Perlbal's management socket.
+    pub(crate) fn before(perlbal: &Perlbal, stage: &Stage) -> Self {
+        Self::start(stage.free_addr(), perlbal.management())
+    }
+
+    fn start(addr: SocketAddrV4, target: SocketAddrV4) -> Self {
         let bound = runtime().block_on(TcpListener::bind(addr));
         let listener =
             bound.unwrap_or_else(|why| panic!("a relay failed to listen on {addr}: {why}"));

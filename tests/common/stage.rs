@@ -212,9 +212,7 @@ impl Stage {
             "poll_interval": "100ms",
             "service_timeout": "1s",
         });
-        for (key, value) in own.as_object().expect("a configuration is an object") {
-            config[key] = value.clone();
-        }
+        super::overlay(&mut config, own);
         let path = self.path("pollbal.json");
         let text = serde_json::to_string_pretty(&config).expect("failed to write JSON");
         fs::write(&path, text).expect("failed to write the configuration");

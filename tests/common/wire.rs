@@ -38,9 +38,7 @@ impl Listeners {
             "status_listen": self.status,
             "node_listen": self.node,
         });
-        for (key, value) in own.as_object().expect("a configuration is an object") {
-            config[key] = value.clone();
-        }
+        super::overlay(&mut config, own);
         config
     }
 }

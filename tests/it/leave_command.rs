@@ -12,20 +12,12 @@ use serde_json::{Value, json};
 
 use crate::common::client::{Traffic, failures};
 use crate::common::nodes::{Node, addrs, wait_rounds};
-use crate::common::perlbal::{Config, Perlbal};
+use crate::common::perlbal::{Config, Perlbal, RENEWED};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, eventually, stays};
 
 const CLIENTS: usize = 8;
-
-/// Connections that are used again and again, but not without end: a member that came back gets requests again.
-const KEPT_ALIVE: [(&str, &str); 4] = [
-    ("persist_client", "on"),
-    ("persist_backend", "on"),
-    ("backend_persist_cache", "64"),
-    ("max_backend_uses", "100"),
-];
 
 /// All nodes, one after another.
 const ALL: Duration = Duration::from_secs(60);
@@ -45,7 +37,7 @@ impl Balancer {
         let name = listener.port();
         let perlbal = Config::new()
             .pool("website")
-            .service_with(stage, "web", "website", &KEPT_ALIVE)
+            .service_with(stage, "web", "website", &RENEWED)
             .start(stage);
         let config = json!({
             "perlbal": perlbal.management(),

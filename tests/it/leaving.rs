@@ -3,20 +3,20 @@
 mod restart;
 mod speaker;
 
-use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::common::client::{Traffic, failures, get_later};
 use crate::common::http::{Asked, Reply, ask_from, get, post};
 use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::{Config, Perlbal};
+use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
+use crate::common::website::Website;
 use crate::common::{Ends, SOON, becomes, clock, eventually, stays};
 
 const CLIENTS: usize = 12;
@@ -27,55 +27,9 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 /// Number of polls of a node.
 const A_WHILE: u64 = 5;
 
-/// Connections that are used again and again, idle ones without end.
-const KEPT_ALIVE: [(&str, &str); 3] = [
-    ("persist_client", "on"),
-    ("persist_backend", "on"),
-    ("backend_persist_cache", "64"),
-];
-
-struct Site {
-    listener: SocketAddrV4,
-    pollbal: Pollbal,
-    perlbal: Perlbal,
-    nodes: Vec<Node>,
-    config: Value,
-    stage: Stage,
-}
-
-impl Site {
-    /// Nodes that serve `website`, two of which it needs.
-    fn start(stage: Stage, count: usize, keys: &Value) -> Self {
-        let nodes = stage.nodes(&vec!["website serving v1"; count]);
-        let pool = Config::new().pool("website");
-        let perlbal = pool
-            .service_with(&stage, "web", "website", &KEPT_ALIVE)
-            .start(&stage);
-        let listener = stage.free_addr();
-        let mut config = json!({
-            "perlbal": perlbal.management(),
-            "pools": { "website": { "min_members": 2 } },
-            "node_listen": listener,
-            // A node that a busy machine keeps from answering must not count as failed.
-            "service_timeout": "5s",
-        });
-        for (key, value) in keys.as_object().expect("keys are an object") {
-            config[key] = value.clone();
-        }
-        let pollbal = Pollbal::start(&stage, &config);
-        perlbal.wait_members("website", &addrs(&nodes));
-        Self {
-            listener,
-            pollbal,
-            perlbal,
-            nodes,
-            config,
-            stage,
-        }
-    }
-
+impl Website {
     fn ask(&self, node: &Node, method: &str, path: &str) -> Reply {
-        ask_from(*node.addr().ip(), self.listener, method, path)
+        ask_from(*node.addr().ip(), self.node_listener, method, path)
     }
 
     /// A request of some seconds, under way at the node, which keeps it from being gone.
@@ -116,16 +70,11 @@ impl Site {
             failures().filter(|failures| *failures > 0)
         });
     }
-
-    #[track_caller]
-    fn wait_members<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
-        self.perlbal.wait_members("website", &addrs(nodes));
-    }
 }
 
 #[test]
 fn a_node_hears_why_it_is_not_gone_yet() {
-    let site = Site::start(Stage::new(), 2, &json!({"pools": {"website": {}}}));
+    let site = Website::start(Stage::new(), 2, &json!({"pools": {"website": {}}}));
     let [node, other] = &site.nodes[..] else {
         panic!("two nodes");
     };
@@ -144,7 +93,7 @@ fn a_node_hears_why_it_is_not_gone_yet() {
 
 #[test]
 fn six_nodes_that_leave_at_once_go_one_by_one_and_no_client_notices() {
-    let mut site = Site::start(
+    let mut site = Website::start(
         Stage::alone(),
         6,
         &json!({"pools": {"website": {"min_members": 5}}}),
@@ -195,7 +144,7 @@ fn six_nodes_that_leave_at_once_go_one_by_one_and_no_client_notices() {
 
 #[test]
 fn a_node_hears_why_it_has_to_wait_and_then_that_it_is_gone() {
-    let site = Site::start(Stage::new(), 3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     let [one, two, three] = &site.nodes[..] else {
         panic!("three nodes");
     };
@@ -215,7 +164,7 @@ fn a_node_hears_why_it_has_to_wait_and_then_that_it_is_gone() {
 #[test]
 fn no_more_than_max_leaving_leave_at_a_time() {
     let keys = json!({"max_leaving": 2, "pools": {"website": {}}});
-    let site = Site::start(Stage::new(), 4, &keys);
+    let site = Website::start(Stage::new(), 4, &keys);
     for node in &site.nodes[..2] {
         site.leave(node);
     }
@@ -228,7 +177,7 @@ fn no_more_than_max_leaving_leave_at_a_time() {
 
 #[test]
 fn a_held_answer_comes_when_it_changes() {
-    let site = Site::start(Stage::new(), 3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     site.leave(&site.nodes[0]);
     thread::scope(|scope| {
         let waits = scope.spawn(|| site.ask(&site.nodes[1], "POST", "/leave?wait=60s"));
@@ -281,13 +230,18 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
 
 #[test]
 fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
-    let site = Site::start(Stage::new(), 2, &json!({"pools": {"website": {}}}));
+    let site = Website::start(Stage::new(), 2, &json!({"pools": {"website": {}}}));
     let [node, other] = &site.nodes[..] else {
         panic!("two nodes");
     };
     let request = site.keep_busy_alone(node, other);
     assert_eq!(site.ask(node, "POST", "/leave").word(), "granted");
-    let held = Asked::from(*node.addr().ip(), site.listener, "POST", "/leave?wait=60s");
+    let held = Asked::from(
+        *node.addr().ip(),
+        site.node_listener,
+        "POST",
+        "/leave?wait=60s",
+    );
     // Behind it in the listener's queue.
     assert_eq!(site.ask(node, "POST", "/nudge").ok(), "polled now");
     assert_eq!(site.ask(node, "DELETE", "/leave").ok(), "stays");
@@ -298,7 +252,7 @@ fn a_held_answer_asks_for_no_leave_again_that_was_taken_back() {
 
 #[test]
 fn a_nudge_under_load_brings_the_answer_to_perlbal_at_once() {
-    let site = Site::start(Stage::alone(), 4, &json!({"poll_interval": "60s"}));
+    let site = Website::start(Stage::alone(), 4, &json!({"poll_interval": "60s"}));
     let traffic = Traffic::start(site.perlbal.service("web"), CLIENTS);
     let mut times = Vec::new();
     for round in 0..20 {

@@ -330,7 +330,7 @@ fn a_storm_of_scrapes_asks_perlbal_no_more_than_every_five_seconds() {
     let stage = Stage::new();
     let _nodes = stage.nodes(&["api"]);
     let perlbal = perlbal(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let config = json!({ "perlbal": relay.addr().to_string() });
     let (_pollbal, listener) = pollbal(&stage, config);
     listener.wait(

@@ -8,57 +8,20 @@ use serde_json::{Value, json};
 
 use crate::common::http::{get, post};
 use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
+use crate::common::website::Website;
 use crate::common::{SOON, becomes, eventually, stays};
 
 /// Number of polls of a node.
 const A_WHILE: u64 = 5;
 
-struct Site {
-    pollbal: Pollbal,
-    perlbal: Perlbal,
-    nodes: Vec<Node>,
-    config: Value,
-    stage: Stage,
-}
-
-impl Site {
-    /// Nodes that serve `website`, two of which it needs.
-    fn start(count: usize, keys: &Value) -> Self {
-        let stage = Stage::new();
-        let nodes = stage.nodes(&vec!["website serving v1"; count]);
-        let pool = Config::new().pool("website");
-        let perlbal = pool.service(&stage, "web", "website").start(&stage);
-        let mut config = json!({
-            "perlbal": perlbal.management(),
-            "pools": { "website": { "min_members": 2 } },
-        });
-        for (key, value) in keys.as_object().expect("keys are an object") {
-            config[key] = value.clone();
-        }
-        let pollbal = Pollbal::start(&stage, &config);
-        perlbal.wait_members("website", &addrs(&nodes));
-        Self {
-            pollbal,
-            perlbal,
-            nodes,
-            config,
-            stage,
-        }
-    }
-
+impl Website {
     #[track_caller]
     fn order(&self, what: &str, body: &Value) {
         let reply = post(&self.stage, &format!("/v1/{what}"), body);
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert_eq!(reply.json()["warnings"], json!([]));
-    }
-
-    #[track_caller]
-    fn wait_members<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) {
-        self.perlbal.wait_members("website", &addrs(nodes));
     }
 
     #[track_caller]
@@ -87,7 +50,7 @@ impl Site {
 
 #[test]
 fn a_node_with_two_reasons_is_out_until_both_are_gone() {
-    let site = Site::start(4, &json!({}));
+    let site = Website::start(Stage::new(), 4, &json!({}));
     let node = site.nodes[0].name();
     site.order(
         "disable",
@@ -124,7 +87,7 @@ fn a_node_with_two_reasons_is_out_until_both_are_gone() {
 
 #[test]
 fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
-    let site = Site::start(4, &json!({}));
+    let site = Website::start(Stage::new(), 4, &json!({}));
     let node = site.nodes[0].name();
     let order = |what: &str, body: Value| {
         let reply = post(&site.stage, &format!("/v1/{what}"), &body);
@@ -177,7 +140,7 @@ fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
 
 #[test]
 fn an_order_is_answered_when_perlbal_is_updated_soon_after_and_a_wait_reports_a_drained_node() {
-    let site = Site::start(4, &json!({"poll_interval": "60s"}));
+    let site = Website::start(Stage::new(), 4, &json!({"poll_interval": "60s"}));
     let node = site.nodes[0].name();
     site.order("disable", &json!({"nodes": [node], "reason": "kernel"}));
     let rest = get(
@@ -201,7 +164,7 @@ fn an_order_is_answered_when_perlbal_is_updated_soon_after_and_a_wait_reports_a_
 
 #[test]
 fn a_disabled_node_that_fails_stays_out_until_it_answers_well() {
-    let mut site = Site::start(4, &json!({}));
+    let mut site = Website::start(Stage::new(), 4, &json!({}));
     let node = site.nodes[0].name().to_owned();
     site.order("disable", &json!({"nodes": [node], "reason": "kernel"}));
     site.wait_members(&site.nodes[1..]);
@@ -214,7 +177,7 @@ fn a_disabled_node_that_fails_stays_out_until_it_answers_well() {
 
 #[test]
 fn a_reason_with_a_time_ends_by_itself() {
-    let site = Site::start(3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     let node = site.nodes[0].name();
     site.order(
         "disable",
@@ -228,7 +191,7 @@ fn a_reason_with_a_time_ends_by_itself() {
 
 #[test]
 fn while_it_is_frozen_failures_put_nobody_out_and_leaving_counts() {
-    let mut site = Site::start(4, &json!({}));
+    let mut site = Website::start(Stage::new(), 4, &json!({}));
     site.order("freeze", &json!({"reason": "storm", "by": "ann"}));
     site.nodes[0].die();
     site.nodes[1].announce("website leaving");
@@ -250,7 +213,7 @@ fn while_it_is_frozen_failures_put_nobody_out_and_leaving_counts() {
 
 #[test]
 fn a_restart_changes_nothing_of_what_was_ordered() {
-    let mut site = Site::start(5, &json!({}));
+    let mut site = Website::start(Stage::new(), 5, &json!({}));
     let node = site.nodes[0].name().to_owned();
     site.order(
         "disable",
@@ -274,7 +237,7 @@ fn a_restart_changes_nothing_of_what_was_ordered() {
 
 #[test]
 fn a_state_file_that_is_not_understood_is_set_aside_and_said() {
-    let site = Site::start(3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     site.order(
         "disable",
         &json!({"nodes": [site.nodes[0].name()], "reason": "kernel"}),
@@ -297,7 +260,7 @@ fn a_state_file_that_is_not_understood_is_set_aside_and_said() {
 
 #[test]
 fn a_nudge_has_a_node_asked_at_once() {
-    let site = Site::start(3, &json!({"poll_interval": "60s"}));
+    let site = Website::start(Stage::new(), 3, &json!({"poll_interval": "60s"}));
     site.nodes[0].announce("website leaving");
     site.order("nudge", &json!({"nodes": [site.nodes[0].name()]}));
     site.wait_members(&site.nodes[1..]);
@@ -312,7 +275,7 @@ fn a_nudge_has_a_node_asked_at_once() {
 
 #[test]
 fn status_shows_pools_nodes_and_perlbal_as_desired_sent_and_observed() {
-    let site = Site::start(3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     let pool = || {
         get(&site.stage, "/v1/status?pool=website").json()["load_balancers"][0]["pools"][0].clone()
     };
@@ -370,7 +333,7 @@ fn nobody_is_put_out_before_it_is_known_whom_pools_need() {
 
 #[test]
 fn a_pool_is_not_short_because_of_a_node_that_has_not_failed_often_enough() {
-    let site = Site::start(2, &json!({ "fall": 100 }));
+    let site = Website::start(Stage::new(), 2, &json!({ "fall": 100 }));
     site.nodes[0].fail(500);
     eventually(SOON, "a failure", || {
         let status = get(&site.stage, "/v1/status?pool=website").json();

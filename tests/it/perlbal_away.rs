@@ -190,7 +190,7 @@ fn one_whose_packets_are_lost_is_right_within_a_second_whatever_the_timeout() {
 fn one_behind_a_relay_that_takes_connections_and_loses_them_is_right_within_a_second() {
     let stage = Stage::alone();
     let perlbal = Config::new().pool("api").start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let (nodes, _pollbal) = site(&stage, Some(relay.addr()), &perlbal);
     for round in 0..4_usize {
         relay.mute();
@@ -212,7 +212,7 @@ fn one_behind_a_relay_that_takes_connections_and_loses_them_is_right_within_a_se
 fn one_that_closes_connections_is_reported_as_that() {
     let stage = Stage::alone();
     let perlbal = Config::new().pool("api").start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let (nodes, _pollbal) = site(&stage, Some(relay.addr()), &perlbal);
     relay.close();
     nodes[0].announce("website");
@@ -300,7 +300,7 @@ fn a_name_that_does_not_resolve_is_reported_as_that() {
 fn a_connection_that_comes_and_goes_does_not_flood_the_log() {
     let stage = Stage::new();
     let perlbal = Config::new().pool("api").start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let (_nodes, pollbal) = site(&stage, Some(relay.addr()), &perlbal);
     for connection in 2..50 {
         relay.cut();

@@ -352,7 +352,7 @@ fn a_dead_node_answers_nobody_until_it_is_revived() {
 fn the_relay_breaks_a_response_where_it_is_set_to() {
     let stage = Stage::new();
     let perlbal = Config::new().pool("website").start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     relay.limit([7]);
     for expected in ["website", "website nodes 0\r\n"] {
         let mut stream = TcpStream::connect(relay.addr()).unwrap();

@@ -14,8 +14,8 @@ use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::Config;
 use crate::common::run::stdout;
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, eventually, runtime};
-use site::{End, Site, merge, nobody};
+use crate::common::{SOON, becomes, eventually, overlay, runtime};
+use site::{End, Site, nobody};
 
 /// `website` is declared.
 fn declared() -> Value {
@@ -72,7 +72,7 @@ fn a_pool_that_has_another_name_in_perlbal_since_the_restart_is_reported() {
     let mut site = Site::start(stage, perlbal, &declared());
     site.perlbal.wait_members("website", &addrs(&nodes));
     site.end(End::Terminated);
-    merge(
+    overlay(
         &mut site.config,
         &json!({ "pools": { "website": { "perlbal_pool": "backend" } } }),
     );
@@ -222,7 +222,7 @@ fn a_node_at_work_is_not_gone_by_reloads_that_give_its_pool_another_name_in_perl
     site.perlbal.wait_members("website", &addrs(others));
     let why = format!("granted still draining in {}", site.perlbal.management());
     let reload = |site: &mut Site, keys: Value| {
-        merge(&mut site.config, &keys);
+        overlay(&mut site.config, &keys);
         site.stage.write_config(&site.config);
         let mark = site.pollbal().mark();
         site.pollbal().reload();

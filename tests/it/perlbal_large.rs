@@ -28,7 +28,7 @@ impl Site {
             .nodefile_pool("large", &stage.pool_file("large"))
             .nodefile_pool("small", &stage.pool_file("small"))
             .start(&stage);
-        let relay = Relay::start(stage.free_addr(), perlbal.management());
+        let relay = Relay::before(&perlbal, &stage);
         let ports = 10_000..10_000 + MANY;
         let mut site = Self {
             driven: Driven::start(&stage, relay.addr()),

@@ -28,7 +28,7 @@ fn removals_take(lengthen: impl FnOnce(&Relay)) -> Vec<Duration> {
         .pool("api")
         .service(&stage, "web", "api")
         .start(&stage);
-    let way = Relay::start(stage.free_addr(), perlbal.management());
+    let way = Relay::before(&perlbal, &stage);
     lengthen(&way);
     // In memory, where a file belongs that is to be written at once.
     let memory = TempDir::with_prefix_in("pollbal-test-", "/dev/shm").expect("a directory");

@@ -18,8 +18,8 @@ use crate::common::perlbal::Config;
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, stays};
-use site::{End, Site, merge, nobody};
+use crate::common::{SOON, becomes, overlay, stays};
+use site::{End, Site, nobody};
 
 /// The last member of a declared pool leaves while Perlbal stands still, and pollbal is restarted.
 fn the_last_member_leaves(how: End, keys: &Value, meanwhile: impl FnOnce(&Site)) {
@@ -149,7 +149,7 @@ fn a_pool_that_is_declared_no_more_keeps_its_members_where_undeclared_pools_are_
         site.lose_perlbal();
         let mark = site.pollbal().mark();
         let keys = json!({ "pools": { "other": {} }, "accept_undeclared_pools": accepts });
-        merge(&mut site.config, &keys);
+        overlay(&mut site.config, &keys);
         site.stage.write_config(&site.config);
         // Where it refuses the pool's last member, a person says so.
         accept_removals(&site.stage);
@@ -199,7 +199,7 @@ fn who_left_before_a_crash_is_removed_once_more_only_if_perlbal_has_connections_
             .service(&stage, "web", "website")
             .service(&stage, "rest", "api")
             .start(&stage);
-        let relay = Relay::start(stage.free_addr(), perlbal.management());
+        let relay = Relay::before(&perlbal, &stage);
         let mut site = Site::start(stage, perlbal, &json!({ "perlbal": relay.addr() }));
         site.perlbal.wait_members("website", &addrs(&nodes[..1]));
         site.perlbal.wait_members("api", &addrs(&nodes[1..]));

@@ -169,7 +169,7 @@ fn names_that_perlbal_takes_amiss_are_driven_on_one_connection() {
         .service(&stage, "front", "web_exit")
         .service(&stage, "frontexit", "exit")
         .start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let config = json!({ "perlbal": { "address": relay.addr(), "resync_interval": "200ms" } });
     let _pollbal = Pollbal::start(&stage, &config);
     let pools = ["my_shop", "web_exit", "quit", "exit", "new_exit"];
@@ -281,7 +281,7 @@ fn who_comes_in_comes_before_who_goes_out_and_the_seal_is_right_behind() {
         .pool_with("website", &strangers)
         .service(&stage, "web", "website")
         .start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let _pollbal = Pollbal::start(&stage, &json!({ "perlbal": relay.addr() }));
     perlbal.wait_members("website", &addrs(&nodes));
     let said = relay.said();

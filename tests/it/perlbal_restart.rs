@@ -198,7 +198,7 @@ fn a_connection_that_breaks_in_the_middle_of_an_answer_is_made_anew() {
         .pool_with("website", &[stranger])
         .service(&stage, "web", "api")
         .start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     // In the first word, in lines and between them; what was read so far must not be taken for all there is.
     let cuts = [0, 7, 20, 55, 120, 333];
     relay.limit(cuts);

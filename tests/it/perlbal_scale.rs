@@ -108,7 +108,7 @@ fn at_start_a_pool_that_follows_its_file_gets_its_members_by_one_reading_of_it()
     let file = pools.path().join("api.pool");
     fs::write(&file, "").unwrap();
     let perlbal = Config::new().nodefile_pool("api", &file).start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let mut config = config(relay.addr());
     config["pool_directory"] = json!(pools.path());
     let _pollbal = Pollbal::start(&stage, &config);
@@ -138,7 +138,7 @@ fn all_sealed(said: &[String], removals: usize) -> bool {
 fn half_of_them_go_in_one_plan(stage: &Stage, pool: Config) {
     let nodes = two_hundred(stage, "api");
     let perlbal = pool.service(stage, "web", "api").start(stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, stage);
     let _pollbal = Pollbal::start(stage, &config(relay.addr()));
     perlbal.wait_members("api", &addrs(&nodes));
     let traffic = Traffic::start(perlbal.service("web"), 32);
@@ -199,7 +199,7 @@ fn perlbal_is_left_alone_for_as_long_as_commands_took_before_the_next_ones() {
     let stage = Stage::alone();
     let nodes = stage.nodes(&["api"; 40]);
     let perlbal = Config::new().pool("api").pool("website").start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let _pollbal = Pollbal::start(&stage, &config(relay.addr()));
     perlbal.wait_members("api", &addrs(&nodes));
 
@@ -239,7 +239,7 @@ fn what_perlbal_read_of_a_newer_file_is_not_taken_for_someone_elses_change() {
         .nodefile_pool("api", &files[0])
         .nodefile_pool("website", &files[1])
         .start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let mut config = config(relay.addr());
     config["pool_directory"] = json!(pools.path());
     let pollbal = Pollbal::start(&stage, &config);

@@ -177,7 +177,7 @@ fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back()
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let mut driven = Driven::start(&stage, relay.addr());
     let reported = driven.set_desired("api", &all(&nodes), &[]);
     driven.wait_acked(reported);
@@ -197,7 +197,7 @@ fn what_others_remove_while_the_connection_is_away_is_not_at_rest_when_it_is_bac
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let mut driven = Driven::start(&stage, relay.addr());
     let reported = driven.set_desired("api", &all(&nodes), &[]);
     driven.wait_acked(reported);
@@ -217,7 +217,7 @@ fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let mut driven = Driven::start(&stage, relay.addr());
     let reported = driven.set_desired("api", &all(&nodes), &[]);
     driven.wait_acked(reported);

@@ -37,7 +37,7 @@ impl Site {
         }
         let perlbal = config.start(&stage);
         let nodes = stage.nodes(&[vec!["blue"; blue], vec!["green"; 2]].concat());
-        let relay = Relay::start(stage.free_addr(), perlbal.management());
+        let relay = Relay::before(&perlbal, &stage);
         let driven = Driven::start(&stage, relay.addr());
         let mut site = Self {
             driven,

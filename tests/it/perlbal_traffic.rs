@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::common::client::{Traffic, failures, get_later};
 use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::{Config, Perlbal};
+use crate::common::perlbal::{Config, KEPT_ALIVE, Perlbal, USED_UP};
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::stage::Stage;
@@ -18,16 +18,6 @@ const LIMIT: Duration = Duration::from_millis(100);
 
 /// Busy and idle connections to every node at any moment.
 const CLIENTS: usize = 12;
-
-/// Connections that are used again and again, idle ones without end.
-const KEPT_ALIVE: [(&str, &str); 3] = [
-    ("persist_client", "on"),
-    ("persist_backend", "on"),
-    ("backend_persist_cache", "64"),
-];
-
-/// With it Perlbal opens a new connection now and then, by which a member that came back gets requests again.
-const USED_UP: (&str, &str) = ("max_backend_uses", "100");
 
 struct Site {
     traffic: Traffic,
@@ -227,7 +217,7 @@ fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_at_rest() 
         .pool("website")
         .service(&stage, "web", "website")
         .start(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let pollbal = Pollbal::start(&stage, &json!({ "perlbal": relay.addr() }));
     perlbal.wait_members("website", &addrs(&nodes));
 

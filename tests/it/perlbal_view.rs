@@ -155,7 +155,7 @@ fn without_a_connection_queries_are_answered_with_the_cause_and_what_is_desired(
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     relay.close();
     let before = Instant::now();
     let mut driven = Driven::start(&stage, relay.addr());
@@ -333,7 +333,7 @@ fn statistics_tell_what_waits_and_who_failed_verification() {
 fn statistics_are_read_anew_after_a_while_and_given_to_all_meanwhile() {
     let stage = Stage::new();
     let perlbal = perlbal(&stage);
-    let relay = Relay::start(stage.free_addr(), perlbal.management());
+    let relay = Relay::before(&perlbal, &stage);
     let driven = Driven::start(&stage, relay.addr());
     driven.wait("it is connected", |status| status.connected);
     let asked = || relay.said().iter().filter(|line| *line == "STATES").count();

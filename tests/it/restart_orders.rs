@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::common::client::{Traffic, failures};
 use crate::common::http::{Asked, ask_from};
 use crate::common::nodes::{Node, addrs, wait_rounds};
-use crate::common::perlbal::{Config, Members, Perlbal};
+use crate::common::perlbal::{Config, Members, Perlbal, RENEWED};
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::run::{stderr, stdout};
@@ -25,15 +25,6 @@ const CLIENTS: usize = 12;
 
 /// Number of polls of a node.
 const A_WHILE: u64 = 5;
-
-/// Connections that are used again and again, and a new one now and then, by which a member that came back gets
-/// requests again.
-const KEPT_ALIVE: [(&str, &str); 4] = [
-    ("persist_client", "on"),
-    ("persist_backend", "on"),
-    ("backend_persist_cache", "64"),
-    ("max_backend_uses", "100"),
-];
 
 /// A restart and all that is waited for behind it take far less.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -64,9 +55,9 @@ impl Site {
         };
         let perlbal = Config::new()
             .pool("website")
-            .service_with(&stage, "web", "website", &KEPT_ALIVE)
+            .service_with(&stage, "web", "website", &RENEWED)
             .start(&stage);
-        let relay = Relay::start(stage.free_addr(), perlbal.management());
+        let relay = Relay::before(&perlbal, &stage);
         let listener = stage.free_addr();
         let config = json!({
             "perlbal": relay.addr(),

@@ -8,12 +8,13 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::{Config, Perlbal};
+use crate::common::nodes::Node;
+use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
 use crate::common::process::catches;
 use crate::common::run::{pollbal, stderr, stdout};
 use crate::common::stage::Stage;
+use crate::common::website::Website;
 use crate::common::{SOON, eventually};
 
 /// A daemon with four nodes that serve `website`, which needs two of them.
@@ -28,27 +29,13 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn start() -> Self {
-        let stage = Stage::new();
-        let nodes = stage.nodes(&["website serving v1"; 4]);
-        let perlbal = Config::new()
-            .pool("website")
-            .service(&stage, "web", "website")
-            .start(&stage);
-        let node_listener = stage.free_addr();
-        let config = json!({
-            "perlbal": perlbal.management(),
-            "node_listen": node_listener,
-            "pools": { "website": { "min_members": 2 } },
-            "service_timeout": "5s",
-        });
-        let pollbal = Pollbal::start(&stage, &config);
-        perlbal.wait_members("website", &addrs(&nodes));
+        let website = Website::start(Stage::new(), 4, &json!({}));
         let site = Self {
-            pollbal,
-            perlbal,
-            nodes,
-            node_listener,
-            stage,
+            pollbal: website.pollbal,
+            perlbal: website.perlbal,
+            nodes: website.nodes,
+            node_listener: website.node_listener,
+            stage: website.stage,
         };
         // Perlbal has it when the daemon has not yet heard of that.
         eventually(SOON, "all is right", || {

@@ -4,16 +4,17 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{A_WHILE, Site};
+use super::A_WHILE;
 use crate::common::http::{ask_from, get};
 use crate::common::nodes::addrs;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
+use crate::common::website::Website;
 use crate::common::{SOON, stays};
 
 #[test]
 fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
-    let mut site = Site::start(Stage::new(), 3, &json!({"service_timeout": "3s"}));
+    let mut site = Website::start(Stage::new(), 3, &json!({"service_timeout": "3s"}));
     site.leave(&site.nodes[0]);
     site.pollbal.kill();
     site.nodes[1].hang();
@@ -35,7 +36,7 @@ fn nobody_is_gone_before_pollbal_knows_its_nodes_again() {
 
 #[test]
 fn a_leave_survives_a_restart_and_ends_with_its_time() {
-    let mut site = Site::start(Stage::new(), 3, &json!({"leave_timeout": "3s"}));
+    let mut site = Website::start(Stage::new(), 3, &json!({"leave_timeout": "3s"}));
     site.leave(&site.nodes[0]);
     site.pollbal.kill();
     site.pollbal = Pollbal::start(&site.stage, &site.config);

@@ -4,16 +4,17 @@ use std::net::SocketAddrV4;
 
 use serde_json::json;
 
-use super::{A_WHILE, Site};
+use super::A_WHILE;
 use crate::common::http::ask_from;
 use crate::common::nodes::addrs;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
+use crate::common::website::Website;
 use crate::common::{SOON, becomes, eventually, stays};
 
 #[test]
 fn a_node_speaks_for_itself_alone() {
-    let site = Site::start(Stage::new(), 3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     let [one, two, _] = &site.nodes[..] else {
         panic!("three nodes");
     };
@@ -23,7 +24,7 @@ fn a_node_speaks_for_itself_alone() {
         assert_eq!(refused.status, 403, "{}", refused.body);
         assert!(refused.body.contains("only for itself"), "{}", refused.body);
     }
-    let stranger = ask_from(site.stage.ip(200), site.listener, "POST", "/leave");
+    let stranger = ask_from(site.stage.ip(200), site.node_listener, "POST", "/leave");
     assert_eq!(stranger.status, 403, "{}", stranger.body);
     assert_eq!(site.ask(one, "POST", "/leave?port=1").status, 404);
     // Seconds for one, milliseconds for another.

@@ -2,16 +2,16 @@
 
 use serde_json::json;
 
-use super::Site;
 use crate::common::http::{get, post};
 use crate::common::nodes::Node;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
+use crate::common::website::Website;
 use crate::common::{SOON, becomes};
 
 #[test]
 fn no_order_takes_a_pool_below_its_min_members_unless_it_is_forced() {
-    let site = Site::start(3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     let names: Vec<_> = site.nodes.iter().map(Node::name).collect();
     let two = json!({"nodes": names[..2], "reason": "kernel"});
     let refused = post(&site.stage, "/v1/disable", &two);
@@ -85,7 +85,7 @@ fn the_last_serving_member_of_a_pool_goes_only_by_force_whatever_min_members_say
 
 #[test]
 fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
-    let site = Site::start(3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     for (path, body, status, words) in [
         (
             "disable",
@@ -165,7 +165,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
 
 #[test]
 fn a_reload_answers_with_what_is_wrong_and_the_old_stays_in_force() {
-    let site = Site::start(3, &json!({}));
+    let site = Website::start(Stage::new(), 3, &json!({}));
     let reload = || post(&site.stage, "/v1/reload", &json!({}));
     assert_eq!(reload().json(), json!({"nodes": 3}));
     let mut config = site.config.clone();

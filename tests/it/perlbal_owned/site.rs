@@ -12,7 +12,7 @@ use crate::common::nodes::Node;
 use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, eventually};
+use crate::common::{SOON, becomes, eventually, overlay};
 
 /// How pollbal ends.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ impl Site {
             "node_listen": listener,
             "service_timeout": "5s",
         });
-        merge(&mut config, keys);
+        overlay(&mut config, keys);
         let mut site = Self {
             listener,
             config,
@@ -129,12 +129,6 @@ impl Site {
     pub(crate) fn explained(&self, node: &Node) -> Value {
         let path = format!("/v1/explain?node={}", node.name());
         get(&self.stage, &path).json()["load_balancers"][0].clone()
-    }
-}
-
-pub(crate) fn merge(config: &mut Value, keys: &Value) {
-    for (key, value) in keys.as_object().expect("keys are an object") {
-        config[key] = value.clone();
     }
 }
 

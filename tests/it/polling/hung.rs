@@ -11,7 +11,7 @@ use crate::common::http::{ask_from, get};
 use crate::common::pollbal::Pollbal;
 use crate::common::raw_node::{Answer, RawNode};
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, eventually};
+use crate::common::{SOON, becomes, eventually, overlay};
 
 #[test]
 fn a_node_that_hangs_is_not_flooded_with_connections_and_is_back_as_soon_as_it_answers() {
@@ -66,9 +66,7 @@ impl Hung {
             let explained = get(&stage, "/v1/explain?node=hung").json();
             (explained["failures"].as_u64()? >= 17).then_some(())
         });
-        for (key, value) in keys.as_object().unwrap() {
-            config[key] = value.clone();
-        }
+        overlay(&mut config, keys);
         let mark = pollbal.mark();
         stage.write_config(&config);
         pollbal.reload();
