@@ -1,7 +1,7 @@
 //! `mock-node`: a backend node for demo and compose files, the same as the tests run in their own process.
 //!
-//! Set by environment: `NODE_LISTEN` (`127.0.1.1:8080`), `NODE_NAME`, `NODE_POOL`, `NODE_STATUS`, `NODE_VERSION`;
-//! changed while it runs:
+//! Set by environment: `NODE_LISTEN` (`127.0.1.1:8080`), `NODE_NAME`, `NODE_POOL`, `NODE_STATUS`, `NODE_VERSION`,
+//! `NODE_KEYS` (`weight=50`); changed while it runs:
 //!
 //! ```text
 //! curl -X POST 'http://127.0.1.1:8080/announce?status=leaving'
@@ -38,6 +38,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         pool: text("NODE_POOL"),
         status: text("NODE_STATUS"),
         version: text("NODE_VERSION"),
+        keys: text("NODE_KEYS")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
     };
     let listener = TcpListener::bind(&listen)
         .await

@@ -13,7 +13,9 @@ use crate::config::poll::{Headers, PollSettings};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
 use crate::model::problems::NodesDown;
+use crate::model::rules::PoolRules;
 use crate::model::text::printable;
+use crate::model::weight::Weight;
 use crate::sources::resolver::Resolver;
 use crate::stay_requests;
 
@@ -31,7 +33,9 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
         count(nodes.len(), "node")
     );
     for node in nodes {
-        _ = writeln!(text, "  {} # {}", node.addr, node.name);
+        let weight = node.weight.map(|weight| format!(" weight={weight}"));
+        let weight = weight.unwrap_or_default();
+        _ = writeln!(text, "  {}{weight} # {}", node.addr, node.name);
     }
     for (host, ips) in &loaded.services.addresses {
         let ips: Vec<_> = ips.iter().map(ToString::to_string).collect();
@@ -134,6 +138,14 @@ fn describe_alerts(text: &mut String, config: &Config) {
     }
 }
 
+/// The weight of a pool's members, unless it is the default.
+fn weight(rules: &PoolRules) -> String {
+    match rules.weight {
+        weight if weight == Weight::default() => String::new(),
+        weight => format!(", weight {weight}"),
+    }
+}
+
 fn describe_pools(text: &mut String, config: &Config) {
     for (pool, rules) in &config.rules.declared {
         let given = config.rules.namings.given(pool);
@@ -153,18 +165,22 @@ fn describe_pools(text: &mut String, config: &Config) {
         };
         _ = writeln!(
             text,
-            "pool {pool}{given}: rise {}, fall {}, at least {}{only}{sorry}",
+            "pool {pool}{given}: rise {}, fall {}, at least {}{}{only}{sorry}",
             rules.rise,
             rules.fall,
-            count(rules.min_members, "member")
+            count(rules.min_members, "member"),
+            weight(rules)
         );
     }
     if config.rules.accept_undeclared {
         let rules = &config.rules.undeclared;
         _ = writeln!(
             text,
-            "other pools: rise {}, fall {}, at most {}",
-            rules.rise, rules.fall, config.rules.max_undeclared
+            "other pools: rise {}, fall {}, at most {}{}",
+            rules.rise,
+            rules.fall,
+            config.rules.max_undeclared,
+            weight(rules)
         );
     } else {
         _ = writeln!(text, "other pools: refused");

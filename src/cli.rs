@@ -18,7 +18,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use commands::{
     ClientCommand, Disable, Enable, Events, ExitZeroOn, Explain, Freeze, Leave, Members, Nudge,
-    Reload, Roll, SocketArgs, Status, Thaw, Until, Wait, Waiting,
+    Reload, Roll, SocketArgs, Status, Thaw, Until, Wait, Waiting, Weight,
 };
 
 /// The default configuration file.

@@ -13,6 +13,7 @@ mod request;
 mod response;
 mod schedule;
 mod trigger;
+mod unknown_keys;
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -31,6 +32,7 @@ use self::outcome::{failure, observation};
 use self::permits::Permits;
 use self::schedule::{PollPlan, Schedule};
 use self::trigger::{Early, Trigger};
+use self::unknown_keys::UnknownKeys;
 use crate::awake::Budget;
 use crate::config::poll::PollSettings;
 use crate::fd_limits::FdShares;
@@ -85,6 +87,7 @@ struct Shared {
     epoch: Instant,
     /// Limits the log lines about a lack of descriptors.
     no_descriptors: Mutex<OncePerWindow>,
+    unknown_keys: UnknownKeys,
 }
 
 impl Pollers {
@@ -99,6 +102,7 @@ impl Pollers {
             permits: Permits::new(fds.kept_connections, fds.poll_connections),
             epoch: Instant::now(),
             no_descriptors: Mutex::default(),
+            unknown_keys: UnknownKeys::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -328,7 +332,11 @@ impl Poller {
                     self.nudges.take(NUDGES, Instant::now().into_std());
                     continue;
                 }
-                Ok(response) => Some(observation(response)),
+                Ok(response) => {
+                    let body = response.body.as_deref().unwrap_or_default();
+                    shared.unknown_keys.log(self.connection.addr(), body);
+                    Some(observation(response))
+                }
                 Err(error) => failure(error, settings.timeout).map(Observation::Failed),
             };
             let failed = matches!(observation, Some(Observation::Failed(_)));

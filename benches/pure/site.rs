@@ -12,6 +12,7 @@ use pollbal::model::overrides::Overrides;
 use pollbal::model::pools::Pools;
 use pollbal::model::rules::{PoolRules, Rules};
 use pollbal::model::services;
+use pollbal::model::weight::Weight;
 
 /// How many nodes there are.
 pub(crate) const NODES: usize = 10_000;
@@ -87,6 +88,7 @@ fn rules() -> Rules {
             max_leaving: 1,
             max_versions: 100,
             nodes: None,
+            weight: Weight::default(),
             sorry: Vec::new(),
         },
         declared: [].into(),

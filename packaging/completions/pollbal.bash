@@ -67,6 +67,9 @@ _pollbal() {
             pollbal,wait)
                 cmd="pollbal__subcmd__wait"
                 ;;
+            pollbal,weight)
+                cmd="pollbal__subcmd__weight"
+                ;;
             pollbal__subcmd__help,check)
                 cmd="pollbal__subcmd__help__subcmd__check"
                 ;;
@@ -115,6 +118,9 @@ _pollbal() {
             pollbal__subcmd__help,wait)
                 cmd="pollbal__subcmd__help__subcmd__wait"
                 ;;
+            pollbal__subcmd__help,weight)
+                cmd="pollbal__subcmd__help__subcmd__weight"
+                ;;
             *)
                 ;;
         esac
@@ -122,7 +128,7 @@ _pollbal() {
 
     case "${cmd}" in
         pollbal)
-            opts="-v -q -h -V --config --socket --json --dry-run --once --accept-removals --verbose --quiet --help --version run check status explain disable enable wait nudge poll members events reload freeze thaw roll leave help"
+            opts="-v -q -h -V --config --socket --json --dry-run --once --accept-removals --verbose --quiet --help --version run check status explain disable enable weight wait nudge poll members events reload freeze thaw roll leave help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -316,7 +322,7 @@ _pollbal() {
             return 0
             ;;
         pollbal__subcmd__help)
-            opts="run check status explain disable enable wait nudge members events reload freeze thaw roll leave help"
+            opts="run check status explain disable enable weight wait nudge members events reload freeze thaw roll leave help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -540,6 +546,20 @@ _pollbal() {
             return 0
             ;;
         pollbal__subcmd__help__subcmd__wait)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pollbal__subcmd__help__subcmd__weight)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -781,6 +801,40 @@ _pollbal() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pollbal__subcmd__weight)
+            opts="-h --reset --reason --note --for --config --socket --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --note)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --for)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -31,17 +31,22 @@ pub(crate) struct Announcement {
     pub(crate) pool: String,
     pub(crate) status: String,
     pub(crate) version: String,
+    /// Words such as `weight=50`.
+    pub(crate) keys: Vec<String>,
 }
 
 impl Announcement {
-    /// The words of an announcement such as `api leaving v23`; what is missing is empty.
+    /// The words of an announcement such as `api leaving v23 weight=50`; what is missing is empty.
     pub(crate) fn parse(line: &str) -> Self {
-        let mut words = line.split_whitespace().map(str::to_owned);
+        let words = line.split_whitespace().map(str::to_owned);
+        let (keys, words): (Vec<_>, Vec<_>) = words.partition(|word| word.contains('='));
+        let mut words = words.into_iter();
         let mut word = || words.next().unwrap_or_default();
         Self {
             pool: word(),
             status: word(),
             version: word(),
+            keys,
         }
     }
 }
@@ -57,7 +62,9 @@ impl fmt::Display for Announcement {
         let said: Vec<&str> = if self.pool.is_empty() {
             Vec::new()
         } else {
-            words.into_iter().filter(|word| !word.is_empty()).collect()
+            let keys = self.keys.iter().map(String::as_str);
+            let words = words.into_iter().chain(keys);
+            words.filter(|word| !word.is_empty()).collect()
         };
         f.write_str(&said.join(" "))
     }

@@ -23,10 +23,12 @@ pub use commands::{LeaveAnswer, LeaveStep, RollStep, Step};
 pub use event::{Event, Events};
 pub use load_balancer::{Away, Draining, LoadBalancer, LoadBalancerPool, NodeOnLoadBalancer};
 pub use node::{Answer, Explanation, Grant, Member, Members, Node, Reason};
-pub use requests::{CancelLeave, Disable, Enable, Freeze, Nudge, Reload, Until};
+pub use requests::{CancelLeave, Disable, Enable, Freeze, Nudge, Reload, Until, Weigh};
 pub use responses::{NodeProgress, Ordered, Problem, Progress, Reloaded};
 pub use state::State;
-pub use status::{Counts, Files, GoneOrders, HealthProblem, Pool, Status, VersionCount};
+pub use status::{
+    Counts, Files, GivenWeight, GoneOrders, HealthProblem, Pool, Status, VersionCount,
+};
 
 use crate::model::time::Timestamp;
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, NodeOnLoadBalancer, State};
 use crate::model::health::Health;
+use crate::model::weight::WeightSource;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,12 @@ pub struct Node {
     pub reasons: Vec<Reason>,
     /// The leave that it was granted.
     pub grant: Option<Grant>,
+    /// Its share of the requests of its pool, from 1 to 256, while it is a member.
+    pub weight: u16,
+    /// Who gives it that weight.
+    pub weight_source: WeightSource,
+    /// The reason for the weight that an operator gave it.
+    pub weight_reason: Option<Reason>,
     /// Whether no load balancer has it in a pool that a service uses, nor a busy connection to it; `null`
     /// for a member.
     pub drained: Option<bool>,
@@ -123,6 +130,8 @@ pub struct Member {
     pub name: String,
     /// The version that it announced.
     pub version: Option<String>,
+    /// Its share of the requests, from 1 to 256; none for a sorry server.
+    pub weight: Option<u16>,
     /// Whether it is a sorry server.
     #[serde(default)]
     pub sorry: bool,

@@ -39,6 +39,30 @@ pub struct Enable {
     pub by: Option<String>,
 }
 
+/// Gives nodes a weight, or ends that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Weigh {
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// From 1 to 256; without it, the weight that an operator gave ends.
+    #[serde(default)]
+    pub weight: Option<u16>,
+    /// The name of the reason; required with a weight.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What people should know about it.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Who gives or ends it.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Duration in milliseconds; without it, until it is ended.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+}
+
 /// Cancels the leaves that nodes were granted, where they do not do so themselves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::hooks::{Alert, NodeChange};
 use super::{
     CancelLeave, Disable, Enable, Events, Explanation, Freeze, LeaveStep, Members, Nudge, Ordered,
-    Problem, Progress, Reload, Reloaded, RollStep, Status,
+    Problem, Progress, Reload, Reloaded, RollStep, Status, Weigh,
 };
 
 /// Set, the test writes the file instead of comparing it.
@@ -20,7 +20,7 @@ const WRITE: &str = "WRITE_API_SCHEMA";
 fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     // The bodies of requests, and of responses.
-    add::<(Disable, Enable, CancelLeave, Freeze, Nudge, Reload)>(&mut generator);
+    add::<(Disable, Enable, Weigh, CancelLeave, Freeze, Nudge, Reload)>(&mut generator);
     add::<(Status, Explanation, Members, Events, Progress)>(&mut generator);
     add::<(Ordered, Reloaded, Problem)>(&mut generator);
     // What commands print, and hooks get.

@@ -78,6 +78,18 @@ pub struct GoneOrders {
     pub reasons: Vec<Reason>,
     /// The leave that it was granted.
     pub grant: Option<Grant>,
+    /// The weight that an operator gave it.
+    pub weight: Option<GivenWeight>,
+}
+
+/// A weight that an operator gave a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GivenWeight {
+    /// From 1 to 256.
+    pub weight: u16,
+    /// Who gave it, and why.
+    pub reason: Reason,
 }
 
 /// Number of nodes by state.

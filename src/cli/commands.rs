@@ -49,6 +49,12 @@ pub enum ClientCommand {
     /// The node is polled immediately. With --wait the command returns once all of the nodes serve, in every load
     /// balancer. A node that is out for other reasons, too, does not return before they are removed.
     Enable(Enable),
+    /// Give nodes another share of their pools' requests, from 1 to 256, or end that with --reset
+    ///
+    /// This takes precedence over the weight that the node announces, that of the services file and that of its pool.
+    /// A node that is out has it when it returns. Only load balancers that know weights distribute requests by them:
+    /// `pollbal check` prints which do not.
+    Weight(Weight),
     /// Wait until nodes are drained, or serve
     Wait(Wait),
     /// Poll nodes now
@@ -208,6 +214,30 @@ pub struct Enable {
     /// Whether to wait.
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+/// Arguments of [`ClientCommand::Weight`].
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(
+    override_usage = "pollbal weight <NODE>... <N> --reason <TAG> [OPTIONS]\n       \
+                            pollbal weight <NODE>... --reset"
+)]
+pub struct Weight {
+    /// Nodes, by name, `ip:port` or `ip`; without --reset, the weight behind them
+    #[arg(value_name = NODE, required = true)]
+    pub words: Vec<String>,
+    /// End the weight that an operator gave
+    #[arg(long, conflicts_with_all = ["reason", "note", "lasts"])]
+    pub reset: bool,
+    /// Short tag for the reason (A-Z a-z 0-9 . _ + -)
+    #[arg(long, value_name = "TAG", allow_hyphen_values = true, value_parser = reason, required_unless_present = "reset")]
+    pub reason: Option<ReasonName>,
+    /// Free text shown to others
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// Expires by itself after this time, such as 2h
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = expiry)]
+    pub lasts: Option<Duration>,
 }
 
 /// What `wait` waits for.

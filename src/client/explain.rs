@@ -11,6 +11,7 @@ use crate::api::{Answer, Explanation};
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
+use crate::model::weight::WeightSource;
 
 pub(super) async fn explain(client: &AdminClient, args: &cli::Explain) -> Result<u8, CommandError> {
     let query = [("node", args.node.clone())];
@@ -40,6 +41,9 @@ fn text(explanation: &Explanation, colors: Colors) -> String {
         let (since, ends) = (ago(&grant.since, now), ahead(&grant.until, now));
         let leave = format!("leaving   granted {since}, ends {ends}");
         line(Style::Warning, &leave);
+    }
+    if let Some(weight) = weight(explanation) {
+        line(Style::Plain, &format!("weight    {weight}"));
     }
     line(Style::Plain, &format!("polled    {}", polled(explanation)));
     for one in &explanation.load_balancers {
@@ -95,6 +99,18 @@ fn state(explanation: &Explanation) -> String {
     text
 }
 
+/// The node's weight, and who gives it; nothing if it has the weight of its pool.
+fn weight(explanation: &Explanation) -> Option<String> {
+    let node = &explanation.node;
+    let given_by = match (&node.weight_reason, node.weight_source) {
+        (Some(given), _) => format!(": {}", reason(given, &explanation.time)),
+        (None, WeightSource::Node) => ", announced by the node".to_owned(),
+        (None, WeightSource::ServicesFile) => ", from the services file".to_owned(),
+        (None, WeightSource::Pool | WeightSource::Override) => return None,
+    };
+    Some(format!("{}{given_by}", node.weight))
+}
+
 /// The result of the last poll, and when the next one is.
 fn polled(explanation: &Explanation) -> String {
     let Some(answer) = &explanation.answer else {
@@ -148,6 +164,9 @@ mod tests {
                     until: None,
                 }],
                 grant: None,
+                weight: 100,
+                weight_source: WeightSource::Pool,
+                weight_reason: None,
                 drained: Some(true),
             },
             answer: Some(Answer {

@@ -154,6 +154,7 @@ async fn run_simple(client: &AdminClient, command: &ClientCommand) -> Result<u8,
         ClientCommand::Events(args) => events::events(client, args).await,
         ClientCommand::Reload(args) => overrides::reload(client, args).await,
         ClientCommand::Freeze(args) => overrides::freeze(client, args).await,
+        ClientCommand::Weight(args) => overrides::weight(client, args).await,
         ClientCommand::Thaw(args) => overrides::thaw(client, args).await,
         // `run` handles these.
         ClientCommand::Roll(_) | ClientCommand::Leave(_) => Ok(DONE),

@@ -1,5 +1,5 @@
-//! The commands that send one request and print its response: `disable`, `enable`, `nudge`, `freeze`, `thaw`, `reload`
-//! and `members`.
+//! The commands that send one request and print its response: `disable`, `enable`, `weight`, `nudge`, `freeze`, `thaw`,
+//! `reload` and `members`.
 
 use std::env;
 
@@ -11,10 +11,12 @@ use super::wait::{Goal, wait_and_print};
 use super::{CommandError, DONE, FAILED};
 use crate::api::{
     CancelLeave, Disable, Enable, Freeze, Members, Node, Nudge, Ordered, Reload, Reloaded, Until,
+    Weigh,
 };
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
+use crate::model::weight::Weight;
 
 /// Maximum number of nodes printed one by one; of more, only the number.
 const MAX_NODES: usize = 20;
@@ -71,6 +73,49 @@ pub(super) async fn enable(client: &AdminClient, args: &cli::Enable) -> Result<u
         }
     };
     print_or_wait(client, &response?, &args.waiting, Until::Serving).await
+}
+
+pub(super) async fn weight(client: &AdminClient, args: &cli::Weight) -> Result<u8, CommandError> {
+    let (nodes, weight) = nodes_and_weight(args)?;
+    let request = Weigh {
+        nodes: nodes.to_vec(),
+        weight,
+        reason: args.reason.as_ref().map(ToString::to_string),
+        note: args.note.clone(),
+        by: by(),
+        for_ms: args.lasts.map(millis),
+    };
+    let response: ApiResponse<Ordered> = client.post("/v1/weight", &request).await?;
+    warn(&response.value.warnings);
+    let weighed = response.value.nodes.iter().map(|node| {
+        let line = format!("{}: weight {}", named(&node.name, &node.node), node.weight);
+        printable(&line) + "\n"
+    });
+    let text = match response.value.nodes.len() {
+        1..=MAX_NODES => weighed.collect(),
+        _ => nodes_done(&response.value.nodes),
+    };
+    print(client, &response, &text);
+    Ok(DONE)
+}
+
+/// The nodes, and the weight that they get, unless it is reset.
+fn nodes_and_weight(args: &cli::Weight) -> Result<(&[String], Option<u16>), CommandError> {
+    if args.reset {
+        return Ok((&args.words, None));
+    }
+    let usage = |error: String| CommandError::Usage(error);
+    match args.words.split_last() {
+        Some((word, nodes)) if !nodes.is_empty() => {
+            let weight: Weight = word
+                .parse()
+                .map_err(|error| usage(format!("{error} behind the nodes, found \"{word}\"")))?;
+            Ok((nodes, Some(weight.get())))
+        }
+        _ => Err(usage(
+            "expected nodes, and behind them a weight from 1 to 256".to_owned(),
+        )),
+    }
 }
 
 /// Prints the nodes, or with `--wait` waits for them.
@@ -181,13 +226,18 @@ fn print<T>(client: &AdminClient, response: &ApiResponse<T>, text: &str) {
 
 /// The state of each node, one per line.
 fn nodes(nodes: &[Node]) -> String {
-    if nodes.is_empty() {
-        return "done, for addresses that the services file no longer lists\n".to_owned();
+    match nodes.len() {
+        1..=MAX_NODES => nodes.iter().map(node).collect(),
+        _ => nodes_done(nodes),
     }
-    if nodes.len() > MAX_NODES {
-        return format!("done: {}\n", count(nodes.len(), "node"));
+}
+
+/// For orders about no node that is listed, or about many.
+fn nodes_done(nodes: &[Node]) -> String {
+    match nodes.len() {
+        0 => "done, for addresses that the services file no longer lists\n".to_owned(),
+        number => format!("done: {}\n", count(number, "node")),
     }
-    nodes.iter().map(node).collect()
 }
 
 fn node(node: &Node) -> String {

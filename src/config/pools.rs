@@ -15,6 +15,7 @@ use crate::model::names::PoolName;
 use crate::model::naming::Namings;
 use crate::model::node::{Node, NodeAddr};
 use crate::model::rules::{PoolRules, Rules};
+use crate::model::weight::Weight;
 
 /// Maximum of `rise` and `fall`; beyond it, a typo is more likely.
 const MAX_IN_A_ROW: u32 = 1_000;
@@ -30,6 +31,7 @@ pub(super) fn read_rules(reader: &ObjectReader<'_>) -> (Rules, PoolKeys, Vec<Poo
         max_leaving: read_max_leaving(reader, 1),
         max_versions: read_max_versions(reader, 100),
         nodes: None,
+        weight: read_weight(reader, Weight::default()),
         sorry: Vec::new(),
     };
     let mut declared = BTreeMap::new();
@@ -103,6 +105,7 @@ fn read_pool(object: &ObjectReader<'_>, default: &PoolRules) -> PoolRules {
         max_leaving: read_max_leaving(object, default.max_leaving),
         max_versions: read_max_versions(object, default.max_versions),
         nodes: read_blocks(object),
+        weight: read_weight(object, default.weight),
         sorry: read_sorry(object),
     }
 }
@@ -116,6 +119,15 @@ fn read_max_leaving(reader: &ObjectReader<'_>, default: usize) -> usize {
 fn read_max_versions(reader: &ObjectReader<'_>, default: usize) -> usize {
     let default = u32::try_from(default).unwrap_or(MAX_VERSIONS);
     reader.integer("max_versions", default, 0..=MAX_VERSIONS) as usize
+}
+
+fn read_weight(reader: &ObjectReader<'_>, default: Weight) -> Weight {
+    let range = Weight::MIN.get().into()..=Weight::MAX.get().into();
+    let number = reader.integer("weight", default.get().into(), range);
+    let weight = u16::try_from(number)
+        .ok()
+        .and_then(|number| number.try_into().ok());
+    weight.unwrap_or(default)
 }
 
 fn read_blocks(object: &ObjectReader<'_>) -> Option<Vec<AddrBlock>> {

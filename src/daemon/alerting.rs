@@ -195,7 +195,7 @@ impl Daemon {
         let membership = self.core.membership();
         let first_round_done = membership.first_round_done();
         let overrides = membership.overrides();
-        let active = overrides.disabled.len() + overrides.leases.len() + overrides.frozen.len();
+        let active = overrides.nodes().count() + overrides.frozen.len();
         let is_saved = self.config.state_file.is_some();
         let drivers = self.drivers.handles().iter();
         let reported = self.alerting.status_reporter.now();

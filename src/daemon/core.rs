@@ -311,10 +311,10 @@ impl Core {
 
     /// The addresses with overrides that the services file does not list.
     pub(super) fn unlisted_overrides(&self) -> BTreeSet<NodeAddr> {
-        let overrides = self.membership.overrides();
-        let addrs = overrides.disabled.keys().chain(overrides.leases.keys());
-        let unlisted = addrs.filter(|addr| !self.membership.is_listed(**addr));
-        unlisted.copied().collect()
+        let addrs = self.membership.overrides().nodes();
+        addrs
+            .filter(|addr| !self.membership.is_listed(*addr))
+            .collect()
     }
 
     /// A node with the serial of the snapshot that shows its last change.

@@ -1,12 +1,19 @@
 //! What a node says of itself: the body of its `GET /pool` answer.
+//!
+//! Behind the pool, the status and the version there may be words `key=value`, such as `weight=50`. Keys that are not
+//! known are ignored, so that nodes may announce what only a later version of pollbal understands.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::names::{PoolName, PoolNameError, Version, VersionError};
+use super::weight::{Weight, WeightError};
 
-/// A node's parsed reply: `pool [ status [ version ] ]`.
+/// The key of the weight.
+const WEIGHT: &str = "weight";
+
+/// A node's parsed reply: `pool [ status [ version ] ] [ key=value … ]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Announcement {
@@ -16,6 +23,9 @@ pub struct Announcement {
     pub status: Status,
     /// What it serves, where it says so.
     pub version: Option<Version>,
+    /// Its share of the pool's requests, where it gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Weight>,
 }
 
 /// Whether a node wants requests.
@@ -36,7 +46,7 @@ pub enum AnnouncementError {
     NotText,
     /// It has more than one line.
     ManyLines,
-    /// It has more than three words.
+    /// It has more than three words, not counting those with a key.
     ManyWords,
     /// The first word is no pool name.
     Pool(PoolNameError),
@@ -44,6 +54,10 @@ pub enum AnnouncementError {
     Status,
     /// The third word is no version.
     Version(VersionError),
+    /// The value of `weight` is no weight.
+    Weight(WeightError),
+    /// `weight` is there twice.
+    TwoWeights,
 }
 
 impl Announcement {
@@ -57,22 +71,41 @@ impl Announcement {
         if text.contains(['\n', '\r']) {
             return Err(AnnouncementError::ManyLines);
         }
-        let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
-        let pool = words.next().unwrap_or_default();
-        let announcement = Self {
+        let mut words = words(text).peekable();
+        let mut word = || words.next_if(|word| !word.contains('='));
+        let pool = word().unwrap_or_default();
+        let mut announcement = Self {
             pool: pool.parse().map_err(AnnouncementError::Pool)?,
-            status: words.next().map_or(Ok(Status::Serving), Status::parse)?,
-            version: words
-                .next()
+            status: word().map_or(Ok(Status::Serving), Status::parse)?,
+            version: word()
                 .map(str::parse)
                 .transpose()
                 .map_err(AnnouncementError::Version)?,
+            weight: None,
         };
-        match words.next() {
-            None => Ok(Some(announcement)),
-            Some(_) => Err(AnnouncementError::ManyWords),
+        for word in words {
+            let (key, value) = word.split_once('=').ok_or(AnnouncementError::ManyWords)?;
+            if key == WEIGHT {
+                let weight = value.parse().map_err(AnnouncementError::Weight)?;
+                if announcement.weight.replace(weight).is_some() {
+                    return Err(AnnouncementError::TwoWeights);
+                }
+            }
         }
+        Ok(Some(announcement))
     }
+
+    /// The first word of an announcement whose key is not known, if there is one.
+    #[must_use]
+    pub fn unknown_word(body: &[u8]) -> Option<&str> {
+        let text = std::str::from_utf8(body).ok()?;
+        let mut words = words(text.trim_matches(blank_or_newline));
+        words.find(|word| word.split_once('=').is_some_and(|(key, _)| key != WEIGHT))
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t']).filter(|word| !word.is_empty())
 }
 
 fn blank_or_newline(c: char) -> bool {
@@ -94,12 +127,14 @@ impl fmt::Display for AnnouncementError {
         match self {
             Self::NotText => f.write_str("it is not text"),
             Self::ManyLines => f.write_str("it has more than one line"),
-            Self::ManyWords => f.write_str("it has more than three words"),
+            Self::ManyWords => f.write_str("it has more than three words without a key"),
             Self::Pool(error) => error.fmt(f),
             Self::Status => {
                 f.write_str("the second word is not one of serving, ok, leaving, exiting, quitting")
             }
             Self::Version(error) => error.fmt(f),
+            Self::Weight(error) => write!(f, "{WEIGHT}: {error}"),
+            Self::TwoWeights => write!(f, "{WEIGHT} is given twice"),
         }
     }
 }
@@ -120,6 +155,7 @@ mod tests {
             pool: pool.parse().unwrap(),
             status,
             version: version.map(|version| version.parse().unwrap()),
+            weight: None,
         }
     }
 
@@ -129,6 +165,47 @@ mod tests {
         assert_eq!(parse("api"), serving(None));
         assert_eq!(parse("api ok\n"), serving(None));
         assert_eq!(parse("  api \t serving  v23 \r\n"), serving(Some("v23")));
+    }
+
+    #[test]
+    fn a_weight_may_follow_and_keys_that_are_not_known_are_ignored() {
+        let weighted = |version| {
+            let announcement = announcement("api", Status::Serving, version);
+            let weight = Some("50".parse().unwrap());
+            Ok(Some(Announcement {
+                weight,
+                ..announcement
+            }))
+        };
+        assert_eq!(parse("api weight=50"), weighted(None));
+        assert_eq!(parse("api ok weight=50 zone=a\n"), weighted(None));
+        assert_eq!(
+            parse("api ok v23 load=1=2 weight=50"),
+            weighted(Some("v23"))
+        );
+        for weight in ["0", "257", "", "5%", "a"] {
+            let expected = Err(AnnouncementError::Weight(WeightError));
+            assert_eq!(parse(&format!("api weight={weight}")), expected, "{weight}");
+        }
+        assert_eq!(
+            parse("api weight=50 weight=50"),
+            Err(AnnouncementError::TwoWeights)
+        );
+        assert_eq!(
+            parse("api weight=50 serving"),
+            Err(AnnouncementError::ManyWords)
+        );
+        assert!(matches!(
+            parse("weight=50"),
+            Err(AnnouncementError::Pool(_))
+        ));
+    }
+
+    #[test]
+    fn the_first_word_with_an_unknown_key_is_found() {
+        let unknown = |body: &'static str| Announcement::unknown_word(body.as_bytes());
+        assert_eq!(unknown("api ok v1 weight=50\n"), None);
+        assert_eq!(unknown("api weight=50 zone=a Weight=1\n"), Some("zone=a"));
     }
 
     #[test]

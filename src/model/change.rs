@@ -7,9 +7,10 @@ use super::names::{PoolName, Version};
 use super::node::Node;
 use super::node_view::Retention;
 use super::observation::Failure;
-use super::overrides::{Note, Reason, ReasonName, words};
+use super::overrides::{Note, Reason, ReasonName, WeightOverride, words};
 use super::pools::Pools;
 use super::rules::JoinDenied;
+use super::weight::Weight;
 
 /// Why a node is in no pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,12 @@ pub enum Change {
     LeaveGranted(Arc<Node>, Option<PoolName>),
     /// A node's leave has ended.
     LeaveOver(Arc<Node>, Ending),
+    /// A member announces another weight, or none; the weight that it has now.
+    Reweighted(Arc<Node>, Assignment, Weight),
+    /// An operator gives a node a weight.
+    WeightSet(Arc<Node>, WeightOverride),
+    /// An operator's weight has ended; the one that it was, and the one that the node has without it.
+    WeightReset(Arc<Node>, WeightOverride, Ending, Weight),
     /// A freeze began, for this reason: failures no longer remove nodes.
     Frozen(ReasonName, Reason),
     /// The freeze for this reason ended: this person removed the reason.

@@ -7,7 +7,7 @@ use super::names::PoolName;
 use super::node::Node;
 use super::node_view::Retention;
 use super::observation::Failure;
-use super::overrides::words;
+use super::overrides::{WeightOverride, words};
 use super::time::Timestamp;
 
 /// Something that happened, as the event log keeps it.
@@ -139,6 +139,10 @@ impl<'a> EventText<'a> {
                     ..Self::member("recovered", node, place, text)
                 }
             }
+            Change::Reweighted(node, place, weight) => {
+                let text = format!("{} has weight {weight} in {place} now", node.name);
+                Self::member("reweighted", node, place, text)
+            }
             Change::SorryOn(pool, sorry) => Self {
                 severity: Severity::Warning,
                 ..Self::pool("sorry-on", pool, takes_over(pool, sorry))
@@ -188,6 +192,26 @@ impl<'a> EventText<'a> {
                 node,
                 format!("leave of {} ended: {how}", node.name),
             ),
+            Change::WeightSet(node, given) => {
+                let (name, details) = (&given.name, given.reason.details());
+                let text = format!(
+                    "{} gets weight {}: {name}{details}",
+                    node.name, given.weight
+                );
+                Self::node("weight-set", node, text)
+            }
+            Change::WeightReset(node, given, how, weight) => {
+                let WeightOverride {
+                    weight: before,
+                    name,
+                    ..
+                } = given;
+                let text = format!(
+                    "weight of {} is {weight} again, no longer {before} ({name} {how})",
+                    node.name
+                );
+                Self::node("weight-reset", node, text)
+            }
             Change::Frozen(word, reason) => {
                 let details = reason.details();
                 Self {
@@ -278,6 +302,7 @@ pub fn describe_many(kind: &str) -> &'static str {
         "unversioned" => "got into no version pool",
         "kept" => "stayed in though failing",
         "recovered" => "responded again",
+        "reweighted" => "changed their weight",
         _ => "changed",
     }
 }
@@ -332,12 +357,7 @@ mod tests {
 
     #[test]
     fn a_node_that_other_reasons_keep_out_is_not_reported_as_re_enabled() {
-        let node = || {
-            Arc::new(Node {
-                addr: "10.0.0.1:80".parse().unwrap(),
-                name: "web-1".to_owned(),
-            })
-        };
+        let node = || Arc::new(Node::new("10.0.0.1:80".parse().unwrap(), "web-1"));
         let enabled = |how, remaining: &[&str]| {
             let remaining = remaining.iter().map(|name| name.parse().unwrap());
             let name = "kernel".parse().unwrap();
@@ -355,10 +375,7 @@ mod tests {
 
     #[test]
     fn a_removed_member_is_reported_with_pool_version_and_reason() {
-        let node = Arc::new(Node {
-            addr: "10.0.0.1:80".parse().unwrap(),
-            name: "web-1".to_owned(),
-        });
+        let node = Arc::new(Node::new("10.0.0.1:80".parse().unwrap(), "web-1"));
         let place = Assignment {
             pool: "api".parse().unwrap(),
             version: Some("v23".parse().unwrap()),

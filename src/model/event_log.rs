@@ -114,12 +114,12 @@ mod tests {
     use crate::model::node::Node;
 
     fn record(log: &mut EventLog, number: usize) {
-        let node = Arc::new(Node {
-            addr: format!("10.0.{}.{}:80", number / 200, number % 200)
+        let node = Arc::new(Node::new(
+            format!("10.0.{}.{}:80", number / 200, number % 200)
                 .parse()
                 .unwrap(),
-            name: format!("n{number}"),
-        });
+            format!("n{number}"),
+        ));
         let change = Change::RemainsOut(node, OutReason::Idle);
         log.record(&EventText::from_change(&change), Timestamp::from_millis(1));
     }

@@ -30,6 +30,7 @@ mod snapshots;
 mod standing;
 mod times;
 mod views;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -206,11 +207,13 @@ impl Membership {
         (asked_at, now): (Instant, Instant),
         changes: &mut Vec<Change>,
     ) {
+        let weight = announcement.weight;
         let admitted = match self.admit(addr, announcement, now) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.put_out(addr, OutReason::Refused(refusal), now, changes),
         };
         self.set_word(addr, Word::Serves(admitted.place.clone()));
+        self.set_announced_weight(addr, weight, changes);
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::weight::Weight;
+
 /// The IP address and port at which a node is polled and serves: `10.0.0.1:80` or `[2001:db8::1]:80`.
 ///
 /// Its text form is canonical, so it can be written into a pool file or a command as it is. An IPv4-mapped IPv6 address
@@ -144,6 +146,20 @@ pub struct Node {
     pub addr: NodeAddr,
     /// What people call it, printable; its address where the file gives no name.
     pub name: String,
+    /// Its share of a pool's requests, where the file gives one.
+    pub weight: Option<Weight>,
+}
+
+impl Node {
+    /// A node to which the services file gives no weight.
+    #[must_use]
+    pub fn new(addr: NodeAddr, name: impl Into<String>) -> Self {
+        Self {
+            addr,
+            name: name.into(),
+            weight: None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -130,9 +130,11 @@ mod tests {
     #[test]
     fn a_unique_name_without_special_characters_is_usable_in_a_command_line() {
         let names = ["web-1", "dup", "dup", "web 2", "$HOME", "--wait"];
-        let node = |(number, name): (usize, &&str)| Node {
-            addr: format!("10.0.0.{number}:80").parse().unwrap(),
-            name: (*name).to_owned(),
+        let node = |(number, name): (usize, &&str)| {
+            Node::new(
+                format!("10.0.0.{number}:80").parse().unwrap(),
+                (*name).to_owned(),
+            )
         };
         let nodes: Vec<_> = (1..).zip(&names).map(node).collect();
         let index = NodeIndex::new(&nodes);
@@ -145,10 +147,7 @@ mod tests {
 
     #[test]
     fn a_node_is_found_by_what_identifies_it_uniquely() {
-        let node = |addr: &str, name: &str| Node {
-            addr: addr.parse().unwrap(),
-            name: name.to_owned(),
-        };
+        let node = |addr: &str, name: &str| Node::new(addr.parse().unwrap(), name.to_owned());
         let index = NodeIndex::new(&[
             node("10.0.0.1:80", "one"),
             node("10.0.0.2:80", "two"),

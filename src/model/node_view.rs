@@ -9,8 +9,9 @@ use super::change::{Assignment, OutReason};
 use super::names::PoolName;
 use super::node::Node;
 use super::observation::Poll;
-use super::overrides::{LeaveLease, Reasons};
+use super::overrides::{LeaveLease, Reasons, WeightOverride};
 use super::rules::JoinDenied;
+use super::weight::{Weight, WeightSource};
 
 /// A node's current state; a copy.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub struct NodeView {
     pub reasons: Reasons,
     /// The leave that it was granted, if any.
     pub lease: Option<LeaveLease>,
+    /// Its weight, and who gives it.
+    pub weight: (Weight, WeightSource),
+    /// The weight that an operator gave it, if any.
+    pub weight_override: Option<WeightOverride>,
 }
 
 /// Whether a node is a member or out, with details.

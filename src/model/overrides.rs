@@ -20,6 +20,7 @@ use super::node::NodeAddr;
 use super::observation::Observation;
 use super::text::printable;
 use super::time::Timestamp;
+use super::weight::Weight;
 
 /// The name of a reason: 1 to 64 characters of `A–Z a–z 0–9 . _ + -`. A reason is removed by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -196,6 +197,18 @@ impl LeaveLease {
     }
 }
 
+/// A weight that an operator gives a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightOverride {
+    /// The weight.
+    pub weight: Weight,
+    /// The name of the reason.
+    pub name: ReasonName,
+    /// Who gave it, why, and until when.
+    pub reason: Reason,
+}
+
 /// Reasons by their name.
 pub type Reasons = BTreeMap<ReasonName, Reason>;
 
@@ -210,6 +223,9 @@ pub struct Overrides {
     pub leases: BTreeMap<NodeAddr, LeaveLease>,
     /// The freezes.
     pub frozen: Reasons,
+    /// The weights.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<NodeAddr, WeightOverride>,
     /// The nodes that are asked to stay (`pool_please_dont_go`) and must be notified when that ends.
     #[serde(rename = "pleaded", skip_serializing_if = "BTreeSet::is_empty")]
     pub asked_to_stay: BTreeSet<NodeAddr>,
@@ -220,6 +236,14 @@ pub struct Overrides {
 pub(super) struct Expired {
     pub(super) reasons: Vec<(NodeAddr, ReasonName)>,
     pub(super) leases: Vec<NodeAddr>,
+    pub(super) weights: Vec<NodeAddr>,
+}
+
+impl Expired {
+    /// Whether nothing has expired.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reasons.is_empty() && self.leases.is_empty() && self.weights.is_empty()
+    }
 }
 
 impl Overrides {
@@ -241,16 +265,23 @@ impl Overrides {
         self.disabled.get(&addr)
     }
 
+    /// The nodes with overrides of their own, some of them more than once.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeAddr> {
+        let nodes = self.disabled.keys().chain(self.leases.keys());
+        nodes.chain(self.weights.keys()).copied()
+    }
+
     /// When the next override expires.
     #[must_use]
     pub fn next_end(&self) -> Option<Timestamp> {
         let reasons = self.disabled.values().flat_map(Reasons::values);
-        let ends = reasons.filter_map(|reason| reason.until);
+        let weights = self.weights.values().map(|weight| &weight.reason);
+        let ends = reasons.chain(weights).filter_map(|reason| reason.until);
         ends.chain(self.leases.values().map(|lease| lease.until))
             .min()
     }
 
-    /// Removes what has expired, and returns it.
+    /// Removes what has expired, and returns it; of weights only the nodes, whose weights are still there.
     pub(super) fn expire(&mut self, now: Timestamp) -> Expired {
         let over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
         let mut expired = Expired::default();
@@ -271,6 +302,9 @@ impl Overrides {
             }
             !over
         });
+        let is_over = |weight: &WeightOverride| over(weight.reason.until);
+        let ended = self.weights.iter().filter(|(_, weight)| is_over(weight));
+        expired.weights = ended.map(|(addr, _)| *addr).collect();
         expired
     }
 

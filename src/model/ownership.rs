@@ -112,10 +112,7 @@ mod tests {
         let addr = |host| format!("10.0.0.{host}:80").parse().unwrap();
         let member = |(host, version): (u8, Option<&str>)| {
             Member::new(
-                Arc::new(Node {
-                    addr: addr(host),
-                    name: String::new(),
-                }),
+                Arc::new(Node::new(addr(host), "")),
                 version.map(|version| version.parse().unwrap()),
             )
         };

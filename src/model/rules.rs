@@ -11,6 +11,7 @@ use super::change::Assignment;
 use super::names::PoolName;
 use super::naming::{CanonicalName, Namings};
 use super::node::{Node, NodeAddr};
+use super::weight::Weight;
 
 /// What people call a sorry server, as the comment in a pool file does.
 pub const SORRY_SERVER: &str = "sorry server";
@@ -98,6 +99,8 @@ pub struct PoolRules {
     pub max_versions: usize,
     /// The nodes that may join; `None`: all.
     pub nodes: Option<Vec<AddrBlock>>,
+    /// The weight of members to which nothing else gives one.
+    pub weight: Weight,
     /// Its sorry servers: they serve while it has no member. They are no nodes: nobody polls them.
     pub sorry: Vec<Arc<Node>>,
 }
@@ -162,7 +165,7 @@ impl PoolRules {
     #[must_use]
     pub fn sorry_server(addr: NodeAddr) -> Arc<Node> {
         let name = SORRY_SERVER.to_owned();
-        Arc::new(Node { addr, name })
+        Arc::new(Node::new(addr, name))
     }
 
     /// Whether a sorry server has this address.

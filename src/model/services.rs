@@ -1,7 +1,7 @@
 //! The services file: the list of nodes, a line each.
 //!
 //! `ip port` or `ip:port` (so that a pool file can be read too), then an optional name, with or
-//! without `#`. Instead of the IP address there may be a host name. An IPv6 address needs brackets before `:port`, and
+//! without `#`. `weight=200` directly behind the port gives the node a weight. Instead of the IP address there may be a host name. An IPv6 address needs brackets before `:port`, and
 //! may have them before ` port`. Behind a name without `#`, ` #` begins a comment. Blank lines and lines that begin
 //! with `#` are skipped.
 
@@ -14,6 +14,7 @@ pub use self::listing::Listing;
 use self::listing::{Entry, HostEntry};
 use super::node::{AddrError, Node, NodeAddr, parse_ip, parse_port};
 use super::text::{printable, shortened};
+use super::weight::{Weight, WeightError};
 
 /// The nodes of a services file, once its host names are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub enum LineErrorKind {
     Host,
     /// Its address or port is none.
     Address(AddrError),
+    /// Its weight is none.
+    Weight(WeightError),
     /// Its host name has this address, which the line of this number gives too.
     SameAddress(NodeAddr, usize),
     /// Its address is listed in an earlier line already, of this number.
@@ -141,7 +144,7 @@ fn parse_line(text: &str) -> Result<Option<Entry>, LineErrorKind> {
     if port.is_empty() {
         return Err(LineErrorKind::Form);
     }
-    let name = name.trim_start();
+    let (weight, name) = split_weight(name.trim_start())?;
     let name = match name.strip_prefix('#') {
         Some(name) => name.trim_start_matches('#'),
         None => before_comment(name),
@@ -152,11 +155,26 @@ fn parse_line(text: &str) -> Result<Option<Entry>, LineErrorKind> {
     if let Ok(ip) = parse_ip(host) {
         let addr = NodeAddr::new(ip, port?);
         let name = name.unwrap_or_else(|| addr.to_string());
-        return Ok(Some(Entry::Node(Node { addr, name })));
+        return Ok(Some(Entry::Node(Node { addr, name, weight })));
     }
     let host = host.parse().map_err(|_| LineErrorKind::Host)?;
     let port = port?;
-    Ok(Some(Entry::Host(HostEntry { host, port, name })))
+    Ok(Some(Entry::Host(HostEntry {
+        host,
+        port,
+        name,
+        weight,
+    })))
+}
+
+/// Splits a weight off what follows the port.
+fn split_weight(text: &str) -> Result<(Option<Weight>, &str), LineErrorKind> {
+    let Some(text) = text.strip_prefix("weight=") else {
+        return Ok((None, text));
+    };
+    let (weight, rest) = split_at_first(text, |c| c == '#' || c.is_whitespace());
+    let weight = weight.parse().map_err(LineErrorKind::Weight)?;
+    Ok((Some(weight), rest.trim_start()))
 }
 
 /// Splits a line after its IP address or host name.
@@ -199,6 +217,7 @@ impl fmt::Display for LineErrorKind {
             Self::SameAddress(addr, other) => {
                 write!(f, "has the address {addr}, which line {other} has too")
             }
+            Self::Weight(error) => write!(f, "weight: {error}"),
             Self::Address(error) => write!(f, "{error}, expected \"ip port # name\""),
             Self::Duplicate(earlier) => {
                 write!(
@@ -252,6 +271,31 @@ mod tests {
             pair("10.0.0.6:80", "10.0.0.6:80"),
         ];
         assert_eq!(nodes(text), expected);
+    }
+
+    #[test]
+    fn a_weight_may_stand_behind_the_port() {
+        let text = "10.0.0.1 80 weight=200 # web-1\n10.0.0.2:80 weight=1\n10.0.0.3 80 weight=256 bare\n\
+                    10.0.0.4 80 # weight=5\n10.0.0.5 80 weights=5\n10.0.0.6 80 weight=7#tight\n";
+        let nodes = parse(text).unwrap();
+        let weights = nodes.iter().map(|node| node.weight.map(Weight::get));
+        let expected = [Some(200), Some(1), Some(256), None, None, Some(7)];
+        assert_eq!(weights.collect::<Vec<_>>(), expected);
+        let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+        let expected = [
+            "web-1",
+            "10.0.0.2:80",
+            "bare",
+            "weight=5",
+            "weights=5",
+            "tight",
+        ];
+        assert_eq!(names, expected);
+        let errors = parse("10.0.0.1 80 weight=0 # web-1\n10.0.0.2 80 weight=\n").unwrap_err();
+        let kinds = errors.first.iter().map(|error| &error.kind);
+        let expected = LineErrorKind::Weight(WeightError);
+        assert!(kinds.clone().all(|kind| *kind == expected));
+        assert_eq!(kinds.count(), 2);
     }
 
     #[test]

@@ -93,12 +93,10 @@ mod tests {
     use crate::model::node::Node;
     use crate::model::overrides::{LeaveLease, Note, Reason};
     use crate::model::time::Timestamp;
+    use crate::model::weight::{Weight, WeightSource};
 
     fn node(state: NodeState) -> NodeView {
-        let node = Node {
-            addr: "10.0.0.1:80".parse().unwrap(),
-            name: "node".to_owned(),
-        };
+        let node = Node::new("10.0.0.1:80".parse().unwrap(), "node");
         NodeView {
             node: Arc::new(node),
             state,
@@ -112,6 +110,8 @@ mod tests {
             answers: 0,
             reasons: BTreeMap::new(),
             lease: None,
+            weight: (Weight::default(), WeightSource::Pool),
+            weight_override: None,
         }
     }
 

@@ -68,10 +68,7 @@ pub(crate) mod tests {
     fn pool(members: &[&str]) -> Pool {
         let member = |addr: &&str| {
             Member::new(
-                Arc::new(Node {
-                    addr: addr.parse().unwrap(),
-                    name: (*addr).to_owned(),
-                }),
+                Arc::new(Node::new(addr.parse().unwrap(), (*addr).to_owned())),
                 None,
             )
         };

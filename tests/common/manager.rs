@@ -182,10 +182,7 @@ pub(crate) fn of(addr: SocketAddrV4) -> NodeAddr {
 }
 
 fn node(addr: SocketAddrV4) -> Arc<Node> {
-    Arc::new(Node {
-        addr: of(addr),
-        name: addr.to_string(),
-    })
+    Arc::new(Node::new(of(addr), addr.to_string()))
 }
 
 fn member(addr: SocketAddrV4) -> Member {

@@ -77,9 +77,13 @@ impl Schema {
                 "minimum" if value.as_f64() < rule.as_f64() => {
                     return Err(format!(": {value} is below {rule}"));
                 }
+                "maximum" if value.as_f64() > rule.as_f64() => {
+                    return Err(format!(": {value} is above {rule}"));
+                }
                 // Fields that are not described are errors here anyway.
                 "additionalProperties"
                 | "const"
+                | "maximum"
                 | "minimum"
                 | "default"
                 | "description"

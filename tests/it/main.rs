@@ -86,3 +86,4 @@ mod services_file;
 mod stay_requests;
 mod supervision;
 mod template;
+mod weights;

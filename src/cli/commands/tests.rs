@@ -91,3 +91,25 @@ fn poll_is_another_name_of_nudge() {
     };
     assert_eq!(nudge("poll"), nudge("nudge"));
 }
+
+#[test]
+fn a_weight_needs_a_reason_unless_it_is_reset() {
+    let parse_line = |words: &str| parse(words.split(' ').map(OsString::from));
+    for accepted in ["weight a b 50 --reason canary --for 1h", "weight a --reset"] {
+        assert!(
+            parse_line(&format!("pollbal {accepted}")).is_ok(),
+            "{accepted}"
+        );
+    }
+    for rejected in [
+        "weight a 50",
+        "weight --reason canary",
+        "weight a --reset --reason canary",
+        "weight a --reset --for 1h",
+    ] {
+        assert!(
+            parse_line(&format!("pollbal {rejected}")).is_err(),
+            "{rejected}"
+        );
+    }
+}

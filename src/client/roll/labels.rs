@@ -39,10 +39,7 @@ impl Labels {
 }
 
 fn listed((addr, name): (&str, &str)) -> Option<Node> {
-    Some(Node {
-        addr: addr.parse().ok()?,
-        name: name.to_owned(),
-    })
+    Some(Node::new(addr.parse().ok()?, name))
 }
 
 /// The command that brings a node back.

@@ -129,6 +129,9 @@ pub(in crate::client) fn why(node: &Node, now: &str) -> String {
     if parts.is_empty() {
         parts.extend(node.why.clone());
     }
+    if let Some(given) = &node.weight_reason {
+        parts.push(format!("weight {}: {}", node.weight, reason(given, now)));
+    }
     if node.drained == Some(false) {
         parts.push("still draining".to_owned());
     }

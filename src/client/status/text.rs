@@ -165,7 +165,12 @@ impl View<'_> {
                 let back = format!("pollbal enable {} --leave", gone.node);
                 (&gone.node, why, back)
             });
-            reasons.chain(grant)
+            let weight = gone.weight.iter().map(|given| {
+                let why = format!("weight {}: {}", given.weight, reason(&given.reason, now));
+                let back = format!("pollbal weight {} --reset", gone.node);
+                (&gone.node, why, back)
+            });
+            reasons.chain(grant).chain(weight)
         });
         let rows: Vec<_> = rows.collect();
         if rows.is_empty() {

@@ -214,7 +214,7 @@ mod tests {
                 "nodes": [{
                     "node": "10.0.0.1:80", "name": "a", "state": "idle", "pool": null, "version": null,
                     "why": null, "since": time, "failing": false, "reasons": [], "grant": null,
-                    "drained": true,
+                    "weight": 100, "weight_source": "pool", "weight_reason": null, "drained": true,
                 }],
                 "files": { "in_sync": true },
                 "load_balancers": [{

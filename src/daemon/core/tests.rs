@@ -16,6 +16,7 @@ use crate::model::rules::PoolRules;
 use crate::model::services::List;
 use crate::model::time::Standstill;
 use crate::model::time::Timestamp;
+use crate::model::weight::Weight;
 
 /// A site of which every step takes a second.
 struct Site {
@@ -28,10 +29,7 @@ fn addr(number: u8) -> NodeAddr {
 }
 
 fn list(numbers: impl IntoIterator<Item = u8>) -> List {
-    let node = |number| Node {
-        addr: addr(number),
-        name: format!("n{number}"),
-    };
+    let node = |number| Node::new(addr(number), format!("n{number}"));
     List {
         nodes: numbers.into_iter().map(node).collect(),
         unfinished: false,
@@ -47,6 +45,7 @@ fn rules() -> Rules {
             max_leaving: 1,
             max_versions: 10,
             nodes: None,
+            weight: Weight::default(),
             sorry: Vec::new(),
         },
         declared: BTreeMap::new(),

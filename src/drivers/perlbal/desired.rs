@@ -162,10 +162,7 @@ mod tests {
     fn pools(content: &[(&str, &[Announced<'_>])]) -> Pools {
         let member = |(addr, version): &Announced<'_>| {
             Member::new(
-                Arc::new(Node {
-                    addr: addr.parse().unwrap(),
-                    name: String::new(),
-                }),
+                Arc::new(Node::new(addr.parse().unwrap(), "")),
                 version.map(|version| version.parse().unwrap()),
             )
         };

@@ -92,7 +92,7 @@ pub fn skipped(pools: &Pools, format: PoolFileFormat) -> SkippedNodes {
 /// otherwise the port is 80 (Pool.pm, `_parse_nodefile`).
 ///
 /// The format "services" has any address, IPv6 ones without brackets.
-fn push_line(text: &mut String, Node { addr, name }: &Node, format: PoolFileFormat) {
+fn push_line(text: &mut String, Node { addr, name, .. }: &Node, format: PoolFileFormat) {
     let blank = format == PoolFileFormat::Services || addr.port() == 80;
     let between = if blank { ' ' } else { ':' };
     // Nothing fails to be written into a `String`.
@@ -178,10 +178,7 @@ mod tests {
 
     fn node(addr: &str) -> Arc<Node> {
         let addr = addr.parse().unwrap();
-        Arc::new(Node {
-            addr,
-            name: "n".to_owned(),
-        })
+        Arc::new(Node::new(addr, "n"))
     }
 
     fn file(content: &str, empty_since: Option<Instant>) -> ActualFile {

@@ -175,10 +175,7 @@ fn a_dry_run_prints_its_steps_and_takes_none() {
         // The test may be over.
         _ = sender.send(pieces.concat());
     });
-    let node = Arc::new(Node {
-        addr: "10.0.0.1:80".parse().unwrap(),
-        name: String::new(),
-    });
+    let node = Arc::new(Node::new("10.0.0.1:80".parse().unwrap(), ""));
     let version = None;
     let web = Pool {
         members: vec![Member::new(node, version)],

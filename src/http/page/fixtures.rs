@@ -6,6 +6,7 @@ use crate::api::{
     VersionCount,
 };
 use crate::model::health::{Health, Severity};
+use crate::model::weight::WeightSource;
 
 pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
 
@@ -121,6 +122,7 @@ pub(super) fn night() -> Status {
             node: "10.0.0.99:8080".to_owned(),
             reasons: vec![reason("disk", Some("sent away"))],
             grant: None,
+            weight: None,
         }],
         load_balancers: night_load_balancers(),
         ..quiet()
@@ -286,6 +288,9 @@ pub(super) fn node(number: usize, state: State, why: &str) -> Node {
         failing: false,
         reasons: Vec::new(),
         grant: None,
+        weight: 100,
+        weight_source: WeightSource::Pool,
+        weight_reason: None,
         drained: (state != State::Member).then_some(number != 1),
     }
 }

@@ -11,6 +11,7 @@ use super::{format, versions};
 use crate::api;
 use crate::model::health::Health;
 use crate::model::text::shortened;
+use crate::model::weight::WeightSource;
 
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");

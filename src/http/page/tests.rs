@@ -125,7 +125,14 @@ fn spoil(value: &mut serde_json::Value) {
         Value::Object(fields) => fields
             .iter_mut()
             .filter(|(key, _)| {
-                !["state", "severity", "health", "site_health"].contains(&key.as_str())
+                let words = [
+                    "state",
+                    "severity",
+                    "health",
+                    "site_health",
+                    "weight_source",
+                ];
+                !words.contains(&key.as_str())
             })
             .for_each(|(_, value)| spoil(value)),
         _ => {}

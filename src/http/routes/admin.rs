@@ -21,8 +21,9 @@ use crate::http::view::node::node;
 use crate::http::view::progress::progress;
 use crate::model::membership::shortage::Shortage;
 use crate::model::node::NodeAddr;
-use crate::model::overrides::{Note, Reason, ReasonName};
+use crate::model::overrides::{Note, Reason, ReasonName, WeightOverride};
 use crate::model::time::Clock;
+use crate::model::weight::Weight;
 
 /// Maximum time for which a response is delayed; a client that waits longer repeats its request.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -37,6 +38,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .route("/v1/disable", post(disable))
         .route("/v1/enable", post(enable))
         .route("/v1/cancel-leave", post(cancel_leave))
+        .route("/v1/weight", post(weigh))
         .route("/v1/freeze", post(freeze))
         .route("/v1/thaw", post(thaw))
         .route("/v1/nudge", post(nudge))
@@ -88,10 +90,7 @@ async fn disable(
 ) -> Result<Json<api::Ordered>, HttpError> {
     let disable: api::Disable = read(&body)?;
     let addrs = state.find_listed(disable.nodes.iter().map(String::as_str))?;
-    let time = disable.for_ms.map(Duration::from_millis);
-    if time.is_some_and(|time| time > MAX_DURATION) {
-        return Err(HttpError::bad("for_ms: more than a year; omit it instead"));
-    }
+    let time = parse_duration(disable.for_ms)?;
     let order = OverrideRequest::Disable {
         nodes: addrs.clone(),
         name: parse_reason(&disable.reason)?,
@@ -134,6 +133,35 @@ async fn cancel_leave(
         OverrideRequest::CancelLeave(addrs, by),
     )
     .await
+}
+
+async fn weigh(
+    State(state): State<AppState>,
+    user: Option<Extension<PeerUser>>,
+    body: Bytes,
+) -> Result<Json<api::Ordered>, HttpError> {
+    let weigh: api::Weigh = read(&body)?;
+    let nodes = weigh.nodes.iter().map(String::as_str);
+    let by = by(weigh.by.as_deref(), user);
+    let Some(weight) = weigh.weight else {
+        let addrs = state.find(nodes)?;
+        let order = OverrideRequest::ResetWeight(addrs.clone(), by);
+        return apply(&state, addrs, order).await;
+    };
+    let addrs = state.find_listed(nodes)?;
+    let weight: Weight = weight
+        .try_into()
+        .map_err(|error| HttpError::bad(format!("weight: {error}, found {weight}")))?;
+    let name = weigh.reason.as_deref();
+    let name = name.ok_or_else(|| HttpError::bad("reason: required with a weight"))?;
+    let time = parse_duration(weigh.for_ms)?;
+    let given = WeightOverride {
+        weight,
+        name: parse_reason(name)?,
+        reason: reason(weigh.note.as_deref(), by, time),
+    };
+    let nodes = addrs.clone();
+    apply(&state, addrs, OverrideRequest::SetWeight { nodes, given }).await
 }
 
 async fn freeze(
@@ -231,6 +259,15 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, HttpError> {
 fn parse_reason(text: &str) -> Result<ReasonName, HttpError> {
     text.parse()
         .map_err(|error| HttpError::bad(format!("{text:?}: {error}")))
+}
+
+/// Parses how long an override is active.
+fn parse_duration(millis: Option<u64>) -> Result<Option<Duration>, HttpError> {
+    let time = millis.map(Duration::from_millis);
+    if time.is_some_and(|time| time > MAX_DURATION) {
+        return Err(HttpError::bad("for_ms: more than a year; omit it instead"));
+    }
+    Ok(time)
 }
 
 fn note(text: Option<&str>) -> Note {

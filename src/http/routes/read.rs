@@ -27,10 +27,11 @@ use crate::http::view::load_balancer::DriverReport;
 use crate::http::view::status::{Filter, status};
 use crate::model::event::Event;
 use crate::model::event_log::Part;
-use crate::model::names::{PoolName, Version};
+use crate::model::names::PoolName;
 use crate::model::nearest::offer;
 use crate::model::node::Node;
 use crate::model::node_index::NotFound;
+use crate::model::pools::Member;
 
 /// Time for a driver to report its details; it is busy with its load balancer only for moments.
 const DETAILS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -168,18 +169,26 @@ async fn members(
     if !whole.is_pool(&name) {
         return Err(no_pool(&whole, &name));
     }
-    let pool = whole.pool(&name);
-    let sorry = pool.is_some_and(|pool| !pool.sorry.is_empty());
-    let member = |(node, version): (&Arc<Node>, Option<&Version>)| api::Member {
+    let member = |member: &Member| api::Member {
+        node: member.node.addr.to_string(),
+        name: member.node.name.clone(),
+        version: member.version.as_ref().map(ToString::to_string),
+        weight: Some(member.weight.get()),
+        sorry: false,
+    };
+    let sorry = |node: &Arc<Node>| api::Member {
         node: node.addr.to_string(),
         name: node.name.clone(),
-        version: version.map(ToString::to_string),
-        sorry,
+        version: None,
+        weight: None,
+        sorry: true,
     };
-    let members = pool.iter().flat_map(|pool| pool.recipients());
+    let pool = whole.pool(&name);
+    let members = pool.iter().flat_map(|pool| pool.members.iter().map(member));
+    let sorry = pool.iter().flat_map(|pool| pool.sorry.iter().map(sorry));
     Ok(Json(api::Members {
         pool: name.to_string(),
-        members: members.map(member).collect(),
+        members: members.chain(sorry).collect(),
     }))
 }
 

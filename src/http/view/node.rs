@@ -19,6 +19,19 @@ pub(super) fn grant(grant: &overrides::LeaveLease) -> api::Grant {
     }
 }
 
+/// The reason for a weight.
+fn weight_reason(given: &overrides::WeightOverride) -> api::Reason {
+    reason((&given.name, &given.reason))
+}
+
+/// A weight.
+pub(super) fn given_weight(given: &overrides::WeightOverride) -> api::GivenWeight {
+    api::GivenWeight {
+        weight: given.weight.get(),
+        reason: weight_reason(given),
+    }
+}
+
 pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, entry: &NodeAtSerial) -> api::Node {
     let view = &entry.view;
     let place = place(view);
@@ -35,6 +48,9 @@ pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, entry: &NodeAtSerial
         failing: is_failing(view),
         reasons: view.reasons.iter().map(reason).collect(),
         grant: view.lease.as_ref().map(grant),
+        weight: view.weight.0.get(),
+        weight_source: view.weight.1,
+        weight_reason: view.weight_override.as_ref().map(weight_reason),
         drained: drivers.is_drained(view, entry.serial),
     }
 }

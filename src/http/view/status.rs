@@ -40,7 +40,8 @@ impl Filter {
         if self.is_empty() {
             return node::state(view) != State::Member
                 || node::is_failing(view)
-                || view.unversioned.is_some();
+                || view.unversioned.is_some()
+                || view.weight_override.is_some();
         }
         let place = || node::place(view).is_some_and(|place| self.pools.contains(&place.pool));
         self.nodes.contains(&view.node.addr) || place()
@@ -124,6 +125,7 @@ fn gone(whole: &Summary, filter: &Filter) -> Vec<api::GoneOrders> {
             .flat_map(|reasons| reasons.iter().map(reason))
             .collect(),
         grant: whole.overrides.leases.get(addr).map(node::grant),
+        weight: whole.overrides.weights.get(addr).map(node::given_weight),
     };
     whole.gone.iter().map(orders).collect()
 }

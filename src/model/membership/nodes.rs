@@ -13,6 +13,7 @@ use crate::model::node::{Node, NodeAddr};
 use crate::model::node_view::Retention;
 use crate::model::observation::{Observation, Poll};
 use crate::model::rules::JoinDenied;
+use crate::model::weight::Weight;
 use crate::model::words::Word;
 
 /// A node that has a leave, and only does not answer in time, is away after this many
@@ -67,6 +68,8 @@ pub(super) struct TrackedNode {
     pub(super) word: Option<Word>,
     /// Why a member is in no version pool, though it announces a version.
     pub(super) unversioned: Option<JoinDenied>,
+    /// The weight that it announced last.
+    pub(super) announced_weight: Option<Weight>,
     /// How often it may change.
     pub(super) changes: Bucket,
     /// How many new names it may announce.
@@ -265,6 +268,7 @@ impl TrackedNode {
             last_in: None,
             word: None,
             unversioned: None,
+            announced_weight: None,
             changes: Bucket::default(),
             new_names: NewNames::default(),
         }

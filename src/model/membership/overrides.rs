@@ -203,7 +203,7 @@ impl Membership {
     pub fn expire(&mut self, (now, today): (Instant, Timestamp)) -> Effect {
         let mut effect = Effect::default();
         let expired = self.overrides.expire(today);
-        if !expired.reasons.is_empty() || !expired.leases.is_empty() {
+        if !expired.is_empty() {
             self.overrides_revision += 1;
         }
         for (addr, name) in expired.reasons {
@@ -211,6 +211,10 @@ impl Membership {
         }
         for addr in expired.leases {
             self.leave_over(addr, Ending::Expired, now, &mut effect);
+        }
+        for addr in expired.weights {
+            let change = self.reset_weight(addr, Ending::Expired);
+            effect.changes.extend(change);
         }
         effect
     }
@@ -349,10 +353,10 @@ impl Membership {
     }
 
     /// The node; one that is no longer listed goes by its address.
-    fn node_or_gone(&self, addr: NodeAddr) -> Arc<Node> {
+    pub(super) fn node_or_gone(&self, addr: NodeAddr) -> Arc<Node> {
         let gone = || {
             let name = addr.to_string();
-            Arc::new(Node { addr, name })
+            Arc::new(Node::new(addr, name))
         };
         self.node(addr).unwrap_or_else(gone)
     }

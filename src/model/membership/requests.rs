@@ -8,7 +8,7 @@ use super::Membership;
 use super::overrides::{Effect, LeaveDenied};
 use super::shortage::Shortage;
 use crate::model::node::NodeAddr;
-use crate::model::overrides::{Note, Reason, ReasonName, given_by_other, words};
+use crate::model::overrides::{Note, Reason, ReasonName, WeightOverride, given_by_other, words};
 use crate::model::time::Clock;
 
 /// An operator's or a node's request.
@@ -34,6 +34,15 @@ pub enum OverrideRequest {
         /// Who removes it.
         by: Note,
     },
+    /// Give nodes a weight.
+    SetWeight {
+        /// The nodes.
+        nodes: Vec<NodeAddr>,
+        /// The weight, who gives it, why, and until when.
+        given: WeightOverride,
+    },
+    /// End the weights that operators gave nodes; who does.
+    ResetWeight(Vec<NodeAddr>, Note),
     /// Keep failed nodes in their pools.
     Freeze(ReasonName, Reason),
     /// Lift a freeze; who does.
@@ -61,6 +70,10 @@ pub enum OverrideError {
     /// Someone else disabled the node with a reason of that name, which only they may change.
     #[error("{0} is already disabled: {1}{details}; use a different --reason", details = .2.details())]
     DisabledByOther(String, ReasonName, Reason),
+    /// Someone else gave the node a weight.
+    #[error("{0} already has weight {weight}: {name}{details}; `pollbal weight {0} --reset` ends that",
+            weight = .1.weight, name = .1.name, details = .1.reason.details())]
+    WeighedByOther(String, WeightOverride),
     /// Someone else gave a freeze of that name.
     #[error("already frozen: {0}{details}; use a different --reason", details = .1.details())]
     FrozenByOther(ReasonName, Reason),
@@ -143,6 +156,17 @@ impl Membership {
                 }
                 Ok(self.enable(&nodes, &name, &by, now).into())
             }
+            OverrideRequest::SetWeight { nodes, given } => {
+                self.require_listed(&nodes)?;
+                self.require_own_weight(&nodes, &given.reason.by)?;
+                Ok(self.set_weight(&nodes, &given).into())
+            }
+            OverrideRequest::ResetWeight(nodes, by) => {
+                let weights = &self.overrides.weights;
+                let others = nodes.iter().filter(|addr| !weights.contains_key(addr));
+                self.require_listed(&others.copied().collect::<Vec<_>>())?;
+                Ok(self.reset_weights(&nodes, &by).into())
+            }
             OverrideRequest::Freeze(name, reason) => {
                 match given_by_other(&self.overrides.frozen, &name, &reason.by) {
                     Some(given) => Err(OverrideError::FrozenByOther(name, given.clone())),
@@ -202,6 +226,18 @@ impl Membership {
                 let node = self.name_of(addr);
                 Err(OverrideError::DisabledByOther(node, name.clone(), given))
             }
+            None => Ok(()),
+        }
+    }
+
+    /// Requires that nobody else has given one of these nodes a weight, which the new one would end.
+    fn require_own_weight(&self, addrs: &[NodeAddr], by: &Note) -> Result<(), OverrideError> {
+        let given = addrs.iter().find_map(|addr| {
+            let given = self.overrides.weights.get(addr)?;
+            (given.reason.by != *by).then(|| (*addr, given.clone()))
+        });
+        match given {
+            Some((addr, given)) => Err(OverrideError::WeighedByOther(self.name_of(addr), given)),
             None => Ok(()),
         }
     }

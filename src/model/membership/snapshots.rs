@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::nodes::{Nodes, State, TrackedNode};
+use super::nodes::{Nodes, State};
 use super::pool_state::PoolState;
+use super::weights::weight_of;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::overrides::Overrides;
@@ -96,12 +97,15 @@ impl Snapshots {
             (name, pool)
         };
         let mut changed: BTreeMap<_, _> = names.into_iter().map(empty).collect();
-        for TrackedNode { node, state, .. } in nodes.listed().iter().chain(nodes.gone()) {
-            if let State::Member { place, .. } = state
+        for node in nodes.listed().iter().chain(nodes.gone()) {
+            if let State::Member { place, .. } = &node.state
                 && let Some(pool) = changed.get_mut(&place.pool)
             {
-                let member = Member::new(node.clone(), place.version.clone());
-                pool.members.push(member);
+                pool.members.push(Member {
+                    node: node.node.clone(),
+                    version: place.version.clone(),
+                    weight: weight_of(node, rules, overrides).0,
+                });
             }
         }
         for node in nodes.listed() {

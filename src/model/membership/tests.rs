@@ -10,6 +10,7 @@ mod pools;
 mod reference;
 mod sorry;
 mod times;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::super::observation::Failure;
 use super::super::overrides::Note;
 use super::super::pools::{Pool, Pools};
 use super::super::rules::{JoinDenied, PoolRules};
+use super::super::weight::Weight;
 use super::*;
 
 /// A membership with a clock that ticks a second at each observation.
@@ -41,6 +43,7 @@ fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
             max_leaving: 1,
             max_versions: 300,
             nodes: None,
+            weight: Weight::default(),
             sorry: Vec::new(),
         },
         declared: BTreeMap::new(),
@@ -56,10 +59,7 @@ fn addr(number: u8) -> NodeAddr {
 }
 
 fn nodes(numbers: impl IntoIterator<Item = u8>) -> Vec<Node> {
-    let node = |number| Node {
-        addr: addr(number),
-        name: format!("n{number}"),
-    };
+    let node = |number| Node::new(addr(number), format!("n{number}"));
     numbers.into_iter().map(node).collect()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Membership;
 use super::nodes::{self, State};
 use super::pool_state::PoolState;
+use super::weights::weight_of;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_counts::NodeCounts;
@@ -134,6 +135,8 @@ impl Membership {
                 .or(left)
                 .cloned(),
             lease: lease.cloned(),
+            weight: weight_of(node, &self.rules, &self.overrides),
+            weight_override: self.overrides.weights.get(&addr).cloned(),
             was_in: node.member_of().cloned(),
         }
     }

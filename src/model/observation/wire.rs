@@ -134,10 +134,13 @@ mod tests {
     fn announcement() -> impl Strategy<Value = Announcement> {
         let status = prop_oneof![Just(Status::Serving), Just(Status::Leaving)];
         let version = prop::option::of("[a-z0-9][a-zA-Z0-9._+-]{0,20}");
-        ("[a-zA-Z0-9_-]{1,64}", status, version).prop_map(|(pool, status, version)| Announcement {
+        let weight = prop::option::of((1..=256_u16).prop_map(|weight| weight.try_into().unwrap()));
+        let parts = ("[a-zA-Z0-9_-]{1,64}", status, version, weight);
+        parts.prop_map(|(pool, status, version, weight)| Announcement {
             pool: pool.parse().unwrap(),
             status,
             version: version.map(|version| version.parse().unwrap()),
+            weight,
         })
     }
 

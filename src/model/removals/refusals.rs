@@ -83,10 +83,10 @@ mod tests {
     use crate::model::removals::PoolStanding;
 
     fn node(host: u8) -> Arc<Node> {
-        Arc::new(Node {
-            addr: format!("10.0.0.{host}:80").parse().unwrap(),
-            name: format!("node-{host}"),
-        })
+        Arc::new(Node::new(
+            format!("10.0.0.{host}:80").parse().unwrap(),
+            format!("node-{host}"),
+        ))
     }
 
     #[test]

@@ -9,10 +9,7 @@ fn addr(number: usize) -> NodeAddr {
 }
 
 fn node(number: usize) -> Node {
-    Node {
-        addr: addr(number),
-        name: format!("node-{number}"),
-    }
+    Node::new(addr(number), format!("node-{number}"))
 }
 
 fn list(numbers: impl IntoIterator<Item = usize>) -> List {
@@ -137,7 +134,7 @@ fn the_beginning_of_a_port_is_no_new_node() {
     let mut cut = list(0..11);
     let half: NodeAddr = "10.0.0.12:808".parse().unwrap();
     let name = half.to_string();
-    cut.nodes.push(Node { addr: half, name });
+    cut.nodes.push(Node::new(half, name));
     assert_eq!(why(&cut, &standing(12)), [], "its line has an end");
     cut.unfinished = true;
     let withheld = judge(&cut, &standing(12), THIRD).unwrap_err();

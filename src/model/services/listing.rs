@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use super::{LineErrorKind, LineErrors, List};
 use crate::model::host_name::HostName;
 use crate::model::node::{Node, NodeAddr};
+use crate::model::weight::Weight;
 
 /// What a services file lists, before its host names are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct HostEntry {
     pub(super) port: NonZeroU16,
     /// The name that the line gives.
     pub(super) name: Option<String>,
+    /// The weight that it gives.
+    pub(super) weight: Option<Weight>,
 }
 
 impl Listing {
@@ -125,13 +128,16 @@ impl HostEntry {
             } else {
                 format!("{name}-{ip}")
             },
+            weight: self.weight,
         })
     }
 
     /// The line, as it might be written.
     fn text(&self) -> String {
+        let weight = self.weight.map(|weight| format!(" weight={weight}"));
         let name = self.name.as_ref().map(|name| format!(" # {name}"));
-        format!("{} {}{}", self.host, self.port, name.unwrap_or_default())
+        let (weight, name) = (weight.unwrap_or_default(), name.unwrap_or_default());
+        format!("{} {}{weight}{name}", self.host, self.port)
     }
 }
 

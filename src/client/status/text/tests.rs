@@ -1,6 +1,7 @@
 use super::*;
 use crate::api::{Counts, Files, Grant, HealthProblem, Pool, Reason, State, VersionCount};
 use crate::model::health::{Health, Severity};
+use crate::model::weight::WeightSource;
 
 const NOW: &str = "2026-11-21T09:30:00.000Z";
 const BEFORE: &str = "2026-11-21T09:27:00.000Z";
@@ -38,6 +39,9 @@ fn node(number: usize, state: State, why: &str) -> Node {
         failing: false,
         reasons: vec![],
         grant: None,
+        weight: 100,
+        weight_source: WeightSource::Pool,
+        weight_reason: None,
         drained: None,
     }
 }

@@ -60,10 +60,10 @@ fn addr(number: u8) -> String {
 }
 
 fn node(number: u8) -> Arc<Node> {
-    Arc::new(Node {
-        addr: addr(number).parse().unwrap(),
-        name: format!("node-{number}"),
-    })
+    Arc::new(Node::new(
+        addr(number).parse().unwrap(),
+        format!("node-{number}"),
+    ))
 }
 
 /// A snapshot with these pools of nodes; the other nodes up to `ALL` are disabled.

@@ -47,10 +47,7 @@ pub(super) fn member(pool: &str, number: u8) -> Member {
 pub(super) fn pools(content: &[(&str, &[u8])]) -> Pools {
     let member = |number: &u8| {
         PoolMember::new(
-            Arc::new(Node {
-                addr: node(*number),
-                name: node(*number).to_string(),
-            }),
+            Arc::new(Node::new(node(*number), node(*number).to_string())),
             None,
         )
     };

@@ -116,10 +116,7 @@ fn nodes_of_one_address_have_half_of_the_versions_at_most() {
     rules.declared.get_mut("api").unwrap().max_versions = 10;
     let mut bench = Bench::new(rules, 2);
     let mut listed = nodes([1, 2]);
-    let port = |port| Node {
-        addr: format!("10.0.0.1:{port}").parse().unwrap(),
-        name: "port".to_owned(),
-    };
+    let port = |port| Node::new(format!("10.0.0.1:{port}").parse().unwrap(), "port");
     listed.extend((100..110).map(port));
     bench.membership.set_nodes(listed, bench.now);
     bench.see(1, says(""));
