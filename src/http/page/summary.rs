@@ -24,15 +24,20 @@ pub(super) struct Groups(HashMap<(&'static str, String), Group>);
 
 impl Groups {
     pub(super) fn count(&mut self, node: &api::Node) {
-        let (state, why) = (node.word(), why(node));
-        let fresh = || Group {
+        let key = (node.word(), why(node));
+        // Thousands of nodes are in a few groups.
+        if let Some(group) = self.0.get_mut(&key) {
+            group.nodes += 1;
+            return;
+        }
+        let (state, why) = key.clone();
+        let group = Group {
             state,
             class: format::class(node),
-            why: why.clone(),
-            nodes: 0,
+            why,
+            nodes: 1,
         };
-        let group = self.0.entry((state, why.clone())).or_insert_with(fresh);
-        group.nodes += 1;
+        self.0.insert(key, group);
     }
 
     /// The largest, the largest first.
@@ -51,12 +56,14 @@ fn why(node: &api::Node) -> String {
     if node.reasons.is_empty() {
         return format::why(node).unwrap_or_default().to_owned();
     }
-    let names: Vec<_> = node
-        .reasons
-        .iter()
-        .map(|reason| reason.reason.as_str())
-        .collect();
-    names.join(", ")
+    let mut names = String::new();
+    for reason in &node.reasons {
+        if !names.is_empty() {
+            names += ", ";
+        }
+        names += &reason.reason;
+    }
+    names
 }
 
 #[cfg(test)]
