@@ -57,6 +57,13 @@ impl Capabilities {
         Capability::ALL.into_iter().collect()
     }
 
+    /// These without that one.
+    #[must_use]
+    pub fn without(mut self, capability: Capability) -> Self {
+        self.0.remove(&capability);
+        self
+    }
+
     /// Whether this is among them.
     #[must_use]
     pub fn has(&self, capability: Capability) -> bool {

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use self::backend::Recorder;
 use self::load_balancer::Shared;
-use super::capabilities::Capabilities;
+use super::capabilities::{Capabilities, Capability};
 use super::registry::PoolKeys;
 use super::sync::{SyncDriver, SyncSettings};
 use super::{Deps, Driver, Input, Settings};
@@ -48,7 +48,7 @@ impl Settings for RecorderSettings {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::all()
+        Capabilities::all().without(Capability::Ipv6)
     }
 
     fn describe(&self) -> String {

@@ -1,6 +1,7 @@
 //! Nodes that belong into pools, but that a load balancer, or a pool file's format, cannot have.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::names::PoolName;
 use super::node::NodeAddr;
@@ -26,13 +27,6 @@ impl SkippedNodes {
         Self(recipients.collect())
     }
 
-    /// Adds them to those that are `known`. Returns whether any is new, and so to be logged: nodes come and go.
-    pub fn add_to(&self, known: &mut Self) -> bool {
-        let before = known.0.len();
-        known.0.extend(self.0.iter().cloned());
-        known.0.len() > before
-    }
-
     /// Whether the node is skipped.
     #[must_use]
     pub fn contains(&self, addr: NodeAddr) -> bool {
@@ -56,10 +50,34 @@ impl SkippedNodes {
     }
 }
 
+/// The nodes that a driver skips, and those that it has logged: nodes come and go, and each is logged once.
+#[derive(Debug, Default)]
+pub struct SkippedRecord {
+    present: Arc<SkippedNodes>,
+    logged: SkippedNodes,
+}
+
+impl SkippedRecord {
+    /// Sets which nodes are skipped now. Returns whether any of them is to be logged.
+    pub fn set(&mut self, skipped: SkippedNodes) -> bool {
+        if *self.present == skipped {
+            return false;
+        }
+        let before = self.logged.0.len();
+        self.logged.0.extend(skipped.0.iter().cloned());
+        self.present = Arc::new(skipped);
+        self.logged.0.len() > before
+    }
+
+    /// The nodes that are skipped now.
+    #[must_use]
+    pub fn get(&self) -> &Arc<SkippedNodes> {
+        &self.present
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::model::node::Node;
     use crate::model::pools::{Member, Pool};
@@ -113,12 +131,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_node_that_comes_back_is_not_new() {
-        let mut known = SkippedNodes::default();
+        let mut record = SkippedRecord::default();
         let (one, both) = (skipped(&["[::1]:80"]), skipped(&["[::1]:80", "[::2]:80"]));
-        assert!(one.add_to(&mut known));
-        assert!(!skipped(&[]).add_to(&mut known));
-        assert!(!one.add_to(&mut known));
-        assert!(both.add_to(&mut known));
+        assert!(record.set(one.clone()));
+        assert!(!record.set(skipped(&[])));
+        assert!(!record.set(one));
+        assert!(record.set(both.clone()));
+        assert_eq!(**record.get(), both);
     }
 
     #[test]

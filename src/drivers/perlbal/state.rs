@@ -28,7 +28,7 @@ use crate::drivers::perlbal::name::PerlbalName;
 use crate::log_throttle::{Decision, LogThrottle};
 use crate::model::driver_status::{Draining, DriverStatus, Outage, Strays, Uncarried};
 use crate::model::ownership::OwnedThere;
-use crate::model::skipped::SkippedNodes;
+use crate::model::skipped::{SkippedNodes, SkippedRecord};
 
 /// What is known of a Perlbal. It outlives connections.
 pub struct State {
@@ -39,9 +39,7 @@ pub struct State {
     /// The latest snapshot's serial, and the state that it desires for this Perlbal.
     pub(super) desired: Option<(u64, Desired)>,
     /// Nodes of the latest snapshot that Perlbal cannot have.
-    pub(super) skipped: Arc<SkippedNodes>,
-    /// Those that were logged.
-    logged_skipped: SkippedNodes,
+    skipped: SkippedRecord,
     /// Which of its pools Perlbal does not carry.
     carried: Carried,
     /// What Perlbal looks like once it has run everything that was sent; until something was read over
@@ -114,8 +112,7 @@ impl State {
             start: None,
             version: None,
             desired: None,
-            skipped: Arc::default(),
-            logged_skipped: SkippedNodes::default(),
+            skipped: SkippedRecord::default(),
             carried: Carried::default(),
             expected: Actual::default(),
             acked_serial: 0,
@@ -172,18 +169,14 @@ impl State {
     }
 
     fn set_skipped(&mut self, skipped: SkippedNodes) {
-        if *self.skipped == skipped {
-            return;
-        }
-        let is_new = skipped.add_to(&mut self.logged_skipped);
-        self.skipped = Arc::new(skipped);
+        let is_new = self.skipped.set(skipped);
         let skips = self.skips().filter(|_| is_new);
         self.notices.extend(skips.map(Notice::Problem));
     }
 
     /// What it skips, for people.
     fn skips(&self) -> Option<String> {
-        self.skipped.text("Perlbal cannot serve IPv6 nodes")
+        self.skipped.get().text("Perlbal cannot serve IPv6 nodes")
     }
 
     fn desired_by(&self, snapshot: &Snapshot, names: &NameMap) -> Desired {
@@ -307,7 +300,7 @@ impl State {
             observed: self.confirmed_serial,
             strays: Arc::clone(&self.strays),
             draining: Arc::clone(&self.draining_by_node.1),
-            skipped: Arc::clone(&self.skipped),
+            skipped: Arc::clone(self.skipped.get()),
             uncarried: self.uncarried(),
             carried_in_sync: self.connected.is && self.is_carried_in_sync(),
         }

@@ -36,7 +36,7 @@ use crate::hooks::Hooks;
 use crate::logging::{chain, count};
 use crate::model::driver_status::DriverStatus;
 use crate::model::names::PoolName;
-use crate::model::skipped::SkippedNodes;
+use crate::model::skipped::{SkippedNodes, SkippedRecord};
 use crate::retry::Retry;
 use crate::supervision::stall;
 
@@ -118,8 +118,7 @@ impl PoolFiles {
             due: None,
             failures: BTreeMap::new(),
             format,
-            skipped: Arc::default(),
-            logged_skipped: SkippedNodes::default(),
+            skipped: SkippedRecord::default(),
         };
         task.run(worker).await;
     }
@@ -140,9 +139,7 @@ struct Task {
     failures: BTreeMap<String, String>,
     format: PoolFileFormat,
     /// Nodes that the files do not have, since their format cannot.
-    skipped: Arc<SkippedNodes>,
-    /// Those that were logged.
-    logged_skipped: SkippedNodes,
+    skipped: SkippedRecord,
 }
 
 impl Task {
@@ -286,7 +283,7 @@ impl Task {
             problem: first(&self.failures),
             acked: serial,
             observed: serial,
-            skipped: Arc::clone(&self.skipped),
+            skipped: Arc::clone(self.skipped.get()),
             ..DriverStatus::default()
         });
         self.publish_with(snapshot, pass.current);
@@ -301,13 +298,9 @@ impl Task {
 
     /// Sets which nodes the files do not have, and logs them if they are others than before.
     fn set_skipped(&mut self, skipped: SkippedNodes) {
-        if *self.skipped == skipped {
-            return;
-        }
-        let is_new = skipped.add_to(&mut self.logged_skipped);
-        self.skipped = Arc::new(skipped);
+        let is_new = self.skipped.set(skipped);
         let what = "pool files in the nodefile format cannot contain IPv6 nodes";
-        if let Some(text) = self.skipped.text(what).filter(|_| is_new) {
+        if let Some(text) = self.skipped.get().text(what).filter(|_| is_new) {
             error!("{text}; set pool_file_format to \"services\" if they are for another reader");
         }
     }

@@ -10,6 +10,7 @@ use crate::drivers::Snapshot;
 use crate::drivers::sync::{Backend, Member, Members, Plan, Problems, SessionError};
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
+use crate::model::skipped::SkippedNodes;
 
 /// Maximum number of members that it takes in a pool.
 pub(in crate::drivers) const MAX_MEMBERS: usize = 100;
@@ -74,6 +75,7 @@ impl Backend for Recorder {
                 continue;
             }
             let recipients = pool.recipients().map(|(node, _)| node.addr);
+            let recipients = recipients.filter(|addr| addr.ipv4().is_some());
             if pool.members.len() > MAX_MEMBERS {
                 problems.insert(format!("pool {name} has more than {MAX_MEMBERS} members"));
             }
@@ -81,6 +83,10 @@ impl Backend for Recorder {
             members.insert(name.as_str().into(), recipients);
         }
         (Desired { members, absent }, problems)
+    }
+
+    fn skipped(&self, snapshot: &Snapshot) -> SkippedNodes {
+        SkippedNodes::ipv6(&snapshot.pools)
     }
 
     fn desired_members(desired: &Desired) -> Members {

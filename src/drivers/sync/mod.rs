@@ -34,6 +34,7 @@ use crate::model::names::PoolName;
 use crate::model::naming::Naming;
 use crate::model::node::NodeAddr;
 use crate::model::ownership::OwnedThere;
+use crate::model::skipped::SkippedNodes;
 
 /// Nodes that may get new requests, by pool, by its name there.
 pub type Members = BTreeMap<Arc<str>, BTreeSet<NodeAddr>>;
@@ -41,7 +42,7 @@ pub type Members = BTreeMap<Arc<str>, BTreeSet<NodeAddr>>;
 /// A node in a pool, or one that left it; the pool by its name there.
 pub type Member = (Arc<str>, NodeAddr);
 
-/// What cannot be put right, one line each, for people. While there is a problem, the load balancer is not in sync.
+/// What cannot be corrected, one line each, for people. While there is a problem, the load balancer is not in sync.
 pub type Problems = BTreeSet<String>;
 
 /// The answer to a step; an error is the load balancer's text, for people.
@@ -62,6 +63,12 @@ pub trait Backend: Send + Sync + 'static {
     /// snapshots of this run that have members: one that this snapshot does not know is to be emptied.
     fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>)
     -> (Self::Desired, Problems);
+
+    /// The nodes of a snapshot that this load balancer cannot have because of their IPv6 addresses;
+    /// [`desired`](Self::desired) leaves them out.
+    fn skipped(&self, _snapshot: &Snapshot) -> SkippedNodes {
+        SkippedNodes::default()
+    }
 
     /// The members that are desired: each pool of pollbal's, empty ones too.
     fn desired_members(desired: &Self::Desired) -> Members;
@@ -139,7 +146,7 @@ pub struct Plan<Step> {
     /// Steps that are executed together, one batch after the other. A step that the load balancer rejects does not stop
     /// the others.
     pub batches: Vec<Vec<Step>>,
-    /// What the steps cannot put right.
+    /// What the steps cannot correct.
     pub problems: Problems,
     /// Pools of the snapshot that are not there and that no step creates: the load balancer does not carry them. Each
     /// is a problem, too.

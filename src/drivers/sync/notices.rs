@@ -34,7 +34,7 @@ pub(super) enum Notice {
     Rejected { step: String, error: String },
     /// A member that pollbal removed has no busy connection left.
     Drained { member: Member, after: Duration },
-    /// Something that cannot be put right.
+    /// Something that cannot be corrected.
     Problem(String),
     /// Such a problem is over.
     ProblemOver(String),

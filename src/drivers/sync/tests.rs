@@ -104,6 +104,36 @@ async fn a_snapshot_is_acknowledged_then_observed_and_its_removed_nodes_drain_be
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_read_of_a_connection_confirms_nothing_that_was_not_acknowledged_before() {
+    let mut site = Site::start("confirms");
+    let first = site.snapshot(&[("web", &[1, 2])]).await;
+    site.there().is_down = true;
+    site.there().break_off();
+    site.until(|status| !status.connected).await;
+    let second = site.publish(&[("web", &[2])]);
+    site.there().delay = Duration::from_millis(10);
+    site.there().is_down = false;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&(second, second)) {
+        let status = site.next_status().await;
+        assert!(status.observed <= status.acked, "{status:?}");
+        seen.push((status.acked, status.observed));
+    }
+    assert!(seen.contains(&(first, first)), "{seen:?}");
+    assert!(seen.contains(&(second, first)), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_a_load_balancer_cannot_have_are_skipped_and_it_is_in_sync_without_them() {
+    let mut site = Site::start("ipv4 only");
+    site.snapshot(&[("web", &[0, 1])]).await;
+    assert!(site.handle.status().skipped.contains(node(0)));
+    assert_eq!(site.serving("web"), [1]);
+    site.snapshot(&[("web", &[1])]).await;
+    assert!(!site.handle.status().skipped.contains(node(0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_node_drains_until_it_is_idle_and_is_listed_until_then() {
     let mut site = Site::start("drains");
     site.snapshot(&[("web", &[1, 2])]).await;
@@ -172,7 +202,7 @@ async fn a_rejected_step_is_a_problem_does_not_stop_the_rest_and_is_tried_again(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_put_right_is_a_problem_until_it_is_over() {
+async fn what_cannot_be_corrected_is_a_problem_until_it_is_over() {
     let mut site = Site::start("too many");
     let many: Vec<u8> = (1..=101).collect();
     let serial = site.publish(&[("web", &many)]);

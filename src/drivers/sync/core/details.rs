@@ -74,7 +74,7 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    /// How pools still differ from the desired ones, and what cannot be put right.
+    /// How pools still differ from the desired ones, and what cannot be corrected.
     fn differences(&self) -> String {
         let nothing = Members::new();
         let desired = self.desired.as_ref();

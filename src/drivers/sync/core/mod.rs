@@ -32,6 +32,7 @@ use crate::drivers::{Mode, Snapshot};
 use crate::log_throttle::{Decision, LogThrottle};
 use crate::model::driver_status::{DriverStatus, Strays, Uncarried};
 use crate::model::ownership::OwnedThere;
+use crate::model::skipped::SkippedRecord;
 
 /// Interval of checks that the load balancer still responds.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +66,8 @@ pub(super) struct Core<B: Backend> {
     /// The latest snapshot, and what it asks of this load balancer.
     snapshot: Option<Snapshot>,
     desired: Option<Desired<B::Desired>>,
+    /// Nodes of the latest snapshot that this load balancer cannot have.
+    skipped: SkippedRecord,
     /// When the first snapshot came that no plan was made from yet, and its cause or that of a later one.
     unplanned: Option<(Instant, Option<Instant>)>,
     /// What is there once everything that was sent is executed; without a connection, as last known.
@@ -143,6 +146,7 @@ impl<B: Backend> Core<B> {
             mode,
             snapshot: None,
             desired: None,
+            skipped: SkippedRecord::default(),
             unplanned: None,
             expected: B::Actual::default(),
             expected_members: Members::new(),
@@ -221,6 +225,7 @@ impl<B: Backend> Core<B> {
     pub(super) fn on_snapshot(&mut self, snapshot: Option<Snapshot>, now: Instant) {
         self.snapshot = snapshot;
         self.update_desired();
+        self.update_skipped(now);
         let superseded = self.plan.supersede();
         let cause = self.snapshot.as_ref().and_then(|snapshot| snapshot.cause);
         let unplanned = self
@@ -246,6 +251,18 @@ impl<B: Backend> Core<B> {
             members,
             problems,
         });
+    }
+
+    fn update_skipped(&mut self, now: Instant) {
+        let snapshot = self.snapshot.as_ref();
+        let skipped = snapshot.map(|snapshot| self.backend.skipped(snapshot));
+        if !self.skipped.set(skipped.unwrap_or_default()) {
+            return;
+        }
+        let what = format!("{} cannot serve IPv6 nodes", self.settings.id.kind.name);
+        if let Some(text) = self.skipped.get().text(&what) {
+            self.log(Subject::Problems, now, || Notice::Problem(text));
+        }
     }
 
     /// There is a connection, to a load balancer of this description.
@@ -326,7 +343,7 @@ impl<B: Backend> Core<B> {
             observed: self.observed,
             strays: Arc::clone(&self.strays),
             draining: self.draining.by_node(),
-            skipped: Arc::default(),
+            skipped: Arc::clone(self.skipped.get()),
             uncarried: self.uncarried(),
             carried_in_sync: self.connected.is && self.carried_in_sync,
         }

@@ -35,8 +35,13 @@ pub(super) struct Site {
     printed: mpsc::Receiver<String>,
 }
 
+/// The node of this number; number 0 has an IPv6 address.
 pub(super) fn node(number: u8) -> NodeAddr {
-    format!("10.0.0.{number}:80").parse().unwrap()
+    let addr = match number {
+        0 => "[::1]:80".to_owned(),
+        _ => format!("10.0.0.{number}:80"),
+    };
+    addr.parse().unwrap()
 }
 
 pub(super) fn member(pool: &str, number: u8) -> Member {
