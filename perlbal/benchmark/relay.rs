@@ -163,7 +163,7 @@ fn hand_answers((mut from, mut to): (TcpStream, TcpStream), log: &Log, waiting: 
     let mut buffer = vec![0; 65_536];
     let mut begun = Vec::new();
     loop {
-        // Anew before each read, or Perlbal waits 40 ms for our acknowledgement.
+        // Again before each read, or Perlbal waits 40 ms for our acknowledgement.
         _ = set_tcp_quickack(&from, true);
         let Ok(read @ 1..) = from.read(&mut buffer) else {
             break;

@@ -61,7 +61,7 @@ pub struct Membership {
     /// not in use any more.
     pools: BTreeMap<PoolName, PoolState>,
     /// How many nodes of the services file have neither answered nor failed yet.
-    unheard: usize,
+    awaited: usize,
     first_round_done: bool,
     names: Names,
     snapshots: Snapshots,
@@ -72,12 +72,12 @@ pub struct Membership {
     pool_health_changed: bool,
     /// What [`Membership::take_kept_changed`] tells.
     kept_changed: bool,
-    /// What the run before knew of nodes that were not heard yet.
+    /// What the run before knew of nodes that were not polled yet.
     before: Before,
 }
 
 impl Membership {
-    /// Nobody is in a pool and nothing was heard; these orders are in force.
+    /// Nobody is in a pool and no node was polled; these orders are active.
     #[must_use]
     pub fn new(rules: Rules, overrides: Overrides) -> Self {
         let mut membership = Self {
@@ -90,7 +90,7 @@ impl Membership {
             rules: Arc::new(rules),
             nodes: Nodes::default(),
             pools: BTreeMap::new(),
-            unheard: 0,
+            awaited: 0,
             first_round_done: false,
             snapshots: Snapshots::new(),
         };
@@ -103,7 +103,7 @@ impl Membership {
     pub fn set_nodes(&mut self, nodes: Vec<Node>, now: Instant) -> Vec<Change> {
         self.nodes.list(nodes);
         let listed = self.nodes.listed().iter();
-        self.unheard = listed.filter(|node| !node.heard).count();
+        self.awaited = listed.filter(|node| !node.polled).count();
         self.snapshots.all_changed();
         let mut changes = Vec::new();
         self.end_round(now, &mut changes);
@@ -130,12 +130,12 @@ impl Membership {
             // A poll that was under way when its node went.
             return changes;
         };
-        let is_first = !std::mem::replace(&mut node.heard, true);
+        let is_first = !std::mem::replace(&mut node.polled, true);
         let (observation, asked_at) = (poll.observation.clone(), poll.asked_at);
         node.remember(poll);
         self.decide(addr, observation, (asked_at, now), &mut changes);
         if is_first {
-            self.unheard -= 1;
+            self.awaited -= 1;
             self.begin_time(addr, now);
         }
         self.end_round(now, &mut changes);
@@ -155,9 +155,9 @@ impl Membership {
         }
         match observation {
             Observation::Failed(failure) => self.fail(addr, failure, now, changes),
-            Observation::Nothing => self.put_out(addr, OutReason::Idle, now, changes),
+            Observation::Nothing => self.remove_from_pool(addr, OutReason::Idle, now, changes),
             Observation::Announced(announcement) => match announcement.status {
-                Status::Leaving => self.put_out(addr, OutReason::Leaving, now, changes),
+                Status::Leaving => self.remove_from_pool(addr, OutReason::Leaving, now, changes),
                 Status::Serving => self.serve(addr, announcement, (asked_at, now), changes),
             },
         }
@@ -210,7 +210,9 @@ impl Membership {
         let weight = announcement.weight;
         let admitted = match self.admit(addr, announcement, now) {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.put_out(addr, OutReason::Refused(refusal), now, changes),
+            Err(refusal) => {
+                return self.remove_from_pool(addr, OutReason::Refused(refusal), now, changes);
+            }
         };
         self.set_word(addr, Word::Serves(admitted.place.clone()));
         self.set_announced_weight(addr, weight, changes);
@@ -264,7 +266,13 @@ impl Membership {
         self.set_unversioned(addr, admitted.unversioned, changes);
     }
 
-    fn put_out(&mut self, addr: NodeAddr, why: OutReason, now: Instant, changes: &mut Vec<Change>) {
+    fn remove_from_pool(
+        &mut self,
+        addr: NodeAddr,
+        why: OutReason,
+        now: Instant,
+        changes: &mut Vec<Change>,
+    ) {
         let from = self.exit(addr, now);
         if !matches!(why, OutReason::Failed(_)) {
             self.set_word(addr, Word::Out);
@@ -356,9 +364,9 @@ impl Membership {
         Some(place)
     }
 
-    /// When every node is heard: those that are gone from the services file leave their pools.
+    /// When every node is polled: those that are gone from the services file leave their pools.
     fn end_round(&mut self, now: Instant, changes: &mut Vec<Change>) {
-        if self.unheard > 0 || self.nodes.listed().is_empty() {
+        if self.awaited > 0 || self.nodes.listed().is_empty() {
             return;
         }
         self.pool_health_changed |= !std::mem::replace(&mut self.first_round_done, true);

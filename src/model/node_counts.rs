@@ -21,7 +21,7 @@ pub struct Counts {
     /// Members that failed often enough to be removed, and are kept in by `min_members` or a freeze.
     pub kept: usize,
     /// The part of the awaited nodes whose first poll has no result yet.
-    pub unheard: usize,
+    pub awaited: usize,
 }
 
 impl NodeCounts {
@@ -147,7 +147,7 @@ impl Counts {
             *all += more;
         }
         self.kept += other.kept;
-        self.unheard += other.unheard;
+        self.awaited += other.awaited;
     }
 }
 

@@ -51,7 +51,7 @@ pub struct NodeView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeState {
     /// No poll of it has succeeded or failed yet.
-    Unheard,
+    Awaited,
     /// In a pool; until its first poll result, in its pool of the previous run.
     Member(Assignment, Retention),
     /// In no pool, for this reason.
@@ -63,7 +63,7 @@ impl NodeState {
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         match self {
-            Self::Unheard => NodeStatus::Awaited,
+            Self::Awaited => NodeStatus::Awaited,
             Self::Member(..) => NodeStatus::Member,
             Self::Out(why) => NodeStatus::of(why),
         }

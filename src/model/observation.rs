@@ -98,7 +98,7 @@ impl Failure {
         }
     }
 
-    /// Whether nothing was heard of the node in time.
+    /// Whether the node did not respond in time.
     #[must_use]
     pub fn is_silence(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::TimeoutOnNew(_))

@@ -222,8 +222,8 @@ impl SystemStatus {
     fn of_nodes(&self) -> impl Iterator<Item = Problem> {
         let whole = self.nodes.total();
         let of = |kind: Kind, part: fn(&Counts) -> usize, what: &str| {
-            let told = (part(&whole) > 0).then(|| self.nodes.share(part, what))?;
-            Some(Problem::new(kind, "nodes", &told, &told))
+            let text = (part(&whole) > 0).then(|| self.nodes.share(part, what))?;
+            Some(Problem::new(kind, "nodes", &text, &text))
         };
         let refused = |counts: &Counts| counts.at(NodeStatus::Refused);
         let down = of(Kind::NodesDown, Counts::down, "down").map(|down| Problem {
@@ -269,8 +269,8 @@ impl SystemStatus {
                 (format!("{brief}: nothing is done until it does"), brief)
             }
             (false, all) => {
-                let unheard = whole.unheard;
-                let brief = format!("starting, {unheard} of {all} nodes not polled yet");
+                let awaited = whole.awaited;
+                let brief = format!("starting, {awaited} of {all} nodes not polled yet");
                 (format!("{brief}: nothing changes before"), brief)
             }
         };

@@ -32,7 +32,7 @@ pub enum MaxRemoved {
     },
 }
 
-/// The nodes in force, and the pools that they are in.
+/// The active nodes, and the pools that they are in.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
     /// The nodes, in their order.
@@ -155,9 +155,9 @@ impl PoolStanding {
 }
 
 impl Withheld {
-    /// The nodes that are in force: those of the list, and behind them those that stay.
+    /// The active nodes: those of the list, and behind them those that stay.
     #[must_use]
-    pub fn in_force(&self, list: &List) -> Vec<Node> {
+    pub fn active(&self, list: &List) -> Vec<Node> {
         let is_half =
             |addr| matches!(self.why.first(), Some(Why::CutOff(half, _)) if *half == addr);
         let named = list.nodes.iter().filter(|node| !is_half(node.addr));

@@ -52,7 +52,7 @@ impl SiteCounts {
     pub fn add(&mut self, node: &NodeView) {
         let status = node.state.status();
         self.by_status.count(status);
-        self.by_status.unheard += usize::from(node.state == NodeState::Unheard);
+        self.by_status.awaited += usize::from(node.state == NodeState::Awaited);
         self.grants += usize::from(node.lease.is_some());
         for reason in node.reasons.keys() {
             *self.reasons.entry(reason.clone()).or_default() += 1;
@@ -152,7 +152,7 @@ mod tests {
             member(Some("v1"), Retention::Held),
             member(None, Retention::Failing),
             member(Some("v2"), Retention::Frozen),
-            node(NodeState::Unheard),
+            node(NodeState::Awaited),
         ]);
         let version = |version: &str| Some(version.parse().unwrap());
         let api = PoolCounts {
@@ -163,7 +163,7 @@ mod tests {
         };
         assert_eq!(counts.pools["api"], api);
         assert_eq!(counts.pools["web"], PoolCounts::default());
-        assert_eq!((counts.by_status.nodes(), counts.by_status.unheard), (5, 1));
+        assert_eq!((counts.by_status.nodes(), counts.by_status.awaited), (5, 1));
         assert_eq!(counts.by_status.kept, 2);
         assert_eq!(counts.failing(), 3);
         assert_eq!(Retention::ALL.map(|kept| counts.kept(kept)), [1, 1, 1, 1]);

@@ -2,7 +2,7 @@
 //! served yet.
 //!
 //! Any node in such a pool was put there by hand, or by a run of which nothing is left, and may serve there although
-//! pollbal has not heard from it. Only who is known to be out goes.
+//! pollbal has not polled it. Only who is known to be out goes.
 
 use std::collections::BTreeMap;
 

@@ -153,7 +153,7 @@ impl Site {
         let mark = self.log().len();
         self.announce(node, "status=leaving");
         self.wait_drained(mark, node);
-        self.stays_at_rest(pool, node);
+        self.stays_drained(pool, node);
     }
 
     // --- What is observed ---
@@ -327,7 +327,7 @@ impl Site {
 
     /// Proves that no request reaches the node from now on, while others answer many.
     #[track_caller]
-    pub(crate) fn stays_at_rest(&self, pool: &str, node: usize) {
+    pub(crate) fn stays_drained(&self, pool: &str, node: usize) {
         let before = requests(self.world.node_addr(node));
         self.wait_many_answers(pool);
         let after = requests(self.world.node_addr(node));

@@ -158,7 +158,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
 }
 
 #[test]
-fn a_disable_that_is_not_at_rest_in_time_ends_with_1() {
+fn a_disable_that_is_not_drained_in_time_ends_with_1() {
     let site = Site::start();
     let node = &site.nodes[0];
     let mut requests = Vec::new();

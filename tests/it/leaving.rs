@@ -218,9 +218,9 @@ fn a_node_that_stands_in_as_a_sorry_server_is_not_gone() {
     assert_eq!(leave("/leave?wait=10s").ok(), why);
     perlbal.wait_members("website", &addrs(&nodes[1..2]));
     let enough = nodes[1].polls() + A_WHILE;
-    let at_rest =
+    let drained =
         || get(&stage, "/v1/explain?node=node-1").json()["load_balancers"][0]["drained"].clone();
-    stays(SOON, "drained", &json!(false), at_rest, || {
+    stays(SOON, "drained", &json!(false), drained, || {
         nodes[1].polls() >= enough
     });
     assert_eq!(leave("/leave").ok(), why);

@@ -27,7 +27,7 @@ fn start(stage: &Stage, listeners: &Listeners, own: &Value) -> Pollbal {
     pollbal
 }
 
-/// Makes this the configuration, and waits until it is in force.
+/// Makes this the configuration, and waits until it is active.
 #[track_caller]
 fn reload(stage: &Stage, pollbal: &Pollbal, config: &Value) {
     let mark = pollbal.mark();

@@ -99,7 +99,7 @@ fn a_failed_node_is_let_in_after_rise_answers_in_a_row() {
 }
 
 #[test]
-fn a_member_is_put_out_after_fall_failures_in_a_row() {
+fn a_member_is_removed_after_fall_failures_in_a_row() {
     let stage = Stage::new();
     let words = [
         "ok", "500", "500", "ok", "a b", "500", "ok", "500", "500", "500",
@@ -135,7 +135,7 @@ fn a_pool_may_have_its_own_rise_and_fall() {
 }
 
 #[test]
-fn whoever_leaves_or_serves_nothing_is_out_at_once_whatever_fall_says() {
+fn a_node_that_leaves_or_serves_nothing_is_out_at_once_whatever_fall_says() {
     let stage = Stage::new();
     let words = [
         "website leaving",

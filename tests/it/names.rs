@@ -103,7 +103,7 @@ fn of_undeclared_pools_the_first_has_the_name_over_reload_and_restart() {
     wait_members(&stage, &perlbal, "a_b", "a-b.pool", &[&first]);
     never_out(&pollbal);
 
-    // Declared, the other goes before it: a reload says whom that puts out, and does it when a person wants it so.
+    // Declared, the other goes before it: a reload says which nodes that takes out, and does it when a person wants it so.
     stage.write_config(&json!({ "perlbal": perlbal.management(), "pools": { "A_B": {} } }));
     pollbal.reload();
     pollbal.wait_log(&["error", "members would be refused", "node-1", "as pool A_B"]);

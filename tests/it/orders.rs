@@ -86,7 +86,7 @@ fn a_node_with_two_reasons_is_out_until_both_are_gone() {
 }
 
 #[test]
-fn a_reason_is_renewed_by_whoever_gave_it_and_by_nobody_else() {
+fn a_reason_is_renewed_by_the_user_who_gave_it_and_by_nobody_else() {
     let site = Website::start(Stage::new(), 4, &json!({}));
     let node = site.nodes[0].name();
     let order = |what: &str, body: Value| {
@@ -190,7 +190,7 @@ fn a_reason_with_a_time_ends_by_itself() {
 }
 
 #[test]
-fn while_it_is_frozen_failures_put_nobody_out_and_leaving_counts() {
+fn while_it_is_frozen_failures_remove_nobody_and_leaving_counts() {
     let mut site = Website::start(Stage::new(), 4, &json!({}));
     site.order("freeze", &json!({"reason": "storm", "by": "ann"}));
     site.nodes[0].die();
@@ -312,7 +312,7 @@ fn status_shows_pools_nodes_and_perlbal_as_desired_sent_and_observed() {
 }
 
 #[test]
-fn nobody_is_put_out_before_it_is_known_whom_pools_need() {
+fn nobody_is_taken_out_before_it_is_known_whom_pools_need() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
     nodes[1].hang();

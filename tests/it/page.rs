@@ -272,7 +272,7 @@ fn times_are_those_of_the_reader() {
 }
 
 #[test]
-fn without_javascript_all_is_there_and_comes_anew() {
+fn without_javascript_all_is_there_and_is_loaded_again() {
     let site = Site::start(&["api serving v23", "api serving v24", "website"]);
     site.disable("node-1", "kernel", "new kernel");
     let browser = Browser::start(Reader {

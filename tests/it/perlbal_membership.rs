@@ -249,7 +249,7 @@ fn the_services_file_says_who_is_polled_at_all() {
     wait_members(&stage, &perlbal, "api", &[&nodes[1], &nodes[2]]);
     wait_disabled(&stage, []);
 
-    // A file that is not understood leaves the last good one in force.
+    // A file that is not understood leaves the last good one active.
     stage.write_services(&["10.0.0.256 80 # nonsense".to_owned()]);
     let line = pollbal.wait_log(&["10.0.0.256"]);
     assert!(
@@ -262,7 +262,7 @@ fn the_services_file_says_who_is_polled_at_all() {
 }
 
 #[test]
-fn failures_below_min_members_put_nobody_out_but_leaving_does() {
+fn failures_below_min_members_remove_nobody_but_leaving_does() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = Config::new().start(&stage);

@@ -188,7 +188,7 @@ fn a_perlbal_that_stood_still_is_right_when_it_goes_on() {
 }
 
 #[test]
-fn a_connection_that_breaks_in_the_middle_of_an_answer_is_made_anew() {
+fn a_connection_that_breaks_in_the_middle_of_an_answer_is_made_again() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api", "website"]);
     let stranger = stage.node_addr(9);

@@ -80,7 +80,7 @@ fn all(nodes: &[Node]) -> Vec<SocketAddrV4> {
 }
 
 #[test]
-fn a_removed_node_at_work_is_not_at_rest_before_its_request_has_ended() {
+fn a_removed_node_at_work_is_not_drained_before_its_request_has_ended() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
@@ -100,7 +100,7 @@ fn a_removed_node_at_work_is_not_at_rest_before_its_request_has_ended() {
 }
 
 #[test]
-fn a_removed_node_without_a_request_is_at_rest_behind_its_seal() {
+fn a_removed_node_without_a_request_is_drained_behind_its_seal() {
     let stage = Stage::alone();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
@@ -122,7 +122,7 @@ fn a_removed_node_without_a_request_is_at_rest_behind_its_seal() {
 }
 
 #[test]
-fn under_traffic_a_node_at_rest_can_be_stopped_and_no_client_notices() {
+fn under_traffic_a_drained_node_can_be_stopped_and_no_client_notices() {
     const ROUNDS: usize = 30;
     let stage = Stage::new();
     let mut nodes = stage.nodes(&["api", "api", "api"]);
@@ -173,7 +173,7 @@ fn a_node_of_a_pool_that_no_service_uses_is_drained_when_that_is_acknowledged_an
 }
 
 #[test]
-fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back() {
+fn what_is_removed_while_the_connection_is_away_is_not_drained_when_it_is_back() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
@@ -193,7 +193,7 @@ fn what_is_removed_while_the_connection_is_away_is_not_at_rest_when_it_is_back()
 }
 
 #[test]
-fn what_others_remove_while_the_connection_is_away_is_not_at_rest_when_it_is_back() {
+fn what_others_remove_while_the_connection_is_away_is_not_drained_when_it_is_back() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
@@ -234,7 +234,7 @@ fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back
 }
 
 #[test]
-fn a_node_that_left_before_pollbal_came_is_not_at_rest_before_its_request_has_ended() {
+fn a_node_that_left_before_pollbal_came_is_not_drained_before_its_request_has_ended() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = Config::new()
@@ -316,7 +316,7 @@ fn a_snapshot_of_which_a_change_was_rejected_is_not_acknowledged() {
 }
 
 #[test]
-fn a_node_that_somebody_put_into_another_pool_unnoticed_does_not_look_at_rest() {
+fn a_node_that_somebody_put_into_another_pool_unnoticed_does_not_look_drained() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let addrs = all(&nodes);

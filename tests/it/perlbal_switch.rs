@@ -232,7 +232,7 @@ fn use_connections_to(site: &Site, at: usize) {
 }
 
 #[test]
-fn who_leaves_a_pool_that_a_service_uses_since_a_moment_ago_gets_no_more_requests_once_it_is_at_rest()
+fn who_leaves_a_pool_that_a_service_uses_since_a_moment_ago_gets_no_more_requests_once_it_is_drained()
  {
     let mut site = Site::start();
     site.perlbal.tell("SET www pool = green");
@@ -266,7 +266,7 @@ fn who_moves_from_a_pool_that_a_service_uses_since_a_moment_ago_gets_no_more_req
 
 /// Takes a node, with a request under way, out of the pool `green`; it must not look drained before that has ended.
 #[track_caller]
-fn is_not_at_rest_before_its_request_has_ended(site: &mut Site, before: impl FnOnce(&mut Site)) {
+fn is_not_drained_before_its_request_has_ended(site: &mut Site, before: impl FnOnce(&mut Site)) {
     let answer = get_later(site.perlbal.service("www"), "/long?wait=2000");
     let at = eventually(SOON, "the request arrives", || {
         let is_long = |node: &Node| node.arrivals().iter().any(|one| one.path == "/long");
@@ -283,10 +283,10 @@ fn is_not_at_rest_before_its_request_has_ended(site: &mut Site, before: impl FnO
 }
 
 #[test]
-fn who_leaves_such_a_pool_with_a_request_under_way_is_not_at_rest() {
+fn who_leaves_such_a_pool_with_a_request_under_way_is_not_drained() {
     let mut site = Site::start();
     site.perlbal.tell("SET www pool = green");
-    is_not_at_rest_before_its_request_has_ended(&mut site, |_| {});
+    is_not_drained_before_its_request_has_ended(&mut site, |_| {});
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn nor_is_it_when_the_service_uses_another_pool_by_then() {
     let mut site = Site::start();
     site.perlbal.tell("CREATE POOL third");
     site.perlbal.tell("SET www pool = green");
-    is_not_at_rest_before_its_request_has_ended(&mut site, |site| {
+    is_not_drained_before_its_request_has_ended(&mut site, |site| {
         site.perlbal.tell("SET www pool = third");
     });
 }
@@ -303,7 +303,7 @@ fn nor_is_it_when_the_service_uses_another_pool_by_then() {
 fn nor_is_it_when_the_service_is_back_on_its_pool_by_then() {
     let mut site = Site::start();
     site.perlbal.tell("SET www pool = green");
-    is_not_at_rest_before_its_request_has_ended(&mut site, |site| {
+    is_not_drained_before_its_request_has_ended(&mut site, |site| {
         site.perlbal.tell("SET www pool = blue");
     });
 }

@@ -62,9 +62,9 @@ impl Site {
         Self::start(stage, pool, options)
     }
 
-    /// Puts a busy node out by this line, waits for the answer that tells it, and proves that no later request arrives.
+    /// Takes a busy node out by this line, waits for the answer that tells it, and proves that no later request arrives.
     #[track_caller]
-    fn put_out(&self, node: &Node, line: &str) {
+    fn take_out(&self, node: &Node, line: &str) {
         self.traffic.wait_answers_of(node.name(), 10);
         let since = Instant::now();
         node.announce(line);
@@ -90,7 +90,7 @@ impl Site {
     fn roll(self) {
         for _ in 0..2 {
             for node in &self.nodes {
-                self.put_out(node, "website leaving");
+                self.take_out(node, "website leaving");
                 node.announce("website");
             }
         }
@@ -125,7 +125,7 @@ fn a_leaving_node_gets_no_more_requests_where_connections_are_made_ahead() {
 #[test]
 fn a_node_that_moves_to_another_pool_gets_no_more_requests_of_the_first() {
     let site = Site::socket_only(Stage::alone(), &[]);
-    site.put_out(&site.nodes[0], "api");
+    site.take_out(&site.nodes[0], "api");
     site.perlbal.wait_members("api", &addrs(&site.nodes[..1]));
     site.no_client_noticed();
 }
@@ -172,7 +172,7 @@ fn every_service_on_the_pool_is_sealed() {
     for traffic in &others {
         traffic.wait_answers_of(node.name(), 10);
     }
-    site.put_out(node, "website leaving");
+    site.take_out(node, "website leaving");
     let left = Instant::now();
     for traffic in &others {
         traffic.wait_answers_after(left, 100);
@@ -210,7 +210,7 @@ fn a_member_that_others_removed_without_the_seal_gets_no_more_requests_once_poll
 }
 
 #[test]
-fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_at_rest() {
+fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_drained() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
     let perlbal = Config::new()

@@ -330,7 +330,7 @@ fn statistics_tell_what_waits_and_who_failed_verification() {
 }
 
 #[test]
-fn statistics_are_read_anew_after_a_while_and_given_to_all_meanwhile() {
+fn statistics_are_read_again_after_a_while_and_given_to_all_meanwhile() {
     let stage = Stage::new();
     let perlbal = perlbal(&stage);
     let relay = Relay::before(&perlbal, &stage);

@@ -129,7 +129,7 @@ fn the_format_services_never_has_a_colon() {
 }
 
 #[test]
-fn disabled_services_lists_whoever_is_in_no_pool_for_whatever_reason() {
+fn disabled_services_lists_each_node_that_is_in_no_pool_for_whatever_reason() {
     let stage = Stage::new();
     let mut nodes = stage.nodes(&["website", "website leaving", "", "website", "website"]);
     nodes[3].fail(503);

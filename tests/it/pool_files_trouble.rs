@@ -122,7 +122,7 @@ fn a_directory_that_cannot_be_used_is_reported_once_and_used_when_it_can_be() {
 }
 
 #[test]
-fn a_directory_that_was_deleted_is_made_anew() {
+fn a_directory_that_was_deleted_is_made_again() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
     let _pollbal = Pollbal::start(&stage, &json!({}));

@@ -294,7 +294,7 @@ fn rules_that_would_empty_a_pool_are_refused_whole_until_a_person_accepts_that()
     pollbal.wait_log(&["error", "reload rejected"]);
     nodes[0].wait_polls(2);
     assert_eq!(stage.lines("Api.pool"), Some(pool_lines(&nodes[..2])));
-    assert_eq!(stage.lines("new.pool"), None, "nothing of it is in force");
+    assert_eq!(stage.lines("new.pool"), None, "nothing of it is active");
 
     accept_removals(&stage);
     wait_file(&stage, "Api.pool", &[]);

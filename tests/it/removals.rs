@@ -152,10 +152,8 @@ fn a_file_that_was_cut_off_is_reported_with_names_and_with_the_way_out_and_what_
         alerts("removals_withheld begin").then_some(())
     });
     nodes.push(new);
-    let in_force = [&nodes[..4], &nodes[12..], &nodes[4..8]].concat_lines();
-    becomes(SOON, "api.pool", &Some(in_force), || {
-        stage.lines("api.pool")
-    });
+    let active = [&nodes[..4], &nodes[12..], &nodes[4..8]].concat_lines();
+    becomes(SOON, "api.pool", &Some(active), || stage.lines("api.pool"));
     file_stays(&stage, "web.pool", &nodes[8..12]);
     assert_eq!(pollbal.log_with(&["are missing"]).len(), 1, "reported once");
 

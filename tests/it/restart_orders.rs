@@ -1,4 +1,4 @@
-//! pollbal ends and starts again while all that it keeps is in force at once: a node is out for two reasons, one has a
+//! pollbal ends and starts again while all that it keeps is active at once: a node is out for two reasons, one has a
 //! leave, and a freeze holds in one that fails. Nothing of it is lost, nothing changes in between, and no client
 //! notices.
 
@@ -270,7 +270,7 @@ impl Site {
         let held = self.ask_held(&others[0]);
         // Behind it in the listener's queue.
         assert_eq!(self.ask(leaving, "POST", "/leave"), "gone");
-        let (orders, before, at_rest) = (self.orders(), self.relay.said(), Instant::now());
+        let (orders, before, drained) = (self.orders(), self.relay.said(), Instant::now());
         assert!(!changes(&before).is_empty(), "the relay hears of changes");
 
         let pollbal = self.members_stay_while(others, || {
@@ -282,7 +282,7 @@ impl Site {
         let since = &self.relay.said()[before.len()..];
         assert_eq!(changes(since), [""; 0]);
         for node in [out, leaving] {
-            assert_eq!(node.arrivals_after(at_rest).len(), 0, "{}", node.name());
+            assert_eq!(node.arrivals_after(drained).len(), 0, "{}", node.name());
         }
         assert_eq!(held.until_it_ends(), "", "it received nothing");
         assert_eq!(self.orders(), orders);

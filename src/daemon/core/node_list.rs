@@ -100,7 +100,7 @@ impl Core {
         match self.judge(&list).filter(|_| !accept_removals) {
             None => self.apply_whole(list, 0, clock, effects),
             Some(withheld) => {
-                let nodes = withheld.in_force(&list);
+                let nodes = withheld.active(&list);
                 self.withhold(list, withheld, true, clock, effects);
                 self.set_nodes(nodes, clock, effects);
             }

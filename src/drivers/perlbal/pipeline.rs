@@ -156,7 +156,7 @@ impl Pipeline {
 
     /// Records that something was received.
     pub(super) fn on_received(&mut self, now: Instant) {
-        self.throttle.heard(now);
+        self.throttle.received(now);
     }
 
     /// The first response is awaited from now on: it may have been long in coming, but once it has begun its line is to

@@ -106,8 +106,8 @@ impl fmt::Display for Remark {
             Self::ForeignFile(name, path) => write!(
                 f,
                 "pool {name} follows {path} in Perlbal, which is not one of pollbal's pool files: when that file changes, \
-                 or Perlbal restarts, its content is in force until pollbal corrects it; run SET {name} nodefile = \
-                 <its file in pool_directory>, or none, in Perlbal's configuration"
+                 or Perlbal restarts, its content replaces the members until pollbal corrects it; run SET {name} nodefile \
+                 = <its file in pool_directory>, or none, in Perlbal's configuration"
             ),
             Self::Unserved(name, members) => {
                 write!(

@@ -67,7 +67,7 @@ pub struct Throttle {
     /// alone.
     unanswered: VecDeque<Sent>,
     /// When something was last received.
-    heard: Option<Instant>,
+    received: Option<Instant>,
     /// Work that was not paid for at `settled`.
     debt: Duration,
     settled: Option<Instant>,
@@ -101,11 +101,11 @@ impl Throttle {
     }
 
     /// Something was received: lines of the response to the oldest command, and perhaps more.
-    pub fn heard(&mut self, now: Instant) {
+    pub fn received(&mut self, now: Instant) {
         let Some(oldest) = self.unanswered.front().copied() else {
             return;
         };
-        let first = self.heard.is_none_or(|heard| heard < oldest.at);
+        let first = self.received.is_none_or(|received| received < oldest.at);
         let took = now.saturating_duration_since(oldest.at);
         let is_ping = first && oldest.alone && oldest.kind == Kind::Ping;
         // No response takes less than a round trip, whatever Perlbal had to do for it.
@@ -123,7 +123,7 @@ impl Throttle {
         let work = if held_back { Duration::ZERO } else { waited };
         self.pay(now, work);
         self.owe(oldest.kind, work);
-        self.heard = Some(now);
+        self.received = Some(now);
     }
 
     /// The oldest command is answered.
@@ -174,19 +174,19 @@ impl Throttle {
         if kind <= Kind::Read || oldest.kind == Kind::SlowChange {
             return None;
         }
-        let heard = self.heard.filter(|heard| *heard >= oldest.at);
-        let heard = heard.filter(|_| !self.takes_long(oldest.kind));
+        let received = self.received.filter(|received| *received >= oldest.at);
+        let received = received.filter(|_| !self.takes_long(oldest.kind));
         let debt = if self.resting {
             self.debt
         } else {
             Duration::ZERO
         };
-        if let Some(heard) = heard {
+        if let Some(received) = received {
             // Held back by the network, and Perlbal finished long ago.
-            return Some(heard + SHORT + debt);
+            return Some(received + SHORT + debt);
         }
         let only_readings = self.unanswered.iter().all(|sent| sent.kind <= Kind::Read);
-        let begun = (oldest.at + slack).max(self.heard.unwrap_or(oldest.at));
+        let begun = (oldest.at + slack).max(self.received.unwrap_or(oldest.at));
         Some(begun + if only_readings { HELD } else { LONGEST_PAUSE })
     }
 
@@ -201,8 +201,10 @@ impl Throttle {
         let since_sent = now
             .saturating_duration_since(oldest.at)
             .saturating_sub(trip);
-        let since_heard = self.heard.map(|heard| now.saturating_duration_since(heard));
-        since_heard.map_or(since_sent, |since_heard| since_sent.min(since_heard))
+        let since_received = self
+            .received
+            .map(|received| now.saturating_duration_since(received));
+        since_received.map_or(since_sent, |since_received| since_sent.min(since_received))
     }
 
     /// Whether Perlbal may be silent for long because it works on such a command.

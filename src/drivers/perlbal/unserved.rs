@@ -1,7 +1,7 @@
 //! Pools in which no node has served yet: their members were added manually, or by a run of pollbal that left no state.
 //! Pure.
 //!
-//! It is not known that these members are out, only that pollbal has not heard of them: the network may not be up yet,
+//! It is not known that these members are out, only that pollbal has not polled them: the network may not be up yet,
 //! or the nodes may not announce the pool yet. So they stay until the first node serves in the pool; from then on the
 //! whole pool is reconciled. Until then only nodes that are known to be out are removed.
 

@@ -82,7 +82,7 @@ fn next(last: &Observation, interval: Duration) -> String {
 fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
     let NodeState::Out(why) = &view.state else {
         return match view.state {
-            NodeState::Unheard => vec!["its first successful poll".to_owned()],
+            NodeState::Awaited => vec!["its first successful poll".to_owned()],
             _ => Vec::new(),
         };
     };

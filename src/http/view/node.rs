@@ -89,7 +89,7 @@ fn reason_text(reason: &OutReason, view: &NodeView) -> String {
 /// Why it is out, or what is wrong although it is in; its place has fields of its own.
 fn why(view: &NodeView) -> Option<String> {
     match &view.state {
-        NodeState::Unheard => Some("not polled yet".to_owned()),
+        NodeState::Awaited => Some("not polled yet".to_owned()),
         NodeState::Out(reason) => Some(reason_text(reason, view)),
         NodeState::Member(_, kept) => {
             let failure = match view.last.as_ref().map(|poll| &poll.observation) {

@@ -47,7 +47,7 @@ fn missing_to_drained(
     clock: &Clock,
 ) -> Option<String> {
     match &entry.view.state {
-        NodeState::Unheard => Some("not polled yet".to_owned()),
+        NodeState::Awaited => Some("not polled yet".to_owned()),
         NodeState::Member(place, _) => Some(format!("a member of {place}")),
         NodeState::Out(_) => drivers.why_not_drained(&entry.view, entry.serial, clock.now),
     }
@@ -56,7 +56,7 @@ fn missing_to_drained(
 /// What a node lacks to serve everywhere.
 fn missing_to_serving(entry: &NodeAtSerial, drivers: &DriverStatuses) -> Option<String> {
     match &entry.view.state {
-        NodeState::Unheard => Some("not polled yet".to_owned()),
+        NodeState::Awaited => Some("not polled yet".to_owned()),
         NodeState::Out(why) => Some(format!("out: {why}")),
         NodeState::Member(_, kept) if *kept != Retention::Serving => Some("failing".to_owned()),
         NodeState::Member(..) => drivers.why_not_applied(&entry.view, entry.serial),

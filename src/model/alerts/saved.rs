@@ -17,10 +17,8 @@ const MAX_REPEAT_AFTER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What has been reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedAlerts {
-    #[serde(rename = "conditions")]
     problems: Vec<SavedEntry>,
     /// When notices were sent recently, for `limit`.
-    #[serde(rename = "told")]
     sent: Vec<Timestamp>,
 }
 
@@ -34,13 +32,10 @@ struct SavedEntry {
     text: String,
     since: Timestamp,
     /// When its beginning was last reported.
-    #[serde(rename = "begun")]
     begin_reported: Option<Timestamp>,
     /// When it was last reported to be present, unless it was reported to be over since.
-    #[serde(rename = "told")]
     reported: Option<Timestamp>,
     /// Delay before that is reported again, in milliseconds.
-    #[serde(rename = "wait")]
     repeat_after_ms: u64,
 }
 

@@ -40,7 +40,7 @@ impl Membership {
     }
 
     /// Takes over a pool of an earlier run, so that a restart changes nothing by itself: pollbal
-    /// owns the pool, and the nodes count as its members until they are heard. Declared pools come
+    /// owns the pool, and the nodes count as its members until they are polled. Declared pools come
     /// first: of two with one name it is the first that is taken over. A declared pool without members
     /// need never have had any: it has a file from the start.
     pub fn adopt_previous(

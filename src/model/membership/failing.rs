@@ -28,7 +28,7 @@ impl Membership {
             node.failing_since = Some(now);
         }
         let State::Member { place, .. } = &node.state else {
-            self.put_out(addr, OutReason::Failed(failure), now, changes);
+            self.remove_from_pool(addr, OutReason::Failed(failure), now, changes);
             return self.end_drain_of_failed(addr);
         };
         let fall = self.rules.of(&place.pool).fall;

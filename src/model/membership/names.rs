@@ -174,7 +174,7 @@ impl Membership {
         let members: Vec<_> = members.filter(of_it).map(|node| node.node.addr).collect();
         for addr in members {
             if version.is_none() {
-                self.put_out(addr, OutReason::Refused(refusal.clone()), now, changes);
+                self.remove_from_pool(addr, OutReason::Refused(refusal.clone()), now, changes);
             } else {
                 self.remove_from_version_pool(addr, refusal.clone(), changes);
             }

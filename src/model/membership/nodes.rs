@@ -18,7 +18,7 @@ use crate::model::words::Word;
 
 /// A node that has a leave, and only does not answer in time, is away after this many
 /// consecutive failures. One alone happens to any node; were it taken for a stop, the next answer would be taken for
-/// the return, and end the leave of a node that was told that it may stop.
+/// the return, and end the leave of a node that was notified that it may stop.
 const SILENCES: u32 = 3;
 
 /// All nodes. One is found by its address in the time of a hash, since each poll of each node asks
@@ -37,7 +37,7 @@ pub(super) struct TrackedNode {
     pub(super) node: Arc<Node>,
     pub(super) state: State,
     /// It answered or failed once.
-    pub(super) heard: bool,
+    pub(super) polled: bool,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Allowed announcements in a row.
@@ -52,7 +52,7 @@ pub(super) struct TrackedNode {
     pub(super) fresh_from: Option<Instant>,
     /// Since when it is where it is.
     pub(super) since: Option<Instant>,
-    /// What was told to keep it in though it fails.
+    /// What it was reported to be kept in by, though it fails.
     pub(super) kept_by: Option<Retention>,
     /// When the first of its failures in a row came, if there are any.
     pub(super) failing_since: Option<Instant>,
@@ -78,7 +78,7 @@ pub(super) struct TrackedNode {
 
 #[derive(Debug)]
 pub(super) enum State {
-    /// In no pool; `None` when not heard yet.
+    /// In no pool; `None` when not polled yet.
     Out(Option<OutReason>),
     /// In a pool; `held_since` when failures would have put it out but for `min_members`.
     Member {
@@ -252,7 +252,7 @@ impl TrackedNode {
         Self {
             node,
             state: State::Out(None),
-            heard: false,
+            polled: false,
             failures: 0,
             answers: 0,
             failed: false,

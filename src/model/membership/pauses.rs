@@ -1,4 +1,4 @@
-//! What a pause of pollbal itself changes: what ends by itself ends later by that, since nobody was heard meanwhile.
+//! What a pause of pollbal itself changes: what ends by itself ends later by that, since no node was polled meanwhile.
 
 use super::Membership;
 use crate::model::time::{Standstill, Timestamp};

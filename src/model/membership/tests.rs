@@ -310,7 +310,7 @@ fn a_node_gone_from_the_services_file_leaves_when_the_new_ones_are_polled() {
             .set_nodes(nodes([2, 3]), Instant::now())
             .is_empty()
     );
-    assert_eq!(bench.members("api"), [2, 1], "node 3 is not heard yet");
+    assert_eq!(bench.members("api"), [2, 1], "node 3 is not polled yet");
     let changes = bench.see(3, says("api"));
     assert!(matches!(
         &changes[..],

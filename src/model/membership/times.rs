@@ -12,7 +12,7 @@ use crate::model::node_times::{NodeTime, NodeTimes};
 use crate::model::node_view::NodeStatus;
 use crate::model::time::Timestamp;
 
-/// What the run before knew of nodes that were not heard since.
+/// What the run before knew of nodes that were not polled since.
 pub(super) type Before = HashMap<NodeAddr, Was>;
 
 /// Where a node was in the run before.
@@ -26,7 +26,7 @@ pub(super) struct Was {
 }
 
 impl Membership {
-    /// Takes what the run before knew, before any node is heard.
+    /// Takes what the run before knew, before any node is polled.
     pub fn remember(&mut self, times: &NodeTimes, (now, today): (Instant, Timestamp)) {
         // What seems to lie ahead, since the clock was put back, began now.
         let at = |time| now.checked_sub(today.since(time)).unwrap_or(now);
@@ -66,7 +66,7 @@ impl Membership {
         Some(NodeTimes::of(nodes))
     }
 
-    /// A node was heard for the first time: if it is where it was in the run before, it is so since then.
+    /// A node was polled for the first time: if it is where it was in the run before, it is so since then.
     pub(super) fn begin_time(&mut self, addr: NodeAddr, now: Instant) {
         let (Some(was), Some(node)) = (self.before.remove(&addr), self.nodes.get_mut(addr)) else {
             return;

@@ -96,7 +96,7 @@ impl Membership {
             match &node.state {
                 State::Out(None) => {
                     counts.count(NodeStatus::Awaited);
-                    counts.unheard += 1;
+                    counts.awaited += 1;
                 }
                 State::Out(Some(why)) => counts.count(NodeStatus::of(why)),
                 State::Member { place, held_since } => {
@@ -143,7 +143,7 @@ impl Membership {
 
     fn state_of(&self, node: &nodes::TrackedNode) -> NodeState {
         match &node.state {
-            State::Out(None) => NodeState::Unheard,
+            State::Out(None) => NodeState::Awaited,
             State::Out(Some(why)) => NodeState::Out(why.clone()),
             State::Member { place, held_since } => {
                 let fall = self.rules.of(&place.pool).fall;

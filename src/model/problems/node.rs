@@ -15,7 +15,7 @@ impl Problem {
             _ => "it failed".to_owned(),
         };
         let (kind, text) = match &view.state {
-            NodeState::Unheard => (Kind::Starting, format!("{name} has not been polled yet")),
+            NodeState::Awaited => (Kind::Starting, format!("{name} has not been polled yet")),
             NodeState::Out(OutReason::Failed(failure)) => {
                 (Kind::NodesDown, format!("{name} is down: {failure}"))
             }
@@ -58,7 +58,7 @@ pub fn well(view: &NodeView) -> String {
             )
         }
         NodeState::Member(place, _) => format!("{name} serves in {}", place.pool),
-        NodeState::Unheard | NodeState::Out(_) => {
+        NodeState::Awaited | NodeState::Out(_) => {
             let state = match view.state.status() {
                 NodeStatus::Disabled => "disabled",
                 NodeStatus::Leaving => "leaving",

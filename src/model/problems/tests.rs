@@ -8,7 +8,7 @@ use crate::model::health::{Health, Verdict};
 use crate::model::node_counts::tests::counts;
 use crate::model::skipped::tests::skipped;
 
-/// Each node was heard, and all is well.
+/// Each node was polled, and all is well.
 fn begun() -> SystemStatus {
     SystemStatus {
         first_round_done: true,
@@ -83,7 +83,7 @@ fn a_load_balancer_that_is_lost_is_not_also_out_of_sync() {
     assert_eq!(
         level(false, true, false),
         [Kind::Starting],
-        "nothing is wanted of it yet"
+        "nothing is desired of it yet"
     );
     assert_eq!(
         level(false, false, false),
@@ -145,7 +145,10 @@ fn who_is_down_is_shown_and_told_when_the_share_is_reached() {
         ..begun()
     };
     let alert = |percent, nodes: &[(&str, usize, usize)]| {
-        site(percent, nodes).problems().pop().map(|told| told.alert)
+        site(percent, nodes)
+            .problems()
+            .pop()
+            .map(|problem| problem.alert)
     };
     let minute = Some(AlertPolicy::After(Duration::from_secs(60)));
     let nodes = [("api", 2, 3), ("web", 2, 2), ("ok", 3, 0)];
@@ -206,10 +209,10 @@ fn a_verdict_has_the_numbers_the_worst_first_and_is_of_bounded_length() {
 }
 
 #[test]
-fn before_each_node_was_heard_it_is_neither_well_nor_critical() {
+fn before_each_node_was_polled_it_is_neither_well_nor_critical() {
     let mut nodes = counts(&[("", 0, 1)]);
     nodes.of(None).count(NodeStatus::Awaited);
-    nodes.of(None).unheard = 1;
+    nodes.of(None).awaited = 1;
     let lost = (balancer("127.0.0.1:16000"), DriverHealth::default());
     let site = SystemStatus {
         nodes,
@@ -251,18 +254,18 @@ fn what_is_over_is_told_by_what_is_so_now() {
         let Resolution { resolved, text } = site.resolution(kind, subject);
         (resolved, text)
     };
-    let told = |text: &str| (true, text.to_owned());
+    let raised = |text: &str| (true, text.to_owned());
     for kind in [Kind::PoolShort, Kind::PoolEmpty, Kind::SorryServer] {
         let text = "pool api has 4 serving members (min_members 1)";
-        assert_eq!(now(&site, kind, "api"), told(text));
+        assert_eq!(now(&site, kind, "api"), raised(text));
     }
     assert_eq!(
         now(&site, Kind::PoolShort, "web"),
-        told("pool web is not declared any more")
+        raised("pool web is not declared any more")
     );
     assert_eq!(
         now(&site, Kind::NodesDown, "nodes"),
-        told("1 of 5 nodes down (api 1/5)")
+        raised("1 of 5 nodes down (api 1/5)")
     );
     let address = "127.0.0.1:16000";
     let text = format!("load balancer {address} is not configured any more");
@@ -282,7 +285,7 @@ fn what_is_over_is_told_by_what_is_so_now() {
     site.drivers.insert(balancer(address), connected);
     let text = format!("Balancer {address} is connected and not in sync yet");
     assert_eq!(now(&site, Kind::LoadBalancerLost, address), (true, text));
-    // Nothing that is over is told as what was wrong.
+    // No problem that is over is reported as what was wrong.
     for kind in Kind::ALL {
         let text = now(&begun(), kind, "x").1;
         assert!(

@@ -139,8 +139,8 @@ fn the_beginning_of_a_port_is_no_new_node() {
     cut.unfinished = true;
     let withheld = judge(&cut, &standing(12), THIRD).unwrap_err();
     assert_eq!(withheld.why, [Why::CutOff(half, Arc::new(node(11)))]);
-    let in_force = withheld.in_force(&cut);
-    assert_eq!(in_force, list(0..12).nodes, "the half is none of them");
+    let active = withheld.active(&cut);
+    assert_eq!(active, list(0..12).nodes, "the half is none of them");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn those_that_stay_stand_behind_those_of_the_list() {
     let withheld = judge(&new, &standing(4), THIRD).unwrap_err();
     let names: Vec<_> = withheld.names().collect();
     assert_eq!(names, ["node-1", "node-2"]);
-    assert_eq!(withheld.in_force(&new), list([20, 3, 0, 1, 2]).nodes);
+    assert_eq!(withheld.active(&new), list([20, 3, 0, 1, 2]).nodes);
 }
 
 #[test]

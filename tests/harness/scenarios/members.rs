@@ -11,7 +11,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("join_of_a_node_that_starts", join_of_a_node_that_starts),
     Scenario::new("join_of_an_idle_node", join_of_an_idle_node),
     Scenario::new("move_to_another_pool", move_to_another_pool),
-    Scenario::new("leave_and_at_rest", leave_and_at_rest),
+    Scenario::new("leave_and_drained", leave_and_drained),
     Scenario::new("roll_out_of_a_version", roll_out_of_a_version),
 ];
 
@@ -52,7 +52,7 @@ fn move_to_another_pool(site: &mut Site) {
 }
 
 /// A request that is under way ends normally, and when the node is drained nothing reaches it any more.
-fn leave_and_at_rest(site: &mut Site) {
+fn leave_and_drained(site: &mut Site) {
     site.start();
     let slow = get_later(site.world.service_addr("api"), "/slow?wait=4000");
     let node = site.wait_under_way("/slow");
@@ -71,7 +71,7 @@ fn leave_and_at_rest(site: &mut Site) {
     let answer = runtime().block_on(slow).expect("the client panicked");
     assert_eq!(answer.as_deref(), Ok(NODES[node].name));
     site.wait_drained(mark, node);
-    site.stays_at_rest("api", node);
+    site.stays_drained("api", node);
     site.answered_only_by("api", &[1 - node]);
 }
 

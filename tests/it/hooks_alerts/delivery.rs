@@ -57,7 +57,7 @@ fn an_alert_reaches_a_person_while_hooks_of_many_nodes_hang() {
 }
 
 #[test]
-fn a_restart_tells_nothing_anew_and_that_it_is_over() {
+fn a_restart_reports_nothing_again_and_that_it_is_over() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api", "web"]);
     let mut config = config(&stage);

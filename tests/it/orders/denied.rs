@@ -164,7 +164,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
 }
 
 #[test]
-fn a_reload_answers_with_what_is_wrong_and_the_old_stays_in_force() {
+fn a_reload_answers_with_what_is_wrong_and_the_old_stays_active() {
     let site = Website::start(Stage::new(), 3, &json!({}));
     let reload = || post(&site.stage, "/v1/reload", &json!({}));
     assert_eq!(reload().json(), json!({"nodes": 3}));

@@ -80,7 +80,7 @@ impl Site {
             .wait_log_after(mark, &["cannot reach Perlbal"]);
     }
 
-    /// Waits until what is expected is in force in Perlbal, and read back.
+    /// Waits until what is expected is in Perlbal, and read back.
     #[track_caller]
     pub(crate) fn wait_in_sync(&self) {
         becomes(SOON, "in sync", &json!(true), || {

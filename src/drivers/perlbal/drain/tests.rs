@@ -74,7 +74,7 @@ fn still_draining(draining: &DrainTracker) -> Vec<u8> {
 }
 
 #[test]
-fn who_is_sealed_for_good_is_at_rest_at_the_first_look_that_shows_no_busy_connection() {
+fn who_is_sealed_for_good_is_drained_at_the_first_look_that_shows_no_busy_connection() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     leave(&mut draining, 1, start);
     draining.count(who(1).1, 7);
@@ -91,7 +91,7 @@ fn who_is_sealed_for_good_is_at_rest_at_the_first_look_that_shows_no_busy_connec
 }
 
 #[test]
-fn who_is_not_sealed_for_good_is_at_rest_only_when_it_has_settled() {
+fn who_is_not_sealed_for_good_is_drained_only_when_it_has_settled() {
     let half = [remove(1), seal("one")];
     for group in [&half[..], &[]] {
         let (mut draining, start) = (DrainTracker::default(), Instant::now());
@@ -122,7 +122,7 @@ fn an_answer_that_lay_there_while_pollbal_stood_still_does_not_show_that_it_has_
 }
 
 #[test]
-fn a_pool_file_that_is_read_anew_with_all_seals_seals_who_is_not_in_it() {
+fn a_pool_file_that_is_read_again_with_all_seals_seals_who_is_not_in_it() {
     let (mut draining, start) = (DrainTracker::default(), Instant::now());
     assert!(draining.removed(who(1), start) && draining.removed(who(2), start));
     let reload = Command::Reload {

@@ -78,7 +78,7 @@ fn adds_come_before_removes_and_seals_stand_right_behind_them() {
 }
 
 #[test]
-fn whoever_waits_for_an_empty_pool_is_set_going_when_it_gets_a_member() {
+fn what_waits_for_an_empty_pool_is_set_going_when_it_gets_a_member() {
     let mut actual = actual([], &["web", "web_ssl"]);
     actual.services.insert(name("other"), on("static"));
     let ahead = actual.services.get_mut(&name("web_ssl")).unwrap();
@@ -93,7 +93,7 @@ fn whoever_waits_for_an_empty_pool_is_set_going_when_it_gets_a_member() {
 }
 
 #[test]
-fn whoever_waits_for_members_that_are_all_gone_is_set_going_too() {
+fn what_waits_for_members_that_are_all_gone_is_set_going_too() {
     let plan = plan(&desired([3]), &actual([1, 2], &["web"]));
     let expected: [&[&str]; 2] = [
         &["POOL api ADD 10.0.0.3:80"],

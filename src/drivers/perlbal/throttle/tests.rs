@@ -9,7 +9,7 @@ const MS: Duration = Duration::from_millis(1);
 fn with_trip(trip: Duration) -> (Throttle, Instant) {
     let (mut pace, began) = (Throttle::default(), Instant::now());
     pace.sent(Ping, began);
-    pace.heard(began + trip);
+    pace.received(began + trip);
     pace.answered();
     (pace, began + trip + Duration::from_secs(1))
 }
@@ -18,7 +18,7 @@ fn with_trip(trip: Duration) -> (Throttle, Instant) {
 fn after(kind: Kind, took: Duration) -> (Throttle, Instant) {
     let (mut pace, began) = with_trip(Duration::ZERO);
     pace.sent(kind, began);
-    pace.heard(began + took);
+    pace.received(began + took);
     pace.answered();
     (pace, began + took)
 }
@@ -50,7 +50,7 @@ fn work_that_comes_in_pieces_adds_up() {
     for _ in 0..2 {
         pace.sent(Change, now);
         now += MS;
-        pace.heard(now);
+        pace.received(now);
         pace.answered();
     }
     assert!(!pace.may_send(Change, now));
@@ -82,11 +82,11 @@ fn what_the_network_holds_back_in_the_middle_is_no_work() {
     let (mut pace, began) = with_trip(MS / 2);
     pace.sent(Read, began);
     // The first line comes at once, the others when a relay has acknowledged it.
-    pace.heard(began + MS);
+    pace.received(began + MS);
     assert_eq!(pace.opens_at(Change, began + 2 * MS), Some(began + 2 * MS));
     assert!(pace.may_send(Change, began + 10 * MS));
     let worked = pace.worked();
-    pace.heard(began + 41 * MS);
+    pace.received(began + 41 * MS);
     pace.answered();
     assert_eq!(pace.worked(), worked);
     assert!(pace.may_send(Read, began + 41 * MS));
@@ -99,16 +99,16 @@ fn silence_between_changes_is_work_where_changes_take_long() {
     for _ in 0..2 {
         pace.sent(Change, now);
         now += 5 * MS;
-        pace.heard(now);
+        pace.received(now);
         pace.answered();
         now += Duration::from_secs(1);
     }
     pace.sent(Change, now);
     pace.sent(Change, now);
-    pace.heard(now + 5 * MS);
+    pace.received(now + 5 * MS);
     pace.answered();
     assert!(!pace.may_send(Change, now + 9 * MS));
-    pace.heard(now + 10 * MS);
+    pace.received(now + 10 * MS);
     pace.answered();
     assert_eq!(pace.opens_at(Change, now + 10 * MS), Some(now + 20 * MS));
 }
@@ -117,19 +117,19 @@ fn silence_between_changes_is_work_where_changes_take_long() {
 fn over_a_long_way_changes_follow_each_other_while_answers_are_on_theirs() {
     let trip = 40 * MS;
     let (mut pace, began) = with_trip(trip);
-    let (mut sent, mut heard) = (0, 0);
+    let (mut sent, mut received) = (0, 0);
     for tick in 0..100 {
         let now = began + 5 * tick * MS;
         if tick >= 8 {
-            pace.heard(now);
+            pace.received(now);
             pace.answered();
-            heard += 1;
+            received += 1;
         }
         assert!(pace.may_send(Change, now), "{tick}");
         pace.sent(Change, now);
         sent += 1;
     }
-    assert_eq!((sent, heard), (100, 92));
+    assert_eq!((sent, received), (100, 92));
     assert!(pace.worked() < SHORT, "{:?}", pace.worked());
 }
 
@@ -139,11 +139,11 @@ fn work_is_paid_for_while_answers_are_on_a_long_way() {
     let (mut pace, began) = with_trip(trip);
     pace.sent(Change, began);
     pace.sent(Read, began + 58 * MS);
-    pace.heard(began + trip + 5 * MS);
+    pace.received(began + trip + 5 * MS);
     pace.answered();
-    let heard = began + trip + 5 * MS;
-    assert_eq!(pace.opens_at(Change, heard), Some(heard + 5 * MS));
-    assert!(pace.may_send(Change, heard + 5 * MS));
+    let received = began + trip + 5 * MS;
+    assert_eq!(pace.opens_at(Change, received), Some(received + 5 * MS));
+    assert!(pace.may_send(Change, received + 5 * MS));
 }
 
 #[test]
@@ -151,17 +151,17 @@ fn a_round_trip_that_took_too_long_hides_no_work_once_an_answer_came_sooner() {
     // The first of a connection, on a machine that is busy.
     let (mut pace, mut now) = with_trip(12 * MS);
     pace.sent(Change, now);
-    pace.heard(now + 7 * MS);
+    pace.received(now + 7 * MS);
     pace.answered();
     // All of that may have been the way.
     assert!(pace.may_send(Change, now + 7 * MS));
     now += Duration::from_secs(1);
     pace.sent(Read, now);
-    pace.heard(now + MS);
+    pace.received(now + MS);
     pace.answered();
     now += Duration::from_secs(1);
     pace.sent(Change, now);
-    pace.heard(now + 7 * MS);
+    pace.received(now + 7 * MS);
     pace.answered();
     let rested = now + 7 * MS + 6 * MS;
     assert_eq!(pace.opens_at(Change, now + 7 * MS), Some(rested));
@@ -173,7 +173,7 @@ fn the_first_round_trips_are_measured_quickly() {
     for _ in 1..TRIPS {
         assert_eq!(pace.ping_every(), FIRST_PING_EVERY);
         pace.sent(Ping, now);
-        pace.heard(now + 2 * MS);
+        pace.received(now + 2 * MS);
         pace.answered();
         now += Duration::from_secs(1);
     }
@@ -186,7 +186,7 @@ fn a_way_that_becomes_longer_is_learned() {
     for _ in 0..TRIPS {
         pace.sent(Ping, now);
         now += 30 * MS;
-        pace.heard(now);
+        pace.received(now);
         pace.answered();
         now += Duration::from_secs(1);
     }

@@ -172,7 +172,7 @@ fn a_time_beyond_all_bounds_is_survived() {
 }
 
 #[test]
-fn a_directory_that_was_made_anew_is_locked_anew() {
+fn a_directory_that_was_made_again_is_locked_again() {
     let (_temporary, mut directory) = opened();
     fs::remove_dir(&directory.path).unwrap();
     fs::create_dir(&directory.path).unwrap();

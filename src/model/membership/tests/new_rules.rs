@@ -1,4 +1,4 @@
-//! Whom other rules would refuse, before they are in force.
+//! Whom other rules would refuse, before they take effect.
 
 use super::admission::folded;
 use super::*;

@@ -32,7 +32,11 @@ fn a_sorry_server_serves_while_and_only_while_the_pool_has_no_member() {
     let mut bench = Bench::new(with_sorry(1, 0), 3);
     bench.see(1, says("api serving v1"));
     bench.see(2, says("web"));
-    assert_eq!(bench.membership.take_changed(), None, "node 3 is not heard");
+    assert_eq!(
+        bench.membership.take_changed(),
+        None,
+        "node 3 is not polled"
+    );
     bench.see(3, fails());
     assert_eq!(serving(&mut bench, "api"), [1]);
     bench.see(1, says("api leaving v1"));

@@ -38,7 +38,7 @@ fn who_is_found_where_it_was_is_there_since_then_and_anyone_else_since_now() {
     first.see(5, says("api leaving"));
     first.see(6, fails());
     let mut bench = first.restarted(rules(1, 1, 0), END.after(HOUR));
-    let heard = [
+    let announced = [
         says("api serving v1"),
         says("api serving v2"),
         says("web serving v1"),
@@ -47,9 +47,9 @@ fn who_is_found_where_it_was_is_there_since_then_and_anyone_else_since_now() {
         says("api serving v1"),
     ];
     let mut lasts = Vec::new();
-    for (number, heard) in (1..).zip(heard) {
-        assert_eq!(bench.lasts(number), None, "it was not heard yet");
-        bench.see(number, heard);
+    for (number, announced) in (1..).zip(announced) {
+        assert_eq!(bench.lasts(number), None, "it was not polled yet");
+        bench.see(number, announced);
         lasts.push(bench.lasts(number).unwrap());
     }
     // A second for each observation, five before the end and as many after the start at most.
@@ -112,6 +112,6 @@ fn only_listed_nodes_are_kept_and_nothing_before_all_were_heard() {
     assert_eq!(bench.membership.times(now).unwrap().nodes().count(), 3);
     bench.membership.set_nodes(nodes(1..=2), bench.now);
     assert_eq!(bench.membership.times(now).unwrap().nodes().count(), 2);
-    let unheard = Bench::new(rules(1, 1, 0), 2);
-    assert_eq!(unheard.membership.times(now), None);
+    let awaited = Bench::new(rules(1, 1, 0), 2);
+    assert_eq!(awaited.membership.times(now), None);
 }

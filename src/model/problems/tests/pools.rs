@@ -34,14 +34,14 @@ fn a_pool_without_members_is_told_whatever_its_min_members() {
         nodes: counts(nodes),
         ..begun()
     };
-    let told = |site: &SystemStatus| site.problems().remove(0).text;
+    let text_of = |site: &SystemStatus| site.problems().remove(0).text;
     let all_down = site(pool(0, 0, &[]), &[("api", 0, 3)]);
     assert_eq!(kinds(&all_down), [Kind::PoolEmpty, Kind::NodesDown]);
     let text = "pool api has no members, requests to it wait (of its nodes: 3 failed)";
-    assert_eq!(told(&all_down), text);
+    assert_eq!(text_of(&all_down), text);
     let never = site(pool(0, 0, &[]), &[]);
     let text = "pool api has no members, requests to it wait (no node announces it)";
-    assert_eq!(told(&never), text);
+    assert_eq!(text_of(&never), text);
     let short = site(pool(0, 2, &[]), &[]);
     assert_eq!(kinds(&short), [Kind::PoolEmpty, Kind::PoolShort]);
     assert_eq!(short.problems()[1].alert, AlertPolicy::Covered);
@@ -104,7 +104,7 @@ fn a_pool_in_which_no_node_has_served_yet_is_not_empty_unless_it_is_declared() {
 
 #[test]
 fn of_a_pool_in_which_no_node_has_served_yet_it_is_told_that_its_members_stay() {
-    let told = |sorry: &[&str]| {
+    let text_of = |sorry: &[&str]| {
         let unserved = PoolHealth {
             served: false,
             ..pool(0, 0, sorry)
@@ -118,11 +118,11 @@ fn of_a_pool_in_which_no_node_has_served_yet_it_is_told_that_its_members_stay() 
     };
     let stay = "pool api has no members (of its nodes: 1 failed): no node has served in it yet; members that a \
                 load balancer had before stay until one does, and without any, requests to it wait";
-    assert_eq!(told(&[]), stay);
+    assert_eq!(text_of(&[]), stay);
     let sorry = "pool api has no member (of its nodes: 1 failed): no node has served in it yet; members that a \
                  load balancer had before stay until one does, and without any, its sorry server is active: \
                  10.0.0.9:80";
-    assert_eq!(told(&["10.0.0.9:80"]), sorry);
+    assert_eq!(text_of(&["10.0.0.9:80"]), sorry);
 }
 
 #[test]
