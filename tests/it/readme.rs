@@ -122,7 +122,10 @@ fn the_two_commands_and_the_installation_are_what_perlbal_test_runs() {
     let install = section("Quick start")[0].lines();
     assert_eq!(install[0], "sudo apt-get install perlbal");
     assert!(script("perlbal/setup").contains("\nneed perlbal "));
-    assert!(test.contains(&install[1]), "{} in perlbal/test", install[1]);
+    assert!(script("perlbal/installation").contains(&format!("\n{} ", install[1])));
+    assert!(test.contains("perlbal/installation "));
+    let dockerfile = fs::read_to_string(root.join("perlbal/Dockerfile")).unwrap();
+    assert!(dockerfile.contains(" && perlbal/installation "));
 }
 
 #[test]
