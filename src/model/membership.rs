@@ -392,4 +392,4 @@ impl Membership {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

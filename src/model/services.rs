@@ -27,7 +27,7 @@ pub struct List {
 
 /// Maximum number of invalid lines that are reported: a file that is something
 /// else altogether must not fill the log.
-const TOLD: usize = 20;
+const MAX_REPORTED: usize = 20;
 
 /// Maximum number of characters that are reported of such a line.
 const SHOWN_CHARS: usize = 200;
@@ -73,7 +73,7 @@ pub enum LineErrorKind {
 
 impl LineErrors {
     fn push(&mut self, line: usize, text: &str, kind: LineErrorKind) {
-        if self.first.len() >= TOLD {
+        if self.first.len() >= MAX_REPORTED {
             self.more += 1;
             return;
         }
@@ -333,7 +333,10 @@ mod tests {
     fn of_many_errors_the_first_are_reported_and_the_rest_are_counted() {
         let long = format!("10.0.0.1 http{}\n", "x".repeat(10_000));
         let errors = parse(&(long + &"wrong\n".repeat(99_999))).unwrap_err();
-        assert_eq!((errors.first.len(), errors.more), (TOLD, 100_000 - TOLD));
+        assert_eq!(
+            (errors.first.len(), errors.more),
+            (MAX_REPORTED, 100_000 - MAX_REPORTED)
+        );
         assert!(errors.first[0].to_string().len() < 400);
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct Double {
     addr: SocketAddrV4,
     says: Arc<Mutex<String>>,
     /// The first line of each request.
-    heard: Arc<Mutex<Vec<String>>>,
+    received: Arc<Mutex<Vec<String>>>,
 }
 
 impl Double {
@@ -22,7 +22,7 @@ impl Double {
         let double = Self {
             addr,
             says: Arc::new(Mutex::new(says.to_owned())),
-            heard: Arc::default(),
+            received: Arc::default(),
         };
         let listener = TcpListener::bind(addr).expect("failed to open a listener");
         let own = double.clone();
@@ -45,7 +45,7 @@ impl Double {
             head.push(line);
         }
         let Some(request) = head.first() else { return };
-        self.heard.lock().unwrap().push(request.clone());
+        self.received.lock().unwrap().push(request.clone());
         let says = self.says.lock().unwrap().clone();
         let (status, text) = says.split_once(' ').expect("a status and a text");
         let length = text.len();
@@ -64,17 +64,20 @@ impl Double {
         format!("http://{}", self.addr)
     }
 
-    pub(crate) fn heard(&self, method: &str) -> usize {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().filter(|line| line.starts_with(method)).count()
+    pub(crate) fn received(&self, method: &str) -> usize {
+        let received = self.received.lock().unwrap();
+        received
+            .iter()
+            .filter(|line| line.starts_with(method))
+            .count()
     }
 
     /// Waits until it was asked this many times more.
     #[track_caller]
     pub(crate) fn wait_heard(&self, method: &str, more: usize) {
-        let enough = self.heard(method) + more;
+        let enough = self.received(method) + more;
         eventually(SOON, &format!("{method} at {}", self.addr), || {
-            (self.heard(method) >= enough).then_some(())
+            (self.received(method) >= enough).then_some(())
         });
     }
 }

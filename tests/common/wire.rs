@@ -160,13 +160,13 @@ pub(crate) fn hear(wire: impl Wire) -> Answer {
 
 /// All that is said until the end, also if that is a reset; an error when the end does not come.
 pub(crate) fn hear_all(mut wire: impl Wire) -> Result<String, String> {
-    let mut heard = Vec::new();
-    if let Err(why) = wire.read_to_end(&mut heard)
+    let mut received = Vec::new();
+    if let Err(why) = wire.read_to_end(&mut received)
         && why.kind() == io::ErrorKind::WouldBlock
     {
         return Err(format!("neither answered nor closed within {SOON:?}"));
     }
-    Ok(String::from_utf8_lossy(&heard).into_owned())
+    Ok(String::from_utf8_lossy(&received).into_owned())
 }
 
 /// Asks on a connection that stays open for more.
@@ -174,12 +174,12 @@ pub(crate) fn hear_all(mut wire: impl Wire) -> Result<String, String> {
 pub(crate) fn get_kept(wire: &mut impl Wire, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\n{HEADERS}\r\n");
     wire.write_all(request.as_bytes()).expect("asked");
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut byte = [0];
     // Every answer here is a line.
-    while !heard.ends_with(b"\n") || heard.ends_with(b"\r\n") {
+    while !received.ends_with(b"\n") || received.ends_with(b"\r\n") {
         wire.read_exact(&mut byte).expect("an answer");
-        heard.push(byte[0]);
+        received.push(byte[0]);
     }
-    Answer::parse(&String::from_utf8_lossy(&heard))
+    Answer::parse(&String::from_utf8_lossy(&received))
 }

@@ -108,7 +108,7 @@ fn one_that_is_nudged_all_the_time_is_polled_some_times_a_second_and_once_more_i
     assert!(polls >= 5, "{polls} polls");
     node.announce("");
     ask_from(stage.ip(1), listener, "POST", "/nudge");
-    becomes(SOON, "the last nudge is heard", &Some(vec![]), || {
+    becomes(SOON, "the last nudge is received", &Some(vec![]), || {
         stage.lines("website.pool")
     });
 }

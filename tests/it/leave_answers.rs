@@ -36,7 +36,7 @@ fn one_that_took_the_node_in_again_while_another_was_waited_for_is_asked_again()
     assert!(!stage.path("run").exists(), "it is not gone from all");
     first.say("200 gone");
     assert_eq!(leave.wait_end(SOON).code(), Some(5));
-    let asked = [first.heard("POST"), last.heard("POST")];
+    let asked = [first.received("POST"), last.received("POST")];
     assert!(asked.iter().all(|asked| *asked >= 3), "{asked:?}");
 }
 
@@ -53,7 +53,7 @@ fn who_has_to_wait_again_at_one_is_not_in_the_way_at_those_behind_it() {
     first.say("200 wait another is leaving already");
     last.say("200 gone");
     eventually(SOON, "the last is left", || {
-        (last.heard("DELETE") == 1).then_some(())
+        (last.received("DELETE") == 1).then_some(())
     });
     leave.wait_log(&[&last.url(), "cancelled: the node stays"]);
     first.say("200 gone");
@@ -89,7 +89,7 @@ fn one_that_does_not_learn_that_the_node_is_back_is_notified_again() {
     first.say("200 stays");
     assert_eq!(back.wait_end(SOON).code(), Some(0));
     back.wait_log(&[&first.url(), "reported that the node is back"]);
-    assert_eq!(last.heard("DELETE"), 1);
+    assert_eq!(last.received("DELETE"), 1);
 
     // One that will not hear it is asked no more.
     first.say("200 gone");
@@ -103,7 +103,7 @@ fn one_that_does_not_learn_that_the_node_is_back_is_notified_again() {
     fs::write(stage.path("go"), "").unwrap();
     assert_eq!(back.wait_end(SOON).code(), Some(1));
     back.wait_log(&[&first.url(), "rejected: 403"]);
-    assert_eq!(last.heard("DELETE"), 2);
+    assert_eq!(last.received("DELETE"), 2);
 }
 
 #[test]

@@ -75,12 +75,12 @@ impl Way {
 
 /// Connects, says this, and hears what is said until the end.
 async fn call(way: Way, text: &'static str) -> Result<Outcome, String> {
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let called = async {
         let mut stream = way.connect().await?;
         // Anyone who is refused at once may not be able to say anything.
         _ = stream.write_all(text.as_bytes()).await;
-        if timeout(PATIENCE, stream.read_to_end(&mut heard))
+        if timeout(PATIENCE, stream.read_to_end(&mut received))
             .await
             .is_err()
         {
@@ -88,7 +88,7 @@ async fn call(way: Way, text: &'static str) -> Result<Outcome, String> {
             // for open, until it hears of it again.
             FORGOTTEN.fetch_add(1, Ordering::Relaxed);
             stream.write_all(b"GET").await?;
-            stream.read_to_end(&mut heard).await?;
+            stream.read_to_end(&mut received).await?;
         }
         Ok(())
     };
@@ -96,8 +96,8 @@ async fn call(way: Way, text: &'static str) -> Result<Outcome, String> {
     let _: io::Result<()> = timeout(2 * PATIENCE, called)
         .await
         .map_err(|_| format!("{way:?}: neither answered nor closed"))?;
-    let heard = String::from_utf8_lossy(&heard);
-    Ok(heard.split(' ').nth(1).map(str::to_owned))
+    let received = String::from_utf8_lossy(&received);
+    Ok(received.split(' ').nth(1).map(str::to_owned))
 }
 
 /// On which ways, what is said, and the statuses that are among the answers.

@@ -172,9 +172,9 @@ fn a_request_that_comes_byte_by_byte_is_cut_off() {
                 }
                 let took = begun.elapsed();
                 assert!(took < SOON, "{listener}: {took:?}");
-                let heard = hear_all(wire).unwrap();
-                assert!(heard.contains(" 408 "), "{listener}: {heard:?}");
-                assert!(heard.contains("did not arrive within 5s"), "{heard}");
+                let received = hear_all(wire).unwrap();
+                assert!(received.contains(" 408 "), "{listener}: {received:?}");
+                assert!(received.contains("did not arrive within 5s"), "{received}");
             });
         }
     });
@@ -378,14 +378,14 @@ fn whatever_is_sent_to_a_listener_is_answered_or_closed() {
             (&mut &*wire).write_all(&bytes).ok();
             wire.shutdown(std::net::Shutdown::Write).ok();
         }
-        for heard in [hear_all(admin), hear_all(status), hear_all(node)] {
-            let heard = heard.map_err(TestCaseError::fail)?;
-            let proper = heard.is_empty()
-                || heard.starts_with("HTTP/1.1 ")
-                || heard.starts_with("HTTP/1.0 ");
-            prop_assert!(proper, "{heard:?}");
-            prop_assert!(!heard.contains(" 500 "), "{heard:?}");
-            answered.set(answered.get() + u32::from(!heard.is_empty()));
+        for received in [hear_all(admin), hear_all(status), hear_all(node)] {
+            let received = received.map_err(TestCaseError::fail)?;
+            let proper = received.is_empty()
+                || received.starts_with("HTTP/1.1 ")
+                || received.starts_with("HTTP/1.0 ");
+            prop_assert!(proper, "{received:?}");
+            prop_assert!(!received.contains(" 500 "), "{received:?}");
+            answered.set(answered.get() + u32::from(!received.is_empty()));
         }
         Ok(())
     });

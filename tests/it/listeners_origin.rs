@@ -44,8 +44,8 @@ fn the_status_listener_answers_for_no_name_but_its_own() {
     nameless
         .write_all(b"GET /healthz HTTP/1.0\r\n\r\n")
         .expect("asked");
-    let heard = hear_all(nameless).expect("an end");
-    assert!(heard.starts_with("HTTP/1.0 200 "), "{heard}");
+    let received = hear_all(nameless).expect("an end");
+    assert!(received.starts_with("HTTP/1.0 200 "), "{received}");
 
     for host in [
         "rebound.example",

@@ -186,7 +186,7 @@ fn pauses_after_long_stretches(relay: &Relay) -> Vec<(Duration, Duration)> {
         let [stretch, next] = *pair else {
             unreachable!("two at a time")
         };
-        // Where nothing is heard for longer than a pause, changes go out all the same.
+        // Where nothing is received for longer than a pause, changes go out all the same.
         let is_long = stretch.delayed >= FELT && stretch.ended - stretch.began < LONGEST_PAUSE;
         is_long.then(|| (stretch.delayed, next.began - stretch.ended))
     });

@@ -201,7 +201,7 @@ fn a_restart_takes_what_its_files_hold_for_what_it_is() {
     perlbal.wait_members("website", &addrs(&nodes[..1]));
     pollbal.terminate();
 
-    // The file names a node, which is not heard yet: the sorry server does not come meanwhile.
+    // The file names a node, which is not polled yet: the sorry server does not come meanwhile.
     nodes[1].revive();
     let mut pollbal = Pollbal::start(&stage, &with_sorry);
     nodes[0].wait_polls(3);

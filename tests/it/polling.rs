@@ -127,7 +127,7 @@ fn what_a_node_waits_for_a_connection_of_ours_is_no_time_of_its_own() {
     wake.send_replace(true);
     for node in waiting {
         let path = format!("/v1/explain?node={}", node.name());
-        let took = eventually(SOON, "the node is heard", || {
+        let took = eventually(SOON, "the node is polled", || {
             get(&stage, &path).json()["answer"]["took_ms"].as_f64()
         });
         assert!(took < WAITED.as_secs_f64() * 1000.0, "{took} ms");

@@ -205,7 +205,7 @@ impl Site {
         .all(|is_so| **is_so == true)
     }
 
-    /// Ends pollbal by `end`, starts it again, and waits until it has heard its nodes and has nothing left to tell.
+    /// Ends pollbal by `end`, starts it again, and waits until it has polled its nodes and has nothing left to tell.
     fn restart(&self, pollbal: Pollbal, end: impl FnOnce(Pollbal)) -> Pollbal {
         end(pollbal);
         let pollbal = self.start();

@@ -1,4 +1,4 @@
-//! What is reported to the service manager: ready when nodes are heard and files are written, a status, signs of life.
+//! What is reported to the service manager: ready when nodes are polled and files are written, a status, signs of life.
 
 mod watchdog;
 

@@ -1,22 +1,18 @@
 //! A whole site in the core: no I/O, and time is an argument.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::control::OverrideError;
 use crate::drivers::pool_files::earlier::Earlier;
 use crate::model::announcement::Announcement;
-use crate::model::naming::Namings;
+use crate::model::membership::tests::{addr, rules};
 use crate::model::node::Node;
 use crate::model::observation::{Failure, Observation, Poll};
 use crate::model::overrides::{Note, Reason};
 use crate::model::problems::{Problem, Resolution, SystemStatus};
 use crate::model::removals::MaxRemoved;
-use crate::model::rules::PoolRules;
 use crate::model::services::List;
 use crate::model::time::Standstill;
 use crate::model::time::Timestamp;
-use crate::model::weight::Weight;
 
 /// A site of which every step takes a second.
 struct Site {
@@ -24,35 +20,11 @@ struct Site {
     clock: Clock,
 }
 
-fn addr(number: u8) -> NodeAddr {
-    format!("10.0.0.{number}:80").parse().unwrap()
-}
-
 fn list(numbers: impl IntoIterator<Item = u8>) -> List {
     let node = |number| Node::new(addr(number), format!("n{number}"));
     List {
         nodes: numbers.into_iter().map(node).collect(),
         unfinished: false,
-    }
-}
-
-fn rules() -> Rules {
-    Rules {
-        undeclared: PoolRules {
-            rise: 1,
-            fall: 1,
-            min_members: 1,
-            max_leaving: 1,
-            max_versions: 10,
-            nodes: None,
-            weight: Weight::default(),
-            sorry: Vec::new(),
-        },
-        declared: BTreeMap::new(),
-        accept_undeclared: true,
-        max_undeclared: 4,
-        grace: Duration::from_secs(60),
-        namings: Namings::default(),
     }
 }
 
@@ -81,7 +53,7 @@ impl Site {
             today: Timestamp::from_millis(1_000_000),
         };
         let core = Core::new(
-            (rules(), settings()),
+            (rules(1, 1, 1), settings()),
             Overrides::default(),
             &NodeTimes::default(),
             clock,
@@ -265,7 +237,7 @@ fn withheld_removals_are_carried_out_once_the_pool_can_do_without_the_nodes() {
 #[test]
 fn a_reload_that_changes_rules_and_nodes_publishes_both_in_one_snapshot() {
     let mut site = Site::serving(3);
-    let mut rules = rules();
+    let mut rules = rules(1, 1, 1);
     rules
         .declared
         .insert("web".parse().unwrap(), rules.undeclared.clone());

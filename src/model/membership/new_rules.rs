@@ -58,7 +58,7 @@ impl Rules {
         Some(JoinDenied::NameTaken(Box::new(taken?)))
     }
 
-    /// The rejection because `by` already holds a name of the place.
+    /// The rejection because `by` already has a name of the place.
     pub(super) fn name_taken(
         &self,
         place: &Assignment,

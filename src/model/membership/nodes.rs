@@ -171,7 +171,7 @@ impl TrackedNode {
         }
     }
 
-    /// Whether it fails, and `min_members` holds it.
+    /// Whether it fails, and `min_members` keeps it in.
     pub(super) fn is_held(&self) -> bool {
         matches!(&self.state, State::Member { held_since, .. } if held_since.is_some())
     }

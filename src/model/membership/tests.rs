@@ -34,7 +34,8 @@ struct Bench {
     now: Instant,
 }
 
-fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
+/// Rules of a site that declares no pool.
+pub(crate) fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
     Rules {
         undeclared: PoolRules {
             rise,
@@ -54,7 +55,7 @@ fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
     }
 }
 
-fn addr(number: u8) -> NodeAddr {
+pub(crate) fn addr(number: u8) -> NodeAddr {
     format!("10.0.0.{number}:80").parse().unwrap()
 }
 

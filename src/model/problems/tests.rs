@@ -1,4 +1,4 @@
-//! What holds, and what is so instead where it does not.
+//! Which problems there are, what the verdict says of them, and what is reported once they are over.
 
 mod pools;
 

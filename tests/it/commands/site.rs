@@ -37,7 +37,7 @@ impl Site {
             node_listener: website.node_listener,
             stage: website.stage,
         };
-        // Perlbal has it when the daemon has not yet heard of that.
+        // Perlbal has it when the daemon does not know of that yet.
         eventually(SOON, "all is right", || {
             (site.ask(&["status"]).0 == 0).then_some(())
         });

@@ -326,9 +326,9 @@ fn the_script_too_is_not_in_the_way_behind_one_where_it_has_to_wait_again() {
     first.say("200 wait another is leaving already");
     last.say("200 gone");
     eventually(SOON, "the last is left", || {
-        (last.heard("DELETE") > 0).then_some(())
+        (last.received("DELETE") > 0).then_some(())
     });
-    assert_eq!(first.heard("DELETE"), 0);
+    assert_eq!(first.received("DELETE"), 0);
     first.say("200 gone");
     assert!(script.wait_end().success());
 }
@@ -356,7 +356,7 @@ fn the_script_takes_no_error_for_an_answer_and_asks_no_proxy() {
         });
         assert!(script.0.try_wait().unwrap().is_none(), "it is not gone");
     }
-    assert_eq!(last.heard("POST"), 0);
+    assert_eq!(last.received("POST"), 0);
     first.say("200 gone");
     assert!(script.wait_end().success());
 }
