@@ -18,6 +18,13 @@ use crate::drivers::drain_schedule;
 /// Part of a read that counts as round trips: a read that takes no longer costs Perlbal little.
 const ROUND_TRIPS: Duration = Duration::from_millis(10);
 
+/// Delay before a removal is confirmed. Each further change begins it again, since Perlbal executes nothing else while it
+/// prints its state.
+const QUIET: Duration = Duration::from_millis(3);
+
+/// Maximum delay before a removal is confirmed, however many changes follow it: its node may be waiting to stop.
+const MAX_DELAY: Duration = Duration::from_millis(20);
+
 /// How far reads of everything have come.
 #[derive(Default)]
 pub(super) struct Confirmation {
@@ -27,10 +34,14 @@ pub(super) struct Confirmation {
     confirmed: Option<u64>,
     /// When the next one is due.
     at: Option<Instant>,
+    /// The last snapshot that was acknowledged when that was determined.
+    scheduled: u64,
     /// Not before this.
     not_before: Option<Instant>,
-    /// The last snapshot by which members were removed: it is to be confirmed at once.
+    /// The last snapshot by which members were removed: it is to be confirmed soon.
     urgent: u64,
+    /// When the first removal that no read confirms is to be confirmed at the latest.
+    latest: Option<Instant>,
     /// There may be other pools or services than when remarks were last made.
     remarks_due: bool,
 }
@@ -44,6 +55,7 @@ impl Connection<'_> {
     /// A read of everything begins.
     pub(super) fn begin_confirmation(&mut self, now: Instant) {
         self.confirmation.at = None;
+        self.confirmation.latest = None;
         self.confirmation.present = Some((self.state.acked_serial, now));
     }
 
@@ -72,28 +84,26 @@ impl Connection<'_> {
 
     /// Schedules a read of everything, if a snapshot is acknowledged that none confirms.
     pub(super) fn schedule_confirmation(&mut self, now: Instant) {
-        let Confirmation {
-            present,
-            confirmed,
-            at,
-            not_before,
-            urgent,
-            ..
-        } = &mut self.confirmation;
+        let confirmation = &mut self.confirmation;
         let acked = self.state.acked_serial;
-        let present = present.map(|(acked, _)| acked);
+        let present = confirmation.present.map_or(0, |(acked, _)| acked);
+        let confirmed = confirmation.confirmed;
         let confirmed = confirmed.unwrap_or(self.state.confirmed_serial);
-        let confirmed = confirmed.max(present.unwrap_or(0));
-        if confirmed >= acked {
+        let confirmed = confirmed.max(present);
+        if confirmed >= acked || confirmation.scheduled >= acked {
             return;
         }
-        let due = if (confirmed + 1..=acked).contains(urgent) {
-            now
+        confirmation.scheduled = acked;
+        let is_urgent = (confirmed + 1..=acked).contains(&confirmation.urgent);
+        let due = if is_urgent {
+            let latest = *confirmation.latest.get_or_insert(now + MAX_DELAY);
+            (now + QUIET).min(latest)
         } else {
-            now + READ_BACK_DELAY
+            let due = now + READ_BACK_DELAY;
+            confirmation.at.map_or(due, |at| at.min(due))
         };
-        let due = not_before.map_or(due, |until| due.max(until));
-        *at = Some(at.map_or(due, |at| at.min(due)));
+        let not_before = confirmation.not_before;
+        confirmation.at = Some(not_before.map_or(due, |until| due.max(until)));
     }
 
     /// Records what was read, once its consequences are planned.

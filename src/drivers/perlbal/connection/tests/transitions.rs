@@ -7,22 +7,6 @@ use crate::drivers::StatisticsError;
 use crate::drivers::perlbal::protocol::Endpoint;
 use crate::drivers::perlbal::view::Query;
 
-/// A simulation that is connected and in sync: pool `api` with the nodes 1 and 2.
-macro_rules! in_sync {
-    ($simulation:ident, $site:ident, $state:ident) => {
-        let $site = Site::default();
-        let mut $state = State::new(Instant::now());
-        let perlbal = Perlbal::with(&[("api", &[&addr(1), &addr(2)])]);
-        let first = Some(snapshot(1, &[("api", &[1, 2])]));
-        let mut $simulation =
-            Simulation::connect(&$site, &mut $state, perlbal, first, Instant::now());
-        $simulation.run(500 * MILLI);
-        assert!($simulation.is_in_sync());
-        $simulation.written();
-        $simulation.take_notices();
-    };
-}
-
 fn member(number: u8) -> Endpoint {
     Endpoint::Node(addr(number).parse().unwrap())
 }
