@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::names::Names;
-use self::nodes::{Nodes, State};
+use self::nodes::{LastMembership, Nodes, State};
 use self::pool_state::PoolState;
 use self::snapshots::Snapshots;
 use self::times::Before;
@@ -250,7 +250,7 @@ impl Membership {
         let node = node.node.clone();
         self.exit(addr, now);
         self.introduce(addr, &admitted, now, changes);
-        self.enter(addr, place.clone());
+        let place = self.enter(addr, place);
         match from {
             Some(from) if from == place => self.enforce_min_members(&place.pool, now, changes),
             Some(from) => {
@@ -286,10 +286,17 @@ impl Membership {
             node.failures = 0;
         }
         match (&why, &from) {
-            (OutReason::Leaving, Some(from)) => node.left = Some((from.pool.clone(), now)),
+            (OutReason::Leaving, Some(from)) => {
+                let last = node.last_membership.get_or_insert_default();
+                last.left = Some((from.pool.clone(), now));
+            }
             // It may only have been silent for a moment, or say it again.
             (OutReason::Leaving | OutReason::Failed(_), _) => {}
-            _ => node.left = None,
+            _ => {
+                if let Some(last) = &mut node.last_membership {
+                    last.left = None;
+                }
+            }
         }
         let before = std::mem::replace(&mut node.state, State::Out(Some(why.clone())));
         let same = matches!(&before, State::Out(Some(before)) if before.same_kind(&why));
@@ -317,13 +324,13 @@ impl Membership {
         }
     }
 
-    /// Makes the node a member, which it is not. The caller settles the pool.
-    fn enter(&mut self, addr: NodeAddr, place: Assignment) {
+    /// Makes the node a member, which it is not. The caller settles the pool. Returns the place with names whose texts
+    /// are shared with the other members'.
+    fn enter(&mut self, addr: NodeAddr, place: Assignment) -> Assignment {
         let Some(node) = self.nodes.get_mut(addr) else {
-            return;
+            return place;
         };
         let pool = match self.pools.get_key_value(&place.pool) {
-            // Its text is shared with the other members'.
             Some((known, _)) => known.clone(),
             None => place.pool,
         };
@@ -334,11 +341,9 @@ impl Membership {
         if let Some((place, _)) = node.draining() {
             self.snapshots.changed(&place.pool);
         }
-        (node.left, node.was_in, node.draining_since) = (None, None, None);
-        node.state = State::Member {
-            place: Assignment { pool, version },
-            held_since: None,
-        };
+        let place = Assignment { pool, version };
+        node.enter(place.clone());
+        place
     }
 
     /// Takes the node out of the pool that it is in, if any. The caller settles the pool.
@@ -353,9 +358,12 @@ impl Membership {
         else {
             return None;
         };
-        node.was_in = Some(place.clone());
-        node.draining_since = Some(now);
-        node.last_in = Some(place.pool.clone());
+        node.last_membership = Some(Box::new(LastMembership {
+            pool: Some(place.pool.clone()),
+            place: Some(place.clone()),
+            draining_since: Some(now),
+            left: None,
+        }));
         if let Some(pool) = self.pools.get_mut(&place.pool) {
             pool.exit(addr, place.version.as_ref(), held_since, now);
         }

@@ -107,7 +107,7 @@ impl Membership {
         }
         let enters_version = place.version.is_some() && admitted.unversioned.is_none();
         admitted.is_swing = is_swing(node, place) && (joins || enters_version);
-        if admitted.is_swing && node.changes.is_empty(CHANGES, now) {
+        if admitted.is_swing && node.limits().changes.is_empty(CHANGES, now) {
             let refusal = JoinDenied::TooOften(place.clone());
             if joins {
                 return Err(refusal);
@@ -153,7 +153,8 @@ impl Membership {
         }
         let limits = NameLimits::of(place);
         let at_address = self.names.addresses.get(&address);
-        if node.new_names.is_empty(place, limits.of_node, now)
+        let of_node = node.limits().new_names;
+        if of_node.is_empty(place, limits.of_node, now)
             || at_address.is_some_and(|names| names.is_empty(place, limits.of_address, now))
         {
             return Err(JoinDenied::TooManyNew(place.clone()));
@@ -189,7 +190,7 @@ impl Membership {
         if admitted.is_swing
             && let Some(node) = self.nodes.get_mut(addr)
         {
-            node.changes.take(CHANGES, now);
+            node.limits_mut().changes.take(CHANGES, now);
         }
         let place = &admitted.place;
         if admitted.new_pool {
@@ -268,7 +269,8 @@ impl Membership {
         }
         let limits = NameLimits::of(place);
         if let Some(node) = self.nodes.get_mut(addr) {
-            node.new_names.of(place).take(limits.of_node, now);
+            let new_names = &mut node.limits_mut().new_names;
+            new_names.of(place).take(limits.of_node, now);
         }
         let addresses = &mut self.names.addresses;
         if addresses.len() >= ADDRESSES {
@@ -288,12 +290,13 @@ impl Membership {
         let Some(node) = self.nodes.get_mut(addr) else {
             return;
         };
-        let before = mem::replace(&mut node.unversioned, refusal);
+        let before = mem::replace(&mut node.unversioned, refusal.map(Box::new));
         if let (Some(refusal), State::Member { place, .. }) = (&node.unversioned, &node.state)
-            && before.is_none_or(|before| discriminant(&before) != discriminant(refusal))
+            && before.is_none_or(|before| discriminant(&*before) != discriminant(&**refusal))
         {
             let (node, place) = (node.node.clone(), place.clone());
-            changes.push(Change::Unversioned(node, place, refusal.clone()));
+            let refusal = JoinDenied::clone(refusal);
+            changes.push(Change::Unversioned(node, place, refusal));
         }
     }
 }
@@ -304,9 +307,7 @@ fn is_swing(node: &TrackedNode, place: &Assignment) -> bool {
     match &node.state {
         State::Member { .. } => true,
         State::Out(None | Some(OutReason::Disabled(_))) => false,
-        State::Out(Some(OutReason::Failed(_))) => {
-            node.was_in.as_ref().is_some_and(|was| was != place)
-        }
-        State::Out(Some(_)) => node.was_in.is_some(),
+        State::Out(Some(OutReason::Failed(_))) => node.was_in().is_some_and(|was| was != place),
+        State::Out(Some(_)) => node.was_in().is_some(),
     }
 }

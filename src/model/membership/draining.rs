@@ -13,7 +13,7 @@ impl Membership {
             && node.failures >= self.rules.of(&place.pool).fall
         {
             self.snapshots.changed(&place.pool);
-            node.draining_since = None;
+            node.end_drain();
         }
     }
 }

@@ -87,7 +87,7 @@ impl Membership {
             };
             for addr in addrs {
                 if let Some(node) = self.nodes.get_mut(*addr) {
-                    node.last_in = Some(pool.clone());
+                    node.last_membership.get_or_insert_default().pool = Some(pool.clone());
                 }
             }
         }

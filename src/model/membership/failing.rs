@@ -105,7 +105,8 @@ impl Membership {
             if let (Some(from), Some(node)) = (from, self.nodes.get_mut(addr)) {
                 let why = OutReason::Failed(failure);
                 node.state = State::Out(Some(why.clone()));
-                (node.failed, node.since, node.draining_since) = (true, Some(now), None);
+                (node.failed, node.since) = (true, Some(now));
+                node.end_drain();
                 changes.push(Change::Left(node.node.clone(), from, why));
             }
         }

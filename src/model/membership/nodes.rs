@@ -56,20 +56,34 @@ pub(super) struct TrackedNode {
     pub(super) kept_by: Option<Retention>,
     /// When the first of its failures in a row came, if there are any.
     pub(super) failing_since: Option<Instant>,
-    /// The pool of which it was a member when it said that it leaves, and when that was.
-    pub(super) left: Option<(PoolName, Instant)>,
-    /// Where it was a member last, if it is none.
-    pub(super) was_in: Option<Assignment>,
-    /// Since when it drains there, if it does.
-    pub(super) draining_since: Option<Instant>,
-    /// The pool of which it was a member last, in this run or, by the state file, in one before.
-    pub(super) last_in: Option<PoolName>,
+    /// What is known of its last membership while it is no member. Boxed like what follows, since most nodes have none.
+    pub(super) last_membership: Option<Box<LastMembership>>,
     /// What it let be known last of where it serves.
     pub(super) word: Option<Word>,
     /// Why a member is in no version pool, though it announces a version.
-    pub(super) unversioned: Option<JoinDenied>,
+    pub(super) unversioned: Option<Box<JoinDenied>>,
     /// The weight that it announced last.
     pub(super) announced_weight: Option<Weight>,
+    /// What counts towards its limits, once anything did.
+    limits: Option<Box<Limits>>,
+}
+
+/// The last membership of a node that is no member.
+#[derive(Debug, Default)]
+pub(super) struct LastMembership {
+    /// The pool, in this run or, by the state file, in one before.
+    pub(super) pool: Option<PoolName>,
+    /// The place, in this run.
+    pub(super) place: Option<Assignment>,
+    /// Since when the node drains there, if it does.
+    pub(super) draining_since: Option<Instant>,
+    /// The pool of which it was a member when it said that it leaves, and when that was.
+    pub(super) left: Option<(PoolName, Instant)>,
+}
+
+/// How often a node may do what is limited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limits {
     /// How often it may change.
     pub(super) changes: Bucket,
     /// How many new names it may announce.
@@ -94,6 +108,7 @@ impl Nodes {
     pub(super) fn list(&mut self, nodes: Vec<Node>) {
         let before = std::mem::take(&mut self.states).into_iter();
         let mut before: BTreeMap<_, _> = before.map(|state| (state.node.addr, state)).collect();
+        self.states.reserve_exact(nodes.len());
         for node in nodes {
             let known = before.remove(&node.addr);
             let node = Arc::new(node);
@@ -171,6 +186,27 @@ impl TrackedNode {
         }
     }
 
+    /// Makes it a member. What it said is kept with the names of the place, so that their texts are in memory once.
+    pub(super) fn enter(&mut self, place: Assignment) {
+        if self.last_assignment.as_ref() == Some(&place) {
+            self.last_assignment = Some(place.clone());
+            let last = self.last.as_mut().map(|last| &mut last.observation);
+            if let Some(Observation::Announced(announcement)) = last {
+                announcement.pool = place.pool.clone();
+                announcement.version.clone_from(&place.version);
+            }
+        }
+        let word = Word::Serves(place.clone());
+        if self.word.as_ref() == Some(&word) {
+            self.word = Some(word);
+        }
+        self.last_membership = None;
+        self.state = State::Member {
+            place,
+            held_since: None,
+        };
+    }
+
     /// Whether it fails, and `min_members` keeps it in.
     pub(super) fn is_held(&self) -> bool {
         matches!(&self.state, State::Member { held_since, .. } if held_since.is_some())
@@ -194,24 +230,52 @@ impl TrackedNode {
 
     /// Where it drains, and since when.
     pub(super) fn draining(&self) -> Option<(&Assignment, Instant)> {
-        self.was_in.as_ref().zip(self.draining_since)
+        let last = self.last_membership.as_ref()?;
+        last.place.as_ref().zip(last.draining_since)
+    }
+
+    /// It does not drain any more.
+    pub(super) fn end_drain(&mut self) {
+        if let Some(last) = &mut self.last_membership {
+            last.draining_since = None;
+        }
+    }
+
+    /// Where it was a member last in this run, if it is none.
+    pub(super) fn was_in(&self) -> Option<&Assignment> {
+        self.last_membership.as_ref()?.place.as_ref()
+    }
+
+    /// The pool of which it was a member last, in this run or, by the state file, in one before, if it is none.
+    pub(super) fn last_in(&self) -> Option<&PoolName> {
+        self.last_membership.as_ref()?.pool.as_ref()
+    }
+
+    /// How often it may do what is limited.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.as_deref().copied().unwrap_or_default()
+    }
+
+    /// The same, to count.
+    pub(super) fn limits_mut(&mut self) -> &mut Limits {
+        self.limits.get_or_insert_default()
     }
 
     /// The pool of which it is a member, or was last, in this run or an earlier one.
     pub(super) fn member_of(&self) -> Option<&PoolName> {
         let place = match &self.state {
             State::Member { place, .. } => Some(place),
-            State::Out(_) => self.was_in.as_ref(),
+            State::Out(_) => self.was_in(),
         };
         let pool = place.map(|place| &place.pool);
-        pool.or(self.last_in.as_ref())
+        pool.or(self.last_in())
     }
 
     /// The pool that it counts for: that it is in, or last spoke of; or, where it has not spoken in this
     /// run, that it was in last.
     pub(super) fn belongs_to(&self) -> Option<&PoolName> {
         let place = self.place().map(|place| &place.pool);
-        place.or(self.last_in.as_ref())
+        place.or(self.last_in())
     }
 
     /// The pool that it left by saying so, as it still does, and when. One that was no member left
@@ -220,7 +284,8 @@ impl TrackedNode {
         let last = self.last.as_ref().map(|poll| &poll.observation);
         let leaves = matches!(last, Some(Observation::Announced(announcement))
             if announcement.status == Status::Leaving);
-        self.left.as_ref().filter(|_| leaves)
+        let left = self.last_membership.as_ref()?.left.as_ref();
+        left.filter(|_| leaves)
     }
 
     /// Counts what it said while orders keep it out.
@@ -262,15 +327,11 @@ impl TrackedNode {
             since: None,
             kept_by: None,
             failing_since: None,
-            left: None,
-            was_in: None,
-            draining_since: None,
-            last_in: None,
+            last_membership: None,
             word: None,
             unversioned: None,
             announced_weight: None,
-            changes: Bucket::default(),
-            new_names: NewNames::default(),
+            limits: None,
         }
     }
 }

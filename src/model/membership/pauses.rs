@@ -9,7 +9,8 @@ impl Membership {
     /// leaves end later.
     pub fn add_pause(&mut self, pause: Standstill, today: Timestamp) -> usize {
         for node in self.nodes.all_mut() {
-            if let Some((_, since)) = &mut node.left {
+            let last = node.last_membership.as_mut();
+            if let Some((_, since)) = last.and_then(|last| last.left.as_mut()) {
                 *since += pause.time;
             }
         }

@@ -135,7 +135,7 @@ impl Snapshots {
         for node in out {
             // Of a pool that the rules no longer give it, it is no member that is away.
             let may_return = |pool: &&PoolName| rules.refusal(pool, node.node.addr).is_none();
-            if let Some(pool) = node.last_in.as_ref().filter(may_return) {
+            if let Some(pool) = node.last_in().filter(may_return) {
                 let there = last_in.entry(pool.clone()).or_default();
                 there.insert(node.node.addr);
             }

@@ -122,7 +122,7 @@ impl Membership {
                 _ => node.since,
             },
             unversioned: match &node.state {
-                State::Member { .. } => node.unversioned.clone(),
+                State::Member { .. } => node.unversioned.as_deref().cloned(),
                 State::Out(_) => None,
             },
             last: node.last.clone(),
