@@ -3,7 +3,9 @@
 //! It is bounded twice: per node it keeps the last [`EVENTS_PER_NODE`], so a node that comes and goes does not evict
 //! the events of others, and in total the last [`MAX_EVENTS`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::iter::successors;
+use std::mem;
 use std::sync::Arc;
 
 use super::event::{Event, EventText};
@@ -19,9 +21,23 @@ pub const MAX_EVENTS: usize = 20_000;
 /// The most recent events.
 #[derive(Debug, Default)]
 pub struct EventLog {
-    events: BTreeMap<u64, Arc<Event>>,
-    of_node: HashMap<NodeAddr, VecDeque<u64>>,
+    events: BTreeMap<u64, Entry>,
+    of_node: HashMap<NodeAddr, NodeEvents>,
     last_id: u64,
+}
+
+/// An event, and the number of the one before of the same node; 0 if there is none.
+#[derive(Debug)]
+struct Entry {
+    event: Arc<Event>,
+    before: u64,
+}
+
+/// The events of one node. They are chained by their numbers, since most nodes have very few.
+#[derive(Clone, Copy, Debug, Default)]
+struct NodeEvents {
+    last_id: u64,
+    count: usize,
 }
 
 /// Which end of a range of events to return, and the maximum number of events.
@@ -48,15 +64,19 @@ impl EventLog {
             quiet: event.quiet,
             text: event.text.clone(),
         });
+        let mut entry = Entry {
+            event: recorded.clone(),
+            before: 0,
+        };
         if let Some(node) = event.node {
-            let ids = self.of_node.entry(node.addr).or_default();
-            ids.push_back(recorded.id);
-            if ids.len() > EVENTS_PER_NODE {
-                ids.pop_front()
-                    .and_then(|oldest| self.events.remove(&oldest));
-            }
+            let events = self.of_node.entry(node.addr).or_default();
+            entry.before = mem::replace(&mut events.last_id, recorded.id);
+            events.count += 1;
         }
-        self.events.insert(recorded.id, recorded.clone());
+        self.events.insert(recorded.id, entry);
+        if let Some(node) = event.node {
+            self.limit_node(node.addr);
+        }
         if self.events.len() > MAX_EVENTS {
             self.evict_oldest();
         }
@@ -73,7 +93,7 @@ impl EventLog {
     #[must_use]
     pub fn after(&self, id: u64, part: Part) -> Vec<Arc<Event>> {
         let later = self.events.range(id.saturating_add(1)..);
-        let later = later.map(|(_, event)| event.clone());
+        let later = later.map(|(_, entry)| entry.event.clone());
         match part {
             Part::First(limit) => later.take(limit).collect(),
             Part::Last(limit) => {
@@ -87,22 +107,46 @@ impl EventLog {
     /// The events of one node, oldest first.
     #[must_use]
     pub fn of_node(&self, addr: NodeAddr) -> Vec<Arc<Event>> {
-        let ids = self.of_node.get(&addr).into_iter().flatten();
-        ids.filter_map(|id| self.events.get(id).cloned()).collect()
+        let mut events: Vec<_> = self.newest_of(addr).cloned().collect();
+        events.reverse();
+        events
+    }
+
+    /// The events of one node, newest first.
+    fn newest_of(&self, addr: NodeAddr) -> impl Iterator<Item = &Arc<Event>> {
+        let last = self.of_node.get(&addr).map(|events| events.last_id);
+        let last = last.and_then(|id| self.events.get(&id));
+        let entries = successors(last, |entry| self.events.get(&entry.before));
+        entries.map(|entry| &entry.event)
+    }
+
+    /// Evicts the node's oldest event if it has too many.
+    fn limit_node(&mut self, addr: NodeAddr) {
+        let events = self.of_node.get(&addr);
+        if events.is_none_or(|events| events.count <= EVENTS_PER_NODE) {
+            return;
+        }
+        let oldest = self.newest_of(addr).last().map(|event| event.id);
+        oldest.and_then(|id| self.events.remove(&id));
+        self.forget(addr);
     }
 
     fn evict_oldest(&mut self) {
-        let Some((id, event)) = self.events.pop_first() else {
+        let oldest = self.events.pop_first();
+        let node = oldest.and_then(|(_, entry)| entry.event.node.clone());
+        if let Some(node) = node {
+            self.forget(node.addr);
+        }
+    }
+
+    /// Counts one event of the node less.
+    fn forget(&mut self, addr: NodeAddr) {
+        let Some(events) = self.of_node.get_mut(&addr) else {
             return;
         };
-        let Some(addr) = event.node.as_ref().map(|node| node.addr) else {
-            return;
-        };
-        if let Some(ids) = self.of_node.get_mut(&addr) {
-            ids.retain(|known| *known != id);
-            if ids.is_empty() {
-                self.of_node.remove(&addr);
-            }
+        events.count -= 1;
+        if events.count == 0 {
+            self.of_node.remove(&addr);
         }
     }
 }
