@@ -112,6 +112,8 @@ pub fn parse_listing(text: &str) -> Result<Listing, LineErrors> {
             Err(kind) => errors.push(line, text, kind),
         }
     }
+    // It is kept until the file changes.
+    entries.shrink_to_fit();
     let unfinished = errors.unfinished;
     errors.or(Listing {
         entries,

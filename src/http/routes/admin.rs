@@ -196,7 +196,7 @@ async fn nudge(
         read(&body)?
     };
     let addrs = if nudge.nodes.is_empty() {
-        state.node_index.borrow().addrs()
+        state.node_index.borrow().addrs().to_vec()
     } else {
         state.find_listed(nudge.nodes.iter().map(String::as_str))?
     };
