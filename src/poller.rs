@@ -155,9 +155,7 @@ impl Pollers {
             connection: Connection::new(addr),
             shared: self.shared.clone(),
             trigger: trigger.clone(),
-            nudges: Bucket::default(),
-            early: None,
-            nudged: false,
+            unscheduled: None,
             took: Duration::ZERO,
         };
         // By reference: as an argument it would be stored in the task twice.
@@ -204,13 +202,21 @@ struct Poller {
     connection: Connection,
     shared: Arc<Shared>,
     trigger: Arc<Trigger>,
-    nudges: Bucket,
-    /// When to poll outside the schedule, if that was triggered.
-    early: Option<Instant>,
-    /// Whether a nudge waits for that poll.
-    nudged: bool,
+    /// Polls outside the schedule, once any was triggered. Boxed, since most nodes need none.
+    unscheduled: Option<Box<Unscheduled>>,
     /// How long the last poll took.
     took: Duration,
+}
+
+/// Polls of a node outside the schedule.
+#[derive(Default)]
+struct Unscheduled {
+    /// Limits those that nudges lead to.
+    nudges: Bucket,
+    /// When to poll, if that was triggered.
+    at: Option<Instant>,
+    /// Whether a nudge waits for that poll.
+    nudged: bool,
 }
 
 impl Poller {
@@ -231,7 +237,8 @@ impl Poller {
                 }
             }
             let scheduled = schedule.next_poll(self.shared.epoch, Instant::now());
-            let due = self.early.map_or(scheduled, |early| early.min(scheduled));
+            let early = self.unscheduled.as_ref().and_then(|polls| polls.at);
+            let due = early.map_or(scheduled, |early| early.min(scheduled));
             let triggered = tokio::select! {
                 () = sleep_until(due) => None,
                 woken = self.trigger.woken() => match woken {
@@ -254,26 +261,37 @@ impl Poller {
 
     /// Whether to poll now, when a poll was triggered or is due; otherwise determines when to poll early.
     fn is_turn(&mut self, triggered: Option<Early>, schedule: &Schedule) -> bool {
+        if triggered.is_none() && self.unscheduled.is_none() {
+            return true;
+        }
         let now = Instant::now();
+        let polls = self.unscheduled.get_or_insert_default();
         if triggered == Some(Early::Retry) {
             let soon = now + schedule.retry_delay(self.took);
-            let sooner = self.early.filter(|at| self.nudged && *at < soon);
-            self.early = Some(sooner.unwrap_or(soon));
+            let sooner = polls.at.filter(|at| polls.nudged && *at < soon);
+            polls.at = Some(sooner.unwrap_or(soon));
             return false;
         }
-        self.nudged |= triggered == Some(Early::Nudge);
-        let limited = self.nudges.is_empty(NUDGES, now.into_std());
-        if self.nudged && limited && triggered.is_some() {
-            let next = Instant::from_std(self.nudges.next(NUDGES, now.into_std()));
-            self.early = Some(self.early.map_or(next, |at| at.min(next)));
+        polls.nudged |= triggered == Some(Early::Nudge);
+        let limited = polls.nudges.is_empty(NUDGES, now.into_std());
+        if polls.nudged && limited && triggered.is_some() {
+            let next = Instant::from_std(polls.nudges.next(NUDGES, now.into_std()));
+            polls.at = Some(polls.at.map_or(next, |at| at.min(next)));
             return false;
         }
-        if self.nudged && !limited {
-            self.nudges.take(NUDGES, now.into_std());
+        if polls.nudged && !limited {
+            polls.nudges.take(NUDGES, now.into_std());
             self.connection.abandon();
         }
-        (self.early, self.nudged) = (None, false);
+        (polls.at, polls.nudged) = (None, false);
         true
+    }
+
+    /// When a nudge may lead to a poll.
+    fn next_nudge(&self, now: Instant) -> Instant {
+        let polls = self.unscheduled.as_ref();
+        let next = polls.map(|polls| polls.nudges.next(NUDGES, now.into_std()));
+        next.map_or(now, Instant::from_std)
     }
 
     fn schedule(&self) -> Option<Schedule> {
@@ -318,18 +336,19 @@ impl Poller {
             self.connection.acquire_permit(&shared.permits).await;
             let asked_at = Instant::now();
             let mut budget = Budget::new(settings.timeout);
-            let next = self.nudges.next(NUDGES, asked_at.into_std());
+            let next = self.next_nudge(asked_at);
             let trigger = &self.trigger;
             // By reference too.
             let nudged = pin!(async {
-                sleep_until(Instant::from_std(next)).await;
+                sleep_until(next).await;
                 trigger.nudged().await;
             });
             let result = self.connection.poll(request, &mut budget, nudged).await;
             let observation = match result {
                 // The request has not been sent yet.
                 Err(PollError::Nudged) => {
-                    self.nudges.take(NUDGES, Instant::now().into_std());
+                    let polls = self.unscheduled.get_or_insert_default();
+                    polls.nudges.take(NUDGES, Instant::now().into_std());
                     continue;
                 }
                 Ok(response) => {
