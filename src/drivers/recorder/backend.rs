@@ -64,6 +64,7 @@ impl Backend for Recorder {
     type Actual = BTreeMap<Member, Place>;
     type Step = Step;
     type Session = Connection;
+    const PREAMBLE: Option<&'static str> = Some("hello");
 
     fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>) -> (Desired, Problems) {
         let mut problems = Problems::new();
@@ -127,10 +128,12 @@ impl Backend for Recorder {
             let batch: Vec<_> = added.chain(removed).collect();
             batches.extend((!batch.is_empty()).then_some(batch));
         }
+        let absent = desired.absent.iter();
+        let absent = absent.map(|pool| (pool.clone(), format!("pool {pool} is missing there")));
         Plan {
             batches,
             problems: Problems::new(),
-            absent: desired.absent.clone(),
+            absent: absent.collect(),
         }
     }
 

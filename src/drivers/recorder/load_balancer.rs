@@ -41,6 +41,8 @@ pub(in crate::drivers) struct LoadBalancer {
     pub(in crate::drivers) reads: usize,
     /// Counts up when it closes all connections.
     epoch: u64,
+    /// Connections of earlier epochs reach a process that another one has replaced.
+    is_replaced: bool,
 }
 
 impl Shared {
@@ -71,6 +73,14 @@ impl LoadBalancer {
     /// Closes all connections.
     pub(in crate::drivers) fn break_off(&mut self) {
         self.epoch += 1;
+        self.is_replaced = false;
+    }
+
+    /// Is restarted with these members; connections stay with the process that ends.
+    pub(in crate::drivers) fn replace(&mut self, members: BTreeMap<Member, Place>) {
+        self.break_off();
+        self.is_replaced = true;
+        self.members = members;
     }
 
     /// Executes steps until it closes the connection.
@@ -108,6 +118,10 @@ impl Connection {
         let delay = self.0.lock().delay;
         sleep(delay).await;
         let mut there = self.0.lock();
+        if there.epoch != self.1 && there.is_replaced {
+            let (state, detail) = ("replaced", "process 1 ends".to_owned());
+            return Err(SessionError::Replaced(OutageCause { state, detail }));
+        }
         if there.epoch != self.1 {
             return Err(lost("closing connections", "the connection was closed"));
         }

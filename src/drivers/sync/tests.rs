@@ -67,6 +67,23 @@ async fn a_load_balancer_that_does_not_answer_in_time_is_connected_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_takes_its_place_is_noticed_at_the_next_ping_and_read_at_once() {
+    let begin = Instant::now();
+    let mut site = Site::start("replaced");
+    site.snapshot(&[("web", &[1, 2])]).await;
+    site.there()
+        .replace([(member("web", 9), Place::Serving)].into());
+    site.there().busy.insert(node(9));
+    site.until(|status| status.draining.contains_key(&node(9)))
+        .await;
+    // The connection was checked a second after it was made.
+    assert!(begin.elapsed() < Duration::from_millis(1_020));
+    site.until(|status| status.in_sync).await;
+    assert_eq!(site.serving("web"), [1, 2]);
+    assert_eq!(site.there().attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_by_hand_is_corrected_at_the_next_resync() {
     let mut site = Site::start("by hand");
     let serial = site.snapshot(&[("web", &[1, 2])]).await;
@@ -348,9 +365,9 @@ async fn a_dry_run_prints_steps_and_comments_and_changes_nothing() {
     for _ in 0..3 {
         site.snapshot(&[("web", &[2]), ("www", &[])]).await;
     }
-    let expected = "# recorder dry run\nweb +10.0.0.2:80\nweb -10.0.0.1:80\nwww +10.0.0.3:80\n\
-                    # recorder dry run\nweb ~10.0.0.1:80\nwww -10.0.0.3:80\n\
-                    # recorder dry run\nwww ~10.0.0.3:80\n";
+    let expected = "hello\n# recorder dry run\nweb +10.0.0.2:80\nweb -10.0.0.1:80\nwww +10.0.0.3:80\n\
+                    hello\n# recorder dry run\nweb ~10.0.0.1:80\nwww -10.0.0.3:80\n\
+                    hello\n# recorder dry run\nwww ~10.0.0.3:80\n";
     assert_eq!(site.printed(), expected);
     assert_eq!(site.serving("web"), [1]);
     assert!(site.there().steps.is_empty());

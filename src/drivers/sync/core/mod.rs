@@ -279,8 +279,13 @@ impl<B: Backend> Core<B> {
             self.connection.delays.on_lasted(lasted);
         }
         let began = self.connection.asked_at;
+        let is_replaced = self.is_read() && matches!(failure, SessionError::Replaced(_));
         let is_unusable = matches!(failure, SessionError::Unusable(_));
-        let delay = self.connection.delays.next(is_unusable);
+        let delay = if is_replaced {
+            Duration::ZERO
+        } else {
+            self.connection.delays.next(is_unusable)
+        };
         self.connection.state = ConnectionState::Down {
             retry_at: now + delay,
         };
@@ -293,11 +298,17 @@ impl<B: Backend> Core<B> {
         let cause = failure.cause();
         let before = self.outage.begin(began).cause.replace(cause.clone());
         if before.as_ref() != Some(cause) {
-            self.log(Subject::Connection, now, || {
-                Notice::Unreachable(cause.to_string())
+            self.log(Subject::Connection, now, || match failure {
+                SessionError::Replaced(_) => Notice::Replaced(cause.to_string()),
+                _ => Notice::Unreachable(cause.to_string()),
             });
         }
-        self.pending_at.get_or_insert(now);
+        let report_after = if is_replaced {
+            PENDING_DELAY
+        } else {
+            Duration::ZERO
+        };
+        self.pending_at.get_or_insert(now + report_after);
         let latest = self.desired.as_ref().map_or(0, |desired| desired.serial);
         self.record_progress(latest, false, now);
     }

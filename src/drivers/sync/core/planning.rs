@@ -90,12 +90,8 @@ impl<B: Backend> Core<B> {
             absent,
         } = plan;
         self.plan.other_problems = problems.len();
-        problems.extend(
-            absent
-                .iter()
-                .map(|pool| format!("pool {pool} is missing there")),
-        );
-        self.plan.absent = absent;
+        problems.extend(absent.values().cloned());
+        self.plan.absent = absent.into_keys().collect();
         let is_correction = mem::take(&mut self.plan.is_correction);
         let (batches, retried) = self.without_rejected(batches);
         self.set_problems(problems, now);
@@ -276,7 +272,9 @@ impl<B: Backend> Core<B> {
             return Next::Wait(None);
         }
         let id = &self.settings.id;
-        let heading = vec![format!("# {} {}", id.kind.key, id.address)];
+        let comment = format!("# {} {}", id.kind.key, id.address);
+        let heading = B::PREAMBLE.map(str::to_owned).into_iter();
+        let heading = heading.chain([comment]).collect();
         let batches = self.plan.batches.iter();
         let batches = batches.map(|batch| batch.iter().map(ToString::to_string).collect());
         Next::Print([heading].into_iter().chain(batches).collect())

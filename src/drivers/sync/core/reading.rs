@@ -135,12 +135,13 @@ impl<B: Backend> Core<B> {
         let members = B::actual_members(&actual);
         self.adopt_vanished(&members, now);
         self.adopt_retired(&actual, now);
+        let differs = B::differs(&self.expected, &actual);
         self.expected = actual;
         self.reads.observed = Some((now, members.clone()));
         self.expected_members = members;
         match self.connection.state {
             ConnectionState::Unread { since } => self.on_first_read(since, now),
-            _ => self.plan.is_correction = !self.plan.due,
+            _ => self.plan.is_correction = differs && !self.plan.due,
         }
         self.plan.due = true;
         self.plan.retry_rejected |= read.is_resync;
