@@ -100,7 +100,7 @@ impl Config {
     /// The path of every known key, such as `perlbal[].timeout` and `pools.<pool>.rise`.
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
-        let one = serde_json::json!({ "perlbal": [{}], "pools": { "any": {} } });
+        let one = serde_json::json!({ "perlbal": [{}], "haproxy": [{}], "pools": { "any": {} } });
         let (_, _, known) = Self::read(&one);
         let known = known.into_iter();
         known

@@ -19,6 +19,7 @@ pub mod details;
 pub(crate) mod drain_schedule;
 pub mod family;
 pub(crate) mod flag;
+pub mod haproxy;
 pub(crate) mod outage;
 pub mod perlbal;
 pub mod pool_files;

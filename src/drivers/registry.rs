@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::Settings;
+use super::haproxy::settings::{HaproxyNames, HaproxySettings};
 use super::perlbal::settings::{PerlbalNames, PerlbalSettings};
 use crate::config::reader::ObjectReader;
 
@@ -12,6 +13,8 @@ use crate::config::reader::ObjectReader;
 pub(crate) struct PoolKeys {
     /// The values of `perlbal_pool`.
     pub(crate) perlbal: PerlbalNames,
+    /// The values of `haproxy_backend`.
+    pub(crate) haproxy: HaproxyNames,
 }
 
 /// Defines [`DriverSettings`]. A new kind of load balancer is one more line.
@@ -53,6 +56,7 @@ macro_rules! kinds {
 
 kinds! {
     Perlbal(PerlbalSettings),
+    Haproxy(HaproxySettings),
     #[cfg(test)]
     Recorder(super::recorder::RecorderSettings),
 }

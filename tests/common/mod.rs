@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod docker;
 pub(crate) mod double;
+pub(crate) mod haproxy;
 pub(crate) mod hole;
 pub(crate) mod http;
 pub(crate) mod manager;

@@ -2,6 +2,7 @@
 //! test's own, and print what is shown.
 
 pub(crate) mod book;
+mod haproxy;
 mod operations;
 mod pages;
 pub(crate) mod sandbox;
@@ -81,6 +82,8 @@ fn every_example_is_known_here() {
         ("A whole site in containers", "console"),
         ("A whole site in containers", "console"),
         ("A whole site in containers", "console"),
+        ("Configure both", "text"),
+        ("Configure both", "json"),
         ("Debian package", "sh"),
         ("A file", "sh"),
         ("An Express handler", "js"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 
-/// The keys of an object, as `Config::keys` tells them; those of all pools and Perlbals together.
+/// The keys of an object, as `Config::keys` tells them; those of all pools together, and of all load balancers of a kind.
 fn keys(template: &Value) -> BTreeSet<String> {
     let fields = |object: &Value| -> Vec<String> {
         let object = object.as_object().expect("an object");
@@ -21,8 +21,10 @@ fn keys(template: &Value) -> BTreeSet<String> {
             .collect()
     };
     let mut keys: BTreeSet<_> = fields(template).into_iter().collect();
-    for perlbal in template["perlbal"].as_array().expect("an array") {
-        keys.extend(fields(perlbal).iter().map(|key| format!("perlbal[].{key}")));
+    for kind in ["perlbal", "haproxy"] {
+        for one in template[kind].as_array().expect("an array") {
+            keys.extend(fields(one).iter().map(|key| format!("{kind}[].{key}")));
+        }
     }
     for pool in template["pools"].as_object().expect("an object").values() {
         keys.extend(fields(pool).iter().map(|key| format!("pools.<pool>.{key}")));

@@ -33,7 +33,14 @@ impl<'a> Sandbox<'a> {
         let net = format!("{a}.{b}.{c}.");
         let pools = stage.pool_directory().display().to_string();
         let (etc, var, run) = (stage.path("etc"), stage.path("var"), stage.path("run"));
-        for directory in [etc.join("perlbal"), var.join("www"), run.clone()] {
+        let haproxy = stage.path("haproxy");
+        for directory in [
+            etc.join("perlbal"),
+            etc.join("haproxy"),
+            var.join("www"),
+            run.clone(),
+            haproxy.clone(),
+        ] {
             fs::create_dir_all(directory).expect("failed to make a directory");
         }
         let pair = |readme: &str, here: String| (readme.to_owned(), here);
@@ -54,6 +61,7 @@ impl<'a> Sandbox<'a> {
             pair("/etc/", etc.clone()),
             pair("/run/pool", pools.clone()),
             pair("/run/pollbal", run.clone()),
+            pair("/run/haproxy", haproxy.display().to_string()),
             pair("/var/www", www_root.clone()),
             pair("sudo ", String::new()),
         ];
@@ -80,6 +88,11 @@ impl<'a> Sandbox<'a> {
     /// An example's text as it has to be here.
     fn here(&self, text: &str) -> String {
         replace(text, &self.words)
+    }
+
+    /// Where a file of the examples is here.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.here(path).into()
     }
 
     /// What was printed here as the examples show it, without what differs each time.

@@ -30,9 +30,9 @@ fn keys(object: &Map<String, Value>) -> BTreeSet<String> {
     let is_comment = |key: &String| key.starts_with("README") || key.starts_with('_');
     for (key, value) in object.iter().filter(|(key, _)| !is_comment(key)) {
         all.insert(key.clone());
-        let (prefix, inside): (_, Vec<&Value>) = match value {
-            Value::Array(values) => ("perlbal[]", values.iter().collect()),
-            Value::Object(pools) => ("pools.<pool>", pools.values().collect()),
+        let (prefix, inside): (String, Vec<&Value>) = match value {
+            Value::Array(values) => (format!("{key}[]"), values.iter().collect()),
+            Value::Object(pools) => ("pools.<pool>".to_owned(), pools.values().collect()),
             _ => continue,
         };
         for object in inside.into_iter().filter_map(Value::as_object) {
@@ -86,6 +86,14 @@ fn the_described_defaults_are_those_of_the_program() {
     assert_eq!(
         read(json!({ "perlbal": perlbal })),
         read(json!({ "perlbal": "127.0.0.1:16000" }))
+    );
+
+    let mut haproxy = defaults("haproxy[].");
+    assert_eq!(haproxy.len(), 6, "{haproxy:?}");
+    haproxy.insert("socket".to_owned(), json!("/run/haproxy/admin.sock"));
+    assert_eq!(
+        read(json!({ "haproxy": haproxy })),
+        read(json!({ "haproxy": "/run/haproxy/admin.sock" }))
     );
 
     let pool = defaults("pools.<pool>.");

@@ -20,7 +20,7 @@ fn perlbals(value: &Value) -> Vec<PerlbalSettings> {
     drivers
         .map(|driver| match driver {
             DriverSettings::Perlbal(settings) => settings,
-            other @ DriverSettings::Recorder(_) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         })
         .collect()
 }

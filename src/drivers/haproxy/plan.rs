@@ -1,0 +1,281 @@
+//! What leads from the actual to the desired state. Pure.
+//!
+//! - Who comes in is ready before anyone leaves, so that no backend is empty in between.
+//! - A slot is given to another node only when it is free: by a read, nothing uses it any more.
+//! - A node that is back before its server is free gets the same server.
+//! - What is an operator's stays as it is: each `backup`, and servers that are neither slots nor added by pollbal, but for
+//!   the state of those that have a node's address.
+
+#![warn(clippy::disallowed_methods)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::desired::{Desired, Wanted, WantedMember};
+use super::name::HaproxyName;
+use super::settings::{Leave, ServerMode};
+use super::state::{Actual, ActualBackend, Admin, Kind, Server};
+use super::step::{Action, Step};
+use crate::drivers::sync::{Member, Plan, Problems};
+use crate::model::node::NodeAddr;
+
+/// Maximum number of steps of a batch: a newer snapshot supersedes the batches that are not sent yet.
+const MAX_BATCH: usize = 500;
+
+/// The steps from the actual to the desired state. `draining` are the members that left and are not drained yet.
+pub(super) fn plan(desired: &Desired, actual: &Actual, draining: &BTreeSet<Member>) -> Plan<Step> {
+    let (mut joining, mut leaving) = (Vec::new(), Vec::new());
+    let mut problems = Problems::new();
+    let mut absent = BTreeMap::new();
+    for (name, wanted) in &desired.backends {
+        let Some(backend) = actual.backends.get(name) else {
+            let pool = wanted.needed_by.iter();
+            absent.extend(pool.map(|pool| (pool.clone(), missing(desired, name))));
+            continue;
+        };
+        if !wanted.is_managed() {
+            continue;
+        }
+        let mut planner = Planner {
+            desired,
+            draining,
+            name,
+            backend,
+            steps: Vec::new(),
+        };
+        let used = planner.bring_in(wanted, &mut problems);
+        planner.take_out(&used);
+        let (ins, outs): (Vec<_>, Vec<_>) = planner.steps.into_iter().partition(Step::brings_in);
+        joining.extend(ins);
+        leaving.extend(outs);
+    }
+    let batches = joining.chunks(MAX_BATCH).chain(leaving.chunks(MAX_BATCH));
+    Plan {
+        batches: batches.map(<[_]>::to_vec).collect(),
+        problems,
+        absent,
+    }
+}
+
+/// What to write into the configuration of `HAProxy`.
+fn missing(desired: &Desired, name: &HaproxyName) -> String {
+    let servers = match desired.servers {
+        ServerMode::Add => String::new(),
+        ServerMode::Slots | ServerMode::Auto => format!(
+            " with the line `server-template {} 1-50 127.0.0.1:1 disabled`",
+            desired.slot_prefix
+        ),
+    };
+    format!(
+        "backend {name} is missing in HAProxy: write `backend {name}`{servers} into haproxy.cfg and reload HAProxy"
+    )
+}
+
+/// Plans one backend.
+struct Planner<'a> {
+    desired: &'a Desired,
+    draining: &'a BTreeSet<Member>,
+    name: &'a HaproxyName,
+    backend: &'a ActualBackend,
+    steps: Vec<Step>,
+}
+
+impl<'a> Planner<'a> {
+    /// Plans that members get requests; the servers that they use.
+    fn bring_in(
+        &mut self,
+        wanted: &'a Wanted,
+        problems: &mut Problems,
+    ) -> BTreeSet<&'a HaproxyName> {
+        let mut used = BTreeSet::new();
+        let own = self.servers_by_node();
+        let mut without = Vec::new();
+        for (node, member) in &wanted.members {
+            if let Some((name, server)) = own.get(node) {
+                used.insert(*name);
+                self.make_ready(name, server, *node, member);
+            } else {
+                without.push((*node, member));
+            }
+        }
+        let is_free =
+            |(name, server): &(&HaproxyName, &Server)| server.is_free() && !used.contains(name);
+        let backend = self.backend;
+        let mut free: Vec<_> = backend.servers.iter().filter(is_free).collect();
+        free.sort_by_key(|(_, server)| server.kind.slot_number());
+        let adds = self.adds();
+        let mut free = free.into_iter();
+        let mut lacking = 0;
+        for (node, member) in without {
+            if adds {
+                self.add(node, member);
+            } else if let Some((name, server)) = free.next() {
+                used.insert(name);
+                let weight = self.weight(server, member);
+                self.push(name, Action::Fill { node, weight });
+            } else {
+                lacking += 1;
+            }
+        }
+        let released = backend.servers.values();
+        let released = released.filter(|server| {
+            server.kind.slot_number().is_some() && server.is_released() && !server.is_free()
+        });
+        // One that is about to be free is no problem.
+        if lacking > released.count() {
+            problems.insert(self.lacking_slots(lacking));
+        }
+        used
+    }
+
+    fn lacking_slots(&self, count: usize) -> String {
+        let (name, prefix) = (self.name, &self.desired.slot_prefix);
+        let nodes = if count == 1 { "node" } else { "nodes" };
+        format!(
+            "backend {name} has no free slot for {count} {nodes}: raise the number in its line `server-template {prefix} 1-…` in haproxy.cfg and reload HAProxy"
+        )
+    }
+
+    /// The server of each node that has one: of several the one that serves, or is nearest to it.
+    fn servers_by_node(&self) -> BTreeMap<NodeAddr, (&'a HaproxyName, &'a Server)> {
+        let mut own: BTreeMap<NodeAddr, (&HaproxyName, &Server)> = BTreeMap::new();
+        for (name, server) in &self.backend.servers {
+            let Some(node) = self.node_of(server) else {
+                continue;
+            };
+            let distance = |server: &Server| (server.admin.distance(), server.is_quiet);
+            let best = own.entry(node).or_insert((name, server));
+            if distance(server) < distance(best.1) {
+                *best = (name, server);
+            }
+        }
+        own
+    }
+
+    /// The node whose requests a server that pollbal may change is for.
+    fn node_of(&self, server: &Server) -> Option<NodeAddr> {
+        match server.kind {
+            Kind::Backup => None,
+            Kind::Slot(_) => server.node,
+            Kind::Added(node) => Some(node),
+            Kind::Declared => server.node.filter(|node| self.desired.known.contains(node)),
+        }
+    }
+
+    fn make_ready(
+        &mut self,
+        name: &HaproxyName,
+        server: &Server,
+        node: NodeAddr,
+        member: &WantedMember,
+    ) {
+        let weight = self.weight(server, member);
+        if server.node != Some(node) {
+            // An added one whose address was reset: it is used again, or deleted, once nothing uses it.
+            if server.admin == Admin::Maint && server.is_quiet {
+                self.push(name, Action::Fill { node, weight });
+            }
+            return;
+        }
+        if let Some(weight) = weight {
+            self.push(name, Action::Weight(weight));
+        }
+        if server.admin != Admin::Ready {
+            self.push(name, Action::Ready);
+        }
+    }
+
+    /// The weight to set, if it differs and pollbal may set it.
+    fn weight(&self, server: &Server, member: &WantedMember) -> Option<u16> {
+        let is_settable = server.is_ours() && !self.backend.has_fixed_weights;
+        (is_settable && server.weight != member.weight).then_some(member.weight)
+    }
+
+    /// Whether servers are added to this backend.
+    fn adds(&self) -> bool {
+        let has_slots = || {
+            let mut servers = self.backend.servers.values();
+            servers.any(|server| server.kind.slot_number().is_some())
+        };
+        match self.desired.servers {
+            ServerMode::Slots => false,
+            ServerMode::Add => true,
+            ServerMode::Auto => !has_slots(),
+        }
+    }
+
+    fn add(&mut self, node: NodeAddr, member: &WantedMember) {
+        let name = HaproxyName::of_added(&member.name, node);
+        let weight = (!self.backend.has_fixed_weights).then_some(member.weight);
+        self.push(&name, Action::Add { node, weight });
+    }
+
+    /// Plans that servers get no more requests which are for no member, and that what is drained is released.
+    fn take_out(&mut self, used: &BTreeSet<&HaproxyName>) {
+        let backend = self.backend;
+        let unused = backend.servers.iter();
+        for (name, server) in unused.filter(|(name, _)| !used.contains(name)) {
+            let is_mine = server.is_ours() || self.node_of(server).is_some();
+            let action = is_mine.then(|| self.next_action(server)).flatten();
+            if let Some(action) = action {
+                self.push(name, action);
+            }
+        }
+    }
+
+    fn next_action(&self, server: &Server) -> Option<Action> {
+        let is_draining = server.node.is_some_and(|node| {
+            let member = (self.name.shared(), node);
+            self.draining.contains(&member)
+        });
+        match server.admin {
+            Admin::Ready if self.drains_in_place(server) => Some(Action::Drain),
+            Admin::Drain if is_draining && self.drains_in_place(server) => None,
+            Admin::Drain if server.is_ours() && !is_draining => Some(Action::Release),
+            Admin::Ready | Admin::Drain => Some(Action::Maint),
+            Admin::Maint => match server.kind {
+                Kind::Added(_) if server.is_quiet => Some(Action::Delete),
+                _ if server.is_quiet || is_draining => None,
+                _ if !server.is_ours() || server.is_released() => None,
+                _ => Some(Action::Release),
+            },
+        }
+    }
+
+    /// Whether persistent sessions may still send requests to it. A node that failed does not answer them.
+    fn drains_in_place(&self, server: &Server) -> bool {
+        let healthy = &self.desired.healthy;
+        let is_healthy = server.node.is_some_and(|node| healthy.contains(&node));
+        self.desired.leave == Leave::Drain && is_healthy
+    }
+
+    fn push(&mut self, server: &HaproxyName, action: Action) {
+        self.steps.push(Step {
+            backend: self.name.clone(),
+            server: server.clone(),
+            action,
+        });
+    }
+}
+
+impl Kind {
+    fn slot_number(self) -> Option<u32> {
+        match self {
+            Self::Slot(number) => Some(number),
+            Self::Added(_) | Self::Declared | Self::Backup => None,
+        }
+    }
+}
+
+impl Admin {
+    /// How far it is from serving.
+    fn distance(self) -> u8 {
+        match self {
+            Self::Ready => 0,
+            Self::Drain => 1,
+            Self::Maint => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

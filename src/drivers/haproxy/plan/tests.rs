@@ -1,0 +1,392 @@
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::super::state::placeholder;
+use super::*;
+use crate::model::weight::Weight;
+
+const BACKEND: &str = "api";
+
+fn name(text: &str) -> HaproxyName {
+    text.parse().unwrap()
+}
+
+fn node(host: u8) -> NodeAddr {
+    format!("10.0.0.{host}:80").parse().unwrap()
+}
+
+/// Nodes 1 to 9 are known, and do not fail.
+fn desired(members: &[u8]) -> Desired {
+    let members = members.iter().map(|host| {
+        let member = WantedMember::new(&format!("web-{host}"), Weight::default());
+        (node(*host), member)
+    });
+    let wanted = Wanted {
+        needed_by: Some("api".parse().unwrap()),
+        members: members.collect(),
+        is_unserved: false,
+    };
+    let known: BTreeSet<_> = (1..10).map(node).collect();
+    Desired {
+        backends: [(name(BACKEND), wanted)].into(),
+        healthy: known.clone(),
+        known,
+        servers: ServerMode::Auto,
+        slot_prefix: name("pb"),
+        leave: Leave::Drain,
+    }
+}
+
+fn server(kind: Kind, node: Option<NodeAddr>, admin: Admin) -> Server {
+    Server {
+        kind,
+        node,
+        admin,
+        weight: 100,
+        is_quiet: admin == Admin::Maint,
+    }
+}
+
+fn slot(number: u32, node: Option<NodeAddr>, admin: Admin) -> (HaproxyName, Server) {
+    let server = server(Kind::Slot(number), node, admin);
+    (name(&format!("pb{number}")), server)
+}
+
+fn free(number: u32) -> (HaproxyName, Server) {
+    slot(number, Some(placeholder()), Admin::Maint)
+}
+
+fn actual(servers: impl IntoIterator<Item = (HaproxyName, Server)>) -> Actual {
+    let backend = ActualBackend {
+        servers: servers.into_iter().collect(),
+        has_fixed_weights: false,
+    };
+    Actual {
+        backends: [(name(BACKEND), backend)].into(),
+    }
+}
+
+fn draining(hosts: &[u8]) -> BTreeSet<Member> {
+    let members = hosts.iter().map(|host| (BACKEND.into(), node(*host)));
+    members.collect()
+}
+
+/// The steps, without the backend's name.
+fn steps(desired: &Desired, actual: &Actual, draining: &BTreeSet<Member>) -> Vec<String> {
+    let plan = plan(desired, actual, draining);
+    let steps = plan.batches.iter().flatten();
+    let steps = steps.map(|step| step.to_string().replace("server api/", ""));
+    steps.collect()
+}
+
+#[test]
+fn a_node_takes_the_first_free_slot() {
+    let actual = actual([
+        free(1),
+        slot(2, Some(node(2)), Admin::Ready),
+        free(10),
+        free(3),
+    ]);
+    let steps = steps(&desired(&[1, 2, 3]), &actual, &BTreeSet::new());
+    let expected = [
+        "set pb1 addr 10.0.0.1 port 80; set pb1 state ready",
+        "set pb3 addr 10.0.0.3 port 80; set pb3 state ready",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn who_comes_in_is_ready_before_anyone_leaves() {
+    let actual = actual([slot(1, Some(node(1)), Admin::Ready), free(2)]);
+    let steps = steps(&desired(&[2]), &actual, &BTreeSet::new());
+    let expected = [
+        "set pb2 addr 10.0.0.2 port 80; set pb2 state ready",
+        "set pb1 state drain",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn a_node_that_leaves_drains_and_its_slot_is_released_once_it_is_drained() {
+    let desired = desired(&[]);
+    let mut actual = actual([slot(1, Some(node(1)), Admin::Drain)]);
+    assert_eq!(steps(&desired, &actual, &draining(&[1])), [""; 0]);
+    let release = "set pb1 state maint; set pb1 addr 127.0.0.1 port 1";
+    assert_eq!(steps(&desired, &actual, &draining(&[])), [release]);
+    let plan = plan(&desired, &actual, &draining(&[]));
+    plan.batches
+        .iter()
+        .flatten()
+        .for_each(|step| actual.apply(step));
+    // Its connections are still to be read.
+    assert_eq!(steps(&desired, &actual, &draining(&[])), [""; 0]);
+}
+
+#[test]
+fn a_node_that_failed_is_in_maintenance_at_once_also_while_it_drains() {
+    let mut desired = desired(&[]);
+    desired.healthy.remove(&node(1));
+    for admin in [Admin::Ready, Admin::Drain] {
+        let actual = actual([slot(1, Some(node(1)), admin)]);
+        assert_eq!(
+            steps(&desired, &actual, &draining(&[1])),
+            ["set pb1 state maint"]
+        );
+    }
+    let mut busy = actual([slot(1, Some(node(1)), Admin::Maint)]);
+    let servers = &mut busy.backends.get_mut(&name(BACKEND)).unwrap().servers;
+    servers.get_mut(&name("pb1")).unwrap().is_quiet = false;
+    assert_eq!(steps(&desired, &busy, &draining(&[1])), [""; 0]);
+    let release = "set pb1 state maint; set pb1 addr 127.0.0.1 port 1";
+    assert_eq!(steps(&desired, &busy, &draining(&[])), [release]);
+}
+
+#[test]
+fn with_leave_maint_nobody_drains_in_place() {
+    let mut desired = desired(&[]);
+    desired.leave = Leave::Maint;
+    let actual = actual([slot(1, Some(node(1)), Admin::Ready)]);
+    assert_eq!(
+        steps(&desired, &actual, &BTreeSet::new()),
+        ["set pb1 state maint"]
+    );
+}
+
+#[test]
+fn a_node_that_is_back_gets_the_same_slot() {
+    for admin in [Admin::Drain, Admin::Maint] {
+        let actual = actual([free(1), slot(2, Some(node(1)), admin)]);
+        let steps = steps(&desired(&[1]), &actual, &draining(&[1]));
+        assert_eq!(steps, ["set pb2 state ready"]);
+    }
+}
+
+#[test]
+fn what_is_an_operators_is_left_alone_but_for_the_state_of_nodes() {
+    let declared = |text: &str, node, admin| (name(text), server(Kind::Declared, node, admin));
+    let mut heavy = server(Kind::Declared, Some(node(3)), Admin::Maint);
+    heavy.weight = 7;
+    let actual = actual([
+        declared("other", Some("192.0.2.1:80".parse().unwrap()), Admin::Ready),
+        declared("nameless", None, Admin::Ready),
+        declared("one", Some(node(1)), Admin::Ready),
+        declared("two", Some(node(2)), Admin::Drain),
+        (name("three"), heavy),
+        (
+            name("spare"),
+            server(Kind::Backup, Some(node(4)), Admin::Ready),
+        ),
+        free(1),
+    ]);
+    let steps = steps(&desired(&[3, 4]), &actual, &BTreeSet::new());
+    let expected = [
+        "set three state ready",
+        "set pb1 addr 10.0.0.4 port 80; set pb1 state ready",
+        "set one state drain",
+        "set two state maint",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn where_a_backend_has_no_slots_servers_are_added_and_deleted() {
+    let added = |host, admin| {
+        let server = server(Kind::Added(node(host)), Some(node(host)), admin);
+        (HaproxyName::of_added("web", node(host)), server)
+    };
+    let actual = actual([
+        added(1, Admin::Ready),
+        added(2, Admin::Drain),
+        added(3, Admin::Maint),
+    ]);
+    let steps = steps(&desired(&[4]), &actual, &BTreeSet::new());
+    let expected = [
+        "add web-4_10.0.0.4:80 10.0.0.4:80 weight 100 pool-max-conn 1000 pool-purge-delay 5s; set web-4_10.0.0.4:80 state ready",
+        "set web_10.0.0.1:80 state drain",
+        "set web_10.0.0.2:80 state maint; set web_10.0.0.2:80 addr 127.0.0.1 port 1",
+        "del web_10.0.0.3:80",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn weights_are_set_where_they_differ_and_can_be() {
+    let mut actual = actual([slot(1, Some(node(1)), Admin::Ready), free(2)]);
+    let backend = actual.backends.get_mut(&name(BACKEND)).unwrap();
+    for server in backend.servers.values_mut() {
+        server.weight = 1;
+    }
+    let desired = desired(&[1, 2]);
+    let expected = [
+        "set pb1 weight 100",
+        "set pb2 addr 10.0.0.2 port 80; set pb2 weight 100; set pb2 state ready",
+    ];
+    assert_eq!(steps(&desired, &actual, &BTreeSet::new()), expected);
+    let backend = actual.backends.get_mut(&name(BACKEND)).unwrap();
+    backend.has_fixed_weights = true;
+    let expected = ["set pb2 addr 10.0.0.2 port 80; set pb2 state ready"];
+    assert_eq!(steps(&desired, &actual, &BTreeSet::new()), expected);
+}
+
+#[test]
+fn a_missing_backend_and_missing_slots_are_problems_that_say_what_to_write() {
+    let desired = desired(&[1, 2]);
+    let nothing = plan(&desired, &Actual::default(), &BTreeSet::new());
+    let text = &nothing.absent[&"api".parse::<crate::model::names::PoolName>().unwrap()];
+    assert_eq!(
+        text,
+        "backend api is missing in HAProxy: write `backend api` with the line `server-template pb 1-50 127.0.0.1:1 disabled` into haproxy.cfg and reload HAProxy"
+    );
+    let one = plan(&desired, &actual([free(1)]), &BTreeSet::new());
+    let problems: Vec<_> = one.problems.into_iter().collect();
+    assert_eq!(
+        problems,
+        [
+            "backend api has no free slot for 1 node: raise the number in its line `server-template pb 1-…` in haproxy.cfg and reload HAProxy"
+        ]
+    );
+    // One that is about to be free is none.
+    let mut released = slot(2, Some(placeholder()), Admin::Maint);
+    released.1.is_quiet = false;
+    let soon = plan(&desired, &actual([free(1), released]), &BTreeSet::new());
+    assert!(soon.problems.is_empty());
+}
+
+#[test]
+fn in_a_pool_in_which_no_node_has_served_nothing_is_changed() {
+    let mut desired = desired(&[]);
+    for wanted in desired.backends.values_mut() {
+        wanted.is_unserved = true;
+    }
+    let actual = actual([slot(1, Some(node(1)), Admin::Ready)]);
+    assert_eq!(steps(&desired, &actual, &BTreeSet::new()), [""; 0]);
+    assert!(desired.members().is_empty());
+}
+
+fn admins() -> impl Strategy<Value = Admin> {
+    select(vec![Admin::Ready, Admin::Drain, Admin::Maint])
+}
+
+/// Any server: slots with and without nodes, added ones, the operator's.
+fn servers() -> impl Strategy<Value = (HaproxyName, Server)> {
+    let kinds = (0..5u8, 1..14u8, 1..12u32);
+    (kinds, admins(), any::<bool>(), select(vec![1, 100])).prop_map(
+        |((kind, host, number), admin, is_at_rest, weight)| {
+            let known = Some(node(host));
+            let (name, kind, node) = match kind {
+                0 => (format!("pb{number}"), Kind::Slot(number), known),
+                1 => (
+                    format!("pb{number}"),
+                    Kind::Slot(number),
+                    Some(placeholder()),
+                ),
+                2 => {
+                    let name = HaproxyName::of_added("web", node(host));
+                    (name.to_string(), Kind::Added(node(host)), known)
+                }
+                3 => (format!("own{number}"), Kind::Declared, known),
+                _ => (format!("spare{number}"), Kind::Backup, known),
+            };
+            let server = Server {
+                kind,
+                node,
+                admin,
+                weight,
+                is_quiet: admin == Admin::Maint && is_at_rest,
+            };
+            (self::name(&name), server)
+        },
+    )
+}
+
+/// What a read shows of a state in which no request is in progress.
+fn read_at_rest(actual: &mut Actual) {
+    for backend in actual.backends.values_mut() {
+        for server in backend.servers.values_mut() {
+            server.is_quiet = server.admin == Admin::Maint;
+        }
+    }
+}
+
+/// Checks that a step does only what it may.
+fn check_step(actual: &Actual, step: &Step) {
+    let before = actual.backends[&step.backend].servers.get(&step.server);
+    let Some(before) = before else {
+        assert!(matches!(step.action, Action::Add { .. }), "{step}");
+        return;
+    };
+    assert_ne!(before.kind, Kind::Backup, "{step}");
+    match step.action {
+        Action::Fill { .. } => {
+            assert!(before.admin == Admin::Maint && before.is_quiet, "{step}");
+        }
+        Action::Delete => {
+            assert!(
+                matches!(before.kind, Kind::Added(_)) && before.is_quiet,
+                "{step}"
+            );
+        }
+        Action::Weight(_) | Action::Release => assert!(before.is_ours(), "{step}"),
+        Action::Ready | Action::Drain | Action::Maint => {
+            let is_known = before
+                .node
+                .is_some_and(|addr| (1..10).any(|host| node(host) == addr));
+            assert!(before.is_ours() || is_known, "{step}");
+        }
+        Action::Add { .. } => panic!("{step}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn plans_lead_to_the_desired_state_and_give_no_busy_slot_away(
+        present in vec(servers(), 0..20),
+        members in btree_set(1..10u8, 0..9),
+        failed in btree_set(1..10u8, 0..4),
+        busy in btree_map(1..10u8, Just(()), 0..4),
+        mode in select(vec![ServerMode::Slots, ServerMode::Add, ServerMode::Auto]),
+    ) {
+        let members: Vec<u8> = members.into_iter().collect();
+        let mut desired = desired(&members);
+        desired.servers = mode;
+        desired.healthy.retain(|node| !failed.iter().any(|host| self::node(*host) == *node));
+        let mut actual = actual(present);
+        let mut draining: BTreeSet<Member> =
+            busy.keys().map(|host| (BACKEND.into(), node(*host))).collect();
+        let backend = name(BACKEND);
+        // The nodes drain after the first plan, and everything is read after each.
+        for round in 0..6 {
+            let plan = plan(&desired, &actual, &draining);
+            let lacking = !plan.problems.is_empty();
+            for step in plan.batches.iter().flatten() {
+                check_step(&actual, step);
+                actual.apply(step);
+            }
+            let serving = &actual.members()[&backend.shared()];
+            for host in &members {
+                let may_wait = lacking || round < 3;
+                prop_assert!(may_wait || serving.contains(&node(*host)), "{actual:#?}");
+            }
+            draining.clear();
+            read_at_rest(&mut actual);
+        }
+        let again = plan(&desired, &actual, &draining);
+        prop_assert!(again.batches.is_empty(), "{:?}", again.batches);
+        let wanted = &desired.members()[&backend.shared()];
+        let serving = &actual.members()[&backend.shared()];
+        let extra = serving.difference(wanted);
+        // Only the operator's own servers serve besides.
+        for addr in extra {
+            prop_assert!(!desired.known.contains(addr), "{addr}");
+            let servers = actual.backends[&backend].servers.values();
+            let mut others = servers.filter(|server| server.node == Some(*addr));
+            prop_assert!(others.any(|server| server.kind == Kind::Declared));
+        }
+        if again.problems.is_empty() {
+            prop_assert!(wanted.is_subset(serving));
+        }
+    }
+}

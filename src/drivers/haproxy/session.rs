@@ -1,0 +1,280 @@
+//! A session: a connection to the process that serves, and what is asked and ordered over it.
+//!
+//! Before and after the commands of an exchange the process says whether it still serves: after a reload, the one that
+//! is replaced answers commands with success for a while, without effect on anyone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::answers::{Expected, Outcome, judge};
+use super::connection::{Connection, lost, unusable};
+use super::former::Former;
+use super::name::HaproxyName;
+use super::settings::HaproxySettings;
+use super::state::Actual;
+use super::statistics;
+use super::step::{Command, Step};
+use super::tables::{Info, Texts, addresses, busy_ids, server_ids};
+use crate::awake::{Elapsed, timeout};
+use crate::drivers::family::Family;
+use crate::drivers::sync::{self, Member, SessionError, StepResult};
+use crate::model::driver_status::OutageCause;
+use crate::model::node::NodeAddr;
+
+const SHOW_INFO: &str = "show info";
+const SHOW_STATE: &str = "show servers state";
+/// All backends and servers.
+const SHOW_STAT: &str = "show stat -1 6 -1";
+const SHOW_CONN: &str = "show servers conn";
+
+/// Maximum number of servers that are asked for one by one: each costs the same, however many there are in the backend.
+const MAX_SINGLE: usize = 20;
+
+/// From 2.9 on, an address is changed by a task after the answer: number of reads until it must be the new one, and
+/// the delay between them.
+const ADDRESS_READS: usize = 100;
+const ADDRESS_DELAY: Duration = Duration::from_millis(1);
+
+/// A session.
+pub(super) struct Session {
+    /// `None` once the process was replaced.
+    connection: Option<Connection>,
+    /// The process.
+    info: Info,
+    slot_prefix: HaproxyName,
+    timeout: Duration,
+    /// Backends whose algorithm takes no weights at run time.
+    fixed_weights: BTreeSet<HaproxyName>,
+    former: Former,
+}
+
+impl Session {
+    /// Connects, and checks that commands will be taken.
+    pub(super) async fn connect(
+        settings: &HaproxySettings,
+        former: &Former,
+    ) -> Result<Self, SessionError> {
+        let mut connection = Connection::open(&settings.socket).await?;
+        // The connection may be idle for longer than `stats timeout`, but not for long.
+        let commands = ["prompt", "set timeout cli 1m", "show cli level", SHOW_INFO];
+        // A little less than the limit of the whole exchange, so that this is what is reported.
+        let limit = settings.timeout * 9 / 10;
+        let answers = timeout(limit, connection.ask(&commands)).await;
+        let silent = |Elapsed| {
+            let detail = "it accepts connections, but does not respond; are all connections that `stats maxconn` allows (10 by default) in use?";
+            lost("not answering", detail)
+        };
+        let answers = answers.map_err(silent)??;
+        let level = answers[2].trim();
+        if level != "admin" {
+            let socket = &settings.socket;
+            return Err(unusable(format!(
+                "the socket's level is {level:?}; write `stats socket {socket} level admin` into haproxy.cfg and reload HAProxy"
+            )));
+        }
+        let info = Info::parse(&answers[3]);
+        let info = info.ok_or_else(|| not_understood(SHOW_INFO))?;
+        if info.is_stopping {
+            let detail = format!("process {} is stopping", info.pid);
+            return Err(lost("not reachable", &detail));
+        }
+        Ok(Self {
+            connection: Some(connection),
+            info,
+            slot_prefix: settings.slot_prefix.clone(),
+            timeout: settings.timeout,
+            fixed_weights: BTreeSet::new(),
+            former: former.clone(),
+        })
+    }
+
+    /// Sends commands to the process that serves, and returns their answers.
+    async fn ask(&mut self, commands: &[&str]) -> Result<Vec<String>, SessionError> {
+        let mut framed = vec![SHOW_INFO];
+        framed.extend(commands);
+        framed.push(SHOW_INFO);
+        let connection = self.connection.as_mut();
+        let connection = connection.ok_or_else(|| lost("closing connections", "it is closed"))?;
+        let mut answers = connection.ask(&framed).await?;
+        let after = answers.pop().unwrap_or_default();
+        let before = answers.remove(0);
+        for info in [&before, &after] {
+            let info = Info::parse(info).ok_or_else(|| not_understood(SHOW_INFO))?;
+            if info.is_stopping || info.pid != self.info.pid {
+                return Err(self.replaced());
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The process was replaced. Its connection is kept as long as it has requests in progress.
+    fn replaced(&mut self) -> SessionError {
+        if let Some(connection) = self.connection.take() {
+            self.former.keep(connection);
+        }
+        SessionError::Replaced(OutageCause {
+            state: "replaced",
+            detail: format!("process {} is stopping", self.info.pid),
+        })
+    }
+
+    /// Executes the first commands of all steps, then the second ones of those that succeeded, and so on.
+    async fn execute_steps(&mut self, batch: &[Step]) -> Result<Vec<StepResult>, SessionError> {
+        let commands: Vec<_> = batch.iter().map(Step::commands).collect();
+        let mut results: Vec<StepResult> = vec![Ok(()); batch.len()];
+        let longest = commands.iter().map(Vec::len).max().unwrap_or_default();
+        for number in 0..longest {
+            let due = commands.iter().zip(&results).enumerate();
+            let due = due.filter(|(_, (_, result))| result.is_ok());
+            let due: Vec<(usize, &Command)> = due
+                .filter_map(|(index, (commands, _))| Some((index, commands.get(number)?)))
+                .collect();
+            let texts: Vec<_> = due.iter().map(|(_, command)| &*command.text).collect();
+            let answers = self.ask(&texts).await?;
+            let mut moved = BTreeMap::new();
+            for ((index, command), answer) in due.into_iter().zip(&answers) {
+                match judge(command.expected, answer) {
+                    Outcome::Success => {}
+                    Outcome::FixedWeights => {
+                        self.fixed_weights.insert(batch[index].backend.clone());
+                    }
+                    Outcome::Stopping => return Err(self.replaced()),
+                    Outcome::Rejected(text) => results[index] = Err(text),
+                }
+                if let (Expected::Address(node), Ok(())) = (command.expected, &results[index]) {
+                    moved.insert(index, node);
+                }
+            }
+            self.confirm_addresses(batch, moved, &mut results).await?;
+        }
+        Ok(results)
+    }
+
+    /// Reads addresses back that were changed.
+    async fn confirm_addresses(
+        &mut self,
+        batch: &[Step],
+        mut moved: BTreeMap<usize, NodeAddr>,
+        results: &mut [StepResult],
+    ) -> Result<(), SessionError> {
+        for attempt in 0..ADDRESS_READS {
+            if moved.is_empty() {
+                return Ok(());
+            }
+            if attempt > 0 {
+                sleep(ADDRESS_DELAY).await;
+            }
+            let backends: BTreeSet<_> = moved.keys().map(|index| &batch[*index].backend).collect();
+            for backend in backends {
+                let command = format!("{SHOW_STATE} {backend}");
+                let answers = self.ask(&[&command]).await?;
+                let there = addresses(&answers[0]).ok_or_else(|| not_understood(&command))?;
+                moved.retain(|index, node| {
+                    let step = &batch[*index];
+                    step.backend != *backend || there.get(&*step.server.shared()) != Some(node)
+                });
+            }
+        }
+        for (index, node) in moved {
+            results[index] = Err(format!("its address did not become {node}"));
+        }
+        Ok(())
+    }
+
+    async fn read_all(&mut self) -> Result<Actual, SessionError> {
+        let answers = self.ask(&[SHOW_STATE, SHOW_STAT, SHOW_CONN]).await?;
+        let texts = Texts {
+            state: &answers[0],
+            stat: &answers[1],
+            conn: &answers[2],
+        };
+        let actual = texts.actual(&self.slot_prefix.shared());
+        let mut actual = actual.ok_or_else(|| not_understood(SHOW_STATE))?;
+        for (name, backend) in &mut actual.backends {
+            backend.has_fixed_weights = self.fixed_weights.contains(name);
+        }
+        Ok(actual)
+    }
+
+    /// Those of the removed members that the process that serves is busy with.
+    async fn busy_here(
+        &mut self,
+        removed: &BTreeSet<Member>,
+    ) -> Result<BTreeSet<Member>, SessionError> {
+        let answers = self.ask(&[SHOW_STATE]).await?;
+        let servers = server_ids(&answers[0], removed);
+        let servers = servers.ok_or_else(|| not_understood(SHOW_STATE))?;
+        let commands: Vec<_> = if servers.len() > MAX_SINGLE {
+            vec!["show stat -1 4 -1".to_owned()]
+        } else {
+            let each = servers.iter().map(|server| {
+                let (backend, _) = &server.member;
+                format!("show stat {backend} 4 {}", server.id)
+            });
+            each.collect()
+        };
+        let texts: Vec<_> = commands.iter().map(String::as_str).collect();
+        let answers = self.ask(&texts).await?;
+        let mut busy = BTreeSet::new();
+        for answer in &answers {
+            busy.extend(busy_ids(answer).ok_or_else(|| not_understood("show stat"))?);
+        }
+        let is_busy =
+            |server: &super::tables::ServerOf| busy.contains(&(&*server.member.0, server.id));
+        let servers = servers.into_iter().filter(is_busy);
+        Ok(servers.map(|server| server.member).collect())
+    }
+
+    /// Time limit for a process that was replaced: it must not take that of the whole exchange.
+    fn limit_of_former(&self) -> Duration {
+        self.timeout / 8
+    }
+}
+
+fn not_understood(command: &str) -> SessionError {
+    unusable(format!("its answer to `{command}` is not understood"))
+}
+
+impl sync::Session for Session {
+    type Step = Step;
+    type Actual = Actual;
+
+    fn describe(&self) -> String {
+        format!("HAProxy {}", self.info.version)
+    }
+
+    async fn ping(&mut self) -> Result<(), SessionError> {
+        self.ask(&[]).await?;
+        let limit = self.limit_of_former();
+        self.former.busy(&BTreeSet::new(), limit).await;
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Actual, SessionError> {
+        self.read_all().await
+    }
+
+    async fn execute(&mut self, batch: &[Step]) -> Result<Vec<StepResult>, SessionError> {
+        self.execute_steps(batch).await
+    }
+
+    async fn busy(&mut self, removed: &BTreeSet<Member>) -> Result<BTreeSet<Member>, SessionError> {
+        let mut busy = self.busy_here(removed).await?;
+        let limit = self.limit_of_former();
+        busy.extend(self.former.busy(removed, limit).await);
+        Ok(busy)
+    }
+
+    async fn statistics(&mut self, per_node: bool) -> Result<Vec<Family>, SessionError> {
+        let types = if per_node {
+            SHOW_STAT
+        } else {
+            "show stat -1 2 -1"
+        };
+        let answers = self.ask(&[types]).await?;
+        let families = statistics::families(&self.info, &answers[0], per_node);
+        families.ok_or_else(|| not_understood(types))
+    }
+}

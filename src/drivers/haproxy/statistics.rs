@@ -1,0 +1,179 @@
+//! `HAProxy`'s statistics as metric families. Pure.
+//!
+//! What it does not report, as in mode `tcp`, has no sample: a number that is not known is not 0.
+
+use super::tables::{Info, Row, Table};
+use crate::drivers::family::{Family, FamilyKind, Sample, Value};
+
+/// A family with the numbers of one column of `show stat`, or of several, each with its own `kind`.
+struct Definition {
+    kind: FamilyKind,
+    name: &'static str,
+    help: &'static str,
+    /// Each with the value of the label `kind`, if it has one.
+    columns: &'static [(&'static str, Option<&'static str>)],
+}
+
+const SESSIONS: &[(&str, Option<&str>)] = &[("scur", None)];
+const QUEUE: &[(&str, Option<&str>)] = &[("qcur", None)];
+const REQUESTS: &[(&str, Option<&str>)] = &[("req_tot", None)];
+const ERRORS: &[(&str, Option<&str>)] =
+    &[("econ", Some("connection")), ("eresp", Some("response"))];
+
+const BY_BACKEND: [Definition; 4] = [
+    Definition {
+        kind: FamilyKind::Gauge,
+        name: "haproxy_backend_sessions",
+        help: "Requests in progress, by backend.",
+        columns: SESSIONS,
+    },
+    Definition {
+        kind: FamilyKind::Gauge,
+        name: "haproxy_backend_queue",
+        help: "Requests that wait for a server, by backend.",
+        columns: QUEUE,
+    },
+    Definition {
+        kind: FamilyKind::Counter,
+        name: "haproxy_backend_requests_total",
+        help: "HTTP requests, by backend.",
+        columns: REQUESTS,
+    },
+    Definition {
+        kind: FamilyKind::Counter,
+        name: "haproxy_backend_errors_total",
+        help: "Failed connections and responses, by backend.",
+        columns: ERRORS,
+    },
+];
+
+const BY_SERVER: [Definition; 4] = [
+    Definition {
+        kind: FamilyKind::Gauge,
+        name: "haproxy_server_sessions",
+        help: "Requests in progress, by server.",
+        columns: SESSIONS,
+    },
+    Definition {
+        kind: FamilyKind::Gauge,
+        name: "haproxy_server_queue",
+        help: "Requests that wait for this server.",
+        columns: QUEUE,
+    },
+    Definition {
+        kind: FamilyKind::Counter,
+        name: "haproxy_server_requests_total",
+        help: "HTTP requests, by server.",
+        columns: REQUESTS,
+    },
+    Definition {
+        kind: FamilyKind::Counter,
+        name: "haproxy_server_errors_total",
+        help: "Failed connections and responses, by server.",
+        columns: ERRORS,
+    },
+];
+
+/// The families by backend, and by server if `per_node`; `None` if `stat` is not understood.
+pub(super) fn families(info: &Info, stat: &str, per_node: bool) -> Option<Vec<Family>> {
+    let table = Table::of_csv(stat)?;
+    let (backends, servers): (Vec<_>, Vec<_>) = table.rows().partition(Row::is_backend);
+    let by_backend = BY_BACKEND.iter().map(|family| family.of(&backends));
+    let by_server = BY_SERVER.iter().map(|family| family.of(&servers));
+    let by_server = by_server.filter(|_| per_node);
+    let of_process = of_process(info).into_iter();
+    Some(of_process.chain(by_backend).chain(by_server).collect())
+}
+
+fn of_process(info: &Info) -> [Family; 2] {
+    let started = info.started.map(|time| ([], Value::Whole(time)));
+    [
+        Family::gauge(
+            "haproxy_build_info",
+            "HAProxy's version.",
+            [([("version", info.version.clone())], Value::Whole(1))],
+        ),
+        Family::gauge(
+            "haproxy_start_time_seconds",
+            "When HAProxy was started or last reloaded, in seconds since 1970.",
+            started,
+        ),
+    ]
+}
+
+impl Definition {
+    /// The family, with a sample for each row that has a number.
+    fn of(&self, rows: &[Row<'_, '_>]) -> Family {
+        let samples = self.columns.iter().flat_map(|(column, kind)| {
+            rows.iter().filter_map(|row| {
+                let kind = kind.map(|kind| ("kind", kind.to_owned()));
+                Some(Sample {
+                    labels: labels(*row).into_iter().chain(kind).collect(),
+                    value: Value::Whole(row.number(column)?),
+                })
+            })
+        });
+        Family {
+            name: self.name,
+            help: self.help,
+            kind: self.kind,
+            samples: samples.collect(),
+        }
+    }
+}
+
+/// Whose row it is; of a server also its address, which is a node's.
+fn labels(row: Row<'_, '_>) -> Vec<(&'static str, String)> {
+    let text = |column| row.text(column).unwrap_or_default().to_owned();
+    let mut labels = vec![("backend", text("pxname"))];
+    if !row.is_backend() {
+        labels.extend([("server", text("svname")), ("node", text("addr"))]);
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_known_has_no_sample() {
+        let info = Info {
+            pid: 1,
+            is_stopping: false,
+            version: "2.6.12".to_owned(),
+            started: None,
+        };
+        let stat = "# pxname,svname,qcur,scur,econ,eresp,type,req_tot,addr\n\
+                    api,pb1,0,2,1,0,2,7,10.0.0.1:80\napi,BACKEND,3,2,1,0,1,,\n";
+        let text = |per_node| {
+            let families = families(&info, stat, per_node).unwrap();
+            let samples = families.iter().flat_map(|family| {
+                let name = family.name;
+                let samples = family.samples.iter();
+                samples.map(move |sample| {
+                    let labels = sample.labels.iter().map(|(_, value)| value.as_str());
+                    let labels: Vec<_> = labels.collect();
+                    format!("{name} {} {:?}", labels.join(","), sample.value)
+                })
+            });
+            samples.collect::<Vec<_>>()
+        };
+        let by_backend = [
+            "haproxy_build_info 2.6.12 Whole(1)",
+            "haproxy_backend_sessions api Whole(2)",
+            "haproxy_backend_queue api Whole(3)",
+            "haproxy_backend_errors_total api,connection Whole(1)",
+            "haproxy_backend_errors_total api,response Whole(0)",
+        ];
+        assert_eq!(text(false), by_backend);
+        let by_server = [
+            "haproxy_server_sessions api,pb1,10.0.0.1:80 Whole(2)",
+            "haproxy_server_queue api,pb1,10.0.0.1:80 Whole(0)",
+            "haproxy_server_requests_total api,pb1,10.0.0.1:80 Whole(7)",
+            "haproxy_server_errors_total api,pb1,10.0.0.1:80,connection Whole(1)",
+            "haproxy_server_errors_total api,pb1,10.0.0.1:80,response Whole(0)",
+        ];
+        assert_eq!(text(true), [&by_backend[..], &by_server].concat());
+    }
+}
