@@ -1,6 +1,7 @@
 //! `GET /metrics`: the numbers are true, promtool has nothing to say about them, and Perlbal and pollbal do not feel it
 //! when someone asks for them.
 
+mod haproxy;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -19,7 +20,7 @@ use crate::common::relay::Relay;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, clock, eventually};
 
-/// Between two readings of Perlbal's own numbers, which are kept for 5 s; each is observed a moment after it began.
+/// Between two readings of Perlbal's own numbers, kept for 5 s; each is observed a moment after it began.
 const BETWEEN: Duration = Duration::from_secs(4);
 
 /// What is asked for again and again is new within this.
