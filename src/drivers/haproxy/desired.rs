@@ -10,13 +10,13 @@ use super::settings::{HaproxySettings, Leave, ServerMode};
 use crate::drivers::sync::Members;
 use crate::model::names::{PoolName, Version};
 use crate::model::node::NodeAddr;
-use crate::model::pools::{Pool, Pools};
+use crate::model::pools::{Member, Pool, Pools};
 use crate::model::weight::Weight;
 
 /// What `HAProxy` should look like.
 #[derive(Clone, Debug)]
 pub(super) struct Desired {
-    pub(super) backends: BTreeMap<HaproxyName, Wanted>,
+    pub(super) backends: BTreeMap<HaproxyName, DesiredBackend>,
     /// All nodes that pollbal knows.
     pub(super) known: BTreeSet<NodeAddr>,
     /// Those that are members of some pool, or left one without having failed: requests in progress are served.
@@ -28,17 +28,17 @@ pub(super) struct Desired {
 
 /// What one backend should have.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct DesiredBackend {
     /// The pool whose problem it is if the backend is missing.
     pub(super) needed_by: Option<PoolName>,
-    pub(super) members: BTreeMap<NodeAddr, WantedMember>,
+    pub(super) members: BTreeMap<NodeAddr, DesiredMember>,
     /// No node has served in it yet: who is there was not put there by pollbal.
     pub(super) is_unserved: bool,
 }
 
 /// A node that should get requests.
 #[derive(Clone, Debug)]
-pub(super) struct WantedMember {
+pub(super) struct DesiredMember {
     pub(super) name: String,
     pub(super) weight: u16,
 }
@@ -53,7 +53,7 @@ impl Desired {
         let mut backends = BTreeMap::new();
         for name in owned {
             if let Ok(name) = name.parse() {
-                backends.insert(name, Wanted::default());
+                backends.insert(name, DesiredBackend::default());
             }
         }
         for (name, pool) in pools.pools.iter().filter(|(_, pool)| pool.announced) {
@@ -61,10 +61,10 @@ impl Desired {
             for version in &pool.versions {
                 // A version may have a `+`, which no backend's name has.
                 if let Ok(backend) = format!("{backend}.{version}").parse() {
-                    backends.insert(backend, Wanted::of_version(pool, version));
+                    backends.insert(backend, DesiredBackend::of_version(pool, version));
                 }
             }
-            backends.insert(backend, Wanted::of_pool(name, pool));
+            backends.insert(backend, DesiredBackend::of_pool(name, pool));
         }
         let healthy = healthy(pools);
         let disabled = pools.disabled.iter().map(|node| node.addr);
@@ -80,27 +80,22 @@ impl Desired {
 
     /// The members of each backend of pollbal's.
     pub(super) fn members(&self) -> Members {
-        let managed = self
-            .backends
-            .iter()
-            .filter(|(_, wanted)| wanted.is_managed());
-        let members = managed.map(|(name, wanted)| {
-            let nodes = wanted.members.keys().copied().collect();
+        let backends = self.backends.iter();
+        let managed = backends.filter(|(_, backend)| backend.is_managed());
+        let members = managed.map(|(name, backend)| {
+            let nodes = backend.members.keys().copied().collect();
             (name.shared(), nodes)
         });
         members.collect()
     }
 }
 
-impl Wanted {
+impl DesiredBackend {
     fn of_pool(name: &PoolName, pool: &Pool) -> Self {
-        let members = pool.members.iter().map(|member| {
-            let wanted = WantedMember::new(&member.node.name, member.weight);
-            (member.node.addr, wanted)
-        });
+        let members = pool.members.iter().map(DesiredMember::of);
         let sorry = pool.sorry.iter().map(|sorry| {
-            let wanted = WantedMember::new(&sorry.name, Weight::default());
-            (sorry.addr, wanted)
+            let desired = DesiredMember::new(&sorry.name, Weight::default());
+            (sorry.addr, desired)
         });
         let members: BTreeMap<_, _> = members.chain(sorry).collect();
         let is_needed = pool.declared || !members.is_empty();
@@ -114,13 +109,9 @@ impl Wanted {
     fn of_version(pool: &Pool, version: &Version) -> Self {
         let members = pool.members.iter();
         let members = members.filter(|member| member.version.as_ref() == Some(version));
-        let members = members.map(|member| {
-            let wanted = WantedMember::new(&member.node.name, member.weight);
-            (member.node.addr, wanted)
-        });
         Self {
             needed_by: None,
-            members: members.collect(),
+            members: members.map(DesiredMember::of).collect(),
             is_unserved: pool.unserved.contains(&Some(version.clone())),
         }
     }
@@ -131,7 +122,12 @@ impl Wanted {
     }
 }
 
-impl WantedMember {
+impl DesiredMember {
+    fn of(member: &Member) -> (NodeAddr, Self) {
+        let desired = Self::new(&member.node.name, member.weight);
+        (member.node.addr, desired)
+    }
+
     pub(super) fn new(name: &str, weight: Weight) -> Self {
         Self {
             name: name.to_owned(),

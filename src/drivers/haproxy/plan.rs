@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::desired::{Desired, Wanted, WantedMember};
+use super::desired::{Desired, DesiredBackend, DesiredMember};
 use super::name::HaproxyName;
 use super::settings::{Leave, ServerMode};
 use super::state::{Actual, ActualBackend, Admin, Kind, Server};
@@ -26,13 +26,13 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, draining: &BTreeSet<Membe
     let (mut joining, mut leaving) = (Vec::new(), Vec::new());
     let mut problems = Problems::new();
     let mut absent = BTreeMap::new();
-    for (name, wanted) in &desired.backends {
+    for (name, target) in &desired.backends {
         let Some(backend) = actual.backends.get(name) else {
-            let pool = wanted.needed_by.iter();
+            let pool = target.needed_by.iter();
             absent.extend(pool.map(|pool| (pool.clone(), missing(desired, name))));
             continue;
         };
-        if !wanted.is_managed() {
+        if !target.is_managed() {
             continue;
         }
         let mut planner = Planner {
@@ -42,7 +42,7 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, draining: &BTreeSet<Membe
             backend,
             steps: Vec::new(),
         };
-        let used = planner.bring_in(wanted, &mut problems);
+        let used = planner.bring_in(target, &mut problems);
         planner.take_out(&used);
         let (ins, outs): (Vec<_>, Vec<_>) = planner.steps.into_iter().partition(Step::brings_in);
         joining.extend(ins);
@@ -83,13 +83,13 @@ impl<'a> Planner<'a> {
     /// Plans that members get requests; the servers that they use.
     fn bring_in(
         &mut self,
-        wanted: &'a Wanted,
+        target: &'a DesiredBackend,
         problems: &mut Problems,
     ) -> BTreeSet<&'a HaproxyName> {
         let mut used = BTreeSet::new();
         let own = self.servers_by_node();
         let mut without = Vec::new();
-        for (node, member) in &wanted.members {
+        for (node, member) in &target.members {
             if let Some((name, server)) = own.get(node) {
                 used.insert(*name);
                 self.make_ready(name, server, *node, member);
@@ -166,7 +166,7 @@ impl<'a> Planner<'a> {
         name: &HaproxyName,
         server: &Server,
         node: NodeAddr,
-        member: &WantedMember,
+        member: &DesiredMember,
     ) {
         let weight = self.weight(server, member);
         if server.node != Some(node) {
@@ -185,7 +185,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The weight to set, if it differs and pollbal may set it.
-    fn weight(&self, server: &Server, member: &WantedMember) -> Option<u16> {
+    fn weight(&self, server: &Server, member: &DesiredMember) -> Option<u16> {
         let is_settable = server.is_ours() && !self.backend.has_fixed_weights;
         (is_settable && server.weight != member.weight).then_some(member.weight)
     }
@@ -203,7 +203,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn add(&mut self, node: NodeAddr, member: &WantedMember) {
+    fn add(&mut self, node: NodeAddr, member: &DesiredMember) {
         let name = HaproxyName::of_added(&member.name, node);
         let weight = (!self.backend.has_fixed_weights).then_some(member.weight);
         self.push(&name, Action::Add { node, weight });

@@ -11,7 +11,7 @@
 //! [`core`] decides what is due next: it is pure, and time is an argument. [`run`] is the loop around it. After each
 //! exchange the result is reported to the core, which returns the next one; snapshots and queries are handled during
 //! exchanges too. What was acknowledged is read once more: only a read that began afterwards proves it.
-//!
+
 mod core;
 mod notices;
 mod run;

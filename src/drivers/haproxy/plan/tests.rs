@@ -19,17 +19,17 @@ fn node(host: u8) -> NodeAddr {
 /// Nodes 1 to 9 are known, and do not fail.
 fn desired(members: &[u8]) -> Desired {
     let members = members.iter().map(|host| {
-        let member = WantedMember::new(&format!("web-{host}"), Weight::default());
+        let member = DesiredMember::new(&format!("web-{host}"), Weight::default());
         (node(*host), member)
     });
-    let wanted = Wanted {
+    let target = DesiredBackend {
         needed_by: Some("api".parse().unwrap()),
         members: members.collect(),
         is_unserved: false,
     };
     let known: BTreeSet<_> = (1..10).map(node).collect();
     Desired {
-        backends: [(name(BACKEND), wanted)].into(),
+        backends: [(name(BACKEND), target)].into(),
         healthy: known.clone(),
         known,
         servers: ServerMode::Auto,
@@ -256,8 +256,8 @@ fn a_missing_backend_and_missing_slots_are_problems_that_say_what_to_write() {
 #[test]
 fn in_a_pool_in_which_no_node_has_served_nothing_is_changed() {
     let mut desired = desired(&[]);
-    for wanted in desired.backends.values_mut() {
-        wanted.is_unserved = true;
+    for target in desired.backends.values_mut() {
+        target.is_unserved = true;
     }
     let actual = actual([slot(1, Some(node(1)), Admin::Ready)]);
     assert_eq!(steps(&desired, &actual, &BTreeSet::new()), [""; 0]);
@@ -375,9 +375,9 @@ proptest! {
         }
         let again = plan(&desired, &actual, &draining);
         prop_assert!(again.batches.is_empty(), "{:?}", again.batches);
-        let wanted = &desired.members()[&backend.shared()];
+        let target = &desired.members()[&backend.shared()];
         let serving = &actual.members()[&backend.shared()];
-        let extra = serving.difference(wanted);
+        let extra = serving.difference(target);
         // Only the operator's own servers serve besides.
         for addr in extra {
             prop_assert!(!desired.known.contains(addr), "{addr}");
@@ -386,7 +386,7 @@ proptest! {
             prop_assert!(others.any(|server| server.kind == Kind::Declared));
         }
         if again.problems.is_empty() {
-            prop_assert!(wanted.is_subset(serving));
+            prop_assert!(target.is_subset(serving));
         }
     }
 }
