@@ -93,12 +93,12 @@ pub const EXIT_CODES: [(&str, &str); 10] = [
     ("129, 143", "roll and leave: ended by SIGHUP, SIGTERM"),
 ];
 
-/// Keeps an HTTP load balancer's pools in sync with what its nodes announce: polls nodes and drives Perlbal
+/// Keeps an HTTP load balancer's pools in sync with what its nodes announce: polls nodes and drives Perlbal and HAProxy
 ///
 /// pollbal polls every node in the services file with `GET /pool`. The node responds with the name of the pool that it
 /// wants to serve, or that it is leaving. pollbal writes pool files and updates Perlbal through its management socket,
-/// so changes take effect immediately, even for connections that Perlbal keeps alive, and persist through restarts,
-/// failures and manual changes.
+/// and HAProxy through its stats socket, so changes take effect immediately, even for connections that the load
+/// balancer keeps alive, and persist through restarts, failures and manual changes.
 ///
 /// Starting, reloading and stopping never empty a pool: nothing changes before every node has answered or failed once.
 ///
@@ -178,8 +178,8 @@ pub enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Options of run")]
 pub struct RunFlags {
-    /// Poll for real but change nothing; print the commands for Perlbal, and changes of files as
-    /// comments
+    /// Poll for real but change nothing; print the commands for load balancers, and changes of files
+    /// as comments
     #[arg(long)]
     pub dry_run: bool,
     /// Exit after the first full round of polls and the sync that follows

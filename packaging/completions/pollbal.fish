@@ -27,7 +27,7 @@ end
 complete -c pollbal -n "__fish_pollbal_needs_command" -l config -d 'Configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_needs_command" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
 complete -c pollbal -n "__fish_pollbal_needs_command" -l json -d 'Print the daemon\'s response as JSON; several values one per line'
-complete -c pollbal -n "__fish_pollbal_needs_command" -l dry-run -d 'Poll for real but change nothing; print the commands for Perlbal, and changes of files as comments'
+complete -c pollbal -n "__fish_pollbal_needs_command" -l dry-run -d 'Poll for real but change nothing; print the commands for load balancers, and changes of files as comments'
 complete -c pollbal -n "__fish_pollbal_needs_command" -l once -d 'Exit after the first full round of polls and the sync that follows'
 complete -c pollbal -n "__fish_pollbal_needs_command" -l accept-removals -d 'At startup, remove nodes that the services file no longer lists, however many they are; later, `pollbal reload --accept-removals` does so'
 complete -c pollbal -n "__fish_pollbal_needs_command" -s v -l verbose -d 'Log more; twice: everything'
@@ -54,7 +54,7 @@ complete -c pollbal -n "__fish_pollbal_needs_command" -f -a "leave" -d 'On a nod
 complete -c pollbal -n "__fish_pollbal_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l config -d 'Configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
-complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l dry-run -d 'Poll for real but change nothing; print the commands for Perlbal, and changes of files as comments'
+complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l dry-run -d 'Poll for real but change nothing; print the commands for load balancers, and changes of files as comments'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l once -d 'Exit after the first full round of polls and the sync that follows'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l accept-removals -d 'At startup, remove nodes that the services file no longer lists, however many they are; later, `pollbal reload --accept-removals` does so'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -s v -l verbose -d 'Log more; twice: everything'
