@@ -187,7 +187,8 @@ fn a_second_pollbal_says_so_leaves_the_directory_alone_and_takes_over_at_the_end
     stays(SOON, "the directory", &expected, look, || {
         nodes[0].polls() >= enough
     });
-    assert_eq!(second.log_with(&["error"]).len(), 1, "{:#?}", second.log());
+    let said = second.log_with(&["error", "pool directory"]);
+    assert_eq!(said.len(), 1, "{:#?}", second.log());
     let socket = stage.path("second.sock");
     let status = run::pollbal(&["status", "--socket", socket.to_str().unwrap()]);
     let status = run::stdout(&status);

@@ -165,6 +165,10 @@ fn hooks_change() {
     let mark = pollbal.mark();
     nodes[0].announce("api");
     pollbal.wait_log_after(mark, &["file_update_hook", "after"]);
+    // Of both files: one that the node joins, and one that it leaves.
+    becomes(SOON, "the runs", &2, || {
+        pollbal.log_with(&["file_update_hook", "after"]).len()
+    });
     reload(&stage, &pollbal, &json!({}));
     let mark = pollbal.mark();
     nodes[0].announce("website");

@@ -157,7 +157,7 @@ impl Site {
 
     #[track_caller]
     fn wait(&self, so: impl Fn(&Value) -> bool) {
-        eventually(2 * SOON, "all is as expected", || {
+        eventually(6 * SOON, "all is as expected", || {
             so(&get(&self.stage, "/v1/status").json()).then_some(())
         });
     }
