@@ -186,9 +186,9 @@ fn output_without_end_fills_no_log_and_holds_up_neither_the_hook_nor_polls() {
     pollbal.wait_log(&["error", "pre_init_hook", "was ended"]);
     pollbal.wait_log(&["pre_init_hook: ", " more lines dropped"]);
     assert_eq!(pollbal.log_with(&["and no end"]).len(), 100);
-    // Reading all that it prints would take a whole processor for 5 s.
+    // Reading all that it prints would take more than half of a processor for 5 s.
     let ticks = cpu_ticks(pollbal.pid());
-    assert!(ticks < 250, "{ticks} hundredths of a second of work");
+    assert!(ticks < 200, "{ticks} hundredths of a second of work");
     assert!(nodes[0].polls() > 20, "{} polls", nodes[0].polls());
     pollbal.wait_log(&["post_init_hook: 999900 more lines dropped"]);
     assert!(stage.path("done").exists(), "it was not held up");
