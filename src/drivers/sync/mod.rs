@@ -92,7 +92,7 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Plan<Self::Step>;
 
     /// Whether a read shows something else than was expected, apart from what changes by itself, such as the number of
-    /// requests in progress. What is then put right was changed outside pollbal.
+    /// requests in progress. What is then corrected was changed outside pollbal.
     fn differs(_expected: &Self::Actual, _read: &Self::Actual) -> bool {
         true
     }

@@ -1,5 +1,6 @@
 //! The requests of operators and nodes: which are granted, and what they change.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -162,9 +163,7 @@ impl Membership {
                 Ok(self.set_weight(&nodes, &given).into())
             }
             OverrideRequest::ResetWeight(nodes, by) => {
-                let weights = &self.overrides.weights;
-                let others = nodes.iter().filter(|addr| !weights.contains_key(addr));
-                self.require_listed(&others.copied().collect::<Vec<_>>())?;
+                self.require_listed_unless(&nodes, &self.overrides.weights)?;
                 Ok(self.reset_weights(&nodes, &by).into())
             }
             OverrideRequest::Freeze(name, reason) => {
@@ -191,10 +190,7 @@ impl Membership {
                 Ok(granted.map_err(OverrideError::LeaveDenied)?.into())
             }
             OverrideRequest::CancelLeave(nodes, by) => {
-                // A node's leave remains when its line is removed from the services file.
-                let leases = &self.overrides.leases;
-                let others = nodes.iter().filter(|addr| !leases.contains_key(addr));
-                self.require_listed(&others.copied().collect::<Vec<_>>())?;
+                self.require_listed_unless(&nodes, &self.overrides.leases)?;
                 Ok(self.cancel_leaves(&nodes, &by, now).into())
             }
         }
@@ -207,6 +203,17 @@ impl Membership {
             Some(unknown) => Err(OverrideError::UnknownNode(*unknown)),
             None => Ok(()),
         }
+    }
+
+    /// The same, except for nodes with one of these overrides, which remain when a line is removed from the services
+    /// file, and can be ended then.
+    fn require_listed_unless<T>(
+        &self,
+        addrs: &[NodeAddr],
+        overrides: &BTreeMap<NodeAddr, T>,
+    ) -> Result<(), OverrideError> {
+        let others = addrs.iter().filter(|addr| !overrides.contains_key(addr));
+        self.require_listed(&others.copied().collect::<Vec<_>>())
     }
 
     /// Requires that nobody else has disabled one of these nodes with a reason of this name: the new reason would
