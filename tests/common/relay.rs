@@ -15,8 +15,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep_until;
 
 use super::perlbal::Perlbal;
-use super::runtime;
 use super::stage::Stage;
+use super::{SOON, eventually, runtime};
 
 /// A running relay; dropped, it ends with all its connections.
 pub(crate) struct Relay {
@@ -207,6 +207,18 @@ impl Relay {
     /// From when to when Perlbal owed answers, each time until all were given.
     pub(crate) fn stretches(&self) -> Vec<Stretch> {
         self.shared.plan().stretches.over.clone()
+    }
+
+    /// Does this while Perlbal owes no answer and the last line sent to it is like that; what is sent to it meanwhile is
+    /// handed on afterwards.
+    #[track_caller]
+    pub(crate) fn while_idle_after(&self, is_last: impl Fn(&str) -> bool, act: impl Fn()) {
+        eventually(SOON, "Perlbal owes no answer after that line", || {
+            let plan = self.shared.plan();
+            let said = String::from_utf8_lossy(&plan.said);
+            let last = said.lines().last().unwrap_or_default();
+            (plan.stretches.owed == 0 && is_last(last.trim_end())).then(&act)
+        });
     }
 
     pub(crate) fn connections(&self) -> usize {
