@@ -8,8 +8,6 @@ use serde_json::Value;
 
 use super::poll::{PoolHeaders, read_headers};
 use super::reader::{ObjectReader, expected_message, is_comment};
-use crate::drivers::haproxy::settings::{read_backend, report_shared_backends};
-use crate::drivers::perlbal::settings::{read_name, report_shared_names};
 use crate::drivers::registry::PoolKeys;
 use crate::model::addr_block::AddrBlock;
 use crate::model::names::PoolName;
@@ -63,17 +61,13 @@ pub(super) fn read_rules(reader: &ObjectReader<'_>) -> (Rules, PoolKeys, Vec<Poo
             continue;
         };
         let object = reader.child(&path, map);
-        let name = read_name(&object).map(|name| (pool.clone(), name));
-        keys.perlbal.extend(name);
-        let backend = read_backend(&object).map(|backend| (pool.clone(), backend));
-        keys.haproxy.extend(backend);
+        keys.read(&object, &pool);
         let rules = read_pool(&object, &undeclared);
         headers.extend(read_pool_headers(&object, &pool, &rules));
         declared.insert(pool, rules);
         object.finish();
     }
-    report_shared_names(reader, declared.keys(), &keys.perlbal);
-    report_shared_backends(reader, declared.keys(), &keys.haproxy);
+    keys.report_shared(reader, declared.keys());
     let rules = Rules {
         undeclared,
         declared,

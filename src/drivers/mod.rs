@@ -26,6 +26,7 @@ pub mod pool_files;
 #[cfg(test)]
 mod recorder;
 pub mod registry;
+mod setting_keys;
 pub mod steps;
 pub mod sync;
 

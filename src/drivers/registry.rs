@@ -3,9 +3,10 @@
 use std::ops::Deref;
 
 use super::Settings;
-use super::haproxy::settings::{HaproxyNames, HaproxySettings};
-use super::perlbal::settings::{PerlbalNames, PerlbalSettings};
+use super::haproxy::settings::{self as haproxy, HaproxyNames, HaproxySettings};
+use super::perlbal::settings::{self as perlbal, PerlbalNames, PerlbalSettings};
 use crate::config::reader::ObjectReader;
+use crate::model::names::PoolName;
 
 /// What settings of load balancers are read with besides their own reader: what `pools` says of
 /// names there.
@@ -15,6 +16,24 @@ pub(crate) struct PoolKeys {
     pub(crate) perlbal: PerlbalNames,
     /// The values of `haproxy_backend`.
     pub(crate) haproxy: HaproxyNames,
+}
+
+impl PoolKeys {
+    /// Reads a pool's names from its object.
+    pub(crate) fn read(&mut self, object: &ObjectReader<'_>, pool: &PoolName) {
+        perlbal::NAME_KEY.read(object, pool, &mut self.perlbal);
+        haproxy::NAME_KEY.read(object, pool, &mut self.haproxy);
+    }
+
+    /// Reports declared pools that would share one name somewhere, before they do.
+    pub(crate) fn report_shared<'a>(
+        &self,
+        reader: &ObjectReader<'_>,
+        declared: impl Iterator<Item = &'a PoolName> + Clone,
+    ) {
+        perlbal::NAME_KEY.report_shared(reader, declared.clone(), &self.perlbal);
+        haproxy::NAME_KEY.report_shared(reader, declared, &self.haproxy);
+    }
 }
 
 /// Defines [`DriverSettings`]. A new kind of load balancer is one more line.

@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::backend::Haproxy;
 use super::name::HaproxyName;
 use super::socket::StatsSocket;
-use crate::config::reader::{ObjectReader, expected_message};
+use crate::config::reader::ObjectReader;
 use crate::drivers::capabilities::{Capabilities, Capability};
 use crate::drivers::registry::PoolKeys;
+use crate::drivers::setting_keys::{KindKey, NameKey};
 use crate::drivers::sync::{SyncDriver, SyncSettings};
 use crate::drivers::{Deps, Driver, Input, Settings};
 use crate::model::driver_status::{DriverId, DriverKind};
@@ -31,11 +32,26 @@ const NAMING: Scheme = Scheme {
     of_version: |pool, version| format!("{pool}.{version}"),
 };
 
-const EXPECTED_SOCKET: &str =
-    "a stats socket such as \"/run/haproxy/admin.sock\" or \"ipv4@127.0.0.1:9999\"";
-
 /// Backends whose names differ from their pools'.
 pub type HaproxyNames = BTreeMap<PoolName, HaproxyName>;
+
+const KEY: KindKey<StatsSocket> = KindKey {
+    kind: KIND,
+    address: "socket",
+    expected: "a stats socket such as \"/run/haproxy/admin.sock\" or \"ipv4@127.0.0.1:9999\"",
+    example: || StatsSocket::Unix("/run/haproxy/admin.sock".into()),
+    parse: |text| text.parse().ok(),
+};
+
+const EXPECTED_NAME: &str = "a name of A-Z a-z 0-9 . _ : - (HAProxy accepts no other)";
+
+pub(crate) const NAME_KEY: NameKey<HaproxyName> = NameKey {
+    key: "haproxy_backend",
+    expected: EXPECTED_NAME,
+    place: KIND.name,
+    of_pool: HaproxyName::of_pool,
+    parse: |text| text.parse().ok(),
+};
 
 /// Which servers nodes get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,27 +97,23 @@ pub struct HaproxySettings {
 impl HaproxySettings {
     /// Reads `haproxy`: a stats socket, an object, or an array of these.
     pub(crate) fn read(reader: &ObjectReader<'_>, keys: &PoolKeys) -> Vec<Self> {
-        let values = match reader.get(KIND.key) {
-            None | Some(Value::Null) => return Vec::new(),
-            Some(Value::Array(values)) => values.iter().collect(),
-            Some(value) => vec![value],
+        let new = |socket| Self {
+            names: keys.haproxy.clone(),
+            ..Self::new(socket)
         };
-        let mut all: Vec<Self> = Vec::new();
-        for (index, value) in values.into_iter().enumerate() {
-            let key = format!("{}[{index}]", KIND.key);
-            let Some(settings) = read_one(reader, &key, value) else {
-                continue;
-            };
-            let socket = &settings.socket;
-            if all.iter().any(|earlier| earlier.socket == *socket) {
-                reader.error(KIND.key, format!("{socket} is listed twice"));
+        KEY.read(reader, new, |object, default| {
+            let (resync, min_resync) = (default.resync_interval, Duration::from_millis(100));
+            let (timeout, min_timeout) = (default.timeout, Duration::from_millis(10));
+            Self {
+                required: object.boolean("required", default.required),
+                resync_interval: object.time("resync_interval", resync, min_resync),
+                timeout: object.time("timeout", timeout, min_timeout),
+                servers: read_servers(object).unwrap_or(default.servers),
+                slot_prefix: read_prefix(object).unwrap_or(default.slot_prefix),
+                leave: read_leave(object).unwrap_or(default.leave),
+                ..default
             }
-            all.push(Self {
-                names: keys.haproxy.clone(),
-                ..settings
-            });
-        }
-        all
+        })
     }
 
     /// The defaults, for the `HAProxy` with this stats socket.
@@ -120,44 +132,12 @@ impl HaproxySettings {
 
     /// The backend of a pool.
     pub(super) fn backend_of(&self, pool: &PoolName) -> HaproxyName {
-        let given = self.names.get(pool).cloned();
-        given.unwrap_or_else(|| HaproxyName::of_pool(pool))
+        NAME_KEY.name_of(pool, &self.names)
     }
 }
 
 fn default_prefix() -> HaproxyName {
     HaproxyName::of_literal("pb")
-}
-
-fn read_one(reader: &ObjectReader<'_>, key: &str, value: &Value) -> Option<HaproxySettings> {
-    let socket = |value: &Value| value.as_str()?.parse().ok();
-    let Some(map) = value.as_object() else {
-        let Some(socket) = socket(value) else {
-            let expected = format!("{EXPECTED_SOCKET}, or an object with `socket`");
-            reader.error(key, expected_message(&expected, value));
-            return None;
-        };
-        return Some(HaproxySettings::new(socket));
-    };
-    let object = reader.child(key, map);
-    let socket = object.read("socket", EXPECTED_SOCKET, socket);
-    if map.get("socket").is_none() {
-        object.error("socket", format!("missing; write {EXPECTED_SOCKET}"));
-    }
-    // The defaults do not depend on it.
-    let default = HaproxySettings::new(socket.clone().unwrap_or(StatsSocket::Unix("/".into())));
-    let (min_resync, min_timeout) = (Duration::from_millis(100), Duration::from_millis(10));
-    let settings = HaproxySettings {
-        required: object.boolean("required", default.required),
-        resync_interval: object.time("resync_interval", default.resync_interval, min_resync),
-        timeout: object.time("timeout", default.timeout, min_timeout),
-        servers: read_servers(&object).unwrap_or(default.servers),
-        slot_prefix: read_name(&object, "slot_prefix").unwrap_or(default.slot_prefix.clone()),
-        leave: read_leave(&object).unwrap_or(default.leave),
-        ..default
-    };
-    object.finish();
-    socket.is_some().then_some(settings)
 }
 
 fn read_servers(object: &ObjectReader<'_>) -> Option<ServerMode> {
@@ -179,33 +159,9 @@ fn read_leave(object: &ObjectReader<'_>) -> Option<Leave> {
     })
 }
 
-fn read_name(object: &ObjectReader<'_>, key: &'static str) -> Option<HaproxyName> {
-    let expected = "a name of A-Z a-z 0-9 . _ : - (HAProxy accepts no other)";
-    object.read(key, expected, |value| value.as_str()?.parse().ok())
-}
-
-/// Reads `haproxy_backend` of a pool's reader.
-pub(crate) fn read_backend(pool: &ObjectReader<'_>) -> Option<HaproxyName> {
-    read_name(pool, "haproxy_backend")
-}
-
-/// Reports declared pools that would share one backend, before they do.
-pub(crate) fn report_shared_backends<'a>(
-    reader: &ObjectReader<'_>,
-    declared: impl Iterator<Item = &'a PoolName>,
-    names: &HaproxyNames,
-) {
-    let mut taken: BTreeMap<HaproxyName, &PoolName> = BTreeMap::new();
-    for pool in declared {
-        let given = names.get(pool).cloned();
-        let backend = given.unwrap_or_else(|| HaproxyName::of_pool(pool));
-        if let Some(other) = taken.insert(backend.clone(), pool) {
-            reader.error(
-                &format!("pools.{pool}"),
-                format!("has the same backend in HAProxy as pools.{other}, `{backend}`; give one another `haproxy_backend`"),
-            );
-        }
-    }
+fn read_prefix(object: &ObjectReader<'_>) -> Option<HaproxyName> {
+    let name = |value: &Value| value.as_str()?.parse().ok();
+    object.read("slot_prefix", EXPECTED_NAME, name)
 }
 
 impl Settings for HaproxySettings {

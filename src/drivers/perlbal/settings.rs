@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use humantime::format_duration;
-use serde_json::Value;
 
 use super::desired::NAMING;
 use super::driver::Perlbal;
 use super::name::PerlbalName;
-use crate::config::reader::{ObjectReader, expected_message};
+use crate::config::reader::ObjectReader;
 use crate::drivers::capabilities::{Capabilities, Capability};
 use crate::drivers::registry::PoolKeys;
+use crate::drivers::setting_keys::{KindKey, NameKey};
 use crate::drivers::{Deps, Driver, Input, Settings};
 use crate::model::driver_status::{DriverId, DriverKind};
 use crate::model::names::PoolName;
@@ -25,6 +25,22 @@ pub const KIND: DriverKind = DriverKind {
 
 /// Names in Perlbal that differ from those that follow from the announced ones.
 pub type PerlbalNames = BTreeMap<PoolName, PerlbalName>;
+
+const KEY: KindKey<String> = KindKey {
+    kind: KIND,
+    address: "address",
+    expected: "a management address such as \"127.0.0.1:16000\"",
+    example: || "127.0.0.1:16000".to_owned(),
+    parse: |text| is_host_port(text).then(|| text.to_owned()),
+};
+
+pub(crate) const NAME_KEY: NameKey<PerlbalName> = NameKey {
+    key: "perlbal_pool",
+    expected: "a name of a-z 0-9 _ (Perlbal lower-cases names and takes no other)",
+    place: KIND.name,
+    of_pool: PerlbalName::of_pool,
+    parse: |text| text.parse().ok(),
+};
 
 /// The settings of one Perlbal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,62 +75,20 @@ impl PerlbalSettings {
 
     /// Reads `perlbal`: a management address, an object, or an array of these.
     pub(crate) fn read(reader: &ObjectReader<'_>, keys: &PoolKeys) -> Vec<Self> {
-        let values = match reader.get(KIND.key) {
-            None | Some(Value::Null) => return Vec::new(),
-            Some(Value::Array(values)) => values.iter().collect(),
-            Some(value) => vec![value],
+        let new = |address| Self {
+            names: keys.perlbal.clone(),
+            ..Self::new(address)
         };
-        let mut all: Vec<Self> = Vec::new();
-        for (index, value) in values.into_iter().enumerate() {
-            let Some(settings) = Self::read_one(reader, index, value) else {
-                continue;
-            };
-            let address = &settings.address;
-            if all.iter().any(|earlier| earlier.address == *address) {
-                reader.error(KIND.key, format!("{address} is listed twice"));
+        KEY.read(reader, new, |object, default| {
+            let (resync, min_resync) = (default.resync_interval, Duration::from_millis(100));
+            let (timeout, min_timeout) = (default.timeout, Duration::from_millis(10));
+            Self {
+                required: object.boolean("required", default.required),
+                create_pools: object.boolean("create_pools", default.create_pools),
+                resync_interval: object.time("resync_interval", resync, min_resync),
+                timeout: object.time("timeout", timeout, min_timeout),
+                ..default
             }
-            all.push(Self {
-                names: keys.perlbal.clone(),
-                ..settings
-            });
-        }
-        all
-    }
-
-    fn read_one(reader: &ObjectReader<'_>, index: usize, value: &Value) -> Option<Self> {
-        const EXPECTED: &str = "a management address such as \"127.0.0.1:16000\"";
-        let address = |value: &Value| {
-            let text = value.as_str().filter(|text| is_host_port(text));
-            text.map(str::to_owned)
-        };
-        let key = format!("{}[{index}]", KIND.key);
-        let Some(map) = value.as_object() else {
-            let Some(address) = address(value) else {
-                let expected = format!("{EXPECTED}, or an object with `address`");
-                reader.error(&key, expected_message(&expected, value));
-                return None;
-            };
-            return Some(Self::new(address));
-        };
-        let object = reader.child(&key, map);
-        let address = object.read("address", EXPECTED, address);
-        if map.get("address").is_none() {
-            object.error("address", format!("missing; write {EXPECTED}"));
-        }
-        let default = Self::new(String::new());
-        let (resync, min_resync) = (default.resync_interval, Duration::from_millis(100));
-        let (timeout, min_timeout) = (default.timeout, Duration::from_millis(10));
-        let settings = Self {
-            required: object.boolean("required", default.required),
-            create_pools: object.boolean("create_pools", default.create_pools),
-            resync_interval: object.time("resync_interval", resync, min_resync),
-            timeout: object.time("timeout", timeout, min_timeout),
-            ..default
-        };
-        object.finish();
-        Some(Self {
-            address: address?,
-            ..settings
         })
     }
 }
@@ -176,33 +150,6 @@ impl Settings for PerlbalSettings {
 
     fn build(&self, deps: Deps) -> Box<dyn Driver> {
         Box::new(Perlbal::new(self.clone(), deps))
-    }
-}
-
-/// Reads `perlbal_pool` of a pool's reader.
-pub(crate) fn read_name(pool: &ObjectReader<'_>) -> Option<PerlbalName> {
-    let expected = "a name of a-z 0-9 _ (Perlbal lower-cases names and takes no other)";
-    pool.read("perlbal_pool", expected, |value| {
-        value.as_str()?.parse().ok()
-    })
-}
-
-/// Reports declared pools that would share one pool in Perlbal, before they do.
-pub(crate) fn report_shared_names<'a>(
-    reader: &ObjectReader<'_>,
-    declared: impl Iterator<Item = &'a PoolName>,
-    names: &PerlbalNames,
-) {
-    let mut taken: BTreeMap<PerlbalName, &PoolName> = BTreeMap::new();
-    for pool in declared {
-        let given = names.get(pool).cloned();
-        let name = given.unwrap_or_else(|| PerlbalName::of_pool(pool));
-        if let Some(other) = taken.insert(name.clone(), pool) {
-            reader.error(
-                &format!("pools.{pool}"),
-                format!("falls on the same name in Perlbal as pools.{other}, `{name}`; give one a `perlbal_pool`"),
-            );
-        }
     }
 }
 
