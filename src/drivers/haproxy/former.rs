@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::tables::{busy_ids, server_ids, sessions};
+use super::tables::{busy_ids, busy_members, server_ids, sessions};
 use crate::awake::timeout;
 use crate::drivers::sync::Member;
 
@@ -39,7 +39,7 @@ impl Former {
         let connections = mem::take(&mut *self.lock());
         let mut busy = BTreeSet::new();
         for mut connection in connections {
-            let asked = timeout(limit, busy_members(&mut connection, removed)).await;
+            let asked = timeout(limit, ask_busy(&mut connection, removed)).await;
             if let Ok(Some(members)) = asked {
                 busy.extend(members);
                 self.lock().push(connection);
@@ -54,10 +54,7 @@ impl Former {
 }
 
 /// Those of the removed members that are busy there; `None` if nothing is in progress at all.
-async fn busy_members(
-    connection: &mut Connection,
-    removed: &BTreeSet<Member>,
-) -> Option<Vec<Member>> {
+async fn ask_busy(connection: &mut Connection, removed: &BTreeSet<Member>) -> Option<Vec<Member>> {
     let answers = connection.ask(&["show servers state", "show stat -1 4 -1"]);
     let answers = answers.await.ok()?;
     let [state, stat] = &answers[..] else {
@@ -67,7 +64,6 @@ async fn busy_members(
         return None;
     }
     let busy = busy_ids(stat)?;
-    let servers = server_ids(state, removed)?.into_iter();
-    let busy = servers.filter(|server| busy.contains(&(&*server.member.0, server.id)));
-    Some(busy.map(|server| server.member).collect())
+    let servers = server_ids(state, removed)?;
+    Some(busy_members(servers, &busy).collect())
 }

@@ -16,7 +16,7 @@ use super::settings::HaproxySettings;
 use super::state::Actual;
 use super::statistics;
 use super::step::{Command, Step};
-use super::tables::{Info, Texts, addresses, busy_ids, server_ids};
+use super::tables::{Info, Texts, addresses, busy_ids, busy_members, server_ids};
 use crate::awake::{Elapsed, timeout};
 use crate::drivers::family::Family;
 use crate::drivers::sync::{self, Member, SessionError, StepResult};
@@ -221,10 +221,7 @@ impl Session {
         for answer in &answers {
             busy.extend(busy_ids(answer).ok_or_else(|| not_understood("show stat"))?);
         }
-        let is_busy =
-            |server: &super::tables::ServerOf| busy.contains(&(&*server.member.0, server.id));
-        let servers = servers.into_iter().filter(is_busy);
-        Ok(servers.map(|server| server.member).collect())
+        Ok(busy_members(servers, &busy).collect())
     }
 
     /// Time limit for a process that was replaced: it must not take that of the whole exchange.

@@ -223,6 +223,16 @@ pub(super) struct ServerOf {
     pub(super) id: u32,
 }
 
+/// The members whose servers have requests in progress, by what [`busy_ids`] has found.
+pub(super) fn busy_members(
+    servers: Vec<ServerOf>,
+    busy: &BTreeSet<(&str, u32)>,
+) -> impl Iterator<Item = Member> {
+    let is_busy = |server: &ServerOf| busy.contains(&(&*server.member.0, server.id));
+    let servers = servers.into_iter().filter(is_busy);
+    servers.map(|server| server.member)
+}
+
 /// Number of requests in progress of all servers that a `show stat` lists; `None` if it is not understood.
 pub(super) fn sessions(stat: &str) -> Option<u64> {
     let table = Table::of_csv(stat)?;
