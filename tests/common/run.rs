@@ -1,5 +1,6 @@
 //! The built program, run to its end.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Runs the built program with these arguments, and nothing of its own from the environment.
@@ -20,4 +21,11 @@ pub(crate) fn stdout(output: &Output) -> String {
 /// What it said on standard error.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A program that `perlbal/setup test` unpacked, or that of the machine.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools");
+    let ours = tools.join(name);
+    if ours.exists() { ours } else { name.into() }
 }

@@ -5,7 +5,6 @@ mod haproxy;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +16,7 @@ use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
+use crate::common::run::tool;
 use crate::common::stage::Stage;
 use crate::common::{SOON, becomes, clock, eventually};
 
@@ -108,13 +108,7 @@ impl Scrape {
 
 /// What `promtool check metrics` says of a text: nothing, if it is in order.
 fn promtool(text: &str) -> String {
-    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools/promtool");
-    let program = if ours.exists() {
-        ours
-    } else {
-        PathBuf::from("promtool")
-    };
-    let mut child = Command::new(program)
+    let mut child = Command::new(tool("promtool"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
