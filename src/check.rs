@@ -12,35 +12,23 @@ use crate::config::listeners::ListenerSettings;
 use crate::config::poll::{Headers, PollSettings};
 use crate::load::{LoadErrors, Loaded, load};
 use crate::logging::count;
+use crate::model::node::Node;
 use crate::model::problems::NodesDown;
 use crate::model::rules::PoolRules;
 use crate::model::text::printable;
 use crate::model::weight::Weight;
+use crate::sources::NodeLists;
 use crate::sources::resolver::Resolver;
+use crate::sources::serf::SharedRoster;
 use crate::stay_requests;
 
 /// The effective settings, for people; or all errors.
 pub fn check(path: &Path) -> Result<String, LoadErrors> {
-    let loaded = load(path, Duration::ZERO, &Resolver::system())?;
-    let Loaded { config, list, .. } = &loaded;
-    let nodes = &list.nodes;
+    let mut loaded = load(path, Duration::ZERO, &Resolver::system())?;
     let mut text = String::new();
     _ = writeln!(text, "{}: OK", shown(path));
-    _ = writeln!(
-        text,
-        "{}: {}",
-        shown(&config.services_file),
-        count(nodes.len(), "node")
-    );
-    for node in nodes {
-        let weight = node.weight.map(|weight| format!(" weight={weight}"));
-        let weight = weight.unwrap_or_default();
-        _ = writeln!(text, "  {}{weight} # {}", node.addr, node.name);
-    }
-    for (host, ips) in &loaded.services.addresses {
-        let ips: Vec<_> = ips.iter().map(ToString::to_string).collect();
-        _ = writeln!(text, "host name {host}: {}", ips.join(", "));
-    }
+    let (lists, mut warnings) = describe_sources(&mut text, &mut loaded);
+    let config = &loaded.config;
     let poll = &config.poll;
     _ = writeln!(
         text,
@@ -71,13 +59,59 @@ pub fn check(path: &Path) -> Result<String, LoadErrors> {
     if config.metrics_per_node {
         _ = writeln!(text, "metrics: some series per node");
     }
-    for warning in loaded.warnings() {
+    warnings.extend(loaded.warnings());
+    if lists.list().nodes.is_empty() {
+        warnings.push("no nodes listed: pollbal will do nothing".to_owned());
+    }
+    for warning in warnings {
         _ = writeln!(text, "warning: {}", printable(&warning));
     }
-    if nodes.is_empty() {
-        _ = writeln!(text, "warning: no nodes listed: pollbal will do nothing");
-    }
     Ok(text)
+}
+
+/// The nodes of each source. Returns them all, and warnings.
+fn describe_sources(text: &mut String, loaded: &mut Loaded) -> (NodeLists, Vec<String>) {
+    let mut lists = NodeLists {
+        file: loaded.list.clone(),
+        serf: None,
+    };
+    if let (Some(path), Some(services)) = (&loaded.config.services_file, &loaded.services) {
+        let nodes = &loaded.list.nodes;
+        _ = writeln!(text, "{}: {}", shown(path), count(nodes.len(), "node"));
+        describe_nodes(text, nodes);
+        for (host, ips) in &services.addresses {
+            let ips: Vec<_> = ips.iter().map(ToString::to_string).collect();
+            _ = writeln!(text, "host name {host}: {}", ips.join(", "));
+        }
+    }
+    let mut warnings = Vec::new();
+    if let (Some(settings), Some(first)) = (&loaded.config.serf, loaded.serf.take()) {
+        _ = writeln!(text, "{}", printable(&settings.describe()));
+        let error = first.error();
+        let error = error.map(|error| format!("{} {error}", settings.name()));
+        warnings.extend(error);
+        let members = first.members(settings.clone(), &SharedRoster::default());
+        let serf = members.nodes();
+        let others = match members.others() {
+            0 => String::new(),
+            others => format!(", {} of other kinds", count(others, "member")),
+        };
+        _ = writeln!(text, "  {}{others}", count(serf.nodes.len(), "node"));
+        describe_nodes(text, &serf.nodes);
+        let rejected = members.rejected().iter();
+        warnings.extend(rejected.map(|rejected| format!("member {rejected}")));
+        lists.serf = Some(serf);
+        warnings.extend(lists.shared().iter().map(ToString::to_string));
+    }
+    (lists, warnings)
+}
+
+fn describe_nodes(text: &mut String, nodes: &[Node]) {
+    for node in nodes {
+        let weight = node.weight.map(|weight| format!(" weight={weight}"));
+        let weight = weight.unwrap_or_default();
+        _ = writeln!(text, "  {}{weight} # {}", node.addr, node.name);
+    }
 }
 
 fn shown(path: &Path) -> String {

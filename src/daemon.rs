@@ -20,6 +20,7 @@ mod own_files;
 mod ownership;
 mod reload;
 mod requests;
+mod sources;
 mod startup;
 mod systemd_status;
 
@@ -31,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::alerting::Alerting;
 use self::core::{Core, Input, Settings};
@@ -42,6 +43,7 @@ pub use self::options::{DaemonError, Options, Outcome};
 use self::options::{is_service, notifier};
 use self::reload::{NewState, ReloadWaiters};
 use self::requests::sleep_until;
+use self::sources::NodeSources;
 use self::systemd_status::{State, SystemdStatus};
 use crate::awake::{self, Pauses};
 use crate::change_log::ChangeLog;
@@ -54,13 +56,12 @@ use crate::fd_limits::open_files;
 use crate::hooks::Hooks;
 use crate::http::Changes;
 use crate::load::{Loaded, PATIENCE, load};
-use crate::logging::count;
 use crate::model::ownership::Owned;
-use crate::model::services::List;
 use crate::model::time::Clock;
 use crate::overrides_store::{OverridesStore, PersistedRevision, RevisedOverrides};
 use crate::poller::{Observed, Pollers};
 use crate::signals::Signals;
+use crate::sources::SourceUpdate;
 use crate::sources::resolver::Resolver;
 use crate::state_file::{StateFile, StateFileStore};
 use crate::supervision::{end_process, named, supervised};
@@ -88,8 +89,9 @@ struct Daemon {
     snapshots: watch::Sender<Option<Snapshot>>,
     drivers: Drivers,
     file_counters: Arc<FileCounters>,
-    /// Lists of the services file that is watched now.
-    lists: mpsc::Receiver<List>,
+    /// From the sources that are read now.
+    source_updates: mpsc::Receiver<SourceUpdate>,
+    node_sources: NodeSources,
     watching: CancellationToken,
     /// Resolves the host names of services files.
     resolver: Resolver,
@@ -115,14 +117,14 @@ struct Daemon {
     first_sync: Option<oneshot::Sender<bool>>,
 }
 
-/// Reads the configuration and the services file, and runs until a signal arrives or, with `once`, until the first sync
+/// Reads the configuration and the lists of nodes, and runs until a signal arrives or, with `once`, until the first sync
 /// is done.
 pub async fn run(options: Options) -> Result<Outcome, DaemonError> {
     let resolver = Resolver::system();
     let loaded = load(&options.config, PATIENCE, &resolver)?;
     loaded.warn();
     if !loaded.quiet {
-        let file = loaded.config.services_file.display();
+        let file = loaded.config.sources();
         warn!("{file} is changed all the time; it is taken as it is now");
     }
     let opened = http::open(&options, &loaded.config)?;
@@ -159,6 +161,7 @@ async fn serve(
         config,
         list,
         services,
+        serf,
         replaced,
         ..
     }: Loaded,
@@ -189,6 +192,9 @@ async fn serve(
     let stopped = stop.clone();
     let beats = async move { stopped.run_until_cancelled(awake::beat()).await };
     tasks.spawn(supervised("beats", stop.clone(), beats));
+    let mut node_sources = NodeSources::default();
+    let serf = node_sources.read(&config, list, serf, false);
+    let list = node_sources.list();
     let http =
         HttpListeners::start(opened, control, &config, &list.nodes).map_err(DaemonError::Http)?;
     let systemd_status = SystemdStatus::new(notifier(&options), http.watcher());
@@ -216,7 +222,8 @@ async fn serve(
         snapshots,
         drivers,
         file_counters,
-        lists: mpsc::channel(1).1,
+        source_updates: mpsc::channel(1).1,
+        node_sources,
         watching: stop.child_token(),
         resolver,
         reloads: JoinSet::new(),
@@ -240,7 +247,7 @@ async fn serve(
         daemon.start_state_file(store, saved.rejected, persisted);
     }
     daemon.report_replaced(&replaced);
-    let start = daemon.start(list, services);
+    let start = daemon.start(list, (services, serf));
     if signals.stop.run_until_cancelled(start).await.is_none() {
         // On a disk that hangs. Nothing was decided, so there is nothing to save.
         return Ok(Outcome::Success);
@@ -288,10 +295,7 @@ impl Daemon {
                 }
                 () = signals.reload.notified(), if self.reloads.is_empty() => self.begin_reload(),
                 Some(read) = self.reloads.join_next() => self.end_reload(read).await,
-                Some(list) = self.lists.recv() => {
-                    info!("the services file changed: {}", count(list.nodes.len(), "node"));
-                    self.step(Input::List(list));
-                }
+                Some(update) = self.source_updates.recv() => self.apply_source(update),
                 _ = observations.recv_many(&mut batch, OBSERVATIONS) => {
                     self.step(Input::Polls(std::mem::take(&mut batch)));
                 }
@@ -326,7 +330,7 @@ impl Daemon {
     fn update_systemd_status(&mut self) {
         let snapshot = self.snapshots.borrow();
         self.systemd_status.update(&State {
-            services_file: &self.config.services_file,
+            sources: &self.config,
             nodes: self.core.membership().node_count(),
             snapshot: snapshot.as_ref(),
             files: self.drivers.files_status.borrow().clone(),

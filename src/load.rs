@@ -14,6 +14,7 @@ use crate::model::services::{List, Listing};
 use crate::model::text::printable;
 use crate::services_file::{Look, replaced, settle};
 use crate::sources::resolver::{Addresses, Resolver, Unresolved};
+use crate::sources::serf::FirstList;
 
 /// Maximum number of ambiguous names listed, and of addresses per name.
 const MAX_NAMES: usize = 20;
@@ -26,10 +27,12 @@ pub const PATIENCE: Duration = Duration::from_secs(8);
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// The nodes of the services file.
+    /// The nodes of the services file; none without one.
     pub list: List,
     /// The services file that they are from, to detect a later change.
-    pub services: LoadedServices,
+    pub services: Option<LoadedServices>,
+    /// What Serf's agent answered, if it is a source.
+    pub serf: Option<FirstList>,
     /// Whether the services file has not changed for a while.
     pub quiet: bool,
     /// Files whose bind mount shows an old version, since the original was replaced.
@@ -72,12 +75,13 @@ impl Loaded {
                 )
             }));
         }
-        let services = self.config.services_file.display();
+        let services = self.config.services_file.iter();
+        let services: String = services.map(|path| path.display().to_string()).collect();
         let names = shared_names(&self.list.nodes);
         warnings.extend(names.map(|names| {
             format!("{services}: names of more than one node, which commands cannot use: {names}")
         }));
-        let unresolved = self.services.unresolved.iter();
+        let unresolved = self.services.iter().flat_map(|read| &read.unresolved);
         warnings.extend(unresolved.map(|host| format!("{services}: {host}")));
         if self.list.unfinished {
             warnings.push(format!(
@@ -123,43 +127,57 @@ impl fmt::Display for LoadErrors {
 
 impl std::error::Error for LoadErrors {}
 
-/// Reads both files, and reports the errors of both at once. Blocks; waits for a services file that is being written
-/// for at most `patience`, and for the resolver of host names for as long as that may take.
+/// Reads both files, and reports the errors of both at once; asks Serf, if it is a source, which may fail. Blocks; waits
+/// for a services file that is being written for at most `patience`, and for the resolver of host names for as long as
+/// that may take.
 pub fn load(path: &Path, patience: Duration, resolver: &Resolver) -> Result<Loaded, LoadErrors> {
     let (config, wrong) = Config::load(path).map_err(|error| LoadErrors(vec![error]))?;
-    let settled = settle(&config.services_file, patience);
-    let read = settled.listing.and_then(|listing| {
+    let file = config.services_file.as_deref();
+    let read = file.map(|file| ReadFile::read(file, patience, resolver));
+    let file = match (read.transpose(), wrong) {
+        (Ok(file), None) => file,
+        (Ok(_), Some(wrong)) => return Err(LoadErrors(vec![wrong])),
+        (Err(error), wrong) => return Err(LoadErrors(wrong.into_iter().chain([error]).collect())),
+    };
+    let is_replaced = file
+        .as_ref()
+        .is_some_and(|file| file.services.look.is_replaced);
+    let replaced = Look::at(path).is_replaced.then(|| path.to_owned());
+    let services_file = config.services_file.clone().filter(|_| is_replaced);
+    let quiet = file.as_ref().is_none_or(|file| file.quiet);
+    let (list, services) = file.map(|file| (file.list, file.services)).unzip();
+    Ok(Loaded {
+        list: list.unwrap_or_default(),
+        services,
+        serf: config.serf.as_ref().map(FirstList::ask),
+        quiet,
+        replaced: replaced.into_iter().chain(services_file).collect(),
+        config,
+    })
+}
+
+/// A services file that was read.
+struct ReadFile {
+    list: List,
+    services: LoadedServices,
+    quiet: bool,
+}
+
+impl ReadFile {
+    fn read(path: &Path, patience: Duration, resolver: &Resolver) -> Result<Self, ConfigError> {
+        let settled = settle(path, patience);
+        let listing = settled.listing?;
         let resolution = resolver.resolve(&listing);
-        let path = config.services_file.clone();
-        let list = resolution
-            .list
-            .map_err(|errors| ConfigError::Services(path, errors))?;
-        let services = LoadedServices {
-            look: settled.look,
-            listing,
-            addresses: resolution.addresses,
-            unresolved: resolution.unresolved,
-        };
-        Ok((list, services))
-    });
-    match (read, wrong) {
-        (Ok((list, services)), None) => {
-            let mut replaced = Vec::new();
-            if Look::at(path).is_replaced {
-                replaced.push(path.to_owned());
-            }
-            if settled.look.is_replaced {
-                replaced.push(config.services_file.clone());
-            }
-            Ok(Loaded {
-                config,
-                list,
-                services,
-                quiet: settled.quiet,
-                replaced,
-            })
-        }
-        (Ok(_), Some(wrong)) => Err(LoadErrors(vec![wrong])),
-        (Err(error), wrong) => Err(LoadErrors(wrong.into_iter().chain([error]).collect())),
+        let invalid = |errors| ConfigError::Services(path.to_owned(), errors);
+        Ok(Self {
+            list: resolution.list.map_err(invalid)?,
+            services: LoadedServices {
+                look: settled.look,
+                listing,
+                addresses: resolution.addresses,
+                unresolved: resolution.unresolved,
+            },
+            quiet: settled.quiet,
+        })
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, NodeOnLoadBalancer, State};
 use crate::model::health::Health;
+use crate::model::node::Origin;
 use crate::model::weight::WeightSource;
 
 /// One node.
@@ -79,6 +80,9 @@ pub struct Explanation {
     pub verdict: String,
     /// The node.
     pub node: Node,
+    /// Where it comes from: `services_file`, `serf`, or `serf_reported` if it is not polled because Serf says how it is.
+    #[serde(default)]
+    pub origin: Origin,
     /// Its last response.
     pub answer: Option<Answer>,
     /// Failures in a row.

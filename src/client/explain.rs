@@ -10,6 +10,7 @@ use super::{CommandError, DONE, events};
 use crate::api::{Answer, Explanation};
 use crate::cli;
 use crate::logging::count;
+use crate::model::node::Origin;
 use crate::model::text::printable;
 use crate::model::weight::WeightSource;
 
@@ -45,7 +46,21 @@ fn text(explanation: &Explanation, colors: Colors) -> String {
     if let Some(weight) = weight(explanation) {
         line(Style::Plain, &format!("weight    {weight}"));
     }
-    line(Style::Plain, &format!("polled    {}", polled(explanation)));
+    let label = match explanation.origin {
+        Origin::ServicesFile => "polled",
+        Origin::Serf => {
+            line(Style::Plain, "source    Serf");
+            "polled"
+        }
+        Origin::SerfReported => {
+            line(
+                Style::Plain,
+                "source    Serf, which says how it is: it is not polled",
+            );
+            "reported"
+        }
+    };
+    line(Style::Plain, &format!("{label:9} {}", polled(explanation)));
     for one in &explanation.load_balancers {
         let mut text = format!("{:9} {}: {}", one.driver, one.address, one.text);
         if let Some(why) = &one.away {
@@ -169,6 +184,7 @@ mod tests {
                 weight_reason: None,
                 drained: Some(true),
             },
+            origin: Origin::ServicesFile,
             answer: Some(Answer {
                 text: "api serving v23".to_owned(),
                 time: "2026-11-21T09:29:59.000Z".to_owned(),

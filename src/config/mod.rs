@@ -24,6 +24,7 @@ use crate::model::problems::NodesDown;
 use crate::model::removals::MaxRemoved;
 use crate::model::rules::Rules;
 use crate::model::services::{Listing, parse_listing};
+use crate::sources::serf::SerfSettings;
 pub use error::ConfigError;
 pub use hooks::HookSettings;
 use listeners::{ListenerSettings, read_listeners};
@@ -36,8 +37,10 @@ use reader::{ErrorSink, ObjectReader, expected_message};
 pub struct Config {
     /// The directory of the pool files.
     pub pool_directory: PathBuf,
-    /// The file that lists the nodes.
-    pub services_file: PathBuf,
+    /// The file that lists nodes; `None`: Serf alone does.
+    pub services_file: Option<PathBuf>,
+    /// The Serf agent whose members are nodes.
+    pub serf: Option<SerfSettings>,
     /// Maximum number of nodes that a new list may remove at once.
     pub max_removed: MaxRemoved,
     /// How nodes are polled.
@@ -100,7 +103,7 @@ impl Config {
     /// The path of every known key, such as `perlbal[].timeout` and `pools.<pool>.rise`.
     #[must_use]
     pub fn keys() -> BTreeSet<String> {
-        let one = serde_json::json!({ "perlbal": [{}], "haproxy": [{}], "pools": { "any": {} } });
+        let one = serde_json::json!({ "perlbal": [{}], "haproxy": [{}], "serf": {}, "pools": { "any": {} } });
         let (_, _, known) = Self::read(&one);
         let known = known.into_iter();
         known
@@ -126,6 +129,15 @@ impl Config {
         let config = read_config(&ObjectReader::new(String::new(), map, &errors));
         let (errors, known) = errors.into_inner();
         (config, errors, known)
+    }
+
+    /// Where nodes come from, for people.
+    #[must_use]
+    pub fn sources(&self) -> String {
+        let file = self.services_file.iter();
+        let file = file.map(|path| path.display().to_string());
+        let agent = self.serf.iter().map(SerfSettings::name);
+        file.chain(agent).collect::<Vec<_>>().join(" and ")
     }
 
     /// Warnings about settings that are valid but probably unintended.
@@ -196,9 +208,11 @@ fn read_config(reader: &ObjectReader<'_>) -> Config {
         )
     };
     let hooks = hooks::read_hooks(reader);
+    let serf = SerfSettings::read(reader);
     let config = Config {
         pool_directory: path("pool_directory", "/run/pool"),
-        services_file: path("services_file", "/etc/pollbal.services"),
+        services_file: read_services_file(reader, serf.as_ref()),
+        serf,
         max_removed: read_max_removed(reader),
         poll: poll::read_poll(reader, &pool_headers),
         rules,
@@ -216,6 +230,22 @@ fn read_config(reader: &ObjectReader<'_>) -> Config {
     };
     reader.finish();
     config
+}
+
+/// The services file, which beside Serf there need not be.
+fn read_services_file(reader: &ObjectReader<'_>, serf: Option<&SerfSettings>) -> Option<PathBuf> {
+    let is_given = reader
+        .get("services_file")
+        .is_some_and(|path| !path.is_null());
+    if !is_given && serf.is_some() {
+        return None;
+    }
+    let given = is_given.then(|| reader.string("services_file", "a path"));
+    let path = given.flatten();
+    Some(
+        path.unwrap_or_else(|| "/etc/pollbal.services".to_owned())
+            .into(),
+    )
 }
 
 fn read_max_removed(reader: &ObjectReader<'_>) -> MaxRemoved {

@@ -35,7 +35,7 @@ fn is_taken(state_file: &Path, config: &Config, config_file: &Path) -> Option<&'
     let is_same = |other: &Path| path::absolute(other).is_ok_and(|other| other == state_file);
     if is_same(config_file) {
         Some("which is this configuration")
-    } else if is_same(&config.services_file) {
+    } else if config.services_file.as_deref().is_some_and(is_same) {
         Some("which is services_file")
     } else if config
         .listeners

@@ -21,7 +21,9 @@ fn config(value: &Value) -> Config {
 fn an_empty_object_gives_the_documented_defaults() {
     let config = config(&json!({}));
     assert_eq!(config.pool_directory, Path::new("/run/pool"));
-    assert_eq!(config.services_file, Path::new("/etc/pollbal.services"));
+    let services_file = config.services_file.as_deref();
+    assert_eq!(services_file, Some(Path::new("/etc/pollbal.services")));
+    assert_eq!(config.serf, None);
     assert_eq!(config.poll.interval, Duration::from_secs(1));
     assert_eq!(config.poll.timeout, Duration::from_millis(500));
     assert_eq!(config.poll.path, "/pool");

@@ -32,6 +32,7 @@ use crate::model::overrides::Overrides;
 use crate::model::poll_stats::PollStats;
 use crate::model::pools::Pools;
 use crate::model::problems::{Kind, PoolHealth};
+use crate::model::report::Report;
 use crate::model::rules::Rules;
 use crate::model::time::Clock;
 use crate::poller::Observed;
@@ -89,6 +90,7 @@ impl Core {
         let mut cause = None;
         match input {
             Input::Polls(polls) => cause = self.observe(polls, clock, &mut effects),
+            Input::Reports(reports) => cause = self.take_reports(reports, clock, &mut effects),
             Input::Override(request) => self.apply(request, clock, &mut effects),
             Input::Start {
                 list,
@@ -152,12 +154,36 @@ impl Core {
                 effects.poll_soon.push(addr);
             }
         }
-        // Watchers see that a member fails before it is removed.
+        self.notify_of_kept(effects);
+        cause
+    }
+
+    /// Returns when the first report came that changed something.
+    fn take_reports(
+        &mut self,
+        reports: Vec<Report>,
+        clock: Clock,
+        effects: &mut Effects,
+    ) -> Option<Instant> {
+        let mut cause: Option<Instant> = None;
+        for report in reports {
+            let came = report.asked_at + report.took;
+            let changes = self.membership.report(report, clock.now);
+            if !changes.is_empty() {
+                cause = Some(cause.map_or(came, |first| first.min(came)));
+            }
+            self.record(changes, clock, effects);
+        }
+        self.notify_of_kept(effects);
+        cause
+    }
+
+    /// Watchers see that a member fails before it is removed.
+    fn notify_of_kept(&mut self, effects: &mut Effects) {
         if self.membership.take_kept_changed() {
             effects.save_node_times = true;
             effects.notify_watchers = true;
         }
-        cause
     }
 
     fn apply(&mut self, request: OverrideRequest, clock: Clock, effects: &mut Effects) {

@@ -46,7 +46,9 @@ impl Daemon {
     fn carry_out(&mut self, effects: &mut Effects, clock: Clock) {
         if let Some(nodes) = effects.nodes.take() {
             self.http.set_nodes(&nodes);
-            self.pollers.set(&nodes, &self.config.poll);
+            let polled = nodes.iter().filter(|node| node.is_polled()).cloned();
+            let polled: Vec<_> = polled.collect();
+            self.pollers.set(&polled, &self.config.poll);
             self.alerting.set_nodes(&self.config, &nodes);
         }
         if let Some(outcome) = &effects.list {
@@ -115,7 +117,7 @@ impl Daemon {
                 None
             }
             ListOutcome::Withheld { withheld, is_new } => {
-                let path = self.config.services_file.display().to_string();
+                let path = self.config.sources();
                 let text = format!("{path}: {withheld}");
                 if *is_new {
                     error!("{text}");

@@ -1,39 +1,16 @@
-//! The daemon's side of its own files: tasks read the services file and write the state file.
+//! The daemon's side of its own file: a task writes the state file.
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{Daemon, TASKS_TIMEOUT, is_service};
-use crate::load::LoadedServices;
 use crate::overrides_store::{Sources, persist_loop};
-use crate::sources;
-use crate::sources::file::ServicesFile;
 use crate::state_file::{QuarantinedFile, StateFileStore};
 use crate::supervision::supervised;
 
 impl Daemon {
-    /// Watches the services file of the present configuration, and stops watching the previous one.
-    pub(super) fn watch_services(&mut self, services: LoadedServices) {
-        self.watching.cancel();
-        self.watching = self.stop.child_token();
-        let watching = self.watching.clone();
-        let path = self.config.services_file.clone();
-        // One list at a time: the watcher waits while the daemon applies it. A new channel, so that no list from before a
-        // reload arrives after it.
-        let (sender, lists) = mpsc::channel(1);
-        self.lists = lists;
-        let reporter = self.alerting.status_reporter.clone();
-        let resolver = self.resolver.clone();
-        let source = ServicesFile::new(path, services, resolver, reporter.clone());
-        let watch = sources::run(source, sender, reporter);
-        let cancelled = watching.clone();
-        let watch = async move { watching.run_until_cancelled(watch).await };
-        self.tasks
-            .spawn(supervised("services file", cancelled, watch));
-    }
-
     /// Starts to write the state file, and reports one that was rejected.
     pub(super) fn start_state_file(
         &self,

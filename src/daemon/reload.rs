@@ -112,9 +112,12 @@ impl Daemon {
     /// Checks what was read.
     fn accept(&self, read: Result<NewState, String>) -> Result<NewState, String> {
         let new = read?;
-        if new.loaded.list.nodes.is_empty() && self.core.membership().node_count() > 0 {
-            let file = new.loaded.config.services_file.display();
-            return Err(format!("{file} lists no nodes"));
+        let Loaded { config, list, .. } = &new.loaded;
+        if list.nodes.is_empty()
+            && let Some(file) = &config.services_file
+            && self.core.membership().node_count() > 0
+        {
+            return Err(format!("{} lists no nodes", file.display()));
         }
         if !self.reload_waiters.accept_removals() {
             self.judge_rules(&new.loaded.config)?;
@@ -145,8 +148,11 @@ impl Daemon {
             config,
             list,
             services,
+            serf,
             ..
         } = loaded;
+        let accept_removals = self.reload_waiters.accept_removals();
+        let members = self.node_sources.read(&config, list, serf, accept_removals);
         let before = mem::replace(&mut self.config, config);
         self.hooks.reload(&self.config);
         self.alerting.reload(&self.config);
@@ -154,10 +160,10 @@ impl Daemon {
         let mut effects = self.decide(Input::Reload {
             rules: self.config.rules.clone(),
             settings: core_settings(&self.config),
-            list,
-            accept_removals: self.reload_waiters.accept_removals(),
+            list: self.node_sources.list(),
+            accept_removals,
         });
-        self.watch_services(services);
+        self.watch_sources((services, members));
         self.update_drivers().await;
         if let Some(snapshot) = effects.snapshot.take() {
             self.publish(snapshot);
@@ -175,10 +181,7 @@ impl Daemon {
         };
         let names = withheld.into_iter().flat_map(Withheld::names);
         let names = names.map(str::to_owned).collect();
-        warnings.extend(withheld.map(|withheld| {
-            let file = self.config.services_file.display();
-            format!("{file}: {withheld}")
-        }));
+        warnings.extend(withheld.map(|withheld| format!("{}: {withheld}", self.config.sources())));
         Reloaded {
             nodes,
             applied: withheld.is_none() && !is_replaced,

@@ -9,10 +9,15 @@ use crate::drivers::pool_files::earlier::{Earlier, earlier};
 use crate::load::LoadedServices;
 use crate::logging::count;
 use crate::model::services::List;
+use crate::sources::serf::Members;
 
 impl Daemon {
     /// Begins to poll the nodes of the first list, and starts the drivers.
-    pub(super) async fn start(&mut self, list: List, services: LoadedServices) {
+    pub(super) async fn start(
+        &mut self,
+        list: List,
+        read: (Option<LoadedServices>, Option<Members>),
+    ) {
         let earlier = self.read_earlier().await;
         let owned = self.owned.borrow().clone();
         self.step(Input::Start {
@@ -22,7 +27,7 @@ impl Daemon {
             owned,
         });
         self.start_drivers().await;
-        self.watch_services(services);
+        self.watch_sources(read);
         let nodes = self.core.membership().node_count();
         info!(
             "polling {} every {}",
@@ -32,7 +37,7 @@ impl Daemon {
         if nodes == 0 {
             warn!(
                 "{} lists no nodes: nothing is done until it does",
-                self.config.services_file.display()
+                self.config.sources()
             );
         }
     }

@@ -5,12 +5,12 @@
 //! start after pollbal. A reload is done when the files with what was read are written.
 
 use std::future::pending;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
+use crate::config::Config;
 use crate::drivers::Snapshot;
 use crate::logging::count;
 use crate::model::driver_status::DriverStatus;
@@ -81,8 +81,9 @@ struct PendingFiles {
 
 /// What a status depends on.
 pub(super) struct State<'a> {
-    pub(super) services_file: &'a Path,
-    /// Number of nodes in the services file.
+    /// Where nodes come from.
+    pub(super) sources: &'a Config,
+    /// Number of nodes that they list.
     pub(super) nodes: usize,
     /// The last snapshot; none before the first round is done.
     pub(super) snapshot: Option<&'a Snapshot>,
@@ -204,7 +205,7 @@ impl SystemdStatus {
     fn line(&self, state: &State) -> String {
         let mut line = match state.snapshot {
             None if state.nodes == 0 => {
-                format!("{} lists no nodes yet", state.services_file.display())
+                format!("{} lists no nodes yet", state.sources.sources())
             }
             None => format!(
                 "waiting for the first answer of {}",

@@ -87,7 +87,7 @@ type Variable = (&'static str, OsString);
 struct HookContext {
     settings: HookSettings,
     pool_directory: PathBuf,
-    services_file: PathBuf,
+    services_file: Option<PathBuf>,
     /// Runs that were dropped since the last one that was queued, by queue.
     dropped: [usize; HookQueue::ALL.len()],
 }
@@ -274,7 +274,9 @@ impl HookContext {
     }
 
     fn services_input(&self) -> HookInput {
-        let file = self.services_file.clone().into_os_string();
+        // Empty without one.
+        let file = self.services_file.clone().unwrap_or_default();
+        let file = file.into_os_string();
         HookInput {
             environment: vec![("POLLBAL_SERVICES_FILE", file)],
             ..HookInput::default()

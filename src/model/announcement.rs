@@ -74,25 +74,32 @@ impl Announcement {
         let mut words = words(text).peekable();
         let mut word = || words.next_if(|word| !word.contains('='));
         let pool = word().unwrap_or_default();
-        let mut announcement = Self {
-            pool: pool.parse().map_err(AnnouncementError::Pool)?,
-            status: word().map_or(Ok(Status::Serving), Status::parse)?,
-            version: word()
-                .map(str::parse)
-                .transpose()
-                .map_err(AnnouncementError::Version)?,
-            weight: None,
-        };
+        let (status, version) = (word(), word());
+        let mut weight = None;
         for word in words {
             let (key, value) = word.split_once('=').ok_or(AnnouncementError::ManyWords)?;
-            if key == WEIGHT {
-                let weight = value.parse().map_err(AnnouncementError::Weight)?;
-                if announcement.weight.replace(weight).is_some() {
-                    return Err(AnnouncementError::TwoWeights);
-                }
+            if key == WEIGHT && weight.replace(value).is_some() {
+                return Err(AnnouncementError::TwoWeights);
             }
         }
-        Ok(Some(announcement))
+        Self::of_words(pool, status, version, weight).map(Some)
+    }
+
+    /// The announcement that these words make, each of which comes from outside.
+    pub fn of_words(
+        pool: &str,
+        status: Option<&str>,
+        version: Option<&str>,
+        weight: Option<&str>,
+    ) -> Result<Self, AnnouncementError> {
+        let version = version.map(str::parse).transpose();
+        let weight = weight.map(str::parse).transpose();
+        Ok(Self {
+            pool: pool.parse().map_err(AnnouncementError::Pool)?,
+            status: status.map_or(Ok(Status::Serving), Status::parse)?,
+            version: version.map_err(AnnouncementError::Version)?,
+            weight: weight.map_err(AnnouncementError::Weight)?,
+        })
     }
 
     /// The first word of an announcement whose key is not known, if there is one.

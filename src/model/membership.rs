@@ -24,6 +24,7 @@ mod nodes;
 pub mod overrides;
 mod pauses;
 mod pool_state;
+mod reports;
 pub mod requests;
 pub mod shortage;
 mod snapshots;
@@ -125,9 +126,16 @@ impl Membership {
 
     /// Takes what a poll of `addr` gave, at `now`.
     pub fn observe(&mut self, addr: NodeAddr, poll: Poll, now: Instant) -> Vec<Change> {
+        match self.nodes.get_listed(addr) {
+            Some(node) if node.node.is_polled() => self.take(addr, poll, now),
+            // A poll that was under way when its node went, or when its source began to speak for it.
+            _ => Vec::new(),
+        }
+    }
+
+    fn take(&mut self, addr: NodeAddr, poll: Poll, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(node) = self.nodes.listed_mut(addr) else {
-            // A poll that was under way when its node went.
             return changes;
         };
         let is_first = !std::mem::replace(&mut node.polled, true);
@@ -181,12 +189,6 @@ impl Membership {
             // Whatever is decided of one that orders keep out, it stays out.
             State::Out(_) => node.failed && node.answers > 0 && !self.overrides.excludes(addr),
         }
-    }
-
-    /// How many nodes the services file names.
-    #[must_use]
-    pub fn node_count(&self) -> usize {
-        self.nodes.listed().len()
     }
 
     /// The desired state, when it changed since it was last taken. Nothing before the first round
@@ -374,7 +376,9 @@ impl Membership {
 
     /// When every node is polled: those that are gone from the services file leave their pools.
     fn end_round(&mut self, now: Instant, changes: &mut Vec<Change>) {
-        if self.awaited > 0 || self.nodes.listed().is_empty() {
+        // At the start, an empty list says nothing; later it is one that was accepted.
+        let is_unknown = self.nodes.listed().is_empty() && !self.first_round_done;
+        if self.awaited > 0 || is_unknown {
             return;
         }
         self.pool_health_changed |= !std::mem::replace(&mut self.first_round_done, true);
@@ -389,13 +393,6 @@ impl Membership {
             }
         }
         self.nodes.remove_gone();
-    }
-
-    /// A pool that is declared is pollbal's from then on, whether a node announces it or not.
-    fn own_declared_pools(&mut self) {
-        for pool in self.rules.declared.keys() {
-            self.pools.entry(pool.clone()).or_default();
-        }
     }
 }
 

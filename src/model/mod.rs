@@ -30,6 +30,7 @@ pub mod poll_stats;
 pub mod pools;
 pub mod problems;
 pub mod removals;
+pub mod report;
 pub mod rollout_status;
 pub mod rules;
 pub mod services;

@@ -1,4 +1,4 @@
-//! A node: an address of the services file, with its name.
+//! A node: an address that a source lists, with its name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -139,7 +139,21 @@ impl From<NodeAddr> for String {
     }
 }
 
-/// A node of the services file.
+/// Where a node comes from, and with that who says how it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The services file lists it. It is polled.
+    #[default]
+    ServicesFile,
+    /// It is a member of Serf's cluster. It is polled.
+    Serf,
+    /// The same, but Serf says how it is: it is not polled.
+    SerfReported,
+}
+
+/// A node that a source lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Where it is polled, and what pools contain.
@@ -148,6 +162,8 @@ pub struct Node {
     pub name: String,
     /// Its share of a pool's requests, where the file gives one.
     pub weight: Option<Weight>,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 impl Node {
@@ -158,7 +174,14 @@ impl Node {
             addr,
             name: name.into(),
             weight: None,
+            origin: Origin::ServicesFile,
         }
+    }
+
+    /// Whether it is polled; otherwise its source reports how it is.
+    #[must_use]
+    pub fn is_polled(&self) -> bool {
+        self.origin != Origin::SerfReported
     }
 }
 

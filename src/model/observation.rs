@@ -63,6 +63,13 @@ pub enum Failure {
         AnnouncementError,
         #[serde(deserialize_with = "wire::text")] String,
     ),
+    /// Its source says that it failed; nobody polled it.
+    Reported,
+    /// Its tags in Serf are no announcement; their harmless beginning.
+    Tags(
+        AnnouncementError,
+        #[serde(deserialize_with = "wire::text")] String,
+    ),
 }
 
 impl Poll {
@@ -91,7 +98,8 @@ impl Failure {
     #[must_use]
     pub fn same_kind(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::NotUnderstood(a, _), Self::NotUnderstood(b, _)) => a == b,
+            (Self::NotUnderstood(a, _), Self::NotUnderstood(b, _))
+            | (Self::Tags(a, _), Self::Tags(b, _)) => a == b,
             (Self::Broken(_), Self::Broken(_)) | (Self::Malformed(_), Self::Malformed(_)) => true,
             (a, b) if a.is_silence() && b.is_silence() => true,
             _ => self == other,
@@ -145,6 +153,13 @@ impl fmt::Display for Failure {
             Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes"),
             Self::NotUnderstood(error, shown) => {
                 write!(f, "answered \"{shown}\", which is not understood: {error}")
+            }
+            Self::Reported => f.write_str("Serf says that it failed"),
+            Self::Tags(error, shown) => {
+                write!(
+                    f,
+                    "has the Serf tags \"{shown}\", which are not understood: {error}"
+                )
             }
         }
     }

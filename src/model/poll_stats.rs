@@ -55,11 +55,11 @@ fn result_index(observation: &Observation) -> usize {
         Observation::Nothing => 2,
         Observation::Failed(failure) => match failure {
             Failure::Connect(_) | Failure::NoNewConnections(_) => 3,
-            Failure::Timeout(_) | Failure::TimeoutOnNew(_) => 4,
+            Failure::Timeout(_) | Failure::TimeoutOnNew(_) | Failure::Reported => 4,
             Failure::Status(_) => 5,
             Failure::Broken(_) | Failure::Malformed(_) => 6,
             Failure::TooLong(_) => 7,
-            Failure::NotUnderstood(..) => 8,
+            Failure::NotUnderstood(..) | Failure::Tags(..) => 8,
         },
     }
 }

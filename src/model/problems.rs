@@ -55,6 +55,10 @@ pub struct SystemStatus {
     pub services: Option<FileFault>,
     /// Host names of the services file cannot be resolved.
     pub hosts_unresolved: Option<FileFault>,
+    /// Serf's agent has no list of members that can be used.
+    pub serf: Option<FileFault>,
+    /// Members of Serf's cluster should be nodes and cannot be.
+    pub members_rejected: Option<FileFault>,
     /// Removals from the list of nodes are withheld.
     pub removals: Option<FileFault>,
     /// The services file was replaced where it is mounted from, so that pollbal still sees the old one.
@@ -196,10 +200,16 @@ impl SystemStatus {
                 &self.hosts_unresolved,
                 "host names not resolved",
             ),
+            (Kind::SourceLost, &self.serf, "Serf has no usable list"),
+            (
+                Kind::MembersRejected,
+                &self.members_rejected,
+                "members of Serf not taken as nodes",
+            ),
             (
                 Kind::RemovalsWithheld,
                 &self.removals,
-                "removals from the services file withheld",
+                "removals from the list of nodes withheld",
             ),
             (
                 Kind::FileReplaced,
@@ -265,7 +275,7 @@ impl SystemStatus {
         let (text, brief) = match (self.first_round_done, whole.nodes()) {
             (true, _) => return None,
             (false, 0) => {
-                let brief = "starting, the services file lists no nodes".to_owned();
+                let brief = "starting, no nodes are listed".to_owned();
                 (format!("{brief}: nothing is done until it does"), brief)
             }
             (false, all) => {

@@ -64,6 +64,8 @@ pub struct Withheld {
 /// Why removals are withheld.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
+    /// A source has not listed its nodes yet, and these may be some of them.
+    NotListedYet,
     /// The last line has no end, and could be the beginning of the line of a node that is missing.
     CutOff(NodeAddr, Arc<Node>),
     /// This number of nodes of this number would go at once.
@@ -89,6 +91,7 @@ pub fn judge(list: &List, standing: &Standing, max: MaxRemoved) -> Result<(), Wi
         return Ok(());
     }
     let mut why: Vec<_> = cut_off(list, &nodes).into_iter().collect();
+    why.extend(list.awaits.map(|_| Why::NotListedYet));
     if nodes.len() > 1 && max.is_exceeded(nodes.len(), standing.listed) {
         why.push(Why::TooMany(nodes.len(), standing.listed, max));
     }
@@ -205,6 +208,9 @@ fn first(
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotListedYet => {
+                f.write_str("the Serf agent has not listed its members yet, which they may be")
+            }
             Self::CutOff(half, whole) => write!(
                 f,
                 "its last line, {half}, has no end and may be the beginning of that of {} ({}); \

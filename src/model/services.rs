@@ -12,17 +12,19 @@ use std::fmt;
 
 pub use self::listing::Listing;
 use self::listing::{Entry, HostEntry};
-use super::node::{AddrError, Node, NodeAddr, parse_ip, parse_port};
+use super::node::{AddrError, Node, NodeAddr, Origin, parse_ip, parse_port};
 use super::text::{printable, shortened};
 use super::weight::{Weight, WeightError};
 
-/// The nodes of a services file, once its host names are resolved.
+/// The nodes of a services file, once its host names are resolved, or of all sources together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     /// The nodes, in its order.
     pub nodes: Vec<Node>,
     /// It is empty, or its last line has no end: it may be cut off, and is perhaps still being written.
     pub unfinished: bool,
+    /// A source has not listed its nodes yet, which have this origin: what is missing may be one of them.
+    pub awaits: Option<Origin>,
 }
 
 /// Maximum number of invalid lines that are reported: a file that is something
@@ -157,7 +159,8 @@ fn parse_line(text: &str) -> Result<Option<Entry>, LineErrorKind> {
     if let Ok(ip) = parse_ip(host) {
         let addr = NodeAddr::new(ip, port?);
         let name = name.unwrap_or_else(|| addr.to_string());
-        return Ok(Some(Entry::Node(Node { addr, name, weight })));
+        let node = Node::new(addr, name);
+        return Ok(Some(Entry::Node(Node { weight, ..node })));
     }
     let host = host.parse().map_err(|_| LineErrorKind::Host)?;
     let port = port?;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tracing::{error, info};
 
 use super::resolver::{RESOLVE_INTERVAL, Resolver, Unresolved};
-use super::{Faults, NodeSource, Rejection};
+use super::{Faults, NodeSource, Rejection, SourceUpdate};
 use crate::alerts::StatusReporter;
 use crate::config::ConfigError;
 use crate::disk::{no_answer, on_disk};
@@ -215,7 +215,7 @@ impl NodeSource for ServicesFile {
         self.path.display().to_string()
     }
 
-    async fn next(&mut self, faults: &Faults) -> Result<List, Rejection> {
+    async fn next(&mut self, faults: &Faults) -> Result<SourceUpdate, Rejection> {
         loop {
             self.checks.tick().await;
             let Some(look) = self.check(faults).await else {
@@ -226,7 +226,7 @@ impl NodeSource for ServicesFile {
                 if self.hosts.resolve_at.is_some_and(is_due)
                     && let Some(list) = self.resolve_again().await
                 {
-                    return list;
+                    return list.map(SourceUpdate::File);
                 }
                 continue;
             }
@@ -252,7 +252,7 @@ impl NodeSource for ServicesFile {
                 is_retried: self.is_unread,
             })?;
             if let Some(list) = self.resolve().await {
-                return list;
+                return list.map(SourceUpdate::File);
             }
         }
     }
@@ -275,10 +275,14 @@ mod tests {
         let faults = Faults {
             name: file.name(),
             status_reporter: file.status_reporter.clone(),
+            field: |status| &mut status.services,
             rejected: None,
         };
         let next = timeout(within, file.next(&faults)).await.ok()?;
-        Some(next.map(|list| list.nodes[0].addr.to_string()))
+        Some(next.map(|update| match update {
+            SourceUpdate::File(list) => list.nodes[0].addr.to_string(),
+            SourceUpdate::Serf(_) => panic!("{update:?}"),
+        }))
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,13 @@
 //! Sources of nodes.
 //!
 //! A source returns the whole list each time. The task around it, [`run`], passes good lists on, and keeps the last
-//! good one active while the source has none: it logs and reports what is wrong.
+//! good one active while the source has none: it logs and reports what is wrong. [`NodeLists`] makes one list of them
+//! all.
 
 pub mod file;
+mod node_lists;
 pub mod resolver;
+pub mod serf;
 
 use tokio::sync::mpsc;
 use tracing::{error, info};
@@ -12,8 +15,18 @@ use tracing::{error, info};
 use crate::alerts::StatusReporter;
 use crate::config::ConfigError;
 use crate::logging::{chain, errors};
-use crate::model::problems::FileFault;
+use crate::model::problems::{FileFault, SystemStatus};
 use crate::model::services::List;
+pub use node_lists::{NodeLists, SerfNodes, Shared};
+
+/// What a source has.
+#[derive(Debug)]
+pub enum SourceUpdate {
+    /// The services file lists these nodes.
+    File(List),
+    /// This follows from a list of Serf's members.
+    Serf(serf::Update),
+}
 
 /// Where nodes come from.
 pub trait NodeSource: Send {
@@ -22,7 +35,10 @@ pub trait NodeSource: Send {
 
     /// Waits until the list has changed, or may be readable again, and returns it whole. The source determines how
     /// often it is read; it reports through `faults` when it hangs meanwhile.
-    fn next(&mut self, faults: &Faults) -> impl Future<Output = Result<List, Rejection>> + Send;
+    fn next(
+        &mut self,
+        faults: &Faults,
+    ) -> impl Future<Output = Result<SourceUpdate, Rejection>> + Send;
 }
 
 /// Why there is no list.
@@ -41,6 +57,7 @@ pub struct Rejection {
 pub struct Faults {
     name: String,
     status_reporter: StatusReporter,
+    field: FaultField,
     rejected: Option<Rejected>,
 }
 
@@ -53,32 +70,46 @@ struct Rejected {
     text: String,
 }
 
+/// Where the status says that a source has no list.
+pub type FaultField = fn(&mut SystemStatus) -> &mut Option<FileFault>;
+
 /// Passes each good list of a source on, until nobody receives them any more.
 pub async fn run(
     mut source: impl NodeSource,
-    lists: mpsc::Sender<List>,
-    status_reporter: StatusReporter,
+    lists: mpsc::Sender<SourceUpdate>,
+    (status_reporter, field): (StatusReporter, FaultField),
 ) {
     let mut faults = Faults {
         name: source.name(),
         status_reporter,
+        field,
         rejected: None,
     };
     loop {
         match source.next(&faults).await {
-            Ok(list) if list.nodes.is_empty() => faults.reject(Rejection {
+            Ok(SourceUpdate::File(list)) if list.nodes.is_empty() => faults.reject(Rejection {
                 what: "lists no nodes".to_owned(),
                 error: None,
                 is_retried: false,
             }),
-            Ok(list) => {
+            Ok(update) => {
                 faults.rejected = None;
                 faults.report(None);
-                if lists.send(list).await.is_err() {
+                if !update.is_empty() && lists.send(update).await.is_err() {
                     return;
                 }
             }
             Err(rejection) => faults.reject(rejection),
+        }
+    }
+}
+
+impl SourceUpdate {
+    /// Whether nothing follows from it.
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::File(_) => false,
+            Self::Serf(update) => *update == serf::Update::default(),
         }
     }
 }
@@ -127,8 +158,7 @@ impl Faults {
     fn report(&self, text: Option<String>) {
         let path = self.name.clone();
         let fault = text.map(|text| FileFault { path, text });
-        let reporter = &self.status_reporter;
-        reporter.set(|status| &mut status.services, fault);
+        self.status_reporter.set(self.field, fault);
     }
 }
 
@@ -138,14 +168,14 @@ mod tests {
     use crate::model::services::parse;
 
     /// Returns what comes through a channel.
-    struct Script(mpsc::Receiver<Result<List, Rejection>>);
+    struct Script(mpsc::Receiver<Result<SourceUpdate, Rejection>>);
 
     impl NodeSource for Script {
         fn name(&self) -> String {
             "script".to_owned()
         }
 
-        async fn next(&mut self, _: &Faults) -> Result<List, Rejection> {
+        async fn next(&mut self, _: &Faults) -> Result<SourceUpdate, Rejection> {
             match self.0.recv().await {
                 Some(next) => next,
                 None => std::future::pending().await,
@@ -157,10 +187,10 @@ mod tests {
     async fn what_is_rejected_is_reported_until_a_good_list_comes_and_none_is_passed_on() {
         let list = |text: &str| {
             let nodes = parse(text).unwrap();
-            Ok(List {
+            Ok(SourceUpdate::File(List {
                 nodes,
-                unfinished: false,
-            })
+                ..List::default()
+            }))
         };
         let rejected = Err(Rejection {
             what: "was rejected".to_owned(),
@@ -171,8 +201,15 @@ mod tests {
         let reporter = StatusReporter::new();
         let (sender, mut lists) = mpsc::channel(1);
         let mut status = reporter.subscribe();
-        let task = tokio::spawn(run(Script(steps), sender, reporter));
-        let first = |list: Option<List>| list.unwrap().nodes[0].addr.to_string();
+        let task = tokio::spawn(run(
+            Script(steps),
+            sender,
+            (reporter, |status| &mut status.services),
+        ));
+        let first = |update: Option<SourceUpdate>| match update {
+            Some(SourceUpdate::File(list)) => list.nodes[0].addr.to_string(),
+            other => panic!("{other:?}"),
+        };
         script.send(list("10.0.0.1:80\n")).await.unwrap();
         assert_eq!(first(lists.recv().await), "10.0.0.1:80");
         for wrong in [rejected, list("")] {

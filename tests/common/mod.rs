@@ -23,6 +23,7 @@ pub(crate) mod process;
 pub(crate) mod raw_node;
 pub(crate) mod relay;
 pub(crate) mod run;
+pub(crate) mod serf;
 pub(crate) mod small_node;
 pub(crate) mod stage;
 mod turn;

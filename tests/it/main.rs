@@ -84,6 +84,7 @@ mod restart_since;
 mod roll;
 mod roll_perlbal;
 mod roll_trouble;
+mod serf;
 mod service_manager;
 mod services_file;
 mod stay_requests;

@@ -6,6 +6,7 @@ mod haproxy;
 mod operations;
 mod pages;
 pub(crate) mod sandbox;
+mod serf;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -97,6 +98,11 @@ fn every_example_is_known_here() {
         ("Beside an existing Perlbal", "json"),
         ("Beside an existing Perlbal", "console"),
         ("Beside an existing Perlbal", "console"),
+        ("Run the agents", "sh"),
+        ("Run the agents", "json"),
+        ("Run the agents", "json"),
+        ("Without polls", "json"),
+        ("Without polls", "sh"),
     ];
     let all = blocks();
     let found: Vec<_> = all

@@ -15,6 +15,7 @@ use crate::model::node::{Node, NodeAddr};
 use crate::model::ownership::Owned;
 use crate::model::problems::PoolHealth;
 use crate::model::removals::MaxRemoved;
+use crate::model::report::Report;
 use crate::model::rules::Rules;
 use crate::model::services::List;
 use crate::model::time::Standstill;
@@ -34,8 +35,10 @@ pub(in crate::daemon) enum Input {
         earlier: Earlier,
         owned: Arc<Owned>,
     },
-    /// The services file has changed.
+    /// A source lists other nodes than before.
     List(List),
+    /// A source says how nodes are that are not polled.
+    Reports(Vec<Report>),
     /// A reload was accepted.
     Reload {
         rules: Rules,

@@ -68,6 +68,10 @@ impl Core {
         let named: BTreeSet<_> = list.nodes.iter().map(|node| node.addr).collect();
         let gone = earlier.nodes.into_values();
         let gone = gone.filter(|node| !named.contains(&node.addr));
+        let gone = gone.map(|node| Node {
+            origin: list.awaits.unwrap_or_default(),
+            ..node
+        });
         let all: Vec<Node> = list.nodes.iter().cloned().chain(gone).collect();
         // No node has been polled yet, so nothing changes by this.
         _ = self.membership.set_nodes(all, clock.now);
@@ -101,8 +105,17 @@ impl Core {
             None => self.apply_whole(list, 0, clock, effects),
             Some(withheld) => {
                 let nodes = withheld.active(&list);
+                let silent = if list.awaits.is_none() {
+                    withheld.nodes.clone()
+                } else {
+                    Vec::new()
+                };
                 self.withhold(list, withheld, true, clock, effects);
                 self.set_nodes(nodes, clock, effects);
+                for node in silent {
+                    let changes = self.membership.excuse(node.addr, clock.now);
+                    self.record(changes, clock, effects);
+                }
             }
         }
     }
@@ -129,7 +142,12 @@ impl Core {
     }
 
     fn judge(&self, list: &List) -> Option<Withheld> {
-        judge(list, &self.standing(), self.settings.max_removed).err()
+        let mut standing = self.standing();
+        // What a source knows to have left or failed may go from its list.
+        standing
+            .nodes
+            .retain(|node| !self.membership.is_reported_out(node.addr));
+        judge(list, &standing, self.settings.max_removed).err()
     }
 
     fn apply_whole(&mut self, list: List, released: usize, clock: Clock, effects: &mut Effects) {

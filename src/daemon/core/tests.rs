@@ -1,5 +1,7 @@
 //! A whole site in the core: no I/O, and time is an argument.
 
+mod reports;
+
 use super::*;
 use crate::control::OverrideError;
 use crate::drivers::pool_files::earlier::Earlier;
@@ -24,7 +26,7 @@ fn list(numbers: impl IntoIterator<Item = u8>) -> List {
     let node = |number| Node::new(addr(number), format!("n{number}"));
     List {
         nodes: numbers.into_iter().map(node).collect(),
-        unfinished: false,
+        ..List::default()
     }
 }
 

@@ -36,7 +36,7 @@ impl CurrentState {
         let loaded =
             load(&self.config, PATIENCE, &self.resolver).map_err(|errors| errors.to_string())?;
         if !loaded.quiet {
-            let file = loaded.config.services_file.display();
+            let file = loaded.config.sources();
             return Err(format!(
                 "{file} is changed all the time; try again when it is whole"
             ));

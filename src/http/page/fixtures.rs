@@ -6,6 +6,7 @@ use crate::api::{
     VersionCount,
 };
 use crate::model::health::{Health, Severity};
+use crate::model::node::Origin;
 use crate::model::weight::WeightSource;
 
 pub(super) const NOW: &str = "2026-07-30T02:03:04.567Z";
@@ -365,6 +366,7 @@ pub(super) fn explanation() -> Explanation {
         health: Health::Ok,
         verdict: "OK: web-0005 is disabled".to_owned(),
         node: night().nodes.swap_remove(4),
+        origin: Origin::ServicesFile,
         answer: Some(Answer {
             text: "api serving v23".to_owned(),
             time: "2026-07-30T02:03:02.000Z".to_owned(),

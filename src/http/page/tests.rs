@@ -132,6 +132,7 @@ fn spoil(value: &mut serde_json::Value) {
                     "health",
                     "site_health",
                     "weight_source",
+                    "origin",
                 ];
                 !words.contains(&key.as_str())
             })

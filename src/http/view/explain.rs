@@ -20,6 +20,7 @@ use crate::model::observation::{Observation, Poll};
 use crate::model::rollout_status::{DriverStatuses, NodeOnDriver};
 use crate::model::rules::Rules;
 use crate::model::time::Clock;
+use crate::sources::serf;
 
 /// Explains a node of `nodes`, which goes by this word.
 pub(crate) fn explanation(
@@ -35,12 +36,17 @@ pub(crate) fn explanation(
         health,
         verdict: line,
         node: node::node(&nodes.clock, &nodes.drivers, entry),
+        origin: view.node.origin,
         answer: view.last.as_ref().map(|last| api::Answer {
             text: outcome_text(last),
             time: earlier(&nodes.clock, last.asked_at),
             took_ms: last.took.as_secs_f64() * 1_000.0,
             interval_ms: u64::try_from(nodes.poll_interval.as_millis()).unwrap_or(u64::MAX),
-            next: next(&last.observation, nodes.poll_interval),
+            next: if view.node.is_polled() {
+                next(&last.observation, nodes.poll_interval)
+            } else {
+                format!("Serf is asked every {}", format_duration(serf::INTERVAL))
+            },
         }),
         failures: view.failures,
         answers: view.answers,
@@ -103,8 +109,11 @@ fn comes_back(view: &NodeView, who: &str, rules: &Rules) -> Vec<String> {
         ));
     }
     needs.extend(match why {
-        OutReason::Leaving | OutReason::Idle => {
+        OutReason::Leaving | OutReason::Idle if view.node.is_polled() => {
             Some("the node announces a pool that it serves".to_owned())
+        }
+        OutReason::Leaving | OutReason::Idle => {
+            Some("it is alive in Serf and announces a pool that it serves".to_owned())
         }
         OutReason::Failed(_) => Some(rises(view, rules)),
         OutReason::Refused(refusal) => Some(format!("its rejection must be resolved: {refusal}")),

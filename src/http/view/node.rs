@@ -76,7 +76,9 @@ pub(crate) fn place(view: &NodeView) -> Option<Assignment> {
 /// Why it is out, as text that does not repeat its state.
 fn reason_text(reason: &OutReason, view: &NodeView) -> String {
     match reason {
+        OutReason::Leaving if !view.node.is_polled() => "announced in Serf".to_owned(),
         OutReason::Leaving => "announced by the node".to_owned(),
+        OutReason::Idle if !view.node.is_polled() => "in Serf without a pool".to_owned(),
         OutReason::Idle => "responded with an empty body".to_owned(),
         OutReason::Failed(failure) => failure.to_string(),
         OutReason::Refused(refusal) => refusal.to_string(),

@@ -9,6 +9,13 @@ use crate::model::node::NodeAddr;
 use crate::model::pools::{LastIn, Pool};
 
 impl Membership {
+    /// A pool that is declared is pollbal's from then on, whether a node announces it or not.
+    pub(super) fn own_declared_pools(&mut self) {
+        for pool in self.rules.declared.keys() {
+            self.pools.entry(pool.clone()).or_default();
+        }
+    }
+
     /// Takes a pool, and versions of it, of an earlier run for pollbal's, unless the rules no longer
     /// allow it or another has the name. Whether the pool is pollbal's.
     pub fn own(&mut self, pool: &PoolName, versions: impl IntoIterator<Item = Version>) -> bool {

@@ -27,6 +27,12 @@ impl Membership {
         self.first_round_done
     }
 
+    /// How many nodes are listed.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.listed().len()
+    }
+
     /// Whether the services file lists the node.
     #[must_use]
     pub fn is_listed(&self, addr: NodeAddr) -> bool {

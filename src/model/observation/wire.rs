@@ -168,6 +168,8 @@ mod tests {
             any::<u32>().prop_map(|limit| Failure::TooLong(limit as usize)),
             (announcement_error(), text())
                 .prop_map(|(error, shown)| Failure::NotUnderstood(error, shown)),
+            Just(Failure::Reported),
+            (announcement_error(), text()).prop_map(|(error, shown)| Failure::Tags(error, shown)),
         ]
     }
 

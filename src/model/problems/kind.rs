@@ -35,6 +35,10 @@ pub enum Kind {
     ServicesRefused,
     /// Host names of the services file cannot be resolved.
     HostsUnresolved,
+    /// A source of nodes besides the services file cannot be reached, or has a list that must not be believed.
+    SourceLost,
+    /// Entries of such a source should be nodes and cannot be.
+    MembersRejected,
     /// Nodes are missing from the list of nodes, and their removal is withheld.
     RemovalsWithheld,
     /// A file that is mounted by itself was replaced where it comes from, so that pollbal sees none of its changes.
@@ -51,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::PoolEmpty,
         Self::SorryServer,
         Self::PoolShort,
@@ -66,6 +70,8 @@ impl Kind {
         Self::ReloadRefused,
         Self::ServicesRefused,
         Self::HostsUnresolved,
+        Self::SourceLost,
+        Self::MembersRejected,
         Self::RemovalsWithheld,
         Self::FileReplaced,
         Self::StateNotWritten,
@@ -92,6 +98,8 @@ impl Kind {
             Self::ReloadRefused => "reload_refused",
             Self::ServicesRefused => "services_refused",
             Self::HostsUnresolved => "hosts_unresolved",
+            Self::SourceLost => "source_lost",
+            Self::MembersRejected => "members_rejected",
             Self::RemovalsWithheld => "removals_withheld",
             Self::FileReplaced => "file_replaced",
             Self::StateNotWritten => "state_not_written",
@@ -127,6 +135,8 @@ impl Kind {
             | Self::ReloadRefused
             | Self::ServicesRefused
             | Self::HostsUnresolved
+            | Self::SourceLost
+            | Self::MembersRejected
             | Self::RemovalsWithheld
             | Self::FileReplaced
             | Self::StateNotWritten
@@ -154,6 +164,8 @@ impl Kind {
             Self::ReloadRefused => "reloads rejected",
             Self::ServicesRefused => "services files rejected",
             Self::HostsUnresolved => "services files with unresolved host names",
+            Self::SourceLost => "sources of nodes lost",
+            Self::MembersRejected => "sources with rejected members",
             Self::RemovalsWithheld => "lists with removals withheld",
             Self::FileReplaced => "mounted files replaced",
             Self::StateNotWritten => "state files not written",
@@ -178,6 +190,7 @@ impl Kind {
             | Self::FilesNotWritten
             | Self::ServicesRefused
             | Self::HostsUnresolved
+            | Self::SourceLost
             | Self::StateNotWritten
             // It begins after `alert_nodes_down_after` instead.
             | Self::NodesDown => 5,
@@ -185,6 +198,7 @@ impl Kind {
             Self::LoadBalancerNotInSync => 10,
             // The log reports it; a pool that it makes short or empty has its own alert; or an operator requested it.
             Self::NodesRefused
+            | Self::MembersRejected
             | Self::NodesSkipped
             | Self::MembersKept
             | Self::OrdersNotKept

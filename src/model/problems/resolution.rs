@@ -34,6 +34,10 @@ impl SystemStatus {
                 now(format!("{subject} is valid and active: {nodes} nodes"))
             }
             Kind::HostsUnresolved => now(format!("all host names in {subject} are resolved")),
+            Kind::SourceLost => now(format!("{subject} lists its members")),
+            Kind::MembersRejected => now(format!(
+                "every member of {subject} that should be a node is one"
+            )),
             Kind::StateNotWritten => now(format!("{subject} is written")),
             Kind::OrdersNotKept => now("no order is lost by a restart".to_owned()),
             Kind::Frozen => now("nothing is frozen".to_owned()),

@@ -229,7 +229,7 @@ fn before_each_node_was_polled_it_is_neither_well_nor_critical() {
         line.contains("Balancer 127.0.0.1:16000 not connected"),
         "{line}"
     );
-    let none = "DEGRADED: starting, the services file lists no nodes";
+    let none = "DEGRADED: starting, no nodes are listed";
     assert_eq!(verdict(&SystemStatus::default()).1, none);
 }
 

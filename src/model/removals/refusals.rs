@@ -38,7 +38,7 @@ pub fn judge_refused(
     let left = left.filter(|node| !addrs.contains(&node.addr));
     let list = List {
         nodes: left.map(|node| Node::clone(node)).collect(),
-        unfinished: false,
+        ..List::default()
     };
     let Err(withheld) = judge(&list, standing, max) else {
         return Ok(());

@@ -15,7 +15,7 @@ fn node(number: usize) -> Node {
 fn list(numbers: impl IntoIterator<Item = usize>) -> List {
     List {
         nodes: numbers.into_iter().map(node).collect(),
-        unfinished: false,
+        ..List::default()
     }
 }
 

@@ -96,6 +96,7 @@ impl Listing {
         errors.or(List {
             nodes,
             unfinished: self.unfinished,
+            awaits: None,
         })
     }
 
@@ -121,14 +122,16 @@ impl HostEntry {
         // Resolvers give them in a different order each time.
         let ips: BTreeSet<_> = addresses.iter().map(IpAddr::to_canonical).collect();
         let is_single = ips.len() == 1;
-        ips.into_iter().map(move |ip| Node {
-            addr: NodeAddr::new(ip, self.port),
-            name: if is_single {
+        ips.into_iter().map(move |ip| {
+            let name = if is_single {
                 name.to_owned()
             } else {
                 format!("{name}-{ip}")
-            },
-            weight: self.weight,
+            };
+            Node {
+                weight: self.weight,
+                ..Node::new(NodeAddr::new(ip, self.port), name)
+            }
         })
     }
 

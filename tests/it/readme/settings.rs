@@ -32,6 +32,7 @@ fn keys(object: &Map<String, Value>) -> BTreeSet<String> {
         all.insert(key.clone());
         let (prefix, inside): (String, Vec<&Value>) = match value {
             Value::Array(values) => (format!("{key}[]"), values.iter().collect()),
+            Value::Object(_) if key == "serf" => (key.clone(), vec![value]),
             Value::Object(pools) => ("pools.<pool>".to_owned(), pools.values().collect()),
             _ => continue,
         };
@@ -94,6 +95,14 @@ fn the_described_defaults_are_those_of_the_program() {
     assert_eq!(
         read(json!({ "haproxy": haproxy })),
         read(json!({ "haproxy": "/run/haproxy/admin.sock" }))
+    );
+
+    let mut serf = defaults("serf.");
+    assert_eq!(serf.len(), 6, "{serf:?}");
+    serf.insert("address".to_owned(), json!("127.0.0.1:7373"));
+    assert_eq!(
+        read(json!({ "serf": serf })),
+        read(json!({ "serf": "127.0.0.1:7373" }))
     );
 
     let pool = defaults("pools.<pool>.");
