@@ -29,6 +29,7 @@ pub mod ownership;
 pub mod poll_stats;
 pub mod pools;
 pub mod problems;
+pub mod ramp;
 pub mod removals;
 pub mod report;
 pub mod rollout_status;
