@@ -74,10 +74,11 @@ impl Schema {
                     }
                 }
                 "const" if rule != value => return Err(format!(": {value} is not {rule}")),
-                "minimum" if value.as_f64() < rule.as_f64() => {
+                // These are about numbers only.
+                "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => {
                     return Err(format!(": {value} is below {rule}"));
                 }
-                "maximum" if value.as_f64() > rule.as_f64() => {
+                "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => {
                     return Err(format!(": {value} is above {rule}"));
                 }
                 // Fields that are not described are errors here anyway.
