@@ -172,12 +172,17 @@ fn describe_alerts(text: &mut String, config: &Config) {
     }
 }
 
-/// The weight of a pool's members, unless it is the default.
+/// The weight of a pool's members, unless it is the default, and how they ramp up to it, if they do.
 fn weight(rules: &PoolRules) -> String {
-    match rules.weight {
+    let weight = match rules.weight {
         weight if weight == Weight::default() => String::new(),
         weight => format!(", weight {weight}"),
+    };
+    if rules.ramp.length.is_zero() {
+        return weight;
     }
+    let [length, after] = [rules.ramp.length, rules.ramp.after].map(format_duration);
+    format!("{weight}, ramp {length} after {after}")
 }
 
 fn describe_pools(text: &mut String, config: &Config) {

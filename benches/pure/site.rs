@@ -10,6 +10,7 @@ use pollbal::model::node::{Node, NodeAddr};
 use pollbal::model::observation::{Observation, Poll};
 use pollbal::model::overrides::Overrides;
 use pollbal::model::pools::Pools;
+use pollbal::model::ramp::RampRules;
 use pollbal::model::rules::{PoolRules, Rules};
 use pollbal::model::services;
 use pollbal::model::weight::Weight;
@@ -89,6 +90,7 @@ fn rules() -> Rules {
             max_versions: 100,
             nodes: None,
             weight: Weight::default(),
+            ramp: RampRules::default(),
             sorry: Vec::new(),
         },
         declared: [].into(),

@@ -210,13 +210,17 @@ _pollbal() {
             return 0
             ;;
         pollbal__subcmd__enable)
-            opts="-h --reason --leave --wait --timeout --config --socket --json --help"
+            opts="-h --reason --leave --ramp --wait --timeout --config --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ramp)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -678,7 +682,7 @@ _pollbal() {
             return 0
             ;;
         pollbal__subcmd__roll)
-            opts="-h --parallel --pause --timeout --reason --config --socket --json --help"
+            opts="-h --parallel --pause --timeout --ramp --reason --config --socket --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -693,6 +697,10 @@ _pollbal() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ramp)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -797,7 +805,7 @@ _pollbal() {
             fi
             case "${prev}" in
                 --until)
-                    COMPREPLY=($(compgen -W "drained serving" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "drained serving full-weight" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)

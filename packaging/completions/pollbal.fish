@@ -87,6 +87,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand disable" -l wait -d 'Wai
 complete -c pollbal -n "__fish_pollbal_using_subcommand disable" -l json -d 'Print the daemon\'s response as JSON; several values one per line'
 complete -c pollbal -n "__fish_pollbal_using_subcommand disable" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l reason -d 'Tag of the reason, as given to `pollbal disable`' -r
+complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l ramp -d 'On its return, raise the node\'s weight over this time, such as 30s (0s: at once), instead of what `ramp` and `ramp_after` say' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l timeout -d 'Maximum time to wait, such as 30s or 10m; then exits 1' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l config -d 'Configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand enable" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
@@ -103,7 +104,8 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand weight" -l reset -d 'End
 complete -c pollbal -n "__fish_pollbal_using_subcommand weight" -l json -d 'Print the daemon\'s response as JSON; several values one per line'
 complete -c pollbal -n "__fish_pollbal_using_subcommand weight" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pollbal -n "__fish_pollbal_using_subcommand wait" -l until -d 'What to wait for' -r -f -a "drained\t'Out of its pools, and no requests in progress'
-serving\t'A member that serves, in every load balancer'"
+serving\t'A member that serves, in every load balancer'
+full-weight\t'The same, and its weight has risen to its full weight'"
 complete -c pollbal -n "__fish_pollbal_using_subcommand wait" -l timeout -d 'Maximum time to wait, such as 30s or 10m; then exits 1' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand wait" -l config -d 'Configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand wait" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
@@ -146,6 +148,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand thaw" -s h -l help -d 'P
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l parallel -d 'Number of nodes at a time' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l pause -d 'Delay between a node and the next' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l timeout -d 'Time limit for each step except COMMAND: until the node may be taken out (while no other of this roll is out), is drained, and serves again' -r
+complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l ramp -d 'On its return, raise each node\'s weight over this time, such as 30s (0s: at once), instead of what `ramp` and `ramp_after` say; the node is done when it has its full weight' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l reason -d 'Tag of the reason for which nodes are disabled' -r
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l config -d 'Configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand roll" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F

@@ -22,7 +22,7 @@ mod status;
 pub use commands::{LeaveAnswer, LeaveStep, RollStep, Step};
 pub use event::{Event, Events};
 pub use load_balancer::{Away, Draining, LoadBalancer, LoadBalancerPool, NodeOnLoadBalancer};
-pub use node::{Answer, Explanation, Grant, Member, Members, Node, Reason};
+pub use node::{Answer, Explanation, Grant, Member, Members, Node, Ramp, Reason};
 pub use requests::{CancelLeave, Disable, Enable, Freeze, Nudge, Reload, Until, Weigh};
 pub use responses::{NodeProgress, Ordered, Problem, Progress, Reloaded};
 pub use state::State;

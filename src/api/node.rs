@@ -37,6 +37,10 @@ pub struct Node {
     pub weight_source: WeightSource,
     /// The reason for the weight that an operator gave it.
     pub weight_reason: Option<Reason>,
+    /// For a member that has not reached its weight since it came back.
+    pub ramp: Option<Ramp>,
+    /// For how long its weight rises when it returns, in milliseconds, if an operator has ordered that.
+    pub next_ramp_ms: Option<u64>,
     /// Whether no load balancer has it in a pool that a service uses, nor a busy connection to it; `null`
     /// for a member.
     pub drained: Option<bool>,
@@ -56,6 +60,18 @@ pub struct Reason {
     pub since: String,
     /// When it expires.
     pub until: Option<String>,
+}
+
+/// How a member rises to its weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ramp {
+    /// Its weight at present.
+    pub weight: u16,
+    /// When it came back.
+    pub since: String,
+    /// When it has its full weight.
+    pub until: String,
 }
 
 /// A leave that was granted.

@@ -37,6 +37,10 @@ pub struct Enable {
     /// Who removes it.
     #[serde(default)]
     pub by: Option<String>,
+    /// Duration in milliseconds for which the weights of the nodes rise when they return; 0: they have them at once.
+    /// Without it, the configuration decides.
+    #[serde(default)]
+    pub ramp_ms: Option<u64>,
 }
 
 /// Gives nodes a weight, or ends that.
@@ -119,4 +123,7 @@ pub enum Until {
     Drained,
     /// A member that serves, acknowledged by every load balancer.
     Serving,
+    /// The same, and its weight has risen to its full weight.
+    #[serde(rename = "full-weight")]
+    FullWeight,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::values::{at_least_one, duration, expiry, positive_duration, reason};
+use super::values::{at_least_one, duration, expiry, positive_duration, ramp, reason};
 use crate::api;
 use crate::model::health::Health;
 use crate::model::names::PoolName;
@@ -211,6 +211,10 @@ pub struct Enable {
     /// Instead of a reason, cancel the node's leave, if it can no longer do so itself
     #[arg(long, conflicts_with = "reason")]
     pub leave: bool,
+    /// On its return, raise the node's weight over this time, such as 30s (0s: at once), instead of what `ramp` and
+    /// `ramp_after` say
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = ramp, conflicts_with = "leave")]
+    pub ramp: Option<Duration>,
     /// Whether to wait.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -247,6 +251,8 @@ pub enum Until {
     Drained,
     /// A member that serves, in every load balancer
     Serving,
+    /// The same, and its weight has risen to its full weight
+    FullWeight,
 }
 
 impl From<Until> for api::Until {
@@ -254,6 +260,7 @@ impl From<Until> for api::Until {
         match until {
             Until::Drained => Self::Drained,
             Until::Serving => Self::Serving,
+            Until::FullWeight => Self::FullWeight,
         }
     }
 }
@@ -346,6 +353,10 @@ pub struct Roll {
     /// is drained, and serves again
     #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = positive_duration)]
     pub timeout: Duration,
+    /// On its return, raise each node's weight over this time, such as 30s (0s: at once), instead of what `ramp` and
+    /// `ramp_after` say; the node is done when it has its full weight
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = ramp)]
+    pub ramp: Option<Duration>,
     /// Tag of the reason for which nodes are disabled
     #[arg(long, value_name = "TAG", default_value = "roll", allow_hyphen_values = true, value_parser = reason)]
     pub reason: ReasonName,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use humantime::parse_duration;
 
 use crate::model::overrides::ReasonName;
+use crate::model::ramp::MIN_STEP;
 
 /// Maximum duration; beyond it, `Instant` arithmetic could overflow.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -32,6 +33,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn expiry(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if time < Duration::from_secs(1) => Err("shorter than a second".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Parses the duration of a ramp: none, or at least a step.
+pub(super) fn ramp(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        time if !time.is_zero() && time < MIN_STEP => {
+            Err("expected 0s for none, or at least 1s".to_owned())
+        }
         time => Ok(time),
     }
 }

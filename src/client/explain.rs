@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::format::{ago, ahead, away, named, reason};
 use super::http::{AdminClient, RESPONSE_TIMEOUT};
-use super::status::why;
+use super::status::{ramp, why};
 use super::terminal::{self, Colors, Style};
 use super::{CommandError, DONE, events};
 use crate::api::{Answer, Explanation};
@@ -45,6 +45,9 @@ fn text(explanation: &Explanation, colors: Colors) -> String {
     }
     if let Some(weight) = weight(explanation) {
         line(Style::Plain, &format!("weight    {weight}"));
+    }
+    if let Some(ramp) = ramp(node, now) {
+        line(Style::Plain, &format!("weight    {ramp}"));
     }
     let label = match explanation.origin {
         Origin::ServicesFile => "polled",
@@ -182,6 +185,8 @@ mod tests {
                 weight: 100,
                 weight_source: WeightSource::Pool,
                 weight_reason: None,
+                ramp: None,
+                next_ramp_ms: None,
                 drained: Some(true),
             },
             origin: Origin::ServicesFile,

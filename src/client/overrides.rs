@@ -16,6 +16,7 @@ use crate::api::{
 use crate::cli;
 use crate::logging::count;
 use crate::model::text::printable;
+use crate::model::time::millis;
 use crate::model::weight::Weight;
 
 /// Maximum number of nodes printed one by one; of more, only the number.
@@ -62,9 +63,13 @@ pub(super) async fn enable(client: &AdminClient, args: &cli::Enable) -> Result<u
         Some(reason) => {
             let reason = reason.to_string();
             let by = by();
-            client
-                .post("/v1/enable", &Enable { nodes, reason, by })
-                .await
+            let request = Enable {
+                nodes,
+                reason,
+                by,
+                ramp_ms: args.ramp.map(millis),
+            };
+            client.post("/v1/enable", &request).await
         }
         None => {
             client
@@ -268,8 +273,4 @@ pub(super) fn by() -> Option<String> {
         .into_iter()
         .filter_map(|name| env::var(name).ok())
         .find(|name| !name.is_empty())
-}
-
-fn millis(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

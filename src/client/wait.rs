@@ -1,4 +1,4 @@
-//! `pollbal wait` and `--wait`: wait until nodes are drained, or serve.
+//! `pollbal wait` and `--wait`: wait until nodes are drained, or serve, or do so with their full weight.
 
 use std::time::{Duration, Instant};
 
@@ -182,6 +182,7 @@ async fn probe_some(
     let until = match until {
         Until::Drained => "drained",
         Until::Serving => "serving",
+        Until::FullWeight => "full-weight",
     };
     query.push(("until", until.to_owned()));
     query.push(("timeout_ms", probe.long_poll.as_millis().to_string()));
@@ -197,6 +198,7 @@ pub(super) fn reached(until: Until) -> &'static str {
     match until {
         Until::Drained => "drained",
         Until::Serving => "serving",
+        Until::FullWeight => "at full weight",
     }
 }
 

@@ -13,6 +13,7 @@ use crate::model::addr_block::AddrBlock;
 use crate::model::names::PoolName;
 use crate::model::naming::Namings;
 use crate::model::node::{Node, NodeAddr};
+use crate::model::ramp::{MIN_STEP, RampRules};
 use crate::model::rules::{PoolRules, Rules};
 use crate::model::weight::Weight;
 
@@ -31,6 +32,7 @@ pub(super) fn read_rules(reader: &ObjectReader<'_>) -> (Rules, PoolKeys, Vec<Poo
         max_versions: read_max_versions(reader, 100),
         nodes: None,
         weight: read_weight(reader, Weight::default()),
+        ramp: read_ramp(reader, RampRules::default()),
         sorry: Vec::new(),
     };
     let mut declared = BTreeMap::new();
@@ -104,6 +106,7 @@ fn read_pool(object: &ObjectReader<'_>, default: &PoolRules) -> PoolRules {
         max_versions: read_max_versions(object, default.max_versions),
         nodes: read_blocks(object),
         weight: read_weight(object, default.weight),
+        ramp: read_ramp(object, default.ramp),
         sorry: read_sorry(object),
     }
 }
@@ -126,6 +129,17 @@ fn read_weight(reader: &ObjectReader<'_>, default: Weight) -> Weight {
         .ok()
         .and_then(|number| number.try_into().ok());
     weight.unwrap_or(default)
+}
+
+fn read_ramp(reader: &ObjectReader<'_>, default: RampRules) -> RampRules {
+    let length = reader.time("ramp", default.length, Duration::ZERO);
+    if !length.is_zero() && length < MIN_STEP {
+        reader.error("ramp", "expected \"0s\" for none, or a time of at least 1s");
+    }
+    RampRules {
+        length,
+        after: reader.time("ramp_after", default.after, Duration::ZERO),
+    }
 }
 
 fn read_blocks(object: &ObjectReader<'_>) -> Option<Vec<AddrBlock>> {

@@ -249,3 +249,22 @@ fn a_node_is_sent_what_the_narrowest_block_of_a_pool_that_lists_it_says_over_wha
         "{error}"
     );
 }
+
+#[test]
+fn a_ramp_is_none_or_takes_a_second_and_pools_inherit_it() {
+    let config = config(&json!({
+        "ramp": "30s",
+        "pools": { "api": { "ramp": "0s" }, "web": { "ramp_after": "5s" } },
+    }));
+    let seconds = |rules: &crate::model::rules::PoolRules| {
+        (rules.ramp.length.as_secs(), rules.ramp.after.as_secs())
+    };
+    assert_eq!(seconds(&config.rules.undeclared), (30, 120));
+    let pools: Vec<_> = config.rules.declared.values().map(seconds).collect();
+    assert_eq!(pools, [(0, 120), (30, 5)]);
+    let short = errors(&json!({ "pools": { "api": { "ramp": "900ms" } } }));
+    assert_eq!(
+        short,
+        ["pools.api.ramp: expected \"0s\" for none, or a time of at least 1s"]
+    );
+}

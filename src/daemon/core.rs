@@ -120,6 +120,8 @@ impl Core {
             Input::Timer => {
                 self.expire_overrides(clock, &mut effects);
                 self.review_removals(clock, &mut effects);
+                let changes = self.membership.advance_ramps(clock.now);
+                self.record(changes, clock, &mut effects);
             }
         }
         self.publish(cause, clock, &mut effects);
@@ -131,7 +133,8 @@ impl Core {
     /// When to step with [`Input::Timer`].
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let review = self.node_list.next_review();
-        self.expiry.into_iter().chain(review).min()
+        let step = self.membership.next_ramp_step();
+        self.expiry.into_iter().chain(review).chain(step).min()
     }
 
     /// Returns when the first response came that changed something.
@@ -226,6 +229,7 @@ impl Core {
         effects.save_node_times = true;
         effects.notify_watchers = true;
         for change in changes {
+            effects.save_node_times_soon |= matches!(change, Change::RampStarted(..));
             let text = EventText::from_change(&change);
             let event = self.event_log.record(&text, clock.today);
             self.changed.extend(text.node.map(|node| node.addr));

@@ -76,7 +76,7 @@ impl Daemon {
             self.alerting.request_stay(nodes, &self.config.poll);
         }
         if effects.save_node_times {
-            self.node_times.mark_changed();
+            self.node_times.mark_changed(effects.save_node_times_soon);
         }
         if effects.notify_watchers {
             self.notify_watchers();

@@ -12,12 +12,16 @@ use crate::model::time::Clock;
 /// Delay between two writes: each visits every node, and the state file is written for it.
 const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The same when a ramp began: pollbal may be killed at any time, and that must not skip it.
+const URGENT_WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the state file saves.
 pub(super) struct NodeTimes {
     latest: watch::Sender<Arc<Times>>,
     changed: bool,
-    /// Earliest time of the next write.
-    next: Instant,
+    /// Whether a change is to be saved soon.
+    urgent: bool,
+    last_write: Option<Instant>,
 }
 
 impl NodeTimes {
@@ -26,7 +30,8 @@ impl NodeTimes {
         Self {
             latest: watch::Sender::new(Arc::new(saved)),
             changed: false,
-            next: Instant::now(),
+            urgent: false,
+            last_write: None,
         }
     }
 
@@ -34,9 +39,20 @@ impl NodeTimes {
         self.latest.subscribe()
     }
 
-    /// Records that nodes have got elsewhere, or have begun or ceased to fail.
-    pub(super) fn mark_changed(&mut self) {
+    /// Records that nodes have got elsewhere, or have begun or ceased to fail; `urgent` if a ramp began.
+    pub(super) fn mark_changed(&mut self, urgent: bool) {
         self.changed = true;
+        self.urgent |= urgent;
+    }
+
+    /// Earliest time of the next write, if it is not now.
+    fn next(&self) -> Option<Instant> {
+        let interval = if self.urgent {
+            URGENT_WRITE_INTERVAL
+        } else {
+            WRITE_INTERVAL
+        };
+        Some(self.last_write? + interval)
     }
 }
 
@@ -48,12 +64,12 @@ impl Daemon {
             return None;
         }
         let now = Instant::now();
-        if now < self.node_times.next {
-            return Some(self.node_times.next);
+        let next = self.node_times.next().filter(|next| now < *next);
+        if next.is_none() {
+            self.save_node_times_now();
+            self.node_times.last_write = Some(now);
         }
-        self.save_node_times_now();
-        self.node_times.next = now + WRITE_INTERVAL;
-        None
+        next
     }
 
     /// Hands them to the state file at once if they have changed.
@@ -62,7 +78,7 @@ impl Daemon {
         if self.node_times.changed
             && let Some(times) = self.core.membership().times((now, today))
         {
-            self.node_times.changed = false;
+            (self.node_times.changed, self.node_times.urgent) = (false, false);
             self.node_times.latest.send_replace(Arc::new(times));
         }
     }

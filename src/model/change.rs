@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::names::{PoolName, Version};
 use super::node::Node;
@@ -73,6 +74,10 @@ pub enum Change {
     LeaveOver(Arc<Node>, Ending),
     /// A member announces another weight, or none; the weight that it has now.
     Reweighted(Arc<Node>, Assignment, Weight),
+    /// A member that came back ramps up to that weight for that time.
+    RampStarted(Arc<Node>, Assignment, Weight, Duration),
+    /// A member has reached that weight: its ramp is over.
+    RampOver(Arc<Node>, Assignment, Weight),
     /// An operator gives a node a weight.
     WeightSet(Arc<Node>, WeightOverride),
     /// An operator's weight has ended; the one that it was, and the one that the node has without it.

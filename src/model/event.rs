@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use humantime::format_duration;
+
 use super::change::{Assignment, Change, OutReason};
 use super::names::PoolName;
 use super::node::Node;
@@ -142,6 +144,18 @@ impl<'a> EventText<'a> {
             Change::Reweighted(node, place, weight) => {
                 let text = format!("{} has weight {weight} in {place} now", node.name);
                 Self::member("reweighted", node, place, text)
+            }
+            Change::RampStarted(node, place, weight, length) => {
+                let length = format_duration(*length);
+                let text = format!(
+                    "{} ramps up to weight {weight} in {place} for {length}",
+                    node.name
+                );
+                Self::member("ramp-started", node, place, text)
+            }
+            Change::RampOver(node, place, weight) => {
+                let text = format!("{} has reached its weight {weight} in {place}", node.name);
+                Self::member("ramp-over", node, place, text)
             }
             Change::SorryOn(pool, sorry) => Self {
                 severity: Severity::Warning,
@@ -303,6 +317,8 @@ pub fn describe_many(kind: &str) -> &'static str {
         "kept" => "stayed in though failing",
         "recovered" => "responded again",
         "reweighted" => "changed their weight",
+        "ramp-started" => "began to ramp up to their weight",
+        "ramp-over" => "reached their weight",
         _ => "changed",
     }
 }

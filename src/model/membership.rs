@@ -23,7 +23,9 @@ mod new_rules;
 mod nodes;
 pub mod overrides;
 mod pauses;
+mod places;
 mod pool_state;
+mod ramps;
 mod reports;
 pub mod requests;
 pub mod shortage;
@@ -38,13 +40,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::names::Names;
-use self::nodes::{LastMembership, Nodes, State};
+use self::nodes::{Nodes, State};
 use self::pool_state::PoolState;
+use self::ramps::Ramps;
 use self::snapshots::Snapshots;
 use self::times::Before;
+use self::weights::Weights;
 
 use super::announcement::{Announcement, Status};
-use super::change::{Assignment, Change, OutReason};
+use super::change::{Change, OutReason};
 use super::names::PoolName;
 use super::node::{Node, NodeAddr};
 use super::observation::{Observation, Poll};
@@ -75,6 +79,7 @@ pub struct Membership {
     kept_changed: bool,
     /// What the run before knew of nodes that were not polled yet.
     before: Before,
+    ramps: Ramps,
 }
 
 impl Membership {
@@ -87,6 +92,7 @@ impl Membership {
             pool_health_changed: false,
             kept_changed: false,
             before: Before::new(),
+            ramps: Ramps::default(),
             names: Names::new(&rules),
             rules: Arc::new(rules),
             nodes: Nodes::default(),
@@ -197,9 +203,12 @@ impl Membership {
         if !self.first_round_done {
             return None;
         }
-        let overrides = &self.overrides;
-        self.snapshots
-            .take(&self.rules, &self.pools, &self.nodes, overrides)
+        let weights = Weights {
+            rules: &self.rules,
+            overrides: &self.overrides,
+            ramps: &self.ramps,
+        };
+        self.snapshots.take(weights, &self.pools, &self.nodes)
     }
 
     fn serve(
@@ -250,7 +259,7 @@ impl Membership {
         node.fresh_from = None;
         node.failed = false;
         let node = node.node.clone();
-        self.exit(addr, now);
+        self.withdraw(addr, now);
         self.introduce(addr, &admitted, now, changes);
         let place = self.enter(addr, place);
         match from {
@@ -262,6 +271,7 @@ impl Membership {
             }
             None => {
                 changes.push(Change::Joined(node, place.clone()));
+                self.begin_ramp(addr, now, changes);
                 self.enforce_min_members(&place.pool, now, changes);
             }
         }
@@ -326,54 +336,6 @@ impl Membership {
         }
     }
 
-    /// Makes the node a member, which it is not. The caller settles the pool. Returns the place with names whose texts
-    /// are shared with the other members'.
-    fn enter(&mut self, addr: NodeAddr, place: Assignment) -> Assignment {
-        let Some(node) = self.nodes.get_mut(addr) else {
-            return place;
-        };
-        let pool = match self.pools.get_key_value(&place.pool) {
-            Some((known, _)) => known.clone(),
-            None => place.pool,
-        };
-        self.snapshots.changed(&pool);
-        self.pool_health_changed = true;
-        let state = self.pools.entry(pool.clone()).or_default();
-        let version = state.enter(place.version);
-        if let Some((place, _)) = node.draining() {
-            self.snapshots.changed(&place.pool);
-        }
-        let place = Assignment { pool, version };
-        node.enter(place.clone());
-        place
-    }
-
-    /// Takes the node out of the pool that it is in, if any. The caller settles the pool.
-    fn exit(&mut self, addr: NodeAddr, now: Instant) -> Option<Assignment> {
-        let node = self.nodes.get_mut(addr)?;
-        if matches!(node.state, State::Out(_)) {
-            return None;
-        }
-        node.kept_by = None;
-        let State::Member { place, held_since } =
-            std::mem::replace(&mut node.state, State::Out(None))
-        else {
-            return None;
-        };
-        node.last_membership = Some(Box::new(LastMembership {
-            pool: Some(place.pool.clone()),
-            place: Some(place.clone()),
-            draining_since: Some(now),
-            left: None,
-        }));
-        if let Some(pool) = self.pools.get_mut(&place.pool) {
-            pool.exit(addr, place.version.as_ref(), held_since, now);
-        }
-        self.snapshots.changed(&place.pool);
-        self.pool_health_changed = true;
-        Some(place)
-    }
-
     /// When every node is polled: those that are gone from the services file leave their pools.
     fn end_round(&mut self, now: Instant, changes: &mut Vec<Change>) {
         // At the start, an empty list says nothing; later it is one that was accepted.
@@ -381,7 +343,10 @@ impl Membership {
         if self.awaited > 0 || is_unknown {
             return;
         }
-        self.pool_health_changed |= !std::mem::replace(&mut self.first_round_done, true);
+        if !std::mem::replace(&mut self.first_round_done, true) {
+            self.pool_health_changed = true;
+            self.end_first_round(now, changes);
+        }
         // What is left is of nodes that nobody lists any more.
         self.before.clear();
         let gone = self.nodes.gone().iter().map(|node| node.node.clone());
@@ -392,6 +357,7 @@ impl Membership {
                 self.enforce_min_members(&pool, now, changes);
             }
         }
+        self.forget_gone_ramps(now);
         self.nodes.remove_gone();
     }
 }

@@ -1,7 +1,7 @@
-//! Since when nodes are where they are, as the state file keeps it from run to run.
+//! Since when nodes are where they are, as the state file keeps it from run to run, and their ramps.
 //!
-//! Only for people: nothing is decided by it. So it may be some seconds old when pollbal is killed, and what does not
-//! fit what a node says first is dropped.
+//! Only ramps are decided by it, the rest is for people. So it may be some seconds old when pollbal is killed, and what
+//! does not fit what a node says first is dropped.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,37 @@ pub struct NodeTimes {
     /// Members that fail, and since when.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     failing: BTreeMap<NodeAddr, Timestamp>,
+    /// Their ramps, and what the next ones depend on.
+    #[serde(skip_serializing_if = "SavedRamps::is_empty")]
+    pub ramps: SavedRamps,
+}
+
+/// What a run knows of ramps, by times of day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SavedRamps {
+    /// Members that have not reached their weight.
+    pub rising: BTreeMap<NodeAddr, SavedRamp>,
+    /// Nodes that are out; since when, or none if they had not reached their weight when they went.
+    pub out: BTreeMap<NodeAddr, Option<Timestamp>>,
+}
+
+/// A ramp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedRamp {
+    /// When it began.
+    pub since: Timestamp,
+    /// Its duration in milliseconds.
+    pub length_ms: u64,
+}
+
+impl SavedRamps {
+    /// Whether there is nothing to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rising.is_empty() && self.out.is_empty()
+    }
 }
 
 /// Since when nodes are at one place.
@@ -70,13 +101,14 @@ impl NodeTimes {
         Self {
             places: at.collect(),
             failing,
+            ramps: SavedRamps::default(),
         }
     }
 
     /// Whether there is nothing to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.places.is_empty() && self.ramps.is_empty()
     }
 
     /// Each node: where it was, and since when.

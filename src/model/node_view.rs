@@ -1,7 +1,7 @@
 //! Read-only views of what [`Membership`](super::membership::Membership) knows of each node.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use super::names::PoolName;
 use super::node::Node;
 use super::observation::Poll;
 use super::overrides::{LeaveLease, Reasons, WeightOverride};
+use super::ramp::Ramp;
 use super::rules::JoinDenied;
 use super::weight::{Weight, WeightSource};
 
@@ -41,8 +42,12 @@ pub struct NodeView {
     pub reasons: Reasons,
     /// The leave that it was granted, if any.
     pub lease: Option<LeaveLease>,
-    /// Its weight, and who gives it.
+    /// Its full weight, and who gives it.
     pub weight: (Weight, WeightSource),
+    /// The ramp by which it rises to that, if it does, and its weight at present.
+    pub ramp: Option<(Ramp, Weight)>,
+    /// For how long it ramps up when it returns, if an operator has ordered that.
+    pub next_ramp: Option<Duration>,
     /// The weight that an operator gave it, if any.
     pub weight_override: Option<WeightOverride>,
 }

@@ -226,6 +226,9 @@ pub struct Overrides {
     /// The weights.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<NodeAddr, WeightOverride>,
+    /// For how long nodes that are out ramp up when they return, whatever the configuration says, in milliseconds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ramps_ms: BTreeMap<NodeAddr, u64>,
     /// The nodes that are asked to stay (`pool_please_dont_go`) and must be notified when that ends.
     #[serde(rename = "pleaded", skip_serializing_if = "BTreeSet::is_empty")]
     pub asked_to_stay: BTreeSet<NodeAddr>,

@@ -11,6 +11,7 @@ use super::change::Assignment;
 use super::names::PoolName;
 use super::naming::{CanonicalName, Namings};
 use super::node::{Node, NodeAddr};
+use super::ramp::RampRules;
 use super::weight::Weight;
 
 /// What people call a sorry server, as the comment in a pool file does.
@@ -101,6 +102,8 @@ pub struct PoolRules {
     pub nodes: Option<Vec<AddrBlock>>,
     /// The weight of members to which nothing else gives one.
     pub weight: Weight,
+    /// How members that come back ramp up to their weight.
+    pub ramp: RampRules,
     /// Its sorry servers: they serve while it has no member. They are no nodes: nobody polls them.
     pub sorry: Vec<Arc<Node>>,
 }

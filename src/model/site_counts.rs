@@ -111,6 +111,8 @@ mod tests {
             reasons: BTreeMap::new(),
             lease: None,
             weight: (Weight::default(), WeightSource::Pool),
+            ramp: None,
+            next_ramp: None,
             weight_override: None,
         }
     }

@@ -127,7 +127,9 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+/// Whole milliseconds.
+#[must_use]
+pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -75,6 +75,7 @@ mod polling;
 mod pool_files;
 mod pool_files_lifetime;
 mod pool_files_trouble;
+mod ramps;
 mod readiness;
 mod readme;
 mod reload;

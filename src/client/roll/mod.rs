@@ -46,6 +46,7 @@ struct Rollout {
     reason: ReasonName,
     timeout: Duration,
     pause: Duration,
+    ramp: Option<Duration>,
     command: Vec<OsString>,
     /// Whether several nodes are rolled at a time.
     parallel: bool,
@@ -95,6 +96,7 @@ pub(super) async fn run(
         reason: args.reason,
         timeout: args.timeout,
         pause: args.pause,
+        ramp: args.ramp,
         command: args.command,
         parallel: workers > 1,
         recovery,

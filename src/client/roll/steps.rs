@@ -1,5 +1,7 @@
-//! The steps of one node: disable, wait until drained, run the command, enable, wait until serving.
+//! The steps of one node: disable, wait until drained, run the command, enable, wait until serving, and with `--ramp`
+//! until it has its full weight.
 
+use std::iter;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use super::{Rollout, note};
 use crate::api::{
     Disable, Enable, Explanation, Node, Ordered, Progress, Reason, State, Step, Until,
 };
+use crate::model::time::millis;
 
 /// Delay before a node that may not be taken out yet is tried again: others come back within moments.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -30,7 +33,7 @@ pub(super) async fn finish(rollout: &Rc<Rollout>, target: &Target, started: Inst
         state: FinalState::Disabled,
     };
     rollout.step(target, Step::Disabled, "disabled");
-    if let Err(why) = reach(rollout, target, Until::Drained).await {
+    if let Err(why) = reach(rollout, target, Until::Drained, rollout.timeout).await {
         return failed(why);
     }
     rollout.step(target, Step::Command, "drained; running command");
@@ -40,13 +43,17 @@ pub(super) async fn finish(rollout: &Rc<Rollout>, target: &Target, started: Inst
         Err(CommandFailure::Failed(why)) => return failed(why),
     }
     rollout.step(target, Step::Enabled, "command succeeded; re-enabling");
-    match enable(rollout, target).await {
+    match enable(rollout, target, rollout.ramp).await {
         Ok(None) => {}
         Ok(Some(others)) => return Outcome::Skipped(others),
         Err(outcome) => return outcome,
     }
-    if let Err(why) = reach(rollout, target, Until::Serving).await {
-        return not_serving(rollout, target, why).await;
+    let full_weight = |ramp| (Until::FullWeight, rollout.timeout + ramp);
+    let full_weight = rollout.ramp.map(full_weight);
+    for (goal, limit) in iter::once((Until::Serving, rollout.timeout)).chain(full_weight) {
+        if let Err(why) = reach(rollout, target, goal, limit).await {
+            return not_serving(rollout, target, why).await;
+        }
     }
     let took = took(started.elapsed());
     rollout.step(target, Step::Done, &format!("done, in {took}"));
@@ -154,7 +161,7 @@ async fn check_others(
     let Some(others) = others(rollout, ordered) else {
         return Ok(());
     };
-    enable(rollout, target).await?;
+    enable(rollout, target, None).await?;
     Err(Outcome::Skipped(others))
 }
 
@@ -192,12 +199,18 @@ async fn disable(
     .await
 }
 
-/// Removes this roll's reason; returns why the node stays out anyway, if it does.
-async fn enable(rollout: &Rc<Rollout>, target: &Target) -> Result<Option<String>, Outcome> {
+/// Removes this roll's reason; returns why the node stays out anyway, if it does. Otherwise it ramps up for that time, or
+/// as the configuration says.
+async fn enable(
+    rollout: &Rc<Rollout>,
+    target: &Target,
+    ramp: Option<Duration>,
+) -> Result<Option<String>, Outcome> {
     let request = Enable {
         nodes: vec![target.node.clone()],
         reason: rollout.reason.to_string(),
         by: by(),
+        ramp_ms: ramp.map(millis),
     };
     let limit = MAX_AWAY.min(rollout.timeout);
     let response = retry_while_away(limit, || rollout.client.post("/v1/enable", &request)).await;
@@ -215,7 +228,7 @@ async fn enable(rollout: &Rc<Rollout>, target: &Target) -> Result<Option<String>
 
 /// Enables a node whose command could not be run: nothing was done to it. The roll ends.
 async fn undo(rollout: &Rc<Rollout>, target: &Target, why: String) -> Outcome {
-    match enable(rollout, target).await {
+    match enable(rollout, target, None).await {
         Ok(_) => untouched(format!("{why}; the node returns")),
         Err(Outcome::Failed { why: also, state }) => Outcome::Failed {
             why: format!("{why}; {also}"),
@@ -226,12 +239,17 @@ async fn undo(rollout: &Rc<Rollout>, target: &Target, why: String) -> Outcome {
 }
 
 /// Waits until the node has reached the goal; an error says what is missing.
-async fn reach(rollout: &Rc<Rollout>, target: &Target, until: Until) -> Result<(), String> {
+async fn reach(
+    rollout: &Rc<Rollout>,
+    target: &Target,
+    until: Until,
+    timeout: Duration,
+) -> Result<(), String> {
     let nodes = [target.node.clone()];
     let goal = Goal {
         nodes: &nodes,
         until,
-        timeout: rollout.timeout,
+        timeout,
     };
     let mut printed = false;
     let progress = wait::until(&rollout.client, &goal, LONG_POLL, |progress| {
@@ -251,7 +269,7 @@ async fn reach(rollout: &Rc<Rollout>, target: &Target, until: Until) -> Result<(
     Err(format!(
         "not {} within {}: {}",
         wait::reached(until),
-        exact(rollout.timeout),
+        exact(timeout),
         progress_text(&progress)
     ))
 }

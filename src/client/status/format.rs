@@ -1,6 +1,7 @@
 //! Formats pools, nodes and load balancers as table cells.
 
 use std::iter;
+use std::time::Duration;
 
 use super::super::format::{self, ahead, reason};
 use super::super::terminal::Style;
@@ -132,10 +133,27 @@ pub(in crate::client) fn why(node: &Node, now: &str) -> String {
     if let Some(given) = &node.weight_reason {
         parts.push(format!("weight {}: {}", node.weight, reason(given, now)));
     }
+    parts.extend(ramp(node, now).map(|ramp| format!("weight {ramp}")));
     if node.drained == Some(false) {
         parts.push("still draining".to_owned());
     }
     parts.join("; ")
+}
+
+/// How the node's weight rises, or will: `35 of 100, full in 20 s`; it follows "weight".
+pub(in crate::client) fn ramp(node: &Node, now: &str) -> Option<String> {
+    let full = node.weight;
+    if let Some(ramp) = &node.ramp {
+        let ends = ahead(&ramp.until, now);
+        return Some(format!("{} of {full}, full {ends}", ramp.weight));
+    }
+    Some(match node.next_ramp_ms? {
+        0 => format!("{full} as soon as it returns"),
+        length => {
+            let length = format::exact(Duration::from_millis(length));
+            format!("{full}, {length} after its return")
+        }
+    })
 }
 
 pub(super) fn granted(grant: &Grant, now: &str) -> String {

@@ -4,7 +4,7 @@ mod format;
 mod text;
 pub(super) mod watch;
 
-pub(super) use format::why;
+pub(super) use format::{ramp, why};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

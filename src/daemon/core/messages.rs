@@ -63,6 +63,8 @@ pub(in crate::daemon) struct Effects {
     pub(in crate::daemon) notify_watchers: bool,
     /// Nodes may have got elsewhere, or have begun or ceased to fail: save when.
     pub(in crate::daemon) save_node_times: bool,
+    /// A ramp began, which a restart must not skip: save it within a moment.
+    pub(in crate::daemon) save_node_times_soon: bool,
     /// Poll these nodes now.
     pub(in crate::daemon) poll_now: Vec<NodeAddr>,
     /// Poll these nodes again soon: one more response decides.

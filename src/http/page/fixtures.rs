@@ -292,6 +292,8 @@ pub(super) fn node(number: usize, state: State, why: &str) -> Node {
         weight: 100,
         weight_source: WeightSource::Pool,
         weight_reason: None,
+        ramp: None,
+        next_ramp_ms: None,
         drained: (state != State::Member).then_some(number != 1),
     }
 }

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::fixtures::{self, events, node};
 use super::render::{About, NodeTable, Page, SCRIPT, STYLE};
-use crate::api::{Explanation, State, Status};
+use crate::api::{Explanation, Ramp, State, Status};
 use crate::model::health::Health;
 
 fn page(status: &Status, about: About) -> String {
@@ -104,6 +104,24 @@ fn a_node_says_what_brings_it_back() {
         "removed, drained",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_member_that_ramps_up_is_shown_with_its_weight_at_present_and_its_full_weight() {
+    let ramp = Some(Ramp {
+        weight: 35,
+        since: fixtures::NOW.to_owned(),
+        until: "2026-07-30T02:03:24.567Z".to_owned(),
+    });
+    let mut status = fixtures::quiet();
+    status.nodes = vec![node(1, State::Member, "")];
+    status.nodes[0].ramp.clone_from(&ramp);
+    let mut explained = fixtures::explanation();
+    explained.node.ramp = ramp;
+    for text in [site(&status), page(&status, About::Node(&explained))] {
+        assert!(text.contains("35 of 100, full <time"), "{text}");
+        assert!(text.contains(">in 20 s</time>"), "{text}");
     }
 }
 

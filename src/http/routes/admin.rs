@@ -66,9 +66,10 @@ async fn wait(
     let until = match parameters.required("until")? {
         "drained" => Until::Drained,
         "serving" => Until::Serving,
+        "full-weight" => Until::FullWeight,
         other => {
             return Err(HttpError::bad(format!(
-                "until: expected drained or serving, found {other:?}"
+                "until: expected drained, serving or full-weight, found {other:?}"
             )));
         }
     };
@@ -90,7 +91,7 @@ async fn disable(
 ) -> Result<Json<api::Ordered>, HttpError> {
     let disable: api::Disable = read(&body)?;
     let addrs = state.find_listed(disable.nodes.iter().map(String::as_str))?;
-    let time = parse_duration(disable.for_ms)?;
+    let time = parse_duration("for_ms", disable.for_ms)?;
     let order = OverrideRequest::Disable {
         nodes: addrs.clone(),
         name: parse_reason(&disable.reason)?,
@@ -115,6 +116,7 @@ async fn enable(
         nodes: addrs.clone(),
         name: parse_reason(&enable.reason)?,
         by: by(enable.by.as_deref(), user),
+        ramp: parse_duration("ramp_ms", enable.ramp_ms)?,
     };
     apply(&state, addrs, order).await
 }
@@ -154,7 +156,7 @@ async fn weigh(
         .map_err(|error| HttpError::bad(format!("weight: {error}, found {weight}")))?;
     let name = weigh.reason.as_deref();
     let name = name.ok_or_else(|| HttpError::bad("reason: required with a weight"))?;
-    let time = parse_duration(weigh.for_ms)?;
+    let time = parse_duration("for_ms", weigh.for_ms)?;
     let given = WeightOverride {
         weight,
         name: parse_reason(name)?,
@@ -261,11 +263,12 @@ fn parse_reason(text: &str) -> Result<ReasonName, HttpError> {
         .map_err(|error| HttpError::bad(format!("{text:?}: {error}")))
 }
 
-/// Parses how long an override is active.
-fn parse_duration(millis: Option<u64>) -> Result<Option<Duration>, HttpError> {
+/// Parses how long an override is active, or a ramp takes; `field` has it.
+fn parse_duration(field: &str, millis: Option<u64>) -> Result<Option<Duration>, HttpError> {
     let time = millis.map(Duration::from_millis);
     if time.is_some_and(|time| time > MAX_DURATION) {
-        return Err(HttpError::bad("for_ms: more than a year; omit it instead"));
+        let why = format!("{field}: more than a year; omit it instead");
+        return Err(HttpError::bad(why));
     }
     Ok(time)
 }

@@ -9,7 +9,7 @@ use crate::model::observation::Observation;
 use crate::model::overrides;
 use crate::model::overrides::words;
 use crate::model::rollout_status::DriverStatuses;
-use crate::model::time::Clock;
+use crate::model::time::{Clock, millis};
 
 /// A leave.
 pub(super) fn grant(grant: &overrides::LeaveLease) -> api::Grant {
@@ -51,6 +51,12 @@ pub(crate) fn node(clock: &Clock, drivers: &DriverStatuses, entry: &NodeAtSerial
         weight: view.weight.0.get(),
         weight_source: view.weight.1,
         weight_reason: view.weight_override.as_ref().map(weight_reason),
+        ramp: view.ramp.map(|(ramp, weight)| api::Ramp {
+            weight: weight.get(),
+            since: earlier(clock, ramp.start()),
+            until: time(clock.of(ramp.end())),
+        }),
+        next_ramp_ms: view.next_ramp.map(millis),
         drained: drivers.is_drained(view, entry.serial),
     }
 }

@@ -27,10 +27,12 @@ fn of(entry: &NodeAtSerial, drivers: &DriverStatuses, clock: &Clock, until: Unti
     let missing = match until {
         Until::Drained => missing_to_drained(entry, drivers, clock),
         Until::Serving => missing_to_serving(entry, drivers),
+        Until::FullWeight => missing_to_full_weight(entry, drivers, clock),
     };
     let reached = match until {
         Until::Drained => "drained",
         Until::Serving => "serving",
+        Until::FullWeight => "at full weight",
     };
     NodeProgress {
         node: node.addr.to_string(),
@@ -61,6 +63,23 @@ fn missing_to_serving(entry: &NodeAtSerial, drivers: &DriverStatuses) -> Option<
         NodeState::Member(_, kept) if *kept != Retention::Serving => Some("failing".to_owned()),
         NodeState::Member(..) => drivers.why_not_applied(&entry.view, entry.serial),
     }
+}
+
+/// What a node lacks to serve with its full weight everywhere.
+fn missing_to_full_weight(
+    entry: &NodeAtSerial,
+    drivers: &DriverStatuses,
+    clock: &Clock,
+) -> Option<String> {
+    let view = &entry.view;
+    missing_to_serving(entry, drivers).or_else(|| {
+        let (ramp, weight) = view.ramp?;
+        let remaining = ramp.end().saturating_duration_since(clock.now).as_secs() + 1;
+        let (full, _) = view.weight;
+        Some(format!(
+            "has weight {weight} of {full}, for {remaining} s more"
+        ))
+    })
 }
 
 /// A node that was removed from the services file is out; more is not known of it.

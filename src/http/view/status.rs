@@ -41,7 +41,8 @@ impl Filter {
             return node::state(view) != State::Member
                 || node::is_failing(view)
                 || view.unversioned.is_some()
-                || view.weight_override.is_some();
+                || view.weight_override.is_some()
+                || view.ramp.is_some();
         }
         let place = || node::place(view).is_some_and(|place| self.pools.contains(&place.pool));
         self.nodes.contains(&view.node.addr) || place()

@@ -34,6 +34,8 @@ pub enum OverrideRequest {
         name: ReasonName,
         /// Who removes it.
         by: Note,
+        /// For how long the nodes ramp up when they return, if that is not left to the configuration.
+        ramp: Option<Duration>,
     },
     /// Give nodes a weight.
     SetWeight {
@@ -151,9 +153,17 @@ impl Membership {
                 let effect = self.disable(&nodes, &name, &reason, now);
                 Ok(Granted { effect, shortages })
             }
-            OverrideRequest::Enable { nodes, name, by } => {
+            OverrideRequest::Enable {
+                nodes,
+                name,
+                by,
+                ramp,
+            } => {
                 for addr in &nodes {
                     self.require_reason(*addr, &name)?;
+                }
+                if let Some(length) = ramp {
+                    self.order_ramps(&nodes, length);
                 }
                 Ok(self.enable(&nodes, &name, &by, now).into())
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::nodes::{Nodes, State};
 use super::pool_state::PoolState;
-use super::weights::weight_of;
+use super::weights::Weights;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::overrides::Overrides;
@@ -59,11 +59,11 @@ impl Snapshots {
     /// The snapshot of now, unless nothing changed since the last.
     pub(super) fn take(
         &mut self,
-        rules: &Rules,
+        weights: Weights<'_>,
         pools: &BTreeMap<PoolName, PoolState>,
         nodes: &Nodes,
-        overrides: &Overrides,
     ) -> Option<Pools> {
+        let rules = weights.rules;
         let mut names = std::mem::take(&mut self.changed);
         let unserved = pools.iter().filter(|(_, state)| state.has_unserved());
         let mut unserved = unserved.map(|(name, _)| name).peekable();
@@ -104,7 +104,7 @@ impl Snapshots {
                 pool.members.push(Member {
                     node: node.node.clone(),
                     version: place.version.clone(),
-                    weight: weight_of(node, rules, overrides).0,
+                    weight: weights.of(node),
                 });
             }
         }
@@ -142,7 +142,7 @@ impl Snapshots {
         }
         self.taken.last_in = Arc::new(last_in);
         self.taken.words = if has_unserved {
-            Arc::new(words(nodes, overrides))
+            Arc::new(words(nodes, weights.overrides))
         } else {
             Arc::default()
         };

@@ -7,6 +7,7 @@ mod overrides;
 mod owned;
 mod pauses;
 mod pools;
+mod ramps;
 mod reference;
 mod sorry;
 mod times;
@@ -18,12 +19,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::change::Assignment;
 use super::super::event::EventText;
 use super::super::naming::Namings;
 use super::super::node_view::{NodeState, Retention};
 use super::super::observation::Failure;
 use super::super::overrides::Note;
 use super::super::pools::{Pool, Pools};
+use super::super::ramp::RampRules;
 use super::super::rules::{JoinDenied, PoolRules};
 use super::super::weight::Weight;
 use super::*;
@@ -45,6 +48,7 @@ pub(crate) fn rules(rise: u32, fall: u32, min_members: usize) -> Rules {
             max_versions: 300,
             nodes: None,
             weight: Weight::default(),
+            ramp: RampRules::default(),
             sorry: Vec::new(),
         },
         declared: BTreeMap::new(),

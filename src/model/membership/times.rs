@@ -1,5 +1,5 @@
 //! Since when nodes are where they are, over a restart: what the previous run knew applies to a node that is found
-//! where it was.
+//! where it was. So do ramps.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -40,6 +40,7 @@ impl Membership {
             (addr, was)
         };
         self.before = times.nodes().map(was).collect();
+        self.ramps.restore(&times.ramps, at, now);
     }
 
     /// Since when nodes are where they are; nothing before the first round is done, when that is not known of all.
@@ -63,7 +64,9 @@ impl Membership {
             };
             Some((node.node.addr, of_node))
         });
-        Some(NodeTimes::of(nodes))
+        let mut times = NodeTimes::of(nodes);
+        times.ramps = self.ramps.saved(time);
+        Some(times)
     }
 
     /// A node was polled for the first time: if it is where it was in the run before, it is so since then.

@@ -1,11 +1,12 @@
 //! Read-only views of [`Membership`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Membership;
 use super::nodes::{self, State};
 use super::pool_state::PoolState;
-use super::weights::weight_of;
+use super::weights::full_weight;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 use crate::model::node_counts::NodeCounts;
@@ -120,6 +121,8 @@ impl Membership {
         let addr = node.node.addr;
         let lease = self.overrides.leases.get(&addr);
         let left = node.leaves().map(|(pool, _)| pool);
+        let weight = full_weight(node, &self.rules, &self.overrides);
+        let ramp = self.ramps.of(addr);
         NodeView {
             node: node.node.clone(),
             state: self.state_of(node),
@@ -141,7 +144,14 @@ impl Membership {
                 .or(left)
                 .cloned(),
             lease: lease.cloned(),
-            weight: weight_of(node, &self.rules, &self.overrides),
+            weight,
+            next_ramp: self
+                .overrides
+                .ramps_ms
+                .get(&addr)
+                .copied()
+                .map(Duration::from_millis),
+            ramp: ramp.map(|ramp| (ramp, self.ramps.weight(addr, weight.0))),
             weight_override: self.overrides.weights.get(&addr).cloned(),
             was_in: node.member_of().cloned(),
         }

@@ -5,14 +5,31 @@
 use super::Membership;
 use super::nodes::{State, TrackedNode};
 use super::overrides::Effect;
+use super::ramps::Ramps;
 use crate::model::change::{Change, Ending};
 use crate::model::node::NodeAddr;
 use crate::model::overrides::{Note, Overrides, WeightOverride};
 use crate::model::rules::Rules;
 use crate::model::weight::{Weight, WeightSource};
 
-/// The weight that a node has in its pool, or would have in the one that it counts for, and who gives it.
-pub(super) fn weight_of(
+/// What the weights of members depend on.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) overrides: &'a Overrides,
+    pub(super) ramps: &'a Ramps,
+}
+
+impl Weights<'_> {
+    /// A member's weight at present: its full weight, unless it ramps up to that.
+    pub(super) fn of(self, node: &TrackedNode) -> Weight {
+        let (full, _) = full_weight(node, self.rules, self.overrides);
+        self.ramps.weight(node.node.addr, full)
+    }
+}
+
+/// The full weight that a node has in its pool, or would have in the one that it counts for, and who gives it.
+pub(super) fn full_weight(
     node: &TrackedNode,
     rules: &Rules,
     overrides: &Overrides,
@@ -109,9 +126,9 @@ impl Membership {
         after.filter(|_| before != after)
     }
 
-    /// The weight of a node that is known.
+    /// The full weight of a node that is known.
     fn weight(&self, addr: NodeAddr) -> Option<Weight> {
         let node = self.nodes.get(addr)?;
-        Some(weight_of(node, &self.rules, &self.overrides).0)
+        Some(full_weight(node, &self.rules, &self.overrides).0)
     }
 }

@@ -42,6 +42,8 @@ fn node(number: usize, state: State, why: &str) -> Node {
         weight: 100,
         weight_source: WeightSource::Pool,
         weight_reason: None,
+        ramp: None,
+        next_ramp_ms: None,
         drained: None,
     }
 }
