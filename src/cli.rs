@@ -185,7 +185,7 @@ pub struct RunFlags {
     /// Exit after the first full round of polls and the sync that follows
     #[arg(long)]
     pub once: bool,
-    /// At startup, remove nodes that the services file no longer lists, however many they are; later,
+    /// At startup, remove nodes that are no longer listed, however many they are; later,
     /// `pollbal reload --accept-removals` does so
     #[arg(long)]
     pub accept_removals: bool,

@@ -29,7 +29,7 @@ complete -c pollbal -n "__fish_pollbal_needs_command" -l socket -d 'Admin socket
 complete -c pollbal -n "__fish_pollbal_needs_command" -l json -d 'Print the daemon\'s response as JSON; several values one per line'
 complete -c pollbal -n "__fish_pollbal_needs_command" -l dry-run -d 'Poll for real but change nothing; print the commands for load balancers, and changes of files as comments'
 complete -c pollbal -n "__fish_pollbal_needs_command" -l once -d 'Exit after the first full round of polls and the sync that follows'
-complete -c pollbal -n "__fish_pollbal_needs_command" -l accept-removals -d 'At startup, remove nodes that the services file no longer lists, however many they are; later, `pollbal reload --accept-removals` does so'
+complete -c pollbal -n "__fish_pollbal_needs_command" -l accept-removals -d 'At startup, remove nodes that are no longer listed, however many they are; later, `pollbal reload --accept-removals` does so'
 complete -c pollbal -n "__fish_pollbal_needs_command" -s v -l verbose -d 'Log more; twice: everything'
 complete -c pollbal -n "__fish_pollbal_needs_command" -s q -l quiet -d 'Log only warnings and errors; twice: only errors'
 complete -c pollbal -n "__fish_pollbal_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -56,7 +56,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l config -d 'Confi
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l dry-run -d 'Poll for real but change nothing; print the commands for load balancers, and changes of files as comments'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l once -d 'Exit after the first full round of polls and the sync that follows'
-complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l accept-removals -d 'At startup, remove nodes that the services file no longer lists, however many they are; later, `pollbal reload --accept-removals` does so'
+complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l accept-removals -d 'At startup, remove nodes that are no longer listed, however many they are; later, `pollbal reload --accept-removals` does so'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -s v -l verbose -d 'Log more; twice: everything'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -s q -l quiet -d 'Log only warnings and errors; twice: only errors'
 complete -c pollbal -n "__fish_pollbal_using_subcommand run" -l json -d 'Print the daemon\'s response as JSON; several values one per line'
@@ -131,7 +131,7 @@ complete -c pollbal -n "__fish_pollbal_using_subcommand events" -l json -d 'Prin
 complete -c pollbal -n "__fish_pollbal_using_subcommand events" -s h -l help -d 'Print help'
 complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -l config -d 'Configuration file [default: /etc/pollbal.json]' -r -F
 complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -l socket -d 'Admin socket of the daemon [default: `admin_socket` of the configuration file, else /run/pollbal/admin.sock]' -r -F
-complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -l accept-removals -d 'Remove nodes that the services file no longer lists, however many they are'
+complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -l accept-removals -d 'Remove nodes that are no longer listed, however many they are'
 complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -l json -d 'Print the daemon\'s response as JSON; several values one per line'
 complete -c pollbal -n "__fish_pollbal_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pollbal -n "__fish_pollbal_using_subcommand freeze" -l reason -d 'Short tag for the reason (A-Z a-z 0-9 . _ + -); use the same tag to undo this' -r

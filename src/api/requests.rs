@@ -109,7 +109,7 @@ pub struct Nudge {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
-    /// Remove the nodes that the services file no longer lists, however many there are.
+    /// Remove the nodes that are no longer listed, however many there are.
     #[serde(default)]
     pub accept_removals: bool,
 }

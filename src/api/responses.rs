@@ -23,7 +23,7 @@ pub struct Reloaded {
     /// False if not everything that was read is active, or it is not the latest; otherwise omitted.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub applied: bool,
-    /// Names of nodes that stay although the services file does not list them, since that would remove too
+    /// Names of nodes that stay although they are not listed any more, since that would remove too
     /// much at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<String>,

@@ -40,7 +40,7 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// The nodes that were selected; otherwise all that are not simply serving.
     pub nodes: Vec<Node>,
-    /// Orders for addresses that the services file no longer lists, which would be active again if it did.
+    /// Orders for addresses that are no longer listed, which would be active again if they were.
     /// Empty if something else was selected.
     #[serde(default)]
     pub gone: Vec<GoneOrders>,

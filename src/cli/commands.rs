@@ -309,7 +309,7 @@ pub struct Events {
 /// Arguments of [`ClientCommand::Reload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct Reload {
-    /// Remove nodes that the services file no longer lists, however many they are
+    /// Remove nodes that are no longer listed, however many they are
     ///
     /// By default, no node is removed if a list drops more nodes than `max_removed` at once, the last member of a pool,
     /// or enough to put a pool below its `min_members`: the file may have been truncated. A configuration whose pools

@@ -240,7 +240,7 @@ fn nodes(nodes: &[Node]) -> String {
 /// For orders about no node that is listed, or about many.
 fn nodes_done(nodes: &[Node]) -> String {
     match nodes.len() {
-        0 => "done, for addresses that the services file no longer lists\n".to_owned(),
+        0 => "done, for addresses that are no longer listed\n".to_owned(),
         number => format!("done: {}\n", count(number, "node")),
     }
 }

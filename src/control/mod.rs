@@ -73,7 +73,7 @@ pub struct Reloaded {
     pub nodes: usize,
     /// Whether everything that was read is active.
     pub applied: bool,
-    /// The nodes that stay although the services file does not list them.
+    /// The nodes that stay although they are not listed any more.
     pub withheld: Vec<String>,
     /// What an operator should know.
     pub warnings: Vec<String>,
@@ -95,7 +95,7 @@ pub struct Applied {
 pub struct SelectedNodes {
     /// The time of this copy.
     pub clock: Clock,
-    /// The nodes in the order of the request; `None` for one that the services file does not list.
+    /// The nodes in the order of the request; `None` for one that are not listed.
     pub nodes: Vec<Option<NodeAtSerial>>,
     /// The state of the load balancers.
     pub drivers: DriverStatuses,
@@ -142,7 +142,7 @@ pub struct Summary {
     pub rules: Arc<Rules>,
     /// All active overrides.
     pub overrides: Overrides,
-    /// The addresses with overrides that the services file does not list.
+    /// The addresses with overrides that are not listed.
     pub gone: BTreeSet<NodeAddr>,
     /// The state of the load balancers and the pool files.
     pub drivers: DriverStatuses,

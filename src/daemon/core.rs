@@ -339,7 +339,7 @@ impl Core {
         sorry.collect()
     }
 
-    /// The addresses with overrides that the services file does not list.
+    /// The addresses with overrides that are not listed.
     pub(super) fn unlisted_overrides(&self) -> BTreeSet<NodeAddr> {
         let addrs = self.membership.overrides().nodes();
         addrs

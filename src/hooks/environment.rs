@@ -40,7 +40,7 @@ impl<'a> NodeHookInput<'a> {
             }
             Change::Left(node, from, why) => (node, from, None, NodeState::Out, why.to_string()),
             Change::Removed(node, from) => {
-                let reason = "no longer in the services file".to_owned();
+                let reason = format!("no longer in {}", node.origin.source());
                 (node, from, None, NodeState::Out, reason)
             }
             _ => return None,

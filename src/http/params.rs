@@ -220,7 +220,7 @@ fn unlisted_in(node_index: &NodeIndex, addr: NodeAddr) -> HttpError {
         [] => String::new(),
         _ => format!("; at that address there are: {}", others.join(", ")),
     };
-    HttpError::unknown(format!("{addr} is not in the services file{offer}"))
+    HttpError::unknown(format!("{addr} is not a listed node{offer}"))
 }
 
 /// Parses the name of a pool.

@@ -41,7 +41,7 @@ impl Policy for ListenerPolicy {
             return Ok(());
         }
         let who = address.map_or_else(|| "the client".to_owned(), |address| address.to_string());
-        let text = format!("{who} is not a node in the services file");
+        let text = format!("{who} is not a listed node");
         let status = StatusCode::FORBIDDEN;
         Err(Rejection::closing(
             RejectReason::UnknownSource,

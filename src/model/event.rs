@@ -109,10 +109,8 @@ impl<'a> EventText<'a> {
                 ..Self::node("out", node, format!("{} is in no pool: {why}", node.name))
             },
             Change::Removed(node, from) => {
-                let text = format!(
-                    "{} removed from {from}: no longer in the services file",
-                    node.name
-                );
+                let source = node.origin.source();
+                let text = format!("{} removed from {from}: no longer in {source}", node.name);
                 Self::member("removed", node, from, text)
             }
             Change::Held(pool, min_members) => Self {
@@ -312,7 +310,7 @@ pub fn describe_many(kind: &str) -> &'static str {
         "moved" => "moved to another pool or version",
         "left" => "left a pool",
         "out" => "stayed out of all pools",
-        "removed" => "were removed from a pool, no longer in the services file",
+        "removed" => "were removed from a pool, no longer listed",
         "unversioned" => "got into no version pool",
         "kept" => "stayed in though failing",
         "recovered" => "responded again",

@@ -153,6 +153,17 @@ pub enum Origin {
     SerfReported,
 }
 
+impl Origin {
+    /// The name of the source, for people.
+    #[must_use]
+    pub fn source(self) -> &'static str {
+        match self {
+            Self::ServicesFile => "the services file",
+            Self::Serf | Self::SerfReported => "Serf",
+        }
+    }
+}
+
 /// A node that a source lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {

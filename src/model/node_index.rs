@@ -116,7 +116,7 @@ impl fmt::Display for NotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(word, offer) => {
-                write!(f, "no node of the services file is called {word}{offer}")
+                write!(f, "no listed node is called {word}{offer}")
             }
             Self::Ambiguous(word, addrs) => {
                 let addrs: Vec<_> = addrs.iter().map(NodeAddr::to_string).collect();

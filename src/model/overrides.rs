@@ -216,7 +216,7 @@ pub type Reasons = BTreeMap<ReasonName, Reason>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overrides {
-    /// Why nodes are disabled, including nodes that the services file does not list at present.
+    /// Why nodes are disabled, including nodes that are not listed at present.
     pub disabled: BTreeMap<NodeAddr, Reasons>,
     /// The granted leaves.
     #[serde(rename = "granted")]

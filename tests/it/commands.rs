@@ -42,7 +42,7 @@ fn status_shows_the_site_and_is_a_probe() {
     );
     assert_eq!(
         site.refused(&["status", "nothing"]),
-        "pollbal: no node in the services file and no pool is called nothing; the pools are: website\n"
+        "pollbal: no listed node and no pool is called nothing; the pools are: website\n"
     );
 
     let json = site.tell_json(&["status"]);
@@ -184,11 +184,11 @@ fn an_unknown_name_is_reported_with_similar_names() {
     for (arguments, reported) in [
         (
             &["explain", "node-7"][..],
-            "no node of the services file is called node-7; the nearest are node-1, node-2, node-3",
+            "no listed node is called node-7; the nearest are node-1, node-2, node-3",
         ),
         (
             &["disable", "nod-1", "--reason", "kernel"],
-            "no node of the services file is called nod-1; the nearest are node-1, ",
+            "no listed node is called nod-1; the nearest are node-1, ",
         ),
         (
             &["members", "wbsite"],
@@ -196,7 +196,7 @@ fn an_unknown_name_is_reported_with_similar_names() {
         ),
         (
             &["status", "wbsite"],
-            "no node in the services file and no pool is called wbsite; the pools are: website",
+            "no listed node and no pool is called wbsite; the pools are: website",
         ),
     ] {
         let refused = site.refused(arguments);

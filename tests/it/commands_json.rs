@@ -108,10 +108,9 @@ fn it_is_one_line_for_programs_and_laid_out_for_people() {
 fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     let site = Site::start();
     let near = "; the nearest are node-1, node-2, node-3";
-    let unknown = format!("no node of the services file is called node-9{near}");
-    let neither = format!(
-        "no node in the services file and no pool is called node-9{near}; the pools are: website"
-    );
+    let unknown = format!("no listed node is called node-9{near}");
+    let neither =
+        format!("no listed node and no pool is called node-9{near}; the pools are: website");
     for (arguments, unknown) in [
         (&["nudge", "node-9"][..], &unknown),
         (&["wait", "node-9", "--until", "drained"], &unknown),
@@ -125,7 +124,7 @@ fn what_is_refused_or_not_reached_ends_with_1_and_says_so_as_json_too() {
     }
 
     // An address is no node either because it looks like one.
-    let unlisted = "10.9.9.9:80 is not in the services file";
+    let unlisted = "10.9.9.9:80 is not a listed node";
     for arguments in [
         &["explain", "10.9.9.9:80"][..],
         &["wait", "10.9.9.9:80", "node-1", "--until", "drained"],

@@ -126,15 +126,10 @@ fn a_node_that_goes_from_the_services_file_is_reported_to_a_command_that_waits_f
     wait_asked(&site, &wait);
     site.stage.list(&site.nodes[1..]);
     assert_eq!(wait.wait_end(SOON).code(), Some(1));
-    wait.wait_log(&[&format!(
-        "timed out after 5s: {addr}: not in the services file"
-    )]);
+    wait.wait_log(&[&format!("timed out after 5s: {addr}: not a listed node")]);
     // Who comes now is refused.
     let refused = site.refused(&line);
-    assert_eq!(
-        refused,
-        format!("pollbal: {addr} is not in the services file\n")
-    );
+    assert_eq!(refused, format!("pollbal: {addr} is not a listed node\n"));
 }
 
 #[test]

@@ -230,17 +230,9 @@ fn the_node_listener_is_for_addresses_of_the_services_file() {
     let (own, foreign) = (stage.ip(1), stage.ip(2));
     // Before it says anything.
     let refused = hear(dial_from(foreign, listeners.node));
-    refused.assert_refusal(
-        403,
-        &format!("{foreign} is not a node in the services file"),
-    );
-    get(dial_from(foreign, listeners.node), "/nowhere").assert_refusal(403, "not a node");
-    pollbal.wait_log(&[
-        "warn",
-        "node listener",
-        &foreign.to_string(),
-        "services file",
-    ]);
+    refused.assert_refusal(403, &format!("{foreign} is not a listed node"));
+    get(dial_from(foreign, listeners.node), "/nowhere").assert_refusal(403, "not a listed node");
+    pollbal.wait_log(&["warn", "node listener", &foreign.to_string(), "listed node"]);
     assert_eq!(
         pollbal.log_with(&["warn", "node listener"]).len(),
         1,
@@ -256,13 +248,13 @@ fn the_node_listener_is_for_addresses_of_the_services_file() {
     stage.list(&nodes[1..]);
     // When the other is in its place.
     pollbal.wait_log(&["1 node", "removed now"]);
-    get_kept(&mut kept, "/nowhere").assert_refusal(403, &format!("{own} is not a node"));
+    get_kept(&mut kept, "/nowhere").assert_refusal(403, &format!("{own} is not a listed node"));
     assert_eq!(kept.read(&mut [0]).unwrap(), 0, "nothing more is taken");
     assert_eq!(
         get(dial_from(foreign, listeners.node), "/nowhere").status,
         404
     );
-    get(dial_from(own, listeners.node), "/nowhere").assert_refusal(403, "not a node");
+    get(dial_from(own, listeners.node), "/nowhere").assert_refusal(403, "not a listed node");
 }
 
 #[test]
@@ -277,7 +269,7 @@ fn ipv4_addresses_are_known_at_a_listener_for_both() {
     get(dial_from(stage.ip(1), at), "/nowhere").assert_refusal(404, "no such path: /nowhere");
     let foreign = stage.ip(2);
     let refused = get(dial_from(foreign, at), "/nowhere");
-    refused.assert_refusal(403, &format!("{foreign} is not a node"));
+    refused.assert_refusal(403, &format!("{foreign} is not a listed node"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) struct CoreStats {
     pub(super) disabled: Vec<(String, u64)>,
     /// Granted leaves that have not ended.
     pub(super) grants: u64,
-    /// Overrides for addresses that the services file does not list.
+    /// Overrides for addresses that are not listed.
     pub(super) gone_orders: u64,
     pub(super) frozen: bool,
     pub(super) pools: BTreeMap<PoolName, Pool>,
@@ -131,7 +131,7 @@ impl CoreStats {
         let states = NodeStatus::ALL.iter().zip(self.states);
         families.gauges(
             "pollbal_nodes",
-            "Nodes in the services file, by state.",
+            "Listed nodes, by state.",
             states.map(|(state, nodes)| ([("state", state.word())], nodes)),
         )?;
         let failing = RETAINED_BY.iter().zip(self.failing);
@@ -153,7 +153,7 @@ impl CoreStats {
         )?;
         families.gauge(
             "pollbal_gone_orders",
-            "Reasons and leaves for addresses that the services file does not list.",
+            "Reasons and leaves for addresses that are not listed.",
             self.gone_orders,
         )?;
         families.gauge(

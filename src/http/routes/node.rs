@@ -172,7 +172,7 @@ fn own_nodes(
     let mut addrs = state.node_index.borrow().nodes_at(peer.0).to_vec();
     if addrs.is_empty() {
         // Removed from the services file since the request was accepted.
-        let error = format!("the services file lists no node at {}", peer.0);
+        let error = format!("no node is listed at {}", peer.0);
         return Err(HttpError::new(StatusCode::FORBIDDEN, error));
     }
     if let Some(word) = parameters.one("node") {
@@ -181,10 +181,7 @@ fn own_nodes(
     if let Some(port) = parameters.one("port") {
         addrs.retain(|addr| addr.port().to_string() == port);
         if addrs.is_empty() {
-            let error = format!(
-                "the services file lists no node at {} with port {port}",
-                peer.0
-            );
+            let error = format!("no node is listed at {} with port {port}", peer.0);
             return Err(HttpError::unknown(error));
         }
     }

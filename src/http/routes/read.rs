@@ -101,7 +101,7 @@ fn no_pool(whole: &Summary, pool: &PoolName) -> HttpError {
 fn neither(whole: &Summary, word: &str, nodes: &str) -> HttpError {
     let pools = other_pools(whole, word);
     HttpError::unknown(format!(
-        "no node in the services file and no pool is called {word}{nodes}{pools}"
+        "no listed node and no pool is called {word}{nodes}{pools}"
     ))
 }
 

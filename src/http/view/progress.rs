@@ -88,6 +88,6 @@ fn gone(addr: NodeAddr) -> NodeProgress {
         node: addr.to_string(),
         name: addr.to_string(),
         done: false,
-        text: "not in the services file".to_owned(),
+        text: "not a listed node".to_owned(),
     }
 }

@@ -62,7 +62,7 @@ pub enum OverrideRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OverrideError {
     /// The services file does not list the node.
-    #[error("{0} is not in the services file")]
+    #[error("{0} is not a listed node")]
     UnknownNode(NodeAddr),
     /// Pools would have too few members.
     #[error("{}", describe_shortages(.0))]

@@ -97,7 +97,7 @@ fn what_is_wrong_is_refused_with_its_reason_and_changes_nothing() {
             "disable",
             json!({"nodes": ["10.9.9.9:80"], "reason": "x"}),
             404,
-            "not in the services file",
+            "not a listed node",
         ),
         (
             "disable",

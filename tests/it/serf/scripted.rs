@@ -201,7 +201,7 @@ fn a_node_that_is_missing_from_two_lists_stays_and_after_a_third_one_goes() {
         script.left = Some((3, all));
         script.members.truncate(3);
     });
-    pollbal.wait_log(&["node-4", "removed from web"]);
+    pollbal.wait_log(&["node-4 removed from web: no longer in Serf"]);
     // And back by the fourth.
     wait_pool(&stage, "web", &nodes.each_ref());
 }
