@@ -123,9 +123,13 @@ fn the_two_commands_and_the_installation_are_what_perlbal_test_runs() {
     };
     let two: Vec<String> = section("Try it")[0].lines();
     assert_eq!(two, ["perlbal/demo", "perlbal/test"]);
-    let (demo, test) = (script(&two[0]), script(&two[1]));
-    assert!(demo.contains("\nperlbal/setup\n"));
-    assert!(test.contains("perlbal/demo --check\n"));
+    let test = script(&two[1]);
+    for demo in [&two[0], "haproxy/demo"] {
+        assert!(script(demo).contains("\nset_up\n"));
+        assert!(test.contains(&format!("{demo} --check\n")));
+    }
+    let functions = fs::read_to_string(root.join("perlbal/demo-functions")).unwrap();
+    assert!(functions.contains("\n    perlbal/setup "));
     assert!(script(".ci/run").ends_with("exec perlbal/test\n"));
 
     let install = section("Quick start")[0].lines();
