@@ -1,7 +1,8 @@
-//! Reads text files that others write, up to a maximum size, and creates directories that others read.
+//! Reads text files that others write, up to a maximum size, replaces files as a whole, and creates directories that
+//! others read.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -87,6 +88,27 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Replaces a file as a whole: whoever reads it sees what was there or `content`. Creates its directory if missing.
+///
+/// # Errors
+/// It cannot be written. What was there stays.
+pub fn replace(
+    path: &Path,
+    temporary: &tempfile::Builder<'_, '_>,
+    permissions: Permissions,
+    content: &[u8],
+) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    make_directory(directory)?;
+    let mut file = temporary.tempfile_in(directory)?;
+    // Regardless of the umask.
+    file.as_file().set_permissions(permissions)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 fn too_long(bytes: Option<u64>, limit: u64) -> io::Error {

@@ -10,7 +10,7 @@ mod quarantine;
 
 use std::borrow::Cow;
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 pub use self::lock::{StateFile, Taken};
 pub use self::quarantine::QuarantinedFile;
 use crate::disk::{no_answer, on_disk};
-use crate::files::{LIST_BYTES, TextError, make_directory, read_text};
+use crate::files::{LIST_BYTES, TextError, read_text, replace};
 use crate::logging::chain;
 use crate::model::alerts::SavedAlerts;
 use crate::model::node_times::NodeTimes;
@@ -188,22 +188,12 @@ fn write_whole(path: &Path, content: &Content<'_>) -> io::Result<()> {
     if !is_replaceable(path) {
         return Err(io::Error::other("it is no regular file, and is left alone"));
     }
-    let directory = path.parent().unwrap_or(Path::new("."));
-    make_directory(directory)?;
     let (prefix, suffix) = lock::temporary(path);
-    let mut file = tempfile::Builder::new()
-        .prefix(&prefix)
-        .suffix(suffix)
-        .tempfile_in(directory)?;
-    // Regardless of the umask.
-    file.as_file()
-        .set_permissions(Permissions::from_mode(0o600))?;
+    let mut temporary = tempfile::Builder::new();
+    temporary.prefix(&prefix).suffix(suffix);
     let mut text = serde_json::to_vec_pretty(content)?;
     text.push(b'\n');
-    file.write_all(&text)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    replace(path, &temporary, Permissions::from_mode(0o600), &text)
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ fn read_admin_socket(reader: &ObjectReader<'_>) -> Option<PathBuf> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
-pub(super) fn is_file_path(text: &str) -> bool {
+/// Whether a text is an absolute path that may be that of a file.
+pub(crate) fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control)
 }
 

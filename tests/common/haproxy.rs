@@ -20,9 +20,17 @@ pub(crate) fn slots(count: usize) -> String {
     format!("server-template pb 1-{count} 127.0.0.1:1 weight 100 disabled")
 }
 
+/// The same for a state file: servers take their addresses from it only if they have a host name.
+pub(crate) fn kept_slots(count: usize) -> String {
+    format!(
+        "server-template pb 1-{count} pollbal.invalid:80 weight 100 disabled init-addr last,127.0.0.1"
+    )
+}
+
 /// `HAProxy`'s configuration file, in the order in which it is built up.
 pub(crate) struct Config {
     level: &'static str,
+    state_file: Option<PathBuf>,
     sections: String,
     services: Vec<(String, SocketAddrV4)>,
 }
@@ -31,6 +39,7 @@ impl Config {
     pub(crate) fn new() -> Self {
         Self {
             level: "admin",
+            state_file: None,
             sections: String::new(),
             services: Vec::new(),
         }
@@ -39,6 +48,12 @@ impl Config {
     /// What the stats socket allows.
     pub(crate) fn level(mut self, level: &'static str) -> Self {
         self.level = level;
+        self
+    }
+
+    /// From which file it takes its state when it starts.
+    pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
+        self.state_file = Some(path);
         self
     }
 
@@ -66,9 +81,16 @@ impl Config {
     /// The whole file.
     fn text(&self, socket: &Path) -> String {
         let (socket, level) = (socket.display(), self.level);
+        let (state_file, load) = match &self.state_file {
+            Some(path) => (
+                format!("  server-state-file {}\n", path.display()),
+                "  load-server-state-from-file global\n",
+            ),
+            None => (String::new(), ""),
+        };
         format!(
-            "global\n  stats socket {socket} mode 600 level {level} expose-fd listeners\n\
-             defaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
+            "global\n  stats socket {socket} mode 600 level {level} expose-fd listeners\n{state_file}\
+             defaults\n{load}  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
              timeout queue 5s\n  option redispatch 1\n{}",
             self.sections
         )

@@ -85,6 +85,8 @@ fn every_example_is_known_here() {
         ("A whole site in containers", "console"),
         ("Configure both", "text"),
         ("Configure both", "json"),
+        ("Restart and reload", "text"),
+        ("Restart and reload", "json"),
         ("Debian package", "sh"),
         ("A file", "sh"),
         ("An Express handler", "js"),

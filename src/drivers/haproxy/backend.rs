@@ -9,6 +9,7 @@ use super::plan::plan;
 use super::session::Session;
 use super::settings::HaproxySettings;
 use super::state::Actual;
+use super::state_file::StateFile;
 use super::step::Step;
 use crate::drivers::Snapshot;
 use crate::drivers::sync::{Backend, Member, Members, Plan, Problems, SessionError};
@@ -17,13 +18,17 @@ use crate::drivers::sync::{Backend, Member, Members, Plan, Problems, SessionErro
 pub(super) struct Haproxy {
     settings: HaproxySettings,
     former: Former,
+    state_file: Option<Arc<StateFile>>,
 }
 
 impl Haproxy {
     pub(super) fn new(settings: HaproxySettings) -> Self {
+        let state_file = settings.state_file.clone();
+        let state_file = state_file.map(|path| Arc::new(StateFile::new(path)));
         Self {
             settings,
             former: Former::default(),
+            state_file,
         }
     }
 }
@@ -38,7 +43,8 @@ impl Backend for Haproxy {
 
     fn desired(&self, snapshot: &Snapshot, owned: &BTreeSet<Arc<str>>) -> (Desired, Problems) {
         let desired = Desired::of(&self.settings, &snapshot.pools, owned);
-        (desired, Problems::new())
+        let fault = self.state_file.as_ref().and_then(|file| file.fault());
+        (desired, fault.into_iter().collect())
     }
 
     fn desired_members(desired: &Desired) -> Members {
@@ -70,6 +76,6 @@ impl Backend for Haproxy {
     }
 
     async fn connect(&self) -> Result<Session, SessionError> {
-        Session::connect(&self.settings, &self.former).await
+        Session::connect(&self.settings, &self.former, self.state_file.clone()).await
     }
 }

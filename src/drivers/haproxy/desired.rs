@@ -24,6 +24,8 @@ pub(super) struct Desired {
     pub(super) servers: ServerMode,
     pub(super) slot_prefix: HaproxyName,
     pub(super) leave: Leave,
+    /// There is a state file.
+    pub(super) keeps_state: bool,
 }
 
 /// What one backend should have.
@@ -75,6 +77,7 @@ impl Desired {
             servers: settings.servers,
             slot_prefix: settings.slot_prefix.clone(),
             leave: settings.leave,
+            keeps_state: settings.state_file.is_some(),
         }
     }
 

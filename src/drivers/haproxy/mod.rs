@@ -27,6 +27,7 @@ mod session;
 pub mod settings;
 mod socket;
 mod state;
+mod state_file;
 mod statistics;
 mod step;
 mod tables;

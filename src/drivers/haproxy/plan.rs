@@ -24,7 +24,7 @@ const MAX_BATCH: usize = 500;
 /// The steps from the actual to the desired state. `draining` are the members that left and are not drained yet.
 pub(super) fn plan(desired: &Desired, actual: &Actual, draining: &BTreeSet<Member>) -> Plan<Step> {
     let (mut joining, mut leaving) = (Vec::new(), Vec::new());
-    let mut problems = Problems::new();
+    let mut problems = forgotten_addresses(desired, actual);
     let mut absent = BTreeMap::new();
     for (name, target) in &desired.backends {
         let Some(backend) = actual.backends.get(name) else {
@@ -60,14 +60,35 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, draining: &BTreeSet<Membe
 fn missing(desired: &Desired, name: &HaproxyName) -> String {
     let servers = match desired.servers {
         ServerMode::Add => String::new(),
-        ServerMode::Slots | ServerMode::Auto => format!(
-            " with the line `server-template {} 1-50 127.0.0.1:1 disabled`",
-            desired.slot_prefix
-        ),
+        ServerMode::Slots | ServerMode::Auto => format!(" with the line `{}`", slots(desired)),
     };
     format!(
         "backend {name} is missing in HAProxy: write `backend {name}`{servers} into haproxy.cfg and reload HAProxy"
     )
+}
+
+/// What to write so that the state file can be used.
+fn forgotten_addresses(desired: &Desired, actual: &Actual) -> Problems {
+    let backends = actual.backends.iter();
+    let forgets = backends.filter(|(_, backend)| desired.keeps_state && backend.forgets_addresses);
+    let problem = |(name, _): (&HaproxyName, _)| {
+        let slots = slots(desired);
+        format!(
+            "state_file is not written: another process of HAProxy would not take the addresses of slots in backend {name} from it; write `{slots}` there, with a host name, into haproxy.cfg and reload HAProxy"
+        )
+    };
+    forgets.map(problem).collect()
+}
+
+/// The line that makes slots. From a state file, only servers with a host name take their addresses.
+fn slots(desired: &Desired) -> String {
+    let prefix = &desired.slot_prefix;
+    let servers = if desired.keeps_state {
+        "pollbal.invalid:80 disabled init-addr last,127.0.0.1"
+    } else {
+        "127.0.0.1:1 disabled"
+    };
+    format!("server-template {prefix} 1-50 {servers}")
 }
 
 /// Plans one backend.

@@ -4,6 +4,7 @@
 //! is replaced answers commands with success for a while, without effect on anyone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -14,6 +15,7 @@ use super::former::Former;
 use super::name::HaproxyName;
 use super::settings::HaproxySettings;
 use super::state::Actual;
+use super::state_file::StateFile;
 use super::statistics;
 use super::step::{Command, Step};
 use super::tables::{Info, Texts, addresses, busy_ids, busy_members, server_ids};
@@ -48,6 +50,12 @@ pub(super) struct Session {
     /// Backends whose algorithm takes no weights at run time.
     fixed_weights: BTreeSet<HaproxyName>,
     former: Former,
+    state_file: Option<Arc<StateFile>>,
+    /// What was read and is not in the state file: it is written when nothing else is due, since the first read of a
+    /// process that has just been started shows what is about to be changed.
+    unkept: Option<String>,
+    /// A process would take the states of slots from the file, but not their addresses.
+    forgets_addresses: bool,
 }
 
 impl Session {
@@ -55,6 +63,7 @@ impl Session {
     pub(super) async fn connect(
         settings: &HaproxySettings,
         former: &Former,
+        state_file: Option<Arc<StateFile>>,
     ) -> Result<Self, SessionError> {
         let mut connection = Connection::open(&settings.socket).await?;
         // The connection may be idle for longer than `stats timeout`, but not for long.
@@ -87,7 +96,20 @@ impl Session {
             timeout: settings.timeout,
             fixed_weights: BTreeSet::new(),
             former: former.clone(),
+            state_file,
+            unkept: None,
+            forgets_addresses: false,
         })
+    }
+
+    /// Has a state written to the state file.
+    fn keep(&mut self, state: &str) {
+        self.unkept = None;
+        if let Some(file) = &self.state_file
+            && !self.forgets_addresses
+        {
+            file.keep(state);
+        }
     }
 
     /// Sends commands to the process that serves, and returns their answers.
@@ -192,6 +214,9 @@ impl Session {
         };
         let actual = texts.actual(&self.slot_prefix.shared());
         let mut actual = actual.ok_or_else(|| not_understood(SHOW_STATE))?;
+        let mut backends = actual.backends.values();
+        self.forgets_addresses = backends.any(|backend| backend.forgets_addresses);
+        self.unkept = answers.into_iter().next();
         for (name, backend) in &mut actual.backends {
             backend.has_fixed_weights = self.fixed_weights.contains(name);
         }
@@ -244,6 +269,9 @@ impl sync::Session for Session {
 
     async fn ping(&mut self) -> Result<(), SessionError> {
         self.ask(&[]).await?;
+        if let Some(state) = self.unkept.take() {
+            self.keep(&state);
+        }
         let limit = self.limit_of_former();
         self.former.busy(&BTreeSet::new(), limit).await;
         Ok(())
@@ -254,7 +282,12 @@ impl sync::Session for Session {
     }
 
     async fn execute(&mut self, batch: &[Step]) -> Result<Vec<StepResult>, SessionError> {
-        self.execute_steps(batch).await
+        let results = self.execute_steps(batch).await?;
+        if self.state_file.is_some() {
+            let answers = self.ask(&[SHOW_STATE]).await?;
+            self.keep(&answers[0]);
+        }
+        Ok(results)
     }
 
     async fn busy(&mut self, removed: &BTreeSet<Member>) -> Result<BTreeSet<Member>, SessionError> {

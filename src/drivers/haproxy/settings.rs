@@ -1,6 +1,7 @@
 //! The configuration's key `haproxy`: one `HAProxy` or several.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use humantime::format_duration;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use super::backend::Haproxy;
 use super::name::HaproxyName;
 use super::socket::StatsSocket;
+use crate::config::listeners::is_file_path;
 use crate::config::reader::ObjectReader;
 use crate::drivers::capabilities::{Capabilities, Capability};
 use crate::drivers::registry::PoolKeys;
@@ -90,6 +92,8 @@ pub struct HaproxySettings {
     pub slot_prefix: HaproxyName,
     /// What happens to the server of a node that leaves.
     pub leave: Leave,
+    /// Where the answer to `show servers state` is kept.
+    pub state_file: Option<PathBuf>,
     /// `haproxy_backend`: backends whose names differ.
     pub names: HaproxyNames,
 }
@@ -101,7 +105,7 @@ impl HaproxySettings {
             names: keys.haproxy.clone(),
             ..Self::new(socket)
         };
-        KEY.read(reader, new, |object, default| {
+        let all = KEY.read(reader, new, |object, default| {
             let (resync, min_resync) = (default.resync_interval, Duration::from_millis(100));
             let (timeout, min_timeout) = (default.timeout, Duration::from_millis(10));
             Self {
@@ -111,9 +115,12 @@ impl HaproxySettings {
                 servers: read_servers(object).unwrap_or(default.servers),
                 slot_prefix: read_prefix(object).unwrap_or(default.slot_prefix),
                 leave: read_leave(object).unwrap_or(default.leave),
+                state_file: read_state_file(object),
                 ..default
             }
-        })
+        });
+        report_shared_state_files(reader, &all);
+        all
     }
 
     /// The defaults, for the `HAProxy` with this stats socket.
@@ -126,6 +133,7 @@ impl HaproxySettings {
             servers: ServerMode::Auto,
             slot_prefix: default_prefix(),
             leave: Leave::Drain,
+            state_file: None,
             names: HaproxyNames::new(),
         }
     }
@@ -133,6 +141,17 @@ impl HaproxySettings {
     /// The backend of a pool.
     pub(super) fn backend_of(&self, pool: &PoolName) -> HaproxyName {
         NAME_KEY.name_of(pool, &self.names)
+    }
+}
+
+/// Each `HAProxy` has a state of its own.
+fn report_shared_state_files(reader: &ObjectReader<'_>, all: &[HaproxySettings]) {
+    let mut files = BTreeSet::new();
+    for path in all.iter().filter_map(|one| one.state_file.as_ref()) {
+        if !files.insert(path) {
+            let why = format!("two have the state_file {}", path.display());
+            reader.error(KIND.key, why);
+        }
     }
 }
 
@@ -157,6 +176,15 @@ fn read_leave(object: &ObjectReader<'_>) -> Option<Leave> {
         "maint" => Some(Leave::Maint),
         _ => None,
     })
+}
+
+fn read_state_file(object: &ObjectReader<'_>) -> Option<PathBuf> {
+    let usable = |text: &&str| text.is_empty() || is_file_path(text);
+    let read = |value: &Value| value.as_str().filter(usable).map(PathBuf::from);
+    let expected =
+        "a path that starts with `/`, such as \"/run/pollbal/haproxy.state\"; \"\" is off";
+    let path = object.read("state_file", expected, read);
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 fn read_prefix(object: &ObjectReader<'_>) -> Option<HaproxyName> {
@@ -211,9 +239,12 @@ impl Settings for HaproxySettings {
             Leave::Maint => "is in maintenance at once",
         };
         let every = format_duration(self.resync_interval);
+        let state = self.state_file.as_ref();
+        let state = state.map(|path| format!(", state kept in {}", path.display()));
+        let state = state.unwrap_or_default();
         let required = if self.required { "" } else { ", not required" };
         format!(
-            "haproxy {}: resync every {every}, {servers}, a node that leaves {leave}{required}",
+            "haproxy {}: resync every {every}, {servers}, a node that leaves {leave}{state}{required}",
             self.socket
         )
     }

@@ -160,6 +160,9 @@ impl Texts<'_> {
                 is_quiet: admin == Admin::Maint && is_at_rest,
             };
             let backend = actual.backends.entry(backend).or_default();
+            let has_host_name = row.text("srv_fqdn").is_some_and(|name| name != "-");
+            let is_slot = matches!(server.kind, Kind::Slot(_));
+            backend.forgets_addresses |= is_slot && !has_host_name;
             backend.servers.insert(name, server);
         }
         Some(actual)

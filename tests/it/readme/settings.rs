@@ -90,7 +90,7 @@ fn the_described_defaults_are_those_of_the_program() {
     );
 
     let mut haproxy = defaults("haproxy[].");
-    assert_eq!(haproxy.len(), 6, "{haproxy:?}");
+    assert_eq!(haproxy.len(), 7, "{haproxy:?}");
     haproxy.insert("socket".to_owned(), json!("/run/haproxy/admin.sock"));
     assert_eq!(
         read(json!({ "haproxy": haproxy })),

@@ -35,6 +35,7 @@ fn desired(members: &[u8]) -> Desired {
         servers: ServerMode::Auto,
         slot_prefix: name("pb"),
         leave: Leave::Drain,
+        keeps_state: false,
     }
 }
 
@@ -61,6 +62,7 @@ fn actual(servers: impl IntoIterator<Item = (HaproxyName, Server)>) -> Actual {
     let backend = ActualBackend {
         servers: servers.into_iter().collect(),
         has_fixed_weights: false,
+        forgets_addresses: false,
     };
     Actual {
         backends: [(name(BACKEND), backend)].into(),

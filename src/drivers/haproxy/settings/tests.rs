@@ -77,6 +77,14 @@ fn what_cannot_be_used_is_an_error_that_names_the_key() {
             ["haproxy[0].slots", "unknown"],
         ),
         (json!(["/s", "/s"]), ["haproxy", "twice"]),
+        (
+            json!({"socket": "/s", "state_file": "state"}),
+            ["haproxy[0].state_file", "starts with `/`"],
+        ),
+        (
+            json!([{"socket": "/s", "state_file": "/f"}, {"socket": "/t", "state_file": "/f"}]),
+            ["haproxy", "two have the state_file /f"],
+        ),
     ] {
         let errors = errors(&json!({"haproxy": value}));
         assert_eq!(errors.len(), 1, "{value}: {errors:?}");
@@ -115,11 +123,11 @@ fn check_says_what_was_understood() {
     );
     assert!(settings.warnings().is_empty());
     let open = &haproxies(&json!({"haproxy": {
-        "socket": "ipv4@192.0.2.1:9999", "servers": "add", "leave": "maint", "required": false}}))
-        [0];
+        "socket": "ipv4@192.0.2.1:9999", "servers": "add", "leave": "maint", "required": false,
+        "state_file": "/run/h.state"}}))[0];
     assert_eq!(
         open.describe(),
-        "haproxy ipv4@192.0.2.1:9999: resync every 30s, servers are added for nodes, a node that leaves is in maintenance at once, not required"
+        "haproxy ipv4@192.0.2.1:9999: resync every 30s, servers are added for nodes, a node that leaves is in maintenance at once, state kept in /run/h.state, not required"
     );
     assert!(open.warnings()[0].contains("192.0.2.1"));
 }

@@ -46,6 +46,24 @@ fn tables_are_read_by_their_headers() {
 }
 
 #[test]
+fn slots_with_a_host_name_keep_their_addresses_in_a_state_file() {
+    let forgets = |last_column: &str, of_pb1: &str, of_others: &str| {
+        let rows = STATE.lines().map(|row| match row {
+            "1" => row.to_owned(),
+            row if row.starts_with('#') => format!("{row} {last_column}"),
+            row if row.contains(" pb1 ") => format!("{row} {of_pb1}"),
+            row => format!("{row} {of_others}"),
+        });
+        let state: Vec<_> = rows.collect();
+        let actual = actual(&state.join("\n"), STAT, CONN).unwrap();
+        actual.backends[&name("api")].forgets_addresses
+    };
+    assert!(!forgets("srv_fqdn", "pollbal.invalid", "pollbal.invalid"));
+    assert!(forgets("srv_fqdn", "-", "pollbal.invalid"));
+    assert!(forgets("other", "pollbal.invalid", "pollbal.invalid"));
+}
+
+#[test]
 fn what_is_no_table_is_not_understood() {
     for bad in ["", "Unknown command", "# be_name\nx", "1\n"] {
         assert_eq!(actual(bad, STAT, CONN), None, "{bad}");
