@@ -190,6 +190,21 @@ fn check_says_that_the_agent_is_away() {
 }
 
 #[test]
+fn once_and_a_dry_run_take_the_members_too() {
+    let stage = Stage::new();
+    let lb = Agent::lb(&stage);
+    let (nodes, agents) = webs::<2>(&stage, &lb);
+    let config = config(&lb);
+    let dry = Pollbal::run(&stage, &config, &["--once", "--dry-run"]);
+    dry.assert_code(0);
+    assert!(dry.stdout.contains(&nodes[0].pool_line()), "{}", dry.stdout);
+    assert_eq!(members(&stage, "web"), None);
+    agents[1].leave();
+    Pollbal::run(&stage, &config, &["--once"]).assert_code(0);
+    assert!(members(&stage, "web").is_some_and(|lines| lines.contains(&nodes[0].pool_line())));
+}
+
+#[test]
 fn of_two_agents_of_one_name_serf_keeps_one_and_its_node_stays() {
     let stage = Stage::new();
     let lb = Agent::lb(&stage);
