@@ -71,6 +71,32 @@ fn an_agent_that_is_killed_and_comes_back_alone_changes_nothing() {
 }
 
 #[test]
+fn while_the_agent_is_away_at_the_start_the_members_of_the_run_before_are_polled_on() {
+    let stage = Stage::new();
+    let mut lb = Agent::lb(&stage);
+    let (nodes, agents) = webs::<2>(&stage, &lb);
+    let listed = stage.node(3, "web");
+    stage.write_services(&[listed.services_line()]);
+    let config = json!({ "serf": lb.rpc().to_string() });
+    let pollbal = Pollbal::start(&stage, &config);
+    wait_pool(&stage, "web", &[&nodes[0], &nodes[1], &listed]);
+    pollbal.kill();
+    lb.kill();
+    let pollbal = Pollbal::start(&stage, &config);
+    pollbal.wait_log(&["first round done: 3 members"]);
+    let text = wait_problem(&stage, "removals_withheld");
+    let words = "the Serf agent has not listed its members yet";
+    assert!(text.contains(words), "{text}");
+    nodes[0].announce("web leaving");
+    wait_pool(&stage, "web", &[&nodes[1], &listed]);
+    nodes[0].announce("web");
+    lb.revive_joining(&agents[0]);
+    wait_no_problem(&stage, "removals_withheld");
+    wait_pool(&stage, "web", &[&nodes[0], &nodes[1], &listed]);
+    assert_eq!(pollbal.log_with(&["removed from web"]), [""; 0]);
+}
+
+#[test]
 fn a_reload_keeps_the_last_list_unless_it_accepts_removals() {
     let stage = Stage::new();
     let mut lb = Agent::lb(&stage);
