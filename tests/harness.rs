@@ -1,5 +1,5 @@
-//! The harness: scenarios that are written once and run in every world that is asked for, each in a new world of its
-//! own. A line for each and each world tells what came of it.
+//! The harness: scenarios that are written once and run in every world that is asked for, with every load balancer, each
+//! in a new world of its own. A line for each tells what came of it.
 //!
 //! `POLLBAL_WORLDS` lists the worlds, parted by commas; `loopback` if it is not set.
 
@@ -9,6 +9,7 @@ mod book;
 mod common;
 
 mod harness {
+    pub(crate) mod balancer;
     pub(crate) mod clock;
     pub(crate) mod containers;
     pub(crate) mod loopback;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use harness::balancer::{self, Balancer};
 use harness::containers::Containers;
 use harness::loopback::Loopback;
 use harness::readme;
@@ -34,11 +36,15 @@ use harness::site::Site;
 use harness::world::{Needs, World};
 
 /// Makes a world in which nothing runs yet.
-type Make = fn(Needs) -> Box<dyn World>;
+type Make = fn(Needs, &'static dyn Balancer) -> Box<dyn World>;
 
 const WORLDS: [(&str, Make); 2] = [
-    ("loopback", |needs| Box::new(Loopback::new(needs))),
-    ("containers", |needs| Box::new(Containers::new(needs))),
+    ("loopback", |needs, balancer| {
+        Box::new(Loopback::new(needs, balancer))
+    }),
+    ("containers", |needs, balancer| {
+        Box::new(Containers::new(needs, balancer))
+    }),
 ];
 
 fn main() -> ExitCode {
@@ -51,8 +57,10 @@ fn main() -> ExitCode {
             eprintln!("POLLBAL_WORLDS: there is no world \"{name}\"; there are: {known}");
             return ExitCode::FAILURE;
         };
-        let scenarios = scenarios::all().into_iter();
-        trials.extend(scenarios.map(|scenario| trial(world, *make, scenario)));
+        for balancer in balancer::ALL {
+            let scenarios = scenarios::of(balancer).into_iter();
+            trials.extend(scenarios.map(|scenario| trial(world, *make, balancer, scenario)));
+        }
         if *world == "containers" {
             trials.push(readme_trial().with_kind(*world));
         }
@@ -67,13 +75,14 @@ fn readme_trial() -> Trial {
     })
 }
 
-fn trial(world: &str, make: Make, scenario: Scenario) -> Trial {
-    Trial::test(scenario.name, move || run(make, scenario)).with_kind(world)
+fn trial(world: &str, make: Make, balancer: &'static dyn Balancer, scenario: Scenario) -> Trial {
+    let trial = Trial::test(scenario.name, move || run(make, balancer, scenario));
+    trial.with_kind(format!("{world}, {}", balancer.name()))
 }
 
 /// What came of it; of a failure with all that its world shows, which is gone afterwards.
-fn run(make: Make, scenario: Scenario) -> Result<(), Failed> {
-    let mut site = Site::new(make(scenario.needs));
+fn run(make: Make, balancer: &'static dyn Balancer, scenario: Scenario) -> Result<(), Failed> {
+    let mut site = Site::new(make(scenario.needs, balancer));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         (scenario.run)(&mut site);
         site.finish();

@@ -3,6 +3,8 @@
 //! Keys: `pool`, `status`, `version` (an empty value takes the word away; an empty pool makes the node idle), and one
 //! of `slow=<ms>`, `hang`, `fail=<status>`, `prompt` for the way it answers polls.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -35,7 +37,8 @@ pub(crate) fn apply(state: &mut State, query: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What the node would answer now, and what it was asked so far, a line each.
+/// What the node would answer now, and what it was asked so far, a line each; of other requests than polls, each
+/// path.
 pub(crate) fn show(state: &State) -> String {
     let State {
         announcement,
@@ -44,9 +47,14 @@ pub(crate) fn show(state: &State) -> String {
         requests,
         ..
     } = state;
-    format!(
+    let paths = state.arrivals.iter().map(|arrival| arrival.path.as_str());
+    let mut text = format!(
         "announcement {announcement}\nbehaviour {behaviour:?}\npolls {polls}\nrequests {requests}\n"
-    )
+    );
+    for path in paths.collect::<BTreeSet<_>>() {
+        _ = writeln!(text, "path {path}");
+    }
+    text
 }
 
 fn milliseconds(value: &str) -> Result<Duration, String> {

@@ -110,7 +110,7 @@ pub(crate) struct State {
     pub(crate) polls: u64,
     /// Requests for anything else.
     pub(crate) requests: u64,
-    arrivals: VecDeque<Arrival>,
+    pub(super) arrivals: VecDeque<Arrival>,
     sent: VecDeque<SentLine>,
     stay_requests: VecDeque<StayRequest>,
 }
@@ -228,7 +228,10 @@ impl MockNode {
             remember(&mut state.arrivals, arrival);
         }
         let query = request.uri().query().unwrap_or_default();
-        let wait = query.strip_prefix("wait=").and_then(|ms| ms.parse().ok());
+        let mut waits = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("wait="));
+        let wait = waits.next().and_then(|ms| ms.parse().ok());
         if let Some(wait) = wait {
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }

@@ -1,7 +1,7 @@
-//! Steady client traffic through Perlbal, over kept-alive connections, and what became of each request.
+//! Steady client traffic through a load balancer, over kept-alive connections, and what became of each request.
 
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,8 @@ const BURST_WORK: &str = "/?wait=100";
 /// A request and what came of it: the name of the node that answered, or why there was no answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
+    /// In the query, so that a log's line of it can be found.
+    pub(crate) number: u64,
     pub(crate) sent: Instant,
     pub(crate) ended: Instant,
     pub(crate) outcome: Result<String, String>,
@@ -189,19 +191,28 @@ impl Shared {
 
     /// Sends a request on this connection, or a new one, and records what becomes of it.
     async fn send(&self, connection: &mut Option<SendRequest<Empty<Bytes>>>, path: &str) {
+        let number = next_number();
+        let path = format!("{path}&number={number}");
         let sent = Instant::now();
-        let answer = timeout(PATIENCE, exchange(connection, self.service, path)).await;
+        let answer = timeout(PATIENCE, exchange(connection, self.service, &path)).await;
         let outcome = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
         if outcome.is_err() {
             *connection = None;
         }
         let ended = Instant::now();
         self.record().push(Exchange {
+            number,
             sent,
             ended,
             outcome,
         });
     }
+}
+
+/// The number of a request, which no other of this program has.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The failures of a record, for an assertion that shows them.
@@ -244,9 +255,11 @@ impl Requests {
     pub(crate) fn send(service: SocketAddrV4, count: usize) -> Self {
         let send = |_| {
             runtime().spawn(async move {
+                let number = next_number();
                 let sent = Instant::now();
-                let outcome = get_async(service, "/").await;
+                let outcome = get_async(service, &format!("/?number={number}")).await;
                 Exchange {
+                    number,
                     sent,
                     ended: Instant::now(),
                     outcome,

@@ -7,6 +7,10 @@ use std::process::{self, Command, Output};
 /// still is not waited for.
 const ASK: &str = r#"exec 3<>/dev/tcp/127.0.0.1/16000 && printf '%s \r\nquit\r\n' "$1" >&3 && timeout 10 cat <&3"#;
 
+/// The same of `HAProxy`'s stats socket, which hangs up behind an answer by itself.
+const ASK_HAPROXY: &str =
+    r#"exec 3<>/dev/tcp/127.0.0.1/16001 && printf '%s\n' "$1" >&3 && timeout 10 cat <&3"#;
+
 /// The begin of every name that this run gives in Docker. Anyone who ends the run by force finds what is left by it:
 /// `POLLBAL_RUN` says what to call the run.
 pub(crate) fn run_name() -> String {
@@ -37,6 +41,17 @@ pub(crate) fn ask_perlbal(container: &str, command: &str) -> Result<Vec<String>,
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = answer.lines().map(|line| line.trim_end().to_owned());
     Ok(lines.take_while(|line| line != ".").collect())
+}
+
+/// Sends a command to the stats socket of the `HAProxy` that shares a container's loopback, and gives the lines of the
+/// answer; or why there is none.
+pub(crate) fn ask_haproxy(container: &str, command: &str) -> Result<Vec<String>, String> {
+    let output = shell(container, ASK_HAPROXY, command);
+    if !output.status.success() {
+        return Err(text(&output));
+    }
+    let answer = String::from_utf8_lossy(&output.stdout);
+    Ok(answer.lines().map(str::to_owned).collect())
 }
 
 /// Runs a command that must succeed.

@@ -13,7 +13,7 @@ use super::stage::Stage;
 use super::{SOON, becomes, eventually};
 
 /// Where Debian has it; users do not look there.
-const PROGRAM: &str = "/usr/sbin/haproxy";
+pub(crate) const PROGRAM: &str = "/usr/sbin/haproxy";
 
 /// The line that makes `count` slots of weight 100.
 pub(crate) fn slots(count: usize) -> String {

@@ -16,8 +16,9 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::common;
-use crate::common::docker::{ask_perlbal, docker, run_name, shell, succeed, text, tidy};
+use crate::common::docker::{docker, run_name, shell, succeed, text, tidy};
 
+use super::balancer::Balancer;
 use super::clock::{self, Clock};
 use super::world::{
     FILLER, NODES, Needs, Part, PoolFile, PoolFiles, World, pollbal_config, pool_index,
@@ -48,6 +49,7 @@ done"#;
 
 /// The stack; dropped, it is torn down.
 pub(crate) struct Containers {
+    balancer: &'static dyn Balancer,
     /// The project's name, with which all names in Docker begin.
     project: String,
     /// The third byte of its network's addresses.
@@ -62,11 +64,12 @@ pub(crate) struct Containers {
 }
 
 impl Containers {
-    pub(crate) fn new(needs: Needs) -> Self {
+    pub(crate) fn new(needs: Needs, balancer: &'static dyn Balancer) -> Self {
         let (net, claim) = claim_net();
         let dir = TempDir::with_prefix("pollbal-harness-").expect("failed to make a directory");
         fs::create_dir(dir.path().join(ETC)).expect("failed to make a directory");
         let containers = Self {
+            balancer,
             project: format!("{}-{net}", run_name()),
             net,
             versions: NODES.map(|node| node.version.to_owned()),
@@ -104,11 +107,13 @@ impl Containers {
     }
 
     fn write_etc(&self) {
-        let management = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 16_000);
+        let settings = self
+            .balancer
+            .settings(self.balancer.management_in_container());
         let mut config = pollbal_config(
             Path::new("/run/pool"),
             Path::new("/etc/pollbal/services"),
-            management,
+            settings,
         );
         // As `perlbal/stack/pollbal.json` has them.
         config["status_listen"] = "0.0.0.0:8098".into();
@@ -123,6 +128,11 @@ impl Containers {
     fn write_changes(&self) {
         let on_machine = ["machine", "pollbal", "perlbal"].map(|service| {
             let mut changes = json!({ "container_name": self.container(service) });
+            if service == "perlbal" {
+                // Where it keeps its sockets.
+                changes["tmpfs"] = json!(["/run/haproxy"]);
+                changes["image"] = self.balancer.image().into();
+            }
             if service == "pollbal" && self.clock.is_some() {
                 let observed =
                     clock::environment(Path::new("/etc/pollbal/clock"), Path::new(FAKETIME));
@@ -180,7 +190,7 @@ impl Containers {
 
     fn part(&self, part: Part) -> String {
         self.container(match part {
-            Part::Perlbal => "perlbal",
+            Part::Balancer => "perlbal",
             Part::Pollbal => "pollbal",
             Part::Node(node) => NODES[node].name,
         })
@@ -258,8 +268,16 @@ impl World for Containers {
         SocketAddrV4::new(self.ip(10), [8001, 8002][pool_index(pool)])
     }
 
+    fn balancer(&self) -> &'static dyn Balancer {
+        self.balancer
+    }
+
+    fn reload(&mut self) {
+        docker(&["kill", "--signal", "USR2", &self.part(Part::Balancer)]);
+    }
+
     fn management(&self, command: &str) -> Result<Vec<String>, String> {
-        ask_perlbal(&self.container("machine"), command)
+        self.balancer.ask_in(&self.container("machine"), command)
     }
 
     fn pool_files(&self) -> PoolFiles {

@@ -1,10 +1,11 @@
-//! The world of processes on loopback: the built pollbal, a real Perlbal and a mock-node process per node, each node on
+//! The world of processes on loopback: the built pollbal, a real load balancer and a mock-node process per node, each node on
 //! an address of its own.
 
 mod disk;
 mod link;
 mod process;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::os::unix::fs::MetadataExt;
@@ -14,9 +15,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::perlbal::Management;
 use crate::common::stage::Stage;
 
+use super::balancer::Balancer;
 use super::clock::Clock;
 use super::world::{
     FILLER, NODES, Needs, POOLS, Part, PoolFile, PoolFiles, World, pollbal_config, pool_index,
@@ -31,10 +32,11 @@ const BEHIND_LINK: u8 = 100;
 
 /// See the module's documentation. What runs ends before the disk on which it writes is gone.
 pub(crate) struct Loopback {
-    perlbal: Process,
+    kind: &'static dyn Balancer,
+    balancer: Process,
     pollbal: Process,
     nodes: Vec<Process>,
-    /// Where Perlbal serves, in the order of [`POOLS`].
+    /// Where the load balancer serves, in the order of [`POOLS`].
     services: Vec<SocketAddrV4>,
     management: SocketAddrV4,
     /// None unless the scenario cuts.
@@ -45,14 +47,15 @@ pub(crate) struct Loopback {
 }
 
 impl Loopback {
-    pub(crate) fn new(needs: Needs) -> Self {
+    pub(crate) fn new(needs: Needs, kind: &'static dyn Balancer) -> Self {
         let stage = Stage::new();
-        let process = |name: &str| Process::new(name, stage.path(&format!("{name}.log")));
+        let process = |name: &str| Process::new(name, stage.path(name));
         let link = |node| Link::start(addr(&stage, node), behind(&stage, node));
         let cuts = if needs.cuts { NODES.len() } else { 0 };
         let small_disk = needs.small_disk;
         let world = Self {
-            perlbal: process("perlbal"),
+            kind,
+            balancer: process("balancer"),
             pollbal: process("pollbal"),
             nodes: NODES.iter().map(|node| process(node.name)).collect(),
             services: POOLS.iter().map(|_| stage.free_addr()).collect(),
@@ -70,16 +73,18 @@ impl Loopback {
         let stage = &self.stage;
         stage.write_services(&services_lines(|node| addr(stage, node)));
         let directory = stage.pool_directory();
-        let config = pollbal_config(&directory, &stage.services_file(), self.management);
+        let settings = self.kind.settings(self.management);
+        let config = pollbal_config(&directory, &stage.services_file(), settings);
         stage.write_config(&config);
-        let text = perlbal_conf(&directory, &self.services, self.management);
-        let written = fs::write(stage.path("perlbal.conf"), text);
-        written.expect("failed to write Perlbal's configuration");
+        let kind = self.kind;
+        let text = kind.configuration(&directory, &self.services, self.management);
+        let written = fs::write(self.configuration(), text);
+        written.expect("failed to write the load balancer's configuration");
     }
 
     fn process(&self, part: Part) -> &Process {
         match part {
-            Part::Perlbal => &self.perlbal,
+            Part::Balancer => &self.balancer,
             Part::Pollbal => &self.pollbal,
             Part::Node(node) => &self.nodes[node],
         }
@@ -87,21 +92,28 @@ impl Loopback {
 
     fn process_mut(&mut self, part: Part) -> &mut Process {
         match part {
-            Part::Perlbal => &mut self.perlbal,
+            Part::Balancer => &mut self.balancer,
             Part::Pollbal => &mut self.pollbal,
             Part::Node(node) => &mut self.nodes[node],
         }
     }
 
-    fn start_perlbal(&mut self) {
-        let mut command = command(self.disk.as_ref(), "perlbal");
-        let config = self.stage.path("perlbal.conf");
-        command.arg(format!("--config={}", config.display()));
-        self.perlbal.start_managed(command);
+    fn configuration(&self) -> PathBuf {
+        self.stage.path("balancer.conf")
+    }
+
+    fn balancer_command(&self) -> Command {
+        let words = self.kind.command(&self.configuration());
+        let [program, arguments @ ..] = &words[..] else {
+            unreachable!("there is a program")
+        };
+        let mut command = command(self.disk.as_ref(), program);
+        command.args(arguments);
+        command
     }
 
     fn start_pollbal(&mut self) {
-        let mut command = command(self.disk.as_ref(), env!("CARGO_BIN_EXE_pollbal"));
+        let mut command = command(self.disk.as_ref(), env!("CARGO_BIN_EXE_pollbal").as_ref());
         let config = self.stage.path("pollbal.json");
         command
             .env_remove("POLLBAL_CONFIG")
@@ -117,7 +129,10 @@ impl Loopback {
 impl World for Loopback {
     fn start(&mut self, part: Part) {
         match part {
-            Part::Perlbal => self.start_perlbal(),
+            Part::Balancer => {
+                let command = self.balancer_command();
+                self.balancer.start_managed(command);
+            }
             Part::Pollbal => self.start_pollbal(),
             Part::Node(node) => self.start_at(node, NODES[node].version),
         }
@@ -173,10 +188,19 @@ impl World for Loopback {
         self.services[pool_index(pool)]
     }
 
+    fn balancer(&self) -> &'static dyn Balancer {
+        self.kind
+    }
+
+    fn reload(&mut self) {
+        let mut command = self.balancer_command();
+        let pid = self.balancer.pid();
+        command.args(self.kind.takeover(&self.configuration(), pid));
+        self.balancer.replace(command);
+    }
+
     fn management(&self, command: &str) -> Result<Vec<String>, String> {
-        let answer = Management::try_connect(self.management)
-            .and_then(|mut connection| connection.try_ask(command));
-        answer.map_err(|why| why.to_string())
+        self.kind.ask(self.management, command)
     }
 
     fn pool_files(&self) -> PoolFiles {
@@ -226,7 +250,7 @@ fn number(node: usize) -> u8 {
 }
 
 /// The program, where it sees the pool directory.
-fn command(disk: Option<&Disk>, program: &str) -> Command {
+fn command(disk: Option<&Disk>, program: &OsStr) -> Command {
     disk.map_or_else(|| Command::new(program), |disk| disk.command(program))
 }
 
@@ -256,20 +280,4 @@ fn mock_node() -> PathBuf {
         path.display()
     );
     path
-}
-
-/// The stack's own configuration of Perlbal, at this world's places.
-fn perlbal_conf(directory: &Path, services: &[SocketAddrV4], management: SocketAddrV4) -> String {
-    let mut text = include_str!("../../perlbal/perlbal.conf").to_owned();
-    let places = [
-        ("/run/pool", directory.display().to_string()),
-        ("0.0.0.0:8001", services[0].to_string()),
-        ("0.0.0.0:8002", services[1].to_string()),
-        ("127.0.0.1:16000", management.to_string()),
-    ];
-    for (theirs, ours) in places {
-        assert!(text.contains(theirs), "no {theirs} in perlbal.conf");
-        text = text.replace(theirs, &ours);
-    }
-    text
 }

@@ -24,6 +24,14 @@ pub(crate) fn polls(node: SocketAddrV4) -> u64 {
     count(node, "polls ")
 }
 
+/// Whether a request for that path has reached the node since it was started.
+#[track_caller]
+pub(crate) fn has_request(node: SocketAddrV4, path: &str) -> bool {
+    let line = format!("path {path}");
+    let text = ask(node, "GET", "/announce");
+    text.lines().any(|known| known == line)
+}
+
 #[track_caller]
 fn count(node: SocketAddrV4, word: &str) -> u64 {
     let text = ask(node, "GET", "/announce");

@@ -6,6 +6,7 @@ use crate::book::{replace, section};
 use crate::common::becomes;
 use crate::common::docker::succeed;
 
+use super::balancer::perlbal::Perlbal;
 use super::containers::{Containers, compose};
 use super::site::DEADLINE;
 use super::world::Needs;
@@ -18,7 +19,7 @@ pub(crate) const NAME: &str = "what_the_readme_shows";
 
 /// Each command comes to print what is shown, as soon as what was said before it holds.
 pub(crate) fn run() {
-    let stack = Containers::new(Needs::default());
+    let stack = Containers::new(Needs::default(), &Perlbal);
     let words = words(&stack);
     let blocks = section(SECTION);
     assert_eq!(blocks[0].info, "sh", "how it is started comes first");

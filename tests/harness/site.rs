@@ -1,5 +1,5 @@
-//! A world with clients in front of it, and what scenarios look at: the pool files, Perlbal's own view, and what became
-//! of every request that clients sent all the while.
+//! A world with clients in front of it, and what scenarios look at: the pool files, the load balancer's own view, and what
+//! became of every request that clients sent all the while.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,23 +7,22 @@ use std::mem;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use pollbal::drivers::perlbal::spare::address_of;
-
 use crate::common::client::{Exchange, Traffic};
 use crate::common::{becomes, eventually};
 
-use super::node::{announce, requests};
+use super::balancer::{Balancer, Uses};
+use super::node::{announce, has_request, requests};
 use super::world::{NODES, POOLS, Part, World, pool_index};
 
-/// For what takes milliseconds on loopback and some seconds where each look at Perlbal starts a program in a container.
+/// For what takes milliseconds on loopback and some seconds where each look at the load balancer starts a program in a container.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// From the removal of a node that vanished until Perlbal can make connections again: much less than the 15 s after
+/// From the removal of a node that vanished until the load balancer can make connections again: much less than the 15 s after
 /// which it gives up those to that node (BackendHTTP.pm, `new`), and as long as some looks at it take.
 const GOES_ON: Duration = Duration::from_secs(5);
 
 /// Steady clients of each service, each with a connection of its own: no more than Perlbal keeps idle connections to
-/// nodes, so that the same ones are used for ever and Perlbal never finds out by itself that a member is gone.
+/// nodes, so that the same ones are used for ever and it never finds out by itself that a member is gone.
 const CLIENTS: usize = 2;
 
 /// More requests at once than that: only then does Perlbal open connections to nodes, and a member that joined has its
@@ -74,7 +73,7 @@ impl Site {
             self.world.start(Part::Node(node));
         }
         self.world.start(Part::Pollbal);
-        self.world.start(Part::Perlbal);
+        self.world.start(Part::Balancer);
         for pool in POOLS {
             let mut members = members_at_start(pool);
             members.retain(|node| !nodes.contains(node));
@@ -113,10 +112,8 @@ impl Site {
         self.forgiven.extend(forgiven);
     }
 
-    /// The same with nodes that vanish without a word and are out of the pools at the end. Perlbal makes no more
-    /// connections at a time than a pool has entries, and counts those to nodes that are out until it gives them up
-    /// after 15 s (Service.pm, `spawn_backends`): pollbal makes up for that by spare entries, and the accident lasts
-    /// until these are there, or nothing is connected to any more.
+    /// The same with nodes that vanish without a word and are out of the pools at the end. The accident lasts until
+    /// connections that the load balancer is making to them keep it from making others no longer.
     pub(crate) fn vanish(
         &mut self,
         pools: &[&'static str],
@@ -125,27 +122,17 @@ impl Site {
     ) {
         self.accident(pools, |site| {
             what(site);
+            let gone: Vec<_> = nodes
+                .iter()
+                .map(|node| site.world.node_addr(*node))
+                .collect();
             for pool in pools {
-                eventually(GOES_ON, "Perlbal can make connections again", || {
-                    site.can_connect(pool, nodes).then_some(())
+                eventually(GOES_ON, "it can make connections again", || {
+                    let can = site.balancer().can_connect(&site.ask(), pool, &gone);
+                    can.then_some(())
                 });
             }
         });
-    }
-
-    /// Whether Perlbal makes no connection to any of these nodes now, or the pool has spare entries.
-    fn can_connect(&self, pool: &str, nodes: &[usize]) -> bool {
-        let (made, entries) = (
-            self.world.management("PENDING"),
-            self.world.management(&format!("SHOW POOL {pool}")),
-        );
-        let is_to = |line: &String, node: &usize| {
-            let addr = self.world.node_addr(*node).to_string();
-            line.split(' ').any(|word| word == addr)
-        };
-        let to_any = |line: &String| nodes.iter().any(|node| is_to(line, node));
-        let has_spare = entries.is_ok_and(|lines| lines.iter().any(|line| is_spare(line)));
-        has_spare || made.is_ok_and(|lines| !lines.iter().any(to_any))
     }
 
     /// A member leaves; returns when pollbal logs that it is drained, and proves that it is.
@@ -156,13 +143,23 @@ impl Site {
         self.stays_drained(pool, node);
     }
 
+    /// Reloads the load balancer; returns when the new process answers.
+    pub(crate) fn reload(&mut self) {
+        let before = self.balancer().pid(&self.ask());
+        self.world.reload();
+        let pid = || self.balancer().pid(&self.ask());
+        eventually(DEADLINE, "another process answers", || {
+            pid().filter(|pid| before != Some(*pid)).map(|_| ())
+        });
+    }
+
     // --- What is observed ---
 
-    /// Waits until pool file and Perlbal have exactly these members.
+    /// Waits until pool file and load balancer have exactly these members.
     #[track_caller]
     pub(crate) fn wait_pool(&self, pool: &str, members: &[usize]) {
         self.wait_file(&format!("{pool}.pool"), members);
-        self.wait_perlbal(pool, members);
+        self.wait_balancer(pool, members);
     }
 
     #[track_caller]
@@ -185,9 +182,9 @@ impl Site {
     }
 
     #[track_caller]
-    pub(crate) fn wait_perlbal(&self, pool: &str, members: &[usize]) {
+    pub(crate) fn wait_balancer(&self, pool: &str, members: &[usize]) {
         let expected = members.iter().map(|node| self.world.node_addr(*node));
-        let what = format!("the members of Perlbal's pool {pool}");
+        let what = format!("the members of {pool} in {}", self.balancer().name());
         becomes(DEADLINE, &what, &Ok(expected.collect()), || {
             self.members(pool)
         });
@@ -206,22 +203,25 @@ impl Site {
         Some(self.world.pool_files().get(name)?.text.clone())
     }
 
-    /// The pool's members in Perlbal, by its management socket.
+    /// The load balancer.
+    pub(crate) fn balancer(&self) -> &'static dyn Balancer {
+        self.world.balancer()
+    }
+
+    /// What it is asked by.
+    pub(crate) fn ask(&self) -> impl Fn(&str) -> Result<Vec<String>, String> {
+        |command| self.world.management(command)
+    }
+
+    /// The pool's members in the load balancer, by its own view.
     pub(crate) fn members(&self, pool: &str) -> Result<BTreeSet<SocketAddrV4>, String> {
         let members = self.uses(pool)?;
         Ok(members.into_iter().map(|(member, _)| member).collect())
     }
 
     /// The same with how often each was used since it became a member.
-    pub(crate) fn uses(&self, pool: &str) -> Result<Vec<(SocketAddrV4, u64)>, String> {
-        let mut answer = self.world.management(&format!("SHOW POOL {pool}"))?;
-        answer.retain(|line| !is_spare(line));
-        let member = |line: &String| {
-            let (addr, uses) = line.split_once(' ')?;
-            Some((addr.parse().ok()?, uses.parse().ok()?))
-        };
-        let members: Option<Vec<_>> = answer.iter().map(member).collect();
-        members.ok_or_else(|| format!("not understood: {answer:?}"))
+    pub(crate) fn uses(&self, pool: &str) -> Uses {
+        self.balancer().uses(&self.ask(), pool)
     }
 
     fn node_at(&self, addr: SocketAddrV4) -> usize {
@@ -285,44 +285,21 @@ impl Site {
         assert_eq!(names, expected, "who answers the requests to {pool}");
     }
 
-    /// Waits for pollbal's log line that the node is drained, and looks whether Perlbal agrees.
+    /// Waits for pollbal's log line that the node is drained, and looks whether the load balancer agrees.
     #[track_caller]
     pub(crate) fn wait_drained(&self, mark: usize, node: usize) {
-        let addr = self.world.node_addr(node).to_string();
-        self.wait_log(mark, &[&addr, " drained "]);
-        assert_eq!(
-            self.busy_connections(node),
-            [""; 0],
-            "busy connections to a drained node"
-        );
-    }
-
-    /// Perlbal's busy connections to the node.
-    fn busy_connections(&self, node: usize) -> Vec<String> {
-        let to = format!(" to {}:", self.world.node_addr(node));
-        let mut lines = self.sockets("BackendHTTP");
-        lines.retain(|line| line.contains(&to) && !line.contains("; bored"));
-        lines
+        let addr = self.world.node_addr(node);
+        self.wait_log(mark, &[&addr.to_string(), " drained "]);
+        let busy = self.balancer().busy(&self.ask(), addr);
+        assert_eq!(busy.as_deref(), Ok(&[][..]), "with a drained node");
     }
 
     /// Waits until the request for that path is with a node, and says with which.
     #[track_caller]
     pub(crate) fn wait_under_way(&self, path: &str) -> usize {
         eventually(DEADLINE, &format!("{path} is under way"), || {
-            let lines = self.sockets("ClientProxy");
-            let mut with = lines.iter().filter(|line| line.contains(path));
-            let (_, behind) = with.find_map(|line| line.split_once("; backend="))?;
-            let addr = behind.split(';').next()?.parse().ok()?;
-            Some(self.node_at(addr))
+            (0..NODES.len()).find(|node| has_request(self.world.node_addr(*node), path))
         })
-    }
-
-    /// The lines of `SOCKS` about sockets of this kind.
-    #[track_caller]
-    fn sockets(&self, kind: &str) -> Vec<String> {
-        let mut lines = self.world.management("SOCKS").expect("Perlbal answers");
-        lines.retain(|line| line.contains(kind));
-        lines
     }
 
     /// Proves that no request reaches the node from now on, while others answer many.
@@ -336,25 +313,45 @@ impl Site {
 
     // --- The end ---
 
-    /// Ends the clients and proves that no request failed that was not forgiven.
+    /// Ends the clients and proves that no request failed that was not forgiven, and that each was answered by the node
+    /// that it was sent to.
     #[track_caller]
     pub(crate) fn finish(&mut self) {
         let mut records = mem::take(&mut self.rushes);
         let traffic = self.traffic.drain(..).map(Traffic::finish);
         records.extend(POOLS.into_iter().zip(traffic));
-        for (pool, record) in records {
-            let failed = record.iter().filter(|one| one.outcome.is_err());
-            let blamed: Vec<&Exchange> = failed
-                .filter(|one| !self.forgiven.iter().any(|those| those.covers(pool, one)))
-                .collect();
+        for (pool, record) in &mut records {
+            let all = record.len();
+            record.retain(|one| !self.forgiven.iter().any(|those| those.covers(pool, one)));
+            let blamed: Vec<_> = record.iter().filter(|one| one.outcome.is_err()).collect();
             assert!(
                 blamed.is_empty(),
-                "{} of {} requests to {pool} failed that must not, the first: {:?}",
+                "{} of {all} requests to {pool} failed that must not, the first: {:?}",
                 blamed.len(),
-                record.len(),
                 blamed[0]
             );
         }
+        self.assert_answers(records.iter().flat_map(|(_, record)| record));
+    }
+
+    /// Proves by the load balancer's log, if it has one, that the node answered each request that it was sent to. In a
+    /// container `HAProxy` drops lines that nobody takes at once.
+    #[track_caller]
+    fn assert_answers<'a>(&self, answered: impl Iterator<Item = &'a Exchange>) {
+        let output = self.world.output(Part::Balancer);
+        let Some(sent_to) = self.balancer().logged(&output) else {
+            return;
+        };
+        let mut found = 0;
+        for one in answered {
+            let Some(addr) = sent_to.get(&one.number) else {
+                continue;
+            };
+            let node = NODES[self.node_at(*addr)].name;
+            assert_eq!(one.outcome.as_deref(), Ok(node), "{one:?}");
+            found += 1;
+        }
+        assert!(found > 0, "no request is in the log");
     }
 
     /// Everything that helps to understand a failure.
@@ -364,10 +361,10 @@ impl Site {
             let _ = write!(text, "--- {name} ({}):\n{}", file.stamp, file.text);
         }
         for pool in POOLS {
-            let _ = writeln!(text, "--- SHOW POOL {pool}: {:?}", self.uses(pool));
+            let _ = writeln!(text, "--- members of {pool}: {:?}", self.uses(pool));
         }
         let nodes = (0..NODES.len()).map(Part::Node);
-        for part in [Part::Perlbal].into_iter().chain(nodes) {
+        for part in [Part::Balancer].into_iter().chain(nodes) {
             let _ = write!(text, "--- {part:?}:\n{}", self.world.output(part));
         }
         text
@@ -378,11 +375,6 @@ impl Forgiven {
     fn covers(&self, pool: &str, request: &Exchange) -> bool {
         self.pool == pool && request.sent <= self.to && request.ended >= self.from
     }
-}
-
-/// Whether a line of `SHOW POOL` is a spare entry, which is there while a node vanishes.
-fn is_spare(line: &str) -> bool {
-    line.split(' ').next().and_then(address_of).is_some()
 }
 
 /// The pool's members when all nodes are as they were started.

@@ -1,7 +1,7 @@
 //! What a scenario can do to a world: the parts that run and fail on their own, and what is observed of them from
 //! outside.
 //!
-//! A world has one Perlbal, one pollbal and four nodes, and is new for each scenario. Everything is made and nothing
+//! A world has one load balancer, one pollbal and four nodes, and is new for each scenario. Everything is made and nothing
 //! runs when it is new; dropped, it is gone with all its parts, whatever happened. Only what every world can really do
 //! is here, so that a scenario is written once.
 
@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::balancer::Balancer;
+
 /// What can run, and fail, on its own. A node is meant by its place in [`NODES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    Perlbal,
+    Balancer,
     Pollbal,
     Node(usize),
 }
@@ -45,8 +47,7 @@ const fn node(name: &'static str, pool: &'static str, version: &'static str) -> 
     }
 }
 
-/// The pools that pollbal declares; Perlbal has a service on each and follows the file of each, in the order of its
-/// configuration, `perlbal/perlbal.conf`.
+/// The pools that pollbal declares; the load balancer has a service on each, in the order of its configuration.
 pub(crate) const POOLS: [&str; 2] = ["api", "website"];
 
 /// The place of a pool in [`POOLS`].
@@ -92,8 +93,8 @@ pub(crate) type PoolFiles = BTreeMap<String, PoolFile>;
 /// One world; everything in it panics with the reason when the world itself fails.
 pub(crate) trait World {
     /// Starts the part, which does not run, and returns when it was started, not when it serves. A node begins as
-    /// [`NODES`] says. A Perlbal that does not find its pool files ends and is started again, without end, as a
-    /// service manager does.
+    /// [`NODES`] says. A load balancer that does not find its pool files ends and is started again, without end,
+    /// as a service manager does.
     fn start(&mut self, part: Part);
 
     /// Starts a node that announces this version from its first answer on.
@@ -120,11 +121,17 @@ pub(crate) trait World {
     /// Where the node is polled, and reached from here, whether it runs or not.
     fn node_addr(&self, node: usize) -> SocketAddrV4;
 
-    /// Where clients, such as we here, ask Perlbal for that pool.
+    /// Where clients, such as we here, ask the load balancer for that pool.
     fn service_addr(&self, pool: &str) -> SocketAddrV4;
 
-    /// Sends a command to Perlbal's management socket and gives the lines of the answer, without its end (`.`); or
-    /// why there is none, as when Perlbal does not run.
+    /// Its load balancer.
+    fn balancer(&self) -> &'static dyn Balancer;
+
+    /// The load balancer replaces its process by one that has read the configuration again.
+    fn reload(&mut self);
+
+    /// Sends a command to the load balancer's management socket and gives the lines of the answer; or why there is
+    /// none, as when it does not run.
     fn management(&self, command: &str) -> Result<Vec<String>, String>;
 
     /// All files in the pool directory but what fills the disk, whether pollbal runs or not.
@@ -147,13 +154,12 @@ pub(crate) trait World {
 pub(crate) fn pollbal_config(
     pool_directory: &Path,
     services_file: &Path,
-    management: SocketAddrV4,
+    (key, balancer): (&str, Value),
 ) -> Value {
     json!({
         "pool_directory": pool_directory,
         "services_file": services_file,
-        // Nothing that a scenario waits for is to come by the timer.
-        "perlbal": { "address": management, "resync_interval": "5m" },
+        key: balancer,
         "pools": { "api": {}, "website": {} },
         "poll_interval": "200ms",
         // A node that a busy machine keeps from answering must not count as failed.

@@ -1,6 +1,7 @@
 //! A small disk for the pool directory: a tmpfs in a mount namespace of its own, which needs no root and is gone with
 //! the process that holds it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ impl Disk {
     }
 
     /// The program, where it sees the disk.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &OsStr) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["--user", "--mount", "--preserve-credentials", "--target"])

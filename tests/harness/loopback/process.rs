@@ -1,8 +1,9 @@
-//! A program of the loopback world: started, signalled and ended by its id, its output in a file.
+//! A program of the loopback world: started, signalled and ended by its id, its output in files.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,18 +22,25 @@ const RESTART: Duration = Duration::from_millis(100);
 /// A program that runs or does not; dropped, it is killed.
 pub(crate) struct Process {
     name: String,
-    output: PathBuf,
+    output: Output,
     child: Arc<Mutex<Option<Child>>>,
+    /// Others took over from these; they end by themselves.
+    replaced: Vec<Child>,
     /// Starts it again when it ends unbidden.
     manager: Option<JoinHandle<()>>,
 }
 
 impl Process {
+    /// Its output is kept in files whose names begin with this path.
     pub(crate) fn new(name: &str, output: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            output,
+            output: Output {
+                path: output,
+                runs: Arc::default(),
+            },
             child: Arc::default(),
+            replaced: Vec::new(),
             manager: None,
         }
     }
@@ -56,9 +64,23 @@ impl Process {
         self.manager = Some(thread::spawn(manage));
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        let child = lock(&self.child);
+        let child = child.as_ref();
+        child
+            .unwrap_or_else(|| panic!("{} does not run", self.name))
+            .id()
+    }
+
+    /// Starts another process that takes over from the running one.
+    pub(crate) fn replace(&mut self, mut command: Command) {
+        let new = spawn(&self.name, &self.output, &mut command);
+        self.replaced.extend(lock(&self.child).replace(new));
+    }
+
     pub(crate) fn kill(&mut self) {
         let child = lock(&self.child).take();
-        if let Some(mut child) = child {
+        for mut child in child.into_iter().chain(self.replaced.drain(..)) {
             // It may have ended by itself; then there is nothing left but to reap it.
             let _ = child.kill();
             let _ = child.wait();
@@ -98,10 +120,38 @@ impl Process {
 
     /// All that it said, over all its runs.
     pub(crate) fn output(&self) -> String {
-        fs::read(&self.output).map_or_else(
-            |_| String::new(),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        self.output.text()
+    }
+}
+
+/// What a program said: a file for each run, since `HAProxy` truncates the file to which it logs.
+#[derive(Clone)]
+struct Output {
+    path: PathBuf,
+    runs: Arc<AtomicUsize>,
+}
+
+impl Output {
+    fn begin(&self) -> File {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(self.file(run));
+        file.expect("failed to make the file for a program's output")
+    }
+
+    fn text(&self) -> String {
+        let runs = 0..self.runs.load(Ordering::Relaxed);
+        let text = |run| {
+            let bytes = fs::read(self.file(run)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        runs.map(text).collect()
+    }
+
+    fn file(&self, run: usize) -> PathBuf {
+        self.path.with_extension(format!("{run}.log"))
     }
 }
 
@@ -136,9 +186,8 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("failed to signal a process");
 }
 
-fn spawn(name: &str, output: &Path, command: &mut Command) -> Child {
-    let output = File::options().create(true).append(true).open(output);
-    let output = output.expect("failed to make the file for a program's output");
+fn spawn(name: &str, output: &Output, command: &mut Command) -> Child {
+    let output = output.begin();
     let child = command
         .stdin(Stdio::null())
         .stderr(output.try_clone().expect("failed to share a file"))

@@ -3,26 +3,41 @@
 use crate::common::eventually;
 use crate::harness::node::requests;
 use crate::harness::site::{DEADLINE, Site, members_at_start};
-use crate::harness::world::Part::{self, Node, Perlbal, Pollbal};
+use crate::harness::world::Part::{self, Balancer, Node, Pollbal};
 use crate::harness::world::{NODES, POOLS};
 
 use super::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("cold_start_nodes_first_perlbal_last", |site| {
-        cold_start(site, [Node(0), Node(1), Node(2), Node(3), Pollbal, Perlbal]);
+    Scenario::new("cold_start_nodes_first_balancer_last", |site| {
+        cold_start(
+            site,
+            [Node(0), Node(1), Node(2), Node(3), Pollbal, Balancer],
+        );
     }),
-    Scenario::new("cold_start_perlbal_first_nodes_last", |site| {
-        cold_start(site, [Perlbal, Pollbal, Node(0), Node(1), Node(2), Node(3)]);
+    Scenario::new("cold_start_balancer_first_nodes_last", |site| {
+        cold_start(
+            site,
+            [Balancer, Pollbal, Node(0), Node(1), Node(2), Node(3)],
+        );
     }),
-    Scenario::new("cold_start_perlbal_first_pollbal_last", |site| {
-        cold_start(site, [Perlbal, Node(0), Node(1), Node(2), Node(3), Pollbal]);
+    Scenario::new("cold_start_balancer_first_pollbal_last", |site| {
+        cold_start(
+            site,
+            [Balancer, Node(0), Node(1), Node(2), Node(3), Pollbal],
+        );
     }),
-    Scenario::new("cold_start_pollbal_first_perlbal_last", |site| {
-        cold_start(site, [Pollbal, Node(0), Node(1), Node(2), Node(3), Perlbal]);
+    Scenario::new("cold_start_pollbal_first_balancer_last", |site| {
+        cold_start(
+            site,
+            [Pollbal, Node(0), Node(1), Node(2), Node(3), Balancer],
+        );
     }),
     Scenario::new("cold_start_nodes_in_between", |site| {
-        cold_start(site, [Node(3), Pollbal, Node(0), Perlbal, Node(2), Node(1)]);
+        cold_start(
+            site,
+            [Node(3), Pollbal, Node(0), Balancer, Node(2), Node(1)],
+        );
     }),
     Scenario::new("cold_start_all_at_once", all_at_once),
 ];
@@ -41,7 +56,7 @@ fn cold_start(site: &mut Site, order: [Part; 6]) {
     all_is_right(site);
 }
 
-/// Perlbal cannot serve before pollbal has made the files that it follows.
+/// A load balancer that starts from the files cannot serve before pollbal has made the files that it follows.
 fn is_there(site: &Site, part: Part, running: &[Part]) -> bool {
     match part {
         Node(node) => {
@@ -49,13 +64,19 @@ fn is_there(site: &Site, part: Part, running: &[Part]) -> bool {
             true
         }
         Pollbal => site.log().contains("polling 4 nodes"),
-        Perlbal if running.contains(&Pollbal) => site.members("api").is_ok(),
-        Perlbal => site.world.output(Perlbal).contains("File not found"),
+        Balancer => {
+            let waits = site.balancer().starts_from_files() && !running.contains(&Pollbal);
+            if waits {
+                site.world.output(Balancer).contains("File not found")
+            } else {
+                site.members("api").is_ok()
+            }
+        }
     }
 }
 
 fn all_at_once(site: &mut Site) {
-    for part in [Perlbal, Pollbal] {
+    for part in [Balancer, Pollbal] {
         site.world.start(part);
     }
     for node in 0..NODES.len() {

@@ -1,9 +1,9 @@
 //! Nodes fail without a word: they die, stand still, or are cut off. Only requests that are under way with them at that
 //! moment may fail with them.
 //!
-//! Where a machine is gone, or the network, they may fail until pollbal has made up for the connections that Perlbal is
-//! making to it in vain ([`Site::vanish`] says why, and proves how long). Where no member was left, they may fail until
-//! Perlbal has answered some again.
+//! Where a machine is gone, or the network, they may fail until pollbal has made up for the connections that the load
+//! balancer is making to it in vain ([`Site::vanish`] says why, and proves how long). Where no member was left, they may fail until
+//! the load balancer has answered some again.
 
 use crate::harness::site::Site;
 use crate::harness::world::Part;

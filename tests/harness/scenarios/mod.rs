@@ -6,6 +6,7 @@ mod members;
 mod restarts;
 mod trouble;
 
+use super::balancer::Balancer;
 use super::site::Site;
 use super::world::Needs;
 
@@ -15,6 +16,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) needs: Needs,
     pub(crate) run: fn(&mut Site),
+    /// It needs a load balancer that can be reloaded.
+    reloads: bool,
 }
 
 impl Scenario {
@@ -24,7 +27,17 @@ impl Scenario {
             small_disk: false,
             clock: false,
         };
-        Self { name, needs, run }
+        Self {
+            name,
+            needs,
+            run,
+            reloads: false,
+        }
+    }
+
+    const fn with_reloads(mut self) -> Self {
+        self.reloads = true;
+        self
     }
 
     const fn with_cuts(mut self) -> Self {
@@ -43,14 +56,18 @@ impl Scenario {
     }
 }
 
-/// All of them.
-pub(crate) fn all() -> Vec<Scenario> {
-    [
+/// All that a load balancer can go through.
+pub(crate) fn of(balancer: &dyn Balancer) -> Vec<Scenario> {
+    let all = [
         cold_start::SCENARIOS,
         members::SCENARIOS,
         failures::SCENARIOS,
         restarts::SCENARIOS,
         trouble::SCENARIOS,
     ]
-    .concat()
+    .concat();
+    let possible = all.into_iter();
+    possible
+        .filter(|scenario| balancer.reloads() || !scenario.reloads)
+        .collect()
 }

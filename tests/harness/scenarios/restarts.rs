@@ -1,4 +1,4 @@
-//! Perlbal and pollbal die, stand still and come back, one of them or both.
+//! The load balancer and pollbal die, stand still and come back, one of them or both.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -11,8 +11,12 @@ use crate::harness::world::{NODES, POOLS, Part};
 use super::Scenario;
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario::new("perlbal_killed_and_restarted", perlbal_killed_and_restarted),
-    Scenario::new("perlbal_paused", perlbal_paused),
+    Scenario::new(
+        "balancer_killed_and_restarted",
+        balancer_killed_and_restarted,
+    ),
+    Scenario::new("balancer_paused", balancer_paused),
+    Scenario::new("balancer_reloaded_under_load", balancer_reloaded_under_load).with_reloads(),
     Scenario::new("pollbal_killed_and_restarted", pollbal_killed_and_restarted),
     Scenario::new(
         "pollbal_away_while_nodes_change",
@@ -31,15 +35,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A node leaves while it is away.
-fn perlbal_killed_and_restarted(site: &mut Site) {
+fn balancer_killed_and_restarted(site: &mut Site) {
     site.start();
     site.accident(&POOLS, |site| {
-        site.world.kill(Part::Perlbal);
+        site.world.kill(Part::Balancer);
         site.announce(0, "status=leaving");
         site.wait_file("api.pool", &[1]);
-        site.world.start(Part::Perlbal);
-        site.wait_perlbal("api", &[1]);
-        site.wait_perlbal("website", &[2, 3]);
+        site.world.start(Part::Balancer);
+        site.wait_balancer("api", &[1]);
+        site.wait_balancer("website", &[2, 3]);
     });
     site.answered_only_by("api", &[1]);
     site.answered_only_by("website", &[2, 3]);
@@ -48,24 +52,48 @@ fn perlbal_killed_and_restarted(site: &mut Site) {
     site.rush("api", &[0]);
 }
 
+/// Each new process begins without members; nodes change all the while.
+fn balancer_reloaded_under_load(site: &mut Site) {
+    site.start();
+    let changes: [(_, _, &[usize], &[usize]); 4] = [
+        (0, "leaving", &[1], &[2, 3]),
+        (3, "leaving", &[1], &[2]),
+        (0, "serving", &[0, 1], &[2]),
+        (3, "serving", &[0, 1], &[2, 3]),
+    ];
+    for (node, status, api, website) in changes {
+        site.accident(&POOLS, |site| {
+            site.announce(node, &format!("status={status}"));
+            site.reload();
+            for (pool, members) in POOLS.into_iter().zip([api, website]) {
+                site.wait_pool(pool, members);
+                site.rush(pool, members);
+            }
+        });
+        for (pool, members) in POOLS.into_iter().zip([api, website]) {
+            site.answered_only_by(pool, members);
+        }
+    }
+}
+
 /// The files do not wait for it.
-fn perlbal_paused(site: &mut Site) {
+fn balancer_paused(site: &mut Site) {
     site.start();
     site.accident(&POOLS, |site| {
-        site.world.pause(Part::Perlbal);
+        site.world.pause(Part::Balancer);
         site.announce(0, "status=leaving");
         site.wait_file("api.pool", &[1]);
         site.announce(3, "pool=api");
         site.wait_file("api.pool", &[1, 3]);
-        site.world.resume(Part::Perlbal);
-        site.wait_perlbal("api", &[1, 3]);
-        site.wait_perlbal("website", &[2]);
+        site.world.resume(Part::Balancer);
+        site.wait_balancer("api", &[1, 3]);
+        site.wait_balancer("website", &[2]);
     });
     site.answered_only_by("api", &[1, 3]);
     site.answered_only_by("website", &[2]);
 }
 
-/// Nothing changes in Perlbal and in the files, neither while pollbal is away nor when it is back.
+/// Nothing changes in the load balancer and in the files, neither while pollbal is away nor when it is back.
 fn pollbal_killed_and_restarted(site: &mut Site) {
     site.start();
     site.put_to_rest("website", 3);
@@ -76,9 +104,10 @@ fn pollbal_killed_and_restarted(site: &mut Site) {
     let mark = site.log().len();
     site.world.start(Part::Pollbal);
     let log = || site.log().split_off(mark);
+    let connected = format!("connected to {}", site.balancer().name());
     let look = || (members(site), site.world.pool_files());
     stays(DEADLINE, "pools and files", &before, look, || {
-        log().contains("first round done") && log().contains("connected to Perlbal")
+        log().contains("first round done") && log().contains(&connected)
     });
     let enough = polls(site.world.node_addr(0)) + 10;
     stays(DEADLINE, "pools and files", &before, look, || {
@@ -104,7 +133,7 @@ fn pollbal_killed_and_restarted(site: &mut Site) {
 
 type Members = Vec<Result<BTreeSet<SocketAddrV4>, String>>;
 
-/// The members of all pools in Perlbal.
+/// The members of all pools in the load balancer.
 fn members(site: &Site) -> Members {
     POOLS.map(|pool| site.members(pool)).to_vec()
 }
@@ -117,7 +146,7 @@ fn pollbal_away_while_nodes_change(site: &mut Site) {
     site.announce(0, "status=leaving");
     site.announce(1, "version=v99");
     site.rush("api", &[0]);
-    // Nobody takes the dead one out: Perlbal goes on trying it, and requests wait meanwhile.
+    // Nobody takes the dead one out: the load balancer goes on trying it, and requests wait meanwhile.
     site.accident(&["website"], |site| {
         site.world.kill(Part::Node(3));
         assert_eq!((members(site), site.world.pool_files()), before);
@@ -150,19 +179,13 @@ fn pollbal_paused(site: &mut Site) {
     site.answered_only_by("api", &[1, 3]);
 }
 
-/// An operator helps out by telnet; when pollbal is back, the nodes' word counts again.
+/// An operator helps out by the management socket; when pollbal is back, the nodes' word counts again.
 fn changes_by_hand_while_pollbal_is_away(site: &mut Site) {
     site.start();
     site.world.kill(Part::Pollbal);
     let [zero, three] = [0, 3].map(|node| site.world.node_addr(node));
-    for command in [
-        format!("POOL api REMOVE {zero}"),
-        format!("POOL api ADD {three}"),
-    ] {
-        let answer = site.world.management(&command);
-        assert!(answer.is_ok(), "{command}: {answer:?}");
-    }
-    site.wait_perlbal("api", &[1, 3]);
+    site.balancer().swap(&site.ask(), "api", zero, three);
+    site.wait_balancer("api", &[1, 3]);
     site.world.start(Part::Pollbal);
     site.wait_pool("api", &[0, 1]);
     site.answered_only_by("api", &[0, 1]);
@@ -174,11 +197,11 @@ fn both_restarted_at_once(site: &mut Site) {
     site.announce(3, "pool=");
     site.wait_pool("website", &[2]);
     site.accident(&POOLS, |site| {
-        site.world.kill(Part::Perlbal);
+        site.world.kill(Part::Balancer);
         site.world.kill(Part::Pollbal);
         site.announce(0, "status=leaving");
         site.announce(3, "pool=website");
-        site.world.start(Part::Perlbal);
+        site.world.start(Part::Balancer);
         site.world.start(Part::Pollbal);
         site.wait_pool("api", &[1]);
         site.wait_pool("website", &[2, 3]);
@@ -192,13 +215,13 @@ fn everything_killed_and_restarted(site: &mut Site) {
     site.start();
     let nodes = (0..NODES.len()).map(Part::Node);
     site.accident(&POOLS, |site| {
-        for part in [Part::Perlbal, Part::Pollbal]
+        for part in [Part::Balancer, Part::Pollbal]
             .into_iter()
             .chain(nodes.clone())
         {
             site.world.kill(part);
         }
-        site.world.start(Part::Perlbal);
+        site.world.start(Part::Balancer);
         site.world.start(Part::Pollbal);
         site.wait_pool("api", &[]);
         site.wait_pool("website", &[]);

@@ -18,24 +18,24 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 /// From SIGTERM to the end.
 const STOP: Duration = Duration::from_secs(2);
 
-/// From an announcement to Perlbal: many times what it takes, and nothing beside a day.
+/// From an announcement to the load balancer: many times what it takes, and nothing beside a day.
 const CHANGE: Duration = Duration::from_secs(5);
 
 const DAY: i64 = 86_400;
 
-/// The file before stays whole, and Perlbal is updated all the same, even when it is restarted from that file.
+/// The file before stays whole, and the load balancer is updated all the same, even when it is restarted from that file.
 fn full_disk(site: &mut Site) {
     site.start();
     site.world.fill_disk();
     // Of a node without a version: a version pool that is emptied would free room for another file.
     site.announce(3, "status=leaving");
-    site.wait_perlbal("website", &[2]);
+    site.wait_balancer("website", &[2]);
     site.answered_only_by("website", &[2]);
     site.accident(&POOLS, |site| {
-        site.world.kill(Part::Perlbal);
-        site.world.start(Part::Perlbal);
-        site.wait_perlbal("api", &[0, 1]);
-        site.wait_perlbal("website", &[2]);
+        site.world.kill(Part::Balancer);
+        site.world.start(Part::Balancer);
+        site.wait_balancer("api", &[0, 1]);
+        site.wait_balancer("website", &[2]);
     });
     site.answered_only_by("website", &[2]);
     let stale = site.pool_text(&[2, 3]);
@@ -88,19 +88,26 @@ fn stop_of_every_part(site: &mut Site) {
         stops(site, Part::Node(0));
         site.wait_pool("api", &[1]);
     });
-    // Perlbal goes on as it is.
+    // The load balancer goes on as it is.
     stops(site, Part::Pollbal);
     site.answered_only_by("api", &[1]);
     site.answered_only_by("website", &[2, 3]);
+    // One that does not start from files has its members from pollbal.
+    let alone = site.balancer().starts_from_files();
     site.accident(&POOLS, |site| {
-        stops(site, Part::Perlbal);
+        stops(site, Part::Balancer);
         // Each starts again where the other left it.
-        site.world.start(Part::Perlbal);
-        site.wait_perlbal("api", &[1]);
-        site.wait_perlbal("website", &[2, 3]);
+        site.world.start(Part::Balancer);
+        if !alone {
+            site.world.start(Part::Pollbal);
+        }
+        site.wait_balancer("api", &[1]);
+        site.wait_balancer("website", &[2, 3]);
     });
     site.world.start(Part::Node(0));
-    site.world.start(Part::Pollbal);
+    if alone {
+        site.world.start(Part::Pollbal);
+    }
     site.wait_pool("api", &[0, 1]);
     site.rush("api", &[0]);
 }
@@ -108,7 +115,7 @@ fn stop_of_every_part(site: &mut Site) {
 fn stop_while_others_hang(site: &mut Site) {
     site.start();
     site.accident(&POOLS, |site| {
-        let hung = [Part::Perlbal, Part::Node(0), Part::Node(2)];
+        let hung = [Part::Balancer, Part::Node(0), Part::Node(2)];
         for part in hung {
             site.world.pause(part);
         }
