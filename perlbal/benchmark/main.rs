@@ -1,4 +1,5 @@
-//! The benchmark of the whole daemon: pollbal with mock nodes and a real Perlbal, beside `HAProxy` and the floor.
+//! The benchmark of the whole daemon: pollbal with mock nodes and a real Perlbal or `HAProxy`, beside
+//! `HAProxy`'s own health checks and the floor.
 //!
 //! `perlbal/bench` builds and starts it. One process, the conductor, goes through the parts of the run one after the
 //! other and starts what each needs: the mock nodes and the floor are this very program in another role.
@@ -78,12 +79,13 @@ enum Part {
     Status,
     Http,
     Scrapes,
+    Haproxy,
     Fleet,
     Soak,
 }
 
 /// All of them; the last two are run only where they are named, and for a moment.
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     Part::Cost,
     Part::Memory,
     Part::Trouble,
@@ -95,10 +97,11 @@ const PARTS: [Part; 13] = [
     Part::Status,
     Part::Http,
     Part::Scrapes,
+    Part::Haproxy,
     Part::Fleet,
     Part::Soak,
 ];
-const USUAL: usize = 11;
+const USUAL: usize = 12;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
@@ -188,6 +191,7 @@ fn conduct(args: &Args) -> Outcome<bool> {
             Part::Status => status::run(&plan, &mut report),
             Part::Http => parts::http::run(&plan, &mut report),
             Part::Scrapes => scrapes::run(&plan, &mut report),
+            Part::Haproxy => parts::haproxy::run(&plan, &mut report),
             Part::Fleet => fleet::run(&plan, &mut report),
             Part::Soak => soak::run(&plan, &mut report),
         };

@@ -4,7 +4,7 @@
 //! conductor's: it sends commands, a line each (`commands.rs`), and is notified when a changed answer has been given.
 
 mod commands;
-mod request;
+pub(crate) mod request;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -84,6 +84,8 @@ struct Nodes {
     rhythm: Rhythm,
     /// One of each this many nodes is in `api`, the others are in `web`.
     home: u32,
+    /// The nodes are in this many pools by turns instead, unless it is 0.
+    pools: u32,
     /// This many of each ten nodes do not answer.
     hanging: u32,
     slow: Option<(u32, Duration)>,
@@ -111,6 +113,7 @@ pub(crate) fn serve(port: u16) -> io::Result<()> {
         polls: 0,
         rhythm: Rhythm::new(0),
         home: 1,
+        pools: 0,
         hanging: 0,
         slow: None,
         late: VecDeque::new(),
@@ -297,6 +300,10 @@ impl Nodes {
         let node = self.states.get_mut(index as usize);
         let leaving = node.as_ref().is_some_and(|node| node.leaving);
         let answer = request::answer(index.is_multiple_of(self.home), leaving, keep_alive);
+        let answer = match index.checked_rem(self.pools) {
+            Some(other) => &request::in_pool(answer, other)[..],
+            None => answer,
+        };
         // Before the write: on loopback that delivers, and pollbal may go on before it is over here.
         let stamp = now();
         let written = connection.stream.write(answer);

@@ -1,4 +1,4 @@
-//! A relay between pollbal and Perlbal's management socket that knows when each command was answered.
+//! A relay between pollbal and a load balancer's management socket that knows when each command was answered.
 //!
 //! It hands on each read at once as it is, so that what was written together arrives together; a batch is what was in
 //! one read. What it adds is measured beside (`parts/reaction.rs`).
@@ -29,10 +29,11 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Whether it changes something in Perlbal.
+    /// Whether it changes something there; `HAProxy`'s timeout of the connection does not.
     pub(crate) fn changes(&self) -> bool {
         let first = self.text.split(' ').next().unwrap_or_default();
-        ["POOL", "SET", "CREATE"].contains(&first.to_ascii_uppercase().as_str())
+        !self.text.starts_with("set timeout")
+            && ["POOL", "SET", "CREATE"].contains(&first.to_ascii_uppercase().as_str())
     }
 }
 
@@ -48,6 +49,29 @@ impl Log {
     }
 }
 
+/// Where an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Behind a line with `OK`, `.` or an error, as Perlbal's.
+    Line,
+    /// Behind a prompt, as that of `HAProxy`.
+    Prompt,
+}
+
+impl End {
+    /// Whether an answer that ends in these bytes is whole, and whether it is an error.
+    fn of(self, begun: &[u8]) -> Option<bool> {
+        match self {
+            Self::Line => {
+                let line = begun.strip_suffix(b"\n")?.trim_ascii_end();
+                let error = line.starts_with(b"ERROR");
+                (error || line == b"OK" || line == b".").then_some(error)
+            }
+            Self::Prompt => begun.ends_with(b"> ").then_some(false),
+        }
+    }
+}
+
 /// A relay that runs until the program ends.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddrV4,
@@ -55,7 +79,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
+    /// Before a Perlbal.
     pub(crate) fn start(upstream: SocketAddrV4) -> Outcome<Self> {
+        Self::before(upstream, End::Line)
+    }
+
+    pub(crate) fn before(upstream: SocketAddrV4, end: End) -> Outcome<Self> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?);
         let listener = TcpListener::bind(address)?;
         let log = Arc::new(Log::default());
@@ -63,7 +92,7 @@ impl Relay {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // Where Perlbal is not there, the connection ends at once, as it would without a relay.
-                if let Err(why) = connect(stream, upstream, &shared) {
+                if let Err(why) = connect(stream, upstream, &shared, end) {
                     eprintln!("relay: {why}");
                 }
             }
@@ -105,7 +134,7 @@ impl Relay {
     }
 }
 
-fn connect(from: TcpStream, upstream: SocketAddrV4, log: &Arc<Log>) -> Outcome<()> {
+fn connect(from: TcpStream, upstream: SocketAddrV4, log: &Arc<Log>, end: End) -> Outcome<()> {
     let to = TcpStream::connect(upstream)?;
     from.set_nodelay(true)?;
     to.set_nodelay(true)?;
@@ -114,7 +143,7 @@ fn connect(from: TcpStream, upstream: SocketAddrV4, log: &Arc<Log>) -> Outcome<(
     let (commands, answers) = (log.clone(), log.clone());
     let asked = waiting.clone();
     thread::spawn(move || hand_commands(there, &commands, &asked));
-    thread::spawn(move || hand_answers(back, &answers, &waiting));
+    thread::spawn(move || hand_answers(back, &answers, &waiting, end));
     Ok(())
 }
 
@@ -159,7 +188,12 @@ fn hand_commands((mut from, mut to): (TcpStream, TcpStream), log: &Log, waiting:
     _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-fn hand_answers((mut from, mut to): (TcpStream, TcpStream), log: &Log, waiting: &Waiting) {
+fn hand_answers(
+    (mut from, mut to): (TcpStream, TcpStream),
+    log: &Log,
+    waiting: &Waiting,
+    end: End,
+) {
     let mut buffer = vec![0; 65_536];
     let mut begun = Vec::new();
     loop {
@@ -173,13 +207,8 @@ fn hand_answers((mut from, mut to): (TcpStream, TcpStream), log: &Log, waiting: 
             break;
         }
         for byte in &buffer[..read] {
-            if *byte != b'\n' {
-                begun.push(*byte);
-                continue;
-            }
-            let line = begun.trim_ascii_end();
-            let error = line.starts_with(b"ERROR");
-            if error || line == b"OK" || line == b"." {
+            begun.push(*byte);
+            if let Some(error) = end.of(&begun) {
                 let place = waiting
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -188,8 +217,10 @@ fn hand_answers((mut from, mut to): (TcpStream, TcpStream), log: &Log, waiting: 
                     log.lock()[place].answered = Some((stamp, error));
                     log.answered.notify_all();
                 }
+                begun.clear();
+            } else if *byte == b'\n' {
+                begun.clear();
             }
-            begun.clear();
         }
     }
     _ = to.shutdown(std::net::Shutdown::Both);

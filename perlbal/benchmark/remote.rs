@@ -83,6 +83,11 @@ impl Nodes {
         self.tell(&format!("home {step}"))
     }
 
+    /// Lets the nodes announce this many other pools by turns.
+    pub(crate) fn pools(&mut self, pools: u32) -> Outcome<()> {
+        self.tell(&format!("pools {pools}"))
+    }
+
     /// Lets this many of each ten nodes hang.
     pub(crate) fn hang(&mut self, tenths: usize) -> Outcome<()> {
         self.tell(&format!("hang {tenths}"))

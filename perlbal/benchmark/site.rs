@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,10 +11,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_quickack;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::listeners::Listeners;
 use crate::nodes::address;
+use crate::nodes::request::pool_name;
 use crate::process::Process;
 use crate::remote::Nodes;
 use crate::rooms::Room;
@@ -58,7 +59,7 @@ pub(crate) struct Site {
     /// Where the pool files are, if not in the directory.
     directory: Option<Room>,
     /// The pools of the nodes, `api` first.
-    pools: Vec<&'static str>,
+    pools: Vec<String>,
 }
 
 impl Site {
@@ -76,7 +77,7 @@ impl Site {
             room,
             nodes,
             directory,
-            pools: vec!["api"],
+            pools: vec!["api".to_owned()],
         })
     }
 
@@ -95,8 +96,18 @@ impl Site {
 
     /// Lets only each `step`th node be in `api`, and the others in `web`; before Perlbal starts.
     pub(crate) fn split(&mut self, step: usize) -> Outcome<()> {
-        self.pools.push("web");
+        self.pools.push("web".to_owned());
         self.nodes.home(step)
+    }
+
+    /// Lets the nodes be in this many pools by turns.
+    pub(crate) fn spread(&mut self, pools: u32) -> Outcome<()> {
+        self.pools = (0..pools).map(pool_name).collect();
+        self.nodes.pools(pools)
+    }
+
+    pub(crate) fn pools(&self) -> &[String] {
+        &self.pools
     }
 
     /// A Perlbal whose pools follow the pool files, with a service on `api`.
@@ -145,6 +156,22 @@ impl Site {
         settings: &Settings,
         perlbal: &Perlbal,
     ) -> Outcome<Process> {
+        let perlbal = json!({
+            "address": settings.relay.unwrap_or(perlbal.management).to_string(),
+            "resync_interval": format!("{}ms", settings.resync.as_millis()),
+            // A pool of 10,000 takes Perlbal its time.
+            "timeout": "20s",
+        });
+        self.pollbal_with(program, settings, ("perlbal", perlbal))
+    }
+
+    /// pollbal with the load balancer that this key of the configuration names.
+    pub(crate) fn pollbal_with(
+        &self,
+        program: &Path,
+        settings: &Settings,
+        (key, balancer): (&str, Value),
+    ) -> Outcome<Process> {
         let services = self.room.path().join("services");
         let mut text = String::new();
         for node in 0..settings.nodes {
@@ -168,12 +195,7 @@ impl Site {
             "status_listen": open(listeners.status),
             "node_listen": open(listeners.node),
             "metrics_per_node": settings.metrics_per_node,
-            "perlbal": [{
-                "address": settings.relay.unwrap_or(perlbal.management).to_string(),
-                "resync_interval": format!("{}ms", settings.resync.as_millis()),
-                // A pool of 10,000 takes Perlbal its time.
-                "timeout": "20s",
-            }],
+            key: balancer,
             "pools": pools,
             "poll_interval": format!("{}ms", settings.interval.as_millis()),
         });
@@ -268,6 +290,41 @@ impl Site {
         Ok(process)
     }
 
+    /// A `HAProxy` with a backend for each pool that has this many empty slots.
+    pub(crate) fn haproxy_with_slots(&self, slots: usize) -> Outcome<Haproxy> {
+        let management = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)?);
+        let mut text = format!(
+            "global\n  nbthread 1\n  maxconn 1000\n  stats socket ipv4@{management} level admin\n\
+             defaults\n  mode http\n  timeout connect 500ms\n  timeout client 10s\n  timeout server 10s\n\
+             frontend rest\n  bind 127.0.0.1:{}\n  default_backend {}\n",
+            free_port(Ipv4Addr::LOCALHOST)?,
+            self.pools[0]
+        );
+        for pool in &self.pools {
+            writeln!(
+                text,
+                "backend {pool}\n  server-template pb 1-{slots} 127.0.0.1:1 weight 100 disabled"
+            )?;
+        }
+        let config = self.room.path().join("haproxy.cfg");
+        fs::write(&config, text)?;
+        let command = [
+            "haproxy".as_ref(),
+            "-db".as_ref(),
+            "-f".as_ref(),
+            config.as_os_str(),
+        ];
+        let mut process = Process::start("haproxy", self.room.path(), &command)?;
+        eventually(PATIENCE, "HAProxy listens", || {
+            process.check()?;
+            Ok(TcpStream::connect(management).ok())
+        })?;
+        Ok(Haproxy {
+            _process: process,
+            management,
+        })
+    }
+
     /// A settled floor.
     pub(crate) fn floor(&mut self, nodes: usize, interval: Duration) -> Outcome<Process> {
         let program = std::env::current_exe()?.to_string_lossy().into_owned();
@@ -280,6 +337,42 @@ impl Site {
         let mut process = Process::start("floor", self.room.path(), &command)?;
         self.settle_with(&mut process, nodes, interval)?;
         Ok(process)
+    }
+}
+
+/// A running `HAProxy` that pollbal drives.
+pub(crate) struct Haproxy {
+    _process: Process,
+    pub(crate) management: SocketAddrV4,
+}
+
+impl Haproxy {
+    /// Waits until this many servers get requests, in all backends.
+    pub(crate) fn wait_members(
+        &self,
+        pollbal: &mut Process,
+        backends: &[String],
+        members: usize,
+    ) -> Outcome<()> {
+        let what = format!("{members} members in HAProxy");
+        eventually(PATIENCE, &what, || {
+            pollbal.check()?;
+            let mut ready = 0;
+            for backend in backends {
+                ready += self.ready(backend)?;
+            }
+            Ok((ready == members).then_some(()))
+        })
+    }
+
+    fn ready(&self, backend: &str) -> Outcome<usize> {
+        let mut stream = TcpStream::connect(self.management)?;
+        stream.write_all(format!("show servers state {backend}\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        // 4: its line in the configuration says `disabled`.
+        let is_ready = |line: &&str| matches!(line.split(' ').nth(6), Some("0" | "4"));
+        Ok(answer.lines().skip(2).filter(is_ready).count())
     }
 }
 

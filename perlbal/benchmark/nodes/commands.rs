@@ -8,6 +8,7 @@
 //! | `polled NODE` | says when that node was polled last; 0 where it was not since the rhythm was begun |
 //! | `set FROM TO STEP serving\|leaving` | changes what these nodes announce; `changed NODE STAMP` is reported for each when it was |
 //! | `home STEP` | lets only each STEPth node announce `api`, and the others `web` |
+//! | `pools N` | lets the nodes be in N other pools by turns |
 //! | `hang N` | lets N of each ten nodes hang |
 //! | `slow NODE NS` | lets one node answer late |
 
@@ -61,6 +62,7 @@ impl Nodes {
                 }
             }
             ["home", step] => self.home = step.parse().ok().filter(|step| *step > 0)?,
+            ["pools", pools] => self.pools = pools.parse().ok()?,
             ["hang", tenths] => self.hanging = tenths.parse().ok()?,
             ["slow", node, delay] => {
                 let delay = Duration::from_nanos(delay.parse().ok()?);

@@ -57,3 +57,18 @@ pub(super) fn answer(home: bool, leaving: bool, keep_alive: bool) -> &'static [u
         (false, true, false) => answer!("web", "leaving", "close"),
     }
 }
+
+/// The name of one of many pools, as long as `api`.
+pub(crate) fn pool_name(pool: u32) -> String {
+    format!("p{:02}", pool % 100)
+}
+
+/// The answer that puts a node into another pool than this one does.
+pub(super) fn in_pool(answer: &[u8], pool: u32) -> Vec<u8> {
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let body = head.map_or(0, |head| head + 4);
+    let name = pool_name(pool);
+    let mut changed = answer.to_vec();
+    changed[body..body + name.len()].copy_from_slice(name.as_bytes());
+    changed
+}

@@ -4,6 +4,7 @@ mod change;
 pub(crate) mod churn;
 pub(crate) mod cost;
 pub(crate) mod fleet;
+pub(crate) mod haproxy;
 pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod nudge;
