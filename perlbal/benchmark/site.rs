@@ -347,22 +347,27 @@ pub(crate) struct Haproxy {
 }
 
 impl Haproxy {
-    /// Waits until this many servers get requests, in all backends.
+    /// Waits until each backend has its share of this many servers that get requests. A look costs `HAProxy` time too, so
+    /// there are few.
     pub(crate) fn wait_members(
         &self,
         pollbal: &mut Process,
         backends: &[String],
         members: usize,
     ) -> Outcome<()> {
-        let what = format!("{members} members in HAProxy");
-        eventually(PATIENCE, &what, || {
-            pollbal.check()?;
-            let mut ready = 0;
-            for backend in backends {
-                ready += self.ready(backend)?;
-            }
-            Ok((ready == members).then_some(()))
-        })
+        let share = members / backends.len();
+        for backend in backends {
+            let what = format!("{share} members of {backend} in HAProxy");
+            eventually(PATIENCE, &what, || {
+                pollbal.check()?;
+                let all = self.ready(backend)? == share;
+                if !all {
+                    sleep(Duration::from_millis(50));
+                }
+                Ok(all.then_some(()))
+            })?;
+        }
+        Ok(())
     }
 
     fn ready(&self, backend: &str) -> Outcome<usize> {

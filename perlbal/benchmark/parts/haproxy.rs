@@ -19,6 +19,9 @@ use crate::relay::{Command, End, Relay};
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Haproxy, PATIENCE, Settings, Site};
 
+/// One in this many slots is free.
+const SPARE: usize = 10;
+
 /// Nothing more follows from a change after this long without a command.
 const QUIET: Duration = Duration::from_millis(60);
 
@@ -40,7 +43,7 @@ struct Driven {
 impl Driven {
     fn start(plan: &Plan, settings: &Settings) -> Outcome<Self> {
         let mut site = Site::new()?;
-        let haproxy = site.haproxy_with_slots(settings.nodes)?;
+        let haproxy = site.haproxy_with_slots(settings.nodes + settings.nodes / SPARE)?;
         let relay = Relay::before(haproxy.management, End::Prompt)?;
         let balancer = balancer(relay.address, settings);
         let mut pollbal = site.pollbal_with(&plan.pollbal, settings, balancer)?;

@@ -112,17 +112,20 @@ impl Session {
         }
     }
 
-    /// Sends commands to the process that serves, and returns their answers.
+    /// Sends commands to the process that serves, and returns their answers; without commands, asks only whether it still
+    /// serves.
     async fn ask(&mut self, commands: &[&str]) -> Result<Vec<String>, SessionError> {
         let mut framed = vec![SHOW_INFO];
-        framed.extend(commands);
-        framed.push(SHOW_INFO);
+        if !commands.is_empty() {
+            framed.extend(commands);
+            framed.push(SHOW_INFO);
+        }
         let connection = self.connection.as_mut();
         let connection = connection.ok_or_else(|| lost("closing connections", "it is closed"))?;
         let mut answers = connection.ask(&framed).await?;
-        let after = answers.pop().unwrap_or_default();
         let before = answers.remove(0);
-        for info in [&before, &after] {
+        let after = answers.pop();
+        for info in [Some(&before), after.as_ref()].into_iter().flatten() {
             let info = Info::parse(info).ok_or_else(|| not_understood(SHOW_INFO))?;
             if info.is_stopping || info.pid != self.info.pid {
                 return Err(self.replaced());
@@ -153,50 +156,64 @@ impl Session {
             let due: Vec<(usize, &Command)> = due
                 .filter_map(|(index, (commands, _))| Some((index, commands.get(number)?)))
                 .collect();
-            let texts: Vec<_> = due.iter().map(|(_, command)| &*command.text).collect();
-            let answers = self.ask(&texts).await?;
-            let mut moved = BTreeMap::new();
-            for ((index, command), answer) in due.into_iter().zip(&answers) {
-                match judge(command.expected, answer) {
-                    Outcome::Success => {}
-                    Outcome::FixedWeights => {
-                        self.fixed_weights.insert(batch[index].backend.clone());
-                    }
-                    Outcome::Stopping => return Err(self.replaced()),
-                    Outcome::Rejected(text) => results[index] = Err(text),
-                }
-                if let (Expected::Address(node), Ok(())) = (command.expected, &results[index]) {
-                    moved.insert(index, node);
-                }
+            let mut looks = looks(batch, &due);
+            let texts = due.iter().map(|(_, command)| &*command.text);
+            let texts: Vec<_> = texts.chain(looks.values().map(|text| &**text)).collect();
+            let mut answers = self.ask(&texts).await?;
+            let seen = answers.split_off(due.len());
+            for (look, answer) in looks.values_mut().zip(seen) {
+                *look = answer;
             }
+            let mut moved = self.judge_all(batch, &due, &answers, &mut results)?;
+            forget_done(&mut moved, batch, &looks)?;
             self.confirm_addresses(batch, moved, &mut results).await?;
         }
         Ok(results)
     }
 
-    /// Reads addresses back that were changed.
+    /// Records what answers mean for their steps; which steps changed an address, and to which.
+    fn judge_all(
+        &mut self,
+        batch: &[Step],
+        due: &[(usize, &Command)],
+        answers: &[String],
+        results: &mut [StepResult],
+    ) -> Result<BTreeMap<usize, NodeAddr>, SessionError> {
+        let mut moved = BTreeMap::new();
+        for ((index, command), answer) in due.iter().zip(answers) {
+            match judge(command.expected, answer) {
+                Outcome::Success => {}
+                Outcome::FixedWeights => {
+                    self.fixed_weights.insert(batch[*index].backend.clone());
+                }
+                Outcome::Stopping => return Err(self.replaced()),
+                Outcome::Rejected(text) => results[*index] = Err(text),
+            }
+            if let (Expected::Address(node), Ok(())) = (command.expected, &results[*index]) {
+                moved.insert(*index, node);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Reads addresses back that were changed and that no read shows yet.
     async fn confirm_addresses(
         &mut self,
         batch: &[Step],
         mut moved: BTreeMap<usize, NodeAddr>,
         results: &mut [StepResult],
     ) -> Result<(), SessionError> {
-        for attempt in 0..ADDRESS_READS {
+        for _ in 0..ADDRESS_READS {
             if moved.is_empty() {
                 return Ok(());
             }
-            if attempt > 0 {
-                sleep(ADDRESS_DELAY).await;
-            }
+            sleep(ADDRESS_DELAY).await;
             let backends: BTreeSet<_> = moved.keys().map(|index| &batch[*index].backend).collect();
             for backend in backends {
                 let command = format!("{SHOW_STATE} {backend}");
-                let answers = self.ask(&[&command]).await?;
-                let there = addresses(&answers[0]).ok_or_else(|| not_understood(&command))?;
-                moved.retain(|index, node| {
-                    let step = &batch[*index];
-                    step.backend != *backend || there.get(&*step.server.shared()) != Some(node)
-                });
+                let mut answers = self.ask(&[&command]).await?;
+                let answer = answers.pop().unwrap_or_default();
+                forget_done(&mut moved, batch, &[(backend, answer)].into())?;
             }
         }
         for (index, node) in moved {
@@ -253,6 +270,32 @@ impl Session {
     fn limit_of_former(&self) -> Duration {
         self.timeout / 8
     }
+}
+
+/// The commands that read back the addresses which these change, by backend.
+fn looks<'a>(batch: &'a [Step], due: &[(usize, &Command)]) -> BTreeMap<&'a HaproxyName, String> {
+    let moves = due
+        .iter()
+        .filter(|(_, command)| matches!(command.expected, Expected::Address(_)));
+    let backends = moves.map(|(index, _)| &batch[*index].backend);
+    let look = |backend| (backend, format!("{SHOW_STATE} {backend}"));
+    backends.map(look).collect()
+}
+
+/// Forgets the changes of addresses that reads of these backends show.
+fn forget_done(
+    moved: &mut BTreeMap<usize, NodeAddr>,
+    batch: &[Step],
+    reads: &BTreeMap<&HaproxyName, String>,
+) -> Result<(), SessionError> {
+    for (backend, answer) in reads {
+        let there = addresses(answer).ok_or_else(|| not_understood(SHOW_STATE))?;
+        moved.retain(|index, node| {
+            let step = &batch[*index];
+            step.backend != **backend || there.get(&*step.server.shared()) != Some(node)
+        });
+    }
+    Ok(())
 }
 
 fn not_understood(command: &str) -> SessionError {
