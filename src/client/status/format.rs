@@ -97,11 +97,13 @@ pub(super) fn urgency(node: &Node) -> u8 {
     match node.state {
         State::Refused => 0,
         State::Failed => 1,
-        State::Member => 2,
+        State::Member if node.failing || node.why.is_some() => 2,
         State::Disabled => 3,
         State::Leaving => 4,
         State::Awaited => 5,
         State::Idle => 6,
+        // It has another weight than usual.
+        State::Member => 7,
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | request | page |
 //! | --- | --- |
-//! | `GET /` | verdict, pools, nodes not in service, load balancers, recent events |
+//! | `GET /` | verdict, pools, nodes not in full service, load balancers, recent events |
 //! | `GET /?all=1` | the same, with all of these nodes, however many |
 //! | `GET /?pool=P` | a pool and its nodes; with `&all=1` all of them, however many |
 //! | `GET /?node=N` | a node: its last response, why it is in or out, and what brings it back |

@@ -42,7 +42,7 @@ pub(super) fn class(health: Health) -> &'static str {
 pub(super) enum About<'a> {
     /// Everything.
     Site {
-        /// All nodes not in service, however many.
+        /// All nodes not in full service, however many.
         all: bool,
     },
     /// A pool and its nodes.

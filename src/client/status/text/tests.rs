@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{Counts, Files, Grant, HealthProblem, Pool, Reason, State, VersionCount};
+use crate::api::{Counts, Files, Grant, HealthProblem, Pool, Ramp, Reason, State, VersionCount};
 use crate::model::health::{Health, Severity};
 use crate::model::weight::WeightSource;
 
@@ -294,6 +294,29 @@ fn ten_thousand_nodes_out_are_a_screen_of_text_with_the_worst_first() {
 
     let selected = render(&status, true, Colors::none());
     assert!(selected.lines().count() > 10_000);
+}
+
+#[test]
+fn members_that_ramp_up_are_behind_nodes_that_are_out() {
+    let mut status = status();
+    let rising = |number| Node {
+        why: None,
+        ramp: Some(Ramp {
+            weight: 35,
+            since: BEFORE.to_owned(),
+            until: "2026-11-21T09:30:20.000Z".to_owned(),
+        }),
+        ..node(number, State::Member, "")
+    };
+    status.nodes = (1..=30).map(rising).collect();
+    status.nodes.push(node(31, State::Idle, "idle"));
+    let text = text(&status);
+    let out = text.find("api-node-31 ").expect("it is shown");
+    assert!(
+        out < text.find("api-node-1 ").expect("it is shown"),
+        "{text}"
+    );
+    assert!(text.contains("weight 35 of 100, full in 20 s"), "{text}");
 }
 
 #[test]
