@@ -224,6 +224,12 @@ impl Membership {
                 absences.entry(addr).or_insert(Absence::Since(now));
             }
         }
+        // Members that are not listed yet, as their source may be away or their host name not resolved: they are not new.
+        let unlisted = |addr: &NodeAddr| self.nodes.get_listed(*addr).is_none();
+        let members = self.before.iter().filter(|(_, was)| was.is_member());
+        for (addr, _) in members.filter(|(addr, _)| unlisted(addr)) {
+            absences.entry(*addr).or_insert(Absence::Since(now));
+        }
         let nodes = &self.nodes;
         let is_member = |addr: &NodeAddr| nodes.get(*addr).and_then(TrackedNode::pool).is_some();
         rising.retain(|addr, _| is_member(addr));

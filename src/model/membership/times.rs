@@ -25,6 +25,13 @@ pub(super) struct Was {
     failing: Option<Instant>,
 }
 
+impl Was {
+    /// Whether it was a member.
+    pub(super) fn is_member(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
 impl Membership {
     /// Takes what the run before knew, before any node is polled.
     pub fn remember(&mut self, times: &NodeTimes, (now, today): (Instant, Timestamp)) {

@@ -230,6 +230,23 @@ fn a_restart_neither_begins_nor_skips_a_ramp() {
 }
 
 #[test]
+fn a_member_of_the_last_run_that_is_listed_late_is_not_new() {
+    let first = Bench::serving(ramping(), 5);
+    let mut bench = first.succeeded(Duration::from_secs(1));
+    for number in 1..=3 {
+        bench.see(number, says("api"));
+    }
+    bench.membership.set_nodes(nodes(1..=4), bench.now);
+    bench.see(4, says("api"));
+    assert_eq!(bench.weights(), [100; 4]);
+    bench.now += AFTER;
+    bench.membership.set_nodes(nodes(1..=6), bench.now);
+    bench.see(5, says("api"));
+    bench.see(6, says("api"));
+    assert_eq!(bench.weights(), [100, 100, 100, 100, 5, 5]);
+}
+
+#[test]
 fn a_ramp_that_a_restart_finds_over_by_failure_begins_again() {
     let mut first = Bench::serving(ramping(), 3);
     first.away(1, AFTER);
