@@ -29,8 +29,8 @@ const TASKS: [&str; 12] = [
     "listener",
     "pool files",
     "service manager",
-    "services file",
     "signals",
+    "source of nodes",
     "state file",
     "stay requests",
 ];
