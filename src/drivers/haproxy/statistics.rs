@@ -2,6 +2,8 @@
 //!
 //! What it does not report, as in mode `tcp`, has no sample: a number that is not known is not 0.
 
+use std::time::Duration;
+
 use super::tables::{Info, Row, Table};
 use crate::drivers::family::{Family, FamilyKind, Sample, Value};
 
@@ -11,68 +13,141 @@ struct Definition {
     name: &'static str,
     help: &'static str,
     /// Each with the value of the label `kind`, if it has one.
-    columns: &'static [(&'static str, Option<&'static str>)],
+    columns: Columns,
+    unit: Unit,
 }
 
-const SESSIONS: &[(&str, Option<&str>)] = &[("scur", None)];
-const QUEUE: &[(&str, Option<&str>)] = &[("qcur", None)];
-const REQUESTS: &[(&str, Option<&str>)] = &[("req_tot", None)];
-const ERRORS: &[(&str, Option<&str>)] =
-    &[("econ", Some("connection")), ("eresp", Some("response"))];
+/// What the numbers of a column are.
+#[derive(Clone, Copy)]
+enum Unit {
+    Count,
+    /// An average of the last requests, in milliseconds; 0 before the first one.
+    Average,
+}
 
-const BY_BACKEND: [Definition; 4] = [
+type Columns = &'static [(&'static str, Option<&'static str>)];
+
+const SESSIONS: Columns = &[("scur", None)];
+const QUEUE: Columns = &[("qcur", None)];
+const REQUESTS: Columns = &[("req_tot", None)];
+const ERRORS: Columns = &[("econ", Some("connection")), ("eresp", Some("response"))];
+const QUEUE_TIME: Columns = &[("qtime", None)];
+const CONNECT_TIME: Columns = &[("ctime", None)];
+const RESPONSE_TIME: Columns = &[("rtime", None)];
+const TOTAL_TIME: Columns = &[("ttime", None)];
+
+const BY_BACKEND: [Definition; 8] = [
     Definition {
         kind: FamilyKind::Gauge,
         name: "haproxy_backend_sessions",
         help: "Requests in progress, by backend.",
         columns: SESSIONS,
+        unit: Unit::Count,
     },
     Definition {
         kind: FamilyKind::Gauge,
         name: "haproxy_backend_queue",
         help: "Requests that wait for a server, by backend.",
         columns: QUEUE,
+        unit: Unit::Count,
     },
     Definition {
         kind: FamilyKind::Counter,
         name: "haproxy_backend_requests_total",
         help: "HTTP requests, by backend.",
         columns: REQUESTS,
+        unit: Unit::Count,
     },
     Definition {
         kind: FamilyKind::Counter,
         name: "haproxy_backend_errors_total",
         help: "Failed connections and responses, by backend.",
         columns: ERRORS,
+        unit: Unit::Count,
     },
+    average(
+        "haproxy_backend_queue_time_average_seconds",
+        "Average time in the queue of the last 1024 requests, by backend.",
+        QUEUE_TIME,
+    ),
+    average(
+        "haproxy_backend_connect_time_average_seconds",
+        "Average time of the last 1024 requests to connect, by backend.",
+        CONNECT_TIME,
+    ),
+    average(
+        "haproxy_backend_response_time_average_seconds",
+        "Average time to the first byte of the last 1024 responses, by backend.",
+        RESPONSE_TIME,
+    ),
+    average(
+        "haproxy_backend_total_time_average_seconds",
+        "Average time of the last 1024 requests, with queue and data, by backend.",
+        TOTAL_TIME,
+    ),
 ];
 
-const BY_SERVER: [Definition; 4] = [
+const BY_SERVER: [Definition; 8] = [
     Definition {
         kind: FamilyKind::Gauge,
         name: "haproxy_server_sessions",
         help: "Requests in progress, by server.",
         columns: SESSIONS,
+        unit: Unit::Count,
     },
     Definition {
         kind: FamilyKind::Gauge,
         name: "haproxy_server_queue",
         help: "Requests that wait for this server.",
         columns: QUEUE,
+        unit: Unit::Count,
     },
     Definition {
         kind: FamilyKind::Counter,
         name: "haproxy_server_requests_total",
         help: "HTTP requests, by server.",
         columns: REQUESTS,
+        unit: Unit::Count,
     },
     Definition {
         kind: FamilyKind::Counter,
         name: "haproxy_server_errors_total",
         help: "Failed connections and responses, by server.",
         columns: ERRORS,
+        unit: Unit::Count,
     },
+    average(
+        "haproxy_server_queue_time_average_seconds",
+        "Average time in the queue of the last 1024 requests, by server.",
+        QUEUE_TIME,
+    ),
+    average(
+        "haproxy_server_connect_time_average_seconds",
+        "Average time of the last 1024 requests to connect, by server.",
+        CONNECT_TIME,
+    ),
+    average(
+        "haproxy_server_response_time_average_seconds",
+        "Average time to the first byte of the last 1024 responses, by server.",
+        RESPONSE_TIME,
+    ),
+    average(
+        "haproxy_server_total_time_average_seconds",
+        "Average time of the last 1024 requests, with queue and data, by server.",
+        TOTAL_TIME,
+    ),
 ];
+
+/// A family of averages, by the name that `HAProxy`'s own exporter has for it.
+const fn average(name: &'static str, help: &'static str, columns: Columns) -> Definition {
+    Definition {
+        kind: FamilyKind::Gauge,
+        name,
+        help,
+        columns,
+        unit: Unit::Average,
+    }
+}
 
 /// The families by backend, and by server if `per_node`; `None` if `stat` is not understood.
 pub(super) fn families(info: &Info, stat: &str, per_node: bool) -> Option<Vec<Family>> {
@@ -109,7 +184,7 @@ impl Definition {
                 let kind = kind.map(|kind| ("kind", kind.to_owned()));
                 Some(Sample {
                     labels: labels(*row).into_iter().chain(kind).collect(),
-                    value: Value::Whole(row.number(column)?),
+                    value: self.unit.value(*row, column)?,
                 })
             })
         });
@@ -118,6 +193,20 @@ impl Definition {
             help: self.help,
             kind: self.kind,
             samples: samples.collect(),
+        }
+    }
+}
+
+impl Unit {
+    /// The value in a column; `None` if it is not known.
+    fn value(self, row: Row<'_, '_>, column: &str) -> Option<Value> {
+        let number = row.number(column)?;
+        match self {
+            Self::Count => Some(Value::Whole(number)),
+            Self::Average => {
+                let seconds = Duration::from_millis(number).as_secs_f64();
+                (row.number("stot")? > 0).then_some(Value::Real(seconds))
+            }
         }
     }
 }
@@ -144,8 +233,9 @@ mod tests {
             version: "2.6.12".to_owned(),
             started: None,
         };
-        let stat = "# pxname,svname,qcur,scur,econ,eresp,type,req_tot,addr\n\
-                    api,pb1,0,2,1,0,2,7,10.0.0.1:80\napi,BACKEND,3,2,1,0,1,,\n";
+        let stat = "# pxname,svname,qcur,scur,stot,econ,eresp,type,req_tot,addr,ttime\n\
+                    api,pb1,0,2,7,1,0,2,7,10.0.0.1:80,12\napi,pb2,0,0,0,0,0,2,0,,0\n\
+                    api,BACKEND,3,2,7,1,0,1,,,1500\n";
         let text = |per_node| {
             let families = families(&info, stat, per_node).unwrap();
             let samples = families.iter().flat_map(|family| {
@@ -165,14 +255,22 @@ mod tests {
             "haproxy_backend_queue api Whole(3)",
             "haproxy_backend_errors_total api,connection Whole(1)",
             "haproxy_backend_errors_total api,response Whole(0)",
+            "haproxy_backend_total_time_average_seconds api Real(1.5)",
         ];
         assert_eq!(text(false), by_backend);
         let by_server = [
             "haproxy_server_sessions api,pb1,10.0.0.1:80 Whole(2)",
+            "haproxy_server_sessions api,pb2, Whole(0)",
             "haproxy_server_queue api,pb1,10.0.0.1:80 Whole(0)",
+            "haproxy_server_queue api,pb2, Whole(0)",
             "haproxy_server_requests_total api,pb1,10.0.0.1:80 Whole(7)",
+            "haproxy_server_requests_total api,pb2, Whole(0)",
             "haproxy_server_errors_total api,pb1,10.0.0.1:80,connection Whole(1)",
+            "haproxy_server_errors_total api,pb2,,connection Whole(0)",
             "haproxy_server_errors_total api,pb1,10.0.0.1:80,response Whole(0)",
+            "haproxy_server_errors_total api,pb2,,response Whole(0)",
+            // The other server had no request yet, so no average.
+            "haproxy_server_total_time_average_seconds api,pb1,10.0.0.1:80 Real(0.012)",
         ];
         assert_eq!(text(true), [&by_backend[..], &by_server].concat());
     }
