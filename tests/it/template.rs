@@ -21,6 +21,8 @@ fn keys(template: &Value) -> BTreeSet<String> {
             .collect()
     };
     let mut keys: BTreeSet<_> = fields(template).into_iter().collect();
+    let serf = fields(&template["serf"]).into_iter();
+    keys.extend(serf.map(|key| format!("serf.{key}")));
     for kind in ["perlbal", "haproxy"] {
         for one in template[kind].as_array().expect("an array") {
             keys.extend(fields(one).iter().map(|key| format!("{kind}[].{key}")));
