@@ -57,7 +57,8 @@ fn main() -> ExitCode {
             eprintln!("POLLBAL_WORLDS: there is no world \"{name}\"; there are: {known}");
             return ExitCode::FAILURE;
         };
-        for balancer in balancer::ALL {
+        let has = |balancer: &&dyn Balancer| *world == "containers" || balancer.is_installed();
+        for balancer in balancer::ALL.into_iter().filter(has) {
             let scenarios = scenarios::of(balancer).into_iter();
             trials.extend(scenarios.map(|scenario| trial(world, *make, balancer, scenario)));
         }
@@ -77,7 +78,7 @@ fn readme_trial() -> Trial {
 
 fn trial(world: &str, make: Make, balancer: &'static dyn Balancer, scenario: Scenario) -> Trial {
     let trial = Trial::test(scenario.name, move || run(make, balancer, scenario));
-    trial.with_kind(format!("{world}, {}", balancer.name()))
+    trial.with_kind(format!("{world}, {}", balancer.label()))
 }
 
 /// What came of it; of a failure with all that its world shows, which is gone afterwards.

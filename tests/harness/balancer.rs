@@ -10,8 +10,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// All of them.
-pub(crate) const ALL: [&dyn Balancer; 2] = [&perlbal::Perlbal, &haproxy::Haproxy];
+/// All of them: Debian 12's, and the `HAProxy` of Debian 13.
+pub(crate) const ALL: [&dyn Balancer; 3] =
+    [&perlbal::Perlbal, &haproxy::DEBIAN_12, &haproxy::DEBIAN_13];
 
 /// The members of a pool, each with how many requests it got since it became one.
 pub(crate) type Uses = Result<Vec<(SocketAddrV4, u64)>, String>;
@@ -23,6 +24,16 @@ pub(crate) type Ask<'a> = &'a dyn Fn(&str) -> Result<Vec<String>, String>;
 pub(crate) trait Balancer: Sync {
     /// As pollbal's log calls it.
     fn name(&self) -> &'static str;
+
+    /// As trials call it.
+    fn label(&self) -> &'static str {
+        self.name()
+    }
+
+    /// Whether it is installed here, and not only in an image.
+    fn is_installed(&self) -> bool {
+        true
+    }
 
     /// Its image in the world of containers.
     fn image(&self) -> &'static str;

@@ -3,7 +3,8 @@
 //!
 //! A relay stamps HAProxy's answers, as for Perlbal (`parts/reaction.rs`), which is the reference in the same run.
 
-use std::net::SocketAddrV4;
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,13 @@ use crate::Outcome;
 use crate::clock::{milliseconds, now};
 use crate::measure::watch;
 use crate::process::Process;
-use crate::quantile::quantile;
+use crate::quantile::{median, quantile};
 use crate::relay::{Command, End, Relay};
 use crate::report::{Figure, Goal, Report};
 use crate::site::{Haproxy, PATIENCE, Settings, Site};
+
+/// Between two polls of a node where changes come one by one.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// One in this many slots is free.
 const SPARE: usize = 10;
@@ -37,7 +41,7 @@ struct Driven {
     site: Site,
     relay: Relay,
     pollbal: Process,
-    _haproxy: Haproxy,
+    haproxy: Haproxy,
 }
 
 impl Driven {
@@ -53,7 +57,7 @@ impl Driven {
             site,
             relay,
             pollbal,
-            _haproxy: haproxy,
+            haproxy,
         })
     }
 
@@ -83,7 +87,7 @@ fn balancer(management: SocketAddrV4, settings: &Settings) -> (&'static str, Val
 
 fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
     const NODES: usize = 100;
-    let settings = Settings::new(NODES, Duration::from_millis(100));
+    let settings = Settings::new(NODES, INTERVAL);
     let mut driven = Driven::start(plan, &settings)?;
     let changes = if plan.quick { 10 } else { 400 };
     let mut took = [Vec::new(), Vec::new()];
@@ -102,6 +106,7 @@ fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
         let done = done.ok_or("HAProxy was not told of a change")?;
         took[change % 2].push(milliseconds(done.saturating_sub(stamp)));
     }
+    let alone = alone(driven.haproxy.management, changes / 4)?;
     for (kind, took) in ["leaving", "joining"].into_iter().zip(&took) {
         for (name, about, part, goal) in [
             ("p50", "median", 0.5, Some(0.5)),
@@ -114,6 +119,8 @@ fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
                 "ms",
                 quantile(took, part),
             );
+            let floor = (name == "p50").then_some(alone);
+            let figure = figure.beside(None, floor);
             report.add(match goal {
                 Some(limit) => figure.goal(Goal::AtMost(limit)),
                 None => figure,
@@ -121,6 +128,31 @@ fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// How long `HAProxy` alone takes for a change of a server's state, for a client that does nothing else: the median, in
+/// milliseconds.
+fn alone(management: SocketAddrV4, changes: usize) -> Outcome<f64> {
+    let mut stream = TcpStream::connect(management)?;
+    stream.set_nodelay(true)?;
+    let mut answer = [0; 4096];
+    stream.write_all(b"prompt\n")?;
+    // The prompt.
+    _ = stream.read(&mut answer)?;
+    let mut took = Vec::new();
+    for change in 0..changes {
+        let state = ["drain", "ready"][change % 2];
+        // As long as it rests between a node's polls: an idle one has to wake.
+        sleep(INTERVAL);
+        let begin = now();
+        stream.write_all(format!("set server api/pb1 state {state}\n").as_bytes())?;
+        let read = stream.read(&mut answer)?;
+        if !answer[..read].ends_with(b"> ") {
+            return Err("HAProxy's answer does not end in a prompt".into());
+        }
+        took.push(milliseconds(now() - begin));
+    }
+    Ok(median(&took))
 }
 
 /// When the last of this many servers got that state; `None` while that is to come.

@@ -15,15 +15,41 @@ use crate::common::haproxy::PROGRAM;
 use crate::harness::world::POOLS;
 
 /// See the module's documentation.
-pub(crate) struct Haproxy;
+pub(crate) struct Haproxy {
+    label: &'static str,
+    image: &'static str,
+    is_installed: bool,
+}
+
+/// 2.6, which the tests on this machine run too.
+pub(crate) const DEBIAN_12: Haproxy = Haproxy {
+    label: "HAProxy",
+    image: "pollbal-haproxy",
+    is_installed: true,
+};
+
+/// 3.0, which only an image has.
+pub(crate) const DEBIAN_13: Haproxy = Haproxy {
+    label: "HAProxy 3.0",
+    image: "pollbal-haproxy-3.0",
+    is_installed: false,
+};
 
 impl Balancer for Haproxy {
     fn name(&self) -> &'static str {
         "HAProxy"
     }
 
+    fn label(&self) -> &'static str {
+        self.label
+    }
+
+    fn is_installed(&self) -> bool {
+        self.is_installed
+    }
+
     fn image(&self) -> &'static str {
-        "pollbal-haproxy"
+        self.image
     }
 
     fn starts_from_files(&self) -> bool {
