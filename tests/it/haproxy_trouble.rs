@@ -114,6 +114,28 @@ fn slots_that_do_not_suffice_are_a_problem_until_there_are_more() {
 }
 
 #[test]
+fn a_static_algorithm_that_takes_no_servers_is_one_problem_until_it_is_another() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["web", "web", "api"]);
+    let mut haproxy = Config::new()
+        .backend("web", &["balance source"])
+        .backend("api", &[&slots(2)])
+        .start(&stage);
+    let pollbal = Pollbal::start(&stage, &config(&haproxy));
+    haproxy.wait_members("api", &addrs(&nodes[2..]));
+    let problem = "no servers can be added to backend web, as its balancing algorithm is static: write `balance roundrobin` or `server-template pb";
+    pollbal.wait_log(&["ERROR", problem]);
+    eventually(SOON, "the status", || {
+        let status = status(&stage);
+        (status.contains(problem) && !status.contains("rejected")).then_some(())
+    });
+    haproxy.reload_with("balance source", "balance leastconn");
+    haproxy.wait_members("web", &addrs(&nodes[..2]));
+    pollbal.wait_log(&["resolved", "no servers can be added to backend web"]);
+    assert_eq!(pollbal.log_with(&["ERROR", problem]).len(), 1);
+}
+
+#[test]
 fn a_socket_below_admin_is_reported_with_what_to_write() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["web"]);

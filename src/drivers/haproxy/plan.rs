@@ -118,12 +118,16 @@ impl<'a> Planner<'a> {
                 without.push((*node, member));
             }
         }
+        let adds = self.adds();
+        if adds && self.backend.refuses_servers {
+            problems.extend((!without.is_empty()).then(|| self.refused_servers()));
+            return used;
+        }
         let is_free =
             |(name, server): &(&HaproxyName, &Server)| server.is_free() && !used.contains(name);
         let backend = self.backend;
         let mut free: Vec<_> = backend.servers.iter().filter(is_free).collect();
         free.sort_by_key(|(_, server)| server.kind.slot_number());
-        let adds = self.adds();
         let mut free = free.into_iter();
         let mut lacking = 0;
         for (node, member) in without {
@@ -153,6 +157,17 @@ impl<'a> Planner<'a> {
         let nodes = if count == 1 { "node" } else { "nodes" };
         format!(
             "backend {name} has no free slot for {count} {nodes}: raise the number in its line `server-template {prefix} 1-…` in haproxy.cfg and reload HAProxy"
+        )
+    }
+
+    fn refused_servers(&self) -> String {
+        let name = self.name;
+        let or_slots = match self.desired.servers {
+            ServerMode::Add => String::new(),
+            ServerMode::Slots | ServerMode::Auto => format!(" or `{}`", slots(self.desired)),
+        };
+        format!(
+            "no servers can be added to backend {name}, as its balancing algorithm is static: write `balance roundrobin`{or_slots} there into haproxy.cfg and reload HAProxy"
         )
     }
 

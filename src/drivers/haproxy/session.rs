@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::answers::{Expected, Outcome, judge};
+use super::answers::{Expected, Outcome, STATIC_BALANCE, judge};
 use super::connection::{Connection, lost, unusable};
 use super::former::Former;
 use super::name::HaproxyName;
@@ -49,6 +49,8 @@ pub(super) struct Session {
     timeout: Duration,
     /// Backends whose algorithm takes no weights at run time.
     fixed_weights: BTreeSet<HaproxyName>,
+    /// Backends whose algorithm takes no servers at run time.
+    static_balance: BTreeSet<HaproxyName>,
     former: Former,
     state_file: Option<Arc<StateFile>>,
     /// What was read and is not in the state file: it is written when nothing else is due, since the first read of a
@@ -95,6 +97,7 @@ impl Session {
             slot_prefix: settings.slot_prefix.clone(),
             timeout: settings.timeout,
             fixed_weights: BTreeSet::new(),
+            static_balance: BTreeSet::new(),
             former: former.clone(),
             state_file,
             unkept: None,
@@ -186,6 +189,10 @@ impl Session {
                 Outcome::FixedWeights => {
                     self.fixed_weights.insert(batch[*index].backend.clone());
                 }
+                Outcome::StaticBalance => {
+                    self.static_balance.insert(batch[*index].backend.clone());
+                    results[*index] = Err(STATIC_BALANCE.to_owned());
+                }
                 Outcome::Stopping => return Err(self.replaced()),
                 Outcome::Rejected(text) => results[*index] = Err(text),
             }
@@ -236,6 +243,7 @@ impl Session {
         self.unkept = answers.into_iter().next();
         for (name, backend) in &mut actual.backends {
             backend.has_fixed_weights = self.fixed_weights.contains(name);
+            backend.refuses_servers = self.static_balance.contains(name);
         }
         Ok(actual)
     }

@@ -27,6 +27,8 @@ pub(super) struct ActualBackend {
     pub(super) servers: BTreeMap<HaproxyName, Server>,
     /// Its algorithm takes no weights at run time.
     pub(super) has_fixed_weights: bool,
+    /// Its algorithm takes no servers at run time.
+    pub(super) refuses_servers: bool,
     /// It has slots without a host name: another process would not take their addresses from a state file, but the rest.
     pub(super) forgets_addresses: bool,
 }

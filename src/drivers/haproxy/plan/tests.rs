@@ -62,6 +62,7 @@ fn actual(servers: impl IntoIterator<Item = (HaproxyName, Server)>) -> Actual {
     let backend = ActualBackend {
         servers: servers.into_iter().collect(),
         has_fixed_weights: false,
+        refuses_servers: false,
         forgets_addresses: false,
     };
     Actual {
@@ -96,6 +97,19 @@ fn a_node_takes_the_first_free_slot() {
         "set pb3 addr 10.0.0.3 port 80; set pb3 state ready",
     ];
     assert_eq!(steps, expected);
+}
+
+#[test]
+fn a_backend_that_takes_no_servers_is_a_problem_only_while_a_node_needs_one() {
+    let mut actual = actual([]);
+    let backend = actual.backends.get_mut(&name(BACKEND)).unwrap();
+    backend.refuses_servers = true;
+    let refused = plan(&desired(&[1, 2]), &actual, &BTreeSet::new());
+    assert_eq!(refused.batches, [[]; 0]);
+    let problem = "no servers can be added to backend api, as its balancing algorithm is static: write `balance roundrobin` or `server-template pb 1-50 127.0.0.1:1 disabled` there into haproxy.cfg and reload HAProxy";
+    assert_eq!(refused.problems, [problem.to_owned()].into());
+    let nobody = plan(&desired(&[]), &actual, &BTreeSet::new());
+    assert_eq!(nobody.problems, Problems::new());
 }
 
 #[test]
