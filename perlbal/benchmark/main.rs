@@ -11,6 +11,7 @@
 
 mod clients;
 mod clock;
+mod driven;
 mod floor;
 mod listeners;
 mod measure;

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_tcp_quickack;
 use serde_json::{Value, json};
 
+use crate::driven::{Haproxy, Perlbal};
 use crate::listeners::Listeners;
 use crate::nodes::address;
 use crate::nodes::request::pool_name;
@@ -141,12 +140,7 @@ impl Site {
             Ok(TcpStream::connect(management).ok())
         })?;
         stream.set_read_timeout(Some(PATIENCE / 2))?;
-        Ok(Perlbal {
-            _process: process,
-            management,
-            service,
-            stream: BufReader::new(stream),
-        })
+        Ok(Perlbal::new(process, management, service, stream))
     }
 
     /// pollbal with that Perlbal.
@@ -319,10 +313,7 @@ impl Site {
             process.check()?;
             Ok(TcpStream::connect(management).ok())
         })?;
-        Ok(Haproxy {
-            _process: process,
-            management,
-        })
+        Ok(Haproxy::new(process, management))
     }
 
     /// A settled floor.
@@ -337,94 +328,6 @@ impl Site {
         let mut process = Process::start("floor", self.room.path(), &command)?;
         self.settle_with(&mut process, nodes, interval)?;
         Ok(process)
-    }
-}
-
-/// A running `HAProxy` that pollbal drives.
-pub(crate) struct Haproxy {
-    _process: Process,
-    pub(crate) management: SocketAddrV4,
-}
-
-impl Haproxy {
-    /// Waits until each backend has its share of this many servers that get requests. A look costs `HAProxy` time too, so
-    /// there are few.
-    pub(crate) fn wait_members(
-        &self,
-        pollbal: &mut Process,
-        backends: &[String],
-        members: usize,
-    ) -> Outcome<()> {
-        let share = members / backends.len();
-        for backend in backends {
-            let what = format!("{share} members of {backend} in HAProxy");
-            eventually(PATIENCE, &what, || {
-                pollbal.check()?;
-                let all = self.ready(backend)? == share;
-                if !all {
-                    sleep(Duration::from_millis(50));
-                }
-                Ok(all.then_some(()))
-            })?;
-        }
-        Ok(())
-    }
-
-    fn ready(&self, backend: &str) -> Outcome<usize> {
-        let mut stream = TcpStream::connect(self.management)?;
-        stream.write_all(format!("show servers state {backend}\n").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        // 4: its line in the configuration says `disabled`.
-        let is_ready = |line: &&str| matches!(line.split(' ').nth(6), Some("0" | "4"));
-        Ok(answer.lines().skip(2).filter(is_ready).count())
-    }
-}
-
-/// A running Perlbal and a management connection to it.
-pub(crate) struct Perlbal {
-    _process: Process,
-    pub(crate) management: SocketAddrV4,
-    pub(crate) service: SocketAddrV4,
-    stream: BufReader<TcpStream>,
-}
-
-impl Perlbal {
-    /// How many members the pool `api` has.
-    pub(crate) fn members(&mut self) -> Outcome<usize> {
-        self.members_of("api")
-    }
-
-    fn members_of(&mut self, pool: &str) -> Outcome<usize> {
-        let begin = format!("{pool} nodes ");
-        self.stream.get_mut().write_all(b"SHOW POOL\r\n")?;
-        let mut members = None;
-        loop {
-            // Perlbal writes line by line and waits for our acknowledgement of each.
-            set_tcp_quickack(self.stream.get_ref(), true)?;
-            let mut line = String::new();
-            if self.stream.read_line(&mut line)? == 0 {
-                return Err("Perlbal has closed the management connection".into());
-            }
-            let line = line.trim_end();
-            if line == "." {
-                return members.ok_or_else(|| format!("Perlbal has no pool {pool}").into());
-            }
-            if let Some(number) = line.strip_prefix(&begin) {
-                members = Some(number.parse()?);
-            }
-        }
-    }
-
-    pub(crate) fn wait_members(&mut self, members: usize) -> Outcome<()> {
-        self.wait_members_of("api", members)
-    }
-
-    pub(crate) fn wait_members_of(&mut self, pool: &str, members: usize) -> Outcome<()> {
-        let what = format!("{members} members of {pool} in Perlbal");
-        eventually(PATIENCE, &what, || {
-            Ok((self.members_of(pool)? == members).then_some(()))
-        })
     }
 }
 

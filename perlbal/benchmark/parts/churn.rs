@@ -14,10 +14,11 @@ use super::{Plan, thousands};
 use crate::Outcome;
 use crate::clients::{Clients, Span};
 use crate::clock::milliseconds;
+use crate::driven::Perlbal;
 use crate::relay::{Command, Relay};
 use crate::remote::Nodes;
 use crate::report::{Figure, Goal, Report};
-use crate::site::{Perlbal, Settings, Site};
+use crate::site::{Settings, Site};
 
 const CLIENTS: usize = 4;
 

@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use super::{Plan, thousands};
 use crate::Outcome;
 use crate::clock::{milliseconds, now};
+use crate::driven::Haproxy;
 use crate::measure::watch;
 use crate::process::Process;
 use crate::quantile::{median, quantile};
 use crate::relay::{Command, End, Relay};
 use crate::report::{Figure, Goal, Report};
-use crate::site::{Haproxy, PATIENCE, Settings, Site};
+use crate::site::{PATIENCE, Settings, Site};
 
 /// Between two polls of a node where changes come one by one.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::{Plan, thousands};
 use crate::Outcome;
+use crate::driven::Perlbal;
 use crate::listeners::{Listeners, free_address, scrape};
 use crate::measure::{Window, watch};
 use crate::process::Process;
 use crate::quantile::median;
 use crate::report::{Figure, Goal, Report};
-use crate::site::{Perlbal, Settings, Site};
+use crate::site::{Settings, Site};
 
 /// Between two scrapes, as Prometheus is commonly configured.
 const SCRAPES: Duration = Duration::from_secs(15);

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::{Plan, thousands};
 use crate::Outcome;
+use crate::driven::Perlbal;
 use crate::measure::{Window, asked, watch};
 use crate::nodes::{MOST, address};
 use crate::process::Process;
 use crate::quantile::median;
 use crate::report::{Figure, Goal, Report};
-use crate::site::{Perlbal, Settings, Site, free_port};
+use crate::site::{Settings, Site, free_port};
 
 /// So often each site is watched; all of it takes as long as two of a plan's windows.
 const ROUNDS: u32 = 5;
