@@ -22,6 +22,10 @@ pub(crate) const LB: u8 = 240;
 /// What Serf needs to find that a member failed, on one machine and with few members.
 pub(crate) const FAILED: Duration = Duration::from_secs(30);
 
+/// Longer than until the agents exchange everything, each 30 s: of 100 changes of tags among four agents about two
+/// reach one of them only then.
+pub(crate) const EXCHANGED: Duration = Duration::from_secs(45);
+
 /// A running agent; dropped, it is killed.
 pub(crate) struct Agent {
     name: String,

@@ -14,9 +14,9 @@ use crate::common::http::get;
 use crate::common::nodes::{Node, addrs};
 use crate::common::pollbal::Pollbal;
 use crate::common::run::{pollbal, stdout};
-use crate::common::serf::{Agent, FAILED};
+use crate::common::serf::{Agent, EXCHANGED, FAILED};
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, eventually};
+use crate::common::{becomes, eventually};
 
 /// Maximum time from what happens in Serf to what a load balancer does.
 const PROMPT: Duration = Duration::from_millis(1_500);
@@ -29,7 +29,7 @@ fn config(lb: &Agent) -> Value {
 /// Waits until a pool has these nodes, and no others.
 #[track_caller]
 fn wait_pool(stage: &Stage, pool: &str, nodes: &[&Node]) {
-    wait_pool_within(SOON, stage, pool, nodes);
+    wait_pool_within(EXCHANGED, stage, pool, nodes);
 }
 
 #[track_caller]
@@ -54,7 +54,7 @@ fn problem(stage: &Stage, kind: &str) -> Option<String> {
 
 #[track_caller]
 fn wait_problem(stage: &Stage, kind: &str) -> String {
-    eventually(SOON, kind, || problem(stage, kind))
+    eventually(EXCHANGED, kind, || problem(stage, kind))
 }
 
 #[track_caller]
