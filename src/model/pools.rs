@@ -41,6 +41,9 @@ pub struct Pool {
     pub draining: Vec<DrainingMember>,
     /// Its sorry servers while they serve, which is while it has no member.
     pub sorry: Vec<Arc<Node>>,
+    /// Its sorry servers, whether or not they serve: for load balancers that can have them stand by, and turn to them
+    /// without pollbal.
+    pub standby: Vec<Arc<Node>>,
     /// The versions that its nodes announced, the last [`Pool::MAX_VERSIONS`] of them, whether
     /// anyone serves them now or not: so that a driver knows which version pools are ours.
     pub versions: Vec<Version>,

@@ -87,6 +87,7 @@ impl Snapshots {
                 members: Vec::with_capacity(state.map_or(0, PoolState::members)),
                 draining: Vec::new(),
                 sorry: Vec::new(),
+                standby: rules.of(&name).sorry.clone(),
                 versions: state.map_or(Vec::new(), PoolState::versions),
                 unserved: state.map_or(BTreeSet::new(), PoolState::unserved),
                 barred: match state {
@@ -121,7 +122,7 @@ impl Snapshots {
         }
         for (name, pool) in &mut changed {
             if pool.members.is_empty() {
-                pool.sorry.clone_from(&rules.of(name).sorry);
+                pool.sorry.clone_from(&pool.standby);
             }
             self.bar_former_sorry(name, pool);
         }

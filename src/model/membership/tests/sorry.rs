@@ -53,6 +53,18 @@ fn a_sorry_server_serves_while_and_only_while_the_pool_has_no_member() {
 }
 
 #[test]
+fn sorry_servers_stand_by_whether_or_not_they_serve() {
+    let mut bench = Bench::new(with_sorry(1, 0), 1);
+    let standby = |bench: &mut Bench| bench.whole().pools["api"].standby.clone();
+    for announcement in ["api", "api leaving", "api"] {
+        bench.see(1, says(announcement));
+        assert_eq!(standby(&mut bench), [PoolRules::sorry_server(addr(99))]);
+    }
+    bench.membership.set_rules(rules(1, 1, 0), bench.now);
+    assert_eq!(standby(&mut bench), []);
+}
+
+#[test]
 fn a_pool_that_no_node_announces_has_its_sorry_server_and_is_pollbals_also_when_that_goes() {
     let mut bench = Bench::new(with_sorry(1, 0), 1);
     bench.see(1, says("web"));
