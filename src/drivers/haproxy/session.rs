@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::answers::{Expected, Outcome, STATIC_BALANCE, judge};
+use super::answers::{Expected, Outcome, is_static_balance, judge};
 use super::connection::{Connection, lost, unusable};
 use super::former::Former;
 use super::name::HaproxyName;
-use super::settings::HaproxySettings;
+use super::settings::{HaproxySettings, ServerMode};
 use super::state::Actual;
 use super::state_file::StateFile;
 use super::statistics;
@@ -49,8 +49,10 @@ pub(super) struct Session {
     timeout: Duration,
     /// Backends whose algorithm takes no weights at run time.
     fixed_weights: BTreeSet<HaproxyName>,
-    /// Backends whose algorithm takes no servers at run time.
-    static_balance: BTreeSet<HaproxyName>,
+    /// Servers may be added.
+    adds_servers: bool,
+    /// Whether the algorithm of a backend takes no servers at run time.
+    static_balance: BTreeMap<HaproxyName, bool>,
     former: Former,
     state_file: Option<Arc<StateFile>>,
     /// What was read and is not in the state file: it is written when nothing else is due, since the first read of a
@@ -97,7 +99,8 @@ impl Session {
             slot_prefix: settings.slot_prefix.clone(),
             timeout: settings.timeout,
             fixed_weights: BTreeSet::new(),
-            static_balance: BTreeSet::new(),
+            adds_servers: settings.servers != ServerMode::Slots,
+            static_balance: BTreeMap::new(),
             former: former.clone(),
             state_file,
             unkept: None,
@@ -189,10 +192,6 @@ impl Session {
                 Outcome::FixedWeights => {
                     self.fixed_weights.insert(batch[*index].backend.clone());
                 }
-                Outcome::StaticBalance => {
-                    self.static_balance.insert(batch[*index].backend.clone());
-                    results[*index] = Err(STATIC_BALANCE.to_owned());
-                }
                 Outcome::Stopping => return Err(self.replaced()),
                 Outcome::Rejected(text) => results[*index] = Err(text),
             }
@@ -241,11 +240,30 @@ impl Session {
         let mut backends = actual.backends.values();
         self.forgets_addresses = backends.any(|backend| backend.forgets_addresses);
         self.unkept = answers.into_iter().next();
+        self.find_static_balance(&actual).await?;
         for (name, backend) in &mut actual.backends {
             backend.has_fixed_weights = self.fixed_weights.contains(name);
-            backend.refuses_servers = self.static_balance.contains(name);
+            backend.refuses_servers = self.static_balance.get(name) == Some(&true);
         }
         Ok(actual)
+    }
+
+    /// Finds which backends take no servers, by the answer to a command that adds none as it has no address: `show stat`
+    /// does not tell hashes that take servers from those that take none.
+    async fn find_static_balance(&mut self, actual: &Actual) -> Result<(), SessionError> {
+        let names = actual.backends.keys();
+        let new = names.filter(|name| !self.static_balance.contains_key(*name));
+        let new: Vec<_> = new.cloned().collect();
+        if new.is_empty() || !self.adds_servers {
+            return Ok(());
+        }
+        let commands = new.iter().map(|name| format!("add server {name}/x"));
+        let commands: Vec<_> = commands.collect();
+        let commands: Vec<_> = commands.iter().map(String::as_str).collect();
+        let answers = self.ask(&commands).await?;
+        let is_static = answers.iter().map(|answer| is_static_balance(answer));
+        self.static_balance.extend(new.into_iter().zip(is_static));
+        Ok(())
     }
 
     /// Those of the removed members that the process that serves is busy with.
