@@ -66,6 +66,17 @@ impl Pollbal {
         }
     }
 
+    /// Begins a command for the daemon that goes on for a while.
+    pub(crate) fn begin(stage: &Stage, arguments: &[&str]) -> Self {
+        let (name, others) = arguments.split_first().expect("a command has a name");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
+        command
+            .args([name, "--socket"])
+            .arg(stage.admin_socket())
+            .args(others);
+        Self::spawn(command, stage.admin_socket())
+    }
+
     /// Runs to the end (`--once`) and gives the exit code and standard output.
     #[track_caller]
     pub(crate) fn run(stage: &Stage, config: &Value, arguments: &[&str]) -> Ended {

@@ -78,13 +78,7 @@ impl Site {
 
     /// Begins a command that goes on for a while.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Pollbal {
-        let (name, others) = arguments.split_first().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pollbal"));
-        command
-            .args([name, "--socket"])
-            .arg(self.stage.admin_socket())
-            .args(others);
-        Pollbal::spawn(command, self.stage.admin_socket())
+        Pollbal::begin(&self.stage, arguments)
     }
 
     /// A node, as commands name it.
