@@ -27,6 +27,14 @@ pub(crate) fn kept_slots(count: usize) -> String {
     )
 }
 
+/// What the name of a sorry server begins with that pollbal added.
+const SORRY: &str = "pollbal-sorry:";
+
+/// The name of such a sorry server.
+pub(crate) fn sorry_name(addr: SocketAddr) -> String {
+    format!("{SORRY}{}:{}", addr.ip(), addr.port())
+}
+
 /// `HAProxy`'s configuration file, in the order in which it is built up.
 pub(crate) struct Config {
     level: &'static str,
@@ -290,12 +298,23 @@ impl Haproxy {
             .unwrap_or_else(|| panic!("no server {name}: {servers:?}"))
     }
 
-    /// The addresses of the servers that get requests, except for that of the `backup`.
+    /// The addresses of the servers that are ready, except for those of the operator's `backup` and of sorry servers that
+    /// stand by.
     #[track_caller]
     pub(crate) fn members(&self, backend: &str) -> BTreeSet<String> {
-        let servers = self.servers(backend).into_iter();
-        let ready = servers.filter(|(name, server)| server.state == "ready" && name != "backup");
-        ready.map(|(_, server)| server.addr).collect()
+        let mut servers = self.servers(backend);
+        servers.retain(|name, _| name != "backup" && !name.starts_with(SORRY));
+        let ready = servers.into_values();
+        let ready = ready.filter(|server| server.state == "ready");
+        ready.map(|server| server.addr).collect()
+    }
+
+    /// The sorry servers that stand by in a backend, by name.
+    #[track_caller]
+    pub(crate) fn standby(&self, backend: &str) -> BTreeMap<String, Server> {
+        let mut servers = self.servers(backend);
+        servers.retain(|name, _| name.starts_with(SORRY));
+        servers
     }
 
     /// Waits until these nodes get requests, and no others.

@@ -244,22 +244,25 @@ fn weights_that_differ_from_the_slots_are_set_unless_the_algorithm_takes_none() 
 }
 
 #[test]
-fn an_ipv6_node_gets_a_slot_and_is_added() {
+fn an_ipv6_server_gets_a_slot_and_is_added() {
     let stage = Stage::new();
     let node = stage.nodes(&["web"]);
-    let haproxy = Config::new()
-        .backend("web", &[&slots(2)])
-        .backend("api", &[])
-        .start(&stage);
+    let filled = Config::new().backend("web", &[&slots(2)]).start(&stage);
+    let grown = Config::new().backend("web", &[]).start(&stage);
     let ipv6 = "[::1]:9";
     let config = json!({
-        "haproxy": haproxy.socket(),
-        "pools": { "web": { "sorry": [ipv6] }, "api": { "sorry": [ipv6] } },
+        "haproxy": [{ "socket": filled.socket(), "servers": "slots" }, grown.socket()],
+        "pools": { "web": { "sorry": [ipv6] } },
     });
     let _pollbal = Pollbal::start(&stage, &config);
-    let sorry: BTreeSet<String> = [ipv6.to_owned()].into();
-    becomes(SOON, "the sorry server", &sorry, || haproxy.members("api"));
-    haproxy.wait_members("web", &addrs(&node));
+    for haproxy in [&filled, &grown] {
+        haproxy.wait_members("web", &addrs(&node));
+    }
     node[0].announce("web leaving");
-    becomes(SOON, "the sorry server", &sorry, || haproxy.members("web"));
+    let sorry: BTreeSet<String> = [ipv6.to_owned()].into();
+    becomes(SOON, "the slot", &sorry, || filled.members("web"));
+    becomes(SOON, "the added server", &sorry, || {
+        let added = grown.standby("web").into_values();
+        added.map(|server| server.addr).collect()
+    });
 }

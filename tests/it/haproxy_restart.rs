@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::client::{Traffic, failures, get, get_later};
-use crate::common::haproxy::{Config, Haproxy, slots};
+use crate::common::haproxy::{Config, Haproxy, slots, sorry_name};
 use crate::common::nodes::{Node, addrs};
 use crate::common::perlbal;
 use crate::common::pollbal::Pollbal;
@@ -24,14 +24,6 @@ fn web(stage: &Stage, count: usize) -> Haproxy {
         .backend("web", &[&slots(count)])
         .service(stage, "www", "web")
         .start(stage)
-}
-
-/// A command that goes on for a while.
-fn begin(stage: &Stage, arguments: &[&str]) -> Pollbal {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pollbal"));
-    command.arg(arguments[0]).arg("--socket");
-    command.arg(stage.admin_socket()).args(&arguments[1..]);
-    Pollbal::spawn(command, stage.admin_socket())
 }
 
 /// Waits until a request is in progress at each of these nodes.
@@ -138,7 +130,7 @@ fn a_node_is_not_drained_before_the_process_that_was_replaced_is_done_with_it() 
     nodes[0].announce("web leaving");
     haproxy.wait_members("web", &addrs(&nodes[1..]));
     let addr = nodes[0].addr().to_string();
-    let waiting = begin(&stage, &["wait", "node-1", "--until", "drained"]);
+    let waiting = Pollbal::begin(&stage, &["wait", "node-1", "--until", "drained"]);
     nodes[0].wait_polls(5);
     assert!(haproxy.has_replaced());
     assert_eq!(pollbal.log_with(&[&addr, "drained"]), [""; 0]);
@@ -174,7 +166,7 @@ fn another_run_of_pollbal_adopts_what_is_there() {
 
     let pollbal = Pollbal::start(&stage, &config(&haproxy));
     pollbal.wait_log(&["connected to HAProxy"]);
-    let mut waiting = begin(&stage, &["wait", "node-1", "--until", "drained"]);
+    let mut waiting = Pollbal::begin(&stage, &["wait", "node-1", "--until", "drained"]);
     nodes[1].wait_polls(3);
     let others = |servers: std::collections::BTreeMap<_, _>| {
         let mut servers = servers;
@@ -252,7 +244,7 @@ fn a_node_is_gone_when_it_is_drained_at_every_load_balancer() {
     let requests = [0, 1].map(|_| get_later(balancers[1].service("www"), "/?wait=2500"));
     wait_busy(&nodes);
     nodes[0].announce("web leaving");
-    let mut waiting = begin(&stage, &["wait", "node-1", "--until", "drained"]);
+    let mut waiting = Pollbal::begin(&stage, &["wait", "node-1", "--until", "drained"]);
     let addr = nodes[0].addr().to_string();
     pollbal.wait_log(&[&addr, "drained"]);
     perlbal.wait_members("web", &addrs(&nodes[1..]));
@@ -282,6 +274,12 @@ fn what_a_dry_run_prints_has_the_daemons_effect_when_it_is_piped_into_the_socket
         "web leaving",
     ]);
     let own = format!("server own {}", nodes[4].addr());
+    let sorry = stage.free_addr();
+    let config = |haproxy: &Haproxy| {
+        let mut config = config(haproxy);
+        config["pools"] = json!({ "web": { "sorry": [sorry] } });
+        config
+    };
     let make = || {
         Config::new()
             .backend(
@@ -297,6 +295,8 @@ fn what_a_dry_run_prints_has_the_daemons_effect_when_it_is_piped_into_the_socket
     let printed = Pollbal::run(&stage, &config(&piped), &["--dry-run", "--once"]).stdout;
     assert_eq!(piped.servers("web"), before);
     assert!(printed.contains("\nset server web/pb1 addr "), "{printed}");
+    let sorry = format!("\nadd server web/{} {sorry} ", sorry_name(sorry.into()));
+    assert!(printed.contains(&sorry), "{printed}");
     let mut stream = UnixStream::connect(piped.socket()).unwrap();
     stream.write_all(printed.as_bytes()).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -21,6 +21,7 @@ mod first_process;
 mod foreign_text;
 mod haproxy_membership;
 mod haproxy_restart;
+mod haproxy_sorry;
 mod haproxy_state_file;
 mod haproxy_trouble;
 mod hooks;

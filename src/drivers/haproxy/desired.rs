@@ -19,7 +19,8 @@ pub(super) struct Desired {
     pub(super) backends: BTreeMap<HaproxyName, DesiredBackend>,
     /// All nodes that pollbal knows.
     pub(super) known: BTreeSet<NodeAddr>,
-    /// Those that are members of some pool, or left one without having failed: requests in progress are served.
+    /// Those that are members of some pool, or left one without having failed, and the sorry servers that serve: requests
+    /// in progress are served.
     pub(super) healthy: BTreeSet<NodeAddr>,
     pub(super) servers: ServerMode,
     pub(super) slot_prefix: HaproxyName,
@@ -34,6 +35,9 @@ pub(super) struct DesiredBackend {
     /// The pool whose problem it is if the backend is missing.
     pub(super) needed_by: Option<PoolName>,
     pub(super) members: BTreeMap<NodeAddr, DesiredMember>,
+    /// Sorry servers, in the order in which they take over: `backup` servers where these can be added, otherwise
+    /// recipients while there is no member.
+    pub(super) sorry: Vec<(NodeAddr, DesiredMember)>,
     /// No node has served in it yet: who is there was not put there by pollbal.
     pub(super) is_unserved: bool,
 }
@@ -68,12 +72,14 @@ impl Desired {
             }
             backends.insert(backend, DesiredBackend::of_pool(name, pool));
         }
-        let healthy = healthy(pools);
+        let nodes = nodes_in_pools(pools);
         let disabled = pools.disabled.iter().map(|node| node.addr);
+        let sorry = pools.pools.values().flat_map(|pool| &pool.sorry);
+        let sorry = sorry.map(|sorry| sorry.addr);
         Self {
             backends,
-            known: healthy.iter().copied().chain(disabled).collect(),
-            healthy,
+            known: nodes.iter().copied().chain(disabled).collect(),
+            healthy: nodes.iter().copied().chain(sorry).collect(),
             servers: settings.servers,
             slot_prefix: settings.slot_prefix.clone(),
             leave: settings.leave,
@@ -81,12 +87,12 @@ impl Desired {
         }
     }
 
-    /// The members of each backend of pollbal's.
+    /// Who should get the requests of each backend of pollbal's.
     pub(super) fn members(&self) -> Members {
         let backends = self.backends.iter();
         let managed = backends.filter(|(_, backend)| backend.is_managed());
         let members = managed.map(|(name, backend)| {
-            let nodes = backend.members.keys().copied().collect();
+            let nodes = backend.recipients().map(|(node, _)| node).collect();
             (name.shared(), nodes)
         });
         members.collect()
@@ -95,16 +101,16 @@ impl Desired {
 
 impl DesiredBackend {
     fn of_pool(name: &PoolName, pool: &Pool) -> Self {
-        let members = pool.members.iter().map(DesiredMember::of);
-        let sorry = pool.sorry.iter().map(|sorry| {
+        let members: BTreeMap<_, _> = pool.members.iter().map(DesiredMember::of).collect();
+        let sorry = pool.standby.iter().map(|sorry| {
             let desired = DesiredMember::new(&sorry.name, Weight::default());
             (sorry.addr, desired)
         });
-        let members: BTreeMap<_, _> = members.chain(sorry).collect();
         let is_needed = pool.declared || !members.is_empty();
         Self {
             needed_by: is_needed.then(|| name.clone()),
             members,
+            sorry: sorry.collect(),
             is_unserved: pool.unserved.contains(&None),
         }
     }
@@ -115,12 +121,25 @@ impl DesiredBackend {
         Self {
             needed_by: None,
             members: members.map(DesiredMember::of).collect(),
+            sorry: Vec::new(),
             is_unserved: pool.unserved.contains(&Some(version.clone())),
         }
     }
 
+    /// Who gets requests: the members, or while there is none the sorry servers.
+    pub(super) fn recipients(&self) -> impl Iterator<Item = (NodeAddr, &DesiredMember)> {
+        let members = self.members.iter().map(|(node, member)| (*node, member));
+        let sorry = self.sorry.iter().map(|(sorry, member)| (*sorry, member));
+        members.chain(sorry.filter(|_| self.members.is_empty()))
+    }
+
     /// Whether who is there was put there by pollbal, or is about to be.
     pub(super) fn is_managed(&self) -> bool {
+        self.has_served() || !self.sorry.is_empty()
+    }
+
+    /// Whether a node serves in it, or has served.
+    pub(super) fn has_served(&self) -> bool {
         !self.is_unserved || !self.members.is_empty()
     }
 }
@@ -139,11 +158,12 @@ impl DesiredMember {
     }
 }
 
-fn healthy(pools: &Pools) -> BTreeSet<NodeAddr> {
+/// The nodes that are in a pool, or left one without having failed.
+fn nodes_in_pools(pools: &Pools) -> BTreeSet<NodeAddr> {
     let each = pools.pools.values().flat_map(|pool| {
         let members = pool.members.iter().map(|member| &member.node);
         let draining = pool.draining.iter().map(|member| &member.node);
-        members.chain(draining).chain(&pool.sorry)
+        members.chain(draining)
     });
     each.map(|node| node.addr).collect()
 }

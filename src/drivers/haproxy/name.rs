@@ -15,6 +15,10 @@ const MAX_NODE_NAME: usize = 100;
 /// What the name of an added server has between the node's name and its address.
 const MARK: char = '_';
 
+/// What the name of a sorry server begins with that pollbal added as a `backup`. Without [`MARK`], so that no node's name
+/// makes the same.
+const SORRY: &str = "pollbal-sorry:";
+
 /// A name that `HAProxy` accepts for a backend or a server: `A–Z a–z 0–9 . _ : -`. As part of a command it cannot be
 /// taken for something else.
 ///
@@ -44,15 +48,23 @@ impl HaproxyName {
     pub(super) fn of_added(node_name: &str, node: NodeAddr) -> Self {
         let allowed = |c: char| if is_allowed(c) { c } else { '-' };
         let name: String = node_name.chars().map(allowed).take(MAX_NODE_NAME).collect();
-        let (ip, port) = (node.ip(), node.port());
-        Self(format!("{name}{MARK}{ip}:{port}").into())
+        Self(format!("{name}{MARK}{}", address(node)).into())
+    }
+
+    /// The name of the `backup` that is added for a sorry server: `pollbal-sorry:10.0.0.9:80`.
+    pub(super) fn of_sorry(sorry: NodeAddr) -> Self {
+        Self(format!("{SORRY}{}", address(sorry)).into())
     }
 
     /// The node for which pollbal added the server of this name, if it did.
     pub(super) fn added_for(&self) -> Option<NodeAddr> {
         let (_, node) = self.0.rsplit_once(MARK)?;
-        let (ip, port) = node.rsplit_once(':')?;
-        NodeAddr::parse(ip, port).ok()
+        parse_address(node)
+    }
+
+    /// The sorry server for which pollbal added the `backup` of this name, if it did.
+    pub(super) fn sorry_for(&self) -> Option<NodeAddr> {
+        parse_address(self.0.strip_prefix(SORRY)?)
     }
 
     /// The number of a slot whose name begins with `prefix`.
@@ -66,6 +78,16 @@ impl HaproxyName {
     pub(super) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
+}
+
+/// An address in a name, in which brackets are not allowed.
+fn address(node: NodeAddr) -> String {
+    format!("{}:{}", node.ip(), node.port())
+}
+
+fn parse_address(text: &str) -> Option<NodeAddr> {
+    let (ip, port) = text.rsplit_once(':')?;
+    NodeAddr::parse(ip, port).ok()
 }
 
 fn is_allowed(c: char) -> bool {
@@ -125,6 +147,26 @@ mod tests {
         ] {
             let name: HaproxyName = other.parse().unwrap();
             assert_eq!(name.added_for(), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_sorry_server_is_no_nodes() {
+        for text in ["10.0.0.9:80", "[2001:db8::9]:8080"] {
+            let addr: NodeAddr = text.parse().unwrap();
+            let sorry = HaproxyName::of_sorry(addr);
+            assert!(sorry.to_string().parse::<HaproxyName>().is_ok(), "{sorry}");
+            assert_eq!(sorry.sorry_for(), Some(addr));
+            assert_eq!(sorry.added_for(), None, "{sorry}");
+            // Whatever a node is called.
+            for name in ["pollbal-sorry:", "pollbal-sorry:10.0.0.9:80", "sorry"] {
+                let added = HaproxyName::of_added(name, addr);
+                assert_eq!(added.sorry_for(), None, "{added}");
+            }
+        }
+        for other in ["sorry", "pollbal-sorry:", "pollbal-sorry:10.0.0.9", "pb1"] {
+            let name: HaproxyName = other.parse().unwrap();
+            assert_eq!(name.sorry_for(), None, "{other}");
         }
     }
 

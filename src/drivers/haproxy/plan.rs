@@ -3,8 +3,10 @@
 //! - Who comes in is ready before anyone leaves, so that no backend is empty in between.
 //! - A slot is given to another node only when it is free: by a read, nothing uses it any more.
 //! - A node that is back before its server is free gets the same server.
-//! - What is an operator's stays as it is: each `backup`, and servers that are neither slots nor added by pollbal, but for
-//!   the state of those that have a node's address.
+//! - Sorry servers stand by as `backup` servers, so that `HAProxy` turns to them by itself. Where none can be added, they
+//!   get servers as members do, while there is no member.
+//! - What is an operator's stays as it is: each other `backup`, and servers that are neither slots nor added by pollbal,
+//!   but for the state of those that have a node's address.
 
 #![warn(clippy::disallowed_methods)]
 
@@ -32,18 +34,15 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, draining: &BTreeSet<Membe
             absent.extend(pool.map(|pool| (pool.clone(), missing(desired, name))));
             continue;
         };
-        if !target.is_managed() {
-            continue;
-        }
         let mut planner = Planner {
             desired,
             draining,
             name,
             backend,
+            recipients: target.recipients().collect(),
             steps: Vec::new(),
         };
-        let used = planner.bring_in(target, &mut problems);
-        planner.take_out(&used);
+        planner.plan(target, &mut problems);
         let (ins, outs): (Vec<_>, Vec<_>) = planner.steps.into_iter().partition(Step::brings_in);
         joining.extend(ins);
         leaving.extend(outs);
@@ -97,25 +96,67 @@ struct Planner<'a> {
     draining: &'a BTreeSet<Member>,
     name: &'a HaproxyName,
     backend: &'a ActualBackend,
+    /// Who gets servers that are no `backup`.
+    recipients: BTreeMap<NodeAddr, &'a DesiredMember>,
     steps: Vec<Step>,
 }
 
 impl<'a> Planner<'a> {
-    /// Plans that members get requests; the servers that they use.
-    fn bring_in(
-        &mut self,
-        target: &'a DesiredBackend,
-        problems: &mut Problems,
-    ) -> BTreeSet<&'a HaproxyName> {
+    fn plan(&mut self, target: &DesiredBackend, problems: &mut Problems) {
+        let mut used = BTreeSet::new();
+        let mut manages_others = target.is_managed();
+        if self.takes_backups() {
+            self.recipients
+                .retain(|node, _| target.members.contains_key(node));
+            manages_others = target.has_served();
+            used = self.stand_by(target);
+        }
+        if manages_others {
+            used.extend(self.bring_in(problems));
+        }
+        for (name, server) in &self.backend.servers {
+            let is_managed = manages_others || matches!(server.kind, Kind::Sorry(_));
+            if is_managed && !used.contains(name) {
+                self.take_out(name, server);
+            }
+        }
+    }
+
+    /// Whether sorry servers can stand by as `backup` servers.
+    fn takes_backups(&self) -> bool {
+        self.desired.servers != ServerMode::Slots && !self.backend.refuses_servers
+    }
+
+    /// Plans that sorry servers stand by, the first one first; the servers that they have. One whose address is another
+    /// is deleted before it is added again.
+    fn stand_by(&mut self, target: &DesiredBackend) -> BTreeSet<&'a HaproxyName> {
+        let mut used = BTreeSet::new();
+        for (sorry, member) in &target.sorry {
+            let name = HaproxyName::of_sorry(*sorry);
+            let Some((name, server)) = self.backend.servers.get_key_value(&name) else {
+                let (sorry, weight) = (*sorry, member.weight);
+                self.push(&name, Action::AddSorry { sorry, weight });
+                continue;
+            };
+            if matches!(server.kind, Kind::Sorry(_)) && server.node == Some(*sorry) {
+                used.insert(name);
+                self.make_ready(name, server, *sorry, member);
+            }
+        }
+        used
+    }
+
+    /// Plans that recipients get requests; the servers that they use.
+    fn bring_in(&mut self, problems: &mut Problems) -> BTreeSet<&'a HaproxyName> {
         let mut used = BTreeSet::new();
         let own = self.servers_by_node();
         let mut without = Vec::new();
-        for (node, member) in &target.members {
-            if let Some((name, server)) = own.get(node) {
+        for (node, member) in self.recipients.clone() {
+            if let Some((name, server)) = own.get(&node) {
                 used.insert(*name);
-                self.make_ready(name, server, *node, member);
+                self.make_ready(name, server, node, member);
             } else {
-                without.push((*node, member));
+                without.push((node, member));
             }
         }
         let adds = self.adds();
@@ -190,10 +231,12 @@ impl<'a> Planner<'a> {
     /// The node whose requests a server that pollbal may change is for.
     fn node_of(&self, server: &Server) -> Option<NodeAddr> {
         match server.kind {
-            Kind::Backup => None,
+            Kind::Backup | Kind::Sorry(_) => None,
             Kind::Slot(_) => server.node,
             Kind::Added(node) => Some(node),
-            Kind::Declared => server.node.filter(|node| self.desired.known.contains(node)),
+            Kind::Declared => server.node.filter(|node| {
+                self.recipients.contains_key(node) || self.desired.known.contains(node)
+            }),
         }
     }
 
@@ -245,16 +288,12 @@ impl<'a> Planner<'a> {
         self.push(&name, Action::Add { node, weight });
     }
 
-    /// Plans that servers get no more requests which are for no member, and that what is drained is released.
-    fn take_out(&mut self, used: &BTreeSet<&HaproxyName>) {
-        let backend = self.backend;
-        let unused = backend.servers.iter();
-        for (name, server) in unused.filter(|(name, _)| !used.contains(name)) {
-            let is_mine = server.is_ours() || self.node_of(server).is_some();
-            let action = is_mine.then(|| self.next_action(server)).flatten();
-            if let Some(action) = action {
-                self.push(name, action);
-            }
+    /// Plans that a server gets no more requests which is for no recipient, and that it is released once it is drained.
+    fn take_out(&mut self, name: &HaproxyName, server: &Server) {
+        let is_mine = server.is_ours() || self.node_of(server).is_some();
+        let action = is_mine.then(|| self.next_action(server)).flatten();
+        if let Some(action) = action {
+            self.push(name, action);
         }
     }
 
@@ -269,7 +308,7 @@ impl<'a> Planner<'a> {
             Admin::Drain if server.is_ours() && !is_draining => Some(Action::Release),
             Admin::Ready | Admin::Drain => Some(Action::Maint),
             Admin::Maint => match server.kind {
-                Kind::Added(_) if server.is_quiet => Some(Action::Delete),
+                Kind::Added(_) | Kind::Sorry(_) if server.is_quiet => Some(Action::Delete),
                 _ if server.is_quiet || is_draining => None,
                 _ if !server.is_ours() || server.is_released() => None,
                 _ => Some(Action::Release),
@@ -297,7 +336,7 @@ impl Kind {
     fn slot_number(self) -> Option<u32> {
         match self {
             Self::Slot(number) => Some(number),
-            Self::Added(_) | Self::Declared | Self::Backup => None,
+            Self::Added(_) | Self::Sorry(_) | Self::Declared | Self::Backup => None,
         }
     }
 }

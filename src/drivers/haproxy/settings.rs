@@ -234,6 +234,12 @@ impl Settings for HaproxySettings {
                 "nodes get slots ({prefix}1, {prefix}2, …), or servers are added where a backend has none"
             ),
         };
+        let sorry = match self.servers {
+            ServerMode::Slots => "sorry servers get slots while a pool has no member",
+            ServerMode::Add | ServerMode::Auto => {
+                "sorry servers are backups, except with static algorithms"
+            }
+        };
         let leave = match self.leave {
             Leave::Drain => "drains",
             Leave::Maint => "is in maintenance at once",
@@ -244,7 +250,7 @@ impl Settings for HaproxySettings {
         let state = state.unwrap_or_default();
         let required = if self.required { "" } else { ", not required" };
         format!(
-            "haproxy {}: resync every {every}, {servers}, a node that leaves {leave}{state}{required}",
+            "haproxy {}: resync every {every}, {servers}, {sorry}, a node that leaves {leave}{state}{required}",
             self.socket
         )
     }

@@ -57,6 +57,8 @@ pub(super) enum Kind {
     Declared,
     /// An operator's, which serves while no other server does; never touched.
     Backup,
+    /// pollbal added it as a `backup`, for this sorry server.
+    Sorry(NodeAddr),
 }
 
 /// The administrative state of a server, which the operator or pollbal sets. Health checks are another matter.
@@ -94,7 +96,11 @@ pub(super) fn placeholder() -> NodeAddr {
 impl Server {
     /// Whether pollbal may give it an address and a weight.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self.kind, Kind::Slot(_) | Kind::Added(_))
+        matches!(self.kind, Kind::Slot(_) | Kind::Added(_) | Kind::Sorry(_))
+    }
+
+    fn is_backup(&self) -> bool {
+        matches!(self.kind, Kind::Backup | Kind::Sorry(_))
     }
 
     /// A slot that can be given to a node: nothing uses it any more.
@@ -124,26 +130,64 @@ impl Server {
     }
 }
 
+impl ActualBackend {
+    /// The servers that get requests: sorry servers only while no other server does.
+    fn serving(&self) -> impl Iterator<Item = &Server> {
+        let has_others = self.has_ordinary();
+        self.servers.values().filter(move |server| {
+            let is_in_turn = match server.kind {
+                Kind::Slot(_) | Kind::Added(_) | Kind::Declared => true,
+                Kind::Sorry(_) => !has_others,
+                Kind::Backup => false,
+            };
+            is_in_turn && server.admin == Admin::Ready
+        })
+    }
+
+    /// The servers that get no new requests but may have some in progress; also sorry servers that stand by.
+    fn retired(&self) -> impl Iterator<Item = &Server> {
+        let has_others = self.has_ordinary();
+        self.servers.values().filter(move |server| {
+            let stands_by = matches!(server.kind, Kind::Sorry(_)) && has_others;
+            server.is_retired() || (stands_by && server.admin == Admin::Ready)
+        })
+    }
+
+    /// The step adds a server.
+    fn add(&mut self, step: &Step, kind: Kind, node: NodeAddr, weight: u16) {
+        let added = Server {
+            kind,
+            node: Some(node),
+            admin: Admin::Ready,
+            weight,
+            is_quiet: false,
+        };
+        self.servers.insert(step.server.clone(), added);
+    }
+
+    /// Whether a server gets requests that is no `backup`.
+    fn has_ordinary(&self) -> bool {
+        let mut servers = self.servers.values();
+        servers.any(|server| !server.is_backup() && server.admin == Admin::Ready)
+    }
+}
+
 impl Actual {
     /// The nodes that get requests, by backend.
     pub(super) fn members(&self) -> Members {
-        let mut members = Members::new();
-        for (name, backend) in &self.backends {
-            let servers = backend.servers.values();
-            let serving = servers
-                .filter(|server| server.kind != Kind::Backup && server.admin == Admin::Ready);
-            let nodes = serving.filter_map(|server| server.node).collect();
-            members.insert(name.shared(), nodes);
-        }
-        members
+        let backends = self.backends.iter();
+        let members = backends.map(|(name, backend)| {
+            let nodes = backend.serving().filter_map(|server| server.node);
+            (name.shared(), nodes.collect())
+        });
+        members.collect()
     }
 
     /// The nodes that get no new requests but may have some in progress.
     pub(super) fn retired(&self) -> Vec<Member> {
         let backends = self.backends.iter();
         let retired = backends.flat_map(|(name, backend)| {
-            let servers = backend.servers.values();
-            let retired = servers.filter(|server| server.is_retired());
+            let retired = backend.retired();
             retired.filter_map(|server| Some((name.shared(), server.node?)))
         });
         retired.collect()
@@ -172,14 +216,11 @@ impl Actual {
         };
         match step.action {
             Action::Add { node, weight } => {
-                let added = Server {
-                    kind: Kind::Added(node),
-                    node: Some(node),
-                    admin: Admin::Ready,
-                    weight: weight.unwrap_or(DECLARED_WEIGHT),
-                    is_quiet: false,
-                };
-                backend.servers.insert(step.server.clone(), added);
+                let weight = weight.unwrap_or(DECLARED_WEIGHT);
+                backend.add(step, Kind::Added(node), node, weight);
+            }
+            Action::AddSorry { sorry, weight } => {
+                backend.add(step, Kind::Sorry(sorry), sorry, weight);
             }
             Action::Delete => _ = backend.servers.remove(&step.server),
             action => {
@@ -207,7 +248,7 @@ impl Server {
                 self.node = Some(placeholder());
                 self.set_admin(Admin::Maint);
             }
-            Action::Add { .. } | Action::Delete => {}
+            Action::Add { .. } | Action::AddSorry { .. } | Action::Delete => {}
         }
     }
 }

@@ -30,6 +30,11 @@ pub(super) enum Action {
         node: NodeAddr,
         weight: Option<u16>,
     },
+    /// A sorry server is added as a `backup`, which gets requests while no other server does.
+    AddSorry {
+        sorry: NodeAddr,
+        weight: u16,
+    },
     /// It gets requests.
     Ready,
     Weight(u16),
@@ -53,15 +58,19 @@ pub(super) struct Command {
 impl Step {
     /// Whether it brings requests to a node.
     pub(super) fn brings_in(&self) -> bool {
-        use Action::{Add, Fill, Ready, Weight};
-        matches!(self.action, Fill { .. } | Add { .. } | Ready | Weight(_))
+        use Action::{Add, AddSorry, Fill, Ready, Weight};
+        let action = self.action;
+        matches!(
+            action,
+            Fill { .. } | Add { .. } | AddSorry { .. } | Ready | Weight(_)
+        )
     }
 
     /// The kind of the step in metrics.
     pub(super) fn kind(&self) -> &'static str {
         match self.action {
             Action::Fill { .. } => "fill",
-            Action::Add { .. } => "add",
+            Action::Add { .. } | Action::AddSorry { .. } => "add",
             Action::Ready => "ready",
             Action::Weight(_) => "weight",
             Action::Drain => "drain",
@@ -79,7 +88,14 @@ impl Step {
                 let before = [self.set_address(node)].into_iter().chain(weight);
                 before.chain([self.set_state("ready")]).collect()
             }
-            Action::Add { node, weight } => vec![self.add(node, weight), self.set_state("ready")],
+            Action::Add { node, weight } => {
+                let weight = weight.map(|weight| format!("weight {weight}"));
+                vec![self.add(node, weight), self.set_state("ready")]
+            }
+            Action::AddSorry { sorry, weight } => {
+                let keywords = Some(format!("weight {weight} backup"));
+                vec![self.add(sorry, keywords), self.set_state("ready")]
+            }
             Action::Ready => vec![self.set_state("ready")],
             Action::Weight(weight) => vec![self.set_weight(weight)],
             Action::Drain => vec![self.set_state("drain")],
@@ -120,11 +136,11 @@ impl Step {
 
     /// Never `enabled`, which lets it serve before it is complete, or without weight. Up to 2.6, connections of an added
     /// server are not reused unless `pool-max-conn` and `pool-purge-delay` are given.
-    fn add(&self, node: NodeAddr, weight: Option<u16>) -> Command {
-        let weight = weight.map_or_else(String::new, |weight| format!(" weight {weight}"));
+    fn add(&self, node: NodeAddr, keywords: Option<String>) -> Command {
+        let keywords = keywords.map_or_else(String::new, |keywords| format!(" {keywords}"));
         Command {
             text: format!(
-                "add server {} {node}{weight} pool-max-conn 1000 pool-purge-delay 5s",
+                "add server {} {node}{keywords} pool-max-conn 1000 pool-purge-delay 5s",
                 self.place()
             ),
             expected: Expected::Added,
@@ -169,6 +185,11 @@ mod tests {
         assert_eq!(
             text(Action::Add { node, weight: None }),
             "add server api/pb1 [2001:db8::1]:80 pool-max-conn 1000 pool-purge-delay 5s; set server api/pb1 state ready"
+        );
+        let sorry = "10.0.0.9:80".parse().unwrap();
+        assert_eq!(
+            text(Action::AddSorry { sorry, weight: 100 }),
+            "add server api/pb1 10.0.0.9:80 weight 100 backup pool-max-conn 1000 pool-purge-delay 5s; set server api/pb1 state ready"
         );
         assert_eq!(
             text(Action::Release),

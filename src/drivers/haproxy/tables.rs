@@ -171,7 +171,7 @@ impl Texts<'_> {
 
 fn kind(name: &HaproxyName, is_backup: bool, slot_prefix: &str) -> Kind {
     if is_backup {
-        Kind::Backup
+        name.sorry_for().map_or(Kind::Backup, Kind::Sorry)
     } else if let Some(number) = name.slot_number(slot_prefix) {
         Kind::Slot(number)
     } else if let Some(node) = name.added_for() {

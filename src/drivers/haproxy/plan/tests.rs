@@ -1,12 +1,10 @@
-use proptest::collection::{btree_map, btree_set, vec};
-use proptest::prelude::*;
-use proptest::sample::select;
-
 use super::super::state::placeholder;
 use super::*;
 use crate::model::weight::Weight;
 
+mod convergence;
 mod problems;
+mod sorry;
 
 const BACKEND: &str = "api";
 
@@ -27,6 +25,7 @@ fn desired(members: &[u8]) -> Desired {
     let target = DesiredBackend {
         needed_by: Some("api".parse().unwrap()),
         members: members.collect(),
+        sorry: Vec::new(),
         is_unserved: false,
     };
     let known: BTreeSet<_> = (1..10).map(node).collect();
@@ -39,6 +38,18 @@ fn desired(members: &[u8]) -> Desired {
         leave: Leave::Drain,
         keeps_state: false,
     }
+}
+
+/// The same with sorry servers, which are no nodes if their number is above 9.
+fn with_sorry(mut desired: Desired, hosts: &[u8]) -> Desired {
+    for target in desired.backends.values_mut() {
+        let sorry = hosts.iter().map(|host| {
+            let member = DesiredMember::new("sorry server", Weight::default());
+            (node(*host), member)
+        });
+        target.sorry = sorry.collect();
+    }
+    desired
 }
 
 fn server(kind: Kind, node: Option<NodeAddr>, admin: Admin) -> Server {
@@ -243,131 +254,4 @@ fn in_a_pool_in_which_no_node_has_served_nothing_is_changed() {
     let actual = actual([slot(1, Some(node(1)), Admin::Ready)]);
     assert_eq!(steps(&desired, &actual, &BTreeSet::new()), [""; 0]);
     assert!(desired.members().is_empty());
-}
-
-fn admins() -> impl Strategy<Value = Admin> {
-    select(vec![Admin::Ready, Admin::Drain, Admin::Maint])
-}
-
-/// Any server: slots with and without nodes, added ones, the operator's.
-fn servers() -> impl Strategy<Value = (HaproxyName, Server)> {
-    let kinds = (0..5u8, 1..14u8, 1..12u32);
-    (kinds, admins(), any::<bool>(), select(vec![1, 100])).prop_map(
-        |((kind, host, number), admin, is_at_rest, weight)| {
-            let known = Some(node(host));
-            let (name, kind, node) = match kind {
-                0 => (format!("pb{number}"), Kind::Slot(number), known),
-                1 => (
-                    format!("pb{number}"),
-                    Kind::Slot(number),
-                    Some(placeholder()),
-                ),
-                2 => {
-                    let name = HaproxyName::of_added("web", node(host));
-                    (name.to_string(), Kind::Added(node(host)), known)
-                }
-                3 => (format!("own{number}"), Kind::Declared, known),
-                _ => (format!("spare{number}"), Kind::Backup, known),
-            };
-            let server = Server {
-                kind,
-                node,
-                admin,
-                weight,
-                is_quiet: admin == Admin::Maint && is_at_rest,
-            };
-            (self::name(&name), server)
-        },
-    )
-}
-
-/// What a read shows of a state in which no request is in progress.
-fn read_at_rest(actual: &mut Actual) {
-    for backend in actual.backends.values_mut() {
-        for server in backend.servers.values_mut() {
-            server.is_quiet = server.admin == Admin::Maint;
-        }
-    }
-}
-
-/// Checks that a step does only what it may.
-fn check_step(actual: &Actual, step: &Step) {
-    let before = actual.backends[&step.backend].servers.get(&step.server);
-    let Some(before) = before else {
-        assert!(matches!(step.action, Action::Add { .. }), "{step}");
-        return;
-    };
-    assert_ne!(before.kind, Kind::Backup, "{step}");
-    match step.action {
-        Action::Fill { .. } => {
-            assert!(before.admin == Admin::Maint && before.is_quiet, "{step}");
-        }
-        Action::Delete => {
-            assert!(
-                matches!(before.kind, Kind::Added(_)) && before.is_quiet,
-                "{step}"
-            );
-        }
-        Action::Weight(_) | Action::Release => assert!(before.is_ours(), "{step}"),
-        Action::Ready | Action::Drain | Action::Maint => {
-            let is_known = before
-                .node
-                .is_some_and(|addr| (1..10).any(|host| node(host) == addr));
-            assert!(before.is_ours() || is_known, "{step}");
-        }
-        Action::Add { .. } => panic!("{step}"),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
-
-    #[test]
-    fn plans_lead_to_the_desired_state_and_give_no_busy_slot_away(
-        present in vec(servers(), 0..20),
-        members in btree_set(1..10u8, 0..9),
-        failed in btree_set(1..10u8, 0..4),
-        busy in btree_map(1..10u8, Just(()), 0..4),
-        mode in select(vec![ServerMode::Slots, ServerMode::Add, ServerMode::Auto]),
-    ) {
-        let members: Vec<u8> = members.into_iter().collect();
-        let mut desired = desired(&members);
-        desired.servers = mode;
-        desired.healthy.retain(|node| !failed.iter().any(|host| self::node(*host) == *node));
-        let mut actual = actual(present);
-        let mut draining: BTreeSet<Member> =
-            busy.keys().map(|host| (BACKEND.into(), node(*host))).collect();
-        let backend = name(BACKEND);
-        // The nodes drain after the first plan, and everything is read after each.
-        for round in 0..6 {
-            let plan = plan(&desired, &actual, &draining);
-            let lacking = !plan.problems.is_empty();
-            for step in plan.batches.iter().flatten() {
-                check_step(&actual, step);
-                actual.apply(step);
-            }
-            let serving = &actual.members()[&backend.shared()];
-            for host in &members {
-                let may_wait = lacking || round < 3;
-                prop_assert!(may_wait || serving.contains(&node(*host)), "{actual:#?}");
-            }
-            draining.clear();
-            read_at_rest(&mut actual);
-        }
-        let again = plan(&desired, &actual, &draining);
-        prop_assert!(again.batches.is_empty(), "{:?}", again.batches);
-        let target = &desired.members()[&backend.shared()];
-        let serving = &actual.members()[&backend.shared()];
-        let extra = serving.difference(target);
-        // Only the operator's own servers serve besides.
-        for addr in extra {
-            prop_assert!(!desired.known.contains(addr), "{addr}");
-            let servers = actual.backends[&backend].servers.values();
-            let mut others = servers.filter(|server| server.node == Some(*addr));
-            prop_assert!(others.any(|server| server.kind == Kind::Declared));
-        }
-        if again.problems.is_empty() {
-            prop_assert!(target.is_subset(serving));
-        }
-    }
 }

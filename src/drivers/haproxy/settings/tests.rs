@@ -119,7 +119,7 @@ fn check_says_what_was_understood() {
     let settings = &haproxies(&json!({"haproxy": "/s"}))[0];
     assert_eq!(
         settings.describe(),
-        "haproxy /s: resync every 30s, nodes get slots (pb1, pb2, …), or servers are added where a backend has none, a node that leaves drains"
+        "haproxy /s: resync every 30s, nodes get slots (pb1, pb2, …), or servers are added where a backend has none, sorry servers are backups, except with static algorithms, a node that leaves drains"
     );
     assert!(settings.warnings().is_empty());
     let open = &haproxies(&json!({"haproxy": {
@@ -127,7 +127,7 @@ fn check_says_what_was_understood() {
         "state_file": "/run/h.state"}}))[0];
     assert_eq!(
         open.describe(),
-        "haproxy ipv4@192.0.2.1:9999: resync every 30s, servers are added for nodes, a node that leaves is in maintenance at once, state kept in /run/h.state, not required"
+        "haproxy ipv4@192.0.2.1:9999: resync every 30s, servers are added for nodes, sorry servers are backups, except with static algorithms, a node that leaves is in maintenance at once, state kept in /run/h.state, not required"
     );
     assert!(open.warnings()[0].contains("192.0.2.1"));
 }
