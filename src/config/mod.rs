@@ -273,4 +273,6 @@ fn read_format(reader: &ObjectReader<'_>) -> PoolFileFormat {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

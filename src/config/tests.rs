@@ -2,20 +2,8 @@
 
 use serde_json::json;
 
+use super::testing::{config, errors};
 use super::*;
-
-fn errors(value: &Value) -> Vec<String> {
-    Config::from_value(value)
-        .1
-        .iter()
-        .map(ToString::to_string)
-        .collect()
-}
-
-fn config(value: &Value) -> Config {
-    assert_eq!(errors(value), [""; 0]);
-    Config::from_value(value).0
-}
 
 #[test]
 fn an_empty_object_gives_the_documented_defaults() {

@@ -1,19 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::Config;
+use crate::config::testing::{config, errors};
 use crate::drivers::registry::DriverSettings;
-
-fn config(value: &Value) -> Config {
-    let (config, errors) = Config::from_value(value);
-    assert!(errors.is_empty(), "{errors:?}");
-    config
-}
-
-fn errors(value: &Value) -> Vec<String> {
-    let (_, errors) = Config::from_value(value);
-    errors.iter().map(ToString::to_string).collect()
-}
 
 fn haproxies(value: &Value) -> Vec<HaproxySettings> {
     let drivers = config(value).drivers.into_iter();
