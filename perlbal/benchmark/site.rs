@@ -271,15 +271,7 @@ impl Site {
                 "  server s{node} {address}:{port} check inter {interval_ms}ms"
             )?;
         }
-        let config = self.room.path().join("haproxy.cfg");
-        fs::write(&config, text)?;
-        let command = [
-            "haproxy".as_ref(),
-            "-db".as_ref(),
-            "-f".as_ref(),
-            config.as_os_str(),
-        ];
-        let mut process = Process::start("haproxy", self.room.path(), &command)?;
+        let mut process = self.start_haproxy(&text)?;
         self.settle_with(&mut process, nodes, interval)?;
         Ok(process)
     }
@@ -300,20 +292,24 @@ impl Site {
                 "backend {pool}\n  server-template pb 1-{slots} 127.0.0.1:1 weight 100 disabled"
             )?;
         }
-        let config = self.room.path().join("haproxy.cfg");
-        fs::write(&config, text)?;
-        let command = [
-            "haproxy".as_ref(),
-            "-db".as_ref(),
-            "-f".as_ref(),
-            config.as_os_str(),
-        ];
-        let mut process = Process::start("haproxy", self.room.path(), &command)?;
+        let mut process = self.start_haproxy(&text)?;
         eventually(PATIENCE, "HAProxy listens", || {
             process.check()?;
             Ok(TcpStream::connect(management).ok())
         })?;
         Ok(Haproxy::new(process, management))
+    }
+
+    fn start_haproxy(&self, configuration: &str) -> Outcome<Process> {
+        let file = self.room.path().join("haproxy.cfg");
+        fs::write(&file, configuration)?;
+        let command = [
+            "haproxy".as_ref(),
+            "-db".as_ref(),
+            "-f".as_ref(),
+            file.as_os_str(),
+        ];
+        Process::start("haproxy", self.room.path(), &command)
     }
 
     /// A settled floor.

@@ -139,6 +139,14 @@ pub(crate) struct Perlbal {
 }
 
 impl Perlbal {
+    /// Starts one with a single pool, which only the socket fills, and a reverse proxy on it.
+    pub(crate) fn with_service(stage: &Stage, service: &str, pool: &str) -> Self {
+        Config::new()
+            .pool(pool)
+            .service(stage, service, pool)
+            .start(stage)
+    }
+
     /// Where `pollbal` reaches it.
     pub(crate) fn management(&self) -> SocketAddrV4 {
         self.management

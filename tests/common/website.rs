@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::nodes::{Node, addrs};
 use super::overlay;
-use super::perlbal::{Config, Perlbal};
+use super::perlbal::Perlbal;
 use super::pollbal::Pollbal;
 use super::stage::Stage;
 
@@ -24,10 +24,7 @@ impl Website {
     /// `count` nodes, the service `web`, and pollbal with these keys over those that it has here.
     pub(crate) fn start(stage: Stage, count: usize, keys: &Value) -> Self {
         let nodes = stage.nodes(&vec!["website serving v1"; count]);
-        let perlbal = Config::new()
-            .pool("website")
-            .service(&stage, "web", "website")
-            .start(&stage);
+        let perlbal = Perlbal::with_service(&stage, "web", "website");
         let node_listener = stage.free_addr();
         let mut config = json!({
             "perlbal": perlbal.management(),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::common::client::{Traffic, failures};
 use crate::common::http;
 use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::{Config, Perlbal};
+use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::run::tool;
@@ -129,10 +129,7 @@ fn promtool(text: &str) -> String {
 
 /// A Perlbal whose service `web` uses the pool `api`.
 fn perlbal(stage: &Stage) -> Perlbal {
-    Config::new()
-        .pool("api")
-        .service(stage, "web", "api")
-        .start(stage)
+    Perlbal::with_service(stage, "web", "api")
 }
 
 /// Starts pollbal with a status listener.

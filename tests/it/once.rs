@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::Config;
+use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 
@@ -74,10 +74,7 @@ fn it_ends_with_1_when_a_perlbal_is_not_there_and_does_the_rest() {
 fn it_ends_with_1_when_a_pool_name_is_taken_by_a_service() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "api"]);
-    let perlbal = Config::new()
-        .pool("elsewhere")
-        .service(&stage, "website", "elsewhere")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "website", "elsewhere");
     let config = json!({ "perlbal": perlbal.management() });
     Pollbal::run(&stage, &config, &["--once"]).assert_code(1);
     assert_eq!(perlbal.members("api"), Some(addrs(&nodes[1..])));

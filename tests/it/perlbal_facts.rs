@@ -188,10 +188,7 @@ fn go_on_waiting(perlbal: &Perlbal, service: &str, count: usize) {
 fn a_request_that_waits_for_an_empty_pool_is_set_going_by_connect_ahead_and_not_by_add() {
     let stage = Stage::alone();
     let nodes = stage.nodes(&["website", "website"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let requests = Requests::send(perlbal.service("web"), 1);
     perlbal.wait_waiting("web", 1);
     perlbal.add("website", nodes[0].addr());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::common::nodes::addrs;
-use crate::common::perlbal::Config;
+use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, eventually, http};
@@ -162,10 +162,7 @@ fn an_answer_without_end_is_given_up_although_nothing_of_it_is_kept() {
 fn long_requests_of_clients_cost_no_connection() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
     perlbal.wait_members("website", &addrs(&nodes));
     let since = Instant::now();

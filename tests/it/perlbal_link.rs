@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::common::nodes::addrs;
-use crate::common::perlbal::Config;
+use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::stage::Stage;
@@ -24,10 +24,7 @@ const REMOVALS: usize = 150;
 fn removals_take(lengthen: impl FnOnce(&Relay)) -> Vec<Duration> {
     let stage = Stage::alone();
     let nodes = stage.nodes(&["api"; 10]);
-    let perlbal = Config::new()
-        .pool("api")
-        .service(&stage, "web", "api")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "api");
     let way = Relay::before(&perlbal, &stage);
     lengthen(&way);
     // In memory, where a file belongs that is to be written at once.

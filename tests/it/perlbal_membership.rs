@@ -346,10 +346,7 @@ fn a_steady_state_logs_nothing() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api serving v1", "website", ""]);
     nodes[1].fail(500);
-    let perlbal = Config::new()
-        .pool("api")
-        .service(&stage, "web", "api")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "api");
     let config = json!({
         "perlbal": { "address": perlbal.management(), "resync_interval": "100ms" },
     });

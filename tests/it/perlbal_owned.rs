@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::common::client::get as request;
 use crate::common::http::{accept_removals, get};
 use crate::common::nodes::{Node, addrs};
-use crate::common::perlbal::Config;
+use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
 use crate::common::relay::Relay;
 use crate::common::stage::Stage;
@@ -25,10 +25,7 @@ use site::{End, Site, nobody};
 fn the_last_member_leaves(how: End, keys: &Value, meanwhile: impl FnOnce(&Site)) {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let mut site = Site::start(stage, perlbal, keys);
     site.perlbal.wait_members("website", &addrs(&nodes));
     site.lose_perlbal();
@@ -73,10 +70,7 @@ fn a_pool_that_only_nodes_declared_is_pollbals_though_its_file_is_gone() {
     let keys = json!({ "empty_pool_grace": "1ms" });
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "other"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let mut site = Site::start(stage, perlbal, &keys);
     site.perlbal.wait_members("website", &addrs(&nodes[..1]));
     site.lose_perlbal();
@@ -269,10 +263,7 @@ fn what_is_owned_in_a_perlbal_that_a_reload_takes_out_is_forgotten_for_good() {
 fn an_outage_of_an_undeclared_pool_is_as_critical_after_a_restart_as_before() {
     let stage = Stage::new();
     let mut nodes = stage.nodes(&["api", "api", "api"]);
-    let perlbal = Config::new()
-        .pool("api")
-        .service(&stage, "web", "api")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "api");
     // The empty pool's file is gone at once.
     let keys = json!({ "empty_pool_grace": "1ms" });
     let mut site = Site::start(stage, perlbal, &keys);

@@ -112,10 +112,7 @@ fn a_service_that_takes_a_pools_name_later_costs_no_connection() {
 fn what_a_client_asks_for_costs_no_connection() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let pollbal = Pollbal::start(&stage, &json!({ "perlbal": perlbal.management() }));
     perlbal.wait_members("website", &addrs(&nodes));
     let since = Instant::now();

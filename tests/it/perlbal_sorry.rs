@@ -113,10 +113,7 @@ fn no_client_notices_how_it_comes_and_goes_where_the_pool_follows_its_file() {
 fn requests_that_wait_are_served_when_a_reload_brings_a_sorry_server() {
     let stage = Stage::alone();
     let (nodes, sorry) = nodes_and_sorry(&stage, "website leaving");
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let with_sorry = config(&perlbal, &sorry);
     let mut without = with_sorry.clone();
     without["pools"] = json!({});
@@ -154,10 +151,7 @@ fn requests_that_wait_are_served_when_a_reload_brings_a_sorry_server() {
 fn requests_that_wait_for_nodes_that_died_are_served_by_the_sorry_server() {
     let stage = Stage::alone();
     let (mut nodes, sorry) = nodes_and_sorry(&stage, "website");
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     // Long enough for requests to wait before the deaths are noticed.
     let mut config = config(&perlbal, &sorry);
     config["poll_interval"] = json!("1s");
@@ -179,10 +173,7 @@ fn requests_that_wait_for_nodes_that_died_are_served_by_the_sorry_server() {
 fn a_restart_takes_what_its_files_hold_for_what_it_is() {
     let stage = Stage::new();
     let (mut nodes, sorry) = nodes_and_sorry(&stage, "website leaving");
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let with_sorry = config(&perlbal, &sorry);
     let mut pollbal = Pollbal::start(&stage, &with_sorry);
     perlbal.wait_members("website", &addrs([&sorry]));

@@ -16,10 +16,7 @@ use crate::common::{SOON, clock, eventually, runtime};
 
 /// A Perlbal whose service `web` uses the pool `api`, which nobody fills.
 fn perlbal(stage: &Stage) -> Perlbal {
-    Config::new()
-        .pool("api")
-        .service(stage, "web", "api")
-        .start(stage)
+    Perlbal::with_service(stage, "web", "api")
 }
 
 /// A request that takes its time.
@@ -79,14 +76,21 @@ fn all(nodes: &[Node]) -> Vec<SocketAddrV4> {
     nodes.iter().map(Node::addr).collect()
 }
 
+/// Starts a driver for the Perlbal at this address, with all of these nodes in the pool `api`, and returns it with the
+/// serial by which that was acknowledged.
+fn drive(stage: &Stage, management: SocketAddrV4, nodes: &[Node]) -> (Driven, u64) {
+    let mut driven = Driven::start(stage, management);
+    let serial = driven.set_desired("api", &all(nodes), &[]);
+    driven.wait_acked(serial);
+    (driven, serial)
+}
+
 #[test]
 fn a_removed_node_at_work_is_not_drained_before_its_request_has_ended() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
-    let mut driven = Driven::start(&stage, perlbal.management());
-    let first = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(first);
+    let (mut driven, _) = drive(&stage, perlbal.management(), &nodes);
     assert_eq!(
         perlbal.members("api"),
         Some(addrs(&nodes)),
@@ -104,9 +108,7 @@ fn a_removed_node_without_a_request_is_drained_behind_its_seal() {
     let stage = Stage::alone();
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
-    let mut driven = Driven::start(&stage, perlbal.management());
-    let reported = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(reported);
+    let (mut driven, _) = drive(&stage, perlbal.management(), &nodes);
     // Both have idle connections that would be used again.
     let traffic = Traffic::start(perlbal.service("web"), 4);
     for node in &nodes {
@@ -127,9 +129,7 @@ fn under_traffic_a_drained_node_can_be_stopped_and_no_client_notices() {
     let stage = Stage::new();
     let mut nodes = stage.nodes(&["api", "api", "api"]);
     let perlbal = perlbal(&stage);
-    let mut driven = Driven::start(&stage, perlbal.management());
-    let reported = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(reported);
+    let (mut driven, _) = drive(&stage, perlbal.management(), &nodes);
     let traffic = Traffic::start(perlbal.service("web"), 8);
     for round in 0..ROUNDS {
         let at = round % nodes.len();
@@ -178,9 +178,7 @@ fn what_is_removed_while_the_connection_is_away_is_not_drained_when_it_is_back()
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
     let relay = Relay::before(&perlbal, &stage);
-    let mut driven = Driven::start(&stage, relay.addr());
-    let reported = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(reported);
+    let (mut driven, reported) = drive(&stage, relay.addr(), &nodes);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
 
@@ -198,9 +196,7 @@ fn what_others_remove_while_the_connection_is_away_is_not_drained_when_it_is_bac
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
     let relay = Relay::before(&perlbal, &stage);
-    let mut driven = Driven::start(&stage, relay.addr());
-    let reported = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(reported);
+    let (mut driven, _) = drive(&stage, relay.addr(), &nodes);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
 
@@ -218,9 +214,7 @@ fn a_node_that_was_at_work_when_the_connection_was_lost_still_is_when_it_is_back
     let nodes = stage.nodes(&["api", "api"]);
     let perlbal = perlbal(&stage);
     let relay = Relay::before(&perlbal, &stage);
-    let mut driven = Driven::start(&stage, relay.addr());
-    let reported = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(reported);
+    let (mut driven, _) = drive(&stage, relay.addr(), &nodes);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=2500");
     let addr = nodes[slow.at].addr();
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);
@@ -257,9 +251,7 @@ fn a_new_perlbal_knows_nothing_of_old_requests_and_gets_everything_again() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["api", "api"]);
     let mut perlbal = perlbal(&stage);
-    let mut driven = Driven::start(&stage, perlbal.management());
-    let reported = driven.set_desired("api", &all(&nodes), &[]);
-    driven.wait_acked(reported);
+    let (mut driven, _) = drive(&stage, perlbal.management(), &nodes);
     let slow = Slow::start(&perlbal, &nodes, "/long?wait=4000");
     let addr = nodes[slow.at].addr();
     let out = driven.set_desired("api", &others(&nodes, slow.at), &[addr]);

@@ -213,10 +213,7 @@ fn a_member_that_others_removed_without_the_seal_gets_no_more_requests_once_poll
 fn a_request_in_flight_on_a_leaving_node_ends_normally_and_then_it_is_drained() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let relay = Relay::before(&perlbal, &stage);
     let pollbal = Pollbal::start(&stage, &json!({ "perlbal": relay.addr() }));
     perlbal.wait_members("website", &addrs(&nodes));

@@ -22,10 +22,7 @@ use crate::common::{SOON, eventually};
 
 /// A Perlbal whose service `web` uses the pool `api`, which nobody fills.
 fn perlbal(stage: &Stage) -> Perlbal {
-    Config::new()
-        .pool("api")
-        .service(stage, "web", "api")
-        .start(stage)
+    Perlbal::with_service(stage, "web", "api")
 }
 
 fn all(nodes: &[Node]) -> Vec<SocketAddrV4> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::nodes::addrs;
-use crate::common::perlbal::Config;
+use crate::common::perlbal::{Config, Perlbal};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::wire::{dial_socket, get};
@@ -45,10 +45,7 @@ fn it_waits_for_a_load_balancer_that_is_away_only_where_that_is_required() {
 fn a_load_balancer_that_does_not_carry_a_pool_is_not_waited_for() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["website", "website"]);
-    let perlbal = Config::new()
-        .pool("website")
-        .service(&stage, "web", "website")
-        .start(&stage);
+    let perlbal = Perlbal::with_service(&stage, "web", "website");
     let other = Config::new().pool("legacy").start(&stage);
     let config = json!({ "perlbal": [
         { "address": perlbal.management() },

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::http::{Reply, ask_from, get, post};
 use crate::common::nodes::Node;
-use crate::common::perlbal::{Config, Perlbal};
+use crate::common::perlbal::Perlbal;
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
 use crate::common::{SOON, eventually};
@@ -114,10 +114,7 @@ impl Site {
         let lines = nodes.iter().map(Node::services_line);
         let lines: Vec<_> = lines.chain(others.iter().cloned()).collect();
         stage.write_services(&lines);
-        let perlbal = Config::new()
-            .pool("api")
-            .service(&stage, "web", "api")
-            .start(&stage);
+        let perlbal = Perlbal::with_service(&stage, "web", "api");
         let listener = stage.free_addr();
         let config = json!({
             "perlbal": perlbal.management(),
