@@ -1,7 +1,8 @@
 //! pollbal driving `HAProxy`: how long a change takes from a node's changed answer to HAProxy's answer to the commands
 //! that follow from it, one by one and many at once; a start with 10,000 nodes; and what a steady state says.
 //!
-//! A relay stamps HAProxy's answers, as for Perlbal (`parts/reaction.rs`), which is the reference in the same run.
+//! A relay stamps HAProxy's answers, as for Perlbal (`parts/reaction.rs`), which is the reference in the same run; what it
+//! adds to an exchange is taken off here too. Pool files are in memory where that is possible.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::change::tmpfs;
 use super::{Plan, thousands};
 use crate::Outcome;
 use crate::clock::{milliseconds, now};
@@ -47,7 +49,7 @@ struct Driven {
 
 impl Driven {
     fn start(plan: &Plan, settings: &Settings) -> Outcome<Self> {
-        let mut site = Site::new()?;
+        let mut site = Site::with_pools(tmpfs())?;
         let haproxy = site.haproxy_with_slots(settings.nodes + settings.nodes / SPARE)?;
         let relay = Relay::before(haproxy.management, End::Prompt)?;
         let balancer = balancer(relay.address, settings);
@@ -90,6 +92,7 @@ fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
     const NODES: usize = 100;
     let settings = Settings::new(NODES, INTERVAL);
     let mut driven = Driven::start(plan, &settings)?;
+    let added = exchange(driven.relay.address)? - exchange(driven.haproxy.management)?;
     let changes = if plan.quick { 10 } else { 400 };
     let mut took = [Vec::new(), Vec::new()];
     for change in 0..changes {
@@ -105,7 +108,8 @@ fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
             .relay
             .wait(mark, PATIENCE, |commands| applied(commands, word, 1));
         let done = done.ok_or("HAProxy was not told of a change")?;
-        took[change % 2].push(milliseconds(done.saturating_sub(stamp)));
+        let with_relay = milliseconds(done.saturating_sub(stamp));
+        took[change % 2].push(with_relay - added);
     }
     let alone = alone(driven.haproxy.management, changes / 4)?;
     for (kind, took) in ["leaving", "joining"].into_iter().zip(&took) {
@@ -128,32 +132,59 @@ fn one_by_one(plan: &Plan, report: &mut Report) -> Outcome<()> {
             });
         }
     }
+    report.add(Figure::new(
+        "haproxy.relay".to_owned(),
+        "HAProxy: what the relay adds to an exchange, taken off".to_owned(),
+        "ms",
+        added,
+    ));
     Ok(())
+}
+
+/// How long a command and its answer take there, in milliseconds: the median of many, one right after the other.
+fn exchange(management: SocketAddrV4) -> Outcome<f64> {
+    let mut client = Bare::connect(management)?;
+    let took = (0..200).map(|_| client.ask("set server api/pb1 state ready"));
+    Ok(median(&took.collect::<Outcome<Vec<_>>>()?))
 }
 
 /// How long `HAProxy` alone takes for a change of a server's state, for a client that does nothing else: the median, in
 /// milliseconds.
 fn alone(management: SocketAddrV4, changes: usize) -> Outcome<f64> {
-    let mut stream = TcpStream::connect(management)?;
-    stream.set_nodelay(true)?;
-    let mut answer = [0; 4096];
-    stream.write_all(b"prompt\n")?;
-    // The prompt.
-    _ = stream.read(&mut answer)?;
+    let mut client = Bare::connect(management)?;
     let mut took = Vec::new();
     for change in 0..changes {
         let state = ["drain", "ready"][change % 2];
         // As long as it rests between a node's polls: an idle one has to wake.
         sleep(INTERVAL);
+        took.push(client.ask(&format!("set server api/pb1 state {state}"))?);
+    }
+    Ok(median(&took))
+}
+
+/// A client of `HAProxy`'s stats socket that does nothing but ask.
+struct Bare(TcpStream);
+
+impl Bare {
+    fn connect(management: SocketAddrV4) -> Outcome<Self> {
+        let stream = TcpStream::connect(management)?;
+        stream.set_nodelay(true)?;
+        let mut client = Self(stream);
+        client.ask("prompt")?;
+        Ok(client)
+    }
+
+    /// How long it takes until this is answered, in milliseconds.
+    fn ask(&mut self, command: &str) -> Outcome<f64> {
         let begin = now();
-        stream.write_all(format!("set server api/pb1 state {state}\n").as_bytes())?;
-        let read = stream.read(&mut answer)?;
+        self.0.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = [0; 4096];
+        let read = self.0.read(&mut answer)?;
         if !answer[..read].ends_with(b"> ") {
             return Err("HAProxy's answer does not end in a prompt".into());
         }
-        took.push(milliseconds(now() - begin));
+        Ok(milliseconds(now() - begin))
     }
-    Ok(median(&took))
 }
 
 /// When the last of this many servers got that state; `None` while that is to come.

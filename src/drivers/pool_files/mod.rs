@@ -177,6 +177,10 @@ impl Task {
     ) -> Result<(Worker, ReconcilePass), JoinError> {
         let desired = snapshot.clone();
         if worker.runs_inline(desired.as_ref()) {
+            if self.published.receiver_count() == 0 {
+                // No load balancer waits for the files, and those that do not wait go first.
+                yield_now().await;
+            }
             let mut pass = worker.begin(desired.as_ref());
             self.publish_with(snapshot, pass.current.clone());
             // The load balancers first.
