@@ -16,7 +16,9 @@ mod harness {
     pub(crate) mod node;
     pub(crate) mod readme;
     pub(crate) mod scenarios;
+    pub(crate) mod serf_nodes;
     pub(crate) mod site;
+    pub(crate) mod stack;
     pub(crate) mod world;
 }
 
@@ -32,6 +34,7 @@ use harness::containers::Containers;
 use harness::loopback::Loopback;
 use harness::readme;
 use harness::scenarios::{self, Scenario};
+use harness::serf_nodes;
 use harness::site::Site;
 use harness::world::{Needs, World};
 
@@ -63,16 +66,22 @@ fn main() -> ExitCode {
             trials.extend(scenarios.map(|scenario| trial(world, *make, balancer, scenario)));
         }
         if *world == "containers" {
-            trials.push(readme_trial().with_kind(*world));
+            trials.extend(readme_trials().map(|trial| trial.with_kind(*world)));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn readme_trial() -> Trial {
-    Trial::test(readme::NAME, || {
-        readme::run();
-        Ok(())
+fn readme_trials() -> [Trial; 2] {
+    let trials: [(&str, fn()); 2] = [
+        (readme::NAME, readme::run),
+        (serf_nodes::NAME, serf_nodes::run),
+    ];
+    trials.map(|(name, run)| {
+        Trial::test(name, move || {
+            run();
+            Ok(())
+        })
     })
 }
 

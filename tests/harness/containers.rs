@@ -5,31 +5,30 @@
 //! asked by `docker exec` on that machine.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{self, Command, Output};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::SocketAddrV4;
+use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::common;
-use crate::common::docker::{docker, run_name, shell, succeed, text, tidy};
+use crate::common::docker::{docker, shell, text};
 
 use super::balancer::Balancer;
 use super::clock::{self, Clock};
+use super::stack::Stack;
 use super::world::{
     FILLER, NODES, Needs, Part, PoolFile, PoolFiles, World, pollbal_config, pool_index,
     services_lines,
 };
 
-/// The port on which anyone who listens has a network, whichever test program it is.
-const CLAIM_PORT: u16 = 26_214;
-
 /// Where in the directory is what pollbal's container sees as `/etc/pollbal`.
 const ETC: &str = "etc";
+
+/// The file there with the changes to `docker-compose.yml`.
+const CHANGES: &str = "changes.yml";
 
 /// libfaketime in the image whose clock can be set.
 const FAKETIME: &str = "/usr/lib/libfaketimeMT.so.1";
@@ -50,60 +49,45 @@ done"#;
 /// The stack; dropped, it is torn down.
 pub(crate) struct Containers {
     balancer: &'static dyn Balancer,
-    /// The project's name, with which all names in Docker begin.
-    project: String,
-    /// The third byte of its network's addresses.
-    net: u8,
+    /// Before the directory, which it needs to be torn down.
+    stack: Stack,
     /// `etc/`, which pollbal's container sees, and the changes to `docker-compose.yml`.
     dir: TempDir,
     /// The versions that nodes announce from their start.
     versions: [String; NODES.len()],
     /// None unless the scenario sets it.
     clock: Option<Clock>,
-    _claim: TcpListener,
 }
 
 impl Containers {
     pub(crate) fn new(needs: Needs, balancer: &'static dyn Balancer) -> Self {
-        let (net, claim) = claim_net();
         let dir = TempDir::with_prefix("pollbal-harness-").expect("failed to make a directory");
         fs::create_dir(dir.path().join(ETC)).expect("failed to make a directory");
+        let mut stack = Stack::new("docker-compose.yml");
+        stack.change(&dir.path().join(CHANGES));
+        stack.set("POLLBAL_ETC", dir.path().join(ETC).display().to_string());
         let containers = Self {
             balancer,
-            project: format!("{}-{net}", run_name()),
-            net,
+            stack,
             versions: NODES.map(|node| node.version.to_owned()),
             clock: needs
                 .clock
                 .then(|| Clock::new(dir.path().join(ETC).join("clock"))),
             dir,
-            _claim: claim,
         };
         containers.write_etc();
         containers.write_changes();
         // The machine is no part: Perlbal and pollbal end and start on it. It must run before these are made, or
         // docker-compose 1.29 gives them a network of their own.
-        containers.compose(&["up", "--detach", "--no-build", "machine"]);
-        containers.compose(&["up", "--no-start", "--no-build"]);
+        let stack = &containers.stack;
+        stack.compose(&["up", "--detach", "--no-build", "machine"]);
+        stack.compose(&["up", "--no-start", "--no-build"]);
         containers
     }
 
-    /// The first three bytes of the network's addresses, as `docker-compose.yml` gets them.
-    pub(crate) fn net(&self) -> String {
-        format!("198.18.{}", self.net)
-    }
-
-    /// The address of this machine on which the stack's ports are open.
-    pub(crate) fn published(&self) -> String {
-        format!("127.15.{}.1", self.net)
-    }
-
-    fn ip(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(198, 18, self.net, host)
-    }
-
-    fn etc(&self) -> PathBuf {
-        self.dir.path().join(ETC)
+    /// What Compose knows it by.
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
     }
 
     fn write_etc(&self) {
@@ -149,7 +133,7 @@ impl Containers {
         });
         let services: Map<String, Value> = on_machine.into_iter().chain(nodes).collect();
         // JSON is YAML too.
-        self.write("changes.yml", &json!({ "services": services }).to_string());
+        self.write(CHANGES, &json!({ "services": services }).to_string());
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -157,35 +141,9 @@ impl Containers {
         fs::write(&path, text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     }
 
-    fn compose(&self, args: &[&str]) {
-        succeed(&mut self.compose_command(args));
-    }
-
-    fn compose_command(&self, args: &[&str]) -> Command {
-        let [program, words @ ..] = compose() else {
-            unreachable!("Compose has a name")
-        };
-        let mut command = Command::new(program);
-        command.args(words).args(args).envs(self.environment());
-        command
-    }
-
-    /// What makes Compose speak of this stack.
-    pub(crate) fn environment(&self) -> [(&'static str, String); 5] {
-        let changes = self.dir.path().join("changes.yml");
-        let original = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-compose.yml");
-        [
-            ("COMPOSE_PROJECT_NAME", self.project.clone()),
-            ("COMPOSE_FILE", format!("{original}:{}", changes.display())),
-            ("POLLBAL_NET", self.net()),
-            ("POLLBAL_PUBLISH", self.published()),
-            ("POLLBAL_ETC", self.etc().display().to_string()),
-        ]
-    }
-
     /// The container of a service of `docker-compose.yml`.
     fn container(&self, service: &str) -> String {
-        format!("{}-{service}", self.project)
+        format!("{}-{service}", self.stack.project())
     }
 
     fn part(&self, part: Part) -> String {
@@ -202,7 +160,7 @@ impl Containers {
     }
 
     fn network(&self) -> String {
-        format!("{}_site", self.project)
+        format!("{}_site", self.stack.project())
     }
 }
 
@@ -218,7 +176,8 @@ impl World for Containers {
         if self.versions[node] != version {
             version.clone_into(&mut self.versions[node]);
             self.write_changes();
-            self.compose(&["up", "--no-start", "--no-build", NODES[node].name]);
+            let up = ["up", "--no-start", "--no-build", NODES[node].name];
+            self.stack.compose(&up);
         }
         docker(&["start", &self.part(Part::Node(node))]);
     }
@@ -261,11 +220,11 @@ impl World for Containers {
 
     fn node_addr(&self, node: usize) -> SocketAddrV4 {
         let host = 11 + u8::try_from(node).expect("few nodes");
-        SocketAddrV4::new(self.ip(host), 8080)
+        SocketAddrV4::new(self.stack.ip(host), 8080)
     }
 
     fn service_addr(&self, pool: &str) -> SocketAddrV4 {
-        SocketAddrV4::new(self.ip(10), [8001, 8002][pool_index(pool)])
+        SocketAddrV4::new(self.stack.ip(10), [8001, 8002][pool_index(pool)])
     }
 
     fn balancer(&self) -> &'static dyn Balancer {
@@ -319,47 +278,5 @@ impl World for Containers {
 
     fn output(&self, part: Part) -> String {
         docker(&["logs", &self.part(part)])
-    }
-}
-
-impl Drop for Containers {
-    fn drop(&mut self) {
-        tidy(&mut self.compose_command(&["down", "--volumes", "--timeout", "0"]));
-    }
-}
-
-/// The first network of 198.18.0.0/16 that no other test has, and what keeps it. These addresses are for tests of
-/// machines by themselves (RFC 2544), so no network around uses them.
-fn claim_net() -> (u8, TcpListener) {
-    /// That of `docker-compose.yml` as it stands, which may run here too.
-    const TAKEN: u8 = 42;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-
-    let start = process::id();
-    for _ in 0..=u8::MAX {
-        let number = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let [.., net] = number.to_be_bytes();
-        let claim = SocketAddrV4::new(Ipv4Addr::new(127, 15, net, 254), CLAIM_PORT);
-        if net == TAKEN {
-            continue;
-        }
-        if let Ok(listener) = TcpListener::bind(claim) {
-            return (net, listener);
-        }
-    }
-    panic!("no network of 198.18.0.0/16 is free");
-}
-
-/// Compose as a part of Docker where it is, else the program by itself.
-pub(crate) fn compose() -> &'static [&'static str] {
-    static PART_OF_DOCKER: OnceLock<bool> = OnceLock::new();
-    let part_of_docker = *PART_OF_DOCKER.get_or_init(|| {
-        let version = Command::new("docker").args(["compose", "version"]).output();
-        version.is_ok_and(|output| output.status.success())
-    });
-    if part_of_docker {
-        &["docker", "compose"]
-    } else {
-        &["docker-compose"]
     }
 }
