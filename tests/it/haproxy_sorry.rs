@@ -14,9 +14,12 @@ use crate::common::{SOON, becomes, eventually, run, runtime};
 
 const CLIENTS: usize = 8;
 
-/// Has `HAProxy` notice by itself that a node is dead, within the request that does not reach it.
-const CHECKED: &str =
-    "default-server check inter 200ms observe layer4 error-limit 1 on-error mark-down";
+/// The line by which `HAProxy` notices by itself that a node is dead, as docs/haproxy.md has it.
+fn checked() -> &'static str {
+    let lines = include_str!("../../docs/haproxy.md").lines();
+    let mut lines = lines.filter(|line| line.contains(" on-error mark-down"));
+    lines.next().expect("it is documented").trim()
+}
 
 fn config(haproxy: &Haproxy, sorry: &[&Node]) -> Value {
     let sorry: Vec<_> = sorry.iter().map(|sorry| sorry.addr()).collect();
@@ -100,7 +103,7 @@ fn no_client_notices_how_a_sorry_server_comes_and_goes() {
 fn without_pollbal_requests_to_nodes_that_died_are_served_by_the_sorry_server() {
     let stage = Stage::new();
     let (mut nodes, sorry) = (stage.nodes(&["web", "web"]), stage.node(9, ""));
-    let haproxy = web(&stage, &[CHECKED]);
+    let haproxy = web(&stage, &[checked()]);
     let pollbal = Pollbal::start(&stage, &config(&haproxy, &[&sorry]));
     haproxy.wait_members("web", &addrs(&nodes));
     wait_standby(&haproxy, &[&sorry]);
