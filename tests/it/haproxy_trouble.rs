@@ -183,7 +183,14 @@ enum Hostile {
     Silent,
     /// Right at first, then with names that part commands.
     Names,
+    /// Right at first, then with tables of many short fields and rows.
+    Fields,
 }
+
+/// What a right `HAProxy` answers to `show info`.
+const INFO: &str = "Version: 2.6\nPid: 1\nStopping: 0\n\n> ";
+
+const STATE_HEADER: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n";
 
 /// Listens on that path and does it on each connection; counts them.
 fn listen(path: &Path, what: Hostile) -> Arc<AtomicUsize> {
@@ -212,15 +219,20 @@ fn misbehave(mut stream: UnixStream, what: Hostile) -> std::io::Result<()> {
             Hostile::Prompts => stream.write_all(&b"\n> ".repeat(1_000))?,
             Hostile::Closes => return Ok(()),
             Hostile::Silent => {}
-            Hostile::Names => {
-                let info = "Version: 2.6\nPid: 1\nStopping: 0\n\n> ";
-                let state = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n3 web;shutdown 1 pb1 10.0.0.1 2 0 1 80\n\n> ";
-                stream.write_all(format!("\n> \n> admin\n\n> {info}").as_bytes())?;
+            Hostile::Names | Hostile::Fields => {
+                stream.write_all(format!("\n> \n> admin\n\n> {INFO}").as_bytes())?;
                 if stream.read(&mut buffer)? == 0 {
                     return Ok(());
                 }
-                stream
-                    .write_all(format!("{info}{state}# pxname\n\n> # x\n\n> {info}").as_bytes())?;
+                let [row, stat] = match what {
+                    Hostile::Names => [
+                        "3 web;shutdown 1 pb1 10.0.0.1 2 0 1 80".to_owned(),
+                        String::new(),
+                    ],
+                    _ => [" ".repeat(30 << 20), "a\n".repeat(15 << 20)],
+                };
+                let tables = format!("{STATE_HEADER}{row}\n\n> # pxname\n{stat}\n> # x\n\n> ");
+                stream.write_all(format!("{INFO}{tables}{INFO}").as_bytes())?;
             }
         }
     }
@@ -265,4 +277,26 @@ fn a_hostile_peer_at_the_socket_harms_nothing() {
     // A log line has none of what they say.
     assert!(!pollbal.log().join("").contains('\u{fffd}'));
     drop(fs::remove_file(stage.path("Garbage.sock")));
+}
+
+#[test]
+fn long_tables_fill_no_memory() {
+    let stage = Stage::new();
+    let nodes = stage.nodes(&["web"]);
+    let haproxy = Config::new().backend("web", &[&slots(1)]).start(&stage);
+    let path = stage.path("fields.sock");
+    listen(&path, Hostile::Fields);
+    let sockets = [
+        json!(haproxy.socket()),
+        json!({ "socket": path, "timeout": "10s" }),
+    ];
+    let pollbal = Pollbal::start(&stage, &json!({ "haproxy": sockets }));
+    pollbal.wait_log(&[
+        "ERROR",
+        "`show servers state` is not understood",
+        "fields.sock",
+    ]);
+    haproxy.wait_members("web", &addrs(&nodes));
+    let memory = crate::common::process::peak_memory(pollbal.pid());
+    assert!(memory < 150 * 1_024, "{memory} KiB");
 }

@@ -4,9 +4,11 @@
 //! without it `HAProxy` takes a single line.
 
 use std::io;
+use std::mem;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::task::yield_now;
 
 use super::socket::StatsSocket;
 use crate::drivers::sync::SessionError;
@@ -20,8 +22,11 @@ const PROMPT: &[u8] = b"\n> ";
 /// answers are not read, so that both must fit into the buffers of the socket.
 const PIPELINED: usize = 64;
 
-/// Maximum length of an answer, in bytes: some 100,000 servers.
-const MAX_ANSWER: usize = 32 << 20;
+/// Maximum length of the answers to commands that are sent together, in bytes: some 100,000 servers.
+const MAX_ANSWERS: usize = 64 << 20;
+
+/// Maximum number of bytes that are read at once; then others have their turn.
+const PIECE: usize = 64 << 10;
 
 /// What can be written to and read from.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -61,13 +66,16 @@ impl Connection {
         commands: &[impl AsRef<str>],
     ) -> Result<Vec<String>, SessionError> {
         let mut answers = Vec::with_capacity(commands.len());
+        let mut left = MAX_ANSWERS;
         for commands in commands.chunks(PIPELINED) {
             let lines = commands.iter().map(AsRef::as_ref);
             let text: String = lines.flat_map(|line| [line, "\n"]).collect();
             let written = self.stream.write_all(text.as_bytes()).await;
             written.map_err(|error| broken(&error))?;
             for _ in commands {
-                answers.push(self.answer().await?);
+                let answer = self.answer(left).await?;
+                left -= answer.len();
+                answers.push(text_of(answer));
             }
         }
         if self.received.is_empty() {
@@ -77,27 +85,37 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self) -> Result<String, SessionError> {
+    /// The next answer, which may be this long.
+    async fn answer(&mut self, limit: usize) -> Result<Vec<u8>, SessionError> {
         let mut searched = 0;
         loop {
-            if let Some(at) = find(&self.received[searched..], PROMPT) {
-                let end = searched + at;
-                let rest = self.received.split_off(end + PROMPT.len());
-                let answer = String::from_utf8_lossy(&self.received[..end]).into_owned();
-                self.received = rest;
-                return Ok(answer);
+            let end = find(&self.received[searched..], PROMPT).map(|at| searched + at);
+            if end.unwrap_or(self.received.len()) > limit {
+                let text = format!("its answers are longer than {} MiB", MAX_ANSWERS >> 20);
+                return Err(unusable(text));
             }
-            if self.received.len() > MAX_ANSWER {
-                let limit = format!("an answer is longer than {} MiB", MAX_ANSWER >> 20);
-                return Err(unusable(limit));
+            if let Some(end) = end {
+                let rest = self.received.split_off(end + PROMPT.len());
+                self.received.truncate(end);
+                return Ok(mem::replace(&mut self.received, rest));
             }
             searched = self.received.len().saturating_sub(PROMPT.len() - 1);
-            let read = self.stream.read_buf(&mut self.received).await;
-            if read.map_err(|error| broken(&error))? == 0 {
-                return Err(lost("closing connections", "it closed the connection"));
+            let mut stream = (&mut self.stream).take(PIECE as u64);
+            let read = stream.read_buf(&mut self.received).await;
+            match read.map_err(|error| broken(&error))? {
+                0 => return Err(lost("closing connections", "it closed the connection")),
+                // What comes without end holds up nobody else.
+                PIECE => yield_now().await,
+                _ => {}
             }
         }
     }
+}
+
+/// An answer as text. Descriptions of servers may be in any encoding.
+fn text_of(answer: Vec<u8>) -> String {
+    String::from_utf8(answer)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Where `part` is in `text`.
@@ -132,4 +150,67 @@ pub(super) fn lost(state: &'static str, detail: &str) -> SessionError {
 pub(super) fn unusable(detail: String) -> SessionError {
     let state = "not usable";
     SessionError::Unusable(OutageCause { state, detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use tokio::io::duplex;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    /// What is made of these pieces of answers to that many commands.
+    async fn ask(pieces: &[&[u8]], commands: usize) -> Result<Vec<String>, SessionError> {
+        let (ours, mut theirs) = duplex(1 << 20);
+        let mut connection = Connection {
+            stream: Box::new(ours),
+            received: Vec::new(),
+        };
+        let commands = vec!["show info"; commands];
+        let say = async {
+            for piece in pieces {
+                theirs.write_all(piece).await.unwrap();
+                yield_now().await;
+            }
+            drop(theirs);
+        };
+        let (answers, ()) = tokio::join!(connection.ask(&commands), say);
+        answers
+    }
+
+    fn answers() -> impl Strategy<Value = Vec<String>> {
+        let answer = "[a> \n]{0,9}".prop_filter("no prompt", |text| !text.contains("\n> "));
+        vec(answer, 1..6)
+    }
+
+    proptest! {
+        #[test]
+        fn answers_are_the_same_however_they_come_and_an_end_in_between_is_an_error(
+            answers in answers(),
+            cuts in vec(any::<Index>(), 0..6),
+            end in any::<Index>(),
+        ) {
+            let stream: Vec<u8> = answers.iter().flat_map(|text| format!("{text}\n> ").into_bytes()).collect();
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
+            cuts.sort_unstable();
+            let starts = [0].into_iter().chain(cuts.iter().copied());
+            let ends = cuts.iter().copied().chain([stream.len()]);
+            let pieces: Vec<_> = starts.zip(ends).map(|(start, end)| &stream[start..end]).collect();
+            prop_assert_eq!(run(ask(&pieces, answers.len())), Ok(answers.clone()));
+            let part = &stream[..end.index(stream.len())];
+            let broken = run(ask(&[part], answers.len()));
+            prop_assert!(matches!(broken, Err(SessionError::Lost(_))), "{:?}", broken);
+            let more = [&*stream, b"x"].concat();
+            let more = run(ask(&[&more], answers.len()));
+            prop_assert!(matches!(more, Err(SessionError::Unusable(_))), "{:?}", more);
+        }
+    }
 }

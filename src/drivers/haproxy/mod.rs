@@ -21,6 +21,8 @@ mod backend;
 mod connection;
 mod desired;
 mod former;
+#[cfg(test)]
+mod fuzz;
 mod name;
 mod plan;
 mod session;

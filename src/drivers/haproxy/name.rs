@@ -9,6 +9,10 @@ use thiserror::Error;
 use crate::model::names::PoolName;
 use crate::model::node::NodeAddr;
 
+/// Maximum number of bytes of a name. A command has two of them, and to one of 16 KiB (`tune.bufsize`) `HAProxy` may not
+/// even respond.
+const MAX_BYTES: usize = 4_096;
+
 /// Maximum number of bytes of a node's name in the name of its server: commands stay short.
 const MAX_NODE_NAME: usize = 100;
 
@@ -20,7 +24,7 @@ const MARK: char = '_';
 const SORRY: &str = "pollbal-sorry:";
 
 /// A name that `HAProxy` accepts for a backend or a server: `A–Z a–z 0–9 . _ : -`. As part of a command it cannot be
-/// taken for something else.
+/// taken for something else, and commands stay short enough.
 ///
 /// A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +102,8 @@ impl FromStr for HaproxyName {
     type Err = HaproxyNameError;
 
     fn from_str(text: &str) -> Result<Self, HaproxyNameError> {
-        if !text.is_empty() && text.chars().all(is_allowed) {
+        let is_short = (1..=MAX_BYTES).contains(&text.len());
+        if is_short && text.chars().all(is_allowed) {
             Ok(Self(text.into()))
         } else {
             Err(HaproxyNameError)
@@ -118,10 +123,14 @@ mod tests {
 
     #[test]
     fn what_would_part_commands_is_no_name() {
-        for good in ["api", "api.v2.3_rc-1", "n:1"] {
+        let long = "a".repeat(MAX_BYTES);
+        for good in ["api", "api.v2.3_rc-1", "n:1", &long] {
             assert!(good.parse::<HaproxyName>().is_ok(), "{good}");
         }
-        for bad in ["", "a;b", "a b", "a\nb", "a\\b", "1+2", "a/b", "$x", "ä"] {
+        let longer = long + "a";
+        for bad in [
+            "", "a;b", "a b", "a\nb", "a\\b", "1+2", "a/b", "$x", "ä", &longer,
+        ] {
             assert_eq!(bad.parse::<HaproxyName>(), Err(HaproxyNameError), "{bad}");
         }
     }

@@ -152,10 +152,19 @@ const fn average(name: &'static str, help: &'static str, columns: Columns) -> De
 /// The families by backend, and by server if `per_node`; `None` if `stat` is not understood.
 pub(super) fn families(info: &Info, stat: &str, per_node: bool) -> Option<Vec<Family>> {
     let table = Table::of_csv(stat)?;
-    let (backends, servers): (Vec<_>, Vec<_>) = table.rows().partition(Row::is_backend);
-    let by_backend = BY_BACKEND.iter().map(|family| family.of(&backends));
-    let by_server = BY_SERVER.iter().map(|family| family.of(&servers));
-    let by_server = by_server.filter(|_| per_node);
+    let mut by_backend = BY_BACKEND.each_ref().map(Definition::family);
+    let mut by_server = BY_SERVER.each_ref().map(Definition::family);
+    for row in table.rows() {
+        let (definitions, families) = if row.is_backend() {
+            (&BY_BACKEND, &mut by_backend)
+        } else {
+            (&BY_SERVER, &mut by_server)
+        };
+        for (definition, family) in definitions.iter().zip(families) {
+            family.samples.extend(definition.samples(&row));
+        }
+    }
+    let by_server = by_server.into_iter().filter(|_| per_node);
     let of_process = of_process(info).into_iter();
     Some(of_process.chain(by_backend).chain(by_server).collect())
 }
@@ -177,29 +186,31 @@ fn of_process(info: &Info) -> [Family; 2] {
 }
 
 impl Definition {
-    /// The family, with a sample for each row that has a number.
-    fn of(&self, rows: &[Row<'_, '_>]) -> Family {
-        let samples = self.columns.iter().flat_map(|(column, kind)| {
-            rows.iter().filter_map(|row| {
-                let kind = kind.map(|kind| ("kind", kind.to_owned()));
-                Some(Sample {
-                    labels: labels(*row).into_iter().chain(kind).collect(),
-                    value: self.unit.value(*row, column)?,
-                })
-            })
-        });
+    /// The family, without samples.
+    fn family(&self) -> Family {
         Family {
             name: self.name,
             help: self.help,
             kind: self.kind,
-            samples: samples.collect(),
+            samples: Vec::new(),
         }
+    }
+
+    /// A sample for each column in which the row has a number.
+    fn samples(&self, row: &Row<'_, '_>) -> impl Iterator<Item = Sample> {
+        self.columns.iter().filter_map(|(column, kind)| {
+            let kind = kind.map(|kind| ("kind", kind.to_owned()));
+            Some(Sample {
+                labels: labels(row).into_iter().chain(kind).collect(),
+                value: self.unit.value(row, column)?,
+            })
+        })
     }
 }
 
 impl Unit {
     /// The value in a column; `None` if it is not known.
-    fn value(self, row: Row<'_, '_>, column: &str) -> Option<Value> {
+    fn value(self, row: &Row<'_, '_>, column: &str) -> Option<Value> {
         let number = row.number(column)?;
         match self {
             Self::Count => Some(Value::Whole(number)),
@@ -212,7 +223,7 @@ impl Unit {
 }
 
 /// Whose row it is; of a server also its address, which is a node's.
-fn labels(row: Row<'_, '_>) -> Vec<(&'static str, String)> {
+fn labels(row: &Row<'_, '_>) -> Vec<(&'static str, String)> {
     let text = |column| row.text(column).unwrap_or_default().to_owned();
     let mut labels = vec![("backend", text("pxname"))];
     if !row.is_backend() {
@@ -266,8 +277,8 @@ mod tests {
             "haproxy_server_requests_total api,pb1,10.0.0.1:80 Whole(7)",
             "haproxy_server_requests_total api,pb2, Whole(0)",
             "haproxy_server_errors_total api,pb1,10.0.0.1:80,connection Whole(1)",
-            "haproxy_server_errors_total api,pb2,,connection Whole(0)",
             "haproxy_server_errors_total api,pb1,10.0.0.1:80,response Whole(0)",
+            "haproxy_server_errors_total api,pb2,,connection Whole(0)",
             "haproxy_server_errors_total api,pb2,,response Whole(0)",
             // The other server had no request yet, so no average.
             "haproxy_server_total_time_average_seconds api,pb1,10.0.0.1:80 Real(0.012)",

@@ -36,23 +36,33 @@ impl Info {
     }
 }
 
-/// A table with a header.
+/// Maximum number of rows: some 100,000 servers, and their backends.
+const MAX_ROWS: usize = 200_000;
+
+/// Maximum number of columns that are read; `show stat` has about 100.
+const MAX_COLUMNS: usize = 1_000;
+
+/// A table with a header. Only one of its rows at a time is in parts.
 pub(super) struct Table<'a> {
     columns: BTreeMap<&'a str, usize>,
-    rows: Vec<Vec<&'a str>>,
+    /// What is behind the header.
+    body: &'a str,
+    split: Split<'a>,
 }
 
+/// The fields of a line.
+type Split<'a> = fn(&'a str) -> Vec<&'a str>;
+
 /// A row of a table.
-#[derive(Clone, Copy)]
 pub(super) struct Row<'t, 'a> {
     columns: &'t BTreeMap<&'a str, usize>,
-    fields: &'t [&'a str],
+    fields: Vec<&'a str>,
 }
 
 impl<'a> Table<'a> {
     /// Fields that are separated by spaces: `show servers state`, `show servers conn`.
     pub(super) fn of_words(text: &'a str) -> Option<Self> {
-        Self::parse(text, |line| line.split(' ').collect())
+        Self::parse(text, split_words)
     }
 
     /// Fields that are separated by commas: `show stat`.
@@ -61,21 +71,36 @@ impl<'a> Table<'a> {
     }
 
     /// The header is the line that begins with `# `; what is before it is the version of the format.
-    fn parse(text: &'a str, split: fn(&'a str) -> Vec<&'a str>) -> Option<Self> {
-        let mut lines = text.lines();
-        let header = lines.find_map(|line| line.strip_prefix("# "))?;
+    fn parse(text: &'a str, split: Split<'a>) -> Option<Self> {
+        let mut rest = text;
+        let header = loop {
+            let (line, behind) = rest.split_once('\n').unwrap_or((rest, ""));
+            if let Some(header) = line.strip_prefix("# ") {
+                rest = behind;
+                break header;
+            }
+            if behind.is_empty() {
+                return None;
+            }
+            rest = behind;
+        };
         let columns = split(header).into_iter().enumerate();
-        let rows = lines.filter(|line| !line.is_empty()).map(split);
-        Some(Self {
+        let table = Self {
             columns: columns.map(|(index, name)| (name, index)).collect(),
-            rows: rows.collect(),
-        })
+            body: rest,
+            split,
+        };
+        (table.lines().count() <= MAX_ROWS).then_some(table)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.body.lines().filter(|line| !line.is_empty())
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_, 'a>> {
-        self.rows.iter().map(|fields| Row {
+        self.lines().map(|line| Row {
             columns: &self.columns,
-            fields,
+            fields: (self.split)(line),
         })
     }
 }
@@ -101,7 +126,7 @@ impl<'a> Row<'_, 'a> {
     /// Requests in progress or queued, by `show stat`. (`used_cur` of `show servers conn` does not count those over
     /// connections that are bound to a client.)
     fn sessions(&self) -> Option<u64> {
-        Some(self.number("scur")? + self.number("qcur")?)
+        Some(self.number("scur")?.saturating_add(self.number("qcur")?))
     }
 
     /// The address by `show servers state`.
@@ -110,14 +135,18 @@ impl<'a> Row<'_, 'a> {
     }
 }
 
-/// The fields of a line, of which those with a comma are in quotes.
+fn split_words(line: &str) -> Vec<&str> {
+    line.split(' ').take(MAX_COLUMNS).collect()
+}
+
+/// Fields with a comma are in quotes.
 fn split_csv(line: &str) -> Vec<&str> {
     let mut is_quoted = false;
     let is_separator = move |c: char| {
         is_quoted ^= c == '"';
         c == ',' && !is_quoted
     };
-    line.split(is_separator).collect()
+    line.split(is_separator).take(MAX_COLUMNS).collect()
 }
 
 /// What `show servers state`, `show stat -1 6 -1` and `show servers conn` say.
@@ -239,8 +268,8 @@ pub(super) fn busy_members(
 /// Number of requests in progress of all servers that a `show stat` lists; `None` if it is not understood.
 pub(super) fn sessions(stat: &str) -> Option<u64> {
     let table = Table::of_csv(stat)?;
-    let servers = table.rows().filter(|row| !row.is_backend());
-    servers.map(|row| row.sessions()).sum()
+    let mut servers = table.rows().filter(|row| !row.is_backend());
+    servers.try_fold(0, |sum: u64, row| Some(sum.saturating_add(row.sessions()?)))
 }
 
 /// The ids, by backend, of the servers that have requests in progress, by `show stat`.
@@ -264,4 +293,4 @@ pub(super) fn addresses(state: &str) -> Option<BTreeMap<&str, NodeAddr>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,15 +1,15 @@
 use super::*;
 
 /// As 2.6 shows them, with the columns that are read and some of the others.
-const STATE: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n\
+pub(in super::super) const STATE: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n\
     3 api 1 pb1 10.0.0.1 2 4 100 80\n3 api 2 pb2 10.0.0.2 2 12 50 80\n3 api 3 pb3 127.0.0.1 0 5 1 1\n\
     3 api 4 spare 10.0.0.9 2 0 1 80\n3 api 5 web_::1:80 ::1 2 0 100 80\n3 api 6 named - 2 1 1 0\n";
-const STAT: &str = "# pxname,svname,qcur,scur,bck,iid,sid,type,last_chk,addr\n\
+pub(in super::super) const STAT: &str = "# pxname,svname,qcur,scur,bck,iid,sid,type,last_chk,addr\n\
     api,pb1,0,3,0,3,1,2,\"a, b\",10.0.0.1:80\napi,pb2,1,0,0,3,2,2,,\napi,pb3,0,0,0,3,3,2,,\n\
     api,spare,0,0,1,3,4,2,,\napi,web_::1:80,0,0,0,3,5,2,,\napi,named,0,0,0,3,6,2,,\n\
     api,BACKEND,0,3,1,3,0,1,,\nempty,BACKEND,0,0,0,4,0,1,,\n\n";
 /// Of a fresh server the last field is missing.
-const CONN: &str = "# bkname/svname used_cur idle_cur idle_per_thr[1]\napi/pb1 0 2 2\napi/pb2 0 0 0\n\
+pub(in super::super) const CONN: &str = "# bkname/svname used_cur idle_cur idle_per_thr[1]\napi/pb1 0 2 2\napi/pb2 0 0 0\n\
     api/pb3 0 0 0\napi/spare 0 0 0\napi/web_::1:80 0 0\napi/named 0 1 1\n";
 
 fn actual(state: &str, stat: &str, conn: &str) -> Option<Actual> {
@@ -70,6 +70,8 @@ fn what_is_no_table_is_not_understood() {
         assert_eq!(actual(STATE, bad, CONN), None, "{bad}");
         assert_eq!(actual(STATE, STAT, bad), None, "{bad}");
     }
+    let long = format!("1\n# be_id\n{}", "3\n".repeat(MAX_ROWS + 1));
+    assert_eq!(actual(&long, STAT, CONN), None);
     let evil = STATE.replace("pb1", "pb1;del");
     assert_eq!(actual(&evil, STAT, CONN), None);
     assert_eq!(Info::parse("Unknown command"), None);
@@ -93,4 +95,11 @@ fn members_with_requests_in_progress_or_queued_are_busy() {
     assert_eq!(ids, [1, 2, 5]);
     assert_eq!(busy_ids(STAT).unwrap(), [("api", 1), ("api", 2)].into());
     assert_eq!(sessions(STAT), Some(4));
+}
+
+#[test]
+fn numbers_that_are_too_large_to_add_are_busy() {
+    let huge = STAT.replace("api,pb1,0,3,", "api,pb1,18446744073709551615,3,");
+    assert!(busy_ids(&huge).unwrap().contains(&("api", 1)));
+    assert_eq!(sessions(&huge), Some(u64::MAX));
 }
