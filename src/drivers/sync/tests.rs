@@ -1,6 +1,7 @@
 //! The loop with the recorder's load balancer, while time is paused.
 
 mod convergence;
+mod replaced;
 mod site;
 
 use std::time::Duration;
@@ -64,23 +65,6 @@ async fn a_load_balancer_that_does_not_answer_in_time_is_connected_again() {
     assert_eq!(text, "not answering (no complete response within 2s)");
     site.there().delay = Duration::ZERO;
     site.until(|status| status.in_sync).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_takes_its_place_is_noticed_at_the_next_ping_and_read_at_once() {
-    let begin = Instant::now();
-    let mut site = Site::start("replaced");
-    site.snapshot(&[("web", &[1, 2])]).await;
-    site.there()
-        .replace([(member("web", 9), Place::Serving)].into());
-    site.there().busy.insert(node(9));
-    site.until(|status| status.draining.contains_key(&node(9)))
-        .await;
-    // The connection was checked a second after it was made.
-    assert!(begin.elapsed() < Duration::from_millis(1_020));
-    site.until(|status| status.in_sync).await;
-    assert_eq!(site.serving("web"), [1, 2]);
-    assert_eq!(site.there().attempts, 2);
 }
 
 #[tokio::test(start_paused = true)]
