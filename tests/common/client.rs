@@ -52,6 +52,8 @@ pub(crate) struct Traffic {
 
 struct Shared {
     service: SocketAddrV4,
+    /// Whether connections are used again.
+    keeps: bool,
     stop: AtomicBool,
     record: Mutex<Vec<Exchange>>,
 }
@@ -65,8 +67,18 @@ impl Traffic {
 
     /// The same with another rest, for light traffic.
     pub(crate) fn start_paced(service: SocketAddrV4, clients: usize, rest: Duration) -> Self {
+        Self::start_clients(service, clients, rest, true)
+    }
+
+    /// The same with a new connection for each request, where a load balancer closes those that are kept.
+    pub(crate) fn start_unkept(service: SocketAddrV4, clients: usize) -> Self {
+        Self::start_clients(service, clients, Duration::from_millis(3), false)
+    }
+
+    fn start_clients(service: SocketAddrV4, clients: usize, rest: Duration, keeps: bool) -> Self {
         let shared = Arc::new(Shared {
             service,
+            keeps,
             stop: AtomicBool::new(false),
             record: Mutex::new(Vec::new()),
         });
@@ -185,6 +197,7 @@ impl Shared {
         let mut connection = None;
         while !self.stop.load(Ordering::Relaxed) {
             self.send(&mut connection, WORK).await;
+            connection = connection.filter(|_| self.keeps);
             sleep(rest).await;
         }
     }

@@ -1,31 +1,28 @@
-//! A real `HAProxy`, its configuration, and commands that ask it what is so.
+//! A real `HAProxy`, and commands that ask it what is so.
+
+mod config;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Read, Write as _};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::stage::Stage;
+use rustix::process::{Pid, Signal, kill_process};
+
+#[allow(unused_imports, reason = "each test binary uses its own part of this")]
+pub(crate) use self::config::{Config, kept_slots, slots};
+use super::notify::Notify;
+use super::process::{children, runs};
 use super::{SOON, becomes, eventually};
 
 /// Where Debian has it; users do not look there.
 pub(crate) const PROGRAM: &str = "/usr/sbin/haproxy";
 
-/// The line that makes `count` slots of weight 100.
-pub(crate) fn slots(count: usize) -> String {
-    format!("server-template pb 1-{count} 127.0.0.1:1 weight 100 disabled")
-}
-
-/// The same for a state file: servers take their addresses from it only if they have a host name.
-pub(crate) fn kept_slots(count: usize) -> String {
-    format!(
-        "server-template pb 1-{count} pollbal.invalid:80 weight 100 disabled init-addr last,127.0.0.1"
-    )
-}
+/// What a master reports when it can be reloaded.
+const READY: &str = "READY=1";
 
 /// What the name of a sorry server begins with that pollbal added.
 const SORRY: &str = "pollbal-sorry:";
@@ -33,88 +30,6 @@ const SORRY: &str = "pollbal-sorry:";
 /// The name of such a sorry server.
 pub(crate) fn sorry_name(addr: SocketAddr) -> String {
     format!("{SORRY}{}:{}", addr.ip(), addr.port())
-}
-
-/// `HAProxy`'s configuration file, in the order in which it is built up.
-pub(crate) struct Config {
-    level: &'static str,
-    state_file: Option<PathBuf>,
-    sections: String,
-    services: Vec<(String, SocketAddrV4)>,
-}
-
-impl Config {
-    pub(crate) fn new() -> Self {
-        Self {
-            level: "admin",
-            state_file: None,
-            sections: String::new(),
-            services: Vec::new(),
-        }
-    }
-
-    /// What the stats socket allows.
-    pub(crate) fn level(mut self, level: &'static str) -> Self {
-        self.level = level;
-        self
-    }
-
-    /// From which file it takes its state when it starts.
-    pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
-        self.state_file = Some(path);
-        self
-    }
-
-    /// A backend with these lines.
-    pub(crate) fn backend(mut self, name: &str, lines: &[&str]) -> Self {
-        self.section(&format!("backend {name}"), lines);
-        self
-    }
-
-    /// A frontend of that backend.
-    pub(crate) fn service(mut self, stage: &Stage, name: &str, backend: &str) -> Self {
-        let listen = stage.free_addr();
-        let bind = format!("bind {listen}");
-        let backend = format!("default_backend {backend}");
-        self.section(&format!("frontend {name}"), &[&bind, &backend]);
-        self.services.push((name.to_owned(), listen));
-        self
-    }
-
-    fn section(&mut self, heading: &str, lines: &[&str]) {
-        let lines = lines.join("\n  ");
-        writeln!(self.sections, "{heading}\n  {lines}").expect("a string takes every line");
-    }
-
-    /// The whole file.
-    fn text(&self, socket: &Path) -> String {
-        let (socket, level) = (socket.display(), self.level);
-        let (state_file, load) = match &self.state_file {
-            Some(path) => (
-                format!("  server-state-file {}\n", path.display()),
-                "  load-server-state-from-file global\n",
-            ),
-            None => (String::new(), ""),
-        };
-        format!(
-            "global\n  stats socket {socket} mode 600 level {level} expose-fd listeners\n{state_file}\
-             defaults\n{load}  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
-             timeout queue 5s\n  option redispatch 1\n{}",
-            self.sections
-        )
-    }
-
-    /// Starts `HAProxy` with this configuration and waits until it answers.
-    pub(crate) fn start(self, stage: &Stage) -> Haproxy {
-        // More than one may run on a stage.
-        let name = format!("haproxy-{}", stage.free_addr().port());
-        let socket = stage.path(&format!("{name}.sock"));
-        let config = stage.path(&format!("{name}.cfg"));
-        fs::write(&config, self.text(&socket)).expect("failed to write HAProxy's configuration");
-        let services = self.services.iter();
-        let services: Vec<_> = services.map(|(name, at)| (name.as_str(), *at)).collect();
-        Haproxy::of_file(config, socket, &services)
-    }
 }
 
 /// A server as `show servers state` has it.
@@ -131,6 +46,8 @@ pub(crate) struct Haproxy {
     config: PathBuf,
     socket: PathBuf,
     services: Vec<(String, SocketAddrV4)>,
+    /// Where a master reports that it is ready.
+    manager: Option<Notify>,
     child: Option<Child>,
     /// Processes that end once their requests have ended.
     replaced: Vec<Child>,
@@ -149,6 +66,7 @@ impl Haproxy {
             config,
             socket,
             services: services.collect(),
+            manager: None,
             child: None,
             replaced: Vec::new(),
         };
@@ -181,12 +99,37 @@ impl Haproxy {
     /// are in progress.
     #[track_caller]
     pub(crate) fn reload(&mut self) {
+        if self.manager.is_some() {
+            return self.reload_by_signal();
+        }
         let old = self.child.take().expect("HAProxy runs");
         let pid = old.id().to_string();
         self.replaced.push(old);
         let socket = self.socket.clone();
         let socket = socket.to_str().expect("a path of ASCII");
         self.spawn(&["-x", socket, "-sf", &pid]);
+    }
+
+    /// By its master; the new worker answers when it returns.
+    #[track_caller]
+    fn reload_by_signal(&mut self) {
+        let before = self.pid();
+        let manager = self.manager.as_ref().expect("it has a master");
+        let child = self.child.as_ref().expect("HAProxy runs");
+        // A signal that comes before the master is ready is lost.
+        let ready = manager.with(READY).len();
+        kill_process(Pid::from_child(child), Signal::USR2).expect("failed to signal HAProxy");
+        manager.wait(READY, ready + 1);
+        eventually(SOON, "another worker answers", || {
+            self.pid().filter(|pid| before != Some(*pid))
+        });
+    }
+
+    /// The process that answers.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        let info = try_ask(&self.socket, "show info").ok()?;
+        let pid = info.lines().find_map(|line| line.strip_prefix("Pid: "))?;
+        pid.parse().ok()
     }
 
     /// The same with another text for part of the configuration.
@@ -205,8 +148,13 @@ impl Haproxy {
             .append(true)
             .open(self.config.with_extension("log"))
             .expect("failed to make HAProxy's log");
-        let child = Command::new(PROGRAM)
-            .args(["-db", "-f"])
+        let mut command = Command::new(PROGRAM);
+        match &self.manager {
+            Some(manager) => command.arg("-Ws").env("NOTIFY_SOCKET", manager.path()),
+            None => command.arg("-db"),
+        };
+        let child = command
+            .arg("-f")
             .arg(&self.config)
             .args(arguments)
             .stdin(Stdio::null())
@@ -214,13 +162,16 @@ impl Haproxy {
             .stdout(log)
             .spawn()
             .expect("failed to start HAProxy (perlbal/setup test installs it)");
-        let pid = format!("Pid: {}\n", child.id());
+        let own = child.id();
         self.child = Some(child);
         eventually(SOON, "HAProxy answers", || {
             self.assert_alive();
-            let info = try_ask(&self.socket, "show info").ok()?;
-            info.contains(&pid).then_some(())
+            let is_right = |pid: &u32| *pid == own || self.manager.is_some();
+            self.pid().filter(is_right)
         });
+        if let Some(manager) = &self.manager {
+            manager.wait(READY, 1);
+        }
     }
 
     #[track_caller]
@@ -234,13 +185,26 @@ impl Haproxy {
 
     /// Whether a process that was replaced still runs.
     pub(crate) fn has_replaced(&mut self) -> bool {
+        if self.manager.is_some() {
+            return self.workers().len() > 1;
+        }
         self.replaced
             .retain_mut(|child| child.try_wait().is_ok_and(|status| status.is_none()));
         !self.replaced.is_empty()
     }
 
+    /// The processes that a master has started.
+    fn workers(&self) -> Vec<Pid> {
+        let masters = self.child.iter().filter(|_| self.manager.is_some());
+        let workers = masters.flat_map(|master| children(Pid::from_child(master)));
+        workers.filter(|worker| runs(*worker)).collect()
+    }
+
     /// Ends at once, as in a crash; everything sent over the socket is gone.
     pub(crate) fn kill(&mut self) {
+        for worker in self.workers() {
+            let _ = kill_process(worker, Signal::KILL);
+        }
         for mut child in self.child.take().into_iter().chain(self.replaced.drain(..)) {
             // It may have ended by itself; then there is nothing left but to reap it.
             let _ = child.kill();
@@ -263,30 +227,7 @@ impl Haproxy {
     /// The servers of a backend, by name.
     #[track_caller]
     pub(crate) fn servers(&self, backend: &str) -> BTreeMap<String, Server> {
-        let answer = self.ask(&format!("show servers state {backend}"));
-        let rows = answer.lines().skip(2).filter(|row| !row.is_empty());
-        let server = |row: &str| {
-            let fields: Vec<&str> = row.split(' ').collect();
-            let mask: u32 = fields[6].parse().expect("a mask");
-            let state = match mask {
-                0 | 4 => "ready",
-                mask if mask & 0x23 != 0 => "maint",
-                _ => "drain",
-            };
-            let ip: Result<IpAddr, _> = fields[4].parse();
-            let port = fields[18].parse().expect("a port");
-            let addr = ip.map_or("-".to_owned(), |ip| SocketAddr::new(ip, port).to_string());
-            let weight = fields[7].parse().expect("a weight");
-            (
-                fields[3].to_owned(),
-                Server {
-                    addr,
-                    state,
-                    weight,
-                },
-            )
-        };
-        rows.map(server).collect()
+        servers(&self.ask(&format!("show servers state {backend}")))
     }
 
     /// A server of a backend.
@@ -302,11 +243,15 @@ impl Haproxy {
     /// stand by.
     #[track_caller]
     pub(crate) fn members(&self, backend: &str) -> BTreeSet<String> {
-        let mut servers = self.servers(backend);
-        servers.retain(|name, _| name != "backup" && !name.starts_with(SORRY));
-        let ready = servers.into_values();
-        let ready = ready.filter(|server| server.state == "ready");
-        ready.map(|server| server.addr).collect()
+        members(self.servers(backend))
+    }
+
+    /// The same, if this process answers.
+    #[track_caller]
+    pub(crate) fn members_at(&self, pid: u32, backend: &str) -> Option<BTreeSet<String>> {
+        let answer = self.ask(&format!("show info;show servers state {backend}"));
+        let is_it = answer.contains(&format!("\nPid: {pid}\n"));
+        is_it.then(|| members(servers(&answer)))
     }
 
     /// The sorry servers that stand by in a backend, by name.
@@ -352,4 +297,37 @@ fn try_ask(socket: &Path, command: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// The servers in an answer to `show servers state`, by name.
+fn servers(answer: &str) -> BTreeMap<String, Server> {
+    let lines = answer.lines();
+    let rows = lines.skip_while(|line| !line.starts_with("# be_id"));
+    let rows = rows.skip(1).filter(|row| !row.is_empty());
+    let server = |row: &str| {
+        let fields: Vec<&str> = row.split(' ').collect();
+        let mask: u32 = fields[6].parse().expect("a mask");
+        let state = match mask {
+            0 | 4 => "ready",
+            mask if mask & 0x23 != 0 => "maint",
+            _ => "drain",
+        };
+        let ip: Result<IpAddr, _> = fields[4].parse();
+        let port = fields[18].parse().expect("a port");
+        let server = Server {
+            addr: ip.map_or("-".to_owned(), |ip| SocketAddr::new(ip, port).to_string()),
+            state,
+            weight: fields[7].parse().expect("a weight"),
+        };
+        (fields[3].to_owned(), server)
+    };
+    rows.map(server).collect()
+}
+
+/// The addresses of those that [`Haproxy::members`] gives.
+fn members(mut servers: BTreeMap<String, Server>) -> BTreeSet<String> {
+    servers.retain(|name, _| name != "backup" && !name.starts_with(SORRY));
+    let ready = servers.into_values();
+    let ready = ready.filter(|server| server.state == "ready");
+    ready.map(|server| server.addr).collect()
 }

@@ -68,6 +68,11 @@ impl Notify {
         start(&self.path, stage, config, arguments, variables)
     }
 
+    /// What `NOTIFY_SOCKET` has.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn messages(&self) -> Vec<Message> {
         self.messages
             .lock()
