@@ -60,8 +60,8 @@ fn main() -> ExitCode {
             eprintln!("POLLBAL_WORLDS: there is no world \"{name}\"; there are: {known}");
             return ExitCode::FAILURE;
         };
-        let has = |balancer: &&dyn Balancer| *world == "containers" || balancer.is_installed();
-        for balancer in balancer::ALL.into_iter().filter(has) {
+        let is_there = |balancer: &&dyn Balancer| balancer.is_in(world);
+        for balancer in balancer::ALL.into_iter().filter(is_there) {
             let scenarios = scenarios::of(balancer).into_iter();
             trials.extend(scenarios.map(|scenario| trial(world, *make, balancer, scenario)));
         }

@@ -10,9 +10,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// All of them: Debian 12's, and the `HAProxy` of Debian 13.
-pub(crate) const ALL: [&dyn Balancer; 3] =
-    [&perlbal::Perlbal, &haproxy::DEBIAN_12, &haproxy::DEBIAN_13];
+/// All of them: Debian 12's, once more with a state file, and the `HAProxy` of Debian 13.
+pub(crate) const ALL: [&dyn Balancer; 4] = [
+    &perlbal::Perlbal,
+    &haproxy::DEBIAN_12,
+    &haproxy::WITH_STATE_FILE,
+    &haproxy::DEBIAN_13,
+];
 
 /// The members of a pool, each with how many requests it got since it became one.
 pub(crate) type Uses = Result<Vec<(SocketAddrV4, u64)>, String>;
@@ -30,8 +34,8 @@ pub(crate) trait Balancer: Sync {
         self.name()
     }
 
-    /// Whether it is installed here, and not only in an image.
-    fn is_installed(&self) -> bool {
+    /// Whether that world has it: not all are installed here.
+    fn is_in(&self, _world: &str) -> bool {
         true
     }
 
@@ -44,8 +48,13 @@ pub(crate) trait Balancer: Sync {
     /// Whether it can be reloaded.
     fn reloads(&self) -> bool;
 
-    /// Its key in pollbal's configuration.
-    fn settings(&self, management: SocketAddrV4) -> (&'static str, Value);
+    /// Whether it differs from another one only in how it is reloaded.
+    fn only_reloads(&self) -> bool {
+        false
+    }
+
+    /// Its key in pollbal's configuration, at a world's places.
+    fn settings(&self, pool_directory: &Path, management: SocketAddrV4) -> (&'static str, Value);
 
     /// The configuration of the stack of containers, at a world's places.
     fn configuration(

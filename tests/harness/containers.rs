@@ -91,14 +91,11 @@ impl Containers {
     }
 
     fn write_etc(&self) {
+        let directory = Path::new("/run/pool");
         let settings = self
             .balancer
-            .settings(self.balancer.management_in_container());
-        let mut config = pollbal_config(
-            Path::new("/run/pool"),
-            Path::new("/etc/pollbal/services"),
-            settings,
-        );
+            .settings(directory, self.balancer.management_in_container());
+        let mut config = pollbal_config(directory, Path::new("/etc/pollbal/services"), settings);
         // As `perlbal/stack/pollbal.json` has them.
         config["status_listen"] = "0.0.0.0:8098".into();
         config["node_listen"] = "0.0.0.0:8099".into();

@@ -73,7 +73,7 @@ impl Loopback {
         let stage = &self.stage;
         stage.write_services(&services_lines(|node| addr(stage, node)));
         let directory = stage.pool_directory();
-        let settings = self.kind.settings(self.management);
+        let settings = self.kind.settings(&directory, self.management);
         let config = pollbal_config(&directory, &stage.services_file(), settings);
         stage.write_config(&config);
         let kind = self.kind;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -18,22 +18,38 @@ use crate::harness::world::POOLS;
 pub(crate) struct Haproxy {
     label: &'static str,
     image: &'static str,
-    is_installed: bool,
+    worlds: &'static [&'static str],
+    has_state_file: bool,
 }
 
 /// 2.6, which the tests on this machine run too.
 pub(crate) const DEBIAN_12: Haproxy = Haproxy {
     label: "HAProxy",
     image: "pollbal-haproxy",
-    is_installed: true,
+    worlds: &["loopback", "containers"],
+    has_state_file: false,
+};
+
+/// The same, where another process begins with what the last one had.
+pub(crate) const WITH_STATE_FILE: Haproxy = Haproxy {
+    label: "HAProxy with a state file",
+    worlds: &["loopback"],
+    has_state_file: true,
+    ..DEBIAN_12
 };
 
 /// 3.0, which only an image has.
 pub(crate) const DEBIAN_13: Haproxy = Haproxy {
     label: "HAProxy 3.0",
     image: "pollbal-haproxy-3.0",
-    is_installed: false,
+    worlds: &["containers"],
+    has_state_file: false,
 };
+
+/// Beside the pool directory, which may be a disk of its own.
+fn state_file(pool_directory: &Path) -> PathBuf {
+    pool_directory.with_file_name("haproxy.state")
+}
 
 impl Balancer for Haproxy {
     fn name(&self) -> &'static str {
@@ -44,8 +60,8 @@ impl Balancer for Haproxy {
         self.label
     }
 
-    fn is_installed(&self) -> bool {
-        self.is_installed
+    fn is_in(&self, world: &str) -> bool {
+        self.worlds.contains(&world)
     }
 
     fn image(&self) -> &'static str {
@@ -60,9 +76,18 @@ impl Balancer for Haproxy {
         true
     }
 
-    fn settings(&self, management: SocketAddrV4) -> (&'static str, Value) {
+    fn only_reloads(&self) -> bool {
+        self.has_state_file
+    }
+
+    fn settings(&self, pool_directory: &Path, management: SocketAddrV4) -> (&'static str, Value) {
         // Nothing that a scenario waits for is to come by the timer.
-        let settings = json!({ "socket": format!("ipv4@{management}"), "resync_interval": "5m" });
+        let mut settings = json!({
+            "socket": format!("ipv4@{management}"), "resync_interval": "5m",
+        });
+        if self.has_state_file {
+            settings["state_file"] = json!(state_file(pool_directory));
+        }
         ("haproxy", settings)
     }
 
@@ -72,8 +97,10 @@ impl Balancer for Haproxy {
         services: &[SocketAddrV4],
         management: SocketAddrV4,
     ) -> String {
-        let text = include_str!("../../../haproxy/haproxy.cfg").to_owned();
-        // Beside the pool directory, which may be a disk of its own.
+        let mut text = include_str!("../../../haproxy/haproxy.cfg").to_owned();
+        if self.has_state_file {
+            text = with_state_file(text, &state_file(pool_directory));
+        }
         let socket = pool_directory.with_file_name("haproxy.sock");
         let places = [
             ("/run/haproxy/admin.sock", socket.display().to_string()),
@@ -179,6 +206,18 @@ impl Balancer for Haproxy {
         };
         Some(output.lines().filter_map(entry).collect())
     }
+}
+
+fn with_state_file(text: String, path: &Path) -> String {
+    let global = format!("\nglobal\n  server-state-file {}\n", path.display());
+    let defaults = "\ndefaults\n  load-server-state-from-file global\n";
+    let slots = " pollbal.invalid:80 disabled init-addr last,127.0.0.1\n";
+    let places = [
+        ("\nglobal\n", global),
+        ("\ndefaults\n", defaults.to_owned()),
+        (" 127.0.0.1:1 disabled\n", slots.to_owned()),
+    ];
+    replace_all(text, &places)
 }
 
 /// A server of a backend.

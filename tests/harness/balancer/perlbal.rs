@@ -32,7 +32,7 @@ impl Balancer for Perlbal {
         false
     }
 
-    fn settings(&self, management: SocketAddrV4) -> (&'static str, Value) {
+    fn settings(&self, _pool_directory: &Path, management: SocketAddrV4) -> (&'static str, Value) {
         // Nothing that a scenario waits for is to come by the timer.
         let settings = json!({ "address": management, "resync_interval": "5m" });
         ("perlbal", settings)

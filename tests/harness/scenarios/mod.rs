@@ -66,8 +66,12 @@ pub(crate) fn of(balancer: &dyn Balancer) -> Vec<Scenario> {
         trouble::SCENARIOS,
     ]
     .concat();
-    let possible = all.into_iter();
-    possible
-        .filter(|scenario| balancer.reloads() || !scenario.reloads)
-        .collect()
+    let is_due = |scenario: &Scenario| {
+        if scenario.reloads {
+            balancer.reloads()
+        } else {
+            !balancer.only_reloads()
+        }
+    };
+    all.into_iter().filter(is_due).collect()
 }
