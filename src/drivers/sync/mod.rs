@@ -120,7 +120,7 @@ pub trait Session: Send {
     fn describe(&self) -> String;
 
     /// Checks that the load balancer which was read still responds; an error if another one took its place. Called
-    /// four times a second while nothing else is due.
+    /// about every second while nothing else is due.
     fn ping(&mut self) -> impl Future<Output = Result<(), SessionError>> + Send;
 
     /// Reads everything that is there.

@@ -34,9 +34,12 @@ use crate::model::driver_status::{DriverStatus, Strays, Uncarried};
 use crate::model::ownership::OwnedThere;
 use crate::model::skipped::SkippedRecord;
 
-/// Interval of checks that the load balancer still responds. Each costs it some microseconds, and one that begins without
-/// members, as after a reload, serves nobody until it is noticed.
-const PING_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval of checks that the load balancer still responds. One that begins without members, as after a reload, serves
+/// nobody until it is noticed: with all that follows, that takes less than a second.
+const PING_INTERVAL: Duration = Duration::from_millis(850);
+
+/// One that is replaced sooner than this after it was read is read again after a delay.
+const MIN_LIFETIME: Duration = Duration::from_millis(250);
 
 /// What is due next.
 #[derive(Debug)]
@@ -284,7 +287,7 @@ impl<B: Backend> Core<B> {
         let is_replaced = self.is_read() && matches!(failure, SessionError::Replaced(_));
         let is_unusable = matches!(failure, SessionError::Unusable(_));
         // One that is replaced again and again is not to be read all the time.
-        let delay = if is_replaced && lasted >= PING_INTERVAL {
+        let delay = if is_replaced && lasted >= MIN_LIFETIME {
             Duration::ZERO
         } else {
             self.connection.delays.next(is_unusable)
