@@ -19,6 +19,7 @@ mod disk_hangs;
 mod dry_run;
 mod first_process;
 mod foreign_text;
+mod haproxy_fuzz;
 mod haproxy_membership;
 mod haproxy_reloads;
 mod haproxy_restart;

@@ -102,12 +102,11 @@ impl Connection {
             searched = self.received.len().saturating_sub(PROMPT.len() - 1);
             let mut stream = (&mut self.stream).take(PIECE as u64);
             let read = stream.read_buf(&mut self.received).await;
-            match read.map_err(|error| broken(&error))? {
-                0 => return Err(lost("closing connections", "it closed the connection")),
-                // What comes without end holds up nobody else.
-                PIECE => yield_now().await,
-                _ => {}
+            if read.map_err(|error| broken(&error))? == 0 {
+                return Err(lost("closing connections", "it closed the connection"));
             }
+            // What comes without end holds up nobody else, in however small pieces it comes.
+            yield_now().await;
         }
     }
 }
