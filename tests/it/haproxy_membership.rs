@@ -146,7 +146,7 @@ fn a_node_that_failed_is_in_maintenance_at_once_and_with_leave_maint_so_is_one_t
     abrupt.wait_members("web", &addrs(&nodes[1..]));
 
     // Busy, so that it is not freed, which is maintenance, too.
-    let _requests = [&draining, &abrupt]
+    let requests = [&draining, &abrupt]
         .map(|haproxy| [0, 1].map(|_| get_later(haproxy.service("www"), "/?wait=3000")));
     eventually(SOON, "each is busy for both", || {
         let mut others = nodes[1..].iter();
@@ -157,6 +157,8 @@ fn a_node_that_failed_is_in_maintenance_at_once_and_with_leave_maint_so_is_one_t
     nodes[1].announce("web leaving");
     wait_server(&draining, "web", &slots[0], "drain", &addr.to_string());
     wait_server(&abrupt, "web", &slots[1], "maint", &addr.to_string());
+    let mut requests = requests.iter().flatten();
+    assert!(requests.all(|request| !request.is_finished()));
 }
 
 #[test]

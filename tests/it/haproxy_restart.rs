@@ -187,12 +187,23 @@ fn another_run_of_pollbal_adopts_what_is_there() {
     });
 }
 
-#[test]
-fn a_slot_that_gets_another_node_sends_no_request_to_the_one_before() {
+/// Waits until nodes have got this many slow requests.
+#[track_caller]
+fn wait_slow(nodes: &[Node], count: usize) {
+    eventually(SOON, "slow requests are in progress", || {
+        let arrivals = nodes.iter().flat_map(Node::arrivals);
+        let slow = arrivals.filter(|arrival| arrival.path.starts_with("/slow"));
+        (slow.count() >= count).then_some(())
+    });
+}
+
+/// Nodes take slots from each other while requests are in progress.
+fn hand_over(leave: &str) {
     let stage = Stage::new();
     let nodes = stage.nodes(&["web", "web", ""]);
     let haproxy = web(&stage, 2);
-    let pollbal = Pollbal::start(&stage, &config(&haproxy));
+    let config = json!({ "haproxy": { "socket": haproxy.socket(), "leave": leave } });
+    let pollbal = Pollbal::start(&stage, &config);
     haproxy.wait_members("web", &addrs(&nodes[..2]));
     let traffic = Traffic::start(haproxy.service("www"), 8);
     let mut out = 2;
@@ -200,6 +211,9 @@ fn a_slot_that_gets_another_node_sends_no_request_to_the_one_before() {
     for round in 0..9 {
         let leaves = (out + 1 + round % 2) % 3;
         traffic.wait_answers_of(nodes[leaves].name(), 5);
+        // Their connections are idle only when the node has long left.
+        let slow = [0; 4].map(|_| get_later(haproxy.service("www"), "/slow?wait=300"));
+        wait_slow(&nodes, 4 * (round + 1));
         nodes[leaves].announce("web leaving");
         nodes[out].announce("web");
         let members: Vec<&Node> = (0..3)
@@ -208,7 +222,11 @@ fn a_slot_that_gets_another_node_sends_no_request_to_the_one_before() {
             .collect();
         haproxy.wait_members("web", &addrs(members));
         let since = Instant::now();
-        traffic.wait_answers_of(nodes[out].name(), 20);
+        for request in slow {
+            let ended = runtime().block_on(request).expect("a client panicked");
+            ended.expect("it ends normally");
+        }
+        traffic.wait_answers_of(nodes[out].name(), 100);
         assert_eq!(
             nodes[leaves].arrivals_after(since).len(),
             0,
@@ -220,6 +238,16 @@ fn a_slot_that_gets_another_node_sends_no_request_to_the_one_before() {
     assert_eq!(failures(&record), [""; 0]);
     assert_eq!(pollbal.log_with(&["outside pollbal"]), [""; 0]);
     assert_eq!(pollbal.log_with(&["rejected"]), [""; 0]);
+}
+
+#[test]
+fn a_slot_that_gets_another_node_sends_no_request_to_the_one_before() {
+    hand_over("drain");
+}
+
+#[test]
+fn a_slot_that_gets_another_node_sends_none_to_the_one_before_also_with_leave_maint() {
+    hand_over("maint");
 }
 
 #[test]

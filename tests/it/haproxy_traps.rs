@@ -73,6 +73,9 @@ fn sessions(lines: &[&str], leave: &str) -> [String; 2] {
         haproxy.server("web", &slot).state.to_owned()
     });
     let (after, _) = ask(www, cookie.as_deref());
+    // Its slot is in maintenance afterwards, whichever way it left.
+    let is_busy = busy.iter().all(|request| !request.is_finished());
+    assert!(is_busy, "it has not left before it was drained");
     for request in busy {
         let ended = runtime().block_on(request).expect("a client panicked");
         ended.expect("requests in progress end normally");

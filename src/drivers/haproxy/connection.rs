@@ -185,6 +185,15 @@ mod tests {
         answers
     }
 
+    #[test]
+    fn answers_that_are_too_long_together_are_an_error() {
+        let answer = |length: usize| [&vec![b'x'; length], PROMPT].concat();
+        let half = answer(MAX_ANSWERS / 2);
+        let long = answer(MAX_ANSWERS / 2 + 1);
+        let error = run(ask(&[&half, &long], 2));
+        assert!(matches!(error, Err(SessionError::Unusable(_))));
+    }
+
     fn answers() -> impl Strategy<Value = Vec<String>> {
         let answer = "[a> \n]{0,9}".prop_filter("no prompt", |text| !text.contains("\n> "));
         vec(answer, 1..6)
