@@ -25,8 +25,11 @@ const PIPELINED: usize = 64;
 /// Maximum length of the answers to commands that are sent together, in bytes: some 100,000 servers.
 const MAX_ANSWERS: usize = 64 << 20;
 
-/// Maximum number of bytes that are read at once; then others have their turn.
+/// Maximum number of bytes that are read at once.
 const PIECE: usize = 64 << 10;
+
+/// Others have their turn after a piece of this many bytes; answers to changes are shorter.
+const YIELD_BYTES: usize = 4 << 10;
 
 /// What can be written to and read from.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -102,11 +105,12 @@ impl Connection {
             searched = self.received.len().saturating_sub(PROMPT.len() - 1);
             let mut stream = (&mut self.stream).take(PIECE as u64);
             let read = stream.read_buf(&mut self.received).await;
-            if read.map_err(|error| broken(&error))? == 0 {
-                return Err(lost("closing connections", "it closed the connection"));
+            match read.map_err(|error| broken(&error))? {
+                0 => return Err(lost("closing connections", "it closed the connection")),
+                // What comes without end holds up nobody else.
+                YIELD_BYTES.. => yield_now().await,
+                _ => {}
             }
-            // What comes without end holds up nobody else, in however small pieces it comes.
-            yield_now().await;
         }
     }
 }
