@@ -358,9 +358,12 @@ mod tests {
             use std::fmt::Write;
             let mut text = String::new();
             let mut expected = Vec::new();
-            for ((ip, port), name) in nodes {
+            // An IPv4 address and the IPv6 address to which it is mapped are the same.
+            let nodes: std::collections::BTreeMap<_, _> =
+                nodes.into_iter().map(|((ip, port), name)| ((ip.to_canonical(), port), (ip, name))).collect();
+            for ((canonical, port), (ip, name)) in nodes {
                 writeln!(text, "{ip} {port} # {name}").unwrap();
-                let addr = std::net::SocketAddr::new(ip.to_canonical(), port);
+                let addr = std::net::SocketAddr::new(canonical, port);
                 expected.push(pair(&addr.to_string(), &name));
             }
             prop_assert_eq!(super::tests::nodes(&text), expected);
