@@ -1,7 +1,7 @@
 //! Sorry servers of a real `HAProxy`: they stand by as `backup` servers, to which it turns by itself; where none can be
 //! added, they get slots while the pool has no member.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,12 @@ use crate::common::haproxy::{Config, Haproxy, Server, slots, sorry_name};
 use crate::common::nodes::{Node, addrs, wait_rounds};
 use crate::common::pollbal::Pollbal;
 use crate::common::stage::Stage;
-use crate::common::{SOON, becomes, eventually, run, runtime};
+use crate::common::{SOON, becomes, clock, eventually, run, runtime};
 
 const CLIENTS: usize = 8;
+
+/// A request that `HAProxy` has sent already arrives within this time.
+const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// The line by which `HAProxy` notices by itself that a node is dead, as docs/haproxy.md has it.
 fn checked() -> &'static str {
@@ -86,7 +89,7 @@ fn no_client_notices_how_a_sorry_server_comes_and_goes() {
 
         nodes[0].announce("web");
         haproxy.wait_members("web", &addrs(&nodes[..1]));
-        let since = Instant::now();
+        let since = clock::after(Instant::now(), UNDER_WAY);
         nodes[1].announce("web");
         haproxy.wait_members("web", &addrs(&nodes));
         traffic.wait_answers_after(since, 10 * CLIENTS);

@@ -229,7 +229,7 @@ fn misbehave(mut stream: UnixStream, what: Hostile) -> std::io::Result<()> {
                         "3 web;shutdown 1 pb1 10.0.0.1 2 0 1 80".to_owned(),
                         String::new(),
                     ],
-                    _ => [" ".repeat(30 << 20), "a\n".repeat(15 << 20)],
+                    _ => [" ".repeat(8 << 20), "a\n".repeat(4 << 20)],
                 };
                 let tables = format!("{STATE_HEADER}{row}\n\n> # pxname\n{stat}\n> # x\n\n> ");
                 stream.write_all(format!("{INFO}{tables}{INFO}").as_bytes())?;
@@ -298,5 +298,5 @@ fn long_tables_fill_no_memory() {
     ]);
     haproxy.wait_members("web", &addrs(&nodes));
     let memory = crate::common::process::peak_memory(pollbal.pid());
-    assert!(memory < 150 * 1_024, "{memory} KiB");
+    assert!(memory < 80 * 1_024, "{memory} KiB");
 }
