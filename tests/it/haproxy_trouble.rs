@@ -183,8 +183,10 @@ enum Hostile {
     Silent,
     /// Right at first, then with names that part commands.
     Names,
-    /// Right at first, then with tables of many short fields and rows.
-    Fields,
+    /// Right at first, then with a table of a row with many short fields.
+    Row,
+    /// Right at first, then with a table of many short rows.
+    Rows,
 }
 
 /// What a right `HAProxy` answers to `show info`.
@@ -219,7 +221,7 @@ fn misbehave(mut stream: UnixStream, what: Hostile) -> std::io::Result<()> {
             Hostile::Prompts => stream.write_all(&b"\n> ".repeat(1_000))?,
             Hostile::Closes => return Ok(()),
             Hostile::Silent => {}
-            Hostile::Names | Hostile::Fields => {
+            Hostile::Names | Hostile::Row | Hostile::Rows => {
                 stream.write_all(format!("\n> \n> admin\n\n> {INFO}").as_bytes())?;
                 if stream.read(&mut buffer)? == 0 {
                     return Ok(());
@@ -229,7 +231,8 @@ fn misbehave(mut stream: UnixStream, what: Hostile) -> std::io::Result<()> {
                         "3 web;shutdown 1 pb1 10.0.0.1 2 0 1 80".to_owned(),
                         String::new(),
                     ],
-                    _ => [" ".repeat(8 << 20), "a\n".repeat(4 << 20)],
+                    Hostile::Row => [" ".repeat(8 << 20), String::new()],
+                    _ => [String::new(), "a\n".repeat(4 << 20)],
                 };
                 let tables = format!("{STATE_HEADER}{row}\n\n> # pxname\n{stat}\n> # x\n\n> ");
                 stream.write_all(format!("{INFO}{tables}{INFO}").as_bytes())?;
@@ -284,18 +287,17 @@ fn long_tables_fill_no_memory() {
     let stage = Stage::new();
     let nodes = stage.nodes(&["web"]);
     let haproxy = Config::new().backend("web", &[&slots(1)]).start(&stage);
-    let path = stage.path("fields.sock");
-    listen(&path, Hostile::Fields);
-    let sockets = [
-        json!(haproxy.socket()),
-        json!({ "socket": path, "timeout": "10s" }),
-    ];
+    let hostile = [("row.sock", Hostile::Row), ("rows.sock", Hostile::Rows)];
+    let mut sockets = vec![json!(haproxy.socket())];
+    for (name, what) in hostile {
+        let path = stage.path(name);
+        listen(&path, what);
+        sockets.push(json!({ "socket": path, "timeout": "10s" }));
+    }
     let pollbal = Pollbal::start(&stage, &json!({ "haproxy": sockets }));
-    pollbal.wait_log(&[
-        "ERROR",
-        "`show servers state` is not understood",
-        "fields.sock",
-    ]);
+    for (name, _) in hostile {
+        pollbal.wait_log(&["ERROR", "`show servers state` is not understood", name]);
+    }
     haproxy.wait_members("web", &addrs(&nodes));
     let memory = crate::common::process::peak_memory(pollbal.pid());
     assert!(memory < 80 * 1_024, "{memory} KiB");
