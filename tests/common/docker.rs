@@ -32,7 +32,7 @@ pub(crate) fn shell(container: &str, commands: &str, argument: &str) -> Output {
 }
 
 /// Sends a command to the management socket of the Perlbal that shares a container's loopback, and gives the lines of
-/// the answer without its end (`.`); or why there is none.
+/// the answer without its end (`.`, or `OK` to a change); or why there is none.
 pub(crate) fn ask_perlbal(container: &str, command: &str) -> Result<Vec<String>, String> {
     let output = shell(container, ASK, command);
     if !output.status.success() {
@@ -40,7 +40,9 @@ pub(crate) fn ask_perlbal(container: &str, command: &str) -> Result<Vec<String>,
     }
     let answer = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = answer.lines().map(|line| line.trim_end().to_owned());
-    Ok(lines.take_while(|line| line != ".").collect())
+    Ok(lines
+        .take_while(|line| line != "." && line != "OK")
+        .collect())
 }
 
 /// Sends a command to the stats socket of the `HAProxy` that shares a container's loopback, and gives the lines of the
